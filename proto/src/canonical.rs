@@ -1,0 +1,96 @@
+//! Canonical bytes and the hashes over them.
+
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::event::Component;
+use crate::ids::Digest;
+use crate::wire::Entry;
+
+/// Version of [`Entry`] and of a facts chunk that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// Most facts in one chunk.
+pub const FACTS_PER_CHUNK_MAX: usize = 4_096;
+/// Most subjects that a leaf lists.
+pub const LEAF_SUBJECTS_MAX: usize = 64;
+/// Longest source or id that a leaf names, bytes.
+pub const LEAF_NAME_BYTES_MAX: usize = 1_024;
+
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Reads a leaf, refusing bytes that do not re-encode to themselves: unknown fields, defaults written out, fields out of
+/// order (DESIGN §4).
+pub fn decode_entry(bytes: &[u8]) -> Option<Entry> {
+    let entry = Entry::decode(bytes).ok()?;
+    (entry.encode_to_vec() == bytes).then_some(entry)
+}
+
+/// SHA-256 over the digests of facts chunks, in order: what the leaf names as `facts_digest`.
+pub fn facts_digest<'a>(chunks: impl Iterator<Item = &'a [u8; 32]>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    chunks.for_each(|digest| hasher.update(digest));
+    hasher.finalize().into()
+}
+
+/// The name of a component set. The components must be in set order: see `evidence.proto`.
+pub fn component_set<'a>(components: impl Iterator<Item = &'a Component>) -> Digest {
+    let mut hasher = Sha256::new();
+    let mut bytes = Vec::new();
+    for component in components {
+        bytes.clear();
+        component.encode_raw_into(&mut bytes);
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(&bytes);
+    }
+    Digest::sha256(hasher.finalize().into())
+}
+
+/// Encoding that cannot fail, since a `Vec` grows.
+trait EncodeInto {
+    fn encode_raw_into(&self, bytes: &mut Vec<u8>);
+}
+impl<M: Message> EncodeInto for M {
+    fn encode_raw_into(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.encode_to_vec());
+    }
+}
+
+/// A derived id: UUIDv5 in the namespace UUIDv5(nil, `pedigraph`) of the parts, each preceded by its length as 8 bytes
+/// big-endian; digests as their raw bytes (SPEC §2.3).
+pub fn derived_id(parts: &[&[u8]]) -> Uuid {
+    let namespace = Uuid::new_v5(&Uuid::nil(), b"pedigraph");
+    let mut name = Vec::new();
+    for part in parts {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part);
+    }
+    Uuid::new_v5(&namespace, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn only_canonical_leaves_are_read() {
+        let entry = Entry { version: 1, tenant: "default".into(), ..Entry::default() };
+        let bytes = entry.encode_to_vec();
+        assert_eq!(decode_entry(&bytes), Some(entry));
+        let unknown_field = [bytes.as_slice(), &[0xf8, 0x07, 0x01]].concat();
+        assert_eq!(decode_entry(&unknown_field), None);
+        let default_written_out = [bytes.as_slice(), &[0x98, 0x01, 0x00]].concat();
+        assert_eq!(decode_entry(&default_written_out), None);
+        assert_eq!(decode_entry(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn parts_of_a_derived_id_do_not_run_together() {
+        assert_ne!(derived_id(&[b"ab", b"c"]), derived_id(&[b"a", b"bc"]));
+    }
+}

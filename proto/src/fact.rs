@@ -1,0 +1,167 @@
+//! Facts: what an event says, one oneof for all of them, and the names they go by.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::event;
+use crate::ids::Digest;
+pub use crate::wire::fact::Event;
+use crate::wire::{Fact, Facts};
+
+/// Declares what every event variant needs once: its canonical name, its CloudEvents type and its two decoders.
+macro_rules! events {
+    ($($variant:ident $kebab:literal),* $(,)?) => {
+        impl Event {
+            /// The canonical name, such as `ArtifactPackaged`.
+            pub fn name(&self) -> &'static str {
+                match self { $(Event::$variant(_) => stringify!($variant),)* }
+            }
+
+            /// Reads an event of our own type (`io.pedigraph.<kebab>.v1`) from its JSON form. `None` when there is no
+            /// such event; the error says what does not fit.
+            pub fn from_json(kebab: &str, data: &[u8]) -> Option<Result<Event, serde_json::Error>> {
+                match kebab {
+                    $($kebab => Some(serde_json::from_slice::<event::$variant>(data).map(Event::$variant)),)*
+                    _ => None,
+                }
+            }
+
+            /// Reads an event of our own type from its protobuf form.
+            pub fn from_protobuf(kebab: &str, data: &[u8]) -> Option<Result<Event, prost::DecodeError>> {
+                match kebab {
+                    $($kebab => Some(event::$variant::decode(data).map(Event::$variant)),)*
+                    _ => None,
+                }
+            }
+
+            /// The JSON form.
+            pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+                match self { $(Event::$variant(event) => serde_json::to_value(event),)* }
+            }
+
+            /// Every name in kebab-case, in the order of the contract.
+            pub const KEBAB_NAMES: &[&str] = &[$($kebab),*];
+        }
+        $(impl From<event::$variant> for Event {
+            fn from(event: event::$variant) -> Event { Event::$variant(event) }
+        })*
+    };
+}
+
+events! {
+    ChangeMerged "change-merged", RefUpdated "ref-updated", RepositoryObserved "repository-observed",
+    RunStarted "run-started", RunFinished "run-finished", StepFinished "step-finished",
+    ArtifactPackaged "artifact-packaged", ArtifactPublished "artifact-published", ArtifactSigned "artifact-signed",
+    ArtifactDeleted "artifact-deleted", ArtifactDownloaded "artifact-downloaded", TagObserved "tag-observed",
+    ImageObserved "image-observed",
+    SbomAttached "sbom-attached", ComponentsListed "components-listed", AttestationAttached "attestation-attached",
+    ScanCompleted "scan-completed", VexIssued "vex-issued", TestsFinished "tests-finished",
+    ReachabilityAnalyzed "reachability-analyzed", RebuildChecked "rebuild-checked", ApprovalDecided "approval-decided",
+    EnvironmentChanged "environment-changed", ServiceDeployed "service-deployed", ServiceRemoved "service-removed",
+    CanaryChanged "canary-changed", FlagChanged "flag-changed", ConfigChanged "config-changed",
+    FreezeChanged "freeze-changed",
+    OpaqueReceived "opaque-received", MessageRejected "message-rejected",
+}
+
+impl Event {
+    /// The artifacts that the event is about, as written in it; may repeat, may hold what is not a digest.
+    pub fn subject_digests(&self) -> Vec<&str> {
+        fn one(digest: &str) -> Vec<&str> {
+            if digest.is_empty() { vec![] } else { vec![digest] }
+        }
+        match self {
+            Event::RunFinished(e) => e.artifact_digests.iter().map(String::as_str).collect(),
+            Event::ArtifactPackaged(e) => one(&e.artifact_digest),
+            Event::ArtifactPublished(e) => one(&e.artifact_digest),
+            Event::ArtifactSigned(e) => one(&e.artifact_digest),
+            Event::ArtifactDeleted(e) => one(&e.artifact_digest),
+            Event::ArtifactDownloaded(e) => one(&e.artifact_digest),
+            Event::TagObserved(e) => one(&e.digest),
+            Event::ImageObserved(e) => one(&e.digest),
+            Event::SbomAttached(e) if e.artifact_digest.is_empty() => one(&e.sbom_digest),
+            Event::SbomAttached(e) => one(&e.artifact_digest),
+            Event::AttestationAttached(e) => e.artifact_digests.iter().map(String::as_str).collect(),
+            Event::ScanCompleted(e) => one(&e.artifact_digest),
+            Event::VexIssued(e) => e.statements.iter().flat_map(|s| &s.product_digests).map(String::as_str).collect(),
+            Event::TestsFinished(e) => one(&e.artifact_digest),
+            Event::ReachabilityAnalyzed(e) => one(&e.artifact_digest),
+            Event::RebuildChecked(e) => one(&e.artifact_digest),
+            Event::ApprovalDecided(e) => one(&e.artifact_digest),
+            Event::ServiceDeployed(e) => one(&e.artifact_digest),
+            Event::CanaryChanged(e) => one(&e.artifact_digest),
+            Event::ChangeMerged(_)
+            | Event::RefUpdated(_)
+            | Event::RepositoryObserved(_)
+            | Event::RunStarted(_)
+            | Event::StepFinished(_)
+            | Event::ComponentsListed(_)
+            | Event::EnvironmentChanged(_)
+            | Event::ServiceRemoved(_)
+            | Event::FlagChanged(_)
+            | Event::ConfigChanged(_)
+            | Event::FreezeChanged(_)
+            | Event::OpaqueReceived(_)
+            | Event::MessageRejected(_) => vec![],
+        }
+    }
+}
+
+impl Fact {
+    /// A fact that happened when its entry did.
+    pub fn now(event: impl Into<Event>) -> Fact {
+        Fact { occurred_at: 0, event: Some(event.into()) }
+    }
+
+    /// A fact with a time of its own, nanoseconds since 1970 UTC.
+    pub fn at(occurred_at: i64, event: impl Into<Event>) -> Fact {
+        Fact { occurred_at, event: Some(event.into()) }
+    }
+}
+
+/// Distinct valid digests that some facts are about, sorted.
+pub fn subjects(facts: &[Fact]) -> Vec<Digest> {
+    let events = facts.iter().filter_map(|fact| fact.event.as_ref());
+    let mut digests: Vec<Digest> =
+        events.flat_map(Event::subject_digests).filter_map(|text| text.parse().ok()).collect();
+    digests.sort();
+    digests.dedup();
+    digests
+}
+
+/// Reads one facts chunk; `None` when it is not one that this program understands.
+pub fn decode_chunk(bytes: Bytes) -> Option<Vec<Fact>> {
+    let chunk = Facts::decode(bytes).ok()?;
+    (chunk.version == crate::canonical::FORMAT_VERSION).then_some(chunk.facts)
+}
+
+/// Writes one facts chunk.
+pub fn encode_chunk(facts: Vec<Fact>) -> Bytes {
+    Facts { version: crate::canonical::FORMAT_VERSION, facts }.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_events_are_read_from_json_with_lower_snake_enums() {
+        let json = br#"{"service":"cart","environment":"prod","strategy":"blue_green","weight":10,"unknown":1}"#;
+        let event = Event::from_json("service-deployed", json).expect("a known name").expect("valid");
+        let Event::ServiceDeployed(deployed) = &event else { panic!("{event:?}") };
+        assert_eq!(deployed.strategy(), event::Strategy::BlueGreen);
+        assert_eq!(event.to_json().expect("serializes")["strategy"], "blue_green");
+        assert!(Event::from_json("service-deployed", br#"{"strategy":"slowly"}"#).expect("known").is_err());
+        assert!(Event::from_json("no-such-event", b"{}").is_none());
+    }
+
+    #[test]
+    fn protobuf_and_json_agree_for_every_event() {
+        for kebab in Event::KEBAB_NAMES {
+            let from_json = Event::from_json(kebab, b"{}").expect("known").expect("empty is valid");
+            let from_protobuf = Event::from_protobuf(kebab, b"").expect("known").expect("empty is valid");
+            assert_eq!(from_json, from_protobuf, "{kebab}");
+            let again = serde_json::to_vec(&from_json.to_json().expect("serializes")).expect("serializes");
+            assert_eq!(Event::from_json(kebab, &again).expect("known").expect("valid"), from_json, "{kebab}");
+        }
+    }
+}

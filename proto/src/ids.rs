@@ -1,0 +1,383 @@
+//! Identifiers that cannot be wrong: parsed once at the edge, private inside (SPEC §2.3).
+
+use std::fmt;
+use std::str::FromStr;
+
+use packageurl::PackageUrl;
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// Longest vulnerability id that is indexed, bytes.
+pub const VULNERABILITY_BYTES_MAX: usize = 256;
+/// Longest purl that is parsed, bytes; a longer one is kept as text.
+pub const PURL_BYTES_MAX: usize = 4_096;
+
+/// `alg:hex` in lower case. Known algorithms must have the right length; others are taken as they are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Digest(Box<str>);
+
+/// Why a digest is refused; says what to change.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is not a digest: write alg:hex, such as sha256: and 64 hex digits")]
+pub struct DigestError(String);
+
+impl Digest {
+    /// A SHA-256 digest from its raw bytes.
+    pub fn sha256(bytes: [u8; 32]) -> Digest {
+        Digest(format!("sha256:{}", hex::encode(bytes)).into())
+    }
+
+    /// Normalizes `SHA-256`, `SHA256`, `sha-256` and upper-case hex; a pair as in an in-toto digest map.
+    pub fn from_parts(alg: &str, hex: &str) -> Result<Digest, DigestError> {
+        let refused = || DigestError(format!("{}:{}", clip(alg), clip(hex)));
+        let alg = match alg.to_ascii_lowercase().as_str() {
+            "sha-256" => "sha256".to_owned(),
+            "sha-512" => "sha512".to_owned(),
+            "sha-384" => "sha384".to_owned(),
+            "sha-1" => "sha1".to_owned(),
+            "gitcommit" => "gitCommit".to_owned(),
+            other => other.to_owned(),
+        };
+        let length_known = match alg.as_str() {
+            "sha256" | "blake3" => Some(64),
+            "sha512" => Some(128),
+            "sha384" => Some(96),
+            "sha1" => Some(40),
+            "md5" => Some(32),
+            _ => None,
+        };
+        let alg_ok = !alg.is_empty()
+            && alg.len() <= 32
+            && alg.bytes().all(|b| b.is_ascii_alphanumeric() || b"+._-".contains(&b));
+        let hex_ok = (32..=256).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if !alg_ok || !hex_ok || length_known.is_some_and(|length| length != hex.len()) {
+            return Err(refused());
+        }
+        Ok(Digest(format!("{alg}:{}", hex.to_ascii_lowercase()).into()))
+    }
+
+    /// `alg:hex`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The algorithm, such as `sha256`.
+    pub fn algorithm(&self) -> &str {
+        self.0.split_once(':').map_or("", |(alg, _)| alg)
+    }
+
+    /// The hex digits.
+    pub fn hex(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
+    }
+
+    /// The raw bytes of the hex part.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        hex::decode(self.hex()).unwrap_or_default()
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+    fn from_str(text: &str) -> Result<Digest, DigestError> {
+        let (alg, hex) = text.trim().split_once(':').ok_or_else(|| DigestError(clip(text)))?;
+        Digest::from_parts(alg, hex)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A tenant: `[a-z0-9-]{1,63}`. It comes from a credential or a source's configuration, never from a payload.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TenantId(std::sync::Arc<str>);
+
+impl TenantId {
+    /// `None` unless `[a-z0-9-]{1,63}`.
+    pub fn new(name: &str) -> Option<TenantId> {
+        let length_ok = (1..=63).contains(&name.len());
+        let chars_ok = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        (length_ok && chars_ok).then(|| TenantId(name.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TenantId {
+    /// `default`: the tenant where none is configured.
+    fn default() -> Self {
+        TenantId("default".into())
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// First 16 bytes of SHA-256 over (tenant, source, id, SHA-256 of received bytes), each preceded by its length as 8 bytes
+/// big-endian; shown as a UUID (SPEC §2.3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EventId([u8; 16]);
+
+impl EventId {
+    /// The id of an event whose received bytes hash to `bytes_sha256`.
+    pub fn of(tenant: &TenantId, source: &str, id: &str, bytes_sha256: &[u8; 32]) -> EventId {
+        let mut hasher = Sha256::new();
+        for part in [tenant.as_str().as_bytes(), source.as_bytes(), id.as_bytes(), bytes_sha256] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        let full: [u8; 32] = hasher.finalize().into();
+        let mut short = [0; 16];
+        short.copy_from_slice(&full[..16]);
+        EventId(short)
+    }
+
+    /// From the 16 bytes of a leaf; `None` for another length.
+    pub fn from_slice(bytes: &[u8]) -> Option<EventId> {
+        Some(EventId(bytes.try_into().ok()?))
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Uuid::from_bytes(self.0))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A package URL in canonical form, taken apart.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Purl {
+    canonical: Box<str>,
+    package: Box<str>,
+    version: Box<str>,
+}
+
+impl Purl {
+    /// Parses and canonicalizes; `None` for what is not a purl or longer than [`PURL_BYTES_MAX`].
+    pub fn parse(text: &str) -> Option<Purl> {
+        if text.len() > PURL_BYTES_MAX || !text.get(..4)?.eq_ignore_ascii_case("pkg:") {
+            return None;
+        }
+        let parsed = PackageUrl::from_str(text).ok()?;
+        let mut package = PackageUrl::new(parsed.ty().to_owned(), parsed.name().to_owned()).ok()?;
+        if let Some(namespace) = parsed.namespace() {
+            package.with_namespace(namespace.to_owned()).ok()?;
+        }
+        if let Some(subpath) = parsed.subpath() {
+            package.with_subpath(subpath.to_owned()).ok()?;
+        }
+        Some(Purl {
+            canonical: parsed.to_string().into(),
+            package: package.to_string().into(),
+            version: parsed.version().unwrap_or_default().into(),
+        })
+    }
+
+    /// The canonical form, whole.
+    pub fn as_str(&self) -> &str {
+        &self.canonical
+    }
+
+    /// The canonical form without version and qualifiers: type, namespace, name, subpath.
+    pub fn package(&self) -> &str {
+        &self.package
+    }
+
+    /// The version, percent-decoded; empty when there is none.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The type, such as `npm`.
+    pub fn kind(&self) -> &str {
+        self.package.strip_prefix("pkg:").and_then(|rest| rest.split('/').next()).unwrap_or_default()
+    }
+
+    /// A qualifier's value, percent-decoded.
+    pub fn qualifier(&self, key: &str) -> Option<String> {
+        let parsed = PackageUrl::from_str(&self.canonical).ok()?;
+        parsed.qualifiers().iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_string())
+    }
+
+    /// The digest that a `pkg:oci` or `pkg:docker` purl names as its version.
+    pub fn digest(&self) -> Option<Digest> {
+        matches!(self.kind(), "oci" | "docker").then(|| self.version.parse().ok()).flatten()
+    }
+}
+
+impl fmt::Display for Purl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.canonical)
+    }
+}
+
+/// What an event calls an artifact: a repository with a tag, a digest or both.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ArtifactRef {
+    /// Normalized repository, such as `docker.io/library/nginx` or `pkg:golang/example.com/app`.
+    pub repository: String,
+    /// Tag or version; empty when only a digest is named.
+    pub tag: String,
+    /// The digest, when it is named.
+    pub digest: Option<Digest>,
+}
+
+impl ArtifactRef {
+    /// Reads an image reference (`nginx`, `ghcr.io/a/b:1@sha256:…`, `docker-pullable://…`), a purl or a bare digest.
+    /// `None` for the empty string and for text with spaces or control characters.
+    pub fn parse(text: &str) -> Option<ArtifactRef> {
+        let text = text.trim();
+        if text.is_empty() || text.len() > PURL_BYTES_MAX || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return None;
+        }
+        if let Some(purl) = Purl::parse(text) {
+            return Some(ArtifactRef::of_purl(&purl));
+        }
+        if let Ok(digest) = text.parse::<Digest>() {
+            return Some(ArtifactRef { repository: String::new(), tag: String::new(), digest: Some(digest) });
+        }
+        let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let (name, digest) = match text.rsplit_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse::<Digest>().ok()?)),
+            None => (text, None),
+        };
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (name, if digest.is_some() { "" } else { "latest" }),
+        };
+        (!repository.is_empty()).then(|| ArtifactRef {
+            repository: docker_name(repository),
+            tag: tag.to_owned(),
+            digest,
+        })
+    }
+
+    fn of_purl(purl: &Purl) -> ArtifactRef {
+        let image = matches!(purl.kind(), "oci" | "docker");
+        let digest = purl.digest();
+        let version = if digest.is_some() { "" } else { purl.version() };
+        let tag = purl.qualifier("tag").filter(|_| image).unwrap_or_else(|| version.to_owned());
+        let repository = match purl.qualifier("repository_url").filter(|_| image) {
+            Some(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned(),
+            None if purl.kind() == "docker" => docker_name(purl.package().trim_start_matches("pkg:docker/")),
+            None if image => purl.package().trim_start_matches("pkg:oci/").to_owned(),
+            None => purl.package().to_owned(),
+        };
+        ArtifactRef { repository, tag, digest }
+    }
+}
+
+/// `nginx` is `docker.io/library/nginx`, `grafana/loki` is `docker.io/grafana/loki`; a first part with a dot, a port or
+/// `localhost` is a registry.
+fn docker_name(name: &str) -> String {
+    match name.split_once('/') {
+        None => format!("docker.io/library/{name}"),
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
+            match name.strip_prefix("index.docker.io/") {
+                Some(rest) => format!("docker.io/{rest}"),
+                None => name.to_owned(),
+            }
+        }
+        Some(_) => format!("docker.io/{name}"),
+    }
+}
+
+impl fmt::Display for ArtifactRef {
+    /// `repository:tag`, else `repository@digest`, else the digest (SPEC §9).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.digest, self.repository.as_str(), self.tag.as_str()) {
+            (Some(digest), "", _) => write!(f, "{digest}"),
+            (Some(digest), repository, "") => write!(f, "{repository}@{digest}"),
+            (None, repository, "") => write!(f, "{repository}"),
+            (_, repository, tag) if repository.starts_with("pkg:") => write!(f, "{repository}@{tag}"),
+            (_, repository, tag) => write!(f, "{repository}:{tag}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_normalized_or_refused() {
+        let hex = "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef";
+        let check = |text: &str, want: Option<String>| {
+            assert_eq!(text.parse::<Digest>().ok().map(|d| d.to_string()), want, "{text}");
+        };
+        let canonical = Some(format!("sha256:{}", hex.to_ascii_lowercase()));
+        check(&format!("sha256:{hex}"), canonical.clone());
+        check(&format!("SHA-256:{hex}"), canonical.clone());
+        check(&format!(" SHA256:{hex} "), canonical);
+        check(&format!("sha256:{}", &hex[1..]), None);
+        check(&format!("sha256:{}g", &hex[1..]), None);
+        check(hex, None);
+        check("", None);
+        check(":", None);
+    }
+
+    #[test]
+    fn references_are_taken_apart() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let check = |text: &str, want: &str| {
+            assert_eq!(ArtifactRef::parse(text).map(|r| r.to_string()).as_deref(), Some(want), "{text}");
+        };
+        check("nginx", "docker.io/library/nginx:latest");
+        check("grafana/loki:2.9", "docker.io/grafana/loki:2.9");
+        check("localhost:5000/app", "localhost:5000/app:latest");
+        check("ghcr.io/a/b:1", "ghcr.io/a/b:1");
+        check(&format!("ghcr.io/a/b@{digest}"), &format!("ghcr.io/a/b@{digest}"));
+        check(&format!("docker-pullable://ghcr.io/a/b@{digest}"), &format!("ghcr.io/a/b@{digest}"));
+        check(&format!("ghcr.io/a/b:1@{digest}"), "ghcr.io/a/b:1");
+        check(&format!("pkg:oci/b@sha256%3A{}?repository_url=ghcr.io/a/b&tag=1", "a".repeat(64)), "ghcr.io/a/b:1");
+        check(&format!("pkg:oci/b@sha256%3A{}", "a".repeat(64)), &format!("b@{digest}"));
+        check("pkg:golang/example.com/app@v1.2.3", "pkg:golang/example.com/app@v1.2.3");
+        check("pkg:npm/left-pad@1.3.0", "pkg:npm/left-pad@1.3.0");
+        check(&digest, &digest);
+        assert_eq!(ArtifactRef::parse("a b"), None);
+        assert_eq!(ArtifactRef::parse(""), None);
+        assert_eq!(ArtifactRef::parse("app@sha256:12"), None);
+    }
+
+    #[test]
+    fn an_event_id_is_as_specified() {
+        let id = EventId::of(&TenantId::default(), "/ci", "1", &crate::canonical::sha256(b"{}"));
+        let mut bytes = Vec::new();
+        for part in [b"default".as_slice(), b"/ci", b"1", &crate::canonical::sha256(b"{}")] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        assert_eq!(id.as_bytes(), &crate::canonical::sha256(&bytes)[..16]);
+    }
+}
