@@ -1,0 +1,43 @@
+//! Every limit of intake, by name (SPEC §2.4). Sizes are bytes.
+
+/// What intake refuses to exceed.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// One event or document in memory.
+    pub event_bytes_max: u64,
+    /// One streamed document.
+    pub document_bytes_max: u64,
+    /// One document after decompression.
+    pub decompressed_bytes_max: u64,
+    /// Decompressed bytes per compressed byte.
+    pub decompression_ratio_max: u64,
+    /// Nested JSON arrays and objects.
+    pub json_depth_max: usize,
+    /// Components of one SBOM.
+    pub components_max: usize,
+    /// VEX statements or findings of one document.
+    pub statements_max: usize,
+    /// Elements of a batch.
+    pub batch_elements_max: usize,
+    /// CloudEvents attributes or headers of one message.
+    pub attributes_max: usize,
+    /// One attribute's value.
+    pub attribute_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            event_bytes_max: 16 << 20,
+            document_bytes_max: 1 << 30,
+            decompressed_bytes_max: 1 << 30,
+            decompression_ratio_max: 200,
+            json_depth_max: 128,
+            components_max: 2_000_000,
+            statements_max: 1_000_000,
+            batch_elements_max: 10_000,
+            attributes_max: 256,
+            attribute_bytes_max: 64 << 10,
+        }
+    }
+}
