@@ -1,0 +1,491 @@
+//! What readers get: the shapes of SPEC §3.2, §4, §6 and §9, ready to be written as JSON.
+
+use pedigraph_proto::Nanos;
+use serde::Serialize;
+
+/// The ledger entry that proves a fact: `{"index","leafHash"}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Index in the tenant's log.
+    pub index: u64,
+    /// Leaf hash, lower-case hex.
+    pub leaf_hash: String,
+}
+
+/// An artifact version in answers (SPEC §3.2; badges and replay hash come with the derived views).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// UUIDv5 of tenant and digest.
+    pub id: String,
+    /// Canonical digest (the manifest's where a config is known too).
+    pub digest: String,
+    /// `repository:tag` or `repository@digest`; the digest where nothing else is known.
+    pub artifact_ref: String,
+    /// 1 = first of its line.
+    pub sequence_number: u64,
+    /// Earliest event time of a build, package or publish fact, else of any.
+    pub created_at: Nanos,
+    /// Source of the event that proves it.
+    pub source: String,
+    /// Such as `container_image`.
+    pub kind: String,
+    /// `os/architecture[/variant]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// What it is known by beside the canonical digest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Entry behind `createdAt`.
+    pub proof: Proof,
+}
+
+/// An edge between artifacts (SPEC §3.1).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// Digest.
+    pub from: String,
+    /// Digest.
+    pub to: String,
+    /// `parent`, `build` or `base`.
+    pub relationship: String,
+    /// Such as `declared`, `semver`, `tag`, `order`, `index`, `run`, `provenance`, `annotation`, `layers`, `history`.
+    pub method: String,
+    /// 0..1.
+    pub confidence: f64,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// What was cut from a graph, and how much.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Truncated {
+    /// Nodes that were reached and left out.
+    pub nodes: u64,
+    /// Edges that were reached and left out.
+    pub edges: u64,
+    /// Which limit cut it: `maxDepth`, `nodes`, `breadth`.
+    pub by: String,
+}
+
+/// `GET /api/v1/lineage/{digest}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lineage {
+    /// The artifact asked for.
+    pub artifact: Node,
+    /// By sequenceNumber descending, createdAt descending, digest.
+    pub nodes: Vec<Node>,
+    /// By (from, to, relationship).
+    pub edges: Vec<Edge>,
+    /// Present when the graph was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<Truncated>,
+}
+
+/// Which way lineage is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// To what it comes from.
+    Up,
+    /// To what comes from it.
+    Down,
+    /// Both.
+    Both,
+}
+
+/// A tag over time.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tag {
+    /// `repository:tag`.
+    pub name: String,
+    /// Since when it points here.
+    pub from: Nanos,
+    /// Until when; absent while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Nanos>,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// A piece of evidence or work around an artifact, listed in its answer.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// What it is: for an SBOM its digest, for a scan its id, for an attestation the predicate type ...
+    pub id: String,
+    /// Such as `sbom`, `attestation`, `scan`, `tests`, `signature`, `commit`, `run`, `deployment`.
+    pub kind: String,
+    /// One line for a person.
+    pub summary: String,
+    /// When it happened.
+    pub occurred_at: Nanos,
+    /// Kind-specific fields, camelCase.
+    pub details: serde_json::Map<String, serde_json::Value>,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// Digests of the neighbours in lineage.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Neighbours {
+    /// `parent` edges in.
+    pub parents: Vec<String>,
+    /// `parent` edges out.
+    pub children: Vec<String>,
+    /// `base` edges in.
+    pub bases: Vec<String>,
+}
+
+/// `GET /api/v1/artifacts/{digest}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// The node.
+    #[serde(flatten)]
+    pub node: Node,
+    /// Tags over time, newest first.
+    pub tags: Vec<Tag>,
+    /// Newest known source commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Item>,
+    /// Newest known run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Item>,
+    /// SBOMs, newest first.
+    pub sboms: Vec<Item>,
+    /// Attestations and signatures, newest first.
+    pub attestations: Vec<Item>,
+    /// Tests, newest first.
+    pub tests: Vec<Item>,
+    /// Scans, newest first.
+    pub scans: Vec<Item>,
+    /// Where it was deployed, newest first.
+    pub deployments: Vec<Item>,
+    /// VEX statements that name it, newest first (verdicts come with the derived views).
+    pub verdicts: Vec<Item>,
+    /// Neighbours.
+    pub lineage: Neighbours,
+    /// Lists that were cut at their limit, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub truncated: Vec<String>,
+}
+
+/// Something that runs, as declared.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    /// `repository:tag` or `repository@digest`.
+    pub artifact_ref: String,
+    /// Known once the reference resolves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Percent of traffic.
+    pub weight: u32,
+    /// Since when this artifact runs here.
+    pub since: Nanos,
+    /// `rolling`, `canary`, `blue_green`, `recreate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Digest of the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_digest: Option<String>,
+    /// Who deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The run that deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Cluster, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Namespace, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// A service in an environment.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceState {
+    /// Its name.
+    pub service: String,
+    /// What was declared to run.
+    pub running: Vec<Running>,
+    /// What was observed (comes with the runtime family).
+    pub observed: Vec<serde_json::Value>,
+    /// `none`, `drifted`, `undeclared`, `not_observed`.
+    pub drift: String,
+    /// Deployments are frozen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
+}
+
+/// `GET /api/v1/environments/{env}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Environment {
+    /// Its name.
+    pub environment: String,
+    /// The moment asked for; absent: the newest known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Nanos>,
+    /// By service.
+    pub services: Vec<ServiceState>,
+}
+
+/// One line of `GET /api/v1/environments`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentSummary {
+    /// Its name.
+    pub environment: String,
+    /// Services that run.
+    pub services: u64,
+    /// Newest change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Nanos>,
+}
+
+/// One change of an environment.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// When it happened.
+    pub at: Nanos,
+    /// The service; empty for a change of the whole environment.
+    pub service: String,
+    /// What ran before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What runs from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `deploy`, `promote`, `rollback`, `rollforward`, `remove`, `freeze`, `unfreeze`, `canary`, `drift`.
+    pub kind: String,
+    /// Why, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// A page of rows with the key to go on from.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Opaque key of the next page; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+/// A hop of a trace.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hop {
+    /// `workload`, `deployment`, `artifact`, `attestations`, `sbom`, `scans`, `tests`, `run`, `commit`, `base`.
+    pub kind: String,
+    /// `found`, `missing`, `conflict`.
+    pub status: String,
+    /// What was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// One line for a person.
+    pub summary: String,
+    /// When it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Nanos>,
+    /// Why it is missing or in conflict, and what to send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Entry that proves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// `GET /api/v1/trace?ref=`; the server adds `elapsedMs`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// As asked.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The artifact it led to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Node>,
+    /// From the running thing back to the source.
+    pub hops: Vec<Hop>,
+    /// No hop is missing or in conflict.
+    pub complete: bool,
+}
+
+/// A component of an artifact with the way to it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentPath {
+    /// The component.
+    pub purl: String,
+    /// From the artifact's root to it, itself last; empty when the SBOM has no dependency graph.
+    pub path: Vec<String>,
+}
+
+/// An artifact that contains what was asked for.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpactRow {
+    /// Where it runs; absent in `notDeployed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// What it runs as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// `repository:tag` or `repository@digest`.
+    pub artifact_ref: String,
+    /// Digest.
+    pub digest: String,
+    /// Since when it runs there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Nanos>,
+    /// The matching components, with paths.
+    pub components: Vec<ComponentPath>,
+    /// When this was first known (recorded).
+    pub first_known_at: Nanos,
+    /// The next version of its line that is free of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_in: Option<String>,
+    /// Entry that proves the contents.
+    pub proof: Proof,
+}
+
+/// Something that runs and says nothing about its contents.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnknownRow {
+    /// Where it runs.
+    pub environment: String,
+    /// What it runs as.
+    pub service: String,
+    /// Digest, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// `repository:tag` or `repository@digest`.
+    pub artifact_ref: String,
+    /// Why its contents are unknown.
+    pub why: String,
+}
+
+/// How many rows each list has in all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpactCounts {
+    /// Running and containing it.
+    pub deployed: u64,
+    /// Containing it and running nowhere.
+    pub not_deployed: u64,
+    /// Cleared by a verdict (never for a purl).
+    pub cleared: u64,
+    /// Running with unknown contents.
+    pub unknown: u64,
+}
+
+/// `GET /api/v1/components/impact`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Impact {
+    /// As asked, canonical.
+    pub purl: String,
+    /// The `vers:` range asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<String>,
+    /// By environment, service, since.
+    pub deployed: Vec<ImpactRow>,
+    /// Left out when one environment was asked for. By artifactRef, digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_deployed: Option<Vec<ImpactRow>>,
+    /// Always empty for a purl.
+    pub cleared: Vec<ImpactRow>,
+    /// By environment, service.
+    pub unknown: Vec<UnknownRow>,
+    /// Totals.
+    pub counts: ImpactCounts,
+    /// The server puts the page token here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+/// A typed guess at what a text names.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// `artifact`, `commit`, `purl`, `vulnerability`, `service`, `environment`, `run`, `entry`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+    /// One line for a person.
+    pub label: String,
+    /// The artifact it leads to, when it leads to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Page of it.
+    pub href: String,
+}
+
+/// `GET /api/v1/intake`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intake {
+    /// Messages since the ledger began, duplicates counted.
+    pub total: u64,
+    /// `accepted`, `duplicate`, `conflict`, `rejected`.
+    pub by_status: std::collections::BTreeMap<String, u64>,
+    /// Rejects by code.
+    pub by_code: std::collections::BTreeMap<String, u64>,
+    /// Entries by decoder.
+    pub by_format: std::collections::BTreeMap<String, u64>,
+    /// Messages by source.
+    pub by_source: std::collections::BTreeMap<String, u64>,
+}
+
+/// A change for subscribers (SPEC §8).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewChange {
+    /// Ledger index.
+    pub index: u64,
+    /// n-th change of that entry, from 0.
+    #[serde(skip)]
+    pub n: u32,
+    /// `lineage`, `components`, `vex`, `deployments`, `runtime`, `evidence`, `incidents`, `signals`, `intake`.
+    pub view: String,
+    /// What it is about: a digest, `service@environment`, a CVE ...
+    pub subject: String,
+    /// What happened, such as `artifact-packaged`, `deploy`; `bulk` for an entry with more than 1,000 changes.
+    pub change: String,
+    /// When it happened.
+    pub occurred_at: Nanos,
+}
+
+/// How far a view is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewProgress {
+    /// Its name.
+    pub name: String,
+    /// The index that it will fold next, in the tenant's log.
+    pub next_index: u64,
+    /// Entries behind the ledger's durable head.
+    pub lag_entries: u64,
+    /// Age of the oldest entry not yet folded, milliseconds; 0 when none.
+    pub lag_ms: u64,
+    /// View root, `sha256:` and hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+}
