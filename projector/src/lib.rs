@@ -1,1 +1,15 @@
-//! placeholder
+//! Ledger → fold → rows → answers. One runner, one file per view, one read handle.
+//!
+//! The views are a pure function of the ledger (DESIGN §3.4): folds have no clock, no randomness and no I/O but reads of
+//! their own rows. This crate knows nothing about HTTP, Kafka or foreign formats, and never reads bodies.
+
+pub mod answers;
+pub mod components;
+pub mod deployments;
+pub mod key;
+pub mod lineage;
+pub mod store;
+pub mod view;
+pub mod views;
+
+pub use views::{AsOf, Error, Moment, Options, Scope, Views};
