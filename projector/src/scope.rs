@@ -10,12 +10,14 @@ use crate::answers::Proof;
 use crate::folder::ViewSet;
 use crate::intake::EntryRow;
 use crate::key::Key;
-use crate::store::Store;
-use crate::view::{Stamp, Stamped, decode_stamp};
+use crate::store::{Row, Store};
+use crate::view::{Stamp, Stamped, split_stamp};
 use crate::views::Error;
 
 /// Rows fetched from the store at once.
 const SCAN_ROWS: usize = 256;
+/// Rows fetched first: most answers need few.
+const FIRST_SCAN_ROWS: usize = 16;
 
 /// What questions share: the rows and what views keep in memory.
 pub(crate) struct Shared {
@@ -56,6 +58,27 @@ impl Scope {
         self.at
     }
 
+    /// Whose.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// At most `limit` known rows (index below the bound) of `from <= key < to`: key, and value without its stamp.
+    pub(crate) fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
+        self.each_raw(from, to, reverse, limit.min(SCAN_ROWS), |key, bytes| {
+            if rows.len() == limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            let (stamp, value) = split_stamp(bytes)?;
+            if self.sees(&stamp, Clocks::Known) {
+                rows.push((key.to_vec(), value.to_vec()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rows)
+    }
+
     /// The same question at another moment of what happened.
     #[must_use]
     pub fn when(&self, at: Option<Nanos>) -> Scope {
@@ -76,7 +99,7 @@ impl Scope {
     /// One row.
     pub(crate) fn get<T: DeserializeOwned>(&self, key: &Key, clocks: Clocks) -> Result<Option<Stamped<T>>, Error> {
         let Some(bytes) = self.shared.store.get(key.as_bytes())? else { return Ok(None) };
-        let seen = self.sees(&decode_stamp(&bytes)?, clocks);
+        let seen = self.sees(&split_stamp(&bytes)?.0, clocks);
         if seen { Stamped::decode(&bytes).map(Some) } else { Ok(None) }
     }
 
@@ -127,13 +150,27 @@ impl Scope {
         clocks: Clocks,
         mut visit: impl FnMut(&[u8], Stamped<T>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        let (mut from, mut to) = (from.as_bytes().to_vec(), to.as_bytes().to_vec());
-        let mut page_rows = 16;
+        self.each_raw(from.as_bytes(), to.as_bytes(), reverse, FIRST_SCAN_ROWS, |key, bytes| {
+            if self.sees(&split_stamp(bytes)?.0, clocks) {
+                return visit(key, Stamped::decode(bytes)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    fn each_raw(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        first_rows: usize,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let (mut from, mut to, mut page_rows) = (from.to_vec(), to.to_vec(), first_rows.max(1));
         loop {
             let page = self.shared.store.scan(&from, &to, reverse, page_rows)?;
             for (key, bytes) in &page {
-                let seen = self.sees(&decode_stamp(bytes)?, clocks);
-                if seen && visit(key, Stamped::decode(bytes)?)?.is_break() {
+                if visit(key, bytes)?.is_break() {
                     return Ok(());
                 }
             }

@@ -118,9 +118,9 @@ pub(crate) struct Stamped<T> {
 impl<T: DeserializeOwned> Stamped<T> {
     /// Reads a row's bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Stamped<T>, Error> {
-        let unreadable = |error| Error::Store(format!("row: {error}"));
-        let (stamp, rest) = postcard::take_from_bytes::<Stamp>(bytes).map_err(unreadable)?;
-        Ok(Stamped { stamp, value: postcard::from_bytes(rest).map_err(unreadable)? })
+        let (stamp, rest) = split_stamp(bytes)?;
+        let value = postcard::from_bytes(rest).map_err(|error| Error::Store(format!("row: {error}")))?;
+        Ok(Stamped { stamp, value })
     }
 }
 
@@ -175,7 +175,7 @@ impl Rows<'_> {
     pub fn scan<T: DeserializeOwned>(&self, from: &Key, to: &Key) -> Result<Vec<(Vec<u8>, T)>, Error> {
         let mut rows = Vec::new();
         for (key, bytes) in self.store.scan(from.as_bytes(), to.as_bytes(), false, FOLD_SCAN_ROWS_MAX)? {
-            if decode_stamp(&bytes)?.earlier_than(&self.stamp) {
+            if split_stamp(&bytes)?.0.earlier_than(&self.stamp) {
                 rows.push((key, Stamped::<T>::decode(&bytes)?.value));
             }
         }
@@ -191,14 +191,13 @@ impl Rows<'_> {
 
     fn stamp_of(&self, key: &Key) -> Result<Option<Stamp>, Error> {
         let Some(bytes) = self.store.get(key.as_bytes())? else { return Ok(None) };
-        Ok(Some(decode_stamp(&bytes)?).filter(|stamp| stamp.earlier_than(&self.stamp)))
+        Ok(Some(split_stamp(&bytes)?.0).filter(|stamp| stamp.earlier_than(&self.stamp)))
     }
 }
 
-/// The stamp of a row's bytes.
-pub(crate) fn decode_stamp(bytes: &[u8]) -> Result<Stamp, Error> {
-    let read = postcard::take_from_bytes::<Stamp>(bytes);
-    Ok(read.map_err(|error| Error::Store(format!("row: {error}")))?.0)
+/// The stamp of a row's bytes, and its value's bytes.
+pub(crate) fn split_stamp(bytes: &[u8]) -> Result<(Stamp, &[u8]), Error> {
+    postcard::take_from_bytes::<Stamp>(bytes).map_err(|error| Error::Store(format!("row: {error}")))
 }
 
 /// A view: its name and its fold.
