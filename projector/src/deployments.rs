@@ -603,10 +603,11 @@ impl Scope {
         topic: u8,
         environment: &str,
         service: &str,
-        before: Option<&Stamp>,
+        before: Option<(&Stamp, u64)>,
     ) -> Result<Option<(Stamp, Setting)>, Error> {
         let prefix = settings(&self.tenant, topic, environment, service);
-        let end = before.map_or_else(|| self.end_of(&prefix), |before| prefix.clone().moment(before));
+        let before = before.map(|(stamp, index)| prefix.clone().moment(stamp).number(index));
+        let end = before.unwrap_or_else(|| self.end_of(&prefix));
         let newest = self.keyed::<Setting>(&prefix, &end, true, Clocks::Both, 1)?.pop();
         newest.map(|(_, row)| Ok((Stamp::from(row.stamp), row.value))).transpose()
     }
@@ -693,7 +694,8 @@ impl Scope {
         let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp).number(mark.index), Clocks::Both)? else {
             return Ok(None);
         };
-        let before = self.newest_setting(FREEZE, environment, &mark.lane.service, Some(&mark.stamp))?;
+        let here = Some((&mark.stamp, mark.index));
+        let before = self.newest_setting(FREEZE, environment, &mark.lane.service, here)?;
         let frozen = row.value.frozen;
         if before.is_some_and(|(_, before)| before.frozen) == frozen {
             return Ok(None);
