@@ -81,9 +81,27 @@ pub struct Lineage {
     pub nodes: Vec<Node>,
     /// By (from, to, relationship).
     pub edges: Vec<Edge>,
+    /// Bases that are named by digest and that no event describes, by (derived, base).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<UnresolvedBase>,
     /// Present when the graph was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncated: Option<Truncated>,
+}
+
+/// A base that is named and that nothing is known of: publish it, or observe its image, to see it as an artifact.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnresolvedBase {
+    /// Digest of the derived artifact.
+    pub derived: String,
+    /// Digest of the base.
+    pub base: String,
+    /// As the fact writes it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reference: String,
+    /// Entry that names it.
+    pub proof: Proof,
 }
 
 /// Which way lineage is followed.
