@@ -81,7 +81,7 @@ pub struct Lineage {
     pub nodes: Vec<Node>,
     /// By (from, to, relationship).
     pub edges: Vec<Edge>,
-    /// Bases that are named by digest and that no event describes, by (derived, base).
+    /// Bases that are named by a tag whose digest at build time is not known, by (derived, reference).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<UnresolvedBase>,
     /// Present when the graph was cut.
@@ -89,16 +89,13 @@ pub struct Lineage {
     pub truncated: Option<Truncated>,
 }
 
-/// A base that is named and that nothing is known of: publish it, or observe its image, to see it as an artifact.
+/// A base that is named by a tag whose digest at build time is not known: observe the tag to see the edge.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnresolvedBase {
     /// Digest of the derived artifact.
     pub derived: String,
-    /// Digest of the base.
-    pub base: String,
-    /// As the fact writes it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// `repository:tag` of the base.
     pub reference: String,
     /// Entry that names it.
     pub proof: Proof,

@@ -30,6 +30,9 @@ pub use self::graph::{BREADTH_MAX, NODES_MAX};
 pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
 pub use self::tags::TAGS_MAX;
 
+/// Artifacts, and changes of one environment, that a state hash covers.
+const STATE_ROWS_MAX: usize = 1_000_000;
+
 /// What a reference led to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Found<T> {
@@ -112,20 +115,17 @@ impl Scope {
     /// intake. It reads everything: for tests.
     pub fn state_hash(&self) -> Result<String, Error> {
         let mut text = String::new();
-        for digest in self.artifacts(None, usize::MAX)? {
+        for digest in self.artifacts(None, STATE_ROWS_MAX)? {
             if let Some(artifact) = self.artifact(&digest)? {
                 push_stated(&mut text, &artifact)?;
             }
             if let Some(lineage) = self.lineage(&digest, 1, Direction::Both)? {
                 push_stated(&mut text, &lineage)?;
             }
-            for component in self.components(&digest, None, usize::MAX)? {
-                push_stated(&mut text, &component)?;
-            }
         }
         for summary in self.environments()? {
             push_stated(&mut text, &self.environment(&summary.environment, true)?)?;
-            let changes = self.changes(&summary.environment, None, usize::MAX)?;
+            let changes = self.changes(&summary.environment, None, STATE_ROWS_MAX)?;
             push_stated(&mut text, &changes.map(|page| page.rows))?;
         }
         Ok(pedigraph_proto::Digest::sha256(canonical::sha256(text.as_bytes())).to_string())

@@ -104,11 +104,11 @@ impl Link {
     }
 }
 
-/// A base that is named and not known here.
+/// A base that is named by a tag whose digest at build time is not known.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct UnknownBase {
     pub(super) derived: String,
-    pub(super) base: String,
+    /// `repository:tag`.
     pub(super) reference: String,
     pub(super) index: u64,
 }
@@ -334,10 +334,7 @@ impl Graph<'_> {
         for (base, index) in self.layer_bases(profile)? {
             links.add(&base, &profile.digest, Relation::Base, Method::Layers, index);
         }
-        for (base, stamp) in self.history_bases(profile, &mut links.cut)? {
-            links.add(&base, &profile.digest, Relation::Base, Method::History, stamp.index);
-        }
-        Ok(())
+        self.history_bases(profile, links)
     }
 
     /// A base that a fact names. A base named by an index is also the manifest of the derived image's platform.
@@ -348,14 +345,8 @@ impl Graph<'_> {
         row: &Stamped<BaseClaim>,
         links: &mut Links,
     ) -> Result<(), Error> {
-        let (index, reference) = (row.stamp.index, row.value.reference.clone());
-        let Some(base) = self.profile(base)? else {
-            if row.value.method != BaseMethod::Material {
-                let (derived, base) = (derived.digest.clone(), base.to_owned());
-                links.unknown.push(UnknownBase { derived, base, reference, index });
-            }
-            return Ok(());
-        };
+        let index = row.stamp.index;
+        let Some(base) = self.profile(base)? else { return Ok(()) };
         let Some(method) = base_method(row.value.method, &base) else { return Ok(()) };
         links.add(&base.digest, &derived.digest, Relation::Base, method, index);
         for (manifest, platform) in self.related(&base.digest, role::PLATFORM)? {
@@ -445,21 +436,26 @@ impl Graph<'_> {
         Ok(())
     }
 
-    /// Bases named by tag, resolved at build time.
-    fn history_bases(&self, profile: &Profile, cut: &mut bool) -> Result<Pairs, Error> {
-        let mut bases = BTreeMap::new();
+    /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says nothing.
+    fn history_bases(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
+        let by_digest = links.links.iter().any(|link| link.relation == Relation::Base && link.to == profile.digest);
         for digest in &profile.group {
             let prefix = self.key(table::FROM).text(digest);
             let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            *cut |= rows.len() == EDGE_ROWS_MAX;
+            links.cut |= rows.len() == EDGE_ROWS_MAX;
             for (key, row) in rows {
                 let Some((repository, tag)) = second_and_third(&key) else { continue };
-                for base in self.bases_of_tag(profile, &repository, &tag)? {
-                    earliest(&mut bases, base, row.stamp);
+                let bases = self.bases_of_tag(profile, &repository, &tag)?;
+                if bases.is_empty() && !by_digest {
+                    let (derived, reference) = (profile.digest.clone(), format!("{repository}:{tag}"));
+                    links.unknown.push(UnknownBase { derived, reference, index: row.stamp.index });
+                }
+                for base in bases {
+                    links.add(&base, &profile.digest, Relation::Base, Method::History, row.stamp.index);
                 }
             }
         }
-        Ok(bases.into_iter().collect())
+        Ok(())
     }
 
     fn bases_of_tag(&self, derived: &Profile, repository: &str, tag: &str) -> Result<Vec<String>, Error> {

@@ -205,6 +205,7 @@ impl Fold<'_, '_, '_> {
         self.rows.put(of, &())
     }
 
+    /// A base named by digest.
     fn base(&mut self, derived: &str, base: &str, claim: &BaseClaim) -> Result<(), Error> {
         if derived == base {
             return Ok(());
@@ -213,7 +214,16 @@ impl Fold<'_, '_, '_> {
         let bases = suffix(self.key(table::BASES).text(derived).text(base), claim.method);
         let of = suffix(self.key(table::DERIVED).text(base).text(derived), claim.method);
         self.rows.put(bases, claim)?;
-        self.rows.put(of, claim)
+        self.rows.put(of, claim)?;
+        // Who names a base by digest names an artifact, so that its derived images are found though nobody describes it.
+        match claim.method {
+            BaseMethod::Provenance | BaseMethod::Annotation => {
+                let repository = ArtifactRef::parse(&claim.reference).map(|r| r.repository).unwrap_or_default();
+                let kind = ArtifactKind::ContainerImage.into();
+                self.name_as(base, Class::Other, (&repository, ""), kind, "")
+            }
+            BaseMethod::Material => Ok(()),
+        }
     }
 
     /// A base named by tag only: it resolves when the tag's mapping at build time is known.

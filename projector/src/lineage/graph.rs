@@ -169,15 +169,10 @@ impl Walk<'_, '_> {
     fn unresolved(&self) -> Result<Vec<UnresolvedBase>, Error> {
         let mut bases: BTreeMap<(&str, &str), UnresolvedBase> = BTreeMap::new();
         for unknown in &self.unknown {
-            let key = (unknown.derived.as_str(), unknown.base.as_str());
+            let key = (unknown.derived.as_str(), unknown.reference.as_str());
             if !bases.contains_key(&key) {
-                let base = UnresolvedBase {
-                    derived: unknown.derived.clone(),
-                    base: unknown.base.clone(),
-                    reference: unknown.reference.clone(),
-                    proof: self.graph.scope.proof(unknown.index)?,
-                };
-                bases.insert(key, base);
+                let (derived, reference) = (unknown.derived.clone(), unknown.reference.clone());
+                bases.insert(key, UnresolvedBase { derived, reference, proof: self.graph.scope.proof(unknown.index)? });
             }
         }
         Ok(bases.into_values().collect())

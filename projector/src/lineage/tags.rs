@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use pedigraph_proto::Nanos;
+use pedigraph_proto::{ArtifactRef, Nanos};
 
 use super::identity::{Graph, Profile};
 use super::rows::{key, table};
@@ -34,6 +34,14 @@ impl Scope {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(newest.filter(|(_, digest)| !digest.is_empty()).map(|(stamp, digest)| (digest, stamp.index)))
+    }
+
+    /// The digest that a reference with a tag named at a time; `None` while that is unknown.
+    pub(crate) fn tagged_digest(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
+        let Some(reference) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(self.tag_at(&reference.repository, &reference.tag, time)?.map(|(digest, _)| digest))
     }
 
     /// When a tag first points elsewhere after a moment.

@@ -134,9 +134,10 @@ impl Graph<'_> {
             );
             return Ok(missing("base", "no base image is known", reason));
         };
-        let reason = format!("{} is named and not known: send image-observed or artifact-published for it", named.base);
-        let hop = missing("base", &format!("{} {}", named.reference, named.base), reason);
-        Ok(Hop { id: Some(named.base.clone()), proof: Some(self.scope.proof(named.index)?), ..hop })
+        let reference = &named.reference;
+        let reason = format!("the digest of {reference} at build time is not known: send tag-observed for it");
+        let hop = missing("base", reference, reason);
+        Ok(Hop { id: Some(reference.clone()), proof: Some(self.scope.proof(named.index)?), ..hop })
     }
 
     /// An annotation that names one base by digest and, by tag, another.

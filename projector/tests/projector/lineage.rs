@@ -312,7 +312,14 @@ fn a_trace_leads_from_an_environment_to_the_commit_and_says_what_to_send() {
     expect![[r#"
         workload: missing what was seen running is not known [no runtime observations in this version]
         deployment: found cart in prod runs r.io/cart:1.2.0
-        artifact: missing r.io/cart:1.2.0 [r.io/cart:1.2.0 leads to no digest at that time: deploy by digest, or send artifact-published or tag-observed for it]
+        artifact: found r.io/cart:1.2.0
+        attestations: missing no attestation or signature [send a DSSE envelope or in-toto statement whose subject is cart]
+        sbom: found cyclonedx 1.6, 12 components by syft
+        scans: missing no scan [send a scanner's report with subject cart]
+        tests: found e2e: success (40 passed, 0 failed, 0 skipped)
+        run: found release ci/9: success
+        commit: found 4ba3d9ab4ba3 Faster carts
+        base: missing no base image is known [send SLSA provenance with materials, or image-observed {digest: cart, baseDigest or diffIds}]
     "#]].assert_eq(&trace("prod/cart"));
     assert!(trace("cart:1.2.0").contains("commit: found"));
     assert!(trace(&digest("cart")[7..15]).contains("commit: found"));
