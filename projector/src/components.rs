@@ -371,5 +371,3 @@ fn next_set(tenant: &TenantId, store: &dyn Store, next: u64) -> Result<u32, Erro
     }
 }
 
-#[cfg(test)]
-mod tests;

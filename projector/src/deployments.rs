@@ -505,7 +505,7 @@ impl Scope {
     }
 
     fn resolved(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
-        self.tagged_digest(reference, time)
+        if reference.is_empty() { Ok(None) } else { self.tagged_digest(reference, time) }
     }
 
     /// What runs in a lane, each with whether it is a canary; `None` where nothing was said of it yet.
@@ -813,7 +813,9 @@ impl History for Past<'_> {
     }
 
     fn line_order(&self, from: &Artifact, to: &Artifact) -> Result<Option<Ordering>, Error> {
-        let _ = (from, to);
-        Ok(None)
+        match (&from.digest, &to.digest) {
+            (Some(from), Some(to)) => self.scope.line_order(from, to),
+            _ => Ok(None),
+        }
     }
 }

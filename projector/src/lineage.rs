@@ -64,6 +64,42 @@ impl Scope {
         Graph::new(self).canonical(digest)
     }
 
+    /// The canonical digest of an artifact, then its aliases.
+    pub(crate) fn aliases_of(&self, digest: &str) -> Result<Vec<String>, Error> {
+        let graph = Graph::new(self);
+        let canonical = graph.canonical(digest)?;
+        let mut aliases = vec![canonical.clone()];
+        for (config, _) in graph.related(&canonical, rows::role::CONFIG)? {
+            if !aliases.contains(&config) && graph.canonical(&config)? == canonical {
+                aliases.push(config);
+            }
+        }
+        Ok(aliases)
+    }
+
+    /// Canonical digests of the platform manifests of an index, or of the manifests that share a config.
+    pub(crate) fn manifests_of(&self, canonical: &str) -> Result<Vec<String>, Error> {
+        let graph = Graph::new(self);
+        let mut below = graph.related(canonical, rows::role::PLATFORM)?;
+        below.extend(graph.related(canonical, rows::role::MANIFEST)?);
+        below.iter().map(|(manifest, _)| graph.canonical(manifest)).collect()
+    }
+
+    /// What an artifact is called, where that is known; never its bare digest.
+    pub(crate) fn name_of(&self, digest: &str) -> Result<Option<String>, Error> {
+        let profile = Graph::new(self).profile(digest)?;
+        Ok(profile.map(|profile| profile.reference.clone()).filter(|name| !name.is_empty() && name != digest))
+    }
+
+    /// The order of two artifacts of one line, as their sequence numbers have it.
+    pub(crate) fn line_order(&self, from: &str, to: &str) -> Result<Option<std::cmp::Ordering>, Error> {
+        let graph = Graph::new(self);
+        let (Some(from), Some(to)) = (graph.profile(from)?, graph.profile(to)?) else { return Ok(None) };
+        let one_line = !from.line.repository.is_empty() && from.line == to.line && from.digest != to.digest;
+        let order = (from.created.time, &from.digest).cmp(&(to.created.time, &to.digest));
+        Ok(one_line.then_some(order))
+    }
+
     /// One artifact by digest or alias.
     pub fn artifact(&self, digest: &str) -> Result<Option<Artifact>, Error> {
         let graph = Graph::new(self);

@@ -162,7 +162,7 @@ fn check(documents: &[Document], slice: usize, as_of: usize) {
     let mut world = World::new();
     let entries: Vec<Sent> = documents.iter().enumerate().map(|(n, (artifact, tool, time, purls))| {
         let components = purls.iter().map(|p| component(&purl(*p))).collect();
-        sent(n, *time, sbom(&digest(*artifact), &digest(1_000 + n), &format!("tool{tool}"), components, slice))
+        sent(n, *time, sbom(&digest(*artifact), &digest(1_000_000 + n), &format!("tool{tool}"), components, slice))
     }).collect();
     world.append(&entries);
     let views = world.views();

@@ -60,9 +60,11 @@ impl Scope {
         Ok(rows.take(limit).collect())
     }
 
-    /// The digests whose contents count for a digest: itself, its aliases, and the manifests of an index with theirs.
+    /// Canonical digests of what counts as contained in a digest: itself, and the manifests of an index.
     pub(super) fn parts_of(&self, digest: &str) -> Result<Vec<String>, Error> {
-        Ok(vec![super::digest_text(digest)])
+        let canonical = self.canonical_digest(&super::digest_text(digest))?;
+        let manifests = self.manifests_of(&canonical)?;
+        Ok([vec![canonical], manifests].concat())
     }
 
     /// The newest SBOM of each tool, by event time; links stand for the SBOM that they name.
@@ -72,7 +74,7 @@ impl Scope {
             let (stamp, bound) = (row.stamp, row.value);
             let resolved = match bound.set {
                 Some(_) => Some((stamp, bound)),
-                None => self.sboms_of(&bound.sbom)?.into_iter().rev().find(|row| row.value.set.is_some()).map(|row| (row.stamp, row.value)),
+                None => self.linked_sbom(&bound.sbom)?,
             };
             let Some((written, Bound { set: Some(set), tool, reference, .. })) = resolved else { continue };
             let known = newest.get(&tool).is_some_and(|(known, _)| known.order() >= written.order());
@@ -83,12 +85,21 @@ impl Scope {
         Ok(newest.into_values().map(|(_, current)| current).collect())
     }
 
-    /// Every SBOM bound to a digest, by event time.
+    /// The newest description that an SBOM's own digest is bound to.
+    fn linked_sbom(&self, sbom: &str) -> Result<Option<(Stamp, Bound)>, Error> {
+        let newest = self.sboms_of(sbom)?.into_iter().rev().find(|row| row.value.set.is_some());
+        Ok(newest.map(|row| (row.stamp, row.value)))
+    }
+
+    /// Every SBOM bound to a digest or an alias of it, by event time.
     pub(super) fn sboms_of(&self, digest: &str) -> Result<Vec<Stamped<Bound>>, Error> {
         if digest.is_empty() {
             return Ok(vec![]);
         }
-        let mut rows = self.rows::<Bound>(&table(&self.tenant, BINDINGS).text(digest), Clocks::Known, SBOMS_MAX)?;
+        let mut rows = Vec::new();
+        for alias in self.aliases_of(digest)? {
+            rows.extend(self.rows::<Bound>(&table(&self.tenant, BINDINGS).text(&alias), Clocks::Known, SBOMS_MAX)?);
+        }
         rows.sort_by_key(|row| row.stamp.order());
         Ok(rows)
     }

@@ -125,6 +125,10 @@ impl Scope {
             let linked = self.digests_under(&table(&self.tenant, LINKS).text(&subject), 1, SETS_MAX)?;
             let digests = if linked.is_empty() { vec![subject] } else { linked };
             for digest in digests {
+                let digest = self.canonical_digest(&digest)?;
+                if affected.contains_key(&digest) {
+                    continue;
+                }
                 if let Some(found) = self.affected_one(&digest, &sets)? {
                     affected.insert(digest, found);
                 }
@@ -148,9 +152,9 @@ impl Scope {
         let all = self.sboms_of(digest)?;
         let says_so = all.iter().filter(|row| row.value.set.is_none_or(|set| sets.contains(&set)));
         let first = says_so.map(|row| row.stamp.index).min().unwrap_or(newest.stamp.index);
-        let reference = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty());
+        let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();
         Ok(Some(Affected {
-            reference: reference.cloned().unwrap_or_else(|| digest.to_owned()),
+            reference: self.name_of(digest)?.or(said).unwrap_or_else(|| digest.to_owned()),
             sets: current.iter().map(|sbom| sbom.set).collect(),
             proof: newest.stamp.index,
             known_at: self.recorded_at(first)?,

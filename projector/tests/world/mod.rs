@@ -1,5 +1,5 @@
 //! A real ledger with its views, for tests and benches.
-#![expect(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
+#![expect(unreachable_pub, reason = "shared by test binaries and benches")]
 
 use pedigraph_ledger::{Batch, Blobs, INLINE_BYTES_MAX, LogId, NewEntry, Part, Writer};
 use pedigraph_projector::{AsOf, Moment, Scope, Views};
