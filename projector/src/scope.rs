@@ -19,6 +19,9 @@ const SCAN_ROWS: usize = 256;
 /// Rows fetched first: most answers need few.
 const FIRST_SCAN_ROWS: usize = 16;
 
+/// Rows with their keys.
+pub(crate) type Keyed<T> = Vec<(Vec<u8>, Stamped<T>)>;
+
 /// What questions share: the rows and what views keep in memory.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
@@ -129,7 +132,7 @@ impl Scope {
         reverse: bool,
         clocks: Clocks,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stamped<T>)>, Error> {
+    ) -> Result<Keyed<T>, Error> {
         let mut rows = Vec::new();
         self.each(from, to, reverse, clocks, |key, row| {
             if rows.len() == limit {

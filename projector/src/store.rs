@@ -17,6 +17,8 @@ pub trait Store: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// One insert; may be lost in a crash until [`Store::flush`].
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
+    /// One insert unless the key is there; then its value.
+    fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// Removes a key.
     fn remove(&self, key: &[u8]) -> Result<(), Error>;
     /// A few inserts that become visible together.

@@ -139,10 +139,7 @@ impl Rows<'_> {
     /// Inserts a row (postcard, after its stamp). Inserting a key twice with another value is a fault of the fold: end keys
     /// with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
     pub fn put(&mut self, key: Key, value: &impl Serialize) -> Result<(), Error> {
-        self.buffer.clear();
-        let unwritable = |error| Error::Store(format!("row: {error}"));
-        let buffer = postcard::to_extend(&self.stamp, std::mem::take(self.buffer)).map_err(unwritable)?;
-        *self.buffer = postcard::to_extend(value, buffer).map_err(unwritable)?;
+        self.encode(value)?;
         self.store.insert(key.as_bytes(), self.buffer)?;
         self.root.add(key.as_bytes(), self.buffer);
         Ok(())
@@ -150,11 +147,24 @@ impl Rows<'_> {
 
     /// Inserts a row unless an earlier fact did; `true` when it is the first.
     pub fn put_first(&mut self, key: Key, value: &impl Serialize) -> Result<bool, Error> {
-        let first = self.stamp_of(&key)?.is_none();
-        if first {
-            self.put(key, value)?;
+        self.encode(value)?;
+        if let Some(there) = self.store.insert_new(key.as_bytes(), self.buffer)? {
+            if split_stamp(&there)?.0.earlier_than(&self.stamp) {
+                return Ok(false);
+            }
+            // Left by a crash: this fact, or one after it, is folded again.
+            self.store.insert(key.as_bytes(), self.buffer)?;
         }
-        Ok(first)
+        self.root.add(key.as_bytes(), self.buffer);
+        Ok(true)
+    }
+
+    fn encode(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        self.buffer.clear();
+        let unwritable = |error| Error::Store(format!("row: {error}"));
+        let buffer = postcard::to_extend(&self.stamp, std::mem::take(self.buffer)).map_err(unwritable)?;
+        *self.buffer = postcard::to_extend(value, buffer).map_err(unwritable)?;
+        Ok(())
     }
 
     /// Removes a row of an earlier fact that is superseded, such as a merged segment, once no reader needs it: this is not

@@ -240,7 +240,12 @@ impl Views {
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000 changes.
-    pub fn changes(&self, tenant: &TenantId, after: (u64, u32), limit: usize) -> Result<Option<Vec<ViewChange>>, Error> {
+    pub fn changes(
+        &self,
+        tenant: &TenantId,
+        after: (u64, u32),
+        limit: usize,
+    ) -> Result<Option<Vec<ViewChange>>, Error> {
         let scope = self.at(tenant, Moment::default())?;
         let newest = scope.counter(CHANGES)?.unwrap_or(0);
         let seen = scope.counter_after(CHANGES, after.0)?.unwrap_or(newest);
@@ -332,7 +337,12 @@ pub fn rebuild(
 /// Folds the ledger up to its head into memory, in steps of about `step_bytes` of journal. Returns the number of commits
 /// and the view root, to be compared with [`Views::root`].
 pub fn fold_into_memory(ledger: &Reader, step_bytes: usize) -> Result<(u64, String), Error> {
-    fold_to_head(Arc::new(MemStore::default()), ledger, step_bytes, &mut |_, _| ())
+    fold_into(Arc::new(MemStore::default()), ledger, step_bytes)
+}
+
+/// Folds the ledger up to its head into an empty store, in steps of about `step_bytes` of journal.
+pub fn fold_into(store: Arc<dyn Store>, ledger: &Reader, step_bytes: usize) -> Result<(u64, String), Error> {
+    fold_to_head(store, ledger, step_bytes, &mut |_, _| ())
 }
 
 fn fold_to_head(

@@ -131,6 +131,8 @@ impl Links {
 }
 
 type Pairs = Vec<(String, Stamp)>;
+/// Hashes of every prefix of an image's layers, shortest first.
+type Chain = Vec<[u8; 32]>;
 
 impl Graph<'_> {
     /// Edges that lead to an artifact.
@@ -349,12 +351,8 @@ impl Graph<'_> {
         let Some(base) = self.profile(base)? else { return Ok(()) };
         let Some(method) = base_method(row.value.method, &base) else { return Ok(()) };
         links.add(&base.digest, &derived.digest, Relation::Base, method, index);
-        for (manifest, platform) in self.related(&base.digest, role::PLATFORM)? {
-            if same_platform(&platform, &derived.line.platform) && manifest != derived.digest {
-                if let Some(manifest) = self.profile(&manifest)? {
-                    links.add(&manifest.digest, &derived.digest, Relation::Base, method, index);
-                }
-            }
+        for manifest in self.platform_of(&base, derived)? {
+            links.add(&manifest, &derived.digest, Relation::Base, method, index);
         }
         Ok(())
     }
@@ -410,11 +408,11 @@ impl Graph<'_> {
     }
 
     /// Hashes of every prefix of the image's layers, shortest first.
-    fn chains(&self, profile: &Profile) -> Result<Vec<(Vec<[u8; 32]>, Stamp)>, Error> {
+    fn chains(&self, profile: &Profile) -> Result<Vec<(Chain, Stamp)>, Error> {
         let mut chains = Vec::new();
         for digest in &profile.group {
             let prefix = self.key(table::LAYERS).text(digest);
-            let rows = self.scope.rows::<Vec<[u8; 32]>>(&prefix, Clocks::Known, SAME_LAYERS_MAX)?;
+            let rows = self.scope.rows::<Chain>(&prefix, Clocks::Known, SAME_LAYERS_MAX)?;
             chains.extend(rows.into_iter().map(|row| (row.value, row.stamp)));
         }
         Ok(chains)
@@ -463,12 +461,19 @@ impl Graph<'_> {
         let Some((base, _)) = self.scope.tag_at(repository, tag, built)? else { return Ok(vec![]) };
         let Some(base) = self.profile(&base)?.filter(|base| base.digest != derived.digest) else { return Ok(vec![]) };
         let mut bases = vec![base.digest.clone()];
-        for (manifest, platform) in self.related(&base.digest, role::PLATFORM)? {
+        bases.extend(self.platform_of(&base, derived)?);
+        Ok(bases)
+    }
+
+    /// The manifests of an index that are for the platform of a derived image.
+    fn platform_of(&self, index: &Profile, derived: &Profile) -> Result<Vec<String>, Error> {
+        let mut manifests = Vec::new();
+        for (manifest, platform) in self.related(&index.digest, role::PLATFORM)? {
             if same_platform(&platform, &derived.line.platform) && manifest != derived.digest {
-                bases.extend(self.profile(&manifest)?.map(|manifest| manifest.digest.clone()));
+                manifests.extend(self.profile(&manifest)?.map(|manifest| manifest.digest.clone()));
             }
         }
-        Ok(bases)
+        Ok(manifests)
     }
 
     fn history_derived(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {

@@ -605,8 +605,7 @@ impl Fold<'_, '_, '_> {
 
     fn vex(&mut self, event: &VexIssued) -> Result<(), Error> {
         for (statement, ordinal) in event.statements.iter().zip(event.first..) {
-            let mut products: Vec<String> =
-                statement.product_digests.iter().filter_map(|text| digest(text)).collect();
+            let mut products: Vec<String> = statement.product_digests.iter().filter_map(|text| digest(text)).collect();
             products.sort();
             products.dedup();
             for product in &products {

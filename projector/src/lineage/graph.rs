@@ -1,5 +1,6 @@
 //! The graph around an artifact, within limits that are said.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -170,9 +171,9 @@ impl Walk<'_, '_> {
         let mut bases: BTreeMap<(&str, &str), UnresolvedBase> = BTreeMap::new();
         for unknown in &self.unknown {
             let key = (unknown.derived.as_str(), unknown.reference.as_str());
-            if !bases.contains_key(&key) {
+            if let Entry::Vacant(free) = bases.entry(key) {
                 let (derived, reference) = (unknown.derived.clone(), unknown.reference.clone());
-                bases.insert(key, UnresolvedBase { derived, reference, proof: self.graph.scope.proof(unknown.index)? });
+                free.insert(UnresolvedBase { derived, reference, proof: self.graph.scope.proof(unknown.index)? });
             }
         }
         Ok(bases.into_values().collect())

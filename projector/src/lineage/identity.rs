@@ -214,9 +214,9 @@ fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) 
     };
     let tags: Vec<Tagged> = namings.iter().filter(|naming| !naming.value.tag.is_empty()).map(tagged).collect();
     let of_line = || tags.iter().filter(|tagged| tagged.repository == repository);
-    let greatest = of_line().filter_map(|tagged| Some((version_of(&tagged.tag)?, tagged))).max_by(|a, b| {
-        a.0.cmp(&b.0).then_with(|| b.1.tag.cmp(&a.1.tag))
-    });
+    let greatest = of_line()
+        .filter_map(|tagged| Some((version_of(&tagged.tag)?, tagged)))
+        .max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.tag.cmp(&a.1.tag)));
     let shown_tag = greatest.as_ref().map(|(_, tagged)| tagged.tag.as_str());
     let shown_tag = shown_tag.or_else(|| Some(of_line().next_back()?.tag.as_str()));
     let reference = reference_of(canonical, &repository, shown_tag);

@@ -60,13 +60,16 @@ impl Graph<'_> {
         for summary in self.scope.environments()?.into_iter().take(ENVIRONMENTS_SEARCHED_MAX) {
             let environment = summary.environment;
             if environment == query {
-                found.insert(0, Candidate {
-                    kind: "environment".to_owned(),
-                    id: environment.clone(),
-                    label: format!("{} services", summary.services),
-                    digest: None,
-                    href: format!("/environments/{environment}"),
-                });
+                found.insert(
+                    0,
+                    Candidate {
+                        kind: "environment".to_owned(),
+                        id: environment.clone(),
+                        label: format!("{} services", summary.services),
+                        digest: None,
+                        href: format!("/environments/{environment}"),
+                    },
+                );
             }
             let Some(state) = self.scope.environment(&environment, true)? else { continue };
             if state.services.iter().any(|state| state.service == query) {
@@ -126,7 +129,8 @@ impl Graph<'_> {
             reader.text()
         });
         let digest = digest.map(|digest| self.canonical(&digest)).transpose()?;
-        let href = digest.as_ref().map_or_else(|| format!("/search?q={query}"), |digest| format!("/artifacts/{digest}"));
+        let href =
+            digest.as_ref().map_or_else(|| format!("/search?q={query}"), |digest| format!("/artifacts/{digest}"));
         let label = format!("run {query}");
         found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, href });
         Ok(())
@@ -172,4 +176,3 @@ fn service_candidate(service: &str, environment: &str) -> Candidate {
         href: format!("/environments/{environment}"),
     }
 }
-

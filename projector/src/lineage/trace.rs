@@ -149,11 +149,7 @@ impl Graph<'_> {
             return Ok(None);
         }
         let list = |digests: &BTreeSet<&str>| digests.iter().copied().collect::<Vec<_>>().join(", ");
-        Ok(Some(format!(
-            "the base is {} by digest and {} by tag at build time",
-            list(&by_digest),
-            list(&by_tag)
-        )))
+        Ok(Some(format!("the base is {} by digest and {} by tag at build time", list(&by_digest), list(&by_tag))))
     }
 }
 

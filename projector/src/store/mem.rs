@@ -1,6 +1,7 @@
 //! The in-memory twin.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use parking_lot::RwLock;
@@ -22,6 +23,16 @@ impl Store for MemStore {
         Ok(())
     }
 
+    fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.0.write().entry(key.to_vec()) {
+            Entry::Occupied(there) => Ok(Some(there.get().clone())),
+            Entry::Vacant(free) => {
+                free.insert(value.to_vec());
+                Ok(None)
+            }
+        }
+    }
+
     fn remove(&self, key: &[u8]) -> Result<(), Error> {
         self.0.write().remove(key);
         Ok(())
@@ -39,11 +50,7 @@ impl Store for MemStore {
         let rows = self.0.read();
         let range = rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
         let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if reverse {
-            range.rev().take(limit).map(owned).collect()
-        } else {
-            range.take(limit).map(owned).collect()
-        })
+        Ok(if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() })
     }
 
     fn flush(&self) -> Result<(), Error> {

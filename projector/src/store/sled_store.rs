@@ -83,6 +83,13 @@ impl Store for SledStore {
         Ok(())
     }
 
+    fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.count_insert();
+        let swapped =
+            self.db.compare_and_swap(key, None::<&[u8]>, Some(value)).map_err(|error| fault("insert", error))?;
+        Ok(swapped.err().and_then(|refused| refused.current).map(|there| there.to_vec()))
+    }
+
     fn remove(&self, key: &[u8]) -> Result<(), Error> {
         self.count_insert();
         self.db.remove(key).map_err(|error| fault("remove", error))?;

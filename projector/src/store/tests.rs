@@ -7,6 +7,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Op {
     Insert(Vec<u8>, Vec<u8>),
+    InsertNew(Vec<u8>, Vec<u8>),
     Remove(Vec<u8>),
     Batch(Vec<Row>),
     Get(Vec<u8>),
@@ -21,6 +22,7 @@ fn op() -> impl Strategy<Value = Op> {
     let value = || prop::collection::vec(any::<u8>(), 0..4);
     prop_oneof![
         3 => (key(), value()).prop_map(|(k, v)| Op::Insert(k, v)),
+        2 => (key(), value()).prop_map(|(k, v)| Op::InsertNew(k, v)),
         1 => key().prop_map(Op::Remove),
         1 => prop::collection::vec((key(), value()), 0..4).prop_map(Op::Batch),
         1 => key().prop_map(Op::Get),
@@ -36,6 +38,10 @@ fn conforms(store: &dyn Store, ops: &[Op]) {
             Op::Insert(key, value) => {
                 store.insert(key, value).expect("insert");
                 model.insert(key.clone(), value.clone());
+            }
+            Op::InsertNew(key, value) => {
+                assert_eq!(store.insert_new(key, value).expect("insert"), model.get(key).cloned());
+                model.entry(key.clone()).or_insert_with(|| value.clone());
             }
             Op::Remove(key) => {
                 store.remove(key).expect("remove");
@@ -93,7 +99,8 @@ fn a_reopened_store_has_its_rows_and_a_damaged_one_is_set_aside() {
     assert_eq!(store.scan(b"", &[0xff; 5], true, 1).expect("scan")[0].0, 4_999_u32.to_be_bytes());
     drop(store);
 
-    std::fs::write(path.join("conf"), b"nonsense").expect("damage");
+    std::fs::remove_file(path.join("db")).expect("damage");
+    std::fs::create_dir(path.join("db")).expect("damage");
     let (store, renewed) = SledStore::open(&path, 1 << 20).expect("opens anew");
     assert!(renewed);
     assert!(store.scan(b"", &[0xff; 5], false, 1).expect("scan").is_empty());

@@ -9,7 +9,6 @@ use pedigraph_proto::{Event, EventId, Nanos, TenantId, canonical, fact};
 use prost::Message;
 
 pub(crate) const MINUTE: i64 = 60_000_000_000;
-pub(crate) const HOUR: i64 = 60 * MINUTE;
 /// 2026-01-01T00:00:00Z.
 pub(crate) const NEW_YEAR: i64 = 1_767_225_600_000_000_000;
 
@@ -107,7 +106,11 @@ fn new_entry(log: &LogId, event: &Said, time_ns: i64) -> NewEntry {
         source: "test".to_owned(),
         id: event.id.clone(),
         subjects: subjects.iter().take(canonical::LEAF_SUBJECTS_MAX).cloned().collect(),
-        subject_count: if subjects.len() > canonical::LEAF_SUBJECTS_MAX { u32::try_from(subjects.len()).expect("few") } else { 0 },
+        subject_count: if subjects.len() > canonical::LEAF_SUBJECTS_MAX {
+            u32::try_from(subjects.len()).expect("few")
+        } else {
+            0
+        },
         occurred_at: NEW_YEAR + event.minute * MINUTE,
         recorded_at: time_ns,
         origin: Some(Origin { kind: "http".to_owned(), ..Origin::default() }),
@@ -116,7 +119,12 @@ fn new_entry(log: &LogId, event: &Said, time_ns: i64) -> NewEntry {
         format: "test".to_owned(),
         ..Entry::default()
     };
-    NewEntry { log: log.clone(), leaf: entry.encode_to_vec().into(), facts: chunks.into_iter().map(Part::Inline).collect(), body: None }
+    NewEntry {
+        log: log.clone(),
+        leaf: entry.encode_to_vec().into(),
+        facts: chunks.into_iter().map(Part::Inline).collect(),
+        body: None,
+    }
 }
 
 /// A time in answers.

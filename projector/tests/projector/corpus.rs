@@ -98,7 +98,8 @@ fn official_images_find_their_bases() {
         events.push(event);
         events.extend(observed(&build["build"]["resolved"], minute));
         // Half of the bases are described too, the others are only named.
-        for (_, base) in build["build"]["resolvedParents"].as_object().into_iter().flatten().filter(|_| minute % 2 == 0) {
+        for (_, base) in build["build"]["resolvedParents"].as_object().into_iter().flatten().filter(|_| minute % 2 == 0)
+        {
             events.extend(observed(base, minute - 1));
         }
     }

@@ -17,23 +17,66 @@ fn event() -> impl Strategy<Value = Said> {
     parts.prop_map(|(kind, a, b, c, minute, n)| {
         let id = format!("{kind} {a} {b} {c} {minute} {n}");
         let event: pedigraph_proto::Event = match kind {
-            0 => return Said { id, ..packaged(a, minute, |event| {
-                event.artifact_ref = format!("r.io/app:1.{n}.0");
-                event.run = format!("run {b}");
-                event.commit = format!("{c}{c}{c}{c}{c}{c}{c}");
-                event.pipeline = "p".into();
-                event.parent_digests = if n == 2 { vec![digest(c)] } else { vec![] };
-            })},
-            1 => ArtifactPublished { artifact_digest: digest(a), artifact_ref: format!("r.io/app:{b}"), ..Default::default() }.into(),
-            2 => TagObserved { repository: "r.io/app".into(), tag: c.into(), digest: if n == 0 { String::new() } else { digest(a) } }.into(),
-            3 => ImageObserved { digest: digest(a), digest_kind: 2, config_digest: digest(b), artifact_ref: "r.io/app:live".into(),
-                diff_ids: (0..=n).map(|layer| format!("sha256:{layer}")).collect(), ..Default::default() }.into(),
-            4 => ImageObserved { digest: digest(a), digest_kind: 1, manifests: vec![PlatformManifest { digest: digest(b),
-                platform: if n == 0 { "linux/amd64".into() } else { "linux/arm64".into() }, artifact_type: String::new() }], ..Default::default() }.into(),
-            5 => AttestationAttached { artifact_digests: vec![digest(a), digest(b)], predicate_type: "p".into(), invocation: format!("run {c}"),
-                materials: vec![Material { uri: format!("pkg:docker/x@{}", digest(c)), digest: String::new() }], ..Default::default() }.into(),
-            _ => ServiceDeployed { service: b.into(), environment: "prod".into(), artifact_digest: if n == 0 { String::new() } else { digest(a) },
-                artifact_ref: format!("r.io/app:{c}"), ..Default::default() }.into(),
+            0 => {
+                return Said {
+                    id,
+                    ..packaged(a, minute, |event| {
+                        event.artifact_ref = format!("r.io/app:1.{n}.0");
+                        event.run = format!("run {b}");
+                        event.commit = format!("{c}{c}{c}{c}{c}{c}{c}");
+                        event.pipeline = "p".into();
+                        event.parent_digests = if n == 2 { vec![digest(c)] } else { vec![] };
+                    })
+                };
+            }
+            1 => ArtifactPublished {
+                artifact_digest: digest(a),
+                artifact_ref: format!("r.io/app:{b}"),
+                ..Default::default()
+            }
+            .into(),
+            2 => TagObserved {
+                repository: "r.io/app".into(),
+                tag: c.into(),
+                digest: if n == 0 { String::new() } else { digest(a) },
+            }
+            .into(),
+            3 => ImageObserved {
+                digest: digest(a),
+                digest_kind: 2,
+                config_digest: digest(b),
+                artifact_ref: "r.io/app:live".into(),
+                diff_ids: (0..=n).map(|layer| format!("sha256:{layer}")).collect(),
+                ..Default::default()
+            }
+            .into(),
+            4 => ImageObserved {
+                digest: digest(a),
+                digest_kind: 1,
+                manifests: vec![PlatformManifest {
+                    digest: digest(b),
+                    platform: if n == 0 { "linux/amd64".into() } else { "linux/arm64".into() },
+                    artifact_type: String::new(),
+                }],
+                ..Default::default()
+            }
+            .into(),
+            5 => AttestationAttached {
+                artifact_digests: vec![digest(a), digest(b)],
+                predicate_type: "p".into(),
+                invocation: format!("run {c}"),
+                materials: vec![Material { uri: format!("pkg:docker/x@{}", digest(c)), digest: String::new() }],
+                ..Default::default()
+            }
+            .into(),
+            _ => ServiceDeployed {
+                service: b.into(),
+                environment: "prod".into(),
+                artifact_digest: if n == 0 { String::new() } else { digest(a) },
+                artifact_ref: format!("r.io/app:{c}"),
+                ..Default::default()
+            }
+            .into(),
         };
         said(&id, minute, event)
     })
