@@ -1,1 +1,28 @@
-fn main() {}
+//! `pedigraph`: command line, configuration and wiring. What the system does lives in the crates beside.
+
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod ledger_tools;
+mod node;
+mod output;
+mod story;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::output::{Exit, say};
+
+fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    match arguments.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            Exit::of(&error).into()
+        }
+    }
+}

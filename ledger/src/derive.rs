@@ -1,0 +1,296 @@
+//! Derived files, written off the writer's thread: where entries and commits lie, full tiles, full bundles.
+//!
+//! None of them is synced and none is believed. A crash may leave them short or torn; what is short is written again when
+//! the ledger is opened, what is torn is seen by whoever reads it. The one thing they prove: a commit that the index names
+//! was durable, so a journal without it has lost something (`recover.rs`).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::fold::ReadBatch;
+use crate::frame::{Input, to_usize};
+use crate::segment::{self, Segment};
+use crate::shared::{CommitPlace, Shared, State};
+use crate::storage::{Access, Storage, StoredFile};
+use crate::tile::{self, Of, Tile, WIDTH};
+use crate::{Error, LogId, hashes, lookup};
+
+/// Bytes of one entry's record: its journal position.
+const ENTRY_BYTES: u64 = 8;
+/// Bytes of one commit's record: position, length, checksum, time.
+const COMMIT_BYTES: u64 = 24;
+/// Index files that are kept open for writing.
+const FILES_MAX: usize = 64;
+
+/// The directory of one log.
+pub(crate) fn log_dir(ledger: &Path, log: &LogId) -> PathBuf {
+    ledger.join("logs").join(log.as_str())
+}
+
+/// The file of a full tile or bundle.
+pub(crate) fn tile_path(ledger: &Path, log: &LogId, tile: &Tile) -> PathBuf {
+    log_dir(ledger, log).join(tile.path())
+}
+
+/// The file with the journal positions of a log's entries.
+pub(crate) fn entries_path(ledger: &Path, log: &LogId) -> PathBuf {
+    log_dir(ledger, log).join("positions")
+}
+
+/// The file with the places of commits.
+pub(crate) fn commits_path(ledger: &Path) -> PathBuf {
+    ledger.join("commits")
+}
+
+/// How many entries of a log the index has.
+pub(crate) fn indexed_entries(ledger: &Path, log: &LogId) -> u64 {
+    fs::metadata(entries_path(ledger, log)).map_or(0, |file| file.len() / ENTRY_BYTES)
+}
+
+/// How many commits the index has.
+pub(crate) fn indexed_commits(ledger: &Path) -> u64 {
+    fs::metadata(commits_path(ledger)).map_or(0, |file| file.len() / COMMIT_BYTES)
+}
+
+/// Where the index says that an entry lies.
+pub(crate) fn indexed_entry(ledger: &Path, log: &LogId, index: u64) -> Option<u64> {
+    let file = File::open(entries_path(ledger, log)).ok()?;
+    let bytes = segment::read_at(&file, index.checked_mul(ENTRY_BYTES)?, to_usize(ENTRY_BYTES)).ok()?;
+    // Position 0 is the journal's first magic: a hole that a crash left.
+    Input(&bytes).u64().filter(|at| *at != 0)
+}
+
+/// Where the index says that a commit lies; `None` unless the record's checksum holds.
+pub(crate) fn indexed_commit(ledger: &Path, seq: u64) -> Option<CommitPlace> {
+    let file = File::open(commits_path(ledger)).ok()?;
+    let bytes = segment::read_at(&file, seq.checked_mul(COMMIT_BYTES)?, to_usize(COMMIT_BYTES)).ok()?;
+    decode_commit(seq, &bytes)
+}
+
+/// One commit's record.
+pub(crate) fn encode_commit(seq: u64, place: &CommitPlace) -> [u8; 24] {
+    let mut record = [0; 24];
+    record[..8].copy_from_slice(&place.at.to_le_bytes());
+    record[8..12].copy_from_slice(&place.bytes.to_le_bytes());
+    record[12..16].copy_from_slice(&commit_checksum(seq, place).to_le_bytes());
+    record[16..].copy_from_slice(&place.time_ns.to_le_bytes());
+    record
+}
+
+fn decode_commit(seq: u64, bytes: &[u8]) -> Option<CommitPlace> {
+    let mut input = Input(bytes);
+    let (at, bytes, crc, time_ns) = (input.u64()?, input.u32()?, input.u32()?, input.i64()?);
+    let place = CommitPlace { at, bytes, time_ns };
+    (commit_checksum(seq, &place) == crc).then_some(place)
+}
+
+fn commit_checksum(seq: u64, place: &CommitPlace) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&seq.to_le_bytes());
+    crc.update(&place.at.to_le_bytes());
+    crc.update(&place.bytes.to_le_bytes());
+    crc.update(&place.time_ns.to_le_bytes());
+    crc.finalize()
+}
+
+/// Writes what is durable and not yet derived.
+pub(crate) struct Deriver {
+    shared: Arc<Shared>,
+    storage: Arc<dyn Storage>,
+    entry_files: BTreeMap<LogId, Box<dyn StoredFile>>,
+    commit_file: Option<Box<dyn StoredFile>>,
+    /// Entries that are derived, by log; absent until the log grows.
+    done: BTreeMap<LogId, u64>,
+    next_seq: u64,
+}
+
+/// What one log has to derive.
+struct LogWork {
+    log: LogId,
+    from: u64,
+    /// Journal positions of entries from `from` on.
+    positions: Vec<u64>,
+}
+
+impl Deriver {
+    pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Deriver {
+        let next_seq = shared.state().commits_from;
+        Deriver { shared, storage, entry_files: BTreeMap::new(), commit_file: None, done: BTreeMap::new(), next_seq }
+    }
+
+    /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing.
+    pub(crate) fn run(mut self) {
+        let mut outcome = self.backfill();
+        while outcome.is_ok() {
+            let next_seq = self.next_seq;
+            let stop = self.shared.wait_until(|state| state.stop || state.next_seq > next_seq).stop;
+            outcome = self.step();
+            if stop {
+                break;
+            }
+        }
+        if let Err(error) = outcome {
+            self.shared.change(|state| state.failed = Some(error.to_string()));
+        }
+    }
+
+    /// Derives everything that is durable now.
+    pub(crate) fn step(&mut self) -> Result<(), Error> {
+        let (logs, commits) = self.take_work();
+        for work in &logs {
+            self.write_positions(&work.log, work.from, &work.positions)?;
+            self.write_tiles(&work.log, work.from, work.from + work.positions.len() as u64)?;
+        }
+        self.write_commits(self.next_seq, &commits)?;
+        self.next_seq += commits.len() as u64;
+        let next_seq = self.next_seq;
+        for work in &logs {
+            self.done.insert(work.log.clone(), work.from + work.positions.len() as u64);
+        }
+        self.shared.change(|state| {
+            logs.iter().for_each(|work| state.forget_entries(&work.log, work.from + work.positions.len() as u64));
+            state.forget_commits(next_seq);
+        });
+        Ok(())
+    }
+
+    fn take_work(&self) -> (Vec<LogWork>, Vec<CommitPlace>) {
+        let mut state = self.shared.state();
+        let grown = std::mem::take(&mut state.underived);
+        let logs = grown.into_iter().filter_map(|log| self.log_work(&state, log)).collect();
+        let skip = to_usize(self.next_seq.saturating_sub(state.commits_from));
+        (logs, state.commits.iter().skip(skip).copied().collect())
+    }
+
+    fn log_work(&self, state: &State, log: LogId) -> Option<LogWork> {
+        let head = state.logs.get(&log)?;
+        let from = self.done.get(&log).copied().unwrap_or(head.recent_from);
+        let skip = to_usize(from - head.recent_from);
+        let positions = head.recent.iter().skip(skip).map(|(at, _)| *at).collect();
+        Some(LogWork { log, from, positions })
+    }
+
+    fn write_positions(&mut self, log: &LogId, from: u64, positions: &[u64]) -> Result<(), Error> {
+        let bytes: Vec<u8> = positions.iter().flat_map(|at| at.to_le_bytes()).collect();
+        if self.entry_files.len() >= FILES_MAX && !self.entry_files.contains_key(log) {
+            self.entry_files.clear();
+        }
+        if !self.entry_files.contains_key(log) {
+            self.storage.create_dir(&log_dir(&self.shared.dir, log))?;
+            let file = open_or_create(&*self.storage, &entries_path(&self.shared.dir, log))?;
+            self.entry_files.insert(log.clone(), file);
+        }
+        Ok(self.entry_files[log].write_at(&bytes, from * ENTRY_BYTES)?)
+    }
+
+    fn write_commits(&mut self, from: u64, places: &[CommitPlace]) -> Result<(), Error> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        if self.commit_file.is_none() {
+            self.commit_file = Some(open_or_create(&*self.storage, &commits_path(&self.shared.dir))?);
+        }
+        let bytes: Vec<u8> = (from..).zip(places).flat_map(|(seq, place)| encode_commit(seq, place)).collect();
+        match &self.commit_file {
+            Some(file) => Ok(file.write_at(&bytes, from * COMMIT_BYTES)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the tiles and bundles that became full between two sizes.
+    fn write_tiles(&self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
+        for number in from / WIDTH..to / WIDTH {
+            let bundle = hashes::build_bundle(&self.shared, log, number, WIDTH)?;
+            self.write_tile(log, &Tile { of: Of::Entries, number, width: WIDTH }, &bundle)?;
+            let mut number = number;
+            for level in 0..8 {
+                let hashes = hashes::hashes(&self.shared, log, level, number, WIDTH)?;
+                self.write_tile(log, &Tile { of: Of::Level(level), number, width: WIDTH }, &tile::encode_hashes(&hashes))?;
+                if number % WIDTH != WIDTH - 1 {
+                    break;
+                }
+                number /= WIDTH;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_tile(&self, log: &LogId, tile: &Tile, bytes: &[u8]) -> Result<(), Error> {
+        let path = tile_path(&self.shared.dir, log, tile);
+        if fs::read(&path).is_ok_and(|stored| stored == bytes) {
+            return Ok(());
+        }
+        if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+            self.storage.create_dir(dir)?;
+        }
+        // Renamed so that a reader sees all of it or nothing; not synced.
+        let tmp = path.with_extension("tmp");
+        self.storage.create(&tmp, Access::Shared)?.write_at(bytes, 0)?;
+        Ok(self.storage.rename(&tmp, &path)?)
+    }
+
+    /// Writes again what is missing of older segments.
+    pub(crate) fn backfill(&mut self) -> Result<(), Error> {
+        let segments = self.shared.state().segments.clone();
+        let Some((newest, older)) = segments.split_last() else { return Ok(()) };
+        let mut start = older.len();
+        let mut covered = self.covers(newest)?;
+        while !covered && start > 0 {
+            start -= 1;
+            covered = self.covers(&older[start])?;
+        }
+        for segment in &older[start..] {
+            let shared = Arc::clone(&self.shared);
+            let mut outcome = Ok(());
+            lookup::scan(&shared, *segment, |batch| {
+                outcome = self.index_batch(&batch);
+                outcome.is_ok()
+            })?;
+            outcome?;
+        }
+        self.backfill_tiles()
+    }
+
+    /// Whether the indexes reach up to a segment.
+    fn covers(&self, segment: &Segment) -> Result<bool, Error> {
+        let dir = &self.shared.dir;
+        let (header, _) = segment::read_header(dir, &self.shared.meta, segment)?;
+        let reaches = |(log, size): (&LogId, u64)| indexed_entries(dir, log) >= size;
+        let entries = header.logs.iter().all(|(log, vector)| reaches((log, vector.edge.size())));
+        Ok(entries && indexed_commits(dir) >= header.first_seq)
+    }
+
+    fn index_batch(&mut self, batch: &ReadBatch) -> Result<(), Error> {
+        for (at, entry) in &batch.entries {
+            self.write_positions(&entry.log, entry.index, &[*at])?;
+        }
+        let bytes = u32::try_from(batch.bytes).unwrap_or(u32::MAX);
+        let place = CommitPlace { at: batch.at, bytes, time_ns: batch.commit.time_ns };
+        self.write_commits(batch.commit.seq, &[place])
+    }
+
+    /// Writes the tiles below the newest segment's that are missing at the end of the row; single gaps are filled when read.
+    fn backfill_tiles(&self) -> Result<(), Error> {
+        let sizes: Vec<_> = self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
+        for (log, size) in sizes {
+            let there = |number: &u64| {
+                let tile = |of| tile_path(&self.shared.dir, &log, &Tile { of, number: *number, width: WIDTH });
+                let hashes = fs::metadata(tile(Of::Level(0))).is_ok_and(|file| file.len() == 32 * WIDTH);
+                hashes && fs::metadata(tile(Of::Entries)).is_ok_and(|file| file.len() > 0)
+            };
+            let full = size / WIDTH;
+            let missing = (0..full).rev().take_while(|number| !there(number)).count() as u64;
+            self.write_tiles(&log, (full - missing) * WIDTH, full * WIDTH)?;
+        }
+        Ok(())
+    }
+}
+
+fn open_or_create(storage: &dyn Storage, path: &Path) -> std::io::Result<Box<dyn StoredFile>> {
+    match path.exists() {
+        true => storage.open(path),
+        false => storage.create(path, Access::Shared),
+    }
+}

@@ -1,0 +1,242 @@
+//! From a batch's bytes to entries, and from entries to the state of all logs. Recovery, followers and `verify` fold here;
+//! the writer builds its commits with the same [`Touched`] edges.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogNames, LogVector, to_usize};
+use crate::tree::{Edge, leaf_hash};
+use crate::{Entry, Error, Hash, LogId, PartRef};
+
+/// The state after a commit: what a segment's header stores in full.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Vectors {
+    pub(crate) next_seq: u64,
+    pub(crate) last_commit: LastCommit,
+    pub(crate) epoch: u64,
+    pub(crate) time_ns: i64,
+    pub(crate) logs: BTreeMap<LogId, LogVector>,
+    pub(crate) positions: BTreeMap<Bytes, u64>,
+}
+
+/// Hash of the last commit, zeros before the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LastCommit(pub(crate) Hash);
+
+impl Default for LastCommit {
+    fn default() -> Self {
+        LastCommit(Hash([0; 32]))
+    }
+}
+
+/// The edges of the logs that a batch touches, beside those it started from: a failed write leaves the old ones as they are.
+#[derive(Default)]
+pub(crate) struct Touched {
+    logs: Vec<(LogId, Edge)>,
+    places: BTreeMap<LogId, usize>,
+    last: usize,
+}
+
+/// A batch read back, with the hashes that its commit must state.
+#[derive(Debug)]
+pub(crate) struct ReadBatch {
+    /// Journal position of its first byte.
+    pub(crate) at: u64,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Entries and the journal positions of their frames.
+    pub(crate) entries: Vec<(u64, Entry)>,
+    pub(crate) commit: CommitFrame,
+    /// Hash of the commit frame.
+    pub(crate) hash: Hash,
+    /// SHA-256 over the references found.
+    refs: Hash,
+}
+
+impl Touched {
+    /// The edge of a log, first copied from the state.
+    pub(crate) fn edge(&mut self, log: &LogId, from: &Vectors) -> &mut Edge {
+        // Mostly the same log as before.
+        if self.logs.get(self.last).is_none_or(|(name, _)| name != log) {
+            self.last = *self.places.entry(log.clone()).or_insert_with(|| {
+                let edge = from.logs.get(log).map(|vector| vector.edge.clone()).unwrap_or_default();
+                self.logs.push((log.clone(), edge));
+                self.logs.len() - 1
+            });
+        }
+        &mut self.logs[self.last].1
+    }
+
+    /// (log, size, root) by log, as a commit states them.
+    pub(crate) fn heads(&self) -> Vec<(LogId, u64, Hash)> {
+        let head = |place: &usize| {
+            let (log, edge) = &self.logs[*place];
+            (log.clone(), edge.size(), edge.root())
+        };
+        self.places.values().map(head).collect()
+    }
+}
+
+impl Vectors {
+    /// The state that a segment starts from.
+    pub(crate) fn from_header(header: &HeaderFrame) -> Vectors {
+        Vectors {
+            next_seq: header.first_seq,
+            last_commit: LastCommit(header.previous),
+            epoch: header.epoch,
+            time_ns: header.time_ns,
+            logs: header.logs.iter().cloned().collect(),
+            positions: header.positions.iter().cloned().collect(),
+        }
+    }
+
+    /// The header of a segment that starts here.
+    pub(crate) fn header(&self, uuid: [u8; 16], base: u64, capacity: u64) -> HeaderFrame {
+        HeaderFrame {
+            uuid,
+            first_seq: self.next_seq,
+            base,
+            capacity,
+            previous: self.last_commit.0,
+            epoch: self.epoch,
+            time_ns: self.time_ns,
+            logs: self.logs.iter().map(|(log, vector)| (log.clone(), vector.clone())).collect(),
+            positions: self.positions.iter().map(|(key, next)| (key.clone(), *next)).collect(),
+        }
+    }
+
+    pub(crate) fn size(&self, log: &LogId) -> u64 {
+        self.logs.get(log).map_or(0, |vector| vector.edge.size())
+    }
+
+    /// Takes over a commit that is durable.
+    pub(crate) fn adopt(&mut self, touched: Touched, commit: &CommitFrame, hash: Hash) {
+        self.next_seq = commit.seq + 1;
+        self.last_commit = LastCommit(hash);
+        self.epoch = commit.epoch;
+        self.time_ns = commit.time_ns;
+        self.positions.extend(commit.positions.iter().cloned());
+        for (log, edge) in touched.logs {
+            self.logs.insert(log, LogVector { edge, time_ns: commit.time_ns });
+        }
+    }
+
+    /// Checks a batch against the state before it: chain, clock, indexes, roots, references. Takes it over if all hold.
+    pub(crate) fn fold(&mut self, batch: &ReadBatch) -> Result<(), Error> {
+        let commit = &batch.commit;
+        let corrupt = |what: String| Err(Error::Corrupt(format!("commit {} at journal position {}: {what}; {RESTORE}", commit.seq, batch.at)));
+        if commit.seq != self.next_seq {
+            return corrupt(format!("expected seq {}", self.next_seq));
+        }
+        if commit.previous != self.last_commit.0 {
+            return corrupt(format!("names {} as its predecessor, which has hash {}", commit.previous, self.last_commit.0));
+        }
+        if commit.time_ns < self.time_ns || commit.epoch < self.epoch {
+            return corrupt("time or epoch decreases".into());
+        }
+        if commit.entries as usize != batch.entries.len() || commit.refs != batch.refs {
+            return corrupt("its entries or their references are not those it was made for".into());
+        }
+        let mut touched = Touched::default();
+        for (at, entry) in &batch.entries {
+            let edge = touched.edge(&entry.log, self);
+            if edge.size() != entry.index {
+                return corrupt(format!("entry at {at} has index {} of log {}, expected {}", entry.index, entry.log, edge.size()));
+            }
+            edge.push(entry.leaf_hash);
+        }
+        let heads = touched.heads();
+        if let Some((stated, found)) = commit.heads.iter().zip(&heads).find(|(stated, found)| stated != found) {
+            return corrupt(format!("log {}: states size {} and root {}, found size {} and root {}", found.0, stated.1, stated.2, found.1, found.2));
+        }
+        if heads.len() != commit.heads.len() {
+            return corrupt("the logs that changed are not those it states".into());
+        }
+        self.adopt(touched, commit, batch.hash);
+        Ok(())
+    }
+}
+
+const RESTORE: &str = "the journal was changed or the disk is failing: restore the journal from a copy, or run `verify` to see what is affected";
+
+impl ReadBatch {
+    /// Parses a whole batch whose frames' checksums were found right. `Err` names what is malformed.
+    pub(crate) fn parse(bytes: &Bytes, at: u64, salt: u32) -> Result<ReadBatch, Error> {
+        let malformed = |offset: usize| Error::Corrupt(format!("frame at journal position {}: malformed; {RESTORE}", at + offset as u64));
+        let mut entries = Vec::new();
+        let mut refs = Sha256::new();
+        let mut names = LogNames::default();
+        let mut offset = 0;
+        loop {
+            let Found::Frame { kind, payload, bytes: length } = frame::read(&bytes[offset..], salt) else {
+                return Err(malformed(offset));
+            };
+            match kind {
+                Kind::Entry => {
+                    let (entry, stated) = parse_entry(bytes, payload, at, salt, &mut names).ok_or_else(|| malformed(offset))?;
+                    refs.update(stated);
+                    entries.push((at + offset as u64, entry));
+                }
+                Kind::Commit => {
+                    let commit = CommitFrame::take(payload).ok_or_else(|| malformed(offset))?;
+                    let hash = frame::commit_hash(payload);
+                    let bytes = (offset + length) as u64;
+                    return Ok(ReadBatch { at, bytes, entries, commit, hash, refs: Hash(refs.finalize().into()) });
+                }
+                Kind::Header => return Err(malformed(offset)),
+                Kind::Facts | Kind::Body | Kind::Erased => {}
+            }
+            offset += length;
+        }
+    }
+
+    /// The batch as callers see it.
+    pub(crate) fn into_commit(self) -> crate::Commit {
+        let CommitFrame { seq, time_ns, heads, positions, duplicates, .. } = self.commit;
+        let entries = self.entries.into_iter().map(|(_, entry)| entry).collect();
+        crate::Commit { seq, time_ns, entries, heads, positions, duplicates }
+    }
+}
+
+/// An entry of a batch, its parts at hand where the batch holds them, and its encoded references.
+fn parse_entry<'a>(batch: &Bytes, payload: &'a [u8], at: u64, salt: u32, names: &mut LogNames) -> Option<(Entry, &'a [u8])> {
+    let found = frame::take_entry(payload)?;
+    let at_hand = |part: PartRef| {
+        let offset = part.at.and_then(|part_at| part_at.checked_sub(at));
+        let bytes = offset.and_then(|offset| part_bytes(batch, to_usize(offset), salt));
+        PartRef { bytes, ..part }
+    };
+    
+    let entry = Entry {
+        log: names.get(found.log)?,
+        index: found.index,
+        leaf: batch.slice_ref(found.leaf),
+        leaf_hash: leaf_hash(found.leaf),
+        facts: found.facts.into_iter().map(at_hand).collect(),
+        body: found.body.map(at_hand),
+    };
+    Some((entry, found.refs))
+}
+
+/// The part whose frame starts at an offset of the batch; `None` when it was erased or is elsewhere.
+fn part_bytes(batch: &Bytes, offset: usize, salt: u32) -> Option<Bytes> {
+    match frame::read(batch.get(offset..)?, salt) {
+        Found::Frame { kind: Kind::Facts | Kind::Body, payload, .. } => Some(batch.slice_ref(payload)),
+        Found::Frame { .. } | Found::Nothing | Found::Short | Found::Bad => None,
+    }
+}
+
+/// An entry frame on its own: parts are where they are.
+pub(crate) fn parse_lone_entry(payload: &Bytes) -> Option<Entry> {
+    let found = frame::take_entry(payload)?;
+    Some(Entry {
+        log: LogId::new(found.log)?,
+        index: found.index,
+        leaf: payload.slice_ref(found.leaf),
+        leaf_hash: leaf_hash(found.leaf),
+        facts: found.facts,
+        body: found.body,
+    })
+}

@@ -1,0 +1,86 @@
+//! The file `ledger`: what is fixed at creation. It is written before the journal, so that its absence beside a journal is a
+//! fault and not a new ledger.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::storage::{self, Access, Storage};
+use crate::{Error, LogId, Options};
+
+const FILE: &str = "ledger";
+const VERSION_LINE: &str = "pedigraph ledger 1";
+
+/// What is fixed when a ledger is created.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Meta {
+    pub(crate) uuid: uuid::Uuid,
+    /// Prefix of every origin.
+    pub(crate) name: String,
+    pub(crate) segment_bytes: u64,
+    /// Where frames' checksums start. Known only to who can read the directory.
+    pub(crate) salt: u32,
+    pub(crate) public_key: [u8; 32],
+}
+
+impl Meta {
+    /// A new ledger's.
+    pub(crate) fn new(options: &Options, public_key: [u8; 32]) -> Result<Meta, Error> {
+        let uuid = uuid::Uuid::new_v4();
+        let name = options.name.clone().unwrap_or_else(|| format!("pedigraph.local/{uuid}"));
+        if !name_fits(&name) {
+            return Err(Error::Refused(format!("ledger name {name:?}: 1 to 190 bytes, no space, control character or `+`, no `/` at the end")));
+        }
+        let mut salt = [0; 4];
+        getrandom::fill(&mut salt).map_err(std::io::Error::other)?;
+        Ok(Meta { uuid, name, segment_bytes: options.segment_bytes, salt: u32::from_le_bytes(salt), public_key })
+    }
+
+    /// The origin and key name of a log.
+    pub(crate) fn origin(&self, log: &LogId) -> String {
+        format!("{}/{log}", self.name)
+    }
+
+    /// Reads the file; `None` when there is none.
+    pub(crate) fn load(dir: &Path) -> Result<Option<Meta>, Error> {
+        let Some(bytes) = storage::read_if_there(&dir.join(FILE))? else { return Ok(None) };
+        let meta = std::str::from_utf8(&bytes).ok().and_then(parse);
+        match meta {
+            Some(meta) => Ok(Some(meta)),
+            None => Err(Error::Corrupt(format!("{} is not a ledger description of version 1; restore it from a copy", dir.join(FILE).display()))),
+        }
+    }
+
+    /// Writes the file; durable when this returns.
+    pub(crate) fn store(&self, storage: &dyn Storage, dir: &Path) -> Result<(), Error> {
+        Ok(storage::replace(storage, &dir.join(FILE), self.text().as_bytes(), Access::Private)?)
+    }
+
+    fn text(&self) -> String {
+        let Meta { uuid, name, segment_bytes, salt, public_key } = self;
+        let key = BASE64_STANDARD.encode(public_key);
+        format!("{VERSION_LINE}\nuuid {uuid}\nname {name}\nsegment_bytes {segment_bytes}\nsalt {salt}\npublic_key {key}\n")
+    }
+}
+
+fn parse(text: &str) -> Option<Meta> {
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    (lines.next()? == VERSION_LINE).then_some(())?;
+    let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
+    let meta = Meta {
+        uuid: value("uuid")?.parse().ok()?,
+        name: value("name").filter(|name| name_fits(name))?.to_owned(),
+        segment_bytes: value("segment_bytes")?.parse().ok()?,
+        salt: value("salt")?.parse().ok()?,
+        public_key: BASE64_STANDARD.decode(value("public_key")?).ok()?.try_into().ok()?,
+    };
+    // Exactly what is written: a flipped bit that still parses must not pass.
+    (meta.text() == text).then_some(meta)
+}
+
+/// With `/` and a log's name (63 bytes) an origin stays within the 255 bytes that every known client takes.
+fn name_fits(name: &str) -> bool {
+    let plain = !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+');
+    (1..=190).contains(&name.len()) && plain && !name.ends_with('/')
+}

@@ -1,0 +1,219 @@
+//! Journal segments: files of zeros, written from the start, `journal/<first_seq:020>.seg`.
+//!
+//! A segment is magic and version, a header frame with the full state before its first commit, then batches. A journal
+//! position counts the bytes of all segments before and the offset within; it never changes.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Error;
+use crate::frame::{self, Found, HeaderFrame, Kind, to_usize};
+use crate::meta::Meta;
+
+/// Name and, in the last byte, format version of a segment.
+pub(crate) const MAGIC: [u8; 16] = *b"pedigraph-jrnl\0\x01";
+/// Bytes read at once when a segment is scanned.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a segment lies in the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Segment {
+    pub(crate) first_seq: u64,
+    pub(crate) base: u64,
+    pub(crate) capacity: u64,
+}
+
+impl Segment {
+    /// Journal position of the first byte after it.
+    pub(crate) fn end(&self) -> u64 {
+        self.base.saturating_add(self.capacity)
+    }
+}
+
+/// The journal's directory.
+pub(crate) fn dir_of(ledger: &Path) -> PathBuf {
+    ledger.join("journal")
+}
+
+/// The segment's file.
+pub(crate) fn path_of(ledger: &Path, first_seq: u64) -> PathBuf {
+    dir_of(ledger).join(format!("{first_seq:020}.seg"))
+}
+
+/// All segments by their first seq. Reads no content: positions follow from the lengths of the files.
+pub(crate) fn list(ledger: &Path) -> Result<Vec<Segment>, Error> {
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    let names = match fs::read_dir(dir_of(ledger)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names?,
+    };
+    for name in names {
+        let name = name?;
+        if let Some(first_seq) = name.file_name().to_str().and_then(parse_name) {
+            found.push((first_seq, name.metadata()?.len()));
+        }
+    }
+    found.sort_unstable();
+    let mut base = 0;
+    let place = |(first_seq, capacity)| {
+        let segment = Segment { first_seq, base, capacity };
+        base = segment.end();
+        segment
+    };
+    Ok(found.into_iter().map(place).collect())
+}
+
+fn parse_name(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".seg")?;
+    (number.len() == 20 && number.bytes().all(|b| b.is_ascii_digit())).then(|| number.parse().ok())?
+}
+
+/// The first bytes of a segment.
+pub(crate) fn encode_header(header: &HeaderFrame) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    frame::write(&mut bytes, 0, Kind::Header, |out| header.put(out));
+    bytes
+}
+
+/// Reads a segment's header and the offset of its first batch.
+///
+/// A header is durable before its file has its name, so a bad one is never a crash.
+pub(crate) fn read_header(ledger: &Path, meta: &Meta, segment: &Segment) -> Result<(HeaderFrame, u64), Error> {
+    let path = path_of(ledger, segment.first_seq);
+    let corrupt = |why: &str| Error::Corrupt(format!("{}: {why}; restore this file from a copy, or check the disk", path.display()));
+    let file = File::open(&path)?;
+    let mut size = 4096;
+    let (header, end) = loop {
+        let bytes = read_at(&file, 0, size.min(to_usize(segment.capacity)))?;
+        let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| corrupt("no segment of format version 1"))?;
+        match frame::read(rest, 0) {
+            Found::Frame { kind: Kind::Header, payload, bytes } => {
+                break (HeaderFrame::take(payload), MAGIC.len() + bytes);
+            }
+            Found::Short if size < to_usize(segment.capacity) => size = size.saturating_mul(8),
+            Found::Short | Found::Nothing | Found::Bad | Found::Frame { .. } => return Err(corrupt("the segment's header is damaged")),
+        }
+    };
+    let header = header.ok_or_else(|| corrupt("the segment's header is damaged"))?;
+    if header.uuid != *meta.uuid.as_bytes() {
+        return Err(corrupt("the segment is of another ledger"));
+    }
+    if (header.first_seq, header.base, header.capacity) != (segment.first_seq, segment.base, segment.capacity) {
+        return Err(corrupt("the segment is not where its header says: a segment before it is missing or was cut"));
+    }
+    Ok((header, end as u64))
+}
+
+/// Reads `count` bytes, fewer at the end of the file.
+pub(crate) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A whole batch of frames whose checksums hold; its bytes and journal position.
+    Batch { bytes: Bytes, at: u64 },
+    /// Zeros where the next batch would begin.
+    End,
+    /// Something else: a torn or damaged batch, or one that is being written.
+    Bad,
+}
+
+/// Reads the batches of one segment in order.
+pub(crate) struct Scan {
+    pub(crate) file: Arc<File>,
+    pub(crate) segment: Segment,
+    salt: u32,
+    /// Offset of the next batch.
+    pub(crate) offset: u64,
+    chunk: Bytes,
+}
+
+impl Scan {
+    /// Starts at an offset where a batch begins.
+    pub(crate) fn open(ledger: &Path, meta: &Meta, segment: Segment, offset: u64) -> Result<Scan, Error> {
+        let file = Arc::new(File::open(path_of(ledger, segment.first_seq))?);
+        Ok(Scan { file, segment, salt: meta.salt, offset, chunk: Bytes::new() })
+    }
+
+    /// The next batch, and steps over it.
+    pub(crate) fn step(&mut self) -> io::Result<Step> {
+        let mut want = CHUNK_BYTES;
+        loop {
+            match walk(&self.chunk, self.salt) {
+                Walk::Commit(bytes) => return Ok(self.take(bytes)),
+                Walk::Nothing => return Ok(Step::End),
+                Walk::Bad => return Ok(Step::Bad),
+                Walk::Short => {}
+            }
+            let left = to_usize(self.segment.capacity.saturating_sub(self.offset));
+            if self.chunk.len() >= left {
+                return Ok(if self.chunk.iter().all(|b| *b == 0) { Step::End } else { Step::Bad });
+            }
+            while want <= self.chunk.len() {
+                want = want.saturating_mul(2);
+            }
+            let bytes = read_at(&self.file, self.offset, want.min(left))?;
+            if bytes.len() <= self.chunk.len() {
+                return Ok(Step::Bad);
+            }
+            self.chunk = bytes.into();
+        }
+    }
+
+    /// Forgets what was read ahead: another process may have written there since.
+    pub(crate) fn refresh(&mut self) {
+        self.chunk = Bytes::new();
+    }
+
+    /// All bytes from the next batch to the segment's end.
+    pub(crate) fn tail(&self) -> io::Result<Vec<u8>> {
+        read_at(&self.file, self.offset, to_usize(self.segment.capacity.saturating_sub(self.offset)))
+    }
+
+    fn take(&mut self, bytes: usize) -> Step {
+        let at = self.segment.base + self.offset;
+        self.offset += bytes as u64;
+        Step::Batch { bytes: self.chunk.split_to(bytes), at }
+    }
+}
+
+enum Walk {
+    /// The batch's length.
+    Commit(usize),
+    Nothing,
+    Short,
+    Bad,
+}
+
+/// Steps over frames up to the first commit.
+fn walk(bytes: &[u8], salt: u32) -> Walk {
+    let mut offset = 0;
+    loop {
+        match frame::read(&bytes[offset..], salt) {
+            Found::Frame { kind: Kind::Commit, bytes, .. } => return Walk::Commit(offset + bytes),
+            Found::Frame { kind: Kind::Header, .. } | Found::Bad => return Walk::Bad,
+            Found::Frame { bytes, .. } => offset += bytes,
+            Found::Nothing if offset == 0 => return Walk::Nothing,
+            Found::Nothing => return Walk::Bad,
+            Found::Short => return Walk::Short,
+        }
+    }
+}

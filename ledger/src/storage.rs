@@ -1,0 +1,106 @@
+//! The few effects a ledger has on its disk, so that a test can make the n-th one fail or die.
+//!
+//! Reading is not here: what is read is checked by its reader, whatever the disk did.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Every way a ledger changes its directory. Nothing is durable before the matching sync.
+pub trait Storage: Send + Sync {
+    /// Creates an empty file, or empties the one that is there; only its owner may read or write it when `private`.
+    fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>>;
+    /// Opens an existing file for writing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+    /// Renames, replacing what has the new name; durable after [`Storage::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents; nothing happens to those that are there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// As the process's umask says.
+    Shared,
+    /// The owner alone (mode 0600).
+    Private,
+}
+
+/// A file opened for writing at given places.
+pub trait StoredFile: Send + Sync {
+    /// Writes all the bytes at an offset, with one system call unless the kernel writes short.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable: one `fdatasync`.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalFiles;
+
+impl Storage for LocalFiles {
+    fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>> {
+        let mode = match access {
+            Access::Shared => 0o644,
+            Access::Private => 0o600,
+        };
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        Ok(Box::new(OpenOptions::new().write(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+impl StoredFile for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Replaces a small file so that a crash leaves the old or the new content, and returns when the new one is durable.
+pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let tmp = path.with_extension("tmp");
+    let file = storage.create(&tmp, access)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    storage.rename(&tmp, path)?;
+    storage.sync_dir(dir)
+}
+
+/// The content of a file, `None` when there is none.
+pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,315 @@
+//! The full check: every stored byte against what it must be. It folds the journal from its first commit with the code that
+//! recovery runs and compares everything else with that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use crate::fold::{ReadBatch, Vectors};
+use crate::segment::{self, Scan, Segment, Step};
+use crate::shared::{CommitPlace, Shared};
+use crate::tile::{self, Of, Tile, WIDTH};
+use crate::tree::empty_root;
+use crate::{Error, Hash, LogId, PartRef, Reader, derive, lookup, note, open_reader, publish};
+
+/// What `verify` found, in words and numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Commits, entries, bytes and blobs checked.
+    pub commits: u64,
+    /// Entries checked.
+    pub entries: u64,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Blobs checked.
+    pub blobs: u64,
+    /// Each check that was made, as a sentence.
+    pub checks: Vec<String>,
+    /// The first fault found, as a sentence that names index, expected and found; `None` when all is well.
+    pub fault: Option<String>,
+}
+
+/// Full check of a ledger directory: chain of commits, every leaf hash, every root, facts and bodies against their digests, tiles,
+/// checkpoints and their signatures. `progress(entries done, entries in all)`.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Refused`] when the directory cannot be read; faults are in the result.
+pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Error> {
+    let mut verified = Verified::default();
+    match check_all(dir, progress, &mut verified) {
+        Ok(()) => {}
+        Err(Error::Corrupt(fault)) => verified.fault = Some(fault),
+        Err(error) => return Err(error),
+    }
+    Ok(verified)
+}
+
+fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Verified) -> Result<(), Error> {
+    // A writer at work has bytes behind the last commit; without one there must be none.
+    let lock = File::options().write(true).open(dir.join("LOCK"))?;
+    let at_rest = lock.try_lock_shared().is_ok();
+    let reader = open_reader(dir)?;
+    let shared = &reader.0;
+    let end = shared.state().next_seq;
+    let heads: Vec<_> = shared.state().logs.iter().map(|(log, head)| (log.clone(), head.size)).collect();
+    let total = heads.iter().map(|(_, size)| size).sum();
+    let mut check = Check { reader: &reader, logs: BTreeMap::new(), blobs: BTreeSet::new(), vectors: Vectors::default(), verified };
+    for (log, size) in &heads {
+        check.start_log(log, *size)?;
+    }
+    let segments = shared.state().segments.clone();
+    for segment in &segments {
+        check.segment(shared, segment, end, at_rest || Some(segment) != segments.last(), &mut |done| progress(done, total))?;
+    }
+    check.finish(shared)
+}
+
+/// A check under way.
+struct Check<'a> {
+    reader: &'a Reader,
+    logs: BTreeMap<LogId, LogCheck>,
+    /// Blobs found good.
+    blobs: BTreeSet<Hash>,
+    vectors: Vectors,
+    verified: &'a mut Verified,
+}
+
+/// One log's tiles as its entries imply them.
+struct LogCheck {
+    rows: Vec<Vec<Hash>>,
+    bundle: Vec<u8>,
+    size: u64,
+    /// What is in its files, to be compared.
+    positions: Option<File>,
+    /// The checkpoint that no commit has had the size of so far.
+    checkpoint: Option<(u64, Hash)>,
+    tiles: u64,
+}
+
+impl Check<'_> {
+    fn start_log(&mut self, log: &LogId, size: u64) -> Result<(), Error> {
+        let dir = self.reader.dir();
+        let checkpoint = match publish::load(dir, log)? {
+            None => None,
+            Some(checkpoint) => {
+                let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
+                let signed = note::verify_checkpoint(&text, &self.reader.vkey(log));
+                let exact = signed.map_err(|why| Error::Corrupt(format!("checkpoint of log {log}: {why}")))?;
+                Some(exact)
+            }
+        };
+        match checkpoint {
+            Some((published, _)) if published > size => return corrupt(format!("log {log} has {size} entries, its checkpoint was published for {published}")),
+            Some((0, root)) if root != empty_root() => return corrupt(format!("log {log}: the checkpoint of the empty tree signs {root}")),
+            Some(_) | None => {}
+        }
+        let positions = File::open(derive::entries_path(dir, log)).ok();
+        let check = LogCheck { rows: vec![Vec::new(); 8], bundle: Vec::new(), size: 0, positions, checkpoint, tiles: 0 };
+        self.logs.insert(log.clone(), check);
+        Ok(())
+    }
+
+    fn segment(&mut self, shared: &Shared, segment: &Segment, end: u64, whole: bool, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let (header, offset) = segment::read_header(&shared.dir, &shared.meta, segment)?;
+        if Vectors::from_header(&header) != self.vectors {
+            return corrupt(format!("segment {:020}: its header states another state than the commits before it lead to", segment.first_seq));
+        }
+        let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
+        while self.vectors.next_seq < end {
+            let Step::Batch { bytes, at } = scan.step()? else { break };
+            let batch = ReadBatch::parse(&bytes, at, shared.meta.salt)?;
+            self.vectors.fold(&batch)?;
+            self.batch(shared, &batch)?;
+            progress(self.verified.entries);
+        }
+        scan.refresh();
+        if whole && let Some(at) = scan.tail()?.iter().position(|byte| *byte != 0) {
+            return corrupt(format!(
+                "segment {:020} has bytes at offset {} behind its last whole commit: commit {} or a later one is damaged, or a crash left an uncommitted tail, which the next start cuts",
+                segment.first_seq,
+                scan.offset + at as u64,
+                self.vectors.next_seq
+            ));
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Error> {
+        let place = CommitPlace {
+            at: batch.at,
+            bytes: u32::try_from(batch.bytes).unwrap_or(u32::MAX),
+            time_ns: batch.commit.time_ns,
+        };
+        let seq = batch.commit.seq;
+        if seq < derive::indexed_commits(&shared.dir) && derive::indexed_commit(&shared.dir, seq) != Some(place) {
+            return corrupt(format!("the index of commits has a wrong record {seq}"));
+        }
+        for (at, entry) in &batch.entries {
+            for part in entry.facts.iter().chain(&entry.body) {
+                self.part(shared, part)?;
+            }
+            let (dir, log) = (&shared.dir, &entry.log);
+            let Some(check) = self.logs.get_mut(log) else { return corrupt(format!("log {log} is not in the newest state")) };
+            check.leaf(dir, log, *at, &entry.leaf, entry.leaf_hash)?;
+            self.verified.bytes += entry.leaf.len() as u64;
+            self.verified.entries += 1;
+        }
+        self.verified.commits += 1;
+        for (log, size, root) in &batch.commit.heads {
+            let Some(check) = self.logs.get_mut(log) else { continue };
+            if let Some((_, signed)) = check.checkpoint.take_if(|(published, _)| published == size)
+                && signed != *root
+            {
+                return corrupt(format!("log {log} at size {size} has root {root}, its checkpoint signs {signed}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, shared: &Shared, part: &PartRef) -> Result<(), Error> {
+        match part.at {
+            Some(at) if part.bytes.is_none() => drop(lookup::inline_part(shared, part, at)?),
+            None if self.blobs.contains(&part.digest) => return Ok(()),
+            Some(_) | None => {}
+        }
+        if part.at.is_none() {
+            return self.blob(part);
+        }
+        self.verified.bytes += part.size;
+        self.reader.part(part).map(drop)
+    }
+
+    fn blob(&mut self, part: &PartRef) -> Result<(), Error> {
+        let fault = |why: String| Error::Corrupt(format!("blob {}: {why}; restore it from a copy", part.digest));
+        let blobs = self.reader.blobs();
+        let mut from = blobs.open(&part.digest)?.ok_or_else(|| fault("missing".into()))?;
+        let size = std::io::copy(&mut from, &mut std::io::sink()).map_err(|why| fault(why.to_string()))?;
+        if size != part.size {
+            return Err(fault(format!("has {size} bytes, its entry states {}", part.size)));
+        }
+        (self.verified.bytes, self.verified.blobs) = (self.verified.bytes + size, self.verified.blobs + 1);
+        self.blobs.insert(part.digest);
+        Ok(())
+    }
+
+    /// What can only be said at the end.
+    fn finish(mut self, shared: &Shared) -> Result<(), Error> {
+        let state = shared.state();
+        for (log, check) in &mut self.logs {
+            let head = state.logs.get(log).map_or(0, |head| head.size);
+            if check.size < head {
+                return corrupt(format!("log {log}: the journal's segments hold {} entries, its newest state says {head}: a batch in between is damaged", check.size));
+            }
+        }
+        if self.vectors.next_seq < state.next_seq {
+            return corrupt(format!("commit {} is damaged: the journal's segments go on behind it", self.vectors.next_seq));
+        }
+        drop(state);
+        if self.vectors.next_seq < derive::indexed_commits(&shared.dir) && !shared_is_written(shared) {
+            return corrupt(format!("the index names commit {}, the journal ends before it", self.vectors.next_seq));
+        }
+        let tiles: u64 = self.logs.values().map(|check| check.tiles).sum();
+        for (log, check) in &self.logs {
+            if let Some((size, _)) = check.checkpoint.filter(|(size, _)| *size > 0) {
+                return corrupt(format!("log {log}: the checkpoint's size {size} is that of no commit"));
+            }
+            check_no_more_tiles(&shared.dir, log, check.size)?;
+        }
+        let Verified { commits, entries, bytes, blobs, .. } = *self.verified;
+        self.verified.checks = vec![
+            format!("{commits} commits follow each other in seq, hash, epoch and time, and nothing lies behind the last"),
+            format!("{entries} entries hash to the roots that their commits state"),
+            format!("facts and bodies have their digests; {bytes} bytes hashed, {blobs} blobs read"),
+            "every segment's header states what the commits before it lead to".into(),
+            format!("{tiles} tiles and bundles on disk, and the indexes, are those that the entries imply"),
+            format!("the checkpoints of {} logs are signed by the ledger's key and sign roots of these entries", self.logs.len()),
+        ];
+        Ok(())
+    }
+}
+
+/// Whether a writer has the ledger open now.
+fn shared_is_written(shared: &Shared) -> bool {
+    File::options().write(true).open(shared.dir.join("LOCK")).is_ok_and(|lock| lock.try_lock_shared().is_err())
+}
+
+impl LogCheck {
+    fn leaf(&mut self, dir: &Path, log: &LogId, at: u64, leaf: &[u8], hash: Hash) -> Result<(), Error> {
+        self.position(dir, log, at)?;
+        tile::put_bundled(&mut self.bundle, leaf);
+        self.size += 1;
+        if self.size.is_multiple_of(WIDTH) {
+            let tile = Tile { of: Of::Entries, number: self.size / WIDTH - 1, width: WIDTH };
+            self.tiles += compare(dir, log, &tile, &self.bundle)?;
+            self.bundle.clear();
+        }
+        let (mut hash, mut count) = (hash, self.size);
+        for level in 0..8_u8 {
+            let row = &mut self.rows[usize::from(level)];
+            row.push(hash);
+            if !count.is_multiple_of(WIDTH) {
+                break;
+            }
+            let tile = Tile { of: Of::Level(level), number: count / WIDTH - 1, width: WIDTH };
+            self.tiles += compare(dir, log, &tile, &tile::encode_hashes(row))?;
+            hash = tile::tile_root(row);
+            row.clear();
+            count /= WIDTH;
+        }
+        Ok(())
+    }
+
+    fn position(&mut self, dir: &Path, log: &LogId, at: u64) -> Result<(), Error> {
+        let Some(file) = &mut self.positions else { return Ok(()) };
+        let mut record = [0; 8];
+        // Short: the index is written later than the entry.
+        if file.read_exact(&mut record).is_err() {
+            self.positions = None;
+            return Ok(());
+        }
+        match u64::from_le_bytes(record) {
+            found if found == at => Ok(()),
+            found => corrupt(format!("{}: entry {} lies at {at}, not {found}", derive::entries_path(dir, log).display(), self.size)),
+        }
+    }
+}
+
+/// Compares a derived file with what it must be; 0 when it is not there.
+fn compare(dir: &Path, log: &LogId, tile: &Tile, expected: &[u8]) -> Result<u64, Error> {
+    let path = derive::tile_path(dir, log, tile);
+    let Ok(found) = fs::read(&path) else { return Ok(0) };
+    match found.iter().zip(expected).position(|(found, expected)| found != expected) {
+        None if found.len() == expected.len() => Ok(1),
+        None => corrupt(format!("{}: {} bytes, expected {}", path.display(), found.len(), expected.len())),
+        Some(at) => corrupt(format!("{}: differs from the journal's entries at byte {at}; delete it, it is made again", path.display())),
+    }
+}
+
+/// A tile that no entry implies was put there.
+fn check_no_more_tiles(dir: &Path, log: &LogId, size: u64) -> Result<(), Error> {
+    let root = derive::log_dir(dir, log);
+    let mut open = vec![root.join("tile")];
+    while let Some(folder) = open.pop() {
+        let Ok(names) = fs::read_dir(&folder) else { continue };
+        for name in names {
+            let path = name?.path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let resource = path.strip_prefix(&root).ok().and_then(Path::to_str);
+            let implied = resource.and_then(Tile::parse).is_some_and(|tile| tile.width == WIDTH && tile.exists_at(size));
+            let half_made = path.extension().is_some_and(|extension| extension == "tmp");
+            if !implied && !half_made {
+                return corrupt(format!("{}: no entries imply this file", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn corrupt<T>(what: String) -> Result<T, Error> {
+    Err(Error::Corrupt(what))
+}
+

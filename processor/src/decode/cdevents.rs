@@ -1,0 +1,533 @@
+//! CDEvents 0.2 to 0.5.1 and the draft of 0.6, each upcast to the newest vocabulary.
+//!
+//! The readers borrow from the bytes and skip what lineage does not need: on Kafka these are most of the messages.
+
+use pedigraph_proto::event::{
+    ArtifactDeleted, ArtifactDownloaded, ArtifactKind, ArtifactPackaged, ArtifactPublished, ArtifactSigned,
+    ChangeMerged, EnvironmentChanged, OpaqueReceived, Outcome, RefUpdated, RepositoryObserved, RunFinished, RunStarted,
+    ServiceDeployed, ServiceRemoved, StepFinished, Strategy, TagObserved, TestsFinished,
+};
+use pedigraph_proto::json::{artifact_kind, strategy};
+use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Event, Nanos};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::facts::{ITEMS_MAX, Named, canonical_digest, is_commit};
+use super::read::{Lax, LaxList, Obj, Text, Whole, json};
+use super::{Found, Known};
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CdEvent<'a> {
+    #[serde(borrow)]
+    context: Obj<Context<'a>>,
+    #[serde(borrow)]
+    subject: Obj<Subject<'a>>,
+    #[serde(borrow, rename = "customData")]
+    custom_data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Context<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    source: Text<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    timestamp: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Subject<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    content: Obj<Content<'a>>,
+}
+
+/// The content of every subject that is read: the names do not collide, and older names stand beside newer ones.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Content<'a> {
+    #[serde(borrow)]
+    artifact_id: Text<'a>,
+    #[serde(borrow)]
+    change: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    description: Text<'a>,
+    #[serde(borrow)]
+    environment: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    errors: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    outcome: Text<'a>,
+    #[serde(borrow)]
+    owner: Text<'a>,
+    #[serde(borrow)]
+    pipeline_name: Text<'a>,
+    #[serde(borrow)]
+    pipeline_run: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    reason: Text<'a>,
+    #[serde(borrow)]
+    repository: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    sbom: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    signature: Text<'a>,
+    #[serde(borrow)]
+    task_name: Text<'a>,
+    #[serde(borrow)]
+    test_case: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    test_suite: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    test_suite_run: Lax<Reference<'a>>,
+    #[serde(borrow)]
+    uri: Text<'a>,
+    #[serde(borrow)]
+    url: Text<'a>,
+    #[serde(borrow)]
+    user: Text<'a>,
+    #[serde(borrow)]
+    view_url: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Reference<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    source: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    uri: Text<'a>,
+    #[serde(borrow)]
+    url: Text<'a>,
+}
+
+/// Fields of the canonical messages that CDEvents has no place for; producers may put them into `customData`.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Extras<'a> {
+    #[serde(borrow)]
+    actor: Text<'a>,
+    #[serde(borrow)]
+    artifact_digest: Text<'a>,
+    #[serde(borrow)]
+    base_digest: Text<'a>,
+    #[serde(borrow)]
+    base_ref: Text<'a>,
+    #[serde(borrow)]
+    builder: Text<'a>,
+    #[serde(borrow)]
+    canary_group: Text<'a>,
+    #[serde(borrow)]
+    cluster: Text<'a>,
+    #[serde(borrow)]
+    commit: Text<'a>,
+    #[serde(borrow)]
+    config_digest: Text<'a>,
+    #[serde(borrow)]
+    flags: LaxList<Text<'a>>,
+    #[serde(borrow)]
+    key_id: Text<'a>,
+    #[serde(borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    namespace: Text<'a>,
+    #[serde(borrow)]
+    parent_digests: LaxList<Text<'a>>,
+    #[serde(borrow)]
+    pipeline: Text<'a>,
+    #[serde(borrow)]
+    platform: Text<'a>,
+    #[serde(borrow)]
+    reason: Text<'a>,
+    #[serde(borrow)]
+    region: Text<'a>,
+    #[serde(borrow)]
+    repository: Text<'a>,
+    #[serde(borrow)]
+    run: Text<'a>,
+    #[serde(borrow)]
+    signer: Text<'a>,
+    #[serde(borrow)]
+    strategy: Text<'a>,
+    weight: Whole,
+}
+
+/// Reads an event that came without an envelope, and takes its name and time from its context; `None` when it is no
+/// CDEvent after all.
+pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Reject> {
+    let event: CdEvent<'_> = match json(text, Code::SchemaViolation) {
+        Ok(event) => event,
+        Err(reject) if reject.code == Code::SchemaViolation && !text.contains("\"dev.cdevents") => return Ok(None),
+        Err(reject) => {
+            known.format = "cdevents";
+            return Err(reject);
+        }
+    };
+    let context = &event.context.0;
+    if !context.kind.as_str().starts_with("dev.cdevents") {
+        return Ok(None);
+    }
+    known.format = "cdevents";
+    let (Some(source), Some(id)) = (context.source.get(), context.id.get()) else {
+        return Err(Reject::new(Code::SchemaViolation, "context has no id or no source"));
+    };
+    known.name = Some((source.to_owned(), id.to_owned()));
+    known.time = Nanos::parse(context.timestamp.as_str());
+    event.facts().map(|facts| Some(Found { facts, time: None }))
+}
+
+/// Why a document that looked like a CDEvent is none.
+pub(super) fn not_an_event() -> Reject {
+    Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents")
+}
+
+/// Reads an event that is the data of a CloudEvent.
+pub(super) fn decode(text: &str) -> Result<Found, Reject> {
+    let event: CdEvent<'_> = json(text, Code::SchemaViolation)?;
+    let time = Nanos::parse(event.context.0.timestamp.as_str());
+    Ok(Found { facts: event.facts()?, time })
+}
+
+impl CdEvent<'_> {
+    fn facts(&self) -> Result<Vec<Fact>, Reject> {
+        let kind = self.context.0.kind.get().ok_or_else(|| schema("context.type is missing"))?;
+        let Some((subject, predicate)) = subject_and_predicate(kind) else { return Ok(opaque(kind)) };
+        let fact: Event = match (subject, predicate) {
+            ("service", "deployed" | "upgraded") => self.deployed(false)?,
+            ("service", "rolledback") => self.deployed(true)?,
+            ("service", "removed") => self.removed()?,
+            ("artifact", "packaged") => self.packaged()?,
+            ("artifact", "published") => return self.published(),
+            ("artifact", "signed") => self.signed()?,
+            ("artifact", "deleted") => self.deleted()?,
+            ("artifact", "downloaded") => self.downloaded()?,
+            ("pipelinerun" | "build", "queued") => self.run_started(true)?,
+            ("pipelinerun" | "build", "started") => self.run_started(false)?,
+            ("pipelinerun" | "build", "finished") => self.run_finished()?,
+            ("taskrun", "started" | "finished") => self.step(predicate == "finished")?,
+            ("testcaserun" | "testcase", "finished" | "skipped") => self.tests(predicate == "skipped")?,
+            ("testsuiterun" | "testsuite", "finished") => self.tests(false)?,
+            ("environment", "created" | "modified" | "deleted") => self.environment(predicate == "deleted")?,
+            ("repository", "created" | "modified" | "deleted") => self.repository(predicate == "deleted")?,
+            ("branch", "created" | "deleted") => self.branch(predicate == "deleted")?,
+            ("change", "merged") => self.change_merged()?,
+            _ => return Ok(opaque(kind)),
+        };
+        Ok(vec![Fact::now(fact)])
+    }
+
+    fn subject_id(&self) -> Result<&str, Reject> {
+        self.subject.0.id.get().ok_or_else(|| schema("subject.id is missing or no string"))
+    }
+
+    fn content(&self) -> &Content<'_> {
+        &self.subject.0.content.0
+    }
+
+    /// Custom data is whatever its producer likes: what does not fit is not read.
+    fn extras(&self) -> Extras<'_> {
+        let object = self.custom_data.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+        object.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default()
+    }
+
+    fn deployed(&self, rollback: bool) -> Result<Event, Reject> {
+        let (service, content, extras) = (self.subject_id()?, self.content(), self.extras());
+        let artifact = content.artifact_id.get().map(Named::parse).unwrap_or_default();
+        Ok(Event::from(ServiceDeployed {
+            service: super::read::clip(service).to_owned(),
+            environment: self.environment_id()?,
+            cluster: extras.cluster.owned(),
+            region: extras.region.owned(),
+            namespace: extras.namespace.owned(),
+            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_ref: artifact.reference,
+            config_digest: canonical_digest(extras.config_digest.as_str()),
+            flags: extras.flags.0.iter().take(ITEMS_MAX).map(Text::owned).collect(),
+            strategy: strategy::parse(extras.strategy.as_str()).unwrap_or(Strategy::Unspecified).into(),
+            weight: extras.weight.get_u32().filter(|weight| *weight <= 100).unwrap_or(0),
+            canary_group: extras.canary_group.owned(),
+            actor: extras.actor.owned(),
+            run: extras.run.owned(),
+            reason: extras.reason.owned(),
+            rollback,
+            url: content.uri.or(&content.url).owned(),
+        }))
+    }
+
+    /// Where a service runs: a deployment to nowhere cannot be understood.
+    fn environment_id(&self) -> Result<String, Reject> {
+        let environment = &self.content().environment.0.id;
+        environment.get().map(|_| environment.owned()).ok_or_else(|| schema("content.environment.id is missing"))
+    }
+
+    fn removed(&self) -> Result<Event, Reject> {
+        let extras = self.extras();
+        Ok(Event::from(ServiceRemoved {
+            service: self.subject_id()?.to_owned(),
+            environment: self.environment_id()?,
+            cluster: extras.cluster.owned(),
+            namespace: extras.namespace.owned(),
+            actor: extras.actor.owned(),
+            reason: extras.reason.owned(),
+        }))
+    }
+
+    fn packaged(&self) -> Result<Event, Reject> {
+        let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
+        let change = &content.change.0;
+        let change_commit = Text(change.id.0.clone().filter(|id| is_commit(id)));
+        Ok(Event::from(ArtifactPackaged {
+            kind: kind(&artifact, &extras),
+            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_ref: artifact.reference,
+            purl: artifact.purl,
+            platform: extras.platform.owned(),
+            commit: extras.commit.or(&change_commit).owned().to_ascii_lowercase(),
+            repository: extras.repository.or(&change.source).owned(),
+            change_id: change.id.owned(),
+            run: extras.run.owned(),
+            pipeline: extras.pipeline.owned(),
+            builder: extras.builder.owned(),
+            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
+            parent_digests: digests(&extras.parent_digests),
+            base_digest: canonical_digest(extras.base_digest.as_str()),
+            base_ref: extras.base_ref.owned(),
+            materials: vec![],
+        }))
+    }
+
+    fn published(&self) -> Result<Vec<Fact>, Reject> {
+        let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
+        let kind = kind(&artifact, &extras);
+        let digest = digest_or(artifact.digest, &extras);
+        let tag = artifact.tag.filter(|_| !digest.is_empty());
+        let published = ArtifactPublished {
+            artifact_digest: digest.clone(),
+            artifact_ref: artifact.reference,
+            purl: artifact.purl,
+            kind,
+            platform: extras.platform.owned(),
+            digest_kind: 0,
+            run: extras.run.owned(),
+            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
+            actor: content.user.or(&extras.actor).owned(),
+        };
+        let tag = tag.map(|(repository, tag)| Fact::now(TagObserved { repository, tag, digest }));
+        Ok(std::iter::once(Fact::now(published)).chain(tag).collect())
+    }
+
+    fn signed(&self) -> Result<Event, Reject> {
+        let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
+        Ok(Event::from(ArtifactSigned {
+            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_ref: artifact.reference,
+            signature: self.content().signature.owned(),
+            key_id: extras.key_id.owned(),
+            signer: extras.signer.owned(),
+        }))
+    }
+
+    fn deleted(&self) -> Result<Event, Reject> {
+        let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
+        Ok(Event::from(ArtifactDeleted {
+            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_ref: artifact.reference,
+            actor: self.content().user.or(&extras.actor).owned(),
+        }))
+    }
+
+    fn downloaded(&self) -> Result<Event, Reject> {
+        let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
+        Ok(Event::from(ArtifactDownloaded {
+            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_ref: artifact.reference,
+            actor: self.content().user.or(&extras.actor).owned(),
+        }))
+    }
+
+    fn run_started(&self, queued: bool) -> Result<Event, Reject> {
+        let (content, extras) = (self.content(), self.extras());
+        Ok(Event::from(RunStarted {
+            run: self.subject_id()?.to_owned(),
+            pipeline: content.pipeline_name.or(&extras.pipeline).owned(),
+            url: content.uri.or(&content.url).owned(),
+            parent_run: content.pipeline_run.0.id.owned(),
+            commit: extras.commit.owned(),
+            repository: extras.repository.owned(),
+            builder: extras.builder.owned(),
+            queued,
+        }))
+    }
+
+    fn run_finished(&self) -> Result<Event, Reject> {
+        let (content, extras) = (self.content(), self.extras());
+        let product = content.artifact_id.get().map(Named::parse).unwrap_or_default();
+        let by_digest = !product.digest.is_empty();
+        let reference = Some(product.reference).filter(|reference| !by_digest && !reference.is_empty());
+        Ok(Event::from(RunFinished {
+            run: self.subject_id()?.to_owned(),
+            pipeline: content.pipeline_name.or(&extras.pipeline).owned(),
+            url: content.uri.or(&content.url).owned(),
+            parent_run: content.pipeline_run.0.id.owned(),
+            commit: extras.commit.owned(),
+            repository: extras.repository.owned(),
+            builder: extras.builder.owned(),
+            outcome: outcome(content.outcome.as_str()).into(),
+            errors: content.errors.owned(),
+            artifact_digests: Some(product.digest).filter(|_| by_digest).into_iter().collect(),
+            artifact_refs: reference.into_iter().collect(),
+        }))
+    }
+
+    fn step(&self, finished: bool) -> Result<Event, Reject> {
+        let content = self.content();
+        let outcome = if finished { outcome(content.outcome.as_str()) } else { Outcome::Unspecified };
+        Ok(Event::from(StepFinished {
+            step: self.subject_id()?.to_owned(),
+            run: content.pipeline_run.0.id.owned(),
+            name: content.task_name.owned(),
+            url: content.uri.or(&content.url).owned(),
+            outcome: outcome.into(),
+            errors: content.errors.owned(),
+        }))
+    }
+
+    fn tests(&self, skipped: bool) -> Result<Event, Reject> {
+        let (content, extras, id) = (self.content(), self.extras(), self.subject_id()?);
+        let outcome = if skipped { Outcome::Skipped } else { outcome(content.outcome.as_str()) };
+        let case = &content.test_case.0;
+        let suite = &content.test_suite.0;
+        let name = suite.name.or(&suite.id).or(case.name.or(&case.id)).or(&content.name);
+        Ok(Event::from(TestsFinished {
+            artifact_digest: canonical_digest(extras.artifact_digest.as_str()),
+            artifact_ref: String::new(),
+            run: content.test_suite_run.0.id.get().unwrap_or(id).to_owned(),
+            suite: name.owned(),
+            outcome: outcome.into(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            url: content.uri.or(&content.url).owned(),
+            reason: content.reason.owned(),
+            environment: content.environment.0.id.owned(),
+        }))
+    }
+
+    fn environment(&self, deleted: bool) -> Result<Event, Reject> {
+        let content = self.content();
+        let (name, url) = (content.name.owned(), content.uri.or(&content.url).owned());
+        Ok(Event::from(EnvironmentChanged { environment: self.subject_id()?.to_owned(), name, url, deleted }))
+    }
+
+    fn repository(&self, deleted: bool) -> Result<Event, Reject> {
+        let content = self.content();
+        let address = content.uri.or(&content.url);
+        Ok(Event::from(RepositoryObserved {
+            repository: address.get().unwrap_or(self.subject_id()?).to_owned(),
+            name: content.name.owned(),
+            owner: content.owner.owned(),
+            url: content.view_url.or(address).owned(),
+            deleted,
+        }))
+    }
+
+    fn branch(&self, deleted: bool) -> Result<Event, Reject> {
+        let extras = self.extras();
+        Ok(Event::from(RefUpdated {
+            repository: repository_name(&self.content().repository.0),
+            r#ref: self.subject_id()?.to_owned(),
+            commit: extras.commit.owned(),
+            previous_commit: String::new(),
+            deleted,
+        }))
+    }
+
+    fn change_merged(&self) -> Result<Event, Reject> {
+        let (content, extras, id) = (self.content(), self.extras(), self.subject_id()?);
+        let commit = extras.commit.get().or(Some(id).filter(|id| is_commit(id))).unwrap_or_default();
+        Ok(Event::from(ChangeMerged {
+            change_id: id.to_owned(),
+            repository: repository_name(&content.repository.0),
+            commit: commit.to_ascii_lowercase(),
+            title: content.description.owned(),
+            url: content.uri.or(&content.url).owned(),
+            target_branch: String::new(),
+            author: content.user.or(&extras.actor).owned(),
+        }))
+    }
+}
+
+fn schema(reason: &str) -> Reject {
+    Reject::new(Code::SchemaViolation, reason)
+}
+
+/// `service` and `deployed` of `dev.cdevents.service.deployed.0.3.0`; `None` for custom events and other majors.
+fn subject_and_predicate(kind: &str) -> Option<(&str, &str)> {
+    let (subject, rest) = kind.strip_prefix("dev.cdevents.")?.split_once('.')?;
+    let (predicate, version) = rest.split_once('.').unwrap_or((rest, "0"));
+    (version == "0" || version.starts_with("0.")).then_some((subject, predicate))
+}
+
+fn opaque(kind: &str) -> Vec<Fact> {
+    let event_type = super::read::clip(kind).to_owned();
+    vec![Fact::now(OpaqueReceived { event_type, media_type: "application/json".into() })]
+}
+
+/// An outcome; producers of task runs write what they like.
+fn outcome(word: &str) -> Outcome {
+    let word = word.to_ascii_lowercase();
+    let known = [
+        ("succ", Outcome::Success),
+        ("pass", Outcome::Success),
+        ("fail", Outcome::Failure),
+        ("cancel", Outcome::Cancelled),
+        ("err", Outcome::Error),
+        ("skip", Outcome::Skipped),
+    ];
+    let found = known.into_iter().find(|(prefix, _)| word.starts_with(prefix));
+    found.map_or(Outcome::Unspecified, |(_, outcome)| outcome)
+}
+
+/// The digest that the id names, else the one in the custom data.
+fn digest_or(digest: String, extras: &Extras<'_>) -> String {
+    if digest.is_empty() { canonical_digest(extras.artifact_digest.as_str()) } else { digest }
+}
+
+fn digests(list: &LaxList<Text<'_>>) -> Vec<String> {
+    list.0.iter().take(ITEMS_MAX).filter_map(Text::get).map(canonical_digest).collect()
+}
+
+fn kind(artifact: &Named, extras: &Extras<'_>) -> i32 {
+    let said = extras.kind.get().and_then(artifact_kind::parse);
+    let found = match (said, artifact.image, artifact.purl.is_empty()) {
+        (Some(said), _, _) => said,
+        (None, true, _) => ArtifactKind::ContainerImage,
+        (None, false, false) => ArtifactKind::Package,
+        (None, false, true) => ArtifactKind::Unspecified,
+    };
+    found.into()
+}
+
+/// A repository's URL from a reference, whose source is the forge and whose id is the path there.
+fn repository_name(reference: &Reference<'_>) -> String {
+    let (source, id) = (reference.source.as_str().trim_end_matches('/'), reference.id.as_str());
+    if source.contains("://") && !id.contains("://") && !id.is_empty() {
+        return format!("{source}/{}", id.trim_start_matches('/'));
+    }
+    reference.id.or(&reference.uri).or(&reference.url).owned()
+}

@@ -1,0 +1,431 @@
+//! CloudEvents 1.0: structured JSON, binary on Kafka (`ce_`) and HTTP (`ce-`), JSON batches and lines.
+//!
+//! An event whose type has no decoder, and whose data is no known document, is kept as opaque.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use bytes::Bytes;
+use pedigraph_proto::event::OpaqueReceived;
+use pedigraph_proto::message::{Body, Code, Message, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{ArtifactRef, Digest, Nanos};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::detect::{self, Format};
+use super::guard::{self, Packing};
+use super::headers::{Headers, cloudevents_suffix, essence};
+use super::read::{clip, json, json_reject};
+use super::{Found, Given, Known, cdevents, document, own};
+use crate::limits::Limits;
+
+/// The attributes of an event that matter here.
+#[derive(Default)]
+struct Attributes<'a> {
+    specversion: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
+    source: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+    content_type: Option<Cow<'a, str>>,
+    dataref: bool,
+    count: usize,
+    longest: usize,
+}
+
+/// An event as a JSON object.
+#[derive(Default)]
+struct Structured<'a> {
+    attributes: Attributes<'a>,
+    data: Option<&'a RawValue>,
+    base64: Option<Cow<'a, str>>,
+}
+
+/// Reads an event in the structured mode.
+pub(super) fn structured(text: &str, given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
+    let event: Structured<'_> = json(text, Code::MalformedEnvelope)?;
+    event.attributes.name(known);
+    event.attributes.check(given.limits)?;
+    let data = match (event.data, &event.base64) {
+        (Some(_), Some(_)) => return Err(malformed("data and data_base64 exclude each other")),
+        (None, Some(text)) => Some(Cow::Owned(unbase64(text)?)),
+        (Some(raw), None) => Some(plain_data(raw.get(), given.limits)?),
+        (None, None) => None,
+    };
+    event.attributes.understand(data.as_deref(), given, known)
+}
+
+/// A JSON value is its own text, but a JSON string may hold a document that is not JSON or was made a string.
+fn plain_data<'a>(raw: &'a str, limits: &Limits) -> Result<Cow<'a, [u8]>, Reject> {
+    if !raw.starts_with('"') {
+        return Ok(Cow::Borrowed(raw.as_bytes()));
+    }
+    let text: String = json(raw, Code::MalformedEnvelope)?;
+    guard::check_depth(text.as_bytes(), limits.json_depth_max)?;
+    Ok(Cow::Owned(text.into_bytes()))
+}
+
+fn unbase64(text: &str) -> Result<Vec<u8>, Reject> {
+    let decoded = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text));
+    decoded.map_err(|error| malformed(&format!("data_base64: {error}")))
+}
+
+fn malformed(reason: &str) -> Reject {
+    Reject::new(Code::MalformedEnvelope, reason)
+}
+
+/// Reads an event in the binary mode: its attributes are headers, its data is the body.
+pub(super) fn binary(
+    message: &Message,
+    body: &Bytes,
+    given: &mut Given<'_>,
+    known: &mut Known,
+) -> Result<Found, Reject> {
+    let attributes = Attributes::of_headers(message)?;
+    attributes.name(known);
+    known.hashed_attributes = attributes.hashed(given);
+    attributes.check(given.limits)?;
+    let absent = matches!(message.body, Body::Null) || body.is_empty();
+    let data = unframed(body, attributes.is_protobuf())?;
+    attributes.understand((!absent).then_some(data), given, known)
+}
+
+impl<'a> Attributes<'a> {
+    /// Takes attributes from headers; on HTTP their values are percent-encoded.
+    fn of_headers(message: &'a Message) -> Result<Attributes<'a>, Reject> {
+        let mut attributes = Attributes::default();
+        for (name, value) in &message.headers {
+            let (name, encoded) = match (name.strip_prefix("ce_"), name.strip_prefix("ce-")) {
+                (Some(name), _) => (name, false),
+                (None, Some(name)) => (name, true),
+                (None, None) if name == "content-type" => ("datacontenttype", false),
+                (None, None) => continue,
+            };
+            let Some(value) = value else { continue };
+            let text = std::str::from_utf8(value).map_err(|_| malformed(&format!("attribute {name} is not UTF-8")))?;
+            let text = if encoded { percent_decoded(text)? } else { Cow::Borrowed(text) };
+            attributes.set(name, Some(text));
+        }
+        Ok(attributes)
+    }
+
+    /// Keeps an attribute; false when it is data's.
+    fn set(&mut self, name: &str, value: Option<Cow<'a, str>>) {
+        self.count += 1;
+        self.longest = self.longest.max(value.as_deref().map_or(0, str::len));
+        let slot = match name {
+            "specversion" => &mut self.specversion,
+            "id" => &mut self.id,
+            "source" => &mut self.source,
+            "type" => &mut self.kind,
+            "subject" => &mut self.subject,
+            "time" => &mut self.time,
+            "datacontenttype" => &mut self.content_type,
+            "dataref" => return self.dataref = value.is_some(),
+            _ => return,
+        };
+        // Of a repeated header the first one counts.
+        if slot.is_none() {
+            *slot = value;
+        }
+    }
+
+    /// Notes what names the event, before anything can fail.
+    fn name(&self, known: &mut Known) {
+        if let (Some(source), Some(id)) = (&self.source, &self.id) {
+            known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
+        }
+        known.time = self.time.as_deref().and_then(Nanos::parse);
+    }
+
+    /// What the event id takes beside the bytes (SPEC §2.3), sorted by name.
+    fn hashed(&self, given: &Given<'_>) -> Vec<(String, String)> {
+        let outside = given.subject.as_ref().map(|digest| Cow::Borrowed(digest.as_str()));
+        let pairs = [
+            ("id", &self.id),
+            ("pedigraph-subject", &outside),
+            ("source", &self.source),
+            ("subject", &self.subject),
+            ("time", &self.time),
+            ("type", &self.kind),
+        ];
+        let present = pairs.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        present.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), Reject> {
+        if self.count > limits.attributes_max {
+            let reason = format!("more than {} attributes", limits.attributes_max);
+            return Err(Reject::new(Code::TooManyItems, reason));
+        }
+        if self.longest > limits.attribute_bytes_max {
+            let reason = format!("an attribute is longer than {} bytes", limits.attribute_bytes_max);
+            return Err(Reject::new(Code::TooLarge, reason));
+        }
+        let needed =
+            [("specversion", &self.specversion), ("id", &self.id), ("source", &self.source), ("type", &self.kind)];
+        for (name, value) in needed {
+            if value.as_deref().is_none_or(str::is_empty) {
+                return Err(malformed(&format!("attribute {name} is missing or empty")));
+            }
+        }
+        match self.specversion.as_deref() {
+            Some(version) if version.starts_with("1.") || version == "0.3" => Ok(()),
+            _ => Err(Reject::new(Code::UnsupportedVersion, "specversion of CloudEvents is neither 1.x nor 0.3")),
+        }
+    }
+
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or_default()
+    }
+
+    fn media_type(&self) -> &str {
+        essence(self.content_type.as_deref().unwrap_or_default())
+    }
+
+    fn is_protobuf(&self) -> bool {
+        let media_type = self.media_type().to_ascii_lowercase();
+        matches!(
+            media_type.as_str(),
+            "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf"
+        )
+    }
+
+    /// Finds the decoder of the data by the event's type, else by the data's own form.
+    fn understand(&self, data: Option<&[u8]>, given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
+        let Some(data) = data else { return self.without_data() };
+        self.take_subject(given)?;
+        if let Some(kebab) = own::kebab_name(self.kind()) {
+            known.format = "pedigraph";
+            return own::decode(kebab, data, self.is_protobuf(), given);
+        }
+        if self.kind().starts_with("dev.cdevents.") {
+            known.format = "cdevents";
+            return cdevents::decode(guard::text(data, given.limits)?);
+        }
+        let Some((format, text)) = self.data_format(data, given.limits)? else { return Ok(self.opaque()) };
+        given.sha256 = pedigraph_proto::canonical::sha256(text.as_bytes());
+        let (name, time) = (known.name.take(), known.time.take());
+        let found = document(format, text, given, known);
+        // The envelope names the event, whatever the document calls itself.
+        (known.name, known.time) = (name, time.or(known.time));
+        found
+    }
+
+    /// A tombstone, or an event that says all in its attributes.
+    fn without_data(&self) -> Result<Found, Reject> {
+        if self.dataref {
+            let reason = "dataref is not on an allow-list of this server; send the data itself";
+            return Err(Reject::new(Code::DatarefForbidden, reason));
+        }
+        if own::kebab_name(self.kind()).is_some_and(|_| self.content_type.is_some()) {
+            return Err(Reject::new(Code::SchemaViolation, "the event has no data"));
+        }
+        Ok(self.opaque())
+    }
+
+    fn opaque(&self) -> Found {
+        let fact = OpaqueReceived {
+            event_type: clip(self.kind()).to_owned(),
+            media_type: clip(self.content_type.as_deref().unwrap_or_default()).to_owned(),
+        };
+        Found { facts: vec![Fact::now(fact)], time: None }
+    }
+
+    /// The subject attribute is the subject artifact when it is a digest or names one; other subjects are free text.
+    fn take_subject(&self, given: &mut Given<'_>) -> Result<(), Reject> {
+        let Some(subject) = self.subject.as_deref() else { return Ok(()) };
+        if let Some(digest) = ArtifactRef::parse(subject).and_then(|named| named.digest) {
+            given.subject = Some(digest);
+            return Ok(());
+        }
+        match subject.trim().to_ascii_lowercase().split_once(':') {
+            Some(("sha256" | "sha512" | "sha384" | "sha-256" | "sha-512", _)) => {
+                let error = subject.parse::<Digest>().err().map(|error| error.to_string());
+                Err(Reject::new(Code::DigestInvalid, error.unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The known document that the data is; `None` for data of any other kind.
+    fn data_format<'d>(&self, data: &'d [u8], limits: &Limits) -> Result<Option<(Format, &'d str)>, Reject> {
+        let named = Format::of_media_type(self.media_type());
+        let text = match (guard::text(data, limits), named) {
+            (Ok(text), _) => text,
+            (Err(reject), Some(_)) => return Err(reject),
+            (Err(reject), None) if reject.code == Code::TooDeep => return Err(reject),
+            (Err(_), None) => return Ok(None),
+        };
+        let sniffed = detect::sniff_one(text).ok().filter(|format| *format != Format::CloudEvent);
+        Ok(sniffed.or(named).map(|format| (format, text)))
+    }
+}
+
+fn percent_decoded(text: &str) -> Result<Cow<'_, str>, Reject> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let pair = tail.get(..2).filter(|_| byte == b'%').and_then(|pair| hex::decode(pair).ok());
+        rest = if pair.is_some() { &tail[2..] } else { tail };
+        bytes.push(pair.map_or(byte, |pair| pair[0]));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| malformed("an attribute's percent-encoding is not UTF-8"))?;
+    Ok(Cow::Owned(text))
+}
+
+/// Strips the schema registry's framing (a zero byte and a 4-byte id, or a one byte and a 16-byte id); for protobuf also
+/// the message index list that follows.
+fn unframed(bytes: &[u8], protobuf: bool) -> Result<&[u8], Reject> {
+    let payload = match bytes {
+        [0, _, _, _, _, payload @ ..] => payload,
+        [1, payload @ ..] if payload.len() > 16 && !protobuf => &payload[16..],
+        _ => return Ok(bytes),
+    };
+    if !protobuf {
+        return Ok(payload);
+    }
+    let mut rest = payload;
+    // The list's length and its elements are zig-zag varints; a single 0 stands for the list [0].
+    let length = varint(&mut rest).map(unzigzag);
+    for _ in 0..length.unwrap_or(0).min(16) {
+        varint(&mut rest);
+    }
+    length.map(|_| rest).ok_or_else(|| malformed("the schema registry's framing is cut off"))
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    prost::encoding::decode_varint(bytes).ok()
+}
+
+fn unzigzag(number: u64) -> u64 {
+    number >> 1
+}
+
+/// The JSON in a body that has no headers, without the schema registry's framing.
+pub(super) fn unframed_json(body: &[u8]) -> Result<&[u8], Reject> {
+    if !matches!(body.first(), Some(0 | 1)) {
+        return Ok(body);
+    }
+    let payload = unframed(body, false)?;
+    if payload.len() < body.len() && payload.trim_ascii_start().starts_with(b"{") {
+        return Ok(payload);
+    }
+    let reason = "framed data that is not JSON; a protobuf event needs the header ce_type";
+    Err(Reject::new(Code::UnsupportedFormat, reason))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Structured<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StructuredVisitor;
+        impl<'de> Visitor<'de> for StructuredVisitor {
+            type Value = Structured<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a CloudEvent")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Structured<'de>, A::Error> {
+                let mut event = Structured::default();
+                while let Some(Borrowed(name)) = map.next_key::<Borrowed<'de>>()? {
+                    match &*name {
+                        // A null is an absent value, for data as for attributes.
+                        "data" => event.data = Some(map.next_value::<&RawValue>()?).filter(|raw| raw.get() != "null"),
+                        "data_base64" => event.base64 = optional(&mut map)?,
+                        "specversion" | "id" | "source" | "type" | "subject" | "time" | "datacontenttype"
+                        | "dataref" => {
+                            let value = optional(&mut map)?;
+                            event.attributes.set(&name, value);
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            event.attributes.count += 1;
+                        }
+                    }
+                }
+                Ok(event)
+            }
+        }
+        deserializer.deserialize_map(StructuredVisitor)
+    }
+}
+
+fn optional<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Cow<'de, str>>, A::Error> {
+    Ok(map.next_value::<Option<Borrowed<'de>>>()?.map(|Borrowed(text)| text))
+}
+
+/// A string that is borrowed unless it has escapes; anything else is an error.
+#[derive(serde::Deserialize)]
+struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Splits a batch or lines into messages of their own: see [`super::split`].
+pub(super) fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, Reject>> {
+    let content_type = message.headers.iter().find(|(name, _)| name == "content-type")?.1.as_deref()?;
+    let content_type = std::str::from_utf8(content_type).ok()?;
+    let batch = cloudevents_suffix(content_type).is_some_and(|suffix| suffix.eq_ignore_ascii_case("-batch+json"));
+    let media_type = essence(content_type).to_ascii_lowercase();
+    let lines = matches!(media_type.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl");
+    (batch || lines).then(|| {
+        let body = plain_body(message, limits)?;
+        let elements = if batch { batch_elements(&body, limits)? } else { line_elements(&body, limits)? };
+        Ok(elements.into_iter().map(|element| element_message(message, element, batch)).collect())
+    })
+}
+
+/// The body of a batch, decompressed.
+fn plain_body(message: &Message, limits: &Limits) -> Result<Bytes, Reject> {
+    let headers = Headers::read(message, limits)?;
+    let body = match &message.body {
+        Body::Null => return Err(malformed("a batch is empty")),
+        Body::Bytes(body) if body.len() as u64 <= limits.event_bytes_max => body,
+        Body::Bytes(_) | Body::File { .. } => return Err(super::too_large(limits.event_bytes_max)),
+    };
+    let Some(packing) = Packing::of(body, headers.content_encoding)? else { return Ok(body.clone()) };
+    let unpacked = guard::unpacked(body, packing, limits).map_err(super::as_reject)?;
+    Ok(unpacked.into())
+}
+
+fn batch_elements(body: &Bytes, limits: &Limits) -> Result<Vec<Bytes>, Reject> {
+    let text = std::str::from_utf8(body).map_err(|_| Reject::new(Code::MalformedJson, "not UTF-8"))?;
+    let text = text.trim_start_matches('\u{feff}');
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| json_reject(&error, Code::MalformedEnvelope))?;
+    check_count(elements.len(), limits)?;
+    Ok(elements.into_iter().map(|element| body.slice_ref(element.get().as_bytes())).collect())
+}
+
+fn line_elements(body: &Bytes, limits: &Limits) -> Result<Vec<Bytes>, Reject> {
+    let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let lines = bare.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = lines.filter(|line| !line.trim_ascii().is_empty());
+    let lines: Vec<&[u8]> = lines.take(limits.batch_elements_max + 1).collect();
+    check_count(lines.len(), limits)?;
+    Ok(lines.into_iter().map(|line| body.slice_ref(line)).collect())
+}
+
+fn check_count(count: usize, limits: &Limits) -> Result<(), Reject> {
+    if count <= limits.batch_elements_max {
+        return Ok(());
+    }
+    let reason = format!("more than {} elements; send several batches", limits.batch_elements_max);
+    Err(Reject::new(Code::TooManyItems, reason))
+}
+
+/// An element as it would have come alone: what described the batch's body does not describe it.
+fn element_message(message: &Message, element: Bytes, batch: bool) -> Message {
+    let describes_body = |name: &str| {
+        matches!(name, "content-type" | "content-encoding" | "content-length")
+            || name.starts_with("ce-")
+            || name.starts_with("ce_")
+    };
+    let mut headers: Vec<_> = message.headers.iter().filter(|(name, _)| !describes_body(name)).cloned().collect();
+    if batch {
+        headers.push(("content-type".into(), Some(Bytes::from_static(b"application/cloudevents+json"))));
+    }
+    Message { headers, body: Body::Bytes(element), ..message.clone() }
+}

@@ -1,0 +1,12 @@
+//! Stub.
+
+use pedigraph_proto::message::{Code, Reject};
+
+use super::{Found, Given};
+
+pub(super) fn decode(_: &str, _: &Given<'_>) -> Result<Found, Reject> {
+    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+}
+pub(super) fn decode_stream(_: super::guard::Guarded<'_>, _: &Given<'_>) -> std::io::Result<Found> {
+    Err(super::guard::refuse(Reject::new(Code::UnsupportedFormat, "not yet")))
+}

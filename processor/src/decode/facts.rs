@@ -1,0 +1,135 @@
+//! Facts within their bounds: at most 512 repeated items and less than 1 MiB each.
+
+use pedigraph_proto::event::{AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{ArtifactRef, Digest, Purl};
+use prost::Message;
+
+use super::read::clip;
+
+/// Most repeated items in one fact.
+pub(super) const ITEMS_MAX: usize = 512;
+/// Most bytes that the repeated items of one fact take; a single item may take more.
+const ITEMS_BYTES_MAX: usize = 512 << 10;
+
+/// Cuts a list into pieces that fit into facts, each with the ordinal of its first item.
+pub(super) fn pieces<T: Message>(items: Vec<T>) -> Vec<(u32, Vec<T>)> {
+    let mut pieces: Vec<(u32, Vec<T>)> = Vec::new();
+    let mut room = 0;
+    for (ordinal, item) in (0_u32..).zip(items) {
+        let size = item.encoded_len();
+        match pieces.last_mut() {
+            Some((_, piece)) if piece.len() < ITEMS_MAX && size <= room => piece.push(item),
+            _ => {
+                pieces.push((ordinal, vec![item]));
+                room = ITEMS_BYTES_MAX;
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    pieces
+}
+
+/// A count that a message can hold.
+pub(super) fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// A scan and its findings.
+pub(super) fn scan(head: &ScanCompleted, findings: Vec<Finding>) -> Vec<Fact> {
+    let head = ScanCompleted { finding_count: count(findings.len()), ..head.clone() };
+    if findings.is_empty() {
+        return vec![Fact::now(head)];
+    }
+    let facts = pieces(findings).into_iter();
+    facts.map(|(first, findings)| Fact::now(ScanCompleted { first, findings, ..head.clone() })).collect()
+}
+
+/// A VEX document and its statements.
+pub(super) fn vex(head: &VexIssued, statements: Vec<VexStatement>) -> Vec<Fact> {
+    if statements.is_empty() {
+        return vec![Fact::now(head.clone())];
+    }
+    let facts = pieces(statements).into_iter();
+    facts.map(|(first, statements)| Fact::now(VexIssued { first, statements, ..head.clone() })).collect()
+}
+
+/// An attestation: every subject meets every material in some fact, since edges join the two.
+pub(super) fn attestation(
+    head: &AttestationAttached,
+    subjects: &[(String, String)],
+    materials: &[Material],
+    facts_max: usize,
+) -> Vec<Fact> {
+    // Names and URIs are cut short enough for 512 of each to fit.
+    let no_materials: [&[Material]; 1] = [&[]];
+    let material_pieces: Vec<&[Material]> =
+        if materials.is_empty() { no_materials.to_vec() } else { materials.chunks(ITEMS_MAX / 2).collect() };
+    let mut facts = Vec::new();
+    for subjects in subjects.chunks(ITEMS_MAX / 2) {
+        for materials in &material_pieces {
+            facts.push(Fact::now(AttestationAttached {
+                artifact_digests: subjects.iter().map(|(digest, _)| digest.clone()).collect(),
+                subject_names: subjects.iter().map(|(_, name)| name.clone()).collect(),
+                materials: materials.to_vec(),
+                ..head.clone()
+            }));
+        }
+    }
+    facts.truncate(facts_max.max(1));
+    facts
+}
+
+/// What a document calls an artifact, as far as it can be understood.
+#[derive(Default)]
+pub(super) struct Named {
+    /// The digest it names; empty when it names none.
+    pub(super) digest: String,
+    /// Normalized where it parses, else as sent.
+    pub(super) reference: String,
+    /// Canonical; empty when it is no purl.
+    pub(super) purl: String,
+    /// Repository and tag, when both are named for a container image.
+    pub(super) tag: Option<(String, String)>,
+    /// It is a purl of an image, or a reference with a digest.
+    pub(super) image: bool,
+}
+
+impl Named {
+    /// Reads a purl, a reference or a digest.
+    pub(super) fn parse(text: &str) -> Named {
+        let purl = Purl::parse(text);
+        let Some(parsed) = ArtifactRef::parse(text) else {
+            return Named { reference: clip(text).to_owned(), ..Named::default() };
+        };
+        let image = match &purl {
+            Some(purl) => matches!(purl.kind(), "oci" | "docker"),
+            None => parsed.digest.is_some() && !parsed.repository.is_empty(),
+        };
+        Named {
+            digest: parsed.digest.as_ref().map(Digest::to_string).unwrap_or_default(),
+            reference: parsed.to_string(),
+            purl: purl.map(|purl| purl.to_string()).unwrap_or_default(),
+            tag: (image && !parsed.tag.is_empty()).then_some((parsed.repository, parsed.tag)),
+            image,
+        }
+    }
+}
+
+/// The canonical form of a purl, or the text as it is; false when it did not parse.
+pub(super) fn canonical_purl(text: &str) -> (String, bool) {
+    match Purl::parse(text) {
+        Some(purl) => (purl.to_string(), true),
+        None => (clip(text).to_owned(), text.is_empty()),
+    }
+}
+
+/// A digest in canonical form, or the text as it is.
+pub(super) fn canonical_digest(text: &str) -> String {
+    text.parse::<Digest>().map_or_else(|_| clip(text).to_owned(), |digest| digest.to_string())
+}
+
+/// Whether a text is a commit id: 40 or 64 hex digits.
+pub(super) fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

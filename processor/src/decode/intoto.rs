@@ -1,0 +1,11 @@
+//! Stub.
+
+use pedigraph_proto::message::{Code, Reject};
+
+use super::{Found, Given};
+
+pub(super) fn decode(_: &str, _: &Envelope, _: &Given<'_>) -> Result<Found, Reject> {
+    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+}
+#[derive(Default)]
+pub(super) struct Envelope;

@@ -1,0 +1,257 @@
+//! Our own event types, `io.pedigraph.<event>.v1`: the canonical message as JSON or protobuf (SPEC §2.1).
+//!
+//! What they say is normalized like what foreign formats say, and refused when it names nothing.
+
+use pedigraph_proto::event::{AttestationAttached, ScanCompleted, VexIssued};
+use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Digest, Event};
+use prost::Message as _;
+
+use super::facts::{self, ITEMS_MAX, Named, canonical_purl};
+use super::read::json_reject;
+use super::{Found, Given};
+
+/// Most bytes of one fact.
+const FACT_BYTES_MAX: usize = 1 << 20;
+
+/// The event's name in kebab-case, if the type is one of ours in a version that is read here. Components come only with
+/// the SBOM that lists them: a set is named by its content, which nobody else can be trusted to have computed.
+pub(super) fn kebab_name(kind: &str) -> Option<&str> {
+    let kebab = kind.strip_prefix("io.pedigraph.")?.strip_suffix(".v1")?;
+    (kebab != "components-listed" && Event::KEBAB_NAMES.contains(&kebab)).then_some(kebab)
+}
+
+/// Reads the data of an event of our own.
+pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>) -> Result<Found, Reject> {
+    let event = if protobuf { from_protobuf(kebab, data)? } else { from_json(kebab, data, given)? };
+    let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
+    normalize(&mut event, given);
+    check_names(&event)?;
+    let facts = split(event);
+    if facts.iter().any(|fact| fact.encoded_len() >= FACT_BYTES_MAX) {
+        return Err(Reject::new(Code::TooLarge, "one fact is 1 MiB or more"));
+    }
+    Ok(Found { facts, time: None })
+}
+
+fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {
+    let event = Event::from_protobuf(kebab, data).transpose();
+    event.map_err(|error| Reject::new(Code::SchemaViolation, error.to_string()))
+}
+
+fn from_json(kebab: &str, data: &[u8], given: &Given<'_>) -> Result<Option<Event>, Reject> {
+    let text = super::guard::text(data, given.limits)?;
+    let event = Event::from_json(kebab, text.as_bytes()).transpose();
+    event.map_err(|error| json_reject(&error, Code::SchemaViolation))
+}
+
+/// The artifact that an event is about: its digest field and its reference field, where it has them.
+fn artifact(event: &mut Event) -> Option<(&mut String, Option<&mut String>)> {
+    Some(match event {
+        Event::ArtifactPackaged(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ArtifactPublished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ArtifactSigned(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ArtifactDeleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ArtifactDownloaded(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ImageObserved(e) => (&mut e.digest, Some(&mut e.artifact_ref)),
+        Event::SbomAttached(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ScanCompleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::TestsFinished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::ServiceDeployed(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::CanaryChanged(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Event::TagObserved(e) => (&mut e.digest, None),
+        Event::ReachabilityAnalyzed(e) => (&mut e.artifact_digest, None),
+        Event::RebuildChecked(e) => (&mut e.artifact_digest, None),
+        Event::ApprovalDecided(e) => (&mut e.artifact_digest, None),
+        Event::ChangeMerged(_)
+        | Event::RefUpdated(_)
+        | Event::RepositoryObserved(_)
+        | Event::RunStarted(_)
+        | Event::RunFinished(_)
+        | Event::StepFinished(_)
+        | Event::ComponentsListed(_)
+        | Event::AttestationAttached(_)
+        | Event::VexIssued(_)
+        | Event::EnvironmentChanged(_)
+        | Event::ServiceRemoved(_)
+        | Event::FlagChanged(_)
+        | Event::ConfigChanged(_)
+        | Event::FreezeChanged(_)
+        | Event::OpaqueReceived(_)
+        | Event::MessageRejected(_) => return None,
+    })
+}
+
+fn normalize(event: &mut Event, given: &Given<'_>) {
+    let tag_is_gone = matches!(event, Event::TagObserved(tag) if tag.digest.is_empty());
+    if let Some((digest, reference)) = artifact(event).filter(|_| !tag_is_gone) {
+        normalize_artifact(digest, reference, given.subject.as_ref());
+    }
+    normalize_lists(event);
+}
+
+/// A digest in canonical form; where it is absent, the one that the reference names or the subject given outside.
+fn normalize_artifact(digest: &mut String, reference: Option<&mut String>, outside: Option<&Digest>) {
+    normalize_digest(digest);
+    if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
+        let named = Named::parse(reference);
+        *reference = named.reference;
+        if digest.is_empty() {
+            *digest = named.digest;
+        }
+    }
+    if let Some(outside) = outside.filter(|_| digest.is_empty()) {
+        *digest = outside.to_string();
+    }
+}
+
+fn normalize_digest(text: &mut String) {
+    if let Ok(digest) = text.parse::<Digest>() {
+        *text = digest.to_string();
+    }
+}
+
+fn normalize_lists(event: &mut Event) {
+    match event {
+        Event::RunFinished(e) => e.artifact_digests.iter_mut().for_each(normalize_digest),
+        Event::AttestationAttached(e) => {
+            let materials = e.materials.iter_mut().map(|material| &mut material.digest);
+            e.artifact_digests.iter_mut().chain(materials).for_each(normalize_digest);
+        }
+        Event::ArtifactPackaged(e) => {
+            let materials = e.materials.iter_mut().map(|material| &mut material.digest);
+            let digests = e.parent_digests.iter_mut().chain(materials).chain([&mut e.base_digest]);
+            digests.for_each(normalize_digest);
+            e.purl = canonical_purl(&e.purl).0;
+        }
+        Event::ArtifactPublished(e) => e.purl = canonical_purl(&e.purl).0,
+        Event::ImageObserved(e) => {
+            let manifests = e.manifests.iter_mut().map(|manifest| &mut manifest.digest);
+            let lists = e.layer_digests.iter_mut().chain(&mut e.diff_ids).chain(&mut e.parent_digests);
+            let single = [&mut e.config_digest, &mut e.base_digest, &mut e.subject_digest];
+            lists.chain(manifests).chain(single).for_each(normalize_digest);
+        }
+        Event::SbomAttached(e) => {
+            normalize_digest(&mut e.sbom_digest);
+            e.purl = canonical_purl(&e.purl).0;
+        }
+        Event::ScanCompleted(e) => {
+            e.findings.iter_mut().for_each(|finding| finding.purl = canonical_purl(&finding.purl).0)
+        }
+        Event::VexIssued(e) => {
+            for statement in &mut e.statements {
+                statement.product_digests.iter_mut().for_each(normalize_digest);
+                statement.product = canonical_purl(&statement.product).0;
+                statement.subcomponents.iter_mut().for_each(|purl| *purl = canonical_purl(purl).0);
+            }
+        }
+        Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
+        Event::ConfigChanged(e) => {
+            normalize_digest(&mut e.config_digest);
+            normalize_digest(&mut e.previous_digest);
+        }
+        Event::ChangeMerged(_)
+        | Event::RefUpdated(_)
+        | Event::RepositoryObserved(_)
+        | Event::RunStarted(_)
+        | Event::StepFinished(_)
+        | Event::ArtifactSigned(_)
+        | Event::ArtifactDeleted(_)
+        | Event::ArtifactDownloaded(_)
+        | Event::TagObserved(_)
+        | Event::ComponentsListed(_)
+        | Event::TestsFinished(_)
+        | Event::ReachabilityAnalyzed(_)
+        | Event::ApprovalDecided(_)
+        | Event::EnvironmentChanged(_)
+        | Event::ServiceRemoved(_)
+        | Event::CanaryChanged(_)
+        | Event::FlagChanged(_)
+        | Event::FreezeChanged(_)
+        | Event::OpaqueReceived(_)
+        | Event::MessageRejected(_) => {}
+    }
+}
+
+/// Refuses an event that does not say what it is about.
+fn check_names(event: &Event) -> Result<(), Reject> {
+    let (ok, code, needed) = match event {
+        Event::ChangeMerged(e) => (any(&[&e.change_id, &e.commit]), Code::SchemaViolation, "changeId or commit"),
+        Event::RefUpdated(e) => (all(&[&e.repository, &e.r#ref]), Code::SchemaViolation, "repository and ref"),
+        Event::RepositoryObserved(e) => (any(&[&e.repository]), Code::SchemaViolation, "repository"),
+        Event::RunStarted(e) => (any(&[&e.run]), Code::SchemaViolation, "run"),
+        Event::RunFinished(e) => (any(&[&e.run]), Code::SchemaViolation, "run"),
+        Event::StepFinished(e) => (any(&[&e.step]), Code::SchemaViolation, "step"),
+        Event::ArtifactPackaged(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::ArtifactPublished(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::ArtifactSigned(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::ArtifactDeleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::TagObserved(e) => (all(&[&e.repository, &e.tag]), Code::SchemaViolation, "repository and tag"),
+        Event::ImageObserved(e) => artifact_named(&e.digest, ""),
+        Event::SbomAttached(e) => artifact_named(&e.artifact_digest, &e.sbom_digest),
+        Event::AttestationAttached(e) => {
+            let valid = e.artifact_digests.iter().any(|digest| digest.parse::<Digest>().is_ok());
+            (valid, Code::SubjectMissing, "a digest in artifactDigests")
+        }
+        Event::ScanCompleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        Event::VexIssued(e) => (!e.statements.is_empty(), Code::SchemaViolation, "statements"),
+        Event::TestsFinished(e) => {
+            (any(&[&e.artifact_digest, &e.artifact_ref, &e.run]), Code::SubjectMissing, "artifactDigest or run")
+        }
+        Event::ReachabilityAnalyzed(e) => artifact_named(&e.artifact_digest, ""),
+        Event::RebuildChecked(e) => artifact_named(&e.artifact_digest, ""),
+        Event::ApprovalDecided(e) => {
+            (any(&[&e.artifact_digest, &e.environment]), Code::SubjectMissing, "artifactDigest or environment")
+        }
+        Event::EnvironmentChanged(e) => (any(&[&e.environment]), Code::SchemaViolation, "environment"),
+        Event::ServiceDeployed(e) => service_named(&e.service, &e.environment),
+        Event::ServiceRemoved(e) => service_named(&e.service, &e.environment),
+        Event::CanaryChanged(e) => service_named(&e.service, &e.environment),
+        Event::FlagChanged(e) => (any(&[&e.flag]), Code::SchemaViolation, "flag"),
+        Event::ConfigChanged(e) => service_named(&e.service, &e.environment),
+        Event::FreezeChanged(e) => (any(&[&e.environment]), Code::SchemaViolation, "environment"),
+        Event::ComponentsListed(_) | Event::OpaqueReceived(_) | Event::MessageRejected(_) => return Ok(()),
+    };
+    if ok { Ok(()) } else { Err(Reject::new(code, format!("{} needs {needed}", event.name()))) }
+}
+
+fn any(fields: &[&str]) -> bool {
+    fields.iter().any(|field| !field.is_empty())
+}
+
+fn all(fields: &[&str]) -> bool {
+    fields.iter().all(|field| !field.is_empty())
+}
+
+fn artifact_named(digest: &str, reference: &str) -> (bool, Code, &'static str) {
+    (any(&[digest, reference]), Code::SubjectMissing, "the digest of an artifact")
+}
+
+fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str) {
+    (all(&[service, environment]), Code::SchemaViolation, "service and environment")
+}
+
+/// Cuts long lists into facts that fit, as for foreign documents.
+fn split(event: Event) -> Vec<Fact> {
+    match event {
+        Event::ScanCompleted(e) if e.findings.len() > ITEMS_MAX => {
+            let head = ScanCompleted { findings: vec![], ..e.clone() };
+            facts::scan(&head, e.findings)
+        }
+        Event::VexIssued(e) if e.statements.len() > ITEMS_MAX => {
+            let head = VexIssued { statements: vec![], ..e.clone() };
+            facts::vex(&head, e.statements)
+        }
+        Event::AttestationAttached(e) if e.artifact_digests.len() + e.materials.len() > ITEMS_MAX => {
+            let names = e.subject_names.iter().cloned().chain(std::iter::repeat(String::new()));
+            let subjects: Vec<_> = e.artifact_digests.iter().cloned().zip(names).collect();
+            let empty =
+                AttestationAttached { artifact_digests: vec![], subject_names: vec![], materials: vec![], ..e.clone() };
+            facts::attestation(&empty, &subjects, &e.materials, usize::MAX)
+        }
+        event => vec![Fact::now(event)],
+    }
+}

@@ -1,0 +1,356 @@
+//! Tolerant pieces of JSON documents: a scalar of a wrong type counts as absent, `null` counts as absent everywhere, a
+//! wrong type where a list or an object is read is an error (SPEC §2.4).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use pedigraph_proto::message::{Code, Reject};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A string, borrowed where the input allows; absent when it is anything else.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
+
+impl Text<'_> {
+    /// The string; empty when it is absent.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The string unless it is absent or empty.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// A copy that fits into a fact.
+    pub(super) fn owned(&self) -> String {
+        clip(self.as_str()).to_owned()
+    }
+
+    /// The string, else that of another field: a field's older name.
+    pub(super) fn or<'b>(&'b self, other: &'b Self) -> &'b Self {
+        if self.get().is_some() { self } else { other }
+    }
+}
+
+/// Longest string that goes into a fact, bytes.
+pub(super) const FACT_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// Cuts a string to [`FACT_TEXT_BYTES_MAX`] at a character boundary.
+pub(super) fn clip(text: &str) -> &str {
+    clip_to(text, FACT_TEXT_BYTES_MAX)
+}
+
+/// Cuts a string to a length in bytes at a character boundary.
+pub(super) fn clip_to(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// What is no value of the wanted type and counts as absent.
+macro_rules! absent {
+    ($($method:ident($type:ty)),* $(,)?) => {
+        $(fn $method<E: Error>(self, _: $type) -> Result<Self::Value, E> { Ok(Self::Value::default()) })*
+    };
+    (unit) => {
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> { Ok(Self::Value::default()) }
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> { Ok(Self::Value::default()) }
+    };
+    (seq) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+    (map) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+            absent!(unit);
+            absent!(seq);
+            absent!(map);
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// A whole number, or a string of digits; absent when it is anything else.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Whole(pub(super) Option<u64>);
+
+impl Whole {
+    /// The number if it fits.
+    pub(super) fn get_u32(self) -> Option<u32> {
+        self.0.and_then(|number| u32::try_from(number).ok())
+    }
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeVisitor;
+        impl<'de> Visitor<'de> for WholeVisitor {
+            type Value = Whole;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(Some(number)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Whole, E> {
+                Ok(Whole(text.parse().ok()))
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_f64(f64));
+            absent!(unit);
+            absent!(seq);
+            absent!(map);
+        }
+        deserializer.deserialize_any(WholeVisitor)
+    }
+}
+
+/// `true`; anything else is false.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Flag(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagVisitor;
+        impl<'de> Visitor<'de> for FlagVisitor {
+            type Value = Flag;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+            absent!(visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
+            absent!(unit);
+            absent!(seq);
+            absent!(map);
+        }
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+/// An object that is needed where it is read: `null` is its default, another type an error.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Obj<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Obj<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjVisitor<T> {
+            type Value = Obj<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Obj<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Obj)
+            }
+            absent!(unit);
+        }
+        deserializer.deserialize_any(ObjVisitor(PhantomData))
+    }
+}
+
+/// An object that is welcome: anything else is its default.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Lax<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lax<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LaxVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for LaxVisitor<T> {
+            type Value = Lax<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Lax<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Lax)
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
+            absent!(unit);
+            absent!(seq);
+        }
+        deserializer.deserialize_any(LaxVisitor(PhantomData))
+    }
+}
+
+/// A list that is needed where it is read: `null` is empty, another type an error.
+#[derive(Clone, Debug)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        List(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = List<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    list.push(element);
+                }
+                Ok(List(list))
+            }
+            absent!(unit);
+        }
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+/// A list that is welcome: anything else is empty.
+#[derive(Clone, Debug)]
+pub(super) struct LaxList<T>(pub(super) Vec<T>);
+
+impl<T> Default for LaxList<T> {
+    fn default() -> Self {
+        LaxList(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LaxListVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for LaxListVisitor<T> {
+            type Value = LaxList<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LaxList<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    list.push(element);
+                }
+                Ok(LaxList(list))
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
+            absent!(unit);
+            absent!(map);
+        }
+        deserializer.deserialize_any(LaxListVisitor(PhantomData))
+    }
+}
+
+/// The members of an object whose names are data (annotations, labels, digest maps), in the document's order.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Pairs<'a>(pub(super) Vec<(Cow<'a, str>, Text<'a>)>);
+
+impl Pairs<'_> {
+    /// A member's string; empty when it is absent.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Pairs<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((key, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+                    pairs.push((key.0.unwrap_or_default(), value));
+                }
+                Ok(Pairs(pairs))
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
+            absent!(unit);
+            absent!(seq);
+        }
+        deserializer.deserialize_any(PairsVisitor)
+    }
+}
+
+/// A string, or an object in newer versions of a format.
+#[derive(Clone, Debug)]
+pub(super) enum TextOr<'a, T> {
+    /// The older form.
+    Text(Cow<'a, str>),
+    /// The newer form.
+    Object(T),
+}
+
+impl<T: Default> Default for TextOr<'_, T> {
+    fn default() -> Self {
+        TextOr::Object(T::default())
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de> + Default> Deserialize<'de> for TextOr<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for TextOrVisitor<T> {
+            type Value = TextOr<'de, T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Object)
+            }
+            absent!(unit);
+        }
+        deserializer.deserialize_any(TextOrVisitor(PhantomData))
+    }
+}
+
+/// Reads one JSON document; `wrong_type` is the code for a value of another type than the one that is needed.
+pub(super) fn json<'a, T: Deserialize<'a>>(text: &'a str, wrong_type: Code) -> Result<T, Reject> {
+    serde_json::from_str(text).map_err(|error| json_reject(&error, wrong_type))
+}
+
+/// A reject for what a JSON reader found.
+pub(super) fn json_reject(error: &serde_json::Error, wrong_type: Code) -> Reject {
+    let text = error.to_string();
+    let code = match error.classify() {
+        serde_json::error::Category::Data => wrong_type,
+        // The reader's own bound on recursion; ours was checked before, but may be configured higher.
+        _ if text.starts_with("recursion limit exceeded") => Code::TooDeep,
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
+            Code::MalformedJson
+        }
+    };
+    Reject::new(code, text)
+}

@@ -1,0 +1,516 @@
+//! The commands that ask a running server, over its public API and nothing else.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::cli::Client;
+use crate::output::{Exit, Failure, Format, answer, printable, progress_bar, put, say};
+
+/// Answers larger than this are refused, bytes (the server's own limit is 16 MiB).
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Documents above this go to the streaming endpoint, bytes.
+const EVENT_BYTES_MAX: u64 = 15 << 20;
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A server, by its URL.
+pub(crate) struct Server {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+/// Status and body of an answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Server {
+    /// Nothing is sent yet.
+    pub(crate) fn new(url: &str, token: Option<String>) -> Server {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
+        Server { agent: config.into(), base: url.trim_end_matches('/').to_owned(), token }
+    }
+
+    /// GET of a path whose query values are given apart, so that they are escaped here and only here.
+    pub(crate) fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
+        let answer = self.fetch(path, query)?;
+        Ok(serde_json::from_slice(&answer.ok(&self.base)?.body)?)
+    }
+
+    /// GET of any body.
+    pub(crate) fn fetch(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Answer> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in query {
+            if let Some(value) = value {
+                request = request.query(name, value);
+            }
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(request.call())
+    }
+
+    /// POST of a body.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl ureq::AsSendBody,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(request.send(body))
+    }
+
+    fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
+        let unreachable = |e: ureq::Error| {
+            let hint = "is it running? start it with `pedigraph up`, or name another with --url";
+            Failure::new(Exit::Unreachable, format!("{} does not answer: {e}; {hint}", self.base))
+        };
+        let mut response = result.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(unreachable)?;
+        Ok(Answer { status, body })
+    }
+}
+
+impl Answer {
+    /// The answer if it is a success, else what the server said, with the exit code that fits.
+    pub(crate) fn ok(self, base: &str) -> anyhow::Result<Answer> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_else(|_| json!({}));
+        let text = |key: &str| problem.get(key).and_then(Value::as_str).map(printable);
+        let exit = match (self.status, text("code").as_deref()) {
+            (404, _) => Exit::NotFound,
+            (401 | 403, _) => Exit::NotAllowed,
+            (503, Some("PROJECTION_BEHIND")) => Exit::Stale,
+            _ => Exit::Error,
+        };
+        let detail = text("detail").or_else(|| text("title")).unwrap_or_else(|| "no explanation".to_owned());
+        let code = text("code").unwrap_or_else(|| format!("HTTP {}", self.status));
+        let mut message = format!("{base}: {code}: {detail}");
+        for candidate in problem.get("candidates").and_then(Value::as_array).into_iter().flatten() {
+            message.push_str(&format!("\n  {} {}", field(candidate, "/type"), field(candidate, "/id")));
+        }
+        Err(Failure::new(exit, message))
+    }
+}
+
+fn field(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), printable))
+}
+
+/// Both clocks, for every question.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Clocks {
+    /// As it was at this time (RFC 3339).
+    #[arg(long)]
+    at: Option<String>,
+    /// As it was known then (RFC 3339 or a ledger index).
+    #[arg(long)]
+    as_of: Option<String>,
+}
+
+impl Clocks {
+    fn query(&self) -> [(&'static str, Option<&str>); 2] {
+        [("at", self.at.as_deref()), ("asOf", self.as_of.as_deref())]
+    }
+}
+
+/// `pedigraph publish`
+#[derive(Args, Debug)]
+pub(crate) struct Publish {
+    /// A file, a directory (every file in it), or - for stdin.
+    path: PathBuf,
+    /// The artifact that a document is about, where it does not say so itself (sha256:…).
+    #[arg(long)]
+    subject: Option<String>,
+    /// Force a format instead of detecting it.
+    #[arg(long)]
+    format: Option<String>,
+    /// Media type [default: by the file's name].
+    #[arg(long)]
+    content_type: Option<String>,
+    /// Answer only when the views show it.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Publish {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let server = self.client.server();
+        let files = self.files()?;
+        let bar = progress_bar(files.len() as u64, "files");
+        let mut rows = Vec::new();
+        for file in &files {
+            rows.extend(self.send(&server, file)?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let columns = [("FILE", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("EVENT", "/eventId"), ("CODE", "/code"), ("REASON", "/detail")];
+        answer(self.client.output, &json!({ "results": rows }), &rows, &columns);
+        let rejected = rows.iter().filter(|row| row["status"] == "rejected").count();
+        if rejected > 0 {
+            let hint = "see `pedigraph rejects show INDEX`; their bytes are kept";
+            return Err(Failure::new(Exit::Error, format!("{rejected} of {} rejected; {hint}", rows.len())));
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        if !self.path.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let entries = std::fs::read_dir(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let mut files: Vec<PathBuf> = entries.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+        files.retain(|file| file.is_file());
+        files.sort();
+        Ok(files)
+    }
+
+    fn send(&self, server: &Server, file: &Path) -> anyhow::Result<Vec<Value>> {
+        let content_type = self.content_type.as_deref().unwrap_or_else(|| media_type(file));
+        let mut path = String::from("/api/v1/events");
+        let mut headers = vec![("content-type", content_type)];
+        if let Some(subject) = &self.subject {
+            headers.push(("pedigraph-subject", subject));
+        }
+        let mut query = vec![];
+        if self.wait {
+            query.push("wait=visible".to_owned());
+        }
+        if let Some(format) = &self.format {
+            query.push(format!("format={format}"));
+        }
+        let answer = if file == Path::new("-") {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body).context("cannot read stdin")?;
+            let lines = content_type == "application/json" && looks_like_lines(&body);
+            headers[0].1 = if lines { "application/x-ndjson" } else { content_type };
+            server.post(&with_query(&path, &query), &headers, body.as_slice())?
+        } else {
+            let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+            if opened.metadata()?.len() > EVENT_BYTES_MAX {
+                "/api/v1/documents".clone_into(&mut path);
+            }
+            server.post(&with_query(&path, &query), &headers, opened)?
+        };
+        results(answer, &server.base, &file.display().to_string())
+    }
+}
+
+fn with_query(path: &str, query: &[String]) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
+}
+
+/// Several lines that each begin an object are ndjson.
+fn looks_like_lines(body: &[u8]) -> bool {
+    let mut lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let object = |line: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+    matches!((lines.next(), lines.next()), (Some(first), Some(second)) if object(first) && object(second))
+}
+
+fn media_type(file: &Path) -> &'static str {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.contains(".intoto.") {
+        return "application/vnd.in-toto+json";
+    }
+    match name.rsplit('.').next() {
+        Some("ndjson" | "jsonl") => "application/x-ndjson",
+        _ => "application/json",
+    }
+}
+
+/// One row for each message of the answer; a rejection (422) is an answer too.
+fn results(answer: Answer, base: &str, file: &str) -> anyhow::Result<Vec<Value>> {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| json!({}));
+    let rejected = answer.status == 422 && body.get("index").is_some();
+    let mut rows = match body.get("results").and_then(Value::as_array) {
+        Some(rows) => rows.clone(),
+        None if rejected => vec![json!({"status": "rejected", "index": body["index"], "code": body["code"], "detail": body["detail"]})],
+        None => vec![serde_json::from_slice(&answer.ok(base)?.body)?],
+    };
+    for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+        row.insert("file".to_owned(), json!(file));
+    }
+    Ok(rows)
+}
+
+/// `pedigraph trace`
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// Digest or its beginning, image reference, tag, commit, purl, `prod/service`, `prod~1/service`, `prod@{2h}/service`.
+    reference: String,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Trace {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let mut query = vec![("ref", Some(self.reference.as_str()))];
+        query.extend(self.clocks.query());
+        let body = self.client.server().get("/api/v1/trace", &query)?;
+        if self.client.output == Format::Table {
+            put(&trace_text(&body));
+            return Ok(());
+        }
+        let hops = body["hops"].as_array().cloned().unwrap_or_default();
+        answer(self.client.output, &body, &hops, &[]);
+        Ok(())
+    }
+}
+
+fn trace_text(body: &Value) -> String {
+    let mut text = format!("{}\n", field(body, "/ref"));
+    if let Some(artifact) = body.get("artifact") {
+        text.push_str(&format!("{}  {}\n", field(artifact, "/artifactRef"), field(artifact, "/digest")));
+    }
+    for hop in body["hops"].as_array().into_iter().flatten() {
+        let mark = match hop["status"].as_str() {
+            Some("found") => "ok     ",
+            Some("conflict") => "CONFLICT",
+            _ => "missing",
+        };
+        let when = hop.get("occurredAt").map_or_else(String::new, |_| format!("  {}", field(hop, "/occurredAt")));
+        let proof = hop.get("proof").map_or_else(String::new, |_| format!("  [entry {}]", field(hop, "/proof/index")));
+        text.push_str(&format!("  {mark} {:<13} {}{when}{proof}\n", field(hop, "/kind"), field(hop, "/summary")));
+        if hop.get("reason").is_some() {
+            text.push_str(&format!("                        {}\n", field(hop, "/reason")));
+        }
+    }
+    let verdict = if body["complete"] == true { "complete" } else { "incomplete" };
+    text.push_str(&format!("{verdict}, traced in {} ms", field(body, "/elapsedMs")));
+    text
+}
+
+/// `pedigraph impact`
+#[derive(Args, Debug)]
+pub(crate) struct Impact {
+    /// A package URL, with or without version.
+    purl: String,
+    /// A range, such as vers:npm/<4.17.21.
+    #[arg(long)]
+    versions: Option<String>,
+    /// Only this environment.
+    #[arg(long)]
+    env: Option<String>,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Impact {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if !self.purl.starts_with("pkg:") {
+            let text = format!("{:?} is not a package URL; write pkg:type/namespace/name@version", self.purl);
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        let mut query = vec![
+            ("purl", Some(self.purl.as_str())),
+            ("versions", self.versions.as_deref()),
+            ("env", self.env.as_deref()),
+        ];
+        query.extend(self.clocks.query());
+        let body = self.client.server().get("/api/v1/components/impact", &query)?;
+        let mut rows = Vec::new();
+        for state in ["deployed", "unknown", "notDeployed"] {
+            for row in body[state].as_array().into_iter().flatten() {
+                let mut row = row.clone();
+                row["state"] = json!(state);
+                rows.push(row);
+            }
+        }
+        let columns = [("STATE", "/state"), ("ENVIRONMENT", "/environment"), ("SERVICE", "/service"), ("ARTIFACT", "/artifactRef"), ("COMPONENT", "/components/0/purl"), ("PATH", "/components/0/path"), ("SINCE", "/since"), ("ENTRY", "/proof/index")];
+        answer(self.client.output, &body, &rows, &columns);
+        if self.client.output == Format::Table {
+            let count = |name: &str| field(&body, &format!("/counts/{name}"));
+            say(&format!("{} deployed, {} running with unknown contents, {} not deployed", count("deployed"), count("unknown"), count("notDeployed")));
+        }
+        Ok(())
+    }
+}
+
+/// `pedigraph env`
+#[derive(Args, Debug)]
+pub(crate) struct Env {
+    /// The environment; without it, all are listed.
+    name: Option<String>,
+    /// Its changes instead of what runs.
+    #[arg(long)]
+    changes: bool,
+    /// Also services that were removed.
+    #[arg(long)]
+    include_removed: bool,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Env {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let server = self.client.server();
+        let Some(name) = &self.name else {
+            let body = server.get("/api/v1/environments", &self.clocks.query())?;
+            let rows = body["environments"].as_array().cloned().unwrap_or_default();
+            let columns = [("ENVIRONMENT", "/environment"), ("SERVICES", "/services"), ("LAST CHANGE", "/lastChange")];
+            answer(self.client.output, &body, &rows, &columns);
+            return Ok(());
+        };
+        let path = format!("/api/v1/environments/{}", escape(name));
+        if self.changes {
+            let body = server.get(&format!("{path}/changes"), &self.clocks.query())?;
+            let rows = body["changes"].as_array().cloned().unwrap_or_default();
+            let columns = [("AT", "/at"), ("SERVICE", "/service"), ("KIND", "/kind"), ("FROM", "/from"), ("TO", "/to"), ("REASON", "/reason"), ("ENTRY", "/proof/index")];
+            answer(self.client.output, &body, &rows, &columns);
+            return Ok(());
+        }
+        let mut query = vec![("includeRemoved", self.include_removed.then_some("true"))];
+        query.extend(self.clocks.query());
+        let body = server.get(&path, &query)?;
+        let columns = [("SERVICE", "/service"), ("ARTIFACT", "/artifactRef"), ("DIGEST", "/digest"), ("WEIGHT", "/weight"), ("SINCE", "/since"), ("ACTOR", "/actor"), ("ENTRY", "/proof/index")];
+        answer(self.client.output, &body, &running_rows(&body), &columns);
+        Ok(())
+    }
+}
+
+fn running_rows(body: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for service in body["services"].as_array().into_iter().flatten() {
+        let running = service["running"].as_array().cloned().unwrap_or_default();
+        let running = if running.is_empty() { vec![json!({})] } else { running };
+        for mut row in running {
+            row["service"] = service["service"].clone();
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// Percent-encodes a path segment.
+pub(crate) fn escape(segment: &str) -> String {
+    let mut escaped = String::new();
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => escaped.push(byte.into()),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// `pedigraph rejects …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum Rejects {
+    /// Rejected messages, oldest first.
+    List {
+        /// Begin at this ledger index.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// The received bytes of one, on stdout.
+    Show {
+        /// Ledger index of the reject.
+        index: u64,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Drive one again, or all, through today's decoders.
+    Replay {
+        /// Ledger index of the reject; none: all of them.
+        index: Option<u64>,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+impl Rejects {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Rejects::List { from, client } => {
+                let rows = rejects(&client.server(), from)?;
+                let columns = [("INDEX", "/index"), ("CODE", "/code"), ("RECORDED", "/recordedAt"), ("ORIGIN", "/origin/topic"), ("BYTES", "/bodySize"), ("REASON", "/reason")];
+                answer(client.output, &json!({ "entries": rows }), &rows, &columns);
+                Ok(())
+            }
+            Rejects::Show { index, client } => {
+                let server = client.server();
+                let answer = server.fetch(&format!("/api/v1/entries/{index}/body"), &[])?.ok(&server.base)?;
+                std::io::Write::write_all(&mut std::io::stdout(), &answer.body)?;
+                Ok(())
+            }
+            Rejects::Replay { index, client } => replay(&client, index),
+        }
+    }
+}
+
+fn rejects(server: &Server, from: u64) -> anyhow::Result<Vec<Value>> {
+    let mut rows = Vec::new();
+    let mut from = from.to_string();
+    let mut token: Option<String> = None;
+    loop {
+        let query = [("status", Some("rejected")), ("from", Some(from.as_str())), ("pageToken", token.as_deref())];
+        let body = server.get("/api/v1/entries", &query)?;
+        rows.extend(body["entries"].as_array().cloned().unwrap_or_default());
+        token = body["nextPageToken"].as_str().map(str::to_owned);
+        if token.is_none() {
+            return Ok(rows);
+        }
+        "0".clone_into(&mut from);
+    }
+}
+
+fn replay(client: &Client, index: Option<u64>) -> anyhow::Result<()> {
+    let server = client.server();
+    let indexes = match index {
+        Some(index) => vec![index],
+        None => rejects(&server, 0)?.iter().filter_map(|row| row["index"].as_u64()).collect(),
+    };
+    let mut rows = Vec::new();
+    for index in indexes {
+        let answer = server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8])?;
+        rows.extend(results(answer, &server.base, &index.to_string())?);
+    }
+    let columns = [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
+    crate::output::answer(client.output, &json!({ "results": rows }), &rows, &columns);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_from_a_document() {
+        assert!(looks_like_lines(b"{\"a\":1}\n{\"b\":2}\n"));
+        assert!(!looks_like_lines(b"{\n\"a\":1\n}\n"));
+        assert!(!looks_like_lines(b"{\"a\":1}"));
+    }
+
+    #[test]
+    fn a_path_segment_is_escaped() {
+        assert_eq!(escape("a/b c"), "a%2Fb%20c");
+    }
+}

@@ -1,0 +1,184 @@
+//! Configuration: flags, environment, file, defaults, in that order; unknown keys are errors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Serve;
+use crate::output::{Exit, Failure, put};
+
+/// Everything a server process is told.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// Directory of the ledger and the views.
+    pub(crate) data: PathBuf,
+    /// Address of API and pages.
+    pub(crate) listen: SocketAddr,
+    /// Origin prefix of a ledger that is created: `<name>/<tenant>`.
+    pub(crate) name: Option<String>,
+    /// Bytes of a journal segment of a ledger that is created.
+    pub(crate) segment_bytes: u64,
+    /// Milliseconds between checkpoints.
+    pub(crate) checkpoint_interval_ms: u64,
+    /// MiB of the views' cache.
+    pub(crate) view_cache_mib: u64,
+    /// Directory whose files are taken in as they are moved into it.
+    pub(crate) drop_directory: Option<PathBuf>,
+    /// Entry bundles are served to everybody who reaches the server.
+    pub(crate) public_ledger: bool,
+    /// Kafka; without brokers there is none.
+    pub(crate) kafka: Kafka,
+}
+
+/// Where events come from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Kafka {
+    /// Bootstrap servers, host:port, comma-separated.
+    pub(crate) brokers: String,
+    /// Topics.
+    pub(crate) topics: Vec<String>,
+    /// Consumer group.
+    pub(crate) group: String,
+    /// librdkafka settings as they are, such as `security.protocol`; a name ending in `.file` is read from that file.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Topics bound to a decoder, a tenant or a default subject.
+    pub(crate) bindings: BTreeMap<String, Binding>,
+}
+
+/// What is known of a topic beforehand.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Binding {
+    /// Decoder to use instead of detecting.
+    pub(crate) format: Option<String>,
+    /// Tenant of all that arrives here.
+    pub(crate) tenant: Option<String>,
+    /// Subject artifact where a message names none.
+    pub(crate) subject: Option<String>,
+}
+
+/// Topics that are read unless others are named (SPEC §2.1).
+pub(crate) const TOPICS: [&str; 4] = ["pedigraph.ci", "pedigraph.cd", "pedigraph.scanner", "pedigraph.runtime"];
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: PathBuf::from("pedigraph-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            name: None,
+            segment_bytes: 64 << 20,
+            checkpoint_interval_ms: 1_000,
+            view_cache_mib: 256,
+            drop_directory: None,
+            public_ledger: false,
+            kafka: Kafka::default(),
+        }
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Kafka {
+            brokers: String::new(),
+            topics: TOPICS.map(str::to_owned).to_vec(),
+            group: "pedigraph".to_owned(),
+            options: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+        }
+    }
+}
+
+impl Serve {
+    /// Flags and environment over the file over the defaults.
+    pub(crate) fn resolve(&self) -> anyhow::Result<Config> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let Some(brokers) = &self.kafka {
+            config.kafka.brokers.clone_from(brokers);
+        }
+        if let Some(topics) = &self.topics {
+            config.kafka.topics.clone_from(topics);
+        }
+        if let Some(group) = &self.group {
+            config.kafka.group.clone_from(group);
+        }
+        Ok(config)
+    }
+}
+
+impl Config {
+    fn read(path: &Path) -> anyhow::Result<Config> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut config: Config =
+            toml::from_str(&text).map_err(|e| Failure::new(Exit::Usage, format!("{}: {e}", path.display())))?;
+        config.kafka.options = secrets_from_files(config.kafka.options)?;
+        Ok(config)
+    }
+}
+
+/// `sasl.password.file = "/run/secrets/kafka"` becomes `sasl.password`, so that no secret has to stand in the file.
+fn secrets_from_files(options: BTreeMap<String, String>) -> anyhow::Result<BTreeMap<String, String>> {
+    let resolve = |(name, value): (String, String)| match name.strip_suffix(".file") {
+        None => Ok((name, value)),
+        Some(real) => {
+            let text = std::fs::read_to_string(&value).with_context(|| format!("cannot read {value} for {name}"))?;
+            Ok((real.to_owned(), text.trim_end().to_owned()))
+        }
+    };
+    options.into_iter().map(resolve).collect()
+}
+
+/// `pedigraph config …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Print the configuration that these flags, the environment and the file come to, as TOML.
+    Show(Serve),
+}
+
+impl Command {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let Command::Show(serve) = self;
+        let mut config = serve.resolve()?;
+        for (name, value) in &mut config.kafka.options {
+            if ["password", "secret", "key", "token", "config"].iter().any(|word| name.contains(word)) {
+                "***".clone_into(value);
+            }
+        }
+        put(toml::to_string(&config)?.trim_end());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_and_unknown_keys_are_errors() {
+        let config: Config = toml::from_str("listen = \"127.0.0.1:0\"\n[kafka]\nbrokers = \"k:9092\"").unwrap();
+        assert_eq!(config.kafka.topics.len(), 4);
+        assert!(toml::from_str::<Config>("lissten = \"127.0.0.1:0\"").is_err());
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, "data = \"a\"\nlisten = \"127.0.0.1:1\"").unwrap();
+        let serve = Serve { config: Some(path), data: Some("b".into()), ..Serve::default() };
+        let config = serve.resolve().unwrap();
+        assert_eq!((config.data, config.listen.port()), ("b".into(), 1));
+    }
+}

@@ -1,0 +1,231 @@
+//! The commands that read a ledger themselves and need no server.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use pedigraph_ledger::{LogId, Reader};
+use serde_json::json;
+
+use crate::cli::Client;
+use crate::output::{Exit, Failure, Format, answer, progress_bar, put, say};
+
+/// Where a ledger is below a data directory.
+pub(crate) fn ledger_dir(data: &Path) -> PathBuf {
+    let below = data.join("ledger");
+    if below.is_dir() { below } else { data.to_owned() }
+}
+
+/// `pedigraph verify`
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A data directory, a ledger directory, or a static copy made by `log mirror`.
+    dir: PathBuf,
+    /// For a static copy: the log's verifier key, or a file that holds it.
+    #[arg(long)]
+    vkey: Option<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+impl Verify {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let dir = ledger_dir(&self.dir);
+        if !dir.is_dir() {
+            return Err(Failure::new(Exit::NotFound, format!("{} is not a directory", dir.display())));
+        }
+        let bar = progress_bar(0, "entries");
+        let mut progress = |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        };
+        let found = if dir.join("journal").is_dir() {
+            pedigraph_ledger::verify(&dir, &mut progress)
+        } else {
+            pedigraph_ledger::verify_mirror(&dir, &self.vkey(&dir)?)
+        };
+        bar.finish_and_clear();
+        let found = found.map_err(|e| Failure::new(Exit::VerificationFailed, e.to_string()))?;
+        self.print(&found);
+        match found.fault {
+            None => Ok(()),
+            Some(fault) => Err(Failure::new(Exit::VerificationFailed, format!("verification failed: {fault}"))),
+        }
+    }
+
+    fn print(&self, found: &pedigraph_ledger::Verified) {
+        let body = json!({
+            "verified": found.fault.is_none(), "commits": found.commits, "entries": found.entries, "bytes": found.bytes,
+            "blobs": found.blobs, "checks": found.checks, "fault": found.fault,
+        });
+        if self.output != Format::Table {
+            return answer(self.output, &body, std::slice::from_ref(&body), &[]);
+        }
+        found.checks.iter().for_each(|check| put(&format!("ok  {check}")));
+        let verdict = if found.fault.is_none() { "verified" } else { "NOT verified" };
+        put(&format!("{verdict}: {} entries, {} commits, {} blobs, {} bytes", found.entries, found.commits, found.blobs, found.bytes));
+    }
+
+    fn vkey(&self, dir: &Path) -> anyhow::Result<String> {
+        let given = self.vkey.clone().ok_or_else(|| {
+            let text = format!("{} is a static copy: name its verifier key with --vkey (`pedigraph log vkey`)", dir.display());
+            Failure::new(Exit::Usage, text)
+        })?;
+        let read = || std::fs::read_to_string(&given).with_context(|| format!("cannot read {given}"));
+        let key = if Path::new(&given).is_file() { read()? } else { given.clone() };
+        Ok(key.trim().to_owned())
+    }
+}
+
+/// `pedigraph rebuild`
+#[derive(Args, Debug)]
+pub(crate) struct Rebuild {
+    /// Data directory of a server that is stopped (with --check it may run).
+    #[arg(long, env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
+    data: PathBuf,
+    /// Only fold in memory and print the view root, changing nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Rebuild {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let ledger = open_ledger(&self.data)?;
+        let bar = progress_bar(ledger.next_seq(), "commits");
+        let mut progress = |done| bar.set_position(done);
+        let (seq, root) = if self.check {
+            pedigraph_projector::fold_into_memory(&ledger, &mut progress)?
+        } else {
+            pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &mut progress)?
+        };
+        bar.finish_and_clear();
+        put(&format!("{root}  after {seq} commits"));
+        Ok(())
+    }
+}
+
+fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
+    let dir = ledger_dir(data);
+    let missing = || Failure::new(Exit::NotFound, format!("{} holds no ledger; name the data directory", dir.display()));
+    if !dir.join("journal").is_dir() {
+        return Err(missing());
+    }
+    Ok(pedigraph_ledger::open_reader(&dir)?)
+}
+
+/// Where `log` commands read.
+#[derive(Args, Debug)]
+pub(crate) struct Source {
+    /// Read this data directory instead of asking a server.
+    #[arg(long, env = "PEDIGRAPH_DATA")]
+    data: Option<PathBuf>,
+    /// The tenant whose log it is.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// `pedigraph log …`
+#[derive(Subcommand, Debug)]
+pub(crate) enum Log {
+    /// The verifier key: give it to those who check.
+    Vkey(Source),
+    /// The newest checkpoint.
+    Checkpoint(Source),
+    /// Entries, oldest first.
+    Entries {
+        /// Begin at this index.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// The inclusion proof of an entry (C2SP tlog-proof).
+    Proof {
+        /// Ledger index.
+        index: u64,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Write a static tlog-tiles copy that any web server can serve and any tlog tool verifies.
+    Mirror {
+        /// The directory to write.
+        dir: PathBuf,
+        /// Data directory to read.
+        #[arg(long, env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
+        data: PathBuf,
+        /// The tenant whose log it is.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
+}
+
+impl Log {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self {
+            Log::Vkey(source) => source.text("vkey", |reader, log| Ok(Some(reader.vkey(log)))),
+            Log::Checkpoint(source) => source.text("checkpoint", |reader, log| {
+                Ok(reader.checkpoint(log).map(|c| String::from_utf8_lossy(&c.note).into_owned()))
+            }),
+            Log::Entries { from, limit, client } => entries(&client, from, limit),
+            Log::Proof { index, source } => source.proof(index),
+            Log::Mirror { dir, data, tenant } => {
+                let written = pedigraph_ledger::mirror(&open_ledger(&data)?, &log_id(&tenant)?, &dir)?;
+                say(&format!("{written} files written to {}", dir.display()));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<()> {
+    let (from, limit) = (from.to_string(), limit.to_string());
+    let body = client.server().get("/api/v1/entries", &[("from", Some(&from)), ("limit", Some(&limit))])?;
+    let rows = body["entries"].as_array().cloned().unwrap_or_default();
+    let columns = [("INDEX", "/index"), ("STATUS", "/status"), ("TYPE", "/type"), ("SUBJECT", "/subject"), ("OCCURRED", "/occurredAt"), ("LEAF", "/leafHash")];
+    answer(client.output, &body, &rows, &columns);
+    Ok(())
+}
+
+fn log_id(tenant: &str) -> anyhow::Result<LogId> {
+    LogId::new(tenant).ok_or_else(|| Failure::new(Exit::Usage, format!("{tenant:?} is not a tenant: [a-z0-9-]{{1,63}}")))
+}
+
+impl Source {
+    fn text(
+        &self,
+        path: &str,
+        local: impl Fn(&Reader, &LogId) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<()> {
+        let log = log_id(&self.tenant)?;
+        let text = match &self.data {
+            Some(data) => local(&open_ledger(data)?, &log)?,
+            None => Some(self.ask(&format!("/ledger/{}/{path}", self.tenant))?),
+        };
+        let text = text.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no log {:?}", self.tenant)))?;
+        put(text.trim_end_matches('\n'));
+        Ok(())
+    }
+
+    fn proof(&self, index: u64) -> anyhow::Result<()> {
+        let log = log_id(&self.tenant)?;
+        let text = match &self.data {
+            Some(data) => open_ledger(data)?.tlog_proof(&log, index)?,
+            None => Some(self.ask(&format!("/api/v1/entries/{index}/proof"))?),
+        };
+        let none = || Failure::new(Exit::NotFound, format!("no checkpoint covers entry {index} yet"));
+        put(text.ok_or_else(none)?.trim_end_matches('\n'));
+        Ok(())
+    }
+
+    fn ask(&self, path: &str) -> anyhow::Result<String> {
+        let server = self.client.server();
+        let answer = server.fetch(path, &[])?.ok(&self.client.url)?;
+        Ok(String::from_utf8(answer.body)?)
+    }
+}

@@ -1,0 +1,157 @@
+//! What the command line prints: data on stdout, talk on stderr, exit codes by what happened (SPEC §8).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that prints")]
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// How data is printed. Tables may change; JSON is the API's own body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// The API's answer.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Why a command ends without success.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// Anything else.
+    Error = 1,
+    /// The arguments do not fit.
+    Usage = 2,
+    /// There is no such thing.
+    NotFound = 3,
+    /// Credentials or scope are missing.
+    NotAllowed = 4,
+    /// A check found a fault.
+    VerificationFailed = 5,
+    /// The views are behind.
+    Stale = 6,
+    /// The server does not answer.
+    Unreachable = 7,
+    /// The disk failed and the writer stopped itself: start again, start-up repairs.
+    Poisoned = 8,
+}
+
+impl Exit {
+    /// The code that an error carries, else 1.
+    pub(crate) fn of(error: &anyhow::Error) -> Exit {
+        error.downcast_ref::<Failure>().map_or(Exit::Error, |failure| failure.exit)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Error => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::NotAllowed => 4,
+            Exit::VerificationFailed => 5,
+            Exit::Stale => 6,
+            Exit::Unreachable => 7,
+            Exit::Poisoned => 8,
+        })
+    }
+}
+
+/// An error with its exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    /// For `return Err(Failure::new(…))`.
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> anyhow::Error {
+        Failure { exit, text: text.into() }.into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Talk, on stderr.
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Data, on stdout. A closed pipe ends the printing, not the program with a panic.
+pub(crate) fn put(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// A progress bar where stderr is a terminal; nothing elsewhere.
+pub(crate) fn progress_bar(total: u64, unit: &str) -> indicatif::ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return indicatif::ProgressBar::hidden();
+    }
+    let bar = indicatif::ProgressBar::new(total);
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {unit} {{per_sec}} eta {{eta}}");
+    match indicatif::ProgressStyle::with_template(&template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Prints an answer: as it is, one row a line, or as a table of `(header, JSON pointer)` columns over `rows`.
+pub(crate) fn answer(format: Format, body: &Value, rows: &[Value], columns: &[(&str, &str)]) {
+    match format {
+        Format::Json => put(&serde_json::to_string_pretty(body).unwrap_or_default()),
+        Format::Jsonl => rows.iter().for_each(|row| put(&row.to_string())),
+        Format::Table => put(&table(rows, columns)),
+    }
+}
+
+fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(header, _)| *header));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => printable(text),
+        Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" > "),
+        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}
+
+/// Event text is a stranger's: a terminal gets no control characters from it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_every_column_and_no_control_characters() {
+        let rows = [serde_json::json!({"a": "x\u{1b}[31m", "b": {"c": 1}}), serde_json::json!({"a": "y"})];
+        let text = table(&rows, &[("A", "/a"), ("C", "/b/c")]);
+        assert!(text.contains("x\u{fffd}[31m"), "{text}");
+        assert!(text.lines().last().is_some_and(|line| line.contains('-')), "{text}");
+    }
+}
