@@ -18,6 +18,20 @@ pub struct ImpactQuestion {
     pub after: Option<Vec<u8>>,
 }
 
+/// The view.
+#[derive(Default)]
+pub(crate) struct Components;
+
+impl crate::view::View for Components {
+    fn name(&self) -> &'static str {
+        "components"
+    }
+
+    fn fold(&self, _at: &crate::view::FactAt<'_>, _rows: &mut crate::view::Rows<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 impl Scope {
     /// What contains a purl and where that runs, with the next page's key.
     pub fn impact(&self, _question: &ImpactQuestion) -> Result<(Impact, Option<Vec<u8>>), Error> {

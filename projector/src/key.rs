@@ -24,6 +24,26 @@ impl Key {
         self
     }
 
+    /// The beginning of a text: for scans over all texts that begin so.
+    #[must_use]
+    pub fn text_prefix(mut self, text: &str) -> Key {
+        for byte in text.bytes() {
+            self.0.push(byte);
+            if byte == 0 {
+                self.0.push(0xff);
+            }
+        }
+        self
+    }
+
+    /// Where it stands, last in a key whose rows are all kept: time, index, ordinal.
+    #[must_use]
+    pub fn stamp(self, at: &crate::view::FactAt<'_>) -> Key {
+        let mut key = self.time(at.occurred_at).number(at.index);
+        key.0.extend_from_slice(&at.ordinal.to_be_bytes());
+        key
+    }
+
     /// One byte.
     #[must_use]
     pub fn byte(mut self, byte: u8) -> Key {

@@ -4,12 +4,18 @@
 //! their own rows. This crate knows nothing about HTTP, Kafka or foreign formats, and never reads bodies.
 
 pub mod answers;
+mod changes;
 pub mod components;
 pub mod deployments;
+mod folder;
+mod intake;
 pub mod key;
 pub mod lineage;
+mod marker;
+mod root;
+mod scope;
 pub mod store;
 pub mod view;
 pub mod views;
 
-pub use views::{AsOf, Error, Moment, Options, Scope, Views};
+pub use views::{AsOf, Error, Moment, Options, Scope, Views, fold_into_memory, rebuild};

@@ -14,6 +14,20 @@ pub enum Found<T> {
     Nothing,
 }
 
+/// The view.
+#[derive(Default)]
+pub(crate) struct LineageFacts;
+
+impl crate::view::View for LineageFacts {
+    fn name(&self) -> &'static str {
+        "lineage"
+    }
+
+    fn fold(&self, _at: &crate::view::FactAt<'_>, _rows: &mut crate::view::Rows<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 impl Scope {
     /// The canonical digest that a reference names: digest, short digest, `repository:tag`, `prod/service`, `app:v1.2`.
     pub fn artifact_digest(&self, _reference: &str) -> Result<Found<String>, Error> {

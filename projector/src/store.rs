@@ -1,5 +1,11 @@
 //! The store behind the views: sled, and an in-memory twin that passes the same conformance suite.
 
+mod mem;
+mod sled_store;
+
+pub use mem::MemStore;
+pub use sled_store::SledStore;
+
 use crate::views::Error;
 
 /// A key and its value.
@@ -20,3 +26,6 @@ pub trait Store: Send + Sync {
     /// Writes out what is buffered.
     fn flush(&self) -> Result<(), Error>;
 }
+
+#[cfg(test)]
+mod tests;
