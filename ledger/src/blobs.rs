@@ -66,7 +66,11 @@ impl Blobs {
     /// [`Error::Io`].
     pub fn open(&self, digest: &Hash) -> Result<Option<Box<dyn Read + Send>>, Error> {
         match File::open(self.path(digest)) {
-            Ok(file) => Ok(Some(Box::new(Checked { from: zstd::Decoder::new(file)?.single_frame(), hasher: Sha256::new(), digest: *digest }))),
+            Ok(file) => Ok(Some(Box::new(Checked {
+                from: zstd::Decoder::new(file)?.single_frame(),
+                hasher: Sha256::new(),
+                digest: *digest,
+            }))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -163,7 +167,9 @@ impl<R: Read> Read for Checked<R> {
         let found = Hash(self.hasher.clone().finalize().into());
         match found == self.digest {
             true => Ok(0),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob {} has digest {found}", self.digest))),
+            false => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob {} has digest {found}", self.digest)))
+            }
         }
     }
 }

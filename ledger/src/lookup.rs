@@ -133,7 +133,9 @@ fn scan_for_entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, Err
         found = entries.find(|entry| entry.log == *log && entry.index == index);
         found.is_none()
     })?;
-    found.ok_or_else(|| Error::Corrupt(format!("entry {index} of log {log} is not in the journal; restore the journal from a copy")))
+    found.ok_or_else(|| {
+        Error::Corrupt(format!("entry {index} of log {log} is not in the journal; restore the journal from a copy"))
+    })
 }
 
 /// A commit below the next seq.
@@ -197,9 +199,9 @@ pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Op
     match frame_at(shared, at)? {
         LoneFrame::Found(Kind::Facts | Kind::Body, payload) => Ok(Some(payload)),
         LoneFrame::Found(Kind::Erased, _) => Ok(None),
-        LoneFrame::Found(Kind::Entry | Kind::Commit | Kind::Header, _) | LoneFrame::Nothing => {
-            Err(Error::Corrupt(format!("part {} is not at journal position {at}; restore the journal from a copy", part.digest)))
-        }
+        LoneFrame::Found(Kind::Entry | Kind::Commit | Kind::Header, _) | LoneFrame::Nothing => Err(Error::Corrupt(
+            format!("part {} is not at journal position {at}; restore the journal from a copy", part.digest),
+        )),
     }
 }
 

@@ -53,7 +53,8 @@ impl Publisher {
 
     fn grown(&self) -> Vec<(LogId, LogState)> {
         let state = self.shared.state();
-        let published = |head: &LogState| head.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size >= head.size);
+        let published =
+            |head: &LogState| head.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size >= head.size);
         let grown = state.logs.iter().filter(|(_, head)| !published(head));
         grown.map(|(log, head)| (log.clone(), LogState { recent: Default::default(), ..head.clone() })).collect()
     }
@@ -69,7 +70,14 @@ pub(crate) fn publish_empty_default(shared: &Shared, storage: &dyn Storage) -> R
     }
 }
 
-fn publish_head(shared: &Shared, storage: &dyn Storage, key: &SigningKey, log: &LogId, head: &LogState, now_ns: i64) -> Result<(), Error> {
+fn publish_head(
+    shared: &Shared,
+    storage: &dyn Storage,
+    key: &SigningKey,
+    log: &LogId,
+    head: &LogState,
+    now_ns: i64,
+) -> Result<(), Error> {
     let origin = shared.meta.origin(log);
     let note = Bytes::from(note::sign(&note::body(&origin, head.size, &head.root), &origin, key));
     let path = path(&shared.dir, log);
@@ -81,7 +89,9 @@ fn publish_head(shared: &Shared, storage: &dyn Storage, key: &SigningKey, log: &
     }
     storage::replace(storage, &path, &note, Access::Shared)?;
     let checkpoint = Checkpoint { size: head.size, note, at_ns: now_ns };
-    shared.change(|state| state.logs.get_mut(log).into_iter().for_each(|head| head.checkpoint = Some(checkpoint.clone())));
+    shared.change(|state| {
+        state.logs.get_mut(log).into_iter().for_each(|head| head.checkpoint = Some(checkpoint.clone()))
+    });
     Ok(())
 }
 
@@ -95,7 +105,9 @@ pub(crate) fn load(ledger: &Path, log: &LogId) -> Result<Option<Checkpoint>, Err
     let path = path(ledger, log);
     let Some(note) = storage::read_if_there(&path)? else { return Ok(None) };
     let size = std::str::from_utf8(&note).ok().and_then(|text| text.split('\n').nth(1)?.parse().ok());
-    let size = size.ok_or_else(|| Error::Corrupt(format!("{} is not a checkpoint; restore it from a copy or a mirror", path.display())))?;
+    let size = size.ok_or_else(|| {
+        Error::Corrupt(format!("{} is not a checkpoint; restore it from a copy or a mirror", path.display()))
+    })?;
     let written = std::fs::metadata(&path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
     Ok(Some(Checkpoint { size, note: note.into(), at_ns }))
@@ -118,7 +130,9 @@ fn load_key(shared: &Shared) -> Result<SigningKey, Error> {
     let path = key_path(&shared.dir);
     let key = storage::read_if_there(&path)?.and_then(|bytes| parse_key(&bytes));
     let ours = key.filter(|key| *key.verifying_key().as_bytes() == shared.meta.public_key);
-    ours.ok_or_else(|| Error::Corrupt(format!("{} is missing or not this ledger's key; restore it from a copy", path.display())))
+    ours.ok_or_else(|| {
+        Error::Corrupt(format!("{} is missing or not this ledger's key; restore it from a copy", path.display()))
+    })
 }
 
 fn parse_key(bytes: &[u8]) -> Option<SigningKey> {

@@ -286,7 +286,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::inclusion`].
     pub fn tlog_proof(&self, log: &LogId, index: u64) -> Result<Option<String>, Error> {
-        let Some(checkpoint) = self.checkpoint(log).filter(|checkpoint| index < checkpoint.size) else { return Ok(None) };
+        let Some(checkpoint) = self.checkpoint(log).filter(|checkpoint| index < checkpoint.size) else {
+            return Ok(None);
+        };
         let proof = self.inclusion(log, index, checkpoint.size)?;
         let mut text = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
         for hash in proof {
@@ -351,4 +353,3 @@ fn wrong_tiles(log: &LogId) -> Error {
         "the tiles of log {log} do not lead to its durable root: derived files were changed; run `verify`, then delete logs/{log}/tile while no writer runs, it is made again"
     ))
 }
-

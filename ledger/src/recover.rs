@@ -30,7 +30,12 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers a journal that has at least one segment.
-pub(crate) fn recover(dir: &Path, meta: &Meta, storage: &dyn Storage, segments: Vec<Segment>) -> Result<Recovered, Error> {
+pub(crate) fn recover(
+    dir: &Path,
+    meta: &Meta,
+    storage: &dyn Storage,
+    segments: Vec<Segment>,
+) -> Result<Recovered, Error> {
     let (mut recovered, mut scan) = fold_newest(dir, meta, segments)?;
     let tail = scan.tail()?;
     if tail.iter().any(|byte| *byte != 0) {
@@ -58,7 +63,10 @@ pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Re
     let mut state = State::start(dir, &vectors, segments)?;
     let published = published(&state, meta)?;
     let mut scan = Scan::open(dir, meta, newest, offset)?;
-    vectors.logs.iter().try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
+    vectors
+        .logs
+        .iter()
+        .try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
     while let Step::Batch { bytes, at } = scan.step()? {
         let batch = ReadBatch::parse(&bytes, at, meta.salt)?;
         vectors.fold(&batch)?;
@@ -92,7 +100,9 @@ fn published(state: &State, meta: &Meta) -> Result<Vec<Published>, Error> {
         let vkey = note::vkey(&meta.origin(log), &meta.public_key);
         let text = std::str::from_utf8(&checkpoint.note).unwrap_or_default();
         let (size, root) = note::verify_checkpoint(text, &vkey).map_err(|why| {
-            Error::Corrupt(format!("the published checkpoint of log {log} is damaged ({why}); restore its file from a copy or a mirror"))
+            Error::Corrupt(format!(
+                "the published checkpoint of log {log} is damaged ({why}); restore its file from a copy or a mirror"
+            ))
         })?;
         all.push(Published { log: log.clone(), size, root });
     }
@@ -148,7 +158,12 @@ fn commits_in(tail: &[u8], next_seq: u64, salt: u32) -> impl Iterator<Item = (us
 /// Writes zeros over the tail. A crash in between leaves fewer bytes of the same tail.
 fn cut(dir: &Path, storage: &dyn Storage, scan: &Scan, tail: &[u8]) -> Result<(), Error> {
     let Some(last) = tail.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
-    tracing::warn!(segment = scan.segment.first_seq, offset = scan.offset, bytes = last + 1, "cutting an uncommitted tail");
+    tracing::warn!(
+        segment = scan.segment.first_seq,
+        offset = scan.offset,
+        bytes = last + 1,
+        "cutting an uncommitted tail"
+    );
     let file = storage.open(&segment::path_of(dir, scan.segment.first_seq))?;
     file.write_at(&vec![0; last + 1], scan.offset)?;
     Ok(file.sync()?)
