@@ -151,6 +151,7 @@ fn start(
     let epoch = vectors.epoch + 1;
     let shared = Shared::new(dir, meta, state, None);
     publish::publish_empty_default(&shared, &*storage)?;
+    publish::check_older(&Reader(Arc::clone(&shared)))?;
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
         shared,

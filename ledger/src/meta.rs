@@ -65,9 +65,11 @@ impl Meta {
     fn text(&self) -> String {
         let Meta { uuid, name, segment_bytes, salt, public_key } = self;
         let key = BASE64_STANDARD.encode(public_key);
-        format!(
+        let lines = format!(
             "{VERSION_LINE}\nuuid {uuid}\nname {name}\nsegment_bytes {segment_bytes}\nsalt {salt}\npublic_key {key}\n"
-        )
+        );
+        let checksum = crc32fast::hash(lines.as_bytes());
+        format!("{lines}crc32 {checksum:08x}\n")
     }
 }
 

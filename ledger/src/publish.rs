@@ -9,7 +9,8 @@ use ed25519_dalek::SigningKey;
 
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
-use crate::{Checkpoint, Error, LogId, Writer, derive, note};
+use crate::tile::{Of, Tile, WIDTH};
+use crate::{Checkpoint, Error, LogId, Reader, Writer, derive, note};
 
 const KEY_LINE: &str = "pedigraph ledger key 1 ed25519 ";
 
@@ -68,6 +69,30 @@ pub(crate) fn publish_empty_default(shared: &Shared, storage: &dyn Storage) -> R
         Some(head) => publish_head(shared, storage, &load_key(shared)?, &log, &head, 0),
         None => Ok(()),
     }
+}
+
+/// Compares the checkpoints that are older than the newest segment; recovery has compared the others while it folded.
+///
+/// Only where the tiles are there and lead to the durable root: without them this would read the whole journal.
+pub(crate) fn check_older(reader: &Reader) -> Result<(), Error> {
+    for log in reader.logs() {
+        let head = reader.0.state().logs.get(&log).map(|head| (head.recent_from, head.checkpoint.clone()));
+        let Some((from, Some(checkpoint))) = head else { continue };
+        let full = Tile { of: Of::Level(0), number: (checkpoint.size / WIDTH).saturating_sub(1), width: WIDTH };
+        if checkpoint.size < WIDTH || checkpoint.size >= from || !derive::tile_path(reader.dir(), &log, &full).exists()
+        {
+            continue;
+        }
+        let Ok(found) = reader.root_at(&log, checkpoint.size) else { continue };
+        let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
+        let (size, root) = note::verify_checkpoint(&text, &reader.vkey(&log))?;
+        if root != found {
+            return Err(Error::Corrupt(format!(
+                "log {log} at size {size} has root {found}, but a checkpoint with root {root} was published: the journal was changed; restore it from a copy"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn publish_head(

@@ -13,7 +13,7 @@ use crate::blobs::Blobs;
 use crate::hashes::{self, TileNodes};
 use crate::lookup;
 use crate::meta::Meta;
-use crate::recover::fold_newest;
+use crate::recover::{Folded, fold_newest};
 use crate::segment;
 use crate::shared::{Follower, LogState, Shared};
 use crate::storage::LocalFiles;
@@ -33,11 +33,14 @@ pub struct Reader(pub(crate) Arc<Shared>);
 pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     let none = || Error::Refused(format!("{} has no ledger", dir.display()));
     let meta = Meta::load(dir)?.ok_or_else(none)?;
-    let segments = segment::list(dir)?;
-    if segments.is_empty() {
+    if segment::list(dir)?.is_empty() {
         return Err(none());
     }
-    let (recovered, scan) = fold_newest(dir, &meta, segments)?;
+    // A writer may put a larger segment in the place of an empty one between listing and reading: look again once.
+    let folded =
+        fold_newest(dir, &meta, segment::list(dir)?).or_else(|_| fold_newest(dir, &meta, segment::list(dir)?))?;
+    folded.check_published()?;
+    let Folded { recovered, scan, .. } = folded;
     // What was folded may be in the writer's page cache only.
     scan.file.sync_data()?;
     let follower = Follower { scan, vectors: recovered.vectors };

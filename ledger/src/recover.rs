@@ -36,11 +36,13 @@ pub(crate) fn recover(
     storage: &dyn Storage,
     segments: Vec<Segment>,
 ) -> Result<Recovered, Error> {
-    let (mut recovered, mut scan) = fold_newest(dir, meta, segments)?;
+    let folded = fold_newest(dir, meta, segments)?;
+    let Folded { recovered, scan, .. } = &folded;
     let tail = scan.tail()?;
     if tail.iter().any(|byte| *byte != 0) {
-        judge_tail(&tail, &scan, &recovered.vectors, meta.salt)?;
+        judge_tail(&tail, scan, &recovered.vectors, meta.salt)?;
     }
+    folded.check_published()?;
     let next_seq = recovered.vectors.next_seq;
     let last = derive::indexed_commits(dir).saturating_sub(1).max(next_seq);
     if [next_seq, last].iter().any(|seq| derive::indexed_commit(dir, *seq).is_some()) {
@@ -49,14 +51,12 @@ pub(crate) fn recover(
             derive::commits_path(dir).display()
         )));
     }
-    cut(dir, storage, &scan, &tail)?;
-    scan.refresh();
-    recovered.offset = scan.offset;
-    Ok(recovered)
+    cut(dir, storage, scan, &tail)?;
+    Ok(folded.recovered)
 }
 
 /// Folds the newest segment up to its last whole batch, comparing with the published checkpoints.
-pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Result<(Recovered, Scan), Error> {
+pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Result<Folded, Error> {
     let newest = *segments.last().ok_or_else(|| Error::Corrupt("the journal has no segment".into()))?;
     let (header, offset) = segment::read_header(dir, meta, &newest)?;
     let mut vectors = Vectors::from_header(&header);
@@ -73,17 +73,31 @@ pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Re
         batch.commit.heads.iter().try_for_each(|(log, size, root)| compare(&published, log, *size, *root))?;
         land_read(&mut state, &batch);
     }
-    for checkpoint in &published {
-        let size = vectors.size(&checkpoint.log);
-        if size < checkpoint.size {
-            return Err(Error::Corrupt(format!(
-                "log {} has {size} entries but a checkpoint for {} was published: acknowledged entries are lost; restore the journal from a newer copy",
-                checkpoint.log, checkpoint.size
-            )));
+    let recovered = Recovered { vectors, state, segment: newest, offset: scan.offset };
+    Ok(Folded { recovered, scan, published })
+}
+
+/// The newest segment, folded.
+pub(crate) struct Folded {
+    pub(crate) recovered: Recovered,
+    pub(crate) scan: Scan,
+    published: Vec<Published>,
+}
+
+impl Folded {
+    /// Whether everything that a checkpoint was published for is there.
+    pub(crate) fn check_published(&self) -> Result<(), Error> {
+        for checkpoint in &self.published {
+            let size = self.recovered.vectors.size(&checkpoint.log);
+            if size < checkpoint.size {
+                return Err(Error::Corrupt(format!(
+                    "log {} has {size} entries but a checkpoint for {} was published: acknowledged entries are lost; restore the journal from a newer copy",
+                    checkpoint.log, checkpoint.size
+                )));
+            }
         }
+        Ok(())
     }
-    let offset = scan.offset;
-    Ok((Recovered { vectors, state, segment: newest, offset }, scan))
 }
 
 /// A checkpoint that was published.

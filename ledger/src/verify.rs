@@ -11,7 +11,7 @@ use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
-use crate::{Error, Hash, LogId, PartRef, Reader, derive, lookup, note, open_reader, publish};
+use crate::{Checkpoint, Error, Hash, LogId, PartRef, Reader, derive, lookup, note, open_reader};
 
 /// What `verify` found, in words and numbers.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,9 @@ fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Veri
     let mut check =
         Check { reader: &reader, logs: BTreeMap::new(), blobs: BTreeSet::new(), vectors: Vectors::default(), verified };
     for (log, size) in &heads {
-        check.start_log(log, *size)?;
+        // As it was before the journal was read: a writer at work may publish a larger one meanwhile.
+        let checkpoint = shared.state().logs.get(log).and_then(|head| head.checkpoint.clone());
+        check.start_log(log, *size, checkpoint)?;
     }
     let segments = shared.state().segments.clone();
     for segment in &segments {
@@ -91,9 +93,9 @@ struct LogCheck {
 }
 
 impl Check<'_> {
-    fn start_log(&mut self, log: &LogId, size: u64) -> Result<(), Error> {
+    fn start_log(&mut self, log: &LogId, size: u64, checkpoint: Option<Checkpoint>) -> Result<(), Error> {
         let dir = self.reader.dir();
-        let checkpoint = match publish::load(dir, log)? {
+        let checkpoint = match checkpoint {
             None => None,
             Some(checkpoint) => {
                 let text = String::from_utf8_lossy(&checkpoint.note).into_owned();

@@ -2,5 +2,9 @@
 
 mod basics;
 mod fault;
+mod model;
+mod recovery;
 mod support;
 mod sweep;
+mod tamper;
+mod tiles;

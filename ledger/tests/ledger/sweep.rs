@@ -93,15 +93,11 @@ fn check_told(dir: &Path, told: &Told, expected: &[Batch]) {
     }
 }
 
-fn workplace() -> tempfile::TempDir {
-    // The storage double decides what is durable, so memory will do.
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
 #[test]
 #[expect(clippy::print_stderr, reason = "the count of a sweep is its result")]
 fn every_call_fails_or_dies_once() {
-    let place = workplace();
+    // The storage double decides what is durable, so memory will do.
+    let place = memory_dir();
     let whole = place.path().join("whole");
     let storage = FaultyFiles::default();
     let mut told = Told::default();
