@@ -33,8 +33,11 @@ pub(crate) struct Shared {
     follower: Option<Mutex<Follower>>,
     files: Mutex<BTreeMap<u64, Arc<File>>>,
     /// The partial tile of each log and level above 0: its number and hashes so far.
-    pub(crate) partials: Mutex<BTreeMap<(LogId, u8), (u64, Vec<Hash>)>>,
+    pub(crate) partials: Mutex<Partials>,
 }
+
+/// By log and level: the tile's number and its hashes so far.
+pub(crate) type Partials = BTreeMap<(LogId, u8), (u64, Vec<Hash>)>;
 
 /// What is durable.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use crate::fold::{ReadBatch, Vectors};
@@ -86,7 +86,7 @@ struct LogCheck {
     bundle: Vec<u8>,
     size: u64,
     /// What is in its files, to be compared.
-    positions: Option<File>,
+    positions: Option<BufReader<File>>,
     /// The checkpoint that no commit has had the size of so far.
     checkpoint: Option<(u64, Hash)>,
     tiles: u64,
@@ -113,7 +113,7 @@ impl Check<'_> {
             }
             Some(_) | None => {}
         }
-        let positions = File::open(derive::entries_path(dir, log)).ok();
+        let positions = File::open(derive::entries_path(dir, log)).ok().map(BufReader::new);
         let check =
             LogCheck { rows: vec![Vec::new(); 8], bundle: Vec::new(), size: 0, positions, checkpoint, tiles: 0 };
         self.logs.insert(log.clone(), check);
@@ -316,8 +316,10 @@ impl LogCheck {
 fn compare(dir: &Path, log: &LogId, tile: &Tile, expected: &[u8]) -> Result<u64, Error> {
     let path = derive::tile_path(dir, log, tile);
     let Ok(found) = fs::read(&path) else { return Ok(0) };
+    if found == expected {
+        return Ok(1);
+    }
     match found.iter().zip(expected).position(|(found, expected)| found != expected) {
-        None if found.len() == expected.len() => Ok(1),
         None => corrupt(format!("{}: {} bytes, expected {}", path.display(), found.len(), expected.len())),
         Some(at) => corrupt(format!(
             "{}: differs from the journal's entries at byte {at}; delete it, it is made again",
