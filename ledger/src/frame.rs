@@ -35,7 +35,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn from(byte: u8) -> Option<Kind> {
-        [Kind::Entry, Kind::Facts, Kind::Body, Kind::Commit, Kind::Erased, Kind::Header].into_iter().find(|k| *k as u8 == byte)
+        [Kind::Entry, Kind::Facts, Kind::Body, Kind::Commit, Kind::Erased, Kind::Header]
+            .into_iter()
+            .find(|k| *k as u8 == byte)
     }
 }
 

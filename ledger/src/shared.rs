@@ -33,8 +33,11 @@ pub(crate) struct Shared {
     follower: Option<Mutex<Follower>>,
     files: Mutex<BTreeMap<u64, Arc<File>>>,
     /// The partial tile of each log and level above 0: its number and hashes so far.
-    pub(crate) partials: Mutex<BTreeMap<(LogId, u8), (u64, Vec<Hash>)>>,
+    pub(crate) partials: Mutex<Partials>,
 }
+
+/// By log and level: the tile's number and its hashes so far.
+pub(crate) type Partials = BTreeMap<(LogId, u8), (u64, Vec<Hash>)>;
 
 /// What is durable.
 #[derive(Default)]
@@ -128,7 +131,8 @@ impl Shared {
     /// Waits until there is a commit after `seq`, or for the timeout; returns the next seq.
     pub(crate) fn wait_commit(&self, seq: u64, timeout: Duration) -> u64 {
         if self.follower.is_none() {
-            let waiting = self.changed.wait_timeout_while(self.state(), timeout, |state| state.next_seq <= seq && !state.stop);
+            let waiting =
+                self.changed.wait_timeout_while(self.state(), timeout, |state| state.next_seq <= seq && !state.stop);
             return waiting.unwrap_or_else(PoisonError::into_inner).0.next_seq;
         }
         let mut left = timeout;
@@ -184,7 +188,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     /// The state that a segment starts from.
     pub(crate) fn start(dir: &Path, vectors: &Vectors, segments: Vec<Segment>) -> Result<State, Error> {
-        let mut state = State { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..State::default() };
+        let mut state =
+            State { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..State::default() };
         for (log, vector) in &vectors.logs {
             let head = LogState {
                 size: vector.edge.size(),

@@ -25,7 +25,14 @@ fn what_is_appended_is_read_back_and_survives_reopening() {
     assert_eq!((receipts[0].index, receipts[1].index), (0, 0));
     assert_eq!(receipts[1].leaf_hash, leaf_hash(b"other"));
     // The clock went back; the commit's time does not.
-    writer.append(Batch { time_ns: 40, entries: vec![entry(&a, "second")], positions: vec![("topic/0".into(), 6)], ..Batch::default() }).unwrap();
+    writer
+        .append(Batch {
+            time_ns: 40,
+            entries: vec![entry(&a, "second")],
+            positions: vec![("topic/0".into(), 6)],
+            ..Batch::default()
+        })
+        .unwrap();
     assert_eq!(writer.next_time(45), 50);
     check_content(&writer.reader(), &a, &b);
     drop(writer);
@@ -45,7 +52,10 @@ fn check_content(reader: &Reader, a: &LogId, b: &LogId) {
     assert_eq!(reader.next_seq(), 2);
     assert_eq!(reader.logs(), [a.clone(), b.clone()]);
     let commits = reader.commits(0, usize::MAX).unwrap();
-    assert_eq!(commits.iter().map(|c| (c.seq, c.time_ns, c.entries.len())).collect::<Vec<_>>(), [(0, 50, 2), (1, 50, 1)]);
+    assert_eq!(
+        commits.iter().map(|c| (c.seq, c.time_ns, c.entries.len())).collect::<Vec<_>>(),
+        [(0, 50, 2), (1, 50, 1)]
+    );
     assert_eq!(commits[0].duplicates, [(a.clone(), "ci".to_owned(), 2)]);
     assert_eq!(commits[1].positions, [(Bytes::from("topic/0"), 6)]);
     assert_eq!(reader.commits(0, 1).unwrap().len(), 1);

@@ -5,7 +5,9 @@
 
 mod cdevents;
 mod cloudevents;
+mod components;
 mod cyclonedx;
+mod cyclonedx_vex;
 mod detect;
 mod dsse;
 mod facts;
