@@ -50,7 +50,8 @@ pub(crate) struct State {
     pub(crate) commits_from: u64,
     /// Logs that have entries which are not in their index.
     pub(crate) underived: BTreeSet<LogId>,
-    pub(crate) recent_entries: usize,
+    /// Entries that are not derived yet.
+    pub(crate) lag_entries: usize,
     /// Why deriving stopped; the writer stops too.
     pub(crate) failed: Option<String>,
     pub(crate) stop: bool,
@@ -214,7 +215,7 @@ impl State {
             }
             if let Some(head) = self.logs.get_mut(log) {
                 head.recent.push_back((at, hash));
-                self.recent_entries += 1;
+                self.lag_entries += 1;
             }
         }
         for (log, size, root) in landed.heads {
@@ -233,7 +234,6 @@ impl State {
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
         while head.recent_from < keep_from && head.recent.pop_front().is_some() {
             head.recent_from += 1;
-            self.recent_entries -= 1;
         }
     }
 
