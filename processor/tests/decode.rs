@@ -863,6 +863,16 @@ fn every_rejection_has_its_code() {
     };
     let five = [r#"{"name":"c"}"#; 5].join(",");
     let long = "x".repeat(101);
+    let products = vec!["\"a\""; 8_000].join(",");
+    let multiplied = format!(
+        r#"{{"@context":"https://openvex.dev/ns","statements":[{{"impact_statement":"{}","products":[{products}]}}]}}"#,
+        "x".repeat(60_000)
+    );
+    let resources: Vec<_> = (0..9_000).map(|n| format!(r#"{{"uri":"u","digest":{{"sha256":"{n:064x}"}}}}"#)).collect();
+    let joined = format!(
+        r#"{{"predicateType":"https://slsa.dev/provenance/v0.2","subject":[{0}],"predicate":{{"materials":[{0}]}}}}"#,
+        resources.join(",")
+    );
     let trivy = |rest: &str| format!(r#"{{"SchemaVersion":2,"ArtifactName":"fs","Results":[]{rest}}}"#).into_bytes();
     let table: Vec<(&str, Code, Message)> = vec![
         ("nothing", Code::MalformedEnvelope, message(b"")),
@@ -983,6 +993,8 @@ fn every_rejection_has_its_code() {
             message(br#"{"predicateType":"x","subject":[{"digest":{"sha256":"1"}}]}"#),
         ),
         ("a claim check", Code::DatarefForbidden, message(&event(r#""dataref":"https://x/1""#))),
+        ("statements that multiply", Code::TooLarge, message(multiplied.as_bytes())),
+        ("subjects times materials", Code::TooManyItems, message(joined.as_bytes())),
         ("five components", Code::TooManyItems, message(&bom(&format!(r#""components":[{five}]"#)))),
         ("three vulnerabilities", Code::TooManyItems, message(&bom(r#""vulnerabilities":[{},{},{}]"#))),
         (
@@ -1003,7 +1015,8 @@ fn every_rejection_has_its_code() {
         ),
     ];
     for (what, code, message) in table {
-        match run(&message, &limits) {
+        let limits = if what.contains("multipl") || what.contains("times") { &Limits::default() } else { &limits };
+        match run(&message, limits) {
             Ok(decoded) => panic!("{what}: accepted as {}: {:?}", decoded.format, decoded.facts),
             Err(rejected) => {
                 assert_eq!(rejected.reject.code, code, "{what}: {}", rejected.reject.reason);
@@ -1199,4 +1212,27 @@ fn cut_and_damaged_documents_never_panic() {
             }
         }
     }
+}
+
+#[test]
+fn long_strings_and_lists_still_fit_into_facts() {
+    let long = "x".repeat(200_000);
+    let many = vec![format!("\"{}\"", "y".repeat(9_000)); 300].join(",");
+    let event = format!(
+        r#"{{"context":{{"id":"1","source":"{long}","type":"dev.cdevents.service.deployed.0.3.0"}},"subject":{{"id":"{long}",
+        "content":{{"environment":{{"id":"{long}"}},"artifactId":"{long}"}}}},"customData":{{"actor":"{long}","flags":[{many}]}}}}"#
+    );
+    run(&message(event.as_bytes()), &Limits::default()).expect("accepted");
+    let vex = format!(
+        r#"{{"@context":"https://openvex.dev/ns","author":"{long}","statements":[{{"impact_statement":"{long}","vulnerability":
+        {{"name":"{long}","aliases":[{many}]}},"products":[{{"@id":"{long}","subcomponents":[{many}]}}]}}]}}"#
+    );
+    let decoded = run(&message(vex.as_bytes()), &Limits::default()).expect("accepted");
+    assert_eq!(decoded.facts.len(), 3, "300 subcomponents in statements of 128");
+    let component = format!(
+        r#"{{"name":"{long}","version":"{long}","purl":"{long}","group":"{long}","type":"{long}","licenses":[{}]}}"#,
+        vec![format!(r#"{{"expression":"{long}"}}"#); 9].join(",")
+    );
+    let bom = format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{component},{{"name":"b"}}]}}"#);
+    run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
 }
