@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::mpsc;
 
 use crate::fold::{ReadBatch, Vectors};
 use crate::segment::{self, Scan, Segment, Step};
@@ -12,6 +13,9 @@ use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
 use crate::{Checkpoint, Error, Hash, LogId, PartRef, Reader, derive, note, open_reader};
+
+/// Batches that are read before they are checked.
+const BATCHES_AHEAD: usize = 4;
 
 /// What `verify` found, in words and numbers.
 #[derive(Clone, Debug, Default)]
@@ -130,12 +134,19 @@ impl Check<'_> {
             ));
         }
         let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
-        while self.vectors.next_seq < end {
-            let Step::Batch { bytes, at } = scan.step()? else { break };
-            let batch = ReadBatch::parse(&bytes, at, shared.meta.salt)?;
-            self.vectors.fold(&batch)?;
-            self.batch(shared, &batch)?;
-            progress(self.verified.entries);
+        if self.vectors.next_seq < end {
+            let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
+            // Reading and hashing leaves on one thread, trees and files on the other.
+            scan = std::thread::scope(|scope| {
+                let reading = scope.spawn(move || read_batches(scan, shared.meta.salt, end, &send));
+                for batch in batches {
+                    let batch = batch?;
+                    self.vectors.fold(&batch)?;
+                    self.batch(shared, &batch)?;
+                    progress(self.verified.entries);
+                }
+                reading.join().map_err(|_| Error::Io(std::io::Error::other("reading the journal panicked")))
+            })?;
         }
         scan.refresh();
         let newest = shared.state().segments.last() == Some(segment);
@@ -255,6 +266,22 @@ impl Check<'_> {
             ),
         ];
         Ok(())
+    }
+}
+
+/// Sends the batches of a segment below a seq, then gives the scan back.
+fn read_batches(mut scan: Scan, salt: u32, end: u64, send: &mpsc::SyncSender<Result<ReadBatch, Error>>) -> Scan {
+    loop {
+        let batch = match scan.step() {
+            Ok(Step::Batch { bytes, at }) => ReadBatch::parse(&bytes, at, salt),
+            Ok(Step::End | Step::Bad) => return scan,
+            Err(error) => Err(error.into()),
+        };
+        let last = !batch.as_ref().is_ok_and(|batch| batch.commit.seq.saturating_add(1) < end);
+        // The checking side stops listening at the first fault.
+        if send.send(batch).is_err() || last {
+            return scan;
+        }
     }
 }
 
