@@ -2,18 +2,13 @@
 //!
 //! What they say is normalized like what foreign formats say, and refused when it names nothing.
 
-use pedigraph_proto::event::{AttestationAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Event};
-use prost::Message as _;
 
-use super::facts::{self, ITEMS_MAX, Named, canonical_purl};
+use super::facts::{self, Named, canonical_purl};
 use super::read::json_reject;
 use super::{Found, Given};
-
-/// Most bytes of one fact.
-const FACT_BYTES_MAX: usize = 1 << 20;
 
 /// The event's name in kebab-case, if the type is one of ours in a version that is read here. Components come only with
 /// the SBOM that lists them: a set is named by its content, which nobody else can be trusted to have computed.
@@ -28,11 +23,7 @@ pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>
     let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
     normalize(&mut event, given);
     check_names(&event)?;
-    let facts = split(event);
-    if facts.iter().any(|fact| fact.encoded_len() >= FACT_BYTES_MAX) {
-        return Err(Reject::new(Code::TooLarge, "one fact is 1 MiB or more"));
-    }
-    Ok(Found { facts, time: None })
+    Ok(Found { facts: split(event)?, time: None })
 }
 
 fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {
@@ -235,23 +226,20 @@ fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str)
 }
 
 /// Cuts long lists into facts that fit, as for foreign documents.
-fn split(event: Event) -> Vec<Fact> {
-    match event {
-        Event::ScanCompleted(e) if e.findings.len() > ITEMS_MAX => {
-            let head = ScanCompleted { findings: vec![], ..e.clone() };
-            facts::scan(&head, e.findings)
-        }
-        Event::VexIssued(e) if e.statements.len() > ITEMS_MAX => {
-            let head = VexIssued { statements: vec![], ..e.clone() };
-            facts::vex(&head, e.statements)
-        }
-        Event::AttestationAttached(e) if e.artifact_digests.len() + e.materials.len() > ITEMS_MAX => {
-            let names = e.subject_names.iter().cloned().chain(std::iter::repeat(String::new()));
-            let subjects: Vec<_> = e.artifact_digests.iter().cloned().zip(names).collect();
-            let empty =
-                AttestationAttached { artifact_digests: vec![], subject_names: vec![], materials: vec![], ..e.clone() };
-            facts::attestation(&empty, &subjects, &e.materials, usize::MAX)
-        }
-        event => vec![Fact::now(event)],
+fn split(event: Event) -> Result<Vec<Fact>, Reject> {
+    if let Event::ScanCompleted(mut scan) = event {
+        let findings = std::mem::take(&mut scan.findings);
+        return Ok(facts::scan(&scan, findings));
     }
+    if let Event::VexIssued(mut vex) = event {
+        let statements = std::mem::take(&mut vex.statements);
+        return Ok(facts::vex(&vex, statements));
+    }
+    if let Event::AttestationAttached(mut statement) = event {
+        let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));
+        let subjects: Vec<_> = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names).collect();
+        let materials = std::mem::take(&mut statement.materials);
+        return facts::attestation(&statement, &subjects, &materials);
+    }
+    Ok(vec![Fact::now(event)])
 }
