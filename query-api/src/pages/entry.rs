@@ -24,7 +24,7 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         let row = entry_row(&ledger, &log, index)?.ok_or_else(|| unknown_entry(index))?;
         let signed = ledger.checkpoint(&log).map_or(0, |checkpoint| checkpoint.size);
         let (title, json) = (format!("Entry {index}"), format!("/api/v1/entries/{index}"));
-        let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log get {index}") };
+        let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}") };
         Ok(page(&frame, "", fresh, &content(&row, read.tenant.as_str(), signed)))
     })
     .await

@@ -21,7 +21,7 @@ async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Probl
     let server = app.clone();
     app.page(read.volatile(), move |_, read, fresh| {
         let freshness = freshness_of(&server, &read.tenant)?;
-        let command = "pedigraph log freshness";
+        let command = "curl -s $PEDIGRAPH_URL/api/v1/freshness";
         let frame = Frame { title: "Freshness", json: "/api/v1/freshness", command };
         Ok(page(&frame, "", fresh, &content(&freshness)))
     })
