@@ -16,7 +16,7 @@ use pedigraph_proto::{ArtifactRef, Digest, Event, Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
 use self::timeline::{Artifact, Enough, History, LaneFact, Move, Row, Run, Stamp, What};
-use crate::answers::{Change, Environment, EnvironmentSummary, Item, Page, Proof, Running, ServiceState};
+use crate::answers::{Change, Environment, EnvironmentSummary, Page, Proof, Running, ServiceState};
 use crate::key::{Key, KeyReader};
 use crate::view::{FactAt, Rows, View};
 use crate::scope::{Clocks, Scope};
@@ -31,8 +31,6 @@ pub const CHANGE_ROWS_MAX: usize = 20_000;
 pub const NUMBERED_ROWS_MAX: usize = 200_000;
 /// Most (cluster, namespace, service) of an environment that one answer reads.
 pub const LANES_MAX: usize = 100_000;
-/// Most deployments of one artifact that are read to list the newest.
-const DEPLOYMENTS_READ_MAX: usize = 10_000;
 /// Rows of one scan.
 const SCAN_ROWS_MAX: usize = 1_024;
 
@@ -416,23 +414,6 @@ impl Scope {
         Ok(found.to.map(|to| LastKnown { artifact_ref: to.reference, digest: to.digest, since: found.stamp.time, proof }))
     }
 
-    /// Where a digest was told to run, newest first, with whether more were left out.
-    pub(crate) fn deployments_of(&self, digest: &str, limit: usize) -> Result<(Vec<Item>, bool), Error> {
-        let prefix = by_artifact(&self.tenant, DIGEST, digest);
-        let mut found = Vec::new();
-        self.each::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, |key, _| {
-            let mut reader = artifact_key(key)?;
-            let lane = Lane::read(&mut reader).ok_or_else(unreadable)?;
-            found.push((read_stamp(&mut reader).ok_or_else(unreadable)?, lane));
-            let more = found.len() < DEPLOYMENTS_READ_MAX;
-            Ok(if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        found.sort_by(|a, b| b.cmp(a));
-        let cut = found.len() > limit || found.len() == DEPLOYMENTS_READ_MAX;
-        let items = found.into_iter().take(limit).map(|((stamp, index), lane)| self.deployment_item(&lane, stamp, index));
-        Ok((items.collect::<Result<_, Error>>()?, cut))
-    }
-
     /// Everything that runs, by environment and service.
     pub(crate) fn running_everywhere(&self, environment: Option<&str>) -> Result<Vec<RunningIn>, Error> {
         let names = match environment {
@@ -447,34 +428,6 @@ impl Scope {
             }
         }
         Ok(everywhere)
-    }
-
-    fn deployment_item(&self, lane: &Lane, stamp: Stamp, index: u64) -> Result<Item, Error> {
-        let key = self.table(LANE_ROWS).lane(lane).moment(&stamp).number(index);
-        let fact = self.get::<LaneFact>(&key, Clocks::Both)?.map(|row| row.value).unwrap_or_default();
-        let mut details = serde_json::Map::new();
-        let texts = [
-            ("environment", &lane.environment),
-            ("service", &lane.service),
-            ("cluster", &lane.cluster),
-            ("namespace", &lane.namespace),
-            ("actor", &fact.actor),
-            ("run", &fact.run),
-            ("configDigest", &fact.config_digest),
-            ("strategy", &fact.strategy),
-            ("reason", &fact.reason),
-        ];
-        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-            details.insert(name.to_owned(), text.as_str().into());
-        }
-        Ok(Item {
-            id: format!("{}@{}", lane.service, lane.environment),
-            kind: "deployment".to_owned(),
-            summary: format!("{} in {}", lane.service, lane.environment),
-            occurred_at: stamp.time,
-            details,
-            proof: self.proof(index)?,
-        })
     }
 
     fn table(&self, table: u8) -> Key {
@@ -552,8 +505,7 @@ impl Scope {
     }
 
     fn resolved(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
-        let _ = (reference, time);
-        Ok(None)
+        self.tagged_digest(reference, time)
     }
 
     /// What runs in a lane, each with whether it is a canary; `None` where nothing was said of it yet.
@@ -793,14 +745,6 @@ impl Mark {
 fn table_key(key: &[u8]) -> Result<KeyReader<'_>, Error> {
     let mut reader = KeyReader::after_view(key).ok_or_else(unreadable)?;
     reader.byte().ok_or_else(unreadable)?;
-    Ok(reader)
-}
-
-/// After class and artifact of a row of [`BY_ARTIFACT`].
-fn artifact_key(key: &[u8]) -> Result<KeyReader<'_>, Error> {
-    let mut reader = table_key(key)?;
-    reader.byte().ok_or_else(unreadable)?;
-    reader.text().ok_or_else(unreadable)?;
     Ok(reader)
 }
 

@@ -51,6 +51,13 @@ impl Key {
         self
     }
 
+    /// Bytes as they are, of a length that is the same in all keys of the table.
+    #[must_use]
+    pub fn bytes(mut self, bytes: &[u8]) -> Key {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
     /// Eight bytes, big-endian.
     #[must_use]
     pub fn number(mut self, number: u64) -> Key {

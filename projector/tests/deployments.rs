@@ -4,104 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
-use pedigraph_ledger::{Batch, LogId, NewEntry, Part, Writer};
 use pedigraph_projector::answers::{Change, Environment};
-use pedigraph_projector::{AsOf, Moment, Scope, Views};
+use pedigraph_projector::{Scope, Views};
 use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, ServiceDeployed, ServiceRemoved};
-use pedigraph_proto::wire::{Entry, Fact};
-use pedigraph_proto::{Event, EventId, Nanos, TenantId, canonical, fact};
+use pedigraph_proto::Event;
 use proptest::prelude::*;
-use prost::Message;
+use world::{Random, SECOND, Sent, World, scope, seed};
 
-const SECOND: i64 = 1_000_000_000;
-
-/// A ledger with its views, in a directory that goes away.
-struct World {
-    dir: tempfile::TempDir,
-    writer: Writer,
-}
-
-impl World {
-    fn new() -> World {
-        let dir = tempfile::tempdir().expect("a directory");
-        let options = pedigraph_ledger::Options { segment_bytes: 1 << 20, ..pedigraph_ledger::Options::default() };
-        let writer = pedigraph_ledger::open(&dir.path().join("ledger"), &options).expect("a ledger");
-        World { dir, writer }
-    }
-
-    fn append(&mut self, events: &[Sent]) {
-        for chunk in events.chunks(1_024) {
-            let time_ns = self.writer.next_time(Nanos::parse("2027-01-01").expect("a time").0);
-            let entries = chunk.iter().map(|sent| sent.entry(time_ns)).collect();
-            self.writer.append(Batch { time_ns, entries, ..Batch::default() }).expect("appended");
-        }
-    }
-
-    fn views(&self) -> Views {
-        let views = Views::in_memory(self.writer.reader()).expect("views");
-        assert!(views.wait_folded(self.writer.reader().next_seq()), "{:?} in {:?}", views.fault(), self.dir);
-        views
-    }
-}
-
-fn scope(views: &Views, at: Option<i64>, as_of: Option<u64>) -> Scope {
-    let moment = Moment { at: at.map(Nanos), as_of: as_of.map(AsOf::Index) };
-    views.at(&TenantId::default(), moment).expect("a scope")
-}
-
-/// An event on its way.
-#[derive(Clone, Debug)]
-struct Sent {
-    time: i64,
-    id: String,
-    event: Event,
-}
-
-impl Sent {
-    fn event_id(&self) -> EventId {
-        EventId::of(&TenantId::default(), "/test", &self.id, &canonical::sha256(self.id.as_bytes()))
-    }
-
-    fn entry(&self, recorded_at: i64) -> NewEntry {
-        let chunk = fact::encode_chunk(vec![Fact::now(self.event.clone())]);
-        let leaf = Entry {
-            version: 1,
-            event_id: self.event_id().as_bytes().to_vec().into(),
-            status: 1,
-            r#type: self.event.name().to_owned(),
-            tenant: "default".to_owned(),
-            source: "/test".to_owned(),
-            id: self.id.clone(),
-            occurred_at: self.time,
-            recorded_at,
-            time_source: 1,
-            facts_digest: canonical::facts_digest([canonical::sha256(&chunk)].iter()).to_vec().into(),
-            facts_count: 1,
-            ..Entry::default()
-        };
-        let leaf = leaf.encode_to_vec().into();
-        NewEntry { log: LogId::default_log(), leaf, facts: vec![Part::Inline(chunk)], body: None }
-    }
-}
-
-/// Numbers from a seed that is printed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % n as u64).expect("below n")
-    }
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("PEDIGRAPH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
-    println!("PEDIGRAPH_SEED={seed}");
-    seed
-}
+mod world;
 
 /// One deployment of the corpus.
 #[derive(Clone, Debug)]
@@ -122,7 +32,7 @@ impl Line {
             }
             None => ServiceRemoved { service, environment, ..ServiceRemoved::default() }.into(),
         };
-        Sent { time: self.time, id: self.id.clone(), event }
+        Sent { time: self.time, id: self.id.clone(), events: vec![event] }
     }
 }
 
@@ -324,7 +234,7 @@ fn arbitrary_event() -> impl Strategy<Value = Sent> {
             6 => FreezeChanged { service, environment, frozen: tag % 2 == 0, ..FreezeChanged::default() }.into(),
             _ => ServiceDeployed { service, environment, artifact_ref, ..ServiceDeployed::default() }.into(),
         };
-        Sent { time: time * SECOND * 100_000_000, id: String::new(), event }
+        Sent { time: time * SECOND * 100_000_000, id: String::new(), events: vec![event] }
     })
 }
 

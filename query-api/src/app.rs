@@ -296,4 +296,3 @@ impl App {
 pub fn log_of(tenant: &TenantId) -> Result<LogId, Problem> {
     LogId::new(tenant.as_str()).ok_or_else(|| Problem::new(Code::NotFound, "there is no such log"))
 }
-

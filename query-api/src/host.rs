@@ -74,9 +74,9 @@ mod tests {
     use super::*;
 
     fn check_one(method: &Method, headers: &[(&'static str, &str)]) -> Option<String> {
-        let headers = headers.iter().map(|(name, value)| {
-            (header::HeaderName::from_static(name), value.parse().expect("a header value"))
-        });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a header value")));
         let headers: HeaderMap = headers.collect();
         check(method, &Uri::from_static("/"), &headers, &["proxy.test".to_owned()]).err().map(|p| p.code().to_owned())
     }
@@ -91,7 +91,16 @@ mod tests {
 
     #[test]
     fn a_host_must_be_this_machine() {
-        for good in ["localhost", "LocalHost:80", "a.localhost:1", "127.0.0.1:8080", "127.9.9.9", "[::1]", "[::1]:80", "proxy.test:1"] {
+        for good in [
+            "localhost",
+            "LocalHost:80",
+            "a.localhost:1",
+            "127.0.0.1:8080",
+            "127.9.9.9",
+            "[::1]",
+            "[::1]:80",
+            "proxy.test:1",
+        ] {
             assert_eq!(check_one(&Method::GET, &[("host", good)]), None, "{good}");
         }
         for bad in ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test:8080", "10.0.0.1", "[::2]", ""] {

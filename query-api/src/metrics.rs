@@ -161,7 +161,7 @@ fn add(to: &mut Registry, name: &str, help: &str, metric: impl Metric) {
     to.register(name, help, metric);
 }
 
-/// The classic text format from the registry's: a counter's own lines carry `_total` too, and there is no end mark.
+/// The classic text format from the registry's: a counter's own lines carry `_total` too, no empty labels, no end mark.
 fn classic(registry: &Registry) -> String {
     let mut open = String::new();
     if let Err(error) = encode(&mut open, registry) {
@@ -171,7 +171,7 @@ fn classic(registry: &Registry) -> String {
         open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open.len());
     for line in open.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
-        text.push_str(&described(line, &counters).unwrap_or_else(|| line.to_owned()));
+        text.push_str(&described(line, &counters).unwrap_or_else(|| line.replacen("{} ", " ", 1)));
         text.push('\n');
     }
     text

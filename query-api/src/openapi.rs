@@ -37,7 +37,9 @@ mod tests {
         let paths = document["paths"].as_object().expect("paths");
         let described: BTreeSet<(String, String)> = paths
             .iter()
-            .flat_map(|(path, item)| item.as_object().expect("a path item").keys().map(|method| (method.clone(), path.clone())))
+            .flat_map(|(path, item)| {
+                item.as_object().expect("a path item").keys().map(|method| (method.clone(), path.clone()))
+            })
             .filter(|(method, _)| method != "parameters")
             .collect();
         let registered: BTreeSet<(String, String)> = crate::routes::all()

@@ -49,8 +49,10 @@ async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
     if name != *STYLE_NAME {
         return Err(Problem::new(Code::NotFound, "no such asset; load the page again"));
     }
-    let headers =
-        [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     Ok((headers, STYLE).into_response())
 }
 
@@ -92,11 +94,16 @@ impl App {
 
 /// A whole page.
 pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> Markup {
-    document(frame.title, query, content, &html! {
-        span { (freshness_line(fresh)) }
-        a href=(frame.json) { "JSON" }
-        @if !frame.command.is_empty() { span { "CLI: " code { (frame.command) } } }
-    })
+    document(
+        frame.title,
+        query,
+        content,
+        &html! {
+            span { (freshness_line(fresh)) }
+            a href=(frame.json) { "JSON" }
+            @if !frame.command.is_empty() { span { "CLI: " code { (frame.command) } } }
+        },
+    )
 }
 
 fn freshness_line(fresh: &Fresh) -> String {

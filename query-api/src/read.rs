@@ -85,7 +85,9 @@ const TIME_ADVICE: &str = "a time in RFC 3339 later than 1970, such as 2026-08-1
 fn parse_time(text: &str) -> Option<Nanos> {
     let zone_at = text.len().checked_sub(6).filter(|at| text.is_char_boundary(*at));
     match zone_at.map(|at| text.split_at(at)) {
-        Some((moment, zone)) if zone.starts_with(' ') && zone.ends_with(|c: char| c.is_ascii_digit()) && zone.contains(':') => {
+        Some((moment, zone))
+            if zone.starts_with(' ') && zone.ends_with(|c: char| c.is_ascii_digit()) && zone.contains(':') =>
+        {
             Nanos::parse(&format!("{moment}+{}", zone.trim_start())).or_else(|| Nanos::parse(text))
         }
         _ => Nanos::parse(text),
@@ -240,7 +242,9 @@ impl App {
                 ([(header::CONTENT_TYPE, content_type)], ask(&scope, &read, &fresh)?).into_response()
             };
             fresh.write(response.headers_mut());
-            if !read.volatile && let Ok(etag) = HeaderValue::from_str(&etag) {
+            if !read.volatile
+                && let Ok(etag) = HeaderValue::from_str(&etag)
+            {
                 response.headers_mut().insert(header::ETAG, etag);
             }
             Ok(response)
@@ -285,7 +289,8 @@ impl App {
             return Ok(());
         }
         let visible = views.visible(&read.tenant);
-        let detail = format!("index {index} is not visible yet ({visible} entries are); try again, or leave minIndex out");
+        let detail =
+            format!("index {index} is not visible yet ({visible} entries are); try again, or leave minIndex out");
         Err(Problem::new(Code::ProjectionBehind, detail).retry_after(1))
     }
 }

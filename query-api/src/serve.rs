@@ -79,7 +79,10 @@ fn connection_builder(limits: &Limits) -> http1::Builder {
 }
 
 /// A connection and its place; tries again after a failed accept, which concerns that connection or passes.
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
     let permit = connections.clone().acquire_owned().await.ok();
     loop {
         match listener.accept().await {

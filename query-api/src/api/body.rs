@@ -44,7 +44,8 @@ pub fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
 
 /// The problem for a body above its limit.
 pub fn too_large(limit: u64) -> Problem {
-    let detail = format!("the body is larger than {limit} bytes; send documents to /api/v1/documents, batches in parts");
+    let detail =
+        format!("the body is larger than {limit} bytes; send documents to /api/v1/documents, batches in parts");
     Problem::new(Code::TooLarge, detail).member("limitBytes", limit)
 }
 
@@ -73,6 +74,7 @@ impl Parts {
         let part = tokio::time::timeout(self.idle_max, self.stream.next()).await;
         let slow = || format!("no part of the body came for {} s", self.idle_max.as_secs());
         let part = part.map_err(|_| Problem::new(Code::RequestTimeout, slow()))?;
-        part.transpose().map_err(|_| Problem::new(Code::BadRequest, "the body ended before its length, or is badly framed"))
+        part.transpose()
+            .map_err(|_| Problem::new(Code::BadRequest, "the body ended before its length, or is badly framed"))
     }
 }

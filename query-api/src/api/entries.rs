@@ -174,7 +174,10 @@ fn row_of(index: u64, leaf_hash: String, leaf: wire::Entry, code: Option<String>
 
 /// The problem for an index without entry.
 pub fn unknown_entry(index: u64) -> Problem {
-    Problem::new(Code::EntryNotFound, format!("no entry with index {index} is durable; /api/v1/freshness tells the head"))
+    Problem::new(
+        Code::EntryNotFound,
+        format!("no entry with index {index} is durable; /api/v1/freshness tells the head"),
+    )
 }
 
 #[derive(Serialize)]
@@ -199,7 +202,8 @@ impl Filter {
         if status.is_some_and(|status| !matches!(status, "accepted" | "conflict" | "rejected")) {
             return Err(Problem::parameter("status", "accepted, conflict or rejected; a duplicate adds no entry"));
         }
-        let digest = |text: &str| text.parse::<Digest>().map_err(|_| Problem::parameter("subject", "a digest, alg:hex"));
+        let digest =
+            |text: &str| text.parse::<Digest>().map_err(|_| Problem::parameter("subject", "a digest, alg:hex"));
         let subject = read.params.get("subject").map(digest).transpose()?.map(|digest| digest.to_string());
         Ok(Filter { status: status.map(str::to_owned), subject, kind: read.params.get("type").map(str::to_owned) })
     }
@@ -279,7 +283,8 @@ async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Res
     let limit = app.limits().document_bytes_max;
     app.ledger_response(read, move |ledger, log| {
         let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
-        let erased = || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
+        let erased =
+            || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
         let part = entry.body.ok_or_else(erased)?;
         if part.size > limit {
             return Err(Problem::new(Code::AnswerTooLarge, format!("the body has {} bytes", part.size)));
@@ -328,7 +333,8 @@ async fn proof(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         if index >= ledger.head(log).size {
             return Err(unknown_entry(index));
         }
-        let pending = || Problem::new(Code::CheckpointPending, "no checkpoint covers this entry yet; try again").retry_after(1);
+        let pending =
+            || Problem::new(Code::CheckpointPending, "no checkpoint covers this entry yet; try again").retry_after(1);
         let text = ledger.tlog_proof(log, index)?.ok_or_else(pending)?;
         Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
     })

@@ -136,7 +136,9 @@ mod tests {
             let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
             check_media(&headers).is_ok()
         };
-        for good in ["application/cloudevents+json; charset=utf-8", "application/x-ndjson", "application/json", "text/plain"] {
+        for good in
+            ["application/cloudevents+json; charset=utf-8", "application/x-ndjson", "application/json", "text/plain"]
+        {
             assert!(check("content-type", good), "{good}");
         }
         for bad in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "image/png", "text/html"] {

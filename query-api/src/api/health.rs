@@ -32,7 +32,8 @@ async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     let ready = checks.iter().all(|check| check.ok);
     let text = if is_verbose(&uri) { verbose(&checks, ready) } else { summary(ready).to_owned() };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = (status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], text).into_response();
+    let mut response =
+        (status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], text).into_response();
     response.extensions_mut().insert(OwnBody);
     response
 }
@@ -105,8 +106,9 @@ fn read_freshness(to: &mut Readings, fresh: &freshness::Freshness) {
     let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_ms?) / 1e3)));
     to.gauges("pedigraph_source_lag_seconds", "Age of the oldest message that is not durable yet", rows);
     let of_end_to_end = fresh.end_to_end_ms;
-    let quantiles = [("0.5", of_end_to_end.p50), ("0.9", of_end_to_end.p90), ("0.99", of_end_to_end.p99)];
-    let rows = quantiles.into_iter().filter_map(|(quantile, ms)| Some((vec![("quantile", quantile.to_owned())], ms? / 1e3)));
+    let percentiles = [("50", of_end_to_end.p50), ("90", of_end_to_end.p90), ("99", of_end_to_end.p99)];
+    let rows =
+        percentiles.into_iter().filter_map(|(name, ms)| Some((vec![("percentile", name.to_owned())], ms? / 1e3)));
     to.gauges("pedigraph_visible_after_seconds", "Time from durable to visible", rows);
 }
 

@@ -36,7 +36,13 @@ fn log_for(app: &App, own: &TenantId, asked: &str) -> Result<LogId, Problem> {
     log_of(&asked)
 }
 
-async fn read<F>(app: App, own: TenantId, asked: String, content: [&'static str; 2], ask: F) -> Result<Response, Problem>
+async fn read<F>(
+    app: App,
+    own: TenantId,
+    asked: String,
+    content: [&'static str; 2],
+    ask: F,
+) -> Result<Response, Problem>
 where
     F: FnOnce(&Reader, &LogId) -> Result<Option<Bytes>, Problem> + Send + 'static,
 {

@@ -18,7 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::read::{Params, Read};
 use crate::routes::Routes;
@@ -26,6 +25,8 @@ use crate::serve::Stopping;
 
 /// Changes that are read at once.
 const CHANGES_MAX: usize = 256;
+/// Entries without changes that are passed at once.
+const SKIPPED_MAX: u64 = 1_000;
 /// What a client waits before it connects again.
 const RETRY: Duration = Duration::from_secs(2);
 const VIEWS: [&str; 9] =
@@ -92,14 +93,15 @@ struct Wanted {
 
 impl Wanted {
     fn of(params: &Params) -> Result<Wanted, Problem> {
-        let views: Vec<String> = params.get("views").unwrap_or_default().split(',').map(|v| v.trim().to_owned()).collect();
+        let views: Vec<String> =
+            params.get("views").unwrap_or_default().split(',').map(|v| v.trim().to_owned()).collect();
         let views: Vec<String> = views.into_iter().filter(|view| !view.is_empty()).collect();
         if views.iter().any(|view| !VIEWS.contains(&view.as_str())) {
             return Err(Problem::parameter("views", &format!("some of {}, separated by commas", VIEWS.join(", "))));
         }
-        let subject = params.get("subject").map(|text| {
-            text.parse::<Digest>().map_or_else(|_| text.to_owned(), |digest| digest.to_string())
-        });
+        let subject = params
+            .get("subject")
+            .map(|text| text.parse::<Digest>().map_or_else(|_| text.to_owned(), |digest| digest.to_string()));
         Ok(Wanted { views, subject })
     }
 
@@ -172,7 +174,7 @@ impl Subscriber {
             }
             // Read before the changes, so that whatever becomes visible after them ends the wait.
             let visible = self.views.visible(&self.tenant);
-            if self.fill().await? {
+            if self.fill(visible).await? {
                 continue;
             }
             if let Some(heartbeat) = self.wait(visible).await? {
@@ -182,32 +184,35 @@ impl Subscriber {
     }
 
     /// Reads on; whether there was anything, also if nothing of it is wanted.
-    async fn fill(&mut self) -> Option<bool> {
+    async fn fill(&mut self, visible: u64) -> Option<bool> {
         let (views, tenant, after) = (self.views.clone(), self.tenant.clone(), self.after);
         let changes = self.app.blocking(move || Ok(views.changes(&tenant, after, CHANGES_MAX)?)).await.ok()?;
         let Some(changes) = changes else {
             self.reset();
             return Some(true);
         };
-        if let Some(last) = changes.last() {
-            self.after = (last.index, last.n);
+        match changes.last() {
+            Some(last) => self.after = (last.index, last.n),
+            None => return Some(self.skip_unchanging(visible)),
         }
-        let any = !changes.is_empty();
         self.queue.extend(changes.iter().filter(|change| self.wanted.is(change)).filter_map(event_of));
-        self.metrics().changes_sent.inc_by(self.queue.len() as u64);
-        Some(any)
+        self.app.metrics.changes_sent.inc_by(self.queue.len() as u64);
+        Some(true)
     }
 
-    fn metrics(&self) -> &Metrics {
-        &self.app.metrics
+    /// Moves over entries that changed nothing, so that they are not looked at again and again.
+    fn skip_unchanging(&mut self, visible: u64) -> bool {
+        let Some(newest) = visible.checked_sub(1).filter(|newest| *newest > self.after.0) else { return false };
+        self.after = (newest.min(self.after.0 + SKIPPED_MAX), u32::MAX);
+        self.after.0 < newest
     }
 
     /// The client must read the state anew: what it missed is no longer kept.
     fn reset(&mut self) {
         self.after = self.views.newest_change(&self.tenant);
-        let (index, n) = self.after;
+        let index = self.after.0;
         let data = json!({ "index": index }).to_string();
-        self.queue.push_back(Event::default().event("reset").id(format!("{index}-{n}")).data(data));
+        self.queue.push_back(Event::default().event("reset").id(index.to_string()).data(data));
     }
 
     /// Waits for the views to move on; an event when a heartbeat is due, an end when the server stops.
@@ -240,7 +245,6 @@ fn event_of(change: &ViewChange) -> Option<Event> {
     let data = serde_json::to_string(change).ok()?;
     Some(Event::default().id(format!("{}-{}", change.index, change.n)).event(&change.view).data(data))
 }
-
 
 #[cfg(test)]
 mod tests {

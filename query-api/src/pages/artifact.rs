@@ -86,7 +86,12 @@ fn details(item: &Item) -> Markup {
 fn trace_table(trace: &Trace) -> Markup {
     let word = if trace.complete { "complete" } else { "with gaps" };
     let caption = format!("From the running thing back to its source: {word}");
-    table("Trace", &caption, &["Hop", "Status", "What", "When", "Proof"], &trace.hops.iter().map(hop).collect::<Vec<_>>())
+    table(
+        "Trace",
+        &caption,
+        &["Hop", "Status", "What", "When", "Proof"],
+        &trace.hops.iter().map(hop).collect::<Vec<_>>(),
+    )
 }
 
 fn hop(hop: &Hop) -> Markup {
@@ -113,16 +118,20 @@ fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
         let node = lineage.nodes.iter().find(|node| node.digest == digest);
         node.map_or_else(|| short(digest), |node| node.artifact_ref.clone())
     };
-    let end = |digest: &str| html! {
-        @if digest == artifact.node.digest { strong { "this" } } @else { (artifact_link(digest, &name(digest))) }
+    let end = |digest: &str| {
+        html! {
+            @if digest == artifact.node.digest { strong { "this" } } @else { (artifact_link(digest, &name(digest))) }
+        }
     };
-    let row = |edge: &Edge| html! {
-        td { (end(&edge.from)) }
-        td { span .chip { (edge.relationship) } }
-        td { (end(&edge.to)) }
-        td { (edge.method) }
-        td { (format!("{:.2}", edge.confidence)) }
-        td { (proof(&edge.proof)) }
+    let row = |edge: &Edge| {
+        html! {
+            td { (end(&edge.from)) }
+            td { span .chip { (edge.relationship) } }
+            td { (end(&edge.to)) }
+            td { (edge.method) }
+            td { (format!("{:.2}", edge.confidence)) }
+            td { (proof(&edge.proof)) }
+        }
     };
     let caption = format!("Edges within {DEPTH} steps, older to newer");
     let columns = ["From", "Edge", "To", "Method", "Confidence", "Proof"];
@@ -135,12 +144,14 @@ fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
 }
 
 fn items(title: &str, caption: &str, items: &[Item]) -> Markup {
-    let row = |item: &Item| html! {
-        th scope="row" { (text(&item.summary)) }
-        td { span .chip { (item.kind) } }
-        td .mono { (short(&item.id)) " " (details(item)) }
-        td { (time(item.occurred_at)) }
-        td { (proof(&item.proof)) }
+    let row = |item: &Item| {
+        html! {
+            th scope="row" { (text(&item.summary)) }
+            td { span .chip { (item.kind) } }
+            td .mono { (short(&item.id)) " " (details(item)) }
+            td { (time(item.occurred_at)) }
+            td { (proof(&item.proof)) }
+        }
     };
     table(title, caption, &["What", "Kind", "Id", "When", "Proof"], &items.iter().map(row).collect::<Vec<_>>())
 }

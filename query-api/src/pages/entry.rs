@@ -50,7 +50,8 @@ fn content(row: &EntryRow, tenant: &str, signed: u64) -> Markup {
 }
 
 fn leaf(row: &EntryRow) -> Markup {
-    let subjects: Vec<&String> = if row.subjects.is_empty() { row.subject.iter().collect() } else { row.subjects.iter().collect() };
+    let subjects: Vec<&String> =
+        if row.subjects.is_empty() { row.subject.iter().collect() } else { row.subjects.iter().collect() };
     html! {
         dl {
             dt { "Status" } dd { (status(&row.status)) @if let Some(code) = &row.code { " " code { (code) } } }

@@ -69,7 +69,8 @@ fn artifact(reference: &str, digest: Option<&str>) -> Markup {
 }
 
 fn change(change: &Change) -> Markup {
-    let side = |side: &Option<String>| html! { @if let Some(side) = side { span .mono title=(side) { (short(side)) } } };
+    let side =
+        |side: &Option<String>| html! { @if let Some(side) = side { span .mono title=(side) { (short(side)) } } };
     html! {
         td { (time(change.at)) }
         th scope="row" { (change.service) }
