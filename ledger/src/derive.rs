@@ -165,7 +165,9 @@ impl Deriver {
         for work in &logs {
             self.done.insert(work.log.clone(), work.from + work.positions.len() as u64);
         }
+        let derived: usize = logs.iter().map(|work| work.positions.len()).sum();
         self.shared.change(|state| {
+            state.lag_entries = state.lag_entries.saturating_sub(derived);
             logs.iter().for_each(|work| state.forget_entries(&work.log, work.from + work.positions.len() as u64));
             state.forget_commits(next_seq);
         });

@@ -148,7 +148,7 @@ fn start(
 ) -> Result<Writer, Error> {
     let Recovered { vectors, state, segment, offset } = recovered;
     let file = storage.open(&segment::path_of(dir, segment.first_seq))?;
-    let epoch = vectors.epoch + 1;
+    let epoch = vectors.epoch.saturating_add(1);
     let shared = Shared::new(dir, meta, state, None);
     publish::publish_empty_default(&shared, &*storage)?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
@@ -250,7 +250,7 @@ impl Writer {
         let failed = match self.work {
             Work::Background => {
                 let ready =
-                    |state: &crate::shared::State| state.recent_entries < LAG_ENTRIES_MAX || state.failed.is_some();
+                    |state: &crate::shared::State| state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some();
                 self.shared.wait_until(ready).failed.clone()
             }
             Work::Inline => None,
@@ -392,15 +392,13 @@ impl Drop for Writer {
     /// Lets the derived files catch up, so that the next opening finds them whole.
     fn drop(&mut self) {
         self.shared.change(|state| state.stop = true);
-        for thread in [self.deriving.take(), self.spare.take().map(discard)].into_iter().flatten() {
-            drop(thread.join());
+        if let Some(deriving) = self.deriving.take() {
+            drop(deriving.join());
+        }
+        if let Some(making) = self.spare.take() {
+            drop(making.join());
         }
     }
-}
-
-/// Turns a result that no longer matters into a thread to wait for.
-fn discard(making: JoinHandle<io::Result<()>>) -> JoinHandle<()> {
-    std::thread::spawn(move || drop(making.join()))
 }
 
 /// A batch that is encoded and not yet durable.

@@ -106,9 +106,9 @@ fn publish_head(
     let origin = shared.meta.origin(log);
     let note = Bytes::from(note::sign(&note::body(&origin, head.size, &head.root), &origin, key));
     let path = path(&shared.dir, log);
-    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
-        storage.create_dir(dir)?;
-        // The names `logs` and `logs/<log>` must be as durable as the checkpoint below them.
+    if head.checkpoint.is_none() {
+        storage.create_dir(&derive::log_dir(&shared.dir, log))?;
+        // The names `logs` and `logs/<log>` must be as durable as the checkpoint below them, whoever made them.
         storage.sync_dir(&shared.dir.join("logs"))?;
         storage.sync_dir(&shared.dir)?;
     }

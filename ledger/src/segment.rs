@@ -182,6 +182,13 @@ impl Scan {
         }
     }
 
+    /// Whether nothing was written where the next batch would begin; reads four bytes.
+    pub(crate) fn is_at_end(&self) -> io::Result<bool> {
+        let left = to_usize(self.segment.capacity.saturating_sub(self.offset));
+        let length = read_at(&self.file, self.offset, left.min(4))?;
+        Ok(length.iter().all(|byte| *byte == 0))
+    }
+
     /// Forgets what was read ahead: another process may have written there since.
     pub(crate) fn refresh(&mut self) {
         self.chunk = Bytes::new();

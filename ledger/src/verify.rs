@@ -2,16 +2,20 @@
 //! recovery runs and compares everything else with that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, TryLockError};
+use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::mpsc;
 
 use crate::fold::{ReadBatch, Vectors};
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
-use crate::{Checkpoint, Error, Hash, LogId, PartRef, Reader, derive, lookup, note, open_reader};
+use crate::{Checkpoint, Error, Hash, LogId, PartRef, Reader, derive, note, open_reader};
+
+/// Batches that are read before they are checked.
+const BATCHES_AHEAD: usize = 4;
 
 /// What `verify` found, in words and numbers.
 #[derive(Clone, Debug, Default)]
@@ -46,9 +50,6 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified
 }
 
 fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Verified) -> Result<(), Error> {
-    // A writer at work has bytes behind the last commit; without one there must be none.
-    let lock = File::options().write(true).open(dir.join("LOCK"))?;
-    let at_rest = lock.try_lock_shared().is_ok();
     let reader = open_reader(dir)?;
     let shared = &reader.0;
     let end = shared.state().next_seq;
@@ -63,9 +64,7 @@ fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Veri
     }
     let segments = shared.state().segments.clone();
     for segment in &segments {
-        check.segment(shared, segment, end, at_rest || Some(segment) != segments.last(), &mut |done| {
-            progress(done, total)
-        })?;
+        check.segment(shared, segment, end, &mut |done| progress(done, total))?;
     }
     check.finish(shared)
 }
@@ -86,7 +85,7 @@ struct LogCheck {
     bundle: Vec<u8>,
     size: u64,
     /// What is in its files, to be compared.
-    positions: Option<File>,
+    positions: Option<BufReader<File>>,
     /// The checkpoint that no commit has had the size of so far.
     checkpoint: Option<(u64, Hash)>,
     tiles: u64,
@@ -113,7 +112,7 @@ impl Check<'_> {
             }
             Some(_) | None => {}
         }
-        let positions = File::open(derive::entries_path(dir, log)).ok();
+        let positions = File::open(derive::entries_path(dir, log)).ok().map(BufReader::new);
         let check =
             LogCheck { rows: vec![Vec::new(); 8], bundle: Vec::new(), size: 0, positions, checkpoint, tiles: 0 };
         self.logs.insert(log.clone(), check);
@@ -125,7 +124,6 @@ impl Check<'_> {
         shared: &Shared,
         segment: &Segment,
         end: u64,
-        whole: bool,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let (header, offset) = segment::read_header(&shared.dir, &shared.meta, segment)?;
@@ -136,23 +134,33 @@ impl Check<'_> {
             ));
         }
         let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
-        while self.vectors.next_seq < end {
-            let Step::Batch { bytes, at } = scan.step()? else { break };
-            let batch = ReadBatch::parse(&bytes, at, shared.meta.salt)?;
-            self.vectors.fold(&batch)?;
-            self.batch(shared, &batch)?;
-            progress(self.verified.entries);
+        if self.vectors.next_seq < end {
+            let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
+            // Reading and hashing leaves on one thread, trees and files on the other.
+            scan = std::thread::scope(|scope| {
+                let reading = scope.spawn(move || read_batches(scan, shared.meta.salt, end, &send));
+                for batch in batches {
+                    let batch = batch?;
+                    self.vectors.fold(&batch)?;
+                    self.batch(shared, &batch)?;
+                    progress(self.verified.entries);
+                }
+                reading.join().map_err(|_| Error::Io(std::io::Error::other("reading the journal panicked")))
+            })?;
         }
         scan.refresh();
-        if whole && let Some(at) = scan.tail()?.iter().position(|byte| *byte != 0) {
-            return corrupt(format!(
+        let newest = shared.state().segments.last() == Some(segment);
+        match scan.tail()?.iter().position(|byte| *byte != 0) {
+            // A writer at work has bytes behind the last commit that is durable.
+            Some(_) if newest && is_written(&shared.dir) => Ok(()),
+            Some(at) => corrupt(format!(
                 "segment {:020} has bytes at offset {} behind its last whole commit: commit {} or a later one is damaged, or a crash left an uncommitted tail, which the next start cuts",
                 segment.first_seq,
                 scan.offset + at as u64,
                 self.vectors.next_seq
-            ));
+            )),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn batch(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Error> {
@@ -167,7 +175,7 @@ impl Check<'_> {
         }
         for (at, entry) in &batch.entries {
             for part in entry.facts.iter().chain(&entry.body) {
-                self.part(shared, part)?;
+                self.part(part)?;
             }
             let (dir, log) = (&shared.dir, &entry.log);
             let Some(check) = self.logs.get_mut(log) else {
@@ -189,17 +197,16 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn part(&mut self, shared: &Shared, part: &PartRef) -> Result<(), Error> {
+    fn part(&mut self, part: &PartRef) -> Result<(), Error> {
         match part.at {
-            Some(at) if part.bytes.is_none() => drop(lookup::inline_part(shared, part, at)?),
-            None if self.blobs.contains(&part.digest) => return Ok(()),
-            Some(_) | None => {}
+            None if self.blobs.contains(&part.digest) => Ok(()),
+            None => self.blob(part),
+            Some(_) => {
+                let bytes = self.reader.part(part)?;
+                self.verified.bytes += bytes.map_or(0, |bytes| bytes.len() as u64);
+                Ok(())
+            }
         }
-        if part.at.is_none() {
-            return self.blob(part);
-        }
-        self.verified.bytes += part.size;
-        self.reader.part(part).map(drop)
     }
 
     fn blob(&mut self, part: &PartRef) -> Result<(), Error> {
@@ -234,7 +241,7 @@ impl Check<'_> {
             ));
         }
         drop(state);
-        if self.vectors.next_seq < derive::indexed_commits(&shared.dir) && !shared_is_written(shared) {
+        if self.vectors.next_seq < derive::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
             return corrupt(format!("the index names commit {}, the journal ends before it", self.vectors.next_seq));
         }
         let tiles: u64 = self.logs.values().map(|check| check.tiles).sum();
@@ -262,9 +269,26 @@ impl Check<'_> {
     }
 }
 
+/// Sends the batches of a segment below a seq, then gives the scan back.
+fn read_batches(mut scan: Scan, salt: u32, end: u64, send: &mpsc::SyncSender<Result<ReadBatch, Error>>) -> Scan {
+    loop {
+        let batch = match scan.step() {
+            Ok(Step::Batch { bytes, at }) => ReadBatch::parse(&bytes, at, salt),
+            Ok(Step::End | Step::Bad) => return scan,
+            Err(error) => Err(error.into()),
+        };
+        let last = !batch.as_ref().is_ok_and(|batch| batch.commit.seq.saturating_add(1) < end);
+        // The checking side stops listening at the first fault.
+        if send.send(batch).is_err() || last {
+            return scan;
+        }
+    }
+}
+
 /// Whether a writer has the ledger open now.
-fn shared_is_written(shared: &Shared) -> bool {
-    File::options().write(true).open(shared.dir.join("LOCK")).is_ok_and(|lock| lock.try_lock_shared().is_err())
+fn is_written(dir: &Path) -> bool {
+    let lock = File::open(dir.join("LOCK"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 impl LogCheck {
@@ -316,8 +340,10 @@ impl LogCheck {
 fn compare(dir: &Path, log: &LogId, tile: &Tile, expected: &[u8]) -> Result<u64, Error> {
     let path = derive::tile_path(dir, log, tile);
     let Ok(found) = fs::read(&path) else { return Ok(0) };
+    if found == expected {
+        return Ok(1);
+    }
     match found.iter().zip(expected).position(|(found, expected)| found != expected) {
-        None if found.len() == expected.len() => Ok(1),
         None => corrupt(format!("{}: {} bytes, expected {}", path.display(), found.len(), expected.len())),
         Some(at) => corrupt(format!(
             "{}: differs from the journal's entries at byte {at}; delete it, it is made again",

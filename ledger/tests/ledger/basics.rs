@@ -153,3 +153,21 @@ fn a_follower_sees_each_commit_across_segments() {
     writer.append(batch(numbered(0, 1))).unwrap();
     assert_eq!(waiting.join().unwrap(), 41);
 }
+
+#[test]
+fn many_logs_in_one_batch_and_in_each_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), &Options { segment_bytes: 64 << 10, ..options() }).unwrap();
+    let logs: Vec<_> = (0..700).map(|n| log(&format!("tenant-{n:03}"))).collect();
+    for n in 0..6 {
+        let entries = logs.iter().map(|log| entry(log, format!("{log} {n}"))).collect();
+        assert!(writer.append(batch(entries)).unwrap().iter().all(|receipt| receipt.index == n));
+    }
+    assert_eq!(Publisher::new(&writer).unwrap().publish(1).unwrap(), 700);
+    drop(writer);
+    let reader = open_reader(dir.path()).unwrap();
+    assert_eq!(reader.logs().len(), 701);
+    assert_eq!(reader.entry(&logs[699], 5).unwrap().unwrap().leaf, "tenant-699 5");
+    assert!(segments(dir.path()).len() > 1);
+    assert_sound(dir.path());
+}

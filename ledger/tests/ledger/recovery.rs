@@ -175,7 +175,8 @@ fn a_leaf_that_was_changed_with_its_checksum_is_refused() {
 
 #[test]
 fn damaged_or_missing_files_are_refused_by_name() {
-    let table: [(&str, fn(&Path), &str); 6] = [
+    type Damage = fn(&Path);
+    let table: [(&str, Damage, &str); 6] = [
         ("header", |dir| flip(&segments(dir)[0], 40), "header is damaged"),
         ("magic", |dir| flip(&segments(dir)[0], 15), "no segment of format version 1"),
         (

@@ -94,7 +94,6 @@ fn check_told(dir: &Path, told: &Told, expected: &[Batch]) {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the count of a sweep is its result")]
 fn every_call_fails_or_dies_once() {
     // The storage double decides what is durable, so memory will do.
     let place = memory_dir();

@@ -12,7 +12,6 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Event, Nanos};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::facts::{ITEMS_MAX, Named, canonical_digest, is_commit};
 use super::read::{Lax, LaxList, Obj, Text, Whole, json};
@@ -26,7 +25,7 @@ struct CdEvent<'a> {
     #[serde(borrow)]
     subject: Obj<Subject<'a>>,
     #[serde(borrow, rename = "customData")]
-    custom_data: Option<&'a RawValue>,
+    custom_data: Lax<Extras<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -62,7 +61,7 @@ struct Content<'a> {
     #[serde(borrow)]
     description: Text<'a>,
     #[serde(borrow)]
-    environment: Lax<Reference<'a>>,
+    environment: Lax<Id<'a>>,
     #[serde(borrow)]
     errors: Text<'a>,
     #[serde(borrow)]
@@ -74,23 +73,23 @@ struct Content<'a> {
     #[serde(borrow)]
     pipeline_name: Text<'a>,
     #[serde(borrow)]
-    pipeline_run: Lax<Reference<'a>>,
+    pipeline_run: Lax<Id<'a>>,
     #[serde(borrow)]
     reason: Text<'a>,
     #[serde(borrow)]
     repository: Lax<Reference<'a>>,
     #[serde(borrow)]
-    sbom: Lax<Reference<'a>>,
+    sbom: Lax<Located<'a>>,
     #[serde(borrow)]
     signature: Text<'a>,
     #[serde(borrow)]
     task_name: Text<'a>,
     #[serde(borrow)]
-    test_case: Lax<Reference<'a>>,
+    test_case: Lax<Titled<'a>>,
     #[serde(borrow)]
-    test_suite: Lax<Reference<'a>>,
+    test_suite: Lax<Titled<'a>>,
     #[serde(borrow)]
-    test_suite_run: Lax<Reference<'a>>,
+    test_suite_run: Lax<Id<'a>>,
     #[serde(borrow)]
     uri: Text<'a>,
     #[serde(borrow)]
@@ -103,13 +102,32 @@ struct Content<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
+struct Id<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Reference<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
     source: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Titled<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
     #[serde(borrow)]
     name: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Located<'a> {
     #[serde(borrow)]
     uri: Text<'a>,
     #[serde(borrow)]
@@ -240,9 +258,8 @@ impl CdEvent<'_> {
     }
 
     /// Custom data is whatever its producer likes: what does not fit is not read.
-    fn extras(&self) -> Extras<'_> {
-        let object = self.custom_data.map(RawValue::get).filter(|raw| raw.starts_with('{'));
-        object.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default()
+    fn extras(&self) -> &Extras<'_> {
+        &self.custom_data.0
     }
 
     fn deployed(&self, rollback: bool) -> Result<Event, Reject> {
@@ -254,7 +271,7 @@ impl CdEvent<'_> {
             cluster: extras.cluster.owned(),
             region: extras.region.owned(),
             namespace: extras.namespace.owned(),
-            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             config_digest: canonical_digest(extras.config_digest.as_str()),
             flags: extras.flags.0.iter().take(ITEMS_MAX).map(Text::owned).collect(),
@@ -292,8 +309,8 @@ impl CdEvent<'_> {
         let change = &content.change.0;
         let change_commit = Text(change.id.0.clone().filter(|id| is_commit(id)));
         Ok(Event::from(ArtifactPackaged {
-            kind: kind(&artifact, &extras),
-            artifact_digest: digest_or(artifact.digest, &extras),
+            kind: kind(&artifact, extras),
+            artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             purl: artifact.purl,
             platform: extras.platform.owned(),
@@ -313,8 +330,8 @@ impl CdEvent<'_> {
 
     fn published(&self) -> Result<Vec<Fact>, Reject> {
         let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
-        let kind = kind(&artifact, &extras);
-        let digest = digest_or(artifact.digest, &extras);
+        let kind = kind(&artifact, extras);
+        let digest = digest_or(artifact.digest, extras);
         let tag = artifact.tag.filter(|_| !digest.is_empty());
         let published = ArtifactPublished {
             artifact_digest: digest.clone(),
@@ -334,7 +351,7 @@ impl CdEvent<'_> {
     fn signed(&self) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactSigned {
-            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             signature: self.content().signature.owned(),
             key_id: extras.key_id.owned(),
@@ -345,7 +362,7 @@ impl CdEvent<'_> {
     fn deleted(&self) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactDeleted {
-            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             actor: self.content().user.or(&extras.actor).owned(),
         }))
@@ -354,7 +371,7 @@ impl CdEvent<'_> {
     fn downloaded(&self) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactDownloaded {
-            artifact_digest: digest_or(artifact.digest, &extras),
+            artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             actor: self.content().user.or(&extras.actor).owned(),
         }))
@@ -529,5 +546,5 @@ fn repository_name(reference: &Reference<'_>) -> String {
     if source.contains("://") && !id.contains("://") && !id.is_empty() {
         return format!("{source}/{}", id.trim_start_matches('/'));
     }
-    reference.id.or(&reference.uri).or(&reference.url).owned()
+    reference.id.or(&reference.source).owned()
 }

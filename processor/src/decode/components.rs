@@ -137,6 +137,11 @@ impl Components {
         self.limit
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
     /// How many components have something that could only be kept as text.
     pub(super) fn skipped(&self) -> u32 {
         self.skipped

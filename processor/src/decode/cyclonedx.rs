@@ -30,7 +30,6 @@ struct Bom {
     tool: String,
     author: String,
     root: Option<Root>,
-    has_components: bool,
     components: Components,
     vulnerabilities: Vec<Vulnerability>,
     vulnerabilities_max: usize,
@@ -89,7 +88,6 @@ impl Bom {
             tool: String::new(),
             author: String::new(),
             root: None,
-            has_components: false,
             components: Components::new(given.limits.components_max),
             vulnerabilities: Vec::new(),
             vulnerabilities_max: given.limits.statements_max,
@@ -110,7 +108,8 @@ impl Bom {
         };
         let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject);
         let mut facts = Vec::new();
-        let evidence_only = !self.has_components && self.root.is_none() && !self.vulnerabilities.is_empty();
+        // A VEX document is no SBOM: an empty one would hide the artifact's real one.
+        let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();
         let vex = self.vex_head(&sbom_digest, given);
         let scan = self.scan_head(&sbom_digest, &subject);
         if !evidence_only {
@@ -148,7 +147,7 @@ impl Bom {
             issuer: if self.author.is_empty() { self.tool.clone() } else { self.author.clone() },
             document_id: id,
             document_version: if self.version == 0 { String::new() } else { self.version.to_string() },
-            document_time: self.timestamp.clone(),
+            document_time: facts::canonical_time(&self.timestamp),
             format: "cyclonedx".into(),
             verification: given.verification.into(),
             ..VexIssued::default()
@@ -282,10 +281,7 @@ impl<'de> Visitor<'de> for &mut Bom {
                 BomKey::SerialNumber => self.serial_number = map.next_value::<Text<'de>>()?.owned(),
                 BomKey::Version => self.version = map.next_value::<Whole>()?.get_u32().unwrap_or(0),
                 BomKey::Metadata => map.next_value_seed(MetadataSeed(self))?,
-                BomKey::Components => {
-                    self.has_components = true;
-                    map.next_value_seed(ComponentsSeed(self))?;
-                }
+                BomKey::Components => map.next_value_seed(ComponentsSeed(self))?,
                 BomKey::Dependencies => map.next_value_seed(DependenciesSeed(self))?,
                 BomKey::Vulnerabilities => map.next_value_seed(VulnerabilitiesSeed(self))?,
                 BomKey::Other => {

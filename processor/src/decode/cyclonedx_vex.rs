@@ -4,7 +4,7 @@ use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
 use serde::Deserialize;
 
 use super::components::{Components, Resolved};
-use super::facts::canonical_purl;
+use super::facts::{canonical_purl, canonical_time};
 use super::read::{Lax, LaxList, Text, clip};
 
 /// A vulnerability as a document writes it.
@@ -132,7 +132,7 @@ fn statement(analysis: &Analysis<'_>) -> VexStatement {
         justification: justification.to_owned(),
         impact: analysis.detail.owned(),
         action: clip(&responses.join(", ")).to_owned(),
-        time: analysis.last_updated.or(&analysis.first_issued).owned(),
+        time: canonical_time(analysis.last_updated.or(&analysis.first_issued).as_str()),
         ..VexStatement::default()
     }
 }

@@ -10,9 +10,10 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, canonical};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::detect::{self, Format};
-use super::read::{LaxList, List, Obj, Text, clip_to, json};
+use super::read::{LaxList, List, Obj, Text, clip_to, json, json_reject};
 use super::{Found, Given, guard, intoto};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -129,15 +130,16 @@ fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found
     Ok(Found { facts: vec![Fact::now(fact)], time: None })
 }
 
-/// Reads several attestations, one a line, as one message: the facts of each. One bad line refuses all of them, since
-/// the message is recorded whole.
+/// Reads several attestations that follow each other, commonly one a line, as one message: the facts of each. A bad one
+/// refuses all of them, since the message is recorded whole.
 pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     let mut all = Found { facts: vec![], time: None };
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    for (number, line) in lines {
-        let given = Given { sha256: canonical::sha256(line.as_bytes()), ..given.clone() };
-        let found = decode_line(line, &given)
-            .map_err(|reject| Reject::new(reject.code, format!("line {}: {}", number + 1, reject.reason)))?;
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    for (number, document) in (1..).zip(documents) {
+        let document = document.map_err(|error| json_reject(&error, Code::MalformedJson))?.get();
+        let given = Given { sha256: canonical::sha256(document.as_bytes()), ..given.clone() };
+        let found = decode_line(document, &given)
+            .map_err(|reject| Reject::new(reject.code, format!("document {number}: {}", reject.reason)))?;
         all.facts.extend(found.facts);
         all.time = all.time.or(found.time);
         if all.facts.len() > given.limits.statements_max {
@@ -149,12 +151,12 @@ pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Rejec
 }
 
 fn decode_line(line: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    match detect::sniff_one(line)? {
-        Format::Dsse | Format::Bundle => decode(line, given),
-        Format::Statement => intoto::decode(line, &intoto::Envelope::default(), given),
-        other => {
-            let reason = format!("a line holds {}, not an attestation", other.name());
-            Err(Reject::new(Code::UnsupportedFormat, reason))
-        }
+    let format = detect::sniff_one(line)?;
+    if matches!(format, Format::Dsse | Format::Bundle) {
+        return decode(line, given);
     }
+    if format == Format::Statement {
+        return intoto::decode(line, &intoto::Envelope::default(), given);
+    }
+    Err(Reject::new(Code::UnsupportedFormat, format!("{} is no attestation", format.name())))
 }

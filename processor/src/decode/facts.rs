@@ -2,7 +2,7 @@
 
 use pedigraph_proto::event::{AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Purl};
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
 use prost::Message;
 
 use super::read::clip;
@@ -81,7 +81,7 @@ pub(super) fn attestation(
 }
 
 /// What a document calls an artifact, as far as it can be understood.
-#[derive(Default)]
+#[derive(Default, PartialEq, Debug)]
 pub(super) struct Named {
     /// The digest it names; empty when it names none.
     pub(super) digest: String,
@@ -98,6 +98,10 @@ pub(super) struct Named {
 impl Named {
     /// Reads a purl, a reference or a digest.
     pub(super) fn parse(text: &str) -> Named {
+        plain_oci(text).unwrap_or_else(|| Named::parse_any(text))
+    }
+
+    fn parse_any(text: &str) -> Named {
         let purl = Purl::parse(text);
         let Some(parsed) = ArtifactRef::parse(text) else {
             return Named { reference: clip(text).to_owned(), ..Named::default() };
@@ -116,6 +120,43 @@ impl Named {
     }
 }
 
+/// Reads the purl by which pipelines name most images, `pkg:oci/name@sha256%3A…?repository_url=…&tag=…`, several times
+/// faster than the general way and with the same result; `None` leaves anything unusual to that way.
+fn plain_oci(text: &str) -> Option<Named> {
+    let (name, rest) = text.strip_prefix("pkg:oci/")?.split_once('@')?;
+    let (version, qualifiers) = rest.split_once('?').unwrap_or((rest, ""));
+    let hex = ["sha256%3A", "sha256:", "sha256%3a"].iter().find_map(|prefix| version.strip_prefix(prefix))?;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
+    let name_ok = !name.is_empty() && name.len() <= 255 && name.bytes().all(plain) && name.trim_matches('.') == name;
+    let hex_ok = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !name_ok || !hex_ok {
+        return None;
+    }
+    let (mut repository, mut tag, mut canonical) = (name, "", format!("pkg:oci/{name}@sha256:{hex}"));
+    let mut previous = "";
+    for qualifier in qualifiers.split('&').filter(|_| !qualifiers.is_empty()) {
+        let (key, value) = qualifier.split_once('=')?;
+        let value_plain = |byte: u8| byte.is_ascii_uppercase() || plain(byte) || matches!(byte, b'/' | b':');
+        if key <= previous || value.is_empty() || value.len() > 512 || !value.bytes().all(value_plain) {
+            return None;
+        }
+        match key {
+            "repository_url" if !value.contains("://") && !value.ends_with('/') => repository = value,
+            "tag" => tag = value,
+            _ => return None,
+        }
+        canonical.push(if previous.is_empty() { '?' } else { '&' });
+        canonical.push_str(key);
+        canonical.push('=');
+        canonical.push_str(&value.replace('/', "%2F"));
+        previous = key;
+    }
+    let digest = format!("sha256:{hex}");
+    let reference = if tag.is_empty() { format!("{repository}@{digest}") } else { format!("{repository}:{tag}") };
+    let tag = (!tag.is_empty()).then(|| (repository.to_owned(), tag.to_owned()));
+    Some(Named { digest, reference, purl: canonical, tag, image: true })
+}
+
 /// The canonical form of a purl, or the text as it is; false when it did not parse.
 pub(super) fn canonical_purl(text: &str) -> (String, bool) {
     match Purl::parse(text) {
@@ -129,7 +170,44 @@ pub(super) fn canonical_digest(text: &str) -> String {
     text.parse::<Digest>().map_or_else(|_| clip(text).to_owned(), |digest| digest.to_string())
 }
 
+/// A time in RFC 3339 and UTC, or the text as it is.
+pub(super) fn canonical_time(text: &str) -> String {
+    Nanos::parse(text).map_or_else(|| clip(text).to_owned(), |time| time.to_string())
+}
+
 /// Whether a text is a commit id: 40 or 64 hex digits.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_fast_way_names_images_like_the_general_one(
+            name in "[a-z0-9._-]{1,8}",
+            hex in "[0-9a-f]{64}",
+            separator in prop::sample::select(vec!["%3A", "%3a", ":"]),
+            repository in prop::option::of("[a-zA-Z0-9._/:-]{1,12}"),
+            tag in prop::option::of("[a-zA-Z0-9._/:-]{1,6}"),
+        ) {
+            let qualifiers = [repository.map(|url| format!("repository_url={url}")), tag.map(|tag| format!("tag={tag}"))];
+            let qualifiers = qualifiers.into_iter().flatten().collect::<Vec<_>>().join("&");
+            let mark = if qualifiers.is_empty() { "" } else { "?" };
+            let text = format!("pkg:oci/{name}@sha256{separator}{hex}{mark}{qualifiers}");
+            if let Some(fast) = plain_oci(&text) {
+                prop_assert_eq!(fast, Named::parse_any(&text), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_common_form_takes_the_fast_way() {
+        let text = format!("pkg:oci/cart@sha256%3A{}?repository_url=ghcr.io/acme/cart&tag=1.4.2", "ab".repeat(32));
+        assert_eq!(plain_oci(&text).expect("plain"), Named::parse_any(&text));
+    }
 }

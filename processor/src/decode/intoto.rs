@@ -217,7 +217,7 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     let predicate = statement.predicate.map_or("null", RawValue::get);
     let materials = describe(&mut head, predicate, given)?;
     let mut facts = facts::attestation(&head, &subjects, &materials, given.limits.statements_max);
-    let time = Nanos::parse(&head.finished_on);
+    let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
     facts.extend(inner.into_iter().flat_map(|found| found.facts));

@@ -8,7 +8,7 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 
-use super::facts::{self, canonical_purl};
+use super::facts::{self, canonical_purl, canonical_time};
 use super::read::{Lax, LaxList, List, Obj, Pairs, Text, TextOr, Whole, clip, json};
 use super::{Found, Given};
 
@@ -137,7 +137,7 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
             .get()
             .map_or_else(|| Digest::sha256(given.sha256).to_string(), |id| clip(id).to_owned()),
         document_version: document.version.0.to_string(),
-        document_time: time.owned(),
+        document_time: canonical_time(time.as_str()),
         format: "openvex".into(),
         verification: given.verification.into(),
         ..VexIssued::default()
@@ -200,7 +200,7 @@ impl Statement<'_> {
             justification: self.justification.owned(),
             impact: self.impact_statement.owned(),
             action: self.action_statement.owned(),
-            time: self.last_updated.or(&self.timestamp).owned(),
+            time: canonical_time(self.last_updated.or(&self.timestamp).as_str()),
             ..VexStatement::default()
         }
     }

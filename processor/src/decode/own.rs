@@ -2,13 +2,12 @@
 //!
 //! What they say is normalized like what foreign formats say, and refused when it names nothing.
 
-use pedigraph_proto::event::{AttestationAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Event};
 use prost::Message as _;
 
-use super::facts::{self, ITEMS_MAX, Named, canonical_purl};
+use super::facts::{self, Named, canonical_purl};
 use super::read::json_reject;
 use super::{Found, Given};
 
@@ -236,22 +235,19 @@ fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str)
 
 /// Cuts long lists into facts that fit, as for foreign documents.
 fn split(event: Event) -> Vec<Fact> {
-    match event {
-        Event::ScanCompleted(e) if e.findings.len() > ITEMS_MAX => {
-            let head = ScanCompleted { findings: vec![], ..e.clone() };
-            facts::scan(&head, e.findings)
-        }
-        Event::VexIssued(e) if e.statements.len() > ITEMS_MAX => {
-            let head = VexIssued { statements: vec![], ..e.clone() };
-            facts::vex(&head, e.statements)
-        }
-        Event::AttestationAttached(e) if e.artifact_digests.len() + e.materials.len() > ITEMS_MAX => {
-            let names = e.subject_names.iter().cloned().chain(std::iter::repeat(String::new()));
-            let subjects: Vec<_> = e.artifact_digests.iter().cloned().zip(names).collect();
-            let empty =
-                AttestationAttached { artifact_digests: vec![], subject_names: vec![], materials: vec![], ..e.clone() };
-            facts::attestation(&empty, &subjects, &e.materials, usize::MAX)
-        }
-        event => vec![Fact::now(event)],
+    if let Event::ScanCompleted(mut scan) = event {
+        let findings = std::mem::take(&mut scan.findings);
+        return facts::scan(&scan, findings);
     }
+    if let Event::VexIssued(mut vex) = event {
+        let statements = std::mem::take(&mut vex.statements);
+        return facts::vex(&vex, statements);
+    }
+    if let Event::AttestationAttached(mut statement) = event {
+        let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));
+        let subjects: Vec<_> = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names).collect();
+        let materials = std::mem::take(&mut statement.materials);
+        return facts::attestation(&statement, &subjects, &materials, usize::MAX);
+    }
+    vec![Fact::now(event)]
 }
