@@ -434,6 +434,7 @@ fn an_event_means_the_same_in_every_mode() {
     same(&message(structured.as_bytes()));
     same(&message(format!("\u{feff} {structured}\n").as_bytes()));
     same(&with_headers(structured.as_bytes(), &[("content-type", "Application/CloudEvents+JSON; charset=utf-8")]));
+    same(&with_headers(structured.as_bytes(), &[("ce_id", "1"), ("ce_source", "/ci"), ("ce_type", kind)]));
     let base64 = structured.replace(&format!("\"data\":{data}"), &format!("\"data_base64\":\"{}\"", base64(data)));
     same(&message(base64.as_bytes()));
     let quoted = serde_json::to_string(data).expect("a string is JSON");
