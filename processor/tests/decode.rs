@@ -468,6 +468,42 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn own_events_are_normalized_like_foreign_ones() {
+    let tag = format!(r#"{{"repository":"nginx","tag":"1","digest":"{}"}}"#, DIGEST.to_uppercase());
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[], tag.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"docker.io/library/nginx","tag":"1"}
+    "#]],
+    );
+    let gone = br#"{"repository":"pkg:npm/a","tag":"1"}"#;
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[("ce_subject", DIGEST)], gone),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"repository":"pkg:npm/a","tag":"1"}
+    "#]],
+    );
+    let tests = br#"{"suite":"e2e","outcome":"success"}"#;
+    check(
+        &binary("io.pedigraph.tests-finished.v1", &[("ce_subject", DIGEST)], tests),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TestsFinished {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","outcome":"success","suite":"e2e"}
+    "#]],
+    );
+    let deployed = format!(r#"{{"service":"s","environment":"e","artifactRef":"nginx@{DIGEST}"}}"#);
+    check(
+        &binary("io.pedigraph.service-deployed.v1", &[], deployed.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"docker.io/library/nginx@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"e","service":"s"}
+    "#]],
+    );
+}
+
+#[test]
 fn what_has_no_decoder_is_kept_as_opaque() {
     check(
         &binary("com.example.thing", &[], b"<xml/>"),

@@ -13,7 +13,7 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Event, Nanos};
 use serde::Deserialize;
 
-use super::facts::{ITEMS_MAX, Named, canonical_digest, is_commit};
+use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
 use super::read::{Lax, LaxList, Obj, Text, Whole, clip, clip_to, json};
 use super::{Found, Known};
 
@@ -327,7 +327,7 @@ impl CdEvent<'_> {
             sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
             parent_digests: digests(&extras.parent_digests),
             base_digest: canonical_digest(extras.base_digest.as_str()),
-            base_ref: extras.base_ref.owned(),
+            base_ref: canonical_ref(extras.base_ref.as_str()),
             materials: vec![],
         }))
     }
