@@ -24,7 +24,8 @@ pub(crate) fn sources(processor: &Processor, now_ns: i64) -> Vec<SourceLag> {
     let partitions = processor.kafka_sources().into_iter().flat_map(|source| source.partitions);
     let lag = |partition: pedigraph_processor::kafka::PartitionState| SourceLag {
         position: partition.position.unwrap_or_default(),
-        end: partition.end,
+        // The end is what the broker last said, which may be before what came since.
+        end: partition.end.map(|end| end.max(partition.position.unwrap_or_default())),
         lag_messages: partition.lag_messages(),
         lag_ms: partition.lag_ms(now_ns / 1_000_000).and_then(|ms| u64::try_from(ms).ok()),
         partition: u32::try_from(partition.partition).ok(),

@@ -434,6 +434,7 @@ fn an_event_means_the_same_in_every_mode() {
     same(&message(structured.as_bytes()));
     same(&message(format!("\u{feff} {structured}\n").as_bytes()));
     same(&with_headers(structured.as_bytes(), &[("content-type", "Application/CloudEvents+JSON; charset=utf-8")]));
+    same(&with_headers(structured.as_bytes(), &[("ce_id", "1"), ("ce_source", "/ci"), ("ce_type", kind)]));
     let base64 = structured.replace(&format!("\"data\":{data}"), &format!("\"data_base64\":\"{}\"", base64(data)));
     same(&message(base64.as_bytes()));
     let quoted = serde_json::to_string(data).expect("a string is JSON");
@@ -464,6 +465,42 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     writer.write_all(bytes).expect("memory");
     writer.finish().expect("memory")
+}
+
+#[test]
+fn own_events_are_normalized_like_foreign_ones() {
+    let tag = format!(r#"{{"repository":"nginx","tag":"1","digest":"{}"}}"#, DIGEST.to_uppercase());
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[], tag.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"docker.io/library/nginx","tag":"1"}
+    "#]],
+    );
+    let gone = br#"{"repository":"pkg:npm/a","tag":"1"}"#;
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[("ce_subject", DIGEST)], gone),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"repository":"pkg:npm/a","tag":"1"}
+    "#]],
+    );
+    let tests = br#"{"suite":"e2e","outcome":"success"}"#;
+    check(
+        &binary("io.pedigraph.tests-finished.v1", &[("ce_subject", DIGEST)], tests),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TestsFinished {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","outcome":"success","suite":"e2e"}
+    "#]],
+    );
+    let deployed = format!(r#"{{"service":"s","environment":"e","artifactRef":"nginx@{DIGEST}"}}"#);
+    check(
+        &binary("io.pedigraph.service-deployed.v1", &[], deployed.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"docker.io/library/nginx@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"e","service":"s"}
+    "#]],
+    );
 }
 
 #[test]

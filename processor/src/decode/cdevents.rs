@@ -13,7 +13,7 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Event, Nanos};
 use serde::Deserialize;
 
-use super::facts::{ITEMS_MAX, Named, canonical_digest, is_commit};
+use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
 use super::read::{Lax, LaxList, Obj, Text, Whole, clip, clip_to, json};
 use super::{Found, Known};
 
@@ -28,7 +28,7 @@ struct CdEvent<'a> {
     #[serde(borrow)]
     subject: Obj<Subject<'a>>,
     #[serde(borrow, rename = "customData")]
-    custom_data: Lax<Extras<'a>>,
+    custom_data: Lax<Box<Extras<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -50,7 +50,7 @@ struct Subject<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
-    content: Obj<Content<'a>>,
+    content: Obj<Box<Content<'a>>>,
 }
 
 /// The content of every subject that is read: the names do not collide, and older names stand beside newer ones.
@@ -209,7 +209,7 @@ pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Rejec
     };
     known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
     known.time = Nanos::parse(context.timestamp.as_str());
-    event.facts().map(|facts| Some(Found { facts, time: None }))
+    event.facts(context.kind.as_str()).map(|facts| Some(Found { facts, time: None }))
 }
 
 /// Why a document that looked like a CDEvent is none.
@@ -217,16 +217,17 @@ pub(super) fn not_an_event() -> Reject {
     Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents")
 }
 
-/// Reads an event that is the data of a CloudEvent.
-pub(super) fn decode(text: &str) -> Result<Found, Reject> {
+/// Reads an event that is the data of a CloudEvent, whose type stands in where the context has none.
+pub(super) fn decode(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
     let event: CdEvent<'_> = json(text, Code::SchemaViolation)?;
-    let time = Nanos::parse(event.context.0.timestamp.as_str());
-    Ok(Found { facts: event.facts()?, time })
+    let context = &event.context.0;
+    let time = Nanos::parse(context.timestamp.as_str());
+    let facts = event.facts(context.kind.get().unwrap_or(envelope_kind))?;
+    Ok(Found { facts, time })
 }
 
 impl CdEvent<'_> {
-    fn facts(&self) -> Result<Vec<Fact>, Reject> {
-        let kind = self.context.0.kind.get().ok_or_else(|| schema("context.type is missing"))?;
+    fn facts(&self, kind: &str) -> Result<Vec<Fact>, Reject> {
         let Some((subject, predicate)) = subject_and_predicate(kind) else { return Ok(opaque(kind)) };
         let fact: Event = match (subject, predicate) {
             ("service", "deployed" | "upgraded") => self.deployed(false)?,
@@ -326,7 +327,7 @@ impl CdEvent<'_> {
             sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
             parent_digests: digests(&extras.parent_digests),
             base_digest: canonical_digest(extras.base_digest.as_str()),
-            base_ref: extras.base_ref.owned(),
+            base_ref: canonical_ref(extras.base_ref.as_str()),
             materials: vec![],
         }))
     }

@@ -208,6 +208,11 @@ pub(super) fn canonical_digest(text: &str) -> String {
     text.parse::<Digest>().map_or_else(|_| clip_to(text, DIGEST_BYTES_MAX).to_owned(), |digest| digest.to_string())
 }
 
+/// A reference in canonical form, or the text as it is.
+pub(super) fn canonical_ref(text: &str) -> String {
+    ArtifactRef::parse(text).map_or_else(|| clip(text).to_owned(), |named| named.to_string())
+}
+
 /// A time in RFC 3339 and UTC, or the text as it is.
 pub(super) fn canonical_time(text: &str) -> String {
     Nanos::parse(text).map_or_else(|| clip(text).to_owned(), |time| time.to_string())

@@ -267,7 +267,8 @@ fn whole(
         let format = Format::named(name)?;
         return document(format, guard::text(body, limits)?, &mut given, known);
     }
-    if headers.structured {
+    let copied = headers.binary && headers.content_type.is_none() && cloudevents::is_structured(body, limits);
+    if headers.structured || copied {
         known.format = "cloudevents";
         return cloudevents::structured(guard::text(body, limits)?, &mut given, known);
     }

@@ -4,9 +4,9 @@
 
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Event};
+use pedigraph_proto::{ArtifactRef, Digest, Event};
 
-use super::facts::{self, Named, canonical_purl};
+use super::facts::{self, Named, canonical_purl, canonical_ref};
 use super::read::json_reject;
 use super::{Found, Given};
 
@@ -114,6 +114,7 @@ fn normalize_lists(event: &mut Event) {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
             let digests = e.parent_digests.iter_mut().chain(materials).chain([&mut e.base_digest]);
             digests.for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
             e.purl = canonical_purl(&e.purl).0;
         }
         Event::ArtifactPublished(e) => e.purl = canonical_purl(&e.purl).0,
@@ -122,6 +123,7 @@ fn normalize_lists(event: &mut Event) {
             let lists = e.layer_digests.iter_mut().chain(&mut e.diff_ids).chain(&mut e.parent_digests);
             let single = [&mut e.config_digest, &mut e.base_digest, &mut e.subject_digest];
             lists.chain(manifests).chain(single).for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
         }
         Event::SbomAttached(e) => {
             normalize_digest(&mut e.sbom_digest);
@@ -138,6 +140,7 @@ fn normalize_lists(event: &mut Event) {
             }
         }
         Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
         Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
         Event::ConfigChanged(e) => {
             normalize_digest(&mut e.config_digest);
@@ -151,7 +154,6 @@ fn normalize_lists(event: &mut Event) {
         | Event::ArtifactSigned(_)
         | Event::ArtifactDeleted(_)
         | Event::ArtifactDownloaded(_)
-        | Event::TagObserved(_)
         | Event::ComponentsListed(_)
         | Event::TestsFinished(_)
         | Event::ReachabilityAnalyzed(_)
@@ -163,6 +165,14 @@ fn normalize_lists(event: &mut Event) {
         | Event::FreezeChanged(_)
         | Event::OpaqueReceived(_)
         | Event::MessageRejected(_) => {}
+    }
+}
+
+/// `nginx` is `docker.io/library/nginx` wherever else it is named: the same here.
+fn normalize_repository(repository: &mut String, tag: &str) {
+    let named = ArtifactRef::parse(&format!("{repository}:{tag}"));
+    if let Some(named) = named.filter(|named| named.tag == tag && !repository.starts_with("pkg:")) {
+        *repository = named.repository;
     }
 }
 
