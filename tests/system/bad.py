@@ -56,6 +56,7 @@ def documents():
 def envelopes():
     """(name, bytes, codes): structured CloudEvents that are refused."""
     event = {"specversion": "1.0", "id": "bad", "source": "bad", "type": "io.pedigraph.service-deployed.v1"}
+    good = {"service": "s", "environment": "e", "artifactRef": "r.example/app:1"}
     yield "no id", raw({"specversion": "1.0", "source": "bad", "type": "x"}), ("MALFORMED_ENVELOPE",)
     yield "id a number", raw({**event, "id": 7, "data": {}}), ("MALFORMED_ENVELOPE",)
     yield "id empty", raw({**event, "id": "", "data": {}}), ("MALFORMED_ENVELOPE",)
@@ -65,5 +66,5 @@ def envelopes():
     yield "data_base64 that is none", raw({**event, "id": "b64", "data_base64": "!!!"}), ("MALFORMED_ENVELOPE", "SCHEMA_VIOLATION")
     yield "data of a wrong shape", raw({**event, "id": "shape", "data": {"service": ["a"], "environment": 5}}), ("SCHEMA_VIOLATION",)
     yield "data missing", raw({**event, "id": "none"}), ("SCHEMA_VIOLATION", "MALFORMED_ENVELOPE")
-    yield "too many attributes", raw({**event, "id": "many", "data": {}, **{f"ext{n}": "x" for n in range(300)}}), ("TOO_MANY_ITEMS", "TOO_LARGE", "MALFORMED_ENVELOPE")
-    yield "attribute too large", raw({**event, "id": "large", "data": {}, "ext": "x" * (65 << 10)}), ("TOO_LARGE", "MALFORMED_ENVELOPE")
+    yield "too many attributes", raw({**event, "id": "many", "data": good, **{f"ext{n}": "x" for n in range(300)}}), ("TOO_MANY_ITEMS", "TOO_LARGE", "MALFORMED_ENVELOPE")
+    yield "attribute too large", raw({**event, "id": "large", "data": good, "ext": "x" * (65 << 10)}), ("TOO_LARGE", "MALFORMED_ENVELOPE")

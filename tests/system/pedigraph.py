@@ -51,7 +51,7 @@ def free_port():
 def environment(**more):
     """The caller's environment without settings of its own for Pedigraph."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PEDIGRAPH_")}
-    return {**kept, "RUST_BACKTRACE": "1", **more}
+    return {**kept, "RUST_BACKTRACE": "0", **more}
 
 
 class Node:

@@ -16,7 +16,7 @@ ENVELOPES = list(bad.envelopes())
 
 def still_works(node):
     node.alive()
-    event = json.dumps(deployed("after", "app:1", "after-bad")).encode()
+    event = json.dumps(deployed("after", "r.example/app:1", "after-bad")).encode()
     assert node.post(event, CLOUDEVENT).status_code == 201
 
 
@@ -53,7 +53,7 @@ def test_empty_bodies(shared, body):
 
 
 def test_bad_elements_do_not_spoil_the_batch(shared):
-    good = [json.dumps(deployed(f"good-{n}", "app:1")).encode() for n in range(3)]
+    good = [json.dumps(deployed(f"good-{n}", "r.example/app:1")).encode() for n in range(3)]
     answer = shared.post(b"\n".join([good[0], b"{", good[1], b"[" * 500, b"\xff\xff", good[2]]), NDJSON)
     assert answer.status_code == 207, answer.text
     statuses = [row["status"] for row in answer.json()["results"]]
@@ -74,7 +74,7 @@ def test_too_many_elements(shared):
 def test_digest_in_capitals_is_the_same_digest(shared):
     lower = digest(0xABCDEF)
     for n, spelling in enumerate([lower.upper(), "sha256:" + lower[7:].upper(), "SHA-256:" + lower[7:]]):
-        event = deployed(f"capitals-{n}", "app:1", "capitals", artifactDigest=spelling)
+        event = deployed(f"capitals-{n}", "r.example/app:1", "capitals", artifactDigest=spelling)
         shared.accept(json.dumps(event).encode(), wait="visible")
     services = shared.json("/api/v1/environments/capitals")["services"]
     assert {service["running"][0]["digest"] for service in services} == {lower}
@@ -96,12 +96,13 @@ def test_a_bad_purl_rejects_nothing(shared):
     assert digest(0xBAD) in [row["digest"] for row in impact["notDeployed"]]
 
 
-def send_raw(node, data):
-    """Bytes as they are on a connection; returns what comes back until it is closed."""
+def send_raw(node, data, end=False):
+    """Bytes as they are on a connection; returns what comes back until it is closed. `end`: nothing more will be sent."""
     parts = urlsplit(node.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk
@@ -132,9 +133,9 @@ def test_bad_headers(shared, headers):
 
 
 def test_bytes_that_are_no_http(shared):
-    send_raw(shared, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200))
+    send_raw(shared, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), end=True)
     send_raw(shared, b"GET /api/v1/environments/%ff%fe%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    send_raw(shared, b"POST /api/v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort")
+    send_raw(shared, b"POST /api/v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort", end=True)
     still_works(shared)
     for path in ("/api/v1/trace?ref=%00%ff", "/api/v1/resolve?q=" + "a" * 5000, "/api/v1/components/impact?purl=pkg:npm/%25%25%25",
                  "/ledger/default/tile/99/000", "/ledger/../../etc/passwd/checkpoint", "/ledger/default/tile/entries/x999/999"):

@@ -53,7 +53,7 @@ def fails(code, *arguments, **more):
 
 def test_publish_a_file(told, tmp_path):
     file = tmp_path / "event.json"
-    file.write_text(json.dumps(deployed("file", "app:1", "cli-files")))
+    file.write_text(json.dumps(deployed("file", "r.example/app:1", "cli-files")))
     rows = json.loads(ok("publish", file, "--wait", "-o", "json", url=told.url))["results"]
     assert [row["status"] for row in rows] == ["accepted"]
     assert told.json(f"/api/v1/entries/{rows[0]['index']}")
@@ -63,18 +63,18 @@ def test_publish_a_file(told, tmp_path):
 
 def test_publish_a_directory(told, tmp_path):
     for n in range(4):
-        (tmp_path / f"{n}.json").write_text(json.dumps(deployed(f"dir-{n}", "app:1", "cli-dir")))
-    (tmp_path / "lines.ndjson").write_text("\n".join(json.dumps(deployed(f"line-{n}", "app:1", "cli-dir")) for n in range(3)))
+        (tmp_path / f"{n}.json").write_text(json.dumps(deployed(f"dir-{n}", "r.example/app:1", "cli-dir")))
+    (tmp_path / "lines.ndjson").write_text("\n".join(json.dumps(deployed(f"line-{n}", "r.example/app:1", "cli-dir")) for n in range(3)))
     rows = json.loads(ok("publish", tmp_path, "--wait", "-o", "json", url=told.url))["results"]
     assert [row["status"] for row in rows] == ["accepted"] * 7
     assert len(told.json("/api/v1/environments/cli-dir")["services"]) == 7
 
 
 def test_publish_from_stdin(told):
-    lines = "\n".join(json.dumps(deployed(f"stdin-{n}", "app:1", "cli-stdin")) for n in range(3)).encode()
+    lines = "\n".join(json.dumps(deployed(f"stdin-{n}", "r.example/app:1", "cli-stdin")) for n in range(3)).encode()
     rows = json.loads(ok("publish", "-", "--wait", "-o", "json", stdin=lines, url=told.url))["results"]
     assert [row["status"] for row in rows] == ["accepted"] * 3
-    one = json.dumps(deployed("stdin-one", "app:1", "cli-stdin")).encode()
+    one = json.dumps(deployed("stdin-one", "r.example/app:1", "cli-stdin")).encode()
     rows = json.loads(ok("publish", "-", "-o", "json", stdin=one, url=told.url))["results"]
     assert [row["status"] for row in rows] == ["accepted"]
 
@@ -124,8 +124,9 @@ def test_json_is_the_body_of_the_api(told, arguments, path, query):
 
 
 def test_env_in_the_past(told):
-    body = json.loads(ok("env", "cli-env", "--at", "2025-12-31T00:00:00Z", "-o", "json", url=told.url))
-    assert all(not service["running"] for service in body["services"])
+    assert run("env", "cli-env", "--at", "2025-12-31T00:00:00Z", url=told.url).returncode == 3, "nobody had named it yet"
+    body = json.loads(ok("env", "cli-env", "--at", "2026-01-01T00:00:00Z", "-o", "json", url=told.url))
+    assert [service["service"] for service in body["services"]] == ["cli"]
 
 
 def test_exit_codes(told, tmp_path):
@@ -171,7 +172,7 @@ def test_second_process_on_the_same_data_is_refused(nodes):
     assert any(word in text.lower() for word in ("lock", "in use", "another process", "already")), text
     assert "panicked" not in text
     first.alive()
-    first.accept(json.dumps(deployed("still", "app:1")).encode())
+    first.accept(json.dumps(deployed("still", "r.example/app:1")).encode())
 
 
 def test_only_loopback_without_credentials(tmp_path):
@@ -184,7 +185,7 @@ def test_only_loopback_without_credentials(tmp_path):
 
 def test_stop_is_clean_and_durable(nodes):
     node = nodes()
-    receipt = node.accept(json.dumps(deployed("stop", "app:1")).encode())
+    receipt = node.accept(json.dumps(deployed("stop", "r.example/app:1")).encode())
     assert node.stop() == 0
     node.start()
     entry = node.json(f"/api/v1/entries/{receipt['index']}")
@@ -194,12 +195,12 @@ def test_stop_is_clean_and_durable(nodes):
 def test_write_node_and_read_node(nodes):
     """`process` writes, `serve` beside it follows the same ledger and answers."""
     writer = nodes("split", role="process")
-    receipts = [writer.accept(json.dumps(deployed(f"split-{n}", "app:1", "split")).encode()) for n in range(5)]
+    receipts = [writer.accept(json.dumps(deployed(f"split-{n}", "r.example/app:1", "split")).encode()) for n in range(5)]
     reader = nodes("split", role="serve")
     answer = reader.get("/api/v1/environments/split", minIndex=receipts[-1]["index"])
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["services"]) == 5
-    more = writer.accept(json.dumps(deployed("split-5", "app:1", "split")).encode())
+    more = writer.accept(json.dumps(deployed("split-5", "r.example/app:1", "split")).encode())
     answer = reader.get("/api/v1/environments/split", minIndex=more["index"])
     assert len(answer.json()["services"]) == 6
     refused = reader.post(b"{}")
@@ -215,13 +216,13 @@ def test_drop_directory(nodes, tmp_path):
     node = nodes(options=["--config", str(config)])
     for n in range(3):
         staged = tmp_path / f"{n}.json"
-        staged.write_text(json.dumps(deployed(f"drop-{n}", "app:1", "drop")))
+        staged.write_text(json.dumps(deployed(f"drop-{n}", "r.example/app:1", "drop")))
         shutil.move(staged, drop / staged.name)
     node.wait_total(3)
     node.wait_visible()
     assert len(node.json("/api/v1/environments/drop")["services"]) == 3
     node.restart()
-    node.accept(json.dumps(deployed("after", "app:1", "drop")).encode(), wait="visible")
+    node.accept(json.dumps(deployed("after", "r.example/app:1", "drop")).encode(), wait="visible")
     assert node.size() == 4
 
 
@@ -236,12 +237,12 @@ def test_configuration_is_shown_without_secrets(tmp_path):
 
 def test_tables_carry_no_control_characters(told):
     name = "evil\u001b[31m-service"
-    told.accept(json.dumps(deployed(name, "app:1", "cli-evil")).encode(), wait="visible")
+    told.accept(json.dumps(deployed(name, "r.example/app:1", "cli-evil")).encode(), wait="visible")
     assert b"\x1b" not in ok("env", "cli-evil", url=told.url)
 
 
 def test_ndjson_of_a_thousand(told):
-    body = b"\n".join(json.dumps(deployed(f"thousand-{n}", "app:1", "cli-thousand")).encode() for n in range(1000))
+    body = b"\n".join(json.dumps(deployed(f"thousand-{n}", "r.example/app:1", "cli-thousand")).encode() for n in range(1000))
     answer = told.post(body, NDJSON, wait="visible")
     assert answer.status_code == 201, answer.text[:200]
     assert len(json.loads(ok("env", "cli-thousand", "-o", "json", url=told.url))["services"]) == 1000

@@ -1,14 +1,19 @@
 """HTTP intake and reading (SPEC 2.2, 2.3, 6, 8, 9) over one server."""
 
 import base64
+import bz2
+import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import threading
+import time
 import uuid
 from urllib.parse import urlsplit
 
 import pytest
+import zstandard
 
 import tlog
 from pedigraph import (
@@ -44,7 +49,7 @@ def sbom(name):
 
 
 def test_receipt_of_one_event(shared):
-    event = deployed("receipt", "app:1")
+    event = deployed("receipt", "r.example/app:1")
     body = raw(event)
     answer = shared.post(body, CLOUDEVENT)
     assert answer.status_code == 201, answer.text
@@ -62,7 +67,7 @@ def test_receipt_of_one_event(shared):
 
 
 def test_duplicate_has_the_first_receipt_and_no_entry(shared):
-    body = raw(deployed("duplicate", "app:1"))
+    body = raw(deployed("duplicate", "r.example/app:1"))
     first = shared.accept(body)
     size = shared.size()
     again = shared.post(body, CLOUDEVENT)
@@ -72,9 +77,9 @@ def test_duplicate_has_the_first_receipt_and_no_entry(shared):
 
 
 def test_conflict_is_durable_and_names_the_first(shared):
-    event = deployed("conflict", "app:1")
+    event = deployed("conflict", "r.example/app:1")
     first = shared.accept(raw(event))
-    event["data"]["artifactRef"] = "app:2"
+    event["data"]["artifactRef"] = "r.example/app:2"
     answer = shared.post(raw(event), CLOUDEVENT)
     assert answer.status_code == 201, answer.text
     receipt = answer.json()
@@ -116,23 +121,23 @@ def test_reject_twice_is_a_duplicate(shared):
 
 
 def test_batch_in_the_order_sent(shared):
-    events = [deployed(f"batch-{n}", "app:1") for n in range(5)]
+    events = [deployed(f"batch-{n}", "r.example/app:1") for n in range(5)]
     answer = shared.post(raw(events), BATCH)
     assert answer.status_code == 201, answer.text
     result = answer.json()
     assert (result["accepted"], result["duplicate"], result["conflict"], result["rejected"]) == (5, 0, 0, 0)
     indexes = [row["index"] for row in result["results"]]
     assert indexes == sorted(indexes) and len(set(indexes)) == 5
-    again = shared.post(raw(events + [deployed("batch-new", "app:1")]), BATCH)
+    again = shared.post(raw(events + [deployed("batch-new", "r.example/app:1")]), BATCH)
     assert again.status_code == 200, again.text
     assert [row["status"] for row in again.json()["results"]] == ["duplicate"] * 5 + ["accepted"]
 
 
 def test_mixed_lines_are_207(shared):
-    known = deployed("mixed", "app:1")
+    known = deployed("mixed", "r.example/app:1")
     shared.accept(raw(known))
-    other = {**known, "data": {**known["data"], "artifactRef": "app:other"}}
-    lines = [raw(deployed("mixed-2", "app:1")), raw(known), raw(other), b"{broken"]
+    other = {**known, "data": {**known["data"], "artifactRef": "r.example/app:other"}}
+    lines = [raw(deployed("mixed-2", "r.example/app:1")), raw(known), raw(other), b"{broken"]
     answer = shared.post(b"\n".join(lines) + b"\n", NDJSON)
     assert answer.status_code == 207, answer.text
     result = answer.json()
@@ -142,7 +147,7 @@ def test_mixed_lines_are_207(shared):
 
 
 def test_one_event_is_the_same_single_batched_and_as_a_line(shared):
-    elements = [raw(deployed(f"forms-{n}", "app:1")) for n in range(3)]
+    elements = [raw(deployed(f"forms-{n}", "r.example/app:1")) for n in range(3)]
     singles = [shared.accept(element) for element in elements]
     for body, content_type in [
         (b"[" + b" , ".join(elements) + b"]", BATCH),
@@ -160,13 +165,24 @@ def test_binary_mode(shared):
     id_ = str(uuid.uuid4())
     headers = {"ce-specversion": "1.0", "ce-id": id_, "ce-source": "tests", "ce-type": "io.pedigraph.service-deployed.v1",
                "ce-time": "2026-08-14T10:00:00Z"}
-    data = raw({"service": "binary", "environment": "http-binary", "artifactRef": "app:9"})
+    data = raw({"service": "binary", "environment": "http-binary", "artifactRef": "r.example/app:9"})
     receipt = shared.accept(data, "application/json", headers=headers, wait="visible")
     assert shared.get(f"/api/v1/entries/{receipt['index']}/body").content == data
     services = shared.json("/api/v1/environments/http-binary")["services"]
-    assert [(s["service"], s["running"][0]["artifactRef"]) for s in services] == [("binary", "app:9")]
+    assert [(s["service"], s["running"][0]["artifactRef"]) for s in services] == [("binary", "r.example/app:9")]
     assert services[0]["running"][0]["since"].startswith("2026-08-14T10:00:00")
     assert shared.post(data, "application/json", headers=headers).json()["status"] == "duplicate"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "bzip2", "xz"])
+def test_content_coding_is_no_part_of_the_event(shared, coding):
+    """What is hashed are the bytes after content decoding (DESIGN §3.8)."""
+    body = raw(deployed(f"coding-{coding}", "r.example/app:1"))
+    compress = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress, "bzip2": bz2.compress, "xz": lzma.compress}[coding]
+    first = shared.accept(compress(body), headers={"content-encoding": coding})
+    assert first["eventId"] == event_id("tests", json.loads(body)["id"], body)
+    again = shared.post(body, CLOUDEVENT)
+    assert (again.status_code, again.json()["status"]) == (200, "duplicate"), again.text
 
 
 def test_documents_as_they_are(shared):
@@ -180,9 +196,9 @@ def test_subject_beside_a_document(shared, way):
     body, subject = sbom(f"subject-{way}"), digest(0xA11CE)
     alone = shared.accept(body, "application/json")
     if way == "query":
-        receipt = shared.accept(body, "application/json", subject=subject)
+        receipt = shared.accept(body, "application/json", subject=subject, wait="visible")
     else:
-        receipt = shared.accept(body, "application/json", headers={"pedigraph-subject": subject})
+        receipt = shared.accept(body, "application/json", headers={"pedigraph-subject": subject}, wait="visible")
     assert receipt["index"] != alone["index"], "the same SBOM for an artifact is a new event"
     entries = shared.entries(subject=subject)
     assert receipt["index"] in [entry["index"] for entry in entries]
@@ -199,7 +215,7 @@ def test_large_document_streams(shared):
 
 
 def test_idempotency_key(shared):
-    event = deployed("idempotent", "app:1")
+    event = deployed("idempotent", "r.example/app:1")
     key = {"idempotency-key": str(uuid.uuid4())}
     first = shared.post(raw(event), CLOUDEVENT, headers=key)
     assert first.status_code == 201, first.text
@@ -209,9 +225,9 @@ def test_idempotency_key(shared):
 
 def test_wait_visible(shared):
     for n in range(20):
-        shared.accept(raw(deployed("visible", f"app:{n}", "visible", time_=f"2026-01-01T00:00:{n:02d}Z")), wait="visible")
+        shared.accept(raw(deployed("visible", f"r.example/app:{n}", "visible", time_=f"2026-01-01T00:00:{n:02d}Z")), wait="visible")
         running = shared.json("/api/v1/environments/visible")["services"][0]["running"]
-        assert [row["artifactRef"] for row in running] == [f"app:{n}"]
+        assert [row["artifactRef"] for row in running] == [f"r.example/app:{n}"]
 
 
 # Refused before it was read: no entry, a problem
@@ -261,7 +277,7 @@ def test_wrong_method_is_a_problem(shared):
 
 
 def test_depth_limit(shared):
-    shared.accept(raw(published("depth:1", digest(0xDEE9))), wait="visible")
+    shared.accept(raw(published("r.example/depth:1", digest(0xDEE9))), wait="visible")
     path = f"/api/v1/lineage/{digest(0xDEE9)}"
     problem(shared.get(path, maxDepth=101), 400, "LINEAGE_DEPTH_EXCEEDED")
     assert shared.json(path, maxDepth=100)["artifact"]["digest"] == digest(0xDEE9)
@@ -271,7 +287,7 @@ def test_depth_limit(shared):
 
 
 def test_every_answer_says_how_fresh_it_is(shared):
-    receipt = shared.accept(raw(deployed("fresh", "app:1", "fresh")), wait="visible")
+    receipt = shared.accept(raw(deployed("fresh", "r.example/app:1", "fresh")), wait="visible")
     for path in ("/api/v1/environments/fresh", "/api/v1/environments", "/api/v1/intake", "/api/v1/entries", "/api/v1/resolve?q=fresh",
                  "/api/v1/trace?ref=fresh%2Ffresh"):
         answer = shared.session.get(shared.url + path, timeout=30)
@@ -282,7 +298,7 @@ def test_every_answer_says_how_fresh_it_is(shared):
 
 
 def test_min_index(shared):
-    receipt = shared.accept(raw(deployed("min-index", "app:1", "min-index")))
+    receipt = shared.accept(raw(deployed("min-index", "r.example/app:1", "min-index")))
     answer = shared.get("/api/v1/environments/min-index", minIndex=receipt["index"])
     assert answer.status_code == 200 and int(answer.headers["pedigraph-as-of"]) >= receipt["index"]
     problem(shared.get("/api/v1/environments/min-index", minIndex=receipt["index"] + 10_000, timeout=60), 503, "PROJECTION_BEHIND")
@@ -296,22 +312,23 @@ def test_two_clocks(shared):
     def at(hour):
         return f"2026-03-01T{hour:02d}:00:00Z"
 
-    one = shared.accept(raw(deployed("svc", "app:1", "clocks", time_=at(1))), wait="visible")
-    three = shared.accept(raw(deployed("svc", "app:3", "clocks", time_=at(3))), wait="visible")
-    assert running() == [("svc", "app:3", at(3)[:19])]
-    assert running(at=at(2)) == [("svc", "app:1", at(1)[:19])]
-    assert running(at=at(3)) == [("svc", "app:3", at(3)[:19])], "at= includes that very moment"
-    late = shared.accept(raw(deployed("svc", "app:2", "clocks", time_=at(2))), wait="visible")
-    assert running() == [("svc", "app:3", at(3)[:19])], "late news about the past change only the past"
-    assert running(at=at(2)) == [("svc", "app:2", at(2)[:19])]
-    assert running(at=at(2), asOf=three["index"]) == [("svc", "app:1", at(1)[:19])], "what was known then"
-    assert running(at=at(2), asOf=late["index"]) == [("svc", "app:2", at(2)[:19])], "asOf= includes that very entry"
-    assert running(asOf=one["index"]) == [("svc", "app:1", at(1)[:19])]
-    assert running(at=at(0)) == []
+    one = shared.accept(raw(deployed("svc", "r.example/app:1", "clocks", time_=at(1))), wait="visible")
+    three = shared.accept(raw(deployed("svc", "r.example/app:3", "clocks", time_=at(3))), wait="visible")
+    assert running() == [("svc", "r.example/app:3", at(3)[:19])]
+    assert running(at=at(2)) == [("svc", "r.example/app:1", at(1)[:19])]
+    assert running(at=at(3)) == [("svc", "r.example/app:3", at(3)[:19])], "at= includes that very moment"
+    late = shared.accept(raw(deployed("svc", "r.example/app:2", "clocks", time_=at(2))), wait="visible")
+    assert running() == [("svc", "r.example/app:3", at(3)[:19])], "late news about the past change only the past"
+    assert running(at=at(2)) == [("svc", "r.example/app:2", at(2)[:19])]
+    assert running(at=at(2), asOf=three["index"]) == [("svc", "r.example/app:1", at(1)[:19])], "what was known then"
+    assert running(at=at(2), asOf=late["index"]) == [("svc", "r.example/app:2", at(2)[:19])], "asOf= includes that very entry"
+    assert running(asOf=one["index"]) == [("svc", "r.example/app:1", at(1)[:19])]
+    before = shared.get("/api/v1/environments/clocks", at=at(0))
+    assert before.status_code == 404 or not any(s["running"] for s in before.json()["services"]), "nobody had named it yet"
     answer = shared.get("/api/v1/environments/clocks", asOf=three["index"])
     assert int(answer.headers["pedigraph-as-of"]) == three["index"]
     changes = shared.json("/api/v1/environments/clocks/changes")["changes"]
-    assert [(c.get("from"), c["to"]) for c in changes] == [("app:2", "app:3"), ("app:1", "app:2"), (None, "app:1")]
+    assert [(c.get("from"), c["to"]) for c in changes] == [("r.example/app:2", "r.example/app:3"), ("r.example/app:1", "r.example/app:2"), (None, "r.example/app:1")]
     assert all(set(c["proof"]) >= {"index", "leafHash"} for c in changes)
 
 
@@ -365,8 +382,8 @@ def test_impact_of_a_package(shared):
     body = raw({**CYCLONEDX, "components": [{"type": "library", "name": "impact-lib", "version": "4.17.20", "purl": component}]})
     with_it, without = digest(0x1001), digest(0x1002)
     shared.accept(body, "application/json", subject=with_it)
-    shared.accept(raw(deployed("has-it", "impact:1", "impact", artifactDigest=with_it)))
-    shared.accept(raw(deployed("who-knows", "impact:2", "impact", artifactDigest=without)), wait="visible")
+    shared.accept(raw(deployed("has-it", "r.example/impact:1", "impact", artifactDigest=with_it)))
+    shared.accept(raw(deployed("who-knows", "r.example/impact:2", "impact", artifactDigest=without)), wait="visible")
     for asked in (component, "pkg:npm/impact-lib"):
         answer = shared.json("/api/v1/components/impact", purl=asked)
         deployed_rows = [(row["environment"], row["service"], row["digest"]) for row in answer["deployed"]]
@@ -379,14 +396,14 @@ def test_impact_of_a_package(shared):
 
 def test_pages_neither_skip_nor_repeat(shared):
     for n in range(25):
-        shared.accept(raw(deployed(f"page-{n:02d}", "app:1", "pages", time_=f"2026-01-01T00:00:{n:02d}Z")))
+        shared.accept(raw(deployed(f"page-{n:02d}", "r.example/app:1", "pages", time_=f"2026-01-01T00:00:{n:02d}Z")))
     shared.wait_visible()
     seen, token = [], None
     while True:
         page = shared.json("/api/v1/environments/pages/changes", pageSize=7, pageToken=token)
         assert len(page["changes"]) <= 7
         seen += [change["service"] for change in page["changes"]]
-        shared.accept(raw(deployed("intruder", f"app:{len(seen)}", "pages")), wait="visible")
+        shared.accept(raw(deployed("intruder", f"r.example/app:{len(seen)}", "pages")), wait="visible")
         token = page.get("nextPageToken")
         if not token:
             break
@@ -431,6 +448,7 @@ class Stream:
     def __init__(self, node, last=None, **query):
         headers = {"accept": "text/event-stream", **({"last-event-id": last} if last else {})}
         self.answer = node.session.get(node.url + "/api/v1/subscribe", params=query, headers=headers, stream=True, timeout=30)
+        self.end = time.monotonic() + 30
         assert self.answer.status_code == 200, self.answer.text
         assert self.answer.headers["content-type"].startswith("text/event-stream")
 
@@ -439,6 +457,8 @@ class Stream:
         for line in self.answer.iter_lines(chunk_size=1):
             line = line.decode()
             if line:
+                # Heartbeats come while nothing happens: the place to notice that too much time went by.
+                assert time.monotonic() < self.end, "the stream did not bring what was awaited"
                 name, _, value = line.partition(":")
                 fields[name] = value.removeprefix(" ")
             else:
@@ -446,7 +466,7 @@ class Stream:
                     yield fields["id"], fields.get("event"), json.loads(fields["data"])
                 fields = {}
 
-    def take_until(self, index, view="intake"):
+    def take_until(self, index, view="deployments"):
         taken = []
         for id_, name, data in self.events():
             taken.append((id_, name, data))
@@ -460,7 +480,7 @@ def test_stream_resumes_without_gap_or_repeat(shared):
     start = shared.size() - 1
     last = 0
     for n in range(12):
-        last = shared.accept(raw(deployed(f"sse-{n}", "app:1", "sse")), wait="visible")["index"]
+        last = shared.accept(raw(deployed(f"sse-{n}", "r.example/app:1", "sse")), wait="visible")["index"]
     whole = Stream(shared, **{"from": str(start)}).take_until(last)
     ids = [id_ for id_, _, _ in whole]
     assert len(ids) == len(set(ids))
@@ -482,7 +502,7 @@ def test_stream_is_live_from_the_head(shared):
 
     def feed():
         while not stop.wait(0.05):
-            posted.append(shared.accept(raw(deployed(f"live-{len(posted)}", "app:1", "live")), wait="visible")["index"])
+            posted.append(shared.accept(raw(deployed(f"live-{len(posted)}", "r.example/app:1", "live")), wait="visible")["index"])
 
     before = shared.size()
     feeder = threading.Thread(target=feed)
@@ -498,8 +518,8 @@ def test_stream_is_live_from_the_head(shared):
 
 def test_stream_of_chosen_views(shared):
     start = shared.size() - 1
-    shared.accept(raw(deployed("chosen", "app:1", "chosen")), wait="visible")
-    last = shared.accept(raw(deployed("chosen", "app:2", "chosen")), wait="visible")["index"]
+    shared.accept(raw(deployed("chosen", "r.example/app:1", "chosen")), wait="visible")
+    last = shared.accept(raw(deployed("chosen", "r.example/app:2", "chosen")), wait="visible")["index"]
     taken = Stream(shared, views="deployments", **{"from": str(start)}).take_until(last, view="deployments")
     assert taken and {name for _, name, _ in taken} == {"deployments"}
 
@@ -512,7 +532,7 @@ def vkey(node):
 
 
 def test_proof_of_an_entry(shared):
-    receipts = [shared.accept(raw(deployed(f"proof-{n}", "app:1"))) for n in range(3)]
+    receipts = [shared.accept(raw(deployed(f"proof-{n}", "r.example/app:1"))) for n in range(3)]
     key = vkey(shared)
 
     def published_size():
@@ -538,7 +558,7 @@ def fetch(node, path):
 def test_consistency_proofs(shared):
     key = vkey(shared)
     old = tlog.checkpoint(shared.get("/ledger/default/checkpoint").text, key)
-    shared.accept(raw(deployed("consistency", "app:1")))
+    shared.accept(raw(deployed("consistency", "r.example/app:1")))
     until(lambda: shared.head()["checkpointSize"] > old[1], "a newer checkpoint", 20)
     new = tlog.checkpoint(shared.get("/ledger/default/checkpoint").text, key)
     answer = shared.json("/api/v1/proofs/consistency", **{"from": old[1], "to": new[1]})

@@ -43,9 +43,11 @@ def test_corpora_each_accounted_for_once(broker, corpora, nodes, figure):
     assert intake["byStatus"]["duplicate"] >= len(messages[::3])
     node.wait_visible()
     services = node.json("/api/v1/environments/corpus")["services"]
-    assert {s["service"]: s["running"][0]["artifactRef"] for s in services} == {f"svc-{n}": f"app:{15 + n}" for n in range(5)}
+    assert {s["service"]: s["running"][0]["artifactRef"] for s in services} == {f"svc-{n}": f"r.example/app:{15 + n}" for n in range(5)}
     sources = node.json("/api/v1/freshness")["sources"]
     kafka_sources = [source for source in sources if source.get("partition") is not None]
+    metrics = node.get("/metrics").text
+    assert "pedigraph_source_lag_messages{" in metrics and "pedigraph_source_lag_seconds" in metrics
     assert len(kafka_sources) >= 16 and all(source.get("lagMessages", 0) == 0 for source in kafka_sources), sources
 
 
@@ -150,6 +152,7 @@ def test_two_write_nodes_of_one_group(broker, nodes, topic):
     feeds = [Feed(broker, topics, 1_000)]
     first.wait_total(1_000)
     second = nodes("second", kafka=broker.address, topics=topics, group=group)
+    until(lambda: second.size() > 0, "the second member got partitions", 60, second.alive)
     feeds.append(Feed(broker, topics, 1_000, first=10_000))
     delivered = {}
     for feed in feeds:
@@ -159,7 +162,6 @@ def test_two_write_nodes_of_one_group(broker, nodes, topic):
         return {tlog.coordinate(leaf) for node in (first, second) for leaf in accounts.leaves(node)} >= set(delivered)
 
     until(everywhere, "both ledgers together hold all", 90)
-    assert second.size() > 0, "the second member got partitions"
     accounts.once(accounts.leaves(second))
     assert second.stop() == 0
     feed = Feed(broker, topics, 1_000, first=20_000)
@@ -179,8 +181,8 @@ def test_bad_input(broker, nodes, topic):
     attributes = [("ce_specversion", b"1.0"), ("ce_id", b"binary"), ("ce_source", b"bad"), ("ce_type", b"com.example.x")]
     sbom = json.dumps(bad.CYCLONEDX).encode()
     cases += [
-        corpus.Message("null value", name, None, codes=("MALFORMED_ENVELOPE",)),
-        corpus.Message("empty value", name, b"", codes=("MALFORMED_ENVELOPE",)),
+        corpus.Message("null value", name, None, identity="nothing", codes=("MALFORMED_ENVELOPE",)),
+        corpus.Message("empty value", name, b"", identity="nothing", codes=("MALFORMED_ENVELOPE",)),
         corpus.Message("invalid UTF-8 in ce_id", name, b"{}", [*attributes[:1], ("ce_id", b"\xff\xfe\x80"), *attributes[2:]], codes=("MALFORMED_ENVELOPE",)),
         corpus.Message("null header", name, b"{}", [*attributes[:1], ("ce_id", None), *attributes[2:]], codes=("MALFORMED_ENVELOPE",)),
         corpus.Message("binary without source", name, b"{}", [a for a in attributes if a[0] != "ce_source"], codes=("MALFORMED_ENVELOPE",)),
@@ -191,7 +193,7 @@ def test_bad_input(broker, nodes, topic):
     ]
     for case in cases:
         producer.send(name, case.value, case.name, case.headers)
-    good = corpus.structured("good", name, deployed("after", "app:1", "after-bad"))
+    good = corpus.structured("good", name, deployed("after", "r.example/app:1", "after-bad"))
     producer.send(name, good.value, good.name, good.headers)
     delivered = producer.flush()
     node.wait_total(len(delivered))

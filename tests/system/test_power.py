@@ -31,7 +31,7 @@ class Load:
         while not self.stop.is_set():
             n += 1
             id_ = f"power-{name}-{n}"
-            body = json.dumps(deployed(f"svc-{name}", f"app:{n}", "power", id_=id_)).encode()
+            body = json.dumps(deployed(f"svc-{name}", f"r.example/app:{n}", "power", id_=id_)).encode()
             self.open[id_] = body
             try:
                 answer = session.post(self.url + "/api/v1/events", data=body, headers={"content-type": CLOUDEVENT}, timeout=10)
@@ -109,11 +109,11 @@ def test_kill_early(nodes, when):
         node = nodes(f"early-{n}")
         receipt = None
         if when != "at once":
-            receipt = node.accept(json.dumps(deployed("early", "app:1")).encode())
+            receipt = node.accept(json.dumps(deployed("early", "r.example/app:1")).encode())
         node.restart()
         if receipt:
             entry = node.json("/api/v1/entries/0")
             assert entry.get("entry", entry)["leafHash"] == receipt["leafHash"]
-        node.accept(json.dumps(deployed("early", "app:2")).encode(), wait="visible")
+        node.accept(json.dumps(deployed("early", "r.example/app:2")).encode(), wait="visible")
         assert node.size() == (2 if receipt else 1)
         node.stop()
