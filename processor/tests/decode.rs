@@ -175,20 +175,20 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
     let table: String = counts.iter().map(|(what, count)| format!("{what}: {count}\n")).collect();
     println!("{table}");
     expect![[r#"
-          45 cdevents/conformance: accepted as cdevents
-          27 csaf: UNSUPPORTED_FORMAT
-         118 cyclonedx: accepted as cyclonedx
-         137 github: UNSUPPORTED_FORMAT
-           2 grype: MALFORMED_JSON
-           3 grype: UNSUPPORTED_FORMAT
-           9 openvex: accepted as openvex
-           1 slsa: DIGEST_INVALID
-          59 slsa: accepted as dsse
-           4 slsa: accepted as sigstore
-           5 trivy: SUBJECT_MISSING
-           1 trivy: accepted as cyclonedx
-           9 trivy: accepted as trivy
-          71 trustify: UNSUPPORTED_FORMAT
+        cdevents/conformance: accepted as cdevents: 45
+        csaf: UNSUPPORTED_FORMAT: 27
+        cyclonedx: accepted as cyclonedx: 118
+        github: UNSUPPORTED_FORMAT: 137
+        grype: MALFORMED_JSON: 2
+        grype: UNSUPPORTED_FORMAT: 3
+        openvex: accepted as openvex: 9
+        slsa: DIGEST_INVALID: 1
+        slsa: accepted as dsse: 59
+        slsa: accepted as sigstore: 4
+        trivy: SUBJECT_MISSING: 5
+        trivy: accepted as cyclonedx: 1
+        trivy: accepted as trivy: 9
+        trustify: UNSUPPORTED_FORMAT: 71
     "#]]
     .assert_eq(&table);
 }
