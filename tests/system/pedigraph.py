@@ -256,6 +256,10 @@ def cloudevent(type_, data, *, id_=None, source="tests", time_=None, subject=Non
     return {**event, **extensions, "datacontenttype": "application/json", "data": data}
 
 
+def raw(value):
+    return json.dumps(value).encode()
+
+
 def deployed(service, ref, environment_="staging", **more):
     fields = {"service": service, "environment": environment_, "artifactRef": ref}
     known = {name: more.pop(name) for name in list(more) if name in ("artifactDigest", "actor", "reason", "rollback", "strategy", "weight", "configDigest", "run")}
