@@ -1,7 +1,9 @@
-//! Large parts: `blobs/<2 hex>/<64 hex>`, one zstd frame each, named by the SHA-256 of what is in it.
+//! Large parts: `blobs/<2 hex>/<64 hex>`, named by the SHA-256 of what is in it: one zstd frame, then a skippable frame with the
+//! CRC-32 of the first. Any zstd tool unpacks it; the CRC finds the flipped bits that a decoder does not care about.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use crate::{Error, Hash, Part};
 
 const ZSTD_LEVEL: i32 = 3;
 const PIECE_BYTES: usize = 64 << 10;
+const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
+const TRAILER_BYTES: usize = 12;
 
 /// Content-addressed blobs, zstd on disk, durable when `put` returns.
 #[derive(Clone)]
@@ -65,11 +69,13 @@ impl Blobs {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(&self, digest: &Hash) -> Result<Option<Box<dyn Read + Send>>, Error> {
-        match File::open(self.path(digest)) {
-            Ok(file) => Ok(Some(Box::new(Checked { from: zstd::Decoder::new(file)?.single_frame(), hasher: Sha256::new(), digest: *digest }))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        let file = match File::open(self.path(digest)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let packed = Packed::open(file).map_err(|why| damaged(digest, &why))?;
+        let from = zstd::Decoder::new(packed)?;
+        Ok(Some(Box::new(Checked { from, hasher: Sha256::new(), digest: *digest })))
     }
 
     /// Whether a blob is stored.
@@ -85,8 +91,8 @@ impl Blobs {
     /// Hashes and compresses into a file, durable when this returns.
     fn write(&self, from: &mut dyn Read, limit: u64, tmp: &Path) -> Result<(Hash, u64), Error> {
         let file = self.storage.create(tmp, Access::Shared)?;
-        let mut packed = zstd::Encoder::new(Appending { file: &*file, offset: 0 }, ZSTD_LEVEL)?;
-        packed.include_checksum(true)?;
+        let mut packed =
+            zstd::Encoder::new(Appending { file: &*file, offset: 0, crc: crc32fast::Hasher::new() }, ZSTD_LEVEL)?;
         let mut hasher = Sha256::new();
         let mut piece = vec![0; PIECE_BYTES];
         let mut size = 0;
@@ -104,7 +110,8 @@ impl Blobs {
             hasher.update(&piece[..read]);
             packed.write_all(&piece[..read])?;
         }
-        packed.finish()?;
+        let end = packed.finish()?;
+        file.write_at(&trailer(end.crc), end.offset)?;
         file.sync()?;
         Ok((Hash(hasher.finalize().into()), size))
     }
@@ -132,12 +139,14 @@ impl Blobs {
 struct Appending<'a> {
     file: &'a dyn StoredFile,
     offset: u64,
+    crc: crc32fast::Hasher,
 }
 
 impl Write for Appending<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(bytes, self.offset)?;
         self.offset += bytes.len() as u64;
+        self.crc.update(bytes);
         Ok(bytes.len())
     }
 
@@ -146,11 +155,57 @@ impl Write for Appending<'_> {
     }
 }
 
+/// A zstd skippable frame that holds a checksum.
+fn trailer(crc: crc32fast::Hasher) -> [u8; TRAILER_BYTES] {
+    let [c0, c1, c2, c3] = crc.finalize().to_le_bytes();
+    let [m0, m1, m2, m3] = SKIPPABLE_MAGIC.to_le_bytes();
+    [m0, m1, m2, m3, 4, 0, 0, 0, c0, c1, c2, c3]
+}
+
+/// The compressed bytes of a blob's file, whose checksum is compared at the end.
+struct Packed {
+    file: io::Take<File>,
+    crc: crc32fast::Hasher,
+    trailer: [u8; TRAILER_BYTES],
+}
+
+impl Packed {
+    fn open(file: File) -> io::Result<Packed> {
+        let bytes =
+            file.metadata()?.len().checked_sub(TRAILER_BYTES as u64).ok_or_else(|| invalid("blob is cut".into()))?;
+        let mut trailer = [0; TRAILER_BYTES];
+        file.read_exact_at(&mut trailer, bytes)?;
+        Ok(Packed { file: file.take(bytes), crc: crc32fast::Hasher::new(), trailer })
+    }
+}
+
+impl Read for Packed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.crc.update(&into[..read]);
+        match read {
+            0 if !into.is_empty() && trailer(self.crc.clone()) != self.trailer => {
+                Err(invalid("blob's checksum is wrong".into()))
+            }
+            read => Ok(read),
+        }
+    }
+}
+
 /// Bytes whose digest is compared at the end.
 struct Checked<R> {
     from: R,
     hasher: Sha256,
     digest: Hash,
+}
+
+/// A blob that cannot be unpacked is a damaged file, not a failing writer.
+pub(crate) fn damaged(digest: &Hash, why: &io::Error) -> Error {
+    Error::Corrupt(format!("blob {digest}: {why}; restore it from a copy"))
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 impl<R: Read> Read for Checked<R> {
@@ -163,7 +218,7 @@ impl<R: Read> Read for Checked<R> {
         let found = Hash(self.hasher.clone().finalize().into());
         match found == self.digest {
             true => Ok(0),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob {} has digest {found}", self.digest))),
+            false => Err(invalid(format!("blob {} has digest {found}", self.digest))),
         }
     }
 }

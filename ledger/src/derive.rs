@@ -1,7 +1,7 @@
 //! Derived files, written off the writer's thread: where entries and commits lie, full tiles, full bundles.
 //!
-//! None of them is synced and none is believed. A crash may leave them short or torn; what is short is written again when
-//! the ledger is opened, what is torn is seen by whoever reads it. The one thing they prove: a commit that the index names
+//! None of them is believed. They are synced once per segment; the file `derived` then names the segment from whose start they
+//! are made again when the ledger is opened, because a power cut may have torn what was written since. The one thing they prove: a commit that the index names
 //! was durable, so a journal without it has lost something (`recover.rs`).
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::fold::ReadBatch;
 use crate::frame::{Input, to_usize};
 use crate::segment::{self, Segment};
 use crate::shared::{CommitPlace, Shared, State};
-use crate::storage::{Access, Storage, StoredFile};
+use crate::storage::{self, Access, Storage, StoredFile};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::{Error, LogId, hashes, lookup};
 
@@ -104,6 +104,8 @@ pub(crate) struct Deriver {
     /// Entries that are derived, by log; absent until the log grows.
     done: BTreeMap<LogId, u64>,
     next_seq: u64,
+    /// Everything derived from commits below this seq, which starts a segment, is synced.
+    synced_seq: u64,
 }
 
 /// What one log has to derive.
@@ -117,7 +119,16 @@ struct LogWork {
 impl Deriver {
     pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Deriver {
         let next_seq = shared.state().commits_from;
-        Deriver { shared, storage, entry_files: BTreeMap::new(), commit_file: None, done: BTreeMap::new(), next_seq }
+        let synced_seq = synced_seq(&shared.dir);
+        Deriver {
+            shared,
+            storage,
+            entry_files: BTreeMap::new(),
+            commit_file: None,
+            done: BTreeMap::new(),
+            next_seq,
+            synced_seq,
+        }
     }
 
     /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing.
@@ -149,10 +160,30 @@ impl Deriver {
         for work in &logs {
             self.done.insert(work.log.clone(), work.from + work.positions.len() as u64);
         }
+        let derived: usize = logs.iter().map(|work| work.positions.len()).sum();
         self.shared.change(|state| {
+            state.lag_entries = state.lag_entries.saturating_sub(derived);
             logs.iter().for_each(|work| state.forget_entries(&work.log, work.from + work.positions.len() as u64));
             state.forget_commits(next_seq);
         });
+        self.sync_segment()
+    }
+
+    /// Once the writer has gone on in a new segment and all before it is derived: makes that durable and notes it.
+    fn sync_segment(&mut self) -> Result<(), Error> {
+        let newest = self.shared.state().segments.last().map_or(0, |segment| segment.first_seq);
+        if newest <= self.synced_seq || self.next_seq < newest {
+            return Ok(());
+        }
+        // One call for thousands of small files: syncing each would hold up the journal's own syncs for seconds.
+        self.storage.sync_tree(&self.shared.dir)?;
+        storage::replace(
+            &*self.storage,
+            &synced_path(&self.shared.dir),
+            format!("{newest}\n").as_bytes(),
+            Access::Shared,
+        )?;
+        self.synced_seq = newest;
         Ok(())
     }
 
@@ -207,7 +238,11 @@ impl Deriver {
             let mut number = number;
             for level in 0..8 {
                 let hashes = hashes::hashes(&self.shared, log, level, number, WIDTH)?;
-                self.write_tile(log, &Tile { of: Of::Level(level), number, width: WIDTH }, &tile::encode_hashes(&hashes))?;
+                self.write_tile(
+                    log,
+                    &Tile { of: Of::Level(level), number, width: WIDTH },
+                    &tile::encode_hashes(&hashes),
+                )?;
                 if number % WIDTH != WIDTH - 1 {
                     break;
                 }
@@ -225,7 +260,7 @@ impl Deriver {
         if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
             self.storage.create_dir(dir)?;
         }
-        // Renamed so that a reader sees all of it or nothing; not synced.
+        // Renamed so that a reader sees all of it or nothing.
         let tmp = path.with_extension("tmp");
         self.storage.create(&tmp, Access::Shared)?.write_at(bytes, 0)?;
         Ok(self.storage.rename(&tmp, &path)?)
@@ -241,6 +276,8 @@ impl Deriver {
             start -= 1;
             covered = self.covers(&older[start])?;
         }
+        let first = older.get(start).unwrap_or(newest);
+        let (header, _) = segment::read_header(&self.shared.dir, &self.shared.meta, first)?;
         for segment in &older[start..] {
             let shared = Arc::clone(&self.shared);
             let mut outcome = Ok(());
@@ -250,7 +287,7 @@ impl Deriver {
             })?;
             outcome?;
         }
-        self.backfill_tiles()
+        self.backfill_tiles(&header.logs.into_iter().map(|(log, vector)| (log, vector.edge.size())).collect())
     }
 
     /// Whether the indexes reach up to a segment.
@@ -259,7 +296,7 @@ impl Deriver {
         let (header, _) = segment::read_header(dir, &self.shared.meta, segment)?;
         let reaches = |(log, size): (&LogId, u64)| indexed_entries(dir, log) >= size;
         let entries = header.logs.iter().all(|(log, vector)| reaches((log, vector.edge.size())));
-        Ok(entries && indexed_commits(dir) >= header.first_seq)
+        Ok(entries && indexed_commits(dir) >= header.first_seq && segment.first_seq <= self.synced_seq)
     }
 
     fn index_batch(&mut self, batch: &ReadBatch) -> Result<(), Error> {
@@ -271,21 +308,33 @@ impl Deriver {
         self.write_commits(batch.commit.seq, &[place])
     }
 
-    /// Writes the tiles below the newest segment's that are missing at the end of the row; single gaps are filled when read.
-    fn backfill_tiles(&self) -> Result<(), Error> {
-        let sizes: Vec<_> = self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
+    /// Writes the tiles between the synced sizes and the newest segment's start, and those before that are missing at the end of
+    /// the row; single gaps are filled when read.
+    fn backfill_tiles(&self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
+        let sizes: Vec<_> =
+            self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
         for (log, size) in sizes {
+            let dir = &self.shared.dir;
             let there = |number: &u64| {
-                let tile = |of| tile_path(&self.shared.dir, &log, &Tile { of, number: *number, width: WIDTH });
+                let tile = |of| tile_path(dir, &log, &Tile { of, number: *number, width: WIDTH });
                 let hashes = fs::metadata(tile(Of::Level(0))).is_ok_and(|file| file.len() == 32 * WIDTH);
                 hashes && fs::metadata(tile(Of::Entries)).is_ok_and(|file| file.len() > 0)
             };
-            let full = size / WIDTH;
-            let missing = (0..full).rev().take_while(|number| !there(number)).count() as u64;
+            let (full, safe) = (size / WIDTH, synced.get(&log).copied().unwrap_or(0) / WIDTH);
+            let missing = full - safe + (0..safe).rev().take_while(|number| !there(number)).count() as u64;
             self.write_tiles(&log, (full - missing) * WIDTH, full * WIDTH)?;
         }
         Ok(())
     }
+}
+
+fn synced_path(ledger: &Path) -> PathBuf {
+    ledger.join("derived")
+}
+
+fn synced_seq(ledger: &Path) -> u64 {
+    let text = fs::read_to_string(synced_path(ledger)).unwrap_or_default();
+    text.trim_end().parse().unwrap_or(0)
 }
 
 fn open_or_create(storage: &dyn Storage, path: &Path) -> std::io::Result<Box<dyn StoredFile>> {

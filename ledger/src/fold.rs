@@ -126,12 +126,17 @@ impl Vectors {
     /// Checks a batch against the state before it: chain, clock, indexes, roots, references. Takes it over if all hold.
     pub(crate) fn fold(&mut self, batch: &ReadBatch) -> Result<(), Error> {
         let commit = &batch.commit;
-        let corrupt = |what: String| Err(Error::Corrupt(format!("commit {} at journal position {}: {what}; {RESTORE}", commit.seq, batch.at)));
+        let corrupt = |what: String| {
+            Err(Error::Corrupt(format!("commit {} at journal position {}: {what}; {RESTORE}", commit.seq, batch.at)))
+        };
         if commit.seq != self.next_seq {
             return corrupt(format!("expected seq {}", self.next_seq));
         }
         if commit.previous != self.last_commit.0 {
-            return corrupt(format!("names {} as its predecessor, which has hash {}", commit.previous, self.last_commit.0));
+            return corrupt(format!(
+                "names {} as its predecessor, which has hash {}",
+                commit.previous, self.last_commit.0
+            ));
         }
         if commit.time_ns < self.time_ns || commit.epoch < self.epoch {
             return corrupt("time or epoch decreases".into());
@@ -143,13 +148,21 @@ impl Vectors {
         for (at, entry) in &batch.entries {
             let edge = touched.edge(&entry.log, self);
             if edge.size() != entry.index {
-                return corrupt(format!("entry at {at} has index {} of log {}, expected {}", entry.index, entry.log, edge.size()));
+                return corrupt(format!(
+                    "entry at {at} has index {} of log {}, expected {}",
+                    entry.index,
+                    entry.log,
+                    edge.size()
+                ));
             }
             edge.push(entry.leaf_hash);
         }
         let heads = touched.heads();
         if let Some((stated, found)) = commit.heads.iter().zip(&heads).find(|(stated, found)| stated != found) {
-            return corrupt(format!("log {}: states size {} and root {}, found size {} and root {}", found.0, stated.1, stated.2, found.1, found.2));
+            return corrupt(format!(
+                "log {}: states size {} and root {}, found size {} and root {}",
+                found.0, stated.1, stated.2, found.1, found.2
+            ));
         }
         if heads.len() != commit.heads.len() {
             return corrupt("the logs that changed are not those it states".into());
@@ -164,7 +177,9 @@ const RESTORE: &str = "the journal was changed or the disk is failing: restore t
 impl ReadBatch {
     /// Parses a whole batch whose frames' checksums were found right. `Err` names what is malformed.
     pub(crate) fn parse(bytes: &Bytes, at: u64, salt: u32) -> Result<ReadBatch, Error> {
-        let malformed = |offset: usize| Error::Corrupt(format!("frame at journal position {}: malformed; {RESTORE}", at + offset as u64));
+        let malformed = |offset: usize| {
+            Error::Corrupt(format!("frame at journal position {}: malformed; {RESTORE}", at + offset as u64))
+        };
         let mut entries = Vec::new();
         let mut refs = Sha256::new();
         let mut names = LogNames::default();
@@ -175,7 +190,8 @@ impl ReadBatch {
             };
             match kind {
                 Kind::Entry => {
-                    let (entry, stated) = parse_entry(bytes, payload, at, salt, &mut names).ok_or_else(|| malformed(offset))?;
+                    let (entry, stated) =
+                        parse_entry(bytes, payload, at, salt, &mut names).ok_or_else(|| malformed(offset))?;
                     refs.update(stated);
                     entries.push((at + offset as u64, entry));
                 }
@@ -201,14 +217,20 @@ impl ReadBatch {
 }
 
 /// An entry of a batch, its parts at hand where the batch holds them, and its encoded references.
-fn parse_entry<'a>(batch: &Bytes, payload: &'a [u8], at: u64, salt: u32, names: &mut LogNames) -> Option<(Entry, &'a [u8])> {
+fn parse_entry<'a>(
+    batch: &Bytes,
+    payload: &'a [u8],
+    at: u64,
+    salt: u32,
+    names: &mut LogNames,
+) -> Option<(Entry, &'a [u8])> {
     let found = frame::take_entry(payload)?;
     let at_hand = |part: PartRef| {
         let offset = part.at.and_then(|part_at| part_at.checked_sub(at));
         let bytes = offset.and_then(|offset| part_bytes(batch, to_usize(offset), salt));
         PartRef { bytes, ..part }
     };
-    
+
     let entry = Entry {
         log: names.get(found.log)?,
         index: found.index,

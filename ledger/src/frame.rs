@@ -35,7 +35,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn from(byte: u8) -> Option<Kind> {
-        [Kind::Entry, Kind::Facts, Kind::Body, Kind::Commit, Kind::Erased, Kind::Header].into_iter().find(|k| *k as u8 == byte)
+        [Kind::Entry, Kind::Facts, Kind::Body, Kind::Commit, Kind::Erased, Kind::Header]
+            .into_iter()
+            .find(|k| *k as u8 == byte)
     }
 }
 
@@ -255,7 +257,7 @@ impl HeaderFrame {
     /// Reads a payload; `None` unless it is exactly what [`HeaderFrame::put`] writes and each root is that of its edge.
     pub(crate) fn take(payload: &[u8]) -> Option<HeaderFrame> {
         let mut input = Input(payload);
-        let frame = HeaderFrame {
+        let header = HeaderFrame {
             uuid: *input.bytes(16)?.first_chunk()?,
             first_seq: input.u64()?,
             base: input.u64()?,
@@ -266,7 +268,9 @@ impl HeaderFrame {
             logs: input.each(Input::log_vector)?,
             positions: input.each(Input::position)?,
         };
-        input.0.is_empty().then_some(frame)
+        // Counters that are added to must not overflow, whatever is stored.
+        let counted = [header.first_seq, header.base, header.capacity, header.epoch].iter().all(|n| *n < 1 << 62);
+        (input.0.is_empty() && counted).then_some(header)
     }
 }
 

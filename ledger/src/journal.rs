@@ -22,7 +22,9 @@ use crate::segment::{self, Segment};
 use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Shared};
 use crate::storage::{Access, LocalFiles, Storage, StoredFile};
 use crate::tree::{digest, leaf_hash};
-use crate::{Batch, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader, Receipt};
+use crate::{
+    Batch, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader, Receipt,
+};
 
 /// Largest batch, bytes of frames.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -82,7 +84,10 @@ pub fn open(dir: &Path, options: &Options) -> Result<Writer, Error> {
 /// [`open`] with another storage.
 pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work: Work) -> Result<Writer, Error> {
     if !SEGMENT_BYTES.contains(&options.segment_bytes) {
-        return Err(Error::Refused(format!("segments of {} bytes: {SEGMENT_BYTES:?} are possible", options.segment_bytes)));
+        return Err(Error::Refused(format!(
+            "segments of {} bytes: {SEGMENT_BYTES:?} are possible",
+            options.segment_bytes
+        )));
     }
     storage.create_dir(dir)?;
     let lock = take_lock(dir)?;
@@ -112,7 +117,10 @@ fn take_lock(dir: &Path) -> Result<File, Error> {
 fn create(dir: &Path, options: &Options, storage: &dyn Storage) -> Result<Meta, Error> {
     let remains = !segment::list(dir)?.is_empty() || dir.join("logs").exists();
     if remains {
-        return Err(Error::Corrupt(format!("{} has a journal or logs but no file `ledger`; restore that file from a copy", dir.display())));
+        return Err(Error::Corrupt(format!(
+            "{} has a journal or logs but no file `ledger`; restore that file from a copy",
+            dir.display()
+        )));
     }
     let key = publish::create_key(dir, storage)?;
     let meta = Meta::new(options, *key.verifying_key().as_bytes())?;
@@ -130,12 +138,20 @@ fn first_segment(dir: &Path, meta: &Meta, storage: &dyn Storage) -> Result<Segme
     enter_spare(dir, meta, &Vectors::default(), 0, 0, storage).map(|(segment, ..)| segment)
 }
 
-fn start(dir: &Path, meta: Meta, recovered: Recovered, storage: Arc<dyn Storage>, work: Work, lock: File) -> Result<Writer, Error> {
+fn start(
+    dir: &Path,
+    meta: Meta,
+    recovered: Recovered,
+    storage: Arc<dyn Storage>,
+    work: Work,
+    lock: File,
+) -> Result<Writer, Error> {
     let Recovered { vectors, state, segment, offset } = recovered;
     let file = storage.open(&segment::path_of(dir, segment.first_seq))?;
-    let epoch = vectors.epoch + 1;
+    let epoch = vectors.epoch.saturating_add(1);
     let shared = Shared::new(dir, meta, state, None);
     publish::publish_empty_default(&shared, &*storage)?;
+    publish::check_older(&Reader(Arc::clone(&shared)))?;
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
         shared,
@@ -233,7 +249,8 @@ impl Writer {
     fn check_usable(&mut self) -> Result<(), Error> {
         let failed = match self.work {
             Work::Background => {
-                let ready = |state: &crate::shared::State| state.recent_entries < LAG_ENTRIES_MAX || state.failed.is_some();
+                let ready =
+                    |state: &crate::shared::State| state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some();
                 self.shared.wait_until(ready).failed.clone()
             }
             Work::Inline => None,
@@ -241,8 +258,12 @@ impl Writer {
         self.poisoned |= failed.is_some();
         match (self.poisoned, failed) {
             (false, _) => Ok(()),
-            (true, None) => Err(io::Error::other("an earlier write failed; stop the process, starting it again repairs").into()),
-            (true, Some(why)) => Err(io::Error::other(format!("derived files cannot be written ({why}); stop the process")).into()),
+            (true, None) => {
+                Err(io::Error::other("an earlier write failed; stop the process, starting it again repairs").into())
+            }
+            (true, Some(why)) => {
+                Err(io::Error::other(format!("derived files cannot be written ({why}); stop the process")).into())
+            }
         }
     }
 
@@ -259,7 +280,8 @@ impl Writer {
         let mut staged = Staged::default();
         let mut refs = Sha256::new();
         for new in &batch.entries {
-            let facts: Vec<_> = new.facts.iter().map(|part| put_facts(&mut self.frames, salt, start, part, &mut self.facts)).collect();
+            let facts: Vec<_> =
+                new.facts.iter().map(|part| put_facts(&mut self.frames, salt, start, part, &mut self.facts)).collect();
             let body = new.body.as_ref().map(|part| put_part(&mut self.frames, salt, start, Kind::Body, part));
             let edge = staged.touched.edge(&new.log, &self.vectors);
             let hash = leaf_hash(&new.leaf);
@@ -322,7 +344,9 @@ impl Writer {
     fn enter_next_segment(&mut self, bytes: u64) -> Result<(), Error> {
         let dir = &self.shared.dir;
         match self.spare.take() {
-            Some(making) => making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))??,
+            Some(making) => {
+                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))??
+            }
             None => make_spare(dir, self.next_capacity(), &*self.storage)?,
         }
         // A segment without commits has the name that the next one would get, and is replaced.
@@ -349,7 +373,8 @@ impl Writer {
             }),
             Work::Background => {
                 let deriver = self.deriver.take().expect("work starts once");
-                self.deriving = Some(std::thread::Builder::new().name("ledger-derive".into()).spawn(move || deriver.run())?);
+                self.deriving =
+                    Some(std::thread::Builder::new().name("ledger-derive".into()).spawn(move || deriver.run())?);
                 self.start_spare()
             }
         }
@@ -367,15 +392,13 @@ impl Drop for Writer {
     /// Lets the derived files catch up, so that the next opening finds them whole.
     fn drop(&mut self) {
         self.shared.change(|state| state.stop = true);
-        for thread in [self.deriving.take(), self.spare.take().map(discard)].into_iter().flatten() {
-            drop(thread.join());
+        if let Some(deriving) = self.deriving.take() {
+            drop(deriving.join());
+        }
+        if let Some(making) = self.spare.take() {
+            drop(making.join());
         }
     }
-}
-
-/// Turns a result that no longer matters into a thread to wait for.
-fn discard(making: JoinHandle<io::Result<()>>) -> JoinHandle<()> {
-    std::thread::spawn(move || drop(making.join()))
 }
 
 /// A batch that is encoded and not yet durable.
@@ -448,7 +471,12 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
             bytes += REF_BYTES + HEAD_BYTES + check_part(part, writer)?;
         }
     }
-    for key in batch.positions.iter().map(|(key, _)| key.len()).chain(batch.duplicates.iter().map(|(_, source, _)| source.len())) {
+    for key in batch
+        .positions
+        .iter()
+        .map(|(key, _)| key.len())
+        .chain(batch.duplicates.iter().map(|(_, source, _)| source.len()))
+    {
         if key > KEY_BYTES_MAX {
             return refused(format!("position key or source name of {key} bytes: at most {KEY_BYTES_MAX}"));
         }
@@ -463,9 +491,10 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
 /// The bytes that a part adds to the journal.
 fn check_part(part: &Part, writer: &Writer) -> Result<usize, Error> {
     match part {
-        Part::Inline(bytes) if bytes.len() > INLINE_BYTES_MAX => {
-            Err(Error::Refused(format!("part of {} bytes: larger than {INLINE_BYTES_MAX}, make it a blob", bytes.len())))
-        }
+        Part::Inline(bytes) if bytes.len() > INLINE_BYTES_MAX => Err(Error::Refused(format!(
+            "part of {} bytes: larger than {INLINE_BYTES_MAX}, make it a blob",
+            bytes.len()
+        ))),
         Part::Inline(bytes) => Ok(bytes.len()),
         Part::Blob { digest, .. } if writer.blobs().has(digest) => Ok(0),
         Part::Blob { digest, .. } => Err(Error::Refused(format!("blob {digest} is not stored"))),

@@ -102,7 +102,9 @@ pub struct Options {
     pub segment_bytes: u64,
 }
 impl Default for Options {
-    fn default() -> Self { Options { name: None, segment_bytes: 64 << 20 } }
+    fn default() -> Self {
+        Options { name: None, segment_bytes: 64 << 20 }
+    }
 }
 
 /// What the caller must do: retry, refuse the input, or stop the process.
@@ -248,4 +250,3 @@ pub struct Checkpoint {
     /// When it was published, nanoseconds since 1970 UTC.
     pub at_ns: i64,
 }
-

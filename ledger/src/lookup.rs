@@ -81,9 +81,9 @@ pub(crate) fn leaves(shared: &Shared, log: &LogId, from: u64, count: u64) -> Res
     let places: Vec<_> = (from..from + count).map(|index| entry_place(shared, log, index)).collect();
     let mut window = Window::default();
     for (index, at) in (from..).zip(&places) {
-        let near = at.and_then(|at| window.entry(shared, at, &places[leaves.len()..]));
-        let leaf = match near.filter(|entry| entry.log == *log && entry.index == index) {
-            Some(entry) => entry.leaf,
+        let near = at.and_then(|at| window.leaf(shared, at, (log, index), &places[leaves.len()..]));
+        let leaf = match near {
+            Some(leaf) => leaf,
             None => entry(shared, log, index)?.leaf,
         };
         leaves.push(leaf);
@@ -99,27 +99,28 @@ struct Window {
 }
 
 impl Window {
-    /// The entry whose frame is at `at`; reads on to the last of the next places that is not far away.
-    fn entry(&mut self, shared: &Shared, at: u64, next: &[Option<u64>]) -> Option<Entry> {
-        if let Some(entry) = self.parse(shared, at) {
-            return Some(entry);
-        }
+    /// The leaf of an entry whose frame is at `at`; reads on to the last of the next places that is not far away.
+    fn leaf(&mut self, shared: &Shared, at: u64, name: (&LogId, u64), next: &[Option<u64>]) -> Option<Bytes> {
         const SPAN_BYTES: u64 = 1 << 20;
+        if let Some(leaf) = self.parse(shared, at, name) {
+            return Some(leaf);
+        }
         let last = next.iter().flatten().take_while(|place| **place >= at && **place - at < SPAN_BYTES).last()?;
         let (segment, file) = shared.file_at(at).ok()?;
         let want = (last - at + FRAME_GUESS_BYTES as u64).min(segment.end() - at);
         self.bytes = segment::read_at(&file, at - segment.base, to_usize(want)).ok()?.into();
         self.from = at;
-        self.parse(shared, at)
+        self.parse(shared, at, name)
     }
 
-    fn parse(&self, shared: &Shared, at: u64) -> Option<Entry> {
+    fn parse(&self, shared: &Shared, at: u64, (log, index): (&LogId, u64)) -> Option<Bytes> {
         let offset = to_usize(at.checked_sub(self.from)?);
-        let rest = self.bytes.get(offset..).map(|rest| self.bytes.slice_ref(rest))?;
-        match lone(&rest, shared.meta.salt) {
-            LoneFrame::Found(Kind::Entry, payload) => parse_lone_entry(&payload),
-            LoneFrame::Found(..) | LoneFrame::Nothing => None,
-        }
+        let Found::Frame { kind: Kind::Entry, payload, .. } = frame::read(self.bytes.get(offset..)?, shared.meta.salt)
+        else {
+            return None;
+        };
+        let found = frame::take_entry(payload).filter(|found| found.log == log.as_str() && found.index == index)?;
+        Some(self.bytes.slice_ref(found.leaf))
     }
 }
 
@@ -133,7 +134,9 @@ fn scan_for_entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, Err
         found = entries.find(|entry| entry.log == *log && entry.index == index);
         found.is_none()
     })?;
-    found.ok_or_else(|| Error::Corrupt(format!("entry {index} of log {log} is not in the journal; restore the journal from a copy")))
+    found.ok_or_else(|| {
+        Error::Corrupt(format!("entry {index} of log {log} is not in the journal; restore the journal from a copy"))
+    })
 }
 
 /// A commit below the next seq.
@@ -197,9 +200,9 @@ pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Op
     match frame_at(shared, at)? {
         LoneFrame::Found(Kind::Facts | Kind::Body, payload) => Ok(Some(payload)),
         LoneFrame::Found(Kind::Erased, _) => Ok(None),
-        LoneFrame::Found(Kind::Entry | Kind::Commit | Kind::Header, _) | LoneFrame::Nothing => {
-            Err(Error::Corrupt(format!("part {} is not at journal position {at}; restore the journal from a copy", part.digest)))
-        }
+        LoneFrame::Found(Kind::Entry | Kind::Commit | Kind::Header, _) | LoneFrame::Nothing => Err(Error::Corrupt(
+            format!("part {} is not at journal position {at}; restore the journal from a copy", part.digest),
+        )),
     }
 }
 

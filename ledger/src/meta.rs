@@ -30,7 +30,9 @@ impl Meta {
         let uuid = uuid::Uuid::new_v4();
         let name = options.name.clone().unwrap_or_else(|| format!("pedigraph.local/{uuid}"));
         if !name_fits(&name) {
-            return Err(Error::Refused(format!("ledger name {name:?}: 1 to 190 bytes, no space, control character or `+`, no `/` at the end")));
+            return Err(Error::Refused(format!(
+                "ledger name {name:?}: 1 to 190 bytes, no space, control character or `+`, no `/` at the end"
+            )));
         }
         let mut salt = [0; 4];
         getrandom::fill(&mut salt).map_err(std::io::Error::other)?;
@@ -48,7 +50,10 @@ impl Meta {
         let meta = std::str::from_utf8(&bytes).ok().and_then(parse);
         match meta {
             Some(meta) => Ok(Some(meta)),
-            None => Err(Error::Corrupt(format!("{} is not a ledger description of version 1; restore it from a copy", dir.join(FILE).display()))),
+            None => Err(Error::Corrupt(format!(
+                "{} is not a ledger description of version 1; restore it from a copy",
+                dir.join(FILE).display()
+            ))),
         }
     }
 
@@ -60,7 +65,11 @@ impl Meta {
     fn text(&self) -> String {
         let Meta { uuid, name, segment_bytes, salt, public_key } = self;
         let key = BASE64_STANDARD.encode(public_key);
-        format!("{VERSION_LINE}\nuuid {uuid}\nname {name}\nsegment_bytes {segment_bytes}\nsalt {salt}\npublic_key {key}\n")
+        let lines = format!(
+            "{VERSION_LINE}\nuuid {uuid}\nname {name}\nsegment_bytes {segment_bytes}\nsalt {salt}\npublic_key {key}\n"
+        );
+        let checksum = crc32fast::hash(lines.as_bytes());
+        format!("{lines}crc32 {checksum:08x}\n")
     }
 }
 

@@ -45,7 +45,8 @@ pub fn verify_mirror(dir: &Path, vkey: &str) -> Result<u64, Error> {
         let width = (size - edge.size()).min(WIDTH);
         let tile = Tile { of: Of::Entries, number: edge.size() / WIDTH, width };
         let bytes = read(dir, &tile)?;
-        let leaves = tile::split_bundle(&bytes, width).ok_or_else(|| wrong(&tile, "does not have its number of entries"))?;
+        let leaves =
+            tile::split_bundle(&bytes, width).ok_or_else(|| wrong(&tile, "does not have its number of entries"))?;
         for leaf in leaves {
             let hash = leaf_hash(leaf);
             edge.push(hash);

@@ -30,12 +30,14 @@ pub(crate) fn sign(text: &str, name: &str, key: &SigningKey) -> String {
 pub fn verify_note<'a>(note: &'a str, vkey: &str) -> Result<&'a str, Error> {
     let key = Key::parse(vkey).ok_or_else(|| refused("verifier key is malformed"))?;
     let (text, signatures) = split(note).ok_or_else(|| refused("note is malformed"))?;
-    let ours: Vec<_> = signatures.iter().filter(|line| line.name == key.name && line.bytes.starts_with(&key.id)).collect();
+    let ours: Vec<_> =
+        signatures.iter().filter(|line| line.name == key.name && line.bytes.starts_with(&key.id)).collect();
     if ours.is_empty() {
         return Err(refused("note has no signature by the given key"));
     }
     for line in ours {
-        let good = Signature::from_slice(&line.bytes[4..]).is_ok_and(|signature| key.key.verify(text.as_bytes(), &signature).is_ok());
+        let good = Signature::from_slice(&line.bytes[4..])
+            .is_ok_and(|signature| key.key.verify(text.as_bytes(), &signature).is_ok());
         if !good {
             return Err(refused("signature does not verify"));
         }

@@ -9,7 +9,8 @@ use ed25519_dalek::SigningKey;
 
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
-use crate::{Checkpoint, Error, LogId, Writer, derive, note};
+use crate::tile::{Of, Tile, WIDTH};
+use crate::{Checkpoint, Error, LogId, Reader, Writer, derive, note};
 
 const KEY_LINE: &str = "pedigraph ledger key 1 ed25519 ";
 
@@ -53,7 +54,8 @@ impl Publisher {
 
     fn grown(&self) -> Vec<(LogId, LogState)> {
         let state = self.shared.state();
-        let published = |head: &LogState| head.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size >= head.size);
+        let published =
+            |head: &LogState| head.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size >= head.size);
         let grown = state.logs.iter().filter(|(_, head)| !published(head));
         grown.map(|(log, head)| (log.clone(), LogState { recent: Default::default(), ..head.clone() })).collect()
     }
@@ -69,19 +71,52 @@ pub(crate) fn publish_empty_default(shared: &Shared, storage: &dyn Storage) -> R
     }
 }
 
-fn publish_head(shared: &Shared, storage: &dyn Storage, key: &SigningKey, log: &LogId, head: &LogState, now_ns: i64) -> Result<(), Error> {
+/// Compares the checkpoints that are older than the newest segment; recovery has compared the others while it folded.
+///
+/// Only where the tiles are there and lead to the durable root: without them this would read the whole journal.
+pub(crate) fn check_older(reader: &Reader) -> Result<(), Error> {
+    for log in reader.logs() {
+        let head = reader.0.state().logs.get(&log).map(|head| (head.recent_from, head.checkpoint.clone()));
+        let Some((from, Some(checkpoint))) = head else { continue };
+        let full = Tile { of: Of::Level(0), number: (checkpoint.size / WIDTH).saturating_sub(1), width: WIDTH };
+        if checkpoint.size < WIDTH || checkpoint.size >= from || !derive::tile_path(reader.dir(), &log, &full).exists()
+        {
+            continue;
+        }
+        let Ok(found) = reader.root_at(&log, checkpoint.size) else { continue };
+        let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
+        let (size, root) = note::verify_checkpoint(&text, &reader.vkey(&log))?;
+        if root != found {
+            return Err(Error::Corrupt(format!(
+                "log {log} at size {size} has root {found}, but a checkpoint with root {root} was published: the journal was changed; restore it from a copy"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn publish_head(
+    shared: &Shared,
+    storage: &dyn Storage,
+    key: &SigningKey,
+    log: &LogId,
+    head: &LogState,
+    now_ns: i64,
+) -> Result<(), Error> {
     let origin = shared.meta.origin(log);
     let note = Bytes::from(note::sign(&note::body(&origin, head.size, &head.root), &origin, key));
     let path = path(&shared.dir, log);
-    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
-        storage.create_dir(dir)?;
-        // The names `logs` and `logs/<log>` must be as durable as the checkpoint below them.
+    if head.checkpoint.is_none() {
+        storage.create_dir(&derive::log_dir(&shared.dir, log))?;
+        // The names `logs` and `logs/<log>` must be as durable as the checkpoint below them, whoever made them.
         storage.sync_dir(&shared.dir.join("logs"))?;
         storage.sync_dir(&shared.dir)?;
     }
     storage::replace(storage, &path, &note, Access::Shared)?;
     let checkpoint = Checkpoint { size: head.size, note, at_ns: now_ns };
-    shared.change(|state| state.logs.get_mut(log).into_iter().for_each(|head| head.checkpoint = Some(checkpoint.clone())));
+    shared.change(|state| {
+        state.logs.get_mut(log).into_iter().for_each(|head| head.checkpoint = Some(checkpoint.clone()))
+    });
     Ok(())
 }
 
@@ -95,7 +130,9 @@ pub(crate) fn load(ledger: &Path, log: &LogId) -> Result<Option<Checkpoint>, Err
     let path = path(ledger, log);
     let Some(note) = storage::read_if_there(&path)? else { return Ok(None) };
     let size = std::str::from_utf8(&note).ok().and_then(|text| text.split('\n').nth(1)?.parse().ok());
-    let size = size.ok_or_else(|| Error::Corrupt(format!("{} is not a checkpoint; restore it from a copy or a mirror", path.display())))?;
+    let size = size.ok_or_else(|| {
+        Error::Corrupt(format!("{} is not a checkpoint; restore it from a copy or a mirror", path.display()))
+    })?;
     let written = std::fs::metadata(&path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
     Ok(Some(Checkpoint { size, note: note.into(), at_ns }))
@@ -118,7 +155,9 @@ fn load_key(shared: &Shared) -> Result<SigningKey, Error> {
     let path = key_path(&shared.dir);
     let key = storage::read_if_there(&path)?.and_then(|bytes| parse_key(&bytes));
     let ours = key.filter(|key| *key.verifying_key().as_bytes() == shared.meta.public_key);
-    ours.ok_or_else(|| Error::Corrupt(format!("{} is missing or not this ledger's key; restore it from a copy", path.display())))
+    ours.ok_or_else(|| {
+        Error::Corrupt(format!("{} is missing or not this ledger's key; restore it from a copy", path.display()))
+    })
 }
 
 fn parse_key(bytes: &[u8]) -> Option<SigningKey> {

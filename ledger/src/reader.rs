@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
-use crate::blobs::Blobs;
+use crate::blobs::{self, Blobs};
 use crate::hashes::{self, TileNodes};
 use crate::lookup;
 use crate::meta::Meta;
-use crate::recover::fold_newest;
+use crate::recover::{Folded, fold_newest};
 use crate::segment;
 use crate::shared::{Follower, LogState, Shared};
 use crate::storage::LocalFiles;
@@ -33,11 +33,14 @@ pub struct Reader(pub(crate) Arc<Shared>);
 pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     let none = || Error::Refused(format!("{} has no ledger", dir.display()));
     let meta = Meta::load(dir)?.ok_or_else(none)?;
-    let segments = segment::list(dir)?;
-    if segments.is_empty() {
+    if segment::list(dir)?.is_empty() {
         return Err(none());
     }
-    let (recovered, scan) = fold_newest(dir, &meta, segments)?;
+    // A writer may put a larger segment in the place of an empty one between listing and reading: look again once.
+    let folded =
+        fold_newest(dir, &meta, segment::list(dir)?).or_else(|_| fold_newest(dir, &meta, segment::list(dir)?))?;
+    folded.check_published()?;
+    let Folded { recovered, scan, .. } = folded;
     // What was folded may be in the writer's page cache only.
     scan.file.sync_data()?;
     let follower = Follower { scan, vectors: recovered.vectors };
@@ -138,7 +141,9 @@ impl Reader {
         let Some(from) = self.blobs().open(&part.digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be: enough to see that it is another blob, whatever was packed.
-        from.take(part.size.saturating_add(1)).read_to_end(&mut bytes)?;
+        from.take(part.size.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|why| blobs::damaged(&part.digest, &why))?;
         Ok(Some(bytes.into()))
     }
 
@@ -286,7 +291,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::inclusion`].
     pub fn tlog_proof(&self, log: &LogId, index: u64) -> Result<Option<String>, Error> {
-        let Some(checkpoint) = self.checkpoint(log).filter(|checkpoint| index < checkpoint.size) else { return Ok(None) };
+        let Some(checkpoint) = self.checkpoint(log).filter(|checkpoint| index < checkpoint.size) else {
+            return Ok(None);
+        };
         let proof = self.inclusion(log, index, checkpoint.size)?;
         let mut text = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
         for hash in proof {
@@ -351,4 +358,3 @@ fn wrong_tiles(log: &LogId) -> Error {
         "the tiles of log {log} do not lead to its durable root: derived files were changed; run `verify`, then delete logs/{log}/tile while no writer runs, it is made again"
     ))
 }
-

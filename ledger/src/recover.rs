@@ -30,12 +30,19 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers a journal that has at least one segment.
-pub(crate) fn recover(dir: &Path, meta: &Meta, storage: &dyn Storage, segments: Vec<Segment>) -> Result<Recovered, Error> {
-    let (mut recovered, mut scan) = fold_newest(dir, meta, segments)?;
+pub(crate) fn recover(
+    dir: &Path,
+    meta: &Meta,
+    storage: &dyn Storage,
+    segments: Vec<Segment>,
+) -> Result<Recovered, Error> {
+    let folded = fold_newest(dir, meta, segments)?;
+    let Folded { recovered, scan, .. } = &folded;
     let tail = scan.tail()?;
     if tail.iter().any(|byte| *byte != 0) {
-        judge_tail(&tail, &scan, &recovered.vectors, meta.salt)?;
+        judge_tail(&tail, scan, &recovered.vectors, meta.salt)?;
     }
+    folded.check_published()?;
     let next_seq = recovered.vectors.next_seq;
     let last = derive::indexed_commits(dir).saturating_sub(1).max(next_seq);
     if [next_seq, last].iter().any(|seq| derive::indexed_commit(dir, *seq).is_some()) {
@@ -44,38 +51,53 @@ pub(crate) fn recover(dir: &Path, meta: &Meta, storage: &dyn Storage, segments: 
             derive::commits_path(dir).display()
         )));
     }
-    cut(dir, storage, &scan, &tail)?;
-    scan.refresh();
-    recovered.offset = scan.offset;
-    Ok(recovered)
+    cut(dir, storage, scan, &tail)?;
+    Ok(folded.recovered)
 }
 
 /// Folds the newest segment up to its last whole batch, comparing with the published checkpoints.
-pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Result<(Recovered, Scan), Error> {
+pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Result<Folded, Error> {
     let newest = *segments.last().ok_or_else(|| Error::Corrupt("the journal has no segment".into()))?;
     let (header, offset) = segment::read_header(dir, meta, &newest)?;
     let mut vectors = Vectors::from_header(&header);
     let mut state = State::start(dir, &vectors, segments)?;
     let published = published(&state, meta)?;
     let mut scan = Scan::open(dir, meta, newest, offset)?;
-    vectors.logs.iter().try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
+    vectors
+        .logs
+        .iter()
+        .try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
     while let Step::Batch { bytes, at } = scan.step()? {
         let batch = ReadBatch::parse(&bytes, at, meta.salt)?;
         vectors.fold(&batch)?;
         batch.commit.heads.iter().try_for_each(|(log, size, root)| compare(&published, log, *size, *root))?;
         land_read(&mut state, &batch);
     }
-    for checkpoint in &published {
-        let size = vectors.size(&checkpoint.log);
-        if size < checkpoint.size {
-            return Err(Error::Corrupt(format!(
-                "log {} has {size} entries but a checkpoint for {} was published: acknowledged entries are lost; restore the journal from a newer copy",
-                checkpoint.log, checkpoint.size
-            )));
+    let recovered = Recovered { vectors, state, segment: newest, offset: scan.offset };
+    Ok(Folded { recovered, scan, published })
+}
+
+/// The newest segment, folded.
+pub(crate) struct Folded {
+    pub(crate) recovered: Recovered,
+    pub(crate) scan: Scan,
+    published: Vec<Published>,
+}
+
+impl Folded {
+    /// Whether everything that a checkpoint was published for is there.
+    pub(crate) fn check_published(&self) -> Result<(), Error> {
+        for checkpoint in &self.published {
+            let size = self.recovered.vectors.size(&checkpoint.log);
+            if size < checkpoint.size {
+                return Err(Error::Corrupt(format!(
+                    "log {} has {size} entries but a checkpoint for {} was published: acknowledged entries are lost; restore the journal from a newer copy",
+                    checkpoint.log, checkpoint.size
+                )));
+            }
         }
+        Ok(())
     }
-    let offset = scan.offset;
-    Ok((Recovered { vectors, state, segment: newest, offset }, scan))
 }
 
 /// A checkpoint that was published.
@@ -92,7 +114,9 @@ fn published(state: &State, meta: &Meta) -> Result<Vec<Published>, Error> {
         let vkey = note::vkey(&meta.origin(log), &meta.public_key);
         let text = std::str::from_utf8(&checkpoint.note).unwrap_or_default();
         let (size, root) = note::verify_checkpoint(text, &vkey).map_err(|why| {
-            Error::Corrupt(format!("the published checkpoint of log {log} is damaged ({why}); restore its file from a copy or a mirror"))
+            Error::Corrupt(format!(
+                "the published checkpoint of log {log} is damaged ({why}); restore its file from a copy or a mirror"
+            ))
         })?;
         all.push(Published { log: log.clone(), size, root });
     }
@@ -148,7 +172,12 @@ fn commits_in(tail: &[u8], next_seq: u64, salt: u32) -> impl Iterator<Item = (us
 /// Writes zeros over the tail. A crash in between leaves fewer bytes of the same tail.
 fn cut(dir: &Path, storage: &dyn Storage, scan: &Scan, tail: &[u8]) -> Result<(), Error> {
     let Some(last) = tail.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
-    tracing::warn!(segment = scan.segment.first_seq, offset = scan.offset, bytes = last + 1, "cutting an uncommitted tail");
+    tracing::warn!(
+        segment = scan.segment.first_seq,
+        offset = scan.offset,
+        bytes = last + 1,
+        "cutting an uncommitted tail"
+    );
     let file = storage.open(&segment::path_of(dir, scan.segment.first_seq))?;
     file.write_at(&vec![0; last + 1], scan.offset)?;
     Ok(file.sync()?)

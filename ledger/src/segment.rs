@@ -85,7 +85,9 @@ pub(crate) fn encode_header(header: &HeaderFrame) -> Vec<u8> {
 /// A header is durable before its file has its name, so a bad one is never a crash.
 pub(crate) fn read_header(ledger: &Path, meta: &Meta, segment: &Segment) -> Result<(HeaderFrame, u64), Error> {
     let path = path_of(ledger, segment.first_seq);
-    let corrupt = |why: &str| Error::Corrupt(format!("{}: {why}; restore this file from a copy, or check the disk", path.display()));
+    let corrupt = |why: &str| {
+        Error::Corrupt(format!("{}: {why}; restore this file from a copy, or check the disk", path.display()))
+    };
     let file = File::open(&path)?;
     let mut size = 4096;
     let (header, end) = loop {
@@ -96,7 +98,9 @@ pub(crate) fn read_header(ledger: &Path, meta: &Meta, segment: &Segment) -> Resu
                 break (HeaderFrame::take(payload), MAGIC.len() + bytes);
             }
             Found::Short if size < to_usize(segment.capacity) => size = size.saturating_mul(8),
-            Found::Short | Found::Nothing | Found::Bad | Found::Frame { .. } => return Err(corrupt("the segment's header is damaged")),
+            Found::Short | Found::Nothing | Found::Bad | Found::Frame { .. } => {
+                return Err(corrupt("the segment's header is damaged"));
+            }
         }
     };
     let header = header.ok_or_else(|| corrupt("the segment's header is damaged"))?;
@@ -176,6 +180,13 @@ impl Scan {
             }
             self.chunk = bytes.into();
         }
+    }
+
+    /// Whether nothing was written where the next batch would begin; reads four bytes.
+    pub(crate) fn is_at_end(&self) -> io::Result<bool> {
+        let left = to_usize(self.segment.capacity.saturating_sub(self.offset));
+        let length = read_at(&self.file, self.offset, left.min(4))?;
+        Ok(length.iter().all(|byte| *byte == 0))
     }
 
     /// Forgets what was read ahead: another process may have written there since.

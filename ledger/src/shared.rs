@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::fold::{ReadBatch, Vectors};
 use crate::meta::Meta;
 use crate::segment::{self, Scan, Segment, Step};
@@ -21,6 +23,8 @@ pub(crate) const LAG_ENTRIES_MAX: usize = 1 << 20;
 const FILES_MAX: usize = 64;
 /// How often a follower looks for a new commit while somebody waits.
 const POLL: Duration = Duration::from_millis(2);
+/// Journal that a follower reads before it syncs and shows it.
+const READ_AHEAD_BYTES: usize = 8 << 20;
 /// Entries that a follower remembers of a log before it looks how far the writer's index is.
 const FOLLOWER_RECENT_ENTRIES: usize = 4096;
 
@@ -33,8 +37,11 @@ pub(crate) struct Shared {
     follower: Option<Mutex<Follower>>,
     files: Mutex<BTreeMap<u64, Arc<File>>>,
     /// The partial tile of each log and level above 0: its number and hashes so far.
-    pub(crate) partials: Mutex<BTreeMap<(LogId, u8), (u64, Vec<Hash>)>>,
+    pub(crate) partials: Mutex<Partials>,
 }
+
+/// By log and level: the tile's number and its hashes so far.
+pub(crate) type Partials = BTreeMap<(LogId, u8), (u64, Vec<Hash>)>;
 
 /// What is durable.
 #[derive(Default)]
@@ -47,7 +54,8 @@ pub(crate) struct State {
     pub(crate) commits_from: u64,
     /// Logs that have entries which are not in their index.
     pub(crate) underived: BTreeSet<LogId>,
-    pub(crate) recent_entries: usize,
+    /// Entries that are not derived yet.
+    pub(crate) lag_entries: usize,
     /// Why deriving stopped; the writer stops too.
     pub(crate) failed: Option<String>,
     pub(crate) stop: bool,
@@ -128,7 +136,8 @@ impl Shared {
     /// Waits until there is a commit after `seq`, or for the timeout; returns the next seq.
     pub(crate) fn wait_commit(&self, seq: u64, timeout: Duration) -> u64 {
         if self.follower.is_none() {
-            let waiting = self.changed.wait_timeout_while(self.state(), timeout, |state| state.next_seq <= seq && !state.stop);
+            let waiting =
+                self.changed.wait_timeout_while(self.state(), timeout, |state| state.next_seq <= seq && !state.stop);
             return waiting.unwrap_or_else(PoisonError::into_inner).0.next_seq;
         }
         let mut left = timeout;
@@ -184,7 +193,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     /// The state that a segment starts from.
     pub(crate) fn start(dir: &Path, vectors: &Vectors, segments: Vec<Segment>) -> Result<State, Error> {
-        let mut state = State { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..State::default() };
+        let mut state =
+            State { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..State::default() };
         for (log, vector) in &vectors.logs {
             let head = LogState {
                 size: vector.edge.size(),
@@ -209,7 +219,7 @@ impl State {
             }
             if let Some(head) = self.logs.get_mut(log) {
                 head.recent.push_back((at, hash));
-                self.recent_entries += 1;
+                self.lag_entries += 1;
             }
         }
         for (log, size, root) in landed.heads {
@@ -228,7 +238,6 @@ impl State {
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
         while head.recent_from < keep_from && head.recent.pop_front().is_some() {
             head.recent_from += 1;
-            self.recent_entries -= 1;
         }
     }
 
@@ -281,25 +290,34 @@ impl Follower {
     /// may be in the writer's page cache only.
     fn advance(&mut self, shared: &Shared) -> Result<(), Error> {
         loop {
-            self.scan.refresh();
-            let mut found = Vec::new();
-            let mut bytes_read = 0;
-            while bytes_read < 8 << 20 {
-                let Step::Batch { bytes, at } = self.scan.step()? else { break };
-                bytes_read += bytes.len();
-                found.push((bytes, at));
-            }
-            if found.is_empty() {
-                if !self.enter_next_segment(shared)? {
-                    return Ok(());
+            if self.scan.is_at_end()? {
+                match self.enter_next_segment(shared)? {
+                    true => continue,
+                    false => return Ok(()),
                 }
-                continue;
+            }
+            let found = self.read_ahead()?;
+            if found.is_empty() {
+                return Ok(());
             }
             self.scan.file.sync_data()?;
             for (bytes, at) in found {
                 self.take(shared, &ReadBatch::parse(&bytes, at, shared.meta.salt)?)?;
             }
         }
+    }
+
+    /// Whole batches from here on, a few MiB of them, with their journal positions.
+    fn read_ahead(&mut self) -> Result<Vec<(Bytes, u64)>, Error> {
+        self.scan.refresh();
+        let mut found = Vec::new();
+        let mut bytes_read = 0;
+        while bytes_read < READ_AHEAD_BYTES {
+            let Step::Batch { bytes, at } = self.scan.step()? else { break };
+            bytes_read += bytes.len();
+            found.push((bytes, at));
+        }
+        Ok(found)
     }
 
     fn take(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Error> {

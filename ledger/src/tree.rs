@@ -40,10 +40,10 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// `None` unless there is one hash per set bit of the size.
+    /// `None` unless there is one hash per set bit of the size, which is one that a log can have.
     pub(crate) fn restore(size: u64, stack: Vec<Hash>) -> Option<Edge> {
         let count = usize::try_from(size.count_ones()).ok()?;
-        (stack.len() == count).then_some(Edge { size, stack })
+        (stack.len() == count && size < 1 << 62).then_some(Edge { size, stack })
     }
 
     pub(crate) fn size(&self) -> u64 {

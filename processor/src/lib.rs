@@ -1,6 +1,291 @@
-//! Sources → decode → validate → redact → decide → append → ack.
+//! Sources → redact → decode → validate → decide → append → ack.
 //!
 //! Foreign formats stop here: what leaves this crate for the ledger is canonical. It knows nothing about views or queries.
+//!
+//! Four hops from a source to the disk, each on threads of its own: a source fetches messages; the bounded queue
+//! (`intake.rs`) holds them; a worker redacts, hashes, decodes and encodes them (`prepare.rs`, `redact.rs`, `decode/`); the one writer
+//! decides what is new (`decide.rs`, `known.rs`) and appends (`pipeline.rs`). What is acknowledged is durable.
 
+pub mod counters;
 pub mod decode;
+pub mod files;
+pub mod intake;
+pub mod kafka;
 pub mod limits;
+pub mod mock;
+pub mod producer;
+
+mod clock;
+mod decide;
+mod filter;
+mod known;
+mod pipeline;
+mod prepare;
+mod redact;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use pedigraph_ledger::Writer;
+use tokio::sync::watch;
+
+pub use counters::Counters;
+pub use intake::{Intake, QueueLimits};
+pub use kafka::KafkaHealth;
+pub use limits::Limits;
+pub use pipeline::BatchLimits;
+
+use intake::{Lane, Queue};
+use kafka::{Positions, Source};
+use pipeline::{Order, Shell, Unit};
+use prepare::Preparer;
+
+/// What the caller must do: mend the configuration, or stop the process and start it again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// Kafka's client refuses.
+    #[error("Kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] pedigraph_ledger::Error),
+    /// The index of known ids.
+    #[error("index of known ids: {0}")]
+    Index(#[from] fjall::Error),
+    /// The disk.
+    #[error("disk: {0}")]
+    Io(#[from] std::io::Error),
+    /// What is stored contradicts itself.
+    #[error("corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Directory of what this crate keeps beside the ledger: the index of known ids, which may be deleted while no process
+    /// runs, and the name of the Kafka member.
+    pub dir: PathBuf,
+    /// What a message may be.
+    pub limits: Limits,
+    /// What is between the sources and the disk.
+    pub queue: QueueLimits,
+    /// When a batch is committed.
+    pub batch: BatchLimits,
+    /// Threads that decode. One keeps up with one writer on two cores; order is kept with any number.
+    pub workers: usize,
+    /// Kafka clusters.
+    pub kafka: Vec<kafka::Config>,
+    /// Directories whose files are taken in.
+    pub drops: Vec<files::Drop>,
+}
+
+impl Config {
+    /// Defaults, no sources but [`Intake`].
+    pub fn new(dir: impl Into<PathBuf>) -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Config {
+            dir: dir.into(),
+            limits: Limits::default(),
+            queue: QueueLimits::default(),
+            batch: BatchLimits::default(),
+            workers: (cores / 2).clamp(1, 4),
+            kafka: Vec::new(),
+            drops: Vec::new(),
+        }
+    }
+}
+
+/// Starts everything. Answers once the known ids are up to the ledger; a broker that is away is waited for in the background.
+///
+/// # Errors
+/// [`Error`]; nothing runs then.
+pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
+    std::fs::create_dir_all(&config.dir)?;
+    let reader = writer.reader();
+    let known = known::Known::open(&config.dir.join("known"), &reader)?;
+    let positions = Arc::new(Positions::new(writer.positions().clone()));
+    let counters = Arc::new(Counters::default());
+    let queue = Arc::new(Queue::new(config.queue.clone(), Arc::clone(&counters)));
+    let fatal = Fatal(Arc::new(watch::channel(None).0));
+    let mut processor = Processor {
+        counters,
+        queue,
+        fatal,
+        abandoned: Arc::new(AtomicBool::new(false)),
+        sources: Mutex::default(),
+        drops: Mutex::default(),
+        threads: Mutex::default(),
+    };
+    let blobs = writer.blobs();
+    let (hand_on, units) = channel::<Unit>();
+    for n in 0..config.workers.max(1) + 1 {
+        let preparer = Preparer::new(config.limits.clone(), blobs.clone());
+        processor.start_worker(n, preparer, config.limits.clone(), hand_on.clone())?;
+    }
+    drop(hand_on);
+    let shell = Shell {
+        ledger: writer,
+        reader,
+        known,
+        units,
+        order: Order::default(),
+        queue: Arc::clone(&processor.queue),
+        counters: Arc::clone(&processor.counters),
+        limits: config.batch.clone(),
+        abandoned: Arc::clone(&processor.abandoned),
+    };
+    processor.spawn("writer", move || shell.run())?;
+    processor.start_sources(&config, &positions)?;
+    Ok(processor)
+}
+
+/// A running write path. Dropping it without [`Processor::shutdown`] stops at once, as a crash would: nothing acknowledged is
+/// lost, nothing is drained.
+pub struct Processor {
+    counters: Arc<Counters>,
+    queue: Arc<Queue>,
+    fatal: Fatal,
+    abandoned: Arc<AtomicBool>,
+    sources: Mutex<Vec<Source>>,
+    drops: Mutex<Vec<files::Watch>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Processor {
+    /// Where messages are handed in.
+    pub fn intake(&self) -> Intake {
+        Intake::new(Arc::clone(&self.queue))
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// How each Kafka cluster does, in the order of the configuration.
+    pub fn kafka_sources(&self) -> Vec<KafkaHealth> {
+        lock(&self.sources).iter().map(Source::health).collect()
+    }
+
+    /// Resolves with the reason when nothing can be recorded any more. The process must exit: only opening the ledger again
+    /// tells what is durable.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failed = self.fatal.0.subscribe();
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| "stopped".into())
+    }
+
+    /// The reason of [`Processor::failed`], if it failed.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.fatal.0.borrow().clone()
+    }
+
+    /// Takes in nothing more, waits until all that was taken in is durable and every sender was told, leaves Kafka.
+    pub fn shutdown(&self) {
+        lock(&self.drops).drain(..).for_each(files::Watch::stop);
+        let mut sources = std::mem::take(&mut *lock(&self.sources));
+        sources.iter().for_each(Source::stop);
+        sources.iter_mut().for_each(Source::join);
+        self.queue.close();
+        self.join();
+    }
+
+    fn join(&self) {
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            let _panicked_and_said_so = thread.join();
+        }
+    }
+
+    fn start_worker(
+        &mut self,
+        n: usize,
+        preparer: Preparer,
+        limits: Limits,
+        hand_on: std::sync::mpsc::Sender<Unit>,
+    ) -> Result<(), Error> {
+        let queue = Arc::clone(&self.queue);
+        let hand_on = move |unit| hand_on.send(unit).is_ok();
+        // Documents may take long: they have a worker of their own, so that they hold up nothing else.
+        if n == 0 {
+            let take = move || Some((queue.take_document()?, None));
+            return self.spawn("documents", move || pipeline::work(preparer, &limits, take, Some(Lane::Documents), hand_on));
+        }
+        let take = move || queue.take();
+        self.spawn("decode", move || pipeline::work(preparer, &limits, take, None, hand_on))
+    }
+
+    fn start_sources(&mut self, config: &Config, positions: &Arc<Positions>) -> Result<(), Error> {
+        for (n, kafka) in config.kafka.iter().enumerate() {
+            let instance = format!("{}-{n}", kafka::instance_id(&config.dir)?);
+            let (fatal, queue) = (self.fatal.clone(), Arc::clone(&self.queue));
+            let fail = move |reason: String| {
+                fatal.set(&reason);
+                queue.close();
+            };
+            let source = Source::start(kafka, &instance, Arc::clone(&self.queue), Arc::clone(positions), fail)?;
+            lock(&self.sources).push(source);
+        }
+        for drop in &config.drops {
+            lock(&self.drops).push(drop.watch(self.intake(), config.limits.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Runs a part of the path; when it fails, or panics, all of it stops.
+    fn spawn(&self, name: &str, run: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+        let (fatal, queue, abandoned) = (self.fatal.clone(), Arc::clone(&self.queue), Arc::clone(&self.abandoned));
+        let guarded = move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+            let reason = match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a thread of the write path panicked".to_owned(),
+            };
+            tracing::error!(reason, "the write path stops");
+            fatal.set(&reason);
+            abandoned.store(true, Ordering::Release);
+            queue.abandon();
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Processor {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.queue.abandon();
+        let mut sources = std::mem::take(&mut *lock(&self.sources));
+        sources.iter().for_each(Source::abandon);
+        lock(&self.drops).drain(..).for_each(files::Watch::stop);
+        sources.iter_mut().for_each(Source::join);
+        self.join();
+    }
+}
+
+/// The first reason why nothing can be recorded any more.
+#[derive(Clone)]
+struct Fatal(Arc<watch::Sender<Option<Arc<str>>>>);
+
+impl Fatal {
+    fn set(&self, reason: &str) {
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| reason.into());
+            is_first
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

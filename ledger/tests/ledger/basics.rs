@@ -25,7 +25,14 @@ fn what_is_appended_is_read_back_and_survives_reopening() {
     assert_eq!((receipts[0].index, receipts[1].index), (0, 0));
     assert_eq!(receipts[1].leaf_hash, leaf_hash(b"other"));
     // The clock went back; the commit's time does not.
-    writer.append(Batch { time_ns: 40, entries: vec![entry(&a, "second")], positions: vec![("topic/0".into(), 6)], ..Batch::default() }).unwrap();
+    writer
+        .append(Batch {
+            time_ns: 40,
+            entries: vec![entry(&a, "second")],
+            positions: vec![("topic/0".into(), 6)],
+            ..Batch::default()
+        })
+        .unwrap();
     assert_eq!(writer.next_time(45), 50);
     check_content(&writer.reader(), &a, &b);
     drop(writer);
@@ -45,7 +52,10 @@ fn check_content(reader: &Reader, a: &LogId, b: &LogId) {
     assert_eq!(reader.next_seq(), 2);
     assert_eq!(reader.logs(), [a.clone(), b.clone()]);
     let commits = reader.commits(0, usize::MAX).unwrap();
-    assert_eq!(commits.iter().map(|c| (c.seq, c.time_ns, c.entries.len())).collect::<Vec<_>>(), [(0, 50, 2), (1, 50, 1)]);
+    assert_eq!(
+        commits.iter().map(|c| (c.seq, c.time_ns, c.entries.len())).collect::<Vec<_>>(),
+        [(0, 50, 2), (1, 50, 1)]
+    );
     assert_eq!(commits[0].duplicates, [(a.clone(), "ci".to_owned(), 2)]);
     assert_eq!(commits[1].positions, [(Bytes::from("topic/0"), 6)]);
     assert_eq!(reader.commits(0, 1).unwrap().len(), 1);
@@ -142,4 +152,22 @@ fn a_follower_sees_each_commit_across_segments() {
     let waiting = std::thread::spawn(move || reader.wait(40, Duration::from_secs(60)));
     writer.append(batch(numbered(0, 1))).unwrap();
     assert_eq!(waiting.join().unwrap(), 41);
+}
+
+#[test]
+fn many_logs_in_one_batch_and_in_each_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), &Options { segment_bytes: 64 << 10, ..options() }).unwrap();
+    let logs: Vec<_> = (0..700).map(|n| log(&format!("tenant-{n:03}"))).collect();
+    for n in 0..6 {
+        let entries = logs.iter().map(|log| entry(log, format!("{log} {n}"))).collect();
+        assert!(writer.append(batch(entries)).unwrap().iter().all(|receipt| receipt.index == n));
+    }
+    assert_eq!(Publisher::new(&writer).unwrap().publish(1).unwrap(), 700);
+    drop(writer);
+    let reader = open_reader(dir.path()).unwrap();
+    assert_eq!(reader.logs().len(), 701);
+    assert_eq!(reader.entry(&logs[699], 5).unwrap().unwrap().leaf, "tenant-699 5");
+    assert!(segments(dir.path()).len() > 1);
+    assert_sound(dir.path());
 }

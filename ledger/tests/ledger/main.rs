@@ -1,4 +1,11 @@
 //! The ledger from outside: what is acknowledged stays, what is changed is found, what clients ask for is there.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
 
 mod basics;
+mod fault;
+mod model;
+mod recovery;
 mod support;
+mod sweep;
+mod tamper;
+mod tiles;

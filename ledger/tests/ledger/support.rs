@@ -32,6 +32,42 @@ pub(crate) fn numbered(from: u64, count: u64) -> Vec<NewEntry> {
     (from..from + count).map(|n| entry(&log, format!("leaf {n}"))).collect()
 }
 
+/// A directory in memory, for tests that ask nothing of the disk.
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// The segment files, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let names = std::fs::read_dir(dir.join("journal")).unwrap().map(|name| name.unwrap().path());
+    let mut all: Vec<_> = names.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect();
+    all.sort();
+    all
+}
+
+/// All files below a directory.
+pub(crate) fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for name in std::fs::read_dir(dir).unwrap() {
+        let path = name.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    for file in files(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(file, target).unwrap();
+    }
+}
+
 pub(crate) fn assert_sound(dir: &Path) -> Verified {
     let verified = verify(dir, &mut |_, _| {}).unwrap();
     assert_eq!(verified.fault, None);

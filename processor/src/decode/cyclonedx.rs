@@ -1,12 +1,554 @@
-//! Stub.
+//! CycloneDX JSON 1.2 to 1.7, read in one pass: from memory, or from a reader so that a document never has to be whole.
+//!
+//! Components become a set ([`super::components`]); vulnerabilities become VEX statements where they are analysed, and
+//! findings where they are not.
 
+use std::fmt;
+use std::io;
+
+use pedigraph_proto::event::{ArtifactKind, ComponentsListed, SbomAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::components::{Component, Components};
+use super::cyclonedx_vex::{Subject, Vulnerability};
+use super::facts::{self, count, pieces};
+use super::guard::{self, Guarded};
+use super::read::{Lax, LaxList, Obj, Text, Whole, clip, json_reject};
 use super::{Found, Given};
 
-pub(super) fn decode(_: &str, _: &Given<'_>) -> Result<Found, Reject> {
-    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+/// What one pass over a document collects.
+struct Bom {
+    format: Option<String>,
+    spec_version: Option<String>,
+    serial_number: String,
+    version: u32,
+    timestamp: String,
+    tool: String,
+    author: String,
+    root: Option<Root>,
+    components: Components,
+    vulnerabilities: Vec<Vulnerability>,
+    vulnerabilities_max: usize,
+    /// A limit was exceeded: an error of the reader could not say which.
+    too_many: Option<String>,
 }
-pub(super) fn decode_stream(_: super::guard::Guarded<'_>, _: &Given<'_>) -> std::io::Result<Found> {
-    Err(super::guard::refuse(Reject::new(Code::UnsupportedFormat, "not yet")))
+
+/// The thing that the document describes.
+pub(super) struct Root {
+    kind: String,
+    name: String,
+    version: String,
+    purl: String,
+    digest: Option<Digest>,
+    image_id: Option<Digest>,
+}
+
+/// Reads a document that is in memory.
+pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+    let mut bom = Bom::new(given);
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = (&mut bom).deserialize(&mut reader).and_then(|()| reader.end());
+    match (read, bom.too_many.take()) {
+        (_, Some(reason)) => Err(Reject::new(Code::TooManyItems, reason)),
+        (Err(error), None) => Err(json_reject(&error, Code::SchemaViolation)),
+        (Ok(()), None) => bom.found(given),
+    }
+}
+
+/// Reads a document in pieces of 64 KiB.
+pub(super) fn decode_stream(mut guarded: Guarded<'_>, given: &Given<'_>) -> io::Result<Found> {
+    let mut bom = Bom::new(given);
+    let mut reader = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(64 << 10, &mut guarded));
+    let read = (&mut bom).deserialize(&mut reader).and_then(|()| reader.end());
+    drop(reader);
+    let reject = match (read, bom.too_many.take()) {
+        (_, Some(reason)) => Reject::new(Code::TooManyItems, reason),
+        (Err(error), None) if error.is_io() => return Err(error.into()),
+        (Err(error), None) => json_reject(&error, Code::SchemaViolation),
+        (Ok(()), None) => {
+            let sha256 = guarded.digest().unwrap_or(given.sha256);
+            return bom.found(&Given { sha256, ..given.clone() }).map_err(guard::refuse);
+        }
+    };
+    Err(guard::refuse(reject))
+}
+
+impl Bom {
+    fn new(given: &Given<'_>) -> Bom {
+        Bom {
+            format: None,
+            spec_version: None,
+            serial_number: String::new(),
+            version: 0,
+            timestamp: String::new(),
+            tool: String::new(),
+            author: String::new(),
+            root: None,
+            components: Components::new(given.limits.components_max),
+            vulnerabilities: Vec::new(),
+            vulnerabilities_max: given.limits.statements_max,
+            too_many: None,
+        }
+    }
+
+    fn found(self, given: &Given<'_>) -> Result<Found, Reject> {
+        self.check_version()?;
+        let sbom_digest = Digest::sha256(given.sha256);
+        let root_digest = self.root.as_ref().and_then(|root| root.digest.clone());
+        let artifact = given.subject.clone().or(root_digest);
+        let time = Nanos::parse(&self.timestamp);
+
+        let subject = Subject {
+            artifact: artifact.as_ref().map(Digest::to_string),
+            purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
+        };
+        let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject)?;
+        let mut facts = Vec::new();
+        // A VEX document is no SBOM: an empty one would hide the artifact's real one.
+        let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();
+        let vex = self.vex_head(&sbom_digest, given);
+        let scan = self.scan_head(&sbom_digest, &subject);
+        if !evidence_only {
+            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest);
+        }
+        if !statements.is_empty() {
+            facts.extend(facts::vex(&vex, statements));
+        }
+        if !findings.is_empty() || facts.is_empty() {
+            facts.extend(facts::scan(&scan, findings));
+        }
+        Ok(Found { facts, time })
+    }
+
+    fn check_version(&self) -> Result<(), Reject> {
+        let schema = |reason: &str| Err(Reject::new(Code::SchemaViolation, reason));
+        match self.format.as_deref() {
+            Some("CycloneDX") => {}
+            Some(_) => return schema("bomFormat is not CycloneDX"),
+            None => return schema("bomFormat is missing or no string"),
+        }
+        let Some(version) = self.spec_version.as_deref().filter(|version| !version.is_empty()) else {
+            return schema("specVersion is missing or no string");
+        };
+        // A newer minor version is read as the newest known.
+        match version.split('.').next() {
+            Some("1") => Ok(()),
+            _ => Err(Reject::new(Code::UnsupportedVersion, format!("specVersion {version:?} is not 1.x"))),
+        }
+    }
+
+    fn vex_head(&self, sbom_digest: &Digest, given: &Given<'_>) -> VexIssued {
+        let id = if self.serial_number.is_empty() { sbom_digest.to_string() } else { self.serial_number.clone() };
+        VexIssued {
+            issuer: if self.author.is_empty() { self.tool.clone() } else { self.author.clone() },
+            document_id: id,
+            document_version: if self.version == 0 { String::new() } else { self.version.to_string() },
+            document_time: facts::canonical_time(&self.timestamp),
+            format: "cyclonedx".into(),
+            verification: given.verification.into(),
+            ..VexIssued::default()
+        }
+    }
+
+    fn scan_head(&self, sbom_digest: &Digest, subject: &Subject) -> ScanCompleted {
+        ScanCompleted {
+            artifact_digest: subject.artifact.clone().unwrap_or_else(|| sbom_digest.to_string()),
+            artifact_ref: self.root.as_ref().map(Root::reference).unwrap_or_default(),
+            scanner: if self.tool.is_empty() { "cyclonedx".into() } else { self.tool.clone() },
+            scan_id: sbom_digest.to_string(),
+            ..ScanCompleted::default()
+        }
+    }
+
+    fn sbom_facts(self, facts: &mut Vec<Fact>, artifact: Option<&Digest>, sbom_digest: &Digest) {
+        let (root, spec_version) = (self.root, self.spec_version.unwrap_or_default());
+        let skipped_count = self.components.skipped();
+        let components = self.components.into_set();
+        let component_set = pedigraph_proto::canonical::component_set(components.iter()).to_string();
+        let mut sbom = SbomAttached {
+            artifact_digest: artifact.map(Digest::to_string).unwrap_or_default(),
+            sbom_digest: sbom_digest.to_string(),
+            format: "cyclonedx".into(),
+            spec_version,
+            serial_number: self.serial_number,
+            document_version: self.version,
+            tool: self.tool,
+            component_set: component_set.clone(),
+            component_count: count(components.len()),
+            skipped_count,
+            ..SbomAttached::default()
+        };
+        if let Some(root) = &root {
+            sbom.artifact_ref = root.reference();
+            sbom.kind = root.artifact_kind().into();
+            sbom.purl = root.purl.clone();
+        }
+        facts.push(Fact::now(sbom));
+        for (first, components) in pieces(components) {
+            let component_set = component_set.clone();
+            facts.push(Fact::now(ComponentsListed { component_set, first, components }));
+        }
+    }
+}
+
+impl Root {
+    fn of(component: &Component<'_>) -> Root {
+        let purl = Purl::parse(component.purl.as_str());
+        let by_version = || component.version.as_str().parse::<Digest>().ok();
+        let by_property = |name: &str| {
+            let value = component.property(name)?;
+            ArtifactRef::parse(value).and_then(|named| named.digest)
+        };
+        let image_id = by_property("aquasecurity:trivy:ImageID");
+        let digest = purl.as_ref().and_then(Purl::digest).or_else(by_version);
+        let digest = digest.or_else(|| component.digest()).or_else(|| by_property("aquasecurity:trivy:RepoDigest"));
+        Root {
+            kind: component.kind.owned(),
+            name: component.full_name(),
+            version: component.version.owned(),
+            purl: facts::canonical_purl(component.purl.as_str()).0,
+            digest: digest.or_else(|| image_id.clone()),
+            image_id,
+        }
+    }
+
+    /// What the document calls the thing: its name is a repository and its version a tag or digest, for an image.
+    fn reference(&self) -> String {
+        if self.artifact_kind() != ArtifactKind::ContainerImage {
+            return if self.purl.is_empty() { self.name.clone() } else { self.purl.clone() };
+        }
+        let joined = match self.version.parse::<Digest>() {
+            Ok(digest) => format!("{}@{digest}", self.name),
+            Err(_) if self.version.is_empty() => self.name.clone(),
+            Err(_) => format!("{}:{}", self.name, self.version),
+        };
+        let parsed = ArtifactRef::parse(&joined).or_else(|| ArtifactRef::parse(&self.name));
+        parsed.map_or_else(|| self.name.clone(), |named| named.to_string())
+    }
+
+    fn artifact_kind(&self) -> ArtifactKind {
+        match self.kind.as_str() {
+            "container" => ArtifactKind::ContainerImage,
+            "firmware" => ArtifactKind::Firmware,
+            "data" => ArtifactKind::Dataset,
+            "machine-learning-model" => ArtifactKind::Model,
+            "library" | "framework" => ArtifactKind::Package,
+            _ if self.image_id.is_some() => ArtifactKind::ContainerImage,
+            _ => ArtifactKind::Generic,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum BomKey {
+    BomFormat,
+    SpecVersion,
+    SerialNumber,
+    Version,
+    Metadata,
+    Components,
+    Dependencies,
+    Vulnerabilities,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Bom {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Bom {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CycloneDX document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<BomKey>()? {
+            match key {
+                BomKey::BomFormat => self.format = map.next_value::<Text<'de>>()?.0.map(|text| clip(&text).to_owned()),
+                BomKey::SpecVersion => {
+                    self.spec_version = map.next_value::<Text<'de>>()?.0.map(|text| clip(&text).to_owned());
+                }
+                BomKey::SerialNumber => self.serial_number = map.next_value::<Text<'de>>()?.owned(),
+                BomKey::Version => self.version = map.next_value::<Whole>()?.get_u32().unwrap_or(0),
+                BomKey::Metadata => map.next_value_seed(MetadataSeed(self))?,
+                BomKey::Components => map.next_value_seed(ComponentsSeed(self))?,
+                BomKey::Dependencies => map.next_value_seed(DependenciesSeed(self))?,
+                BomKey::Vulnerabilities => map.next_value_seed(VulnerabilitiesSeed(self))?,
+                BomKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stops the reader at a limit and keeps what the reject must say.
+fn stop<E: Error>(bom: &mut Bom, reason: String) -> E {
+    bom.too_many = Some(reason);
+    E::custom("too many items")
+}
+
+/// Declares a seed that reads a list element by element; `null` is an empty list.
+macro_rules! list_seed {
+    ($seed:ident, $what:literal, |$bom:ident, $seq:ident| $body:block) => {
+        struct $seed<'b>(&'b mut Bom);
+        impl<'de> DeserializeSeed<'de> for $seed<'_> {
+            type Value = ();
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
+        impl<'de> Visitor<'de> for $seed<'_> {
+            type Value = ();
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($what)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut $seq: A) -> Result<(), A::Error> {
+                let $bom = self.0;
+                $body
+                Ok(())
+            }
+            fn visit_unit<E: Error>(self) -> Result<(), E> {
+                Ok(())
+            }
+        }
+    };
+}
+
+list_seed!(ComponentsSeed, "a list of components", |bom, seq| {
+    while seq.next_element_seed(ComponentSeed { bom: &mut *bom, root: false })?.is_some() {}
+});
+
+list_seed!(DependenciesSeed, "a list of dependencies", |bom, seq| {
+    while let Some(Obj(dependency)) = seq.next_element::<Obj<Dependency<'de>>>()? {
+        let to = dependency.depends_on.0.iter().map(Text::as_str);
+        bom.components.depends(dependency.from.as_str(), to);
+    }
+});
+
+list_seed!(VulnerabilitiesSeed, "a list of vulnerabilities", |bom, seq| {
+    while let Some(Obj(read)) = seq.next_element::<Obj<super::cyclonedx_vex::Read<'de>>>()? {
+        let vulnerability = Vulnerability::of(&read);
+        if bom.vulnerabilities.len() >= bom.vulnerabilities_max {
+            let reason = format!("more than {} vulnerabilities", bom.vulnerabilities_max);
+            return Err(stop(bom, reason));
+        }
+        bom.vulnerabilities.push(vulnerability);
+    }
+});
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Dependency<'a> {
+    #[serde(borrow, rename = "ref")]
+    from: Text<'a>,
+    #[serde(borrow)]
+    depends_on: LaxList<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum MetadataKey {
+    Timestamp,
+    Tools,
+    Component,
+    Authors,
+    Supplier,
+    Manufacture,
+    Manufacturer,
+    #[serde(other)]
+    Other,
+}
+
+struct MetadataSeed<'b>(&'b mut Bom);
+
+impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MetadataSeed<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let bom = self.0;
+        while let Some(key) = map.next_key::<MetadataKey>()? {
+            match key {
+                MetadataKey::Timestamp => bom.timestamp = map.next_value::<Text<'de>>()?.owned(),
+                MetadataKey::Tools => bom.tool = map.next_value::<Tools<'de>>()?.name(),
+                MetadataKey::Component => {
+                    map.next_value_seed(ComponentSeed { bom: &mut *bom, root: true })?;
+                }
+                MetadataKey::Authors => {
+                    let LaxList(authors) = map.next_value::<LaxList<Lax<Party<'de>>>>()?;
+                    bom.set_author(authors.first().map(|Lax(author)| author));
+                }
+                MetadataKey::Supplier | MetadataKey::Manufacture | MetadataKey::Manufacturer => {
+                    let Lax(party) = map.next_value::<Lax<Party<'de>>>()?;
+                    bom.set_author(Some(&party));
+                }
+                MetadataKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bom {
+    /// Who issues the document: the first of authors, supplier and manufacturer that has a name.
+    fn set_author(&mut self, party: Option<&Party<'_>>) {
+        if let Some(party) = party.filter(|_| self.author.is_empty()) {
+            self.author = party.name.or(&party.email).owned();
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Party<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    email: Text<'a>,
+}
+
+/// A list of tools up to 1.4, an object with components and services since 1.5.
+struct Tools<'a>(Vec<Lax<Party<'a>>>);
+
+impl Tools<'_> {
+    fn name(&self) -> String {
+        self.0.iter().find_map(|Lax(tool)| tool.name.get()).map_or_else(String::new, |name| clip(name).to_owned())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tools<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ToolsVisitor;
+        impl<'de> Visitor<'de> for ToolsVisitor {
+            type Value = Tools<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tools")
+            }
+            fn visit_unit<E: Error>(self) -> Result<Tools<'de>, E> {
+                Ok(Tools(vec![]))
+            }
+            fn visit_str<E: Error>(self, _: &str) -> Result<Tools<'de>, E> {
+                Ok(Tools(vec![]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tools<'de>, A::Error> {
+                let mut tools = Vec::new();
+                while let Some(tool) = seq.next_element()? {
+                    tools.push(tool);
+                }
+                Ok(Tools(tools))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tools<'de>, A::Error> {
+                let mut tools = Vec::new();
+                while let Some(_kind) = map.next_key::<Text<'de>>()? {
+                    tools.append(&mut map.next_value::<LaxList<Lax<Party<'de>>>>()?.0);
+                }
+                Ok(Tools(tools))
+            }
+        }
+        deserializer.deserialize_any(ToolsVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum ComponentKey {
+    #[serde(rename = "bom-ref")]
+    BomRef,
+    #[serde(rename = "type")]
+    Kind,
+    #[serde(rename = "group")]
+    Group,
+    #[serde(rename = "name")]
+    Name,
+    #[serde(rename = "version")]
+    Version,
+    #[serde(rename = "purl")]
+    Purl,
+    #[serde(rename = "hashes")]
+    Hashes,
+    #[serde(rename = "licenses")]
+    Licenses,
+    #[serde(rename = "properties")]
+    Properties,
+    #[serde(rename = "components")]
+    Components,
+    #[serde(other)]
+    Other,
+}
+
+/// Reads one component; those inside it go straight to the set, so that a tree is never held whole.
+struct ComponentSeed<'b> {
+    bom: &'b mut Bom,
+    root: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for ComponentSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ComponentSeed<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a component")
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut component = Component::default();
+        while let Some(key) = map.next_key::<ComponentKey>()? {
+            match key {
+                ComponentKey::BomRef => component.bom_ref = map.next_value()?,
+                ComponentKey::Kind => component.kind = map.next_value()?,
+                ComponentKey::Group => component.group = map.next_value()?,
+                ComponentKey::Name => component.name = map.next_value()?,
+                ComponentKey::Version => component.version = map.next_value()?,
+                ComponentKey::Purl => component.purl = map.next_value()?,
+                ComponentKey::Hashes => component.hashes = map.next_value()?,
+                ComponentKey::Licenses => component.licenses = map.next_value()?,
+                // Only the root's are asked for.
+                ComponentKey::Properties if self.root => component.properties = map.next_value()?,
+                ComponentKey::Components => map.next_value_seed(ComponentsSeed(&mut *self.bom))?,
+                ComponentKey::Properties | ComponentKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if self.root {
+            self.bom.components.set_root(component.bom_ref.as_str());
+            self.bom.root = Some(Root::of(&component));
+        } else if !self.bom.components.push(&component) {
+            let reason = format!("more than {} components", self.bom.components.limit());
+            return Err(stop(self.bom, reason));
+        }
+        Ok(())
+    }
 }

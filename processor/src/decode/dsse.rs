@@ -1,12 +1,162 @@
-//! Stub.
+//! DSSE envelopes and sigstore bundles around in-toto statements; several of them as lines of one document.
+//!
+//! Signatures are not verified here: no key is known to a decoder. What is recorded is whether there is one.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use pedigraph_proto::event::{ArtifactSigned, Verification};
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Digest, canonical};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::{Found, Given};
+use super::detect::{self, Format};
+use super::read::{LaxList, List, Obj, Text, clip_to, json, json_reject};
+use super::{Found, Given, guard, intoto};
 
-pub(super) fn decode(_: &str, _: &Given<'_>) -> Result<Found, Reject> {
-    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Document<'a> {
+    #[serde(borrow)]
+    payload_type: Text<'a>,
+    #[serde(borrow)]
+    payload: Text<'a>,
+    #[serde(borrow)]
+    signatures: LaxList<Obj<Signature<'a>>>,
+    #[serde(borrow)]
+    dsse_envelope: Option<Obj<Envelope<'a>>>,
+    #[serde(borrow)]
+    message_signature: Option<Obj<MessageSignature<'a>>>,
 }
-pub(super) fn decode_lines(_: &str, _: &Given<'_>) -> Result<Found, Reject> {
-    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    payload_type: Text<'a>,
+    #[serde(borrow)]
+    payload: Text<'a>,
+    #[serde(borrow)]
+    signatures: List<Obj<Signature<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Signature<'a> {
+    #[serde(borrow)]
+    keyid: Text<'a>,
+    #[serde(borrow)]
+    sig: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct MessageSignature<'a> {
+    #[serde(borrow)]
+    message_digest: Obj<MessageDigest<'a>>,
+    #[serde(borrow)]
+    signature: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MessageDigest<'a> {
+    #[serde(borrow)]
+    algorithm: Text<'a>,
+    #[serde(borrow)]
+    digest: Text<'a>,
+}
+
+/// Reads an envelope or a bundle.
+pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+    let document: Document<'_> = json(text, Code::SchemaViolation)?;
+    if let Some(Obj(envelope)) = document.dsse_envelope {
+        return statement(&envelope.payload_type, &envelope.payload, &envelope.signatures.0, given);
+    }
+    if let Some(Obj(signed)) = document.message_signature {
+        return blob_signed(&signed, given);
+    }
+    if document.payload.0.is_none() {
+        return Err(Reject::new(Code::SchemaViolation, "payload is missing or no string"));
+    }
+    statement(&document.payload_type, &document.payload, &document.signatures.0, given)
+}
+
+fn statement(
+    payload_type: &Text<'_>,
+    payload: &Text<'_>,
+    signatures: &[Obj<Signature<'_>>],
+    given: &Given<'_>,
+) -> Result<Found, Reject> {
+    if !payload_type.as_str().contains("in-toto") {
+        let reason =
+            format!("payloadType {:?} is not application/vnd.in-toto+json", clip_to(payload_type.as_str(), 128));
+        return Err(Reject::new(Code::SchemaViolation, reason));
+    }
+    let bytes = unbase64(payload.as_str())?;
+    let inner = guard::text(&bytes, given.limits)?;
+    let signed = signatures.iter().any(|Obj(signature)| signature.sig.get().is_some());
+    let key_ids = signatures.iter().filter_map(|Obj(signature)| signature.keyid.get());
+    let envelope = intoto::Envelope {
+        verification: if signed { Verification::Unverified } else { Verification::None },
+        key_ids: key_ids.take(64).map(|key| clip_to(key, 1_024).to_owned()).collect(),
+    };
+    let given = Given { sha256: canonical::sha256(inner.as_bytes()), ..given.clone() };
+    intoto::decode(inner, &envelope, &given)
+}
+
+fn unbase64(text: &str) -> Result<Vec<u8>, Reject> {
+    let decoded = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text));
+    decoded.map_err(|error| Reject::new(Code::SchemaViolation, format!("payload is not base64: {error}")))
+}
+
+/// A bundle that signs an artifact itself.
+fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found, Reject> {
+    let Obj(named) = &signed.message_digest;
+    let algorithm = named.algorithm.as_str().to_ascii_lowercase().replace("sha2_", "sha");
+    let hash = STANDARD.decode(named.digest.as_str()).unwrap_or_default();
+    let digest = given.subject.clone().or_else(|| Digest::from_parts(&algorithm, &hex::encode(hash)).ok());
+    let digest = digest.ok_or_else(|| Reject::new(Code::DigestInvalid, "messageDigest is not a digest"))?;
+    let signature = clip_to(signed.signature.as_str(), 8_192).to_owned();
+    let fact = ArtifactSigned { artifact_digest: digest.to_string(), signature, ..ArtifactSigned::default() };
+    Ok(Found { facts: vec![Fact::now(fact)], time: None })
+}
+
+/// Reads several attestations that follow each other, commonly one a line, as one message: the facts of each. A bad one
+/// refuses all of them, since the message is recorded whole.
+pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+    let mut all = Found { facts: vec![], time: None };
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    for (number, document) in (1..).zip(documents) {
+        let document = document.map_err(|error| json_reject(&error, Code::MalformedJson))?.get();
+        let given = Given { sha256: canonical::sha256(document.as_bytes()), ..given.clone() };
+        let found = decode_line(document, &given)
+            .map_err(|reject| Reject::new(reject.code, format!("document {number}: {}", reject.reason)))?;
+        all.facts.extend(found.facts);
+        all.time = all.time.or(found.time);
+        if all.facts.len() > given.limits.statements_max {
+            let reason = format!("more than {} facts", given.limits.statements_max);
+            return Err(Reject::new(Code::TooManyItems, reason));
+        }
+    }
+    Ok(all)
+}
+
+fn decode_line(line: &str, given: &Given<'_>) -> Result<Found, Reject> {
+    let format = detect::sniff_one(line)?;
+    if matches!(format, Format::Dsse | Format::Bundle) {
+        return decode(line, given);
+    }
+    if format == Format::Statement {
+        return intoto::decode(line, &intoto::Envelope::default(), given);
+    }
+    Err(Reject::new(Code::UnsupportedFormat, format!("{} is no attestation", format.name())))
 }

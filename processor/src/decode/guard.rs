@@ -29,13 +29,19 @@ fn not_utf8(offset: usize) -> Reject {
 
 /// Refuses JSON that nests deeper than the limit, before a recursive reader sees it.
 pub(super) fn check_depth(bytes: &[u8], depth_max: usize) -> Result<(), Reject> {
-    // Most input has fewer brackets in all than the limit allows at once: a pass the compiler vectorizes.
-    let opening = bytes.iter().filter(|&&byte| byte == b'{' || byte == b'[').count();
-    if opening <= depth_max {
+    // Most input has fewer brackets in all than the limit allows at once, and counting them is almost free.
+    if opening_brackets(bytes) <= depth_max {
         return Ok(());
     }
     let mut scan = DepthScan::default();
     if scan.feed(bytes, depth_max) { Ok(()) } else { Err(too_deep(depth_max)) }
+}
+
+/// Counts `{` and `[`, in sums of a byte each so that the compiler can do many at once.
+fn opening_brackets(bytes: &[u8]) -> usize {
+    let opens = |byte: &u8| u8::from(byte | 0x20 == b'{');
+    let chunks = bytes.chunks(255);
+    chunks.map(|chunk| usize::from(chunk.iter().fold(0_u8, |sum, byte| sum.wrapping_add(opens(byte))))).sum()
 }
 
 fn too_deep(depth_max: usize) -> Reject {

@@ -1,11 +1,417 @@
-//! Stub.
+//! in-toto statements v0.1 and v1: SLSA provenance v0.1, v0.2 and v1, verification summaries, test results, SBOMs and VEX
+//! as predicates. Any other predicate is recorded by its type.
 
+use std::borrow::Cow;
+
+use pedigraph_proto::event::{AttestationAttached, Material, Outcome, SbomAttached, TestsFinished, Verification};
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Digest, Event, Nanos};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::{Found, Given};
+use super::facts::{self, count, is_commit};
+use super::read::{Lax, LaxList, List, Obj, Pairs, Text, clip_to, json};
+use super::{Found, Given, cyclonedx, openvex};
 
-pub(super) fn decode(_: &str, _: &Envelope, _: &Given<'_>) -> Result<Found, Reject> {
-    Err(Reject::new(Code::UnsupportedFormat, "not yet"))
+/// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
+const NAME_BYTES_MAX: usize = 512;
+
+/// What is known of the envelope around a statement.
+pub(super) struct Envelope {
+    /// Whether there is a signature.
+    pub(super) verification: Verification,
+    /// Key ids that the signatures name.
+    pub(super) key_ids: Vec<String>,
 }
-#[derive(Default)]
-pub(super) struct Envelope;
+
+impl Default for Envelope {
+    /// A bare statement.
+    fn default() -> Self {
+        Envelope { verification: Verification::None, key_ids: vec![] }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Statement<'a> {
+    #[serde(borrow, rename = "_type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    predicate_type: Text<'a>,
+    #[serde(borrow)]
+    subject: List<Obj<Subject<'a>>>,
+    #[serde(borrow)]
+    predicate: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Subject<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    uri: Text<'a>,
+    #[serde(borrow)]
+    digest: Pairs<'a>,
+}
+
+/// Provenance of all versions: v0.1 has `recipe`, v0.2 `invocation` and `materials`, v1 `buildDefinition` and `runDetails`.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Provenance<'a> {
+    #[serde(borrow)]
+    builder: Lax<Named<'a>>,
+    #[serde(borrow)]
+    build_type: Text<'a>,
+    #[serde(borrow)]
+    recipe: Lax<Recipe<'a>>,
+    #[serde(borrow)]
+    invocation: Lax<Invocation<'a>>,
+    #[serde(borrow)]
+    metadata: Lax<Metadata<'a>>,
+    #[serde(borrow)]
+    materials: LaxList<Lax<Resource<'a>>>,
+    #[serde(borrow)]
+    build_definition: Lax<BuildDefinition<'a>>,
+    #[serde(borrow)]
+    run_details: Lax<RunDetails<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Named<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Recipe<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Invocation<'a> {
+    #[serde(borrow)]
+    config_source: Lax<Resource<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    invocation_id: Text<'a>,
+    #[serde(borrow)]
+    build_invocation_id: Text<'a>,
+    #[serde(borrow, rename = "buildInvocationID")]
+    build_invocation_id_capital: Text<'a>,
+    #[serde(borrow)]
+    started_on: Text<'a>,
+    #[serde(borrow)]
+    build_started_on: Text<'a>,
+    #[serde(borrow)]
+    finished_on: Text<'a>,
+    #[serde(borrow)]
+    build_finished_on: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Resource<'a> {
+    #[serde(borrow)]
+    uri: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    digest: Pairs<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct BuildDefinition<'a> {
+    #[serde(borrow)]
+    build_type: Text<'a>,
+    #[serde(borrow)]
+    external_parameters: Lax<ExternalParameters<'a>>,
+    #[serde(borrow)]
+    resolved_dependencies: LaxList<Lax<Resource<'a>>>,
+}
+
+/// Parameters are the build type's own; these names are common to the public builders.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ExternalParameters<'a> {
+    #[serde(borrow)]
+    workflow: Lax<Workflow<'a>>,
+    #[serde(borrow)]
+    source: Lax<Resource<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Workflow<'a> {
+    #[serde(borrow)]
+    repository: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RunDetails<'a> {
+    #[serde(borrow)]
+    builder: Lax<Named<'a>>,
+    #[serde(borrow)]
+    metadata: Lax<Metadata<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Summary<'a> {
+    #[serde(borrow)]
+    verifier: Lax<Named<'a>>,
+    #[serde(borrow)]
+    verification_result: Text<'a>,
+    #[serde(borrow, rename = "verification_result")]
+    old_result: Text<'a>,
+    #[serde(borrow)]
+    verified_levels: LaxList<Text<'a>>,
+    #[serde(borrow)]
+    time_verified: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct TestResult<'a> {
+    #[serde(borrow)]
+    result: Text<'a>,
+    #[serde(borrow)]
+    url: Text<'a>,
+    #[serde(borrow)]
+    passed_tests: LaxList<Text<'a>>,
+    #[serde(borrow)]
+    failed_tests: LaxList<Text<'a>>,
+}
+
+/// Cosign puts an SBOM beside a time instead of making it the predicate.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "PascalCase")]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads a statement; `given.sha256` is that of its bytes.
+pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Result<Found, Reject> {
+    let statement: Statement<'_> = json(text, Code::SchemaViolation)?;
+    statement.check_version()?;
+    let subjects = statement.subjects(given)?;
+    let mut head = AttestationAttached {
+        predicate_type: statement.predicate_type.owned(),
+        statement_digest: Digest::sha256(given.sha256).to_string(),
+        verification: envelope.verification.into(),
+        key_ids: envelope.key_ids.clone(),
+        ..AttestationAttached::default()
+    };
+    let predicate = statement.predicate.map_or("null", RawValue::get);
+    let materials = describe(&mut head, predicate, given)?;
+    let mut facts = facts::attestation(&head, &subjects, &materials)?;
+    let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
+    let inner = inner_facts(&head, predicate, &subjects, given)?;
+    let time = time.or(inner.as_ref().and_then(|found| found.time));
+    facts.extend(inner.into_iter().flat_map(|found| found.facts));
+    Ok(Found { facts, time })
+}
+
+impl Statement<'_> {
+    fn check_version(&self) -> Result<(), Reject> {
+        let kind = self.kind.as_str();
+        let version = kind.strip_prefix("https://in-toto.io/Statement/v");
+        match version {
+            Some(version) if version.starts_with("0.") || version == "1" || version.starts_with("1.") => {}
+            Some(_) => {
+                return Err(Reject::new(Code::UnsupportedVersion, format!("_type {kind:?} is neither v0.1 nor v1")));
+            }
+            // Real documents exist without it.
+            None if kind.is_empty() => {}
+            None => return Err(Reject::new(Code::SchemaViolation, format!("_type {kind:?} is no in-toto statement"))),
+        }
+        let named = self.predicate_type.get().is_some();
+        named.then_some(()).ok_or_else(|| Reject::new(Code::SchemaViolation, "predicateType is missing"))
+    }
+
+    /// The valid subjects, each with its name; the one given outside when the statement names none that is valid.
+    fn subjects(&self, given: &Given<'_>) -> Result<Vec<(String, String)>, Reject> {
+        let subjects = self.subject.0.iter().filter_map(|Obj(subject)| {
+            let name = subject.name.or(&subject.uri);
+            Some((best_digest(&subject.digest)?, clip_to(name.as_str(), NAME_BYTES_MAX).to_owned()))
+        });
+        let mut subjects: Vec<_> = subjects.take(given.limits.statements_max).collect();
+        if let Some(outside) = given.subject.as_ref().filter(|_| subjects.is_empty()) {
+            subjects.push((outside.to_string(), String::new()));
+        }
+        if subjects.is_empty() {
+            return Err(Reject::new(Code::DigestInvalid, "none of the statement's subjects has a valid digest"));
+        }
+        Ok(subjects)
+    }
+}
+
+/// The digest of a digest map by which others most likely know the thing: images go by SHA-256.
+fn best_digest(digests: &Pairs<'_>) -> Option<String> {
+    const PREFERRED: [&str; 6] = ["sha256", "sha512", "sha384", "sha1", "gitCommit", "dirHash"];
+    let rank = |algorithm: &str| PREFERRED.iter().position(|known| *known == algorithm).unwrap_or(PREFERRED.len());
+    let valid = digests.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok());
+    valid.min_by_key(|digest| rank(digest.algorithm())).map(|digest| digest.to_string())
+}
+
+/// Fills in what the predicate says of the build; the materials come back.
+fn describe(head: &mut AttestationAttached, predicate: &str, given: &Given<'_>) -> Result<Vec<Material>, Reject> {
+    let kind = head.predicate_type.as_str();
+    if kind.starts_with("https://slsa.dev/provenance/") || kind.starts_with("https://in-toto.io/Provenance/") {
+        let Obj(provenance): Obj<Provenance<'_>> = json(predicate, Code::SchemaViolation)?;
+        return provenance.describe(head, given.limits.statements_max);
+    }
+    if kind.contains("slsa.dev/verification_summary/") {
+        let Lax(summary): Lax<Summary<'_>> = json(predicate, Code::SchemaViolation)?;
+        summary.describe(head);
+    }
+    Ok(vec![])
+}
+
+impl Provenance<'_> {
+    fn describe(&self, head: &mut AttestationAttached, materials_max: usize) -> Result<Vec<Material>, Reject> {
+        let (Lax(definition), Lax(run)) = (&self.build_definition, &self.run_details);
+        let (old, new) = (&self.metadata.0, &run.metadata.0);
+        head.builder = run.builder.0.id.or(&self.builder.0.id).owned();
+        head.build_type = definition.build_type.or(&self.build_type).or(&self.recipe.0.kind).owned();
+        let old_invocation = old.build_invocation_id.or(&old.build_invocation_id_capital);
+        head.invocation = new.invocation_id.or(old_invocation).owned();
+        head.started_on = new.started_on.or(&old.build_started_on).owned();
+        head.finished_on = new.finished_on.or(&old.build_finished_on).owned();
+        let all = self.materials.0.iter().chain(&definition.resolved_dependencies.0);
+        let materials: Vec<&Resource<'_>> = all.map(|Lax(resource)| resource).collect();
+        (head.repository, head.commit) = self.source(&materials);
+        if materials.len() > materials_max {
+            return Err(Reject::new(Code::TooManyItems, format!("more than {materials_max} materials")));
+        }
+        Ok(materials.into_iter().map(material).collect())
+    }
+
+    /// Repository and commit that were built: as the invocation says, else the first material that is a commit.
+    fn source(&self, materials: &[&Resource<'_>]) -> (String, String) {
+        let parameters = &self.build_definition.0.external_parameters.0;
+        let config = &self.invocation.0.config_source.0;
+        let declared = config.uri.or(&parameters.workflow.0.repository).or(&parameters.source.0.uri);
+        let declared_repository = repository(declared.as_str());
+        let sources =
+            std::iter::once(config).chain(std::iter::once(&parameters.source.0)).chain(materials.iter().copied());
+        let commits = sources.filter_map(|source| Some((repository(source.uri.as_str()), commit(&source.digest)?)));
+        let mut commits = commits.filter(|(name, _)| declared_repository.is_empty() || *name == declared_repository);
+        let found = commits.next();
+        match found {
+            Some((name, commit)) => (name.into_owned(), commit),
+            None => (declared_repository.into_owned(), String::new()),
+        }
+    }
+}
+
+/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`.
+fn repository(uri: &str) -> Cow<'_, str> {
+    let uri = uri.strip_prefix("git+").unwrap_or(uri);
+    let path = uri.find("://").map_or(0, |scheme| scheme + 3);
+    let authority_end = uri[path..].find('/').map_or(uri.len(), |slash| path + slash);
+    let end = uri[authority_end..].find(['@', '#', '?']).map_or(uri.len(), |mark| authority_end + mark);
+    let name = uri[..end].strip_suffix(".git").unwrap_or(&uri[..end]);
+    Cow::Borrowed(clip_to(name, NAME_BYTES_MAX))
+}
+
+fn commit(digest: &Pairs<'_>) -> Option<String> {
+    let hash = ["gitCommit", "sha1"].map(|name| digest.get(name)).into_iter().find(|hash| is_commit(hash))?;
+    Some(hash.to_ascii_lowercase())
+}
+
+fn material(resource: &Resource<'_>) -> Material {
+    let uri = resource.uri.or(&resource.name).as_str();
+    Material { uri: clip_to(uri, NAME_BYTES_MAX).to_owned(), digest: best_digest(&resource.digest).unwrap_or_default() }
+}
+
+impl Summary<'_> {
+    fn describe(&self, head: &mut AttestationAttached) {
+        head.builder = self.verifier.0.id.owned();
+        head.finished_on = self.time_verified.owned();
+        let levels = self.verified_levels.0.iter().take(32).map(|level| clip_to(level.as_str(), 128));
+        let words = std::iter::once(self.verification_result.or(&self.old_result).as_str()).chain(levels);
+        head.summary = words.collect::<Vec<_>>().join(" ").trim().to_owned();
+    }
+}
+
+/// The facts of a predicate that is itself a document or a result.
+fn inner_facts(
+    head: &AttestationAttached,
+    predicate: &str,
+    subjects: &[(String, String)],
+    given: &Given<'_>,
+) -> Result<Option<Found>, Reject> {
+    let verification = Verification::try_from(head.verification).unwrap_or_default();
+    let first = subjects.first().and_then(|(digest, _)| digest.parse::<Digest>().ok());
+    let kind = head.predicate_type.as_str();
+    if kind.starts_with("https://cyclonedx.org/bom") {
+        let document = unwrapped(predicate);
+        let sha256 = pedigraph_proto::canonical::sha256(document.as_bytes());
+        let given = Given { subject: first, sha256, verification, limits: given.limits };
+        let mut found = cyclonedx::decode(&document, &given)?;
+        link_others(&mut found, &subjects[1..]);
+        return Ok(Some(found));
+    }
+    if kind.starts_with("https://openvex.dev/ns") {
+        let given = Given { subject: first, verification, ..given.clone() };
+        return openvex::decode(predicate, &given).map(Some);
+    }
+    if kind.starts_with("https://in-toto.io/attestation/test-result") {
+        let Lax(result): Lax<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
+        let facts = subjects.iter().map(|(digest, _)| Fact::now(result.of(digest)));
+        return Ok(Some(Found { facts: facts.collect(), time: None }));
+    }
+    Ok(None)
+}
+
+/// An SBOM predicate may be cosign's wrapping, with the document as an object or as a string.
+fn unwrapped(predicate: &str) -> Cow<'_, str> {
+    let data = serde_json::from_str::<Lax<Wrapped<'_>>>(predicate).ok().and_then(|Lax(wrapped)| wrapped.data);
+    match data.map(RawValue::get) {
+        Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text).unwrap_or_default().into(),
+        Some(text) if text.starts_with('{') => text.into(),
+        Some(_) | None => predicate.into(),
+    }
+}
+
+/// The other subjects of a statement have the same SBOM.
+fn link_others(found: &mut Found, others: &[(String, String)]) {
+    let sbom = found.facts.iter().find_map(|fact| match &fact.event {
+        Some(Event::SbomAttached(sbom)) => Some(sbom.clone()),
+        _ => None,
+    });
+    let Some(sbom) = sbom else { return };
+    let links = others.iter().map(|(digest, _)| SbomAttached { artifact_digest: digest.clone(), ..sbom.clone() });
+    found.facts.extend(links.map(Fact::now));
+}
+
+impl TestResult<'_> {
+    fn of(&self, digest: &str) -> TestsFinished {
+        let outcome = match self.result.as_str().to_ascii_uppercase().as_str() {
+            "PASSED" | "WARNED" => Outcome::Success,
+            "FAILED" => Outcome::Failure,
+            _ => Outcome::Unspecified,
+        };
+        TestsFinished {
+            artifact_digest: digest.to_owned(),
+            outcome: outcome.into(),
+            passed: count(self.passed_tests.0.len()),
+            failed: count(self.failed_tests.0.len()),
+            url: self.url.owned(),
+            ..TestsFinished::default()
+        }
+    }
+}

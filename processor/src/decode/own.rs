@@ -2,18 +2,13 @@
 //!
 //! What they say is normalized like what foreign formats say, and refused when it names nothing.
 
-use pedigraph_proto::event::{AttestationAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Event};
-use prost::Message as _;
+use pedigraph_proto::{ArtifactRef, Digest, Event};
 
-use super::facts::{self, ITEMS_MAX, Named, canonical_purl};
+use super::facts::{self, Named, canonical_purl, canonical_ref};
 use super::read::json_reject;
 use super::{Found, Given};
-
-/// Most bytes of one fact.
-const FACT_BYTES_MAX: usize = 1 << 20;
 
 /// The event's name in kebab-case, if the type is one of ours in a version that is read here. Components come only with
 /// the SBOM that lists them: a set is named by its content, which nobody else can be trusted to have computed.
@@ -28,11 +23,7 @@ pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>
     let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
     normalize(&mut event, given);
     check_names(&event)?;
-    let facts = split(event);
-    if facts.iter().any(|fact| fact.encoded_len() >= FACT_BYTES_MAX) {
-        return Err(Reject::new(Code::TooLarge, "one fact is 1 MiB or more"));
-    }
-    Ok(Found { facts, time: None })
+    Ok(Found { facts: split(event)?, time: None })
 }
 
 fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {
@@ -123,6 +114,7 @@ fn normalize_lists(event: &mut Event) {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
             let digests = e.parent_digests.iter_mut().chain(materials).chain([&mut e.base_digest]);
             digests.for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
             e.purl = canonical_purl(&e.purl).0;
         }
         Event::ArtifactPublished(e) => e.purl = canonical_purl(&e.purl).0,
@@ -131,6 +123,7 @@ fn normalize_lists(event: &mut Event) {
             let lists = e.layer_digests.iter_mut().chain(&mut e.diff_ids).chain(&mut e.parent_digests);
             let single = [&mut e.config_digest, &mut e.base_digest, &mut e.subject_digest];
             lists.chain(manifests).chain(single).for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
         }
         Event::SbomAttached(e) => {
             normalize_digest(&mut e.sbom_digest);
@@ -147,6 +140,7 @@ fn normalize_lists(event: &mut Event) {
             }
         }
         Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
         Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
         Event::ConfigChanged(e) => {
             normalize_digest(&mut e.config_digest);
@@ -160,7 +154,6 @@ fn normalize_lists(event: &mut Event) {
         | Event::ArtifactSigned(_)
         | Event::ArtifactDeleted(_)
         | Event::ArtifactDownloaded(_)
-        | Event::TagObserved(_)
         | Event::ComponentsListed(_)
         | Event::TestsFinished(_)
         | Event::ReachabilityAnalyzed(_)
@@ -172,6 +165,14 @@ fn normalize_lists(event: &mut Event) {
         | Event::FreezeChanged(_)
         | Event::OpaqueReceived(_)
         | Event::MessageRejected(_) => {}
+    }
+}
+
+/// `nginx` is `docker.io/library/nginx` wherever else it is named: the same here.
+fn normalize_repository(repository: &mut String, tag: &str) {
+    let named = ArtifactRef::parse(&format!("{repository}:{tag}"));
+    if let Some(named) = named.filter(|named| named.tag == tag && !repository.starts_with("pkg:")) {
+        *repository = named.repository;
     }
 }
 
@@ -235,23 +236,20 @@ fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str)
 }
 
 /// Cuts long lists into facts that fit, as for foreign documents.
-fn split(event: Event) -> Vec<Fact> {
-    match event {
-        Event::ScanCompleted(e) if e.findings.len() > ITEMS_MAX => {
-            let head = ScanCompleted { findings: vec![], ..e.clone() };
-            facts::scan(&head, e.findings)
-        }
-        Event::VexIssued(e) if e.statements.len() > ITEMS_MAX => {
-            let head = VexIssued { statements: vec![], ..e.clone() };
-            facts::vex(&head, e.statements)
-        }
-        Event::AttestationAttached(e) if e.artifact_digests.len() + e.materials.len() > ITEMS_MAX => {
-            let names = e.subject_names.iter().cloned().chain(std::iter::repeat(String::new()));
-            let subjects: Vec<_> = e.artifact_digests.iter().cloned().zip(names).collect();
-            let empty =
-                AttestationAttached { artifact_digests: vec![], subject_names: vec![], materials: vec![], ..e.clone() };
-            facts::attestation(&empty, &subjects, &e.materials, usize::MAX)
-        }
-        event => vec![Fact::now(event)],
+fn split(event: Event) -> Result<Vec<Fact>, Reject> {
+    if let Event::ScanCompleted(mut scan) = event {
+        let findings = std::mem::take(&mut scan.findings);
+        return Ok(facts::scan(&scan, findings));
     }
+    if let Event::VexIssued(mut vex) = event {
+        let statements = std::mem::take(&mut vex.statements);
+        return Ok(facts::vex(&vex, statements));
+    }
+    if let Event::AttestationAttached(mut statement) = event {
+        let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));
+        let subjects: Vec<_> = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names).collect();
+        let materials = std::mem::take(&mut statement.materials);
+        return facts::attestation(&statement, &subjects, &materials);
+    }
+    Ok(vec![Fact::now(event)])
 }

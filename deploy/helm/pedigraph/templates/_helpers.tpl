@@ -1,0 +1,4 @@
+{{- define "pedigraph.labels" -}}
+app.kubernetes.io/name: pedigraph
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}

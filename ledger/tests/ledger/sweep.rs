@@ -1,0 +1,146 @@
+//! The crash sweep: a scripted run in which every call to the storage fails or dies once, for every n. What was acknowledged
+//! is there afterwards, once; and the run, resumed from the positions in the ledger, ends where it would have ended.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pedigraph_ledger::*;
+
+use crate::fault::{Fault, FaultyFiles, Loss, random};
+use crate::support::*;
+
+const BATCHES: u64 = 16;
+
+/// The script's batch `n`: several logs, parts, a blob now and then, one batch larger than a segment.
+fn scripted(n: u64, blobs: &Blobs) -> Result<Batch, Error> {
+    let logs = [log("default"), log("b"), log("c")];
+    let leaf_bytes = if n == 9 { 9000 } else { 20 };
+    let mut entries = Vec::new();
+    for i in 0..11 + random(n) % 20 {
+        let mut leaf = format!("{n} {i} ").into_bytes();
+        leaf.resize(leaf_bytes, 0);
+        let facts = vec![Part::Inline(vec![u8::try_from(n % 3).unwrap(); 700].into())];
+        let body = (i % 4 == 0).then(|| Part::Inline(vec![0; 600].into()));
+        let log = &logs[usize::try_from(i % 7 % 3).unwrap()];
+        entries.push(NewEntry { facts, body, ..entry(log, leaf) });
+    }
+    if n.is_multiple_of(8) {
+        entries[0].body = Some(blobs.put(format!("blob {n}").as_bytes())?);
+    }
+    let time_ns = i64::try_from(n).unwrap();
+    Ok(Batch { time_ns, entries, positions: vec![("source".into(), n + 1)], duplicates: Vec::new() })
+}
+
+fn small() -> Options {
+    Options { segment_bytes: 64 << 10, ..options() }
+}
+
+fn open_faulty(dir: &Path, storage: &FaultyFiles) -> Result<Writer, Error> {
+    open_with(dir, &small(), Arc::new(storage.clone()), Work::Inline)
+}
+
+/// What the outside world was told.
+#[derive(Default)]
+struct Told {
+    batches: u64,
+    checkpoints: Vec<(LogId, Checkpoint)>,
+}
+
+/// Runs the script from where the ledger is, opening the ledger twice on the way.
+fn run(dir: &Path, storage: &FaultyFiles, told: &mut Told) -> Result<(), Error> {
+    for end in [BATCHES / 2, BATCHES] {
+        let mut writer = open_faulty(dir, storage)?;
+        let mut publisher = Publisher::new(&writer)?;
+        let from = writer.positions().get(&b"source"[..]).copied().unwrap_or(0);
+        assert!(from >= told.batches, "{} batches were acknowledged, {from} are there", told.batches);
+        for n in from..end {
+            writer.append(scripted(n, &writer.blobs())?)?;
+            told.batches = n + 1;
+            if n % 5 == 4 {
+                publisher.publish(i64::try_from(n).unwrap())?;
+            }
+            let reader = writer.reader();
+            told.checkpoints
+                .extend(reader.logs().into_iter().filter_map(|log| Some((log.clone(), reader.checkpoint(&log)?))));
+            told.checkpoints.dedup();
+        }
+    }
+    Ok(())
+}
+
+/// Roots of all logs at the script's end.
+fn heads(dir: &Path) -> Vec<(LogId, u64, Hash)> {
+    let reader = open_reader(dir).unwrap();
+    reader.logs().into_iter().map(|log| (log.clone(), reader.head(&log).size, reader.head(&log).root)).collect()
+}
+
+fn check_told(dir: &Path, told: &Told, expected: &[Batch]) {
+    let reader = open_reader(dir).unwrap();
+    let commits = reader.commits(0, usize::MAX).unwrap();
+    let found = commits.len() as u64;
+    assert!(found == told.batches || found == told.batches + 1, "told {}, found {found}", told.batches);
+    for (commit, batch) in commits.iter().zip(expected) {
+        let leaves = commit.entries.iter().map(|entry| (&entry.log, &entry.leaf));
+        assert!(leaves.eq(batch.entries.iter().map(|entry| (&entry.log, &entry.leaf))));
+    }
+    for (log, checkpoint) in &told.checkpoints {
+        let note = std::str::from_utf8(&checkpoint.note).unwrap();
+        let (size, root) = verify_checkpoint(note, &reader.vkey(log)).unwrap();
+        assert_eq!(reader.root_at(log, size).unwrap(), root);
+        let newest = reader.checkpoint(log).expect("a published checkpoint stays");
+        assert!(newest.size >= size && (newest.size > size || newest.note == checkpoint.note));
+    }
+}
+
+#[test]
+fn every_call_fails_or_dies_once() {
+    // The storage double decides what is durable, so memory will do.
+    let place = memory_dir();
+    let whole = place.path().join("whole");
+    let storage = FaultyFiles::default();
+    let mut told = Told::default();
+    run(&whole, &storage, &mut told).unwrap();
+    let calls = storage.calls();
+    assert_eq!(told.batches, BATCHES);
+    assert_sound(&whole);
+    let expected_heads = heads(&whole);
+    let blobs = open_faulty(&whole, &FaultyFiles::default()).unwrap().blobs();
+    let expected: Vec<_> = (0..BATCHES).map(|n| scripted(n, &blobs).unwrap()).collect();
+
+    let (next, runs) = (AtomicU64::new(1), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..2 {
+            let dir = place.path().join(format!("run {worker}"));
+            let (next, runs, expected, expected_heads) = (&next, &runs, &expected, &expected_heads);
+            scope.spawn(move || {
+                while let Some(n) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n <= calls) {
+                    for loss in [Loss::Nothing, Loss::All, Loss::Torn(n)] {
+                        crash_once(&dir, n, Fault::Fails, loss, expected, expected_heads);
+                        crash_once(&dir, n, Fault::Dies, loss, expected, expected_heads);
+                        runs.fetch_add(2, Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let runs = runs.into_inner();
+    assert_eq!(runs, calls * 6);
+    eprintln!("crash sweep: {calls} calls, {runs} crashes, each reopened, verified and run to its end");
+}
+
+fn crash_once(dir: &Path, n: u64, fault: Fault, loss: Loss, expected: &[Batch], expected_heads: &[(LogId, u64, Hash)]) {
+    let label = format!("call {n}, {fault:?}, {loss:?}");
+    let storage = FaultyFiles::at(n, fault);
+    let mut told = Told::default();
+    let outcome = run(dir, &storage, &mut told);
+    assert!(outcome.is_err() || fault == Fault::Fails, "{label}: went unnoticed");
+    storage.crash(loss);
+    let reopened = open_faulty(dir, &FaultyFiles::default());
+    drop(reopened.unwrap_or_else(|error| panic!("{label}: does not open: {error}")));
+    check_told(dir, &told, expected);
+    assert_eq!(verify(dir, &mut |_, _| {}).unwrap().fault, None, "{label}");
+    run(dir, &FaultyFiles::default(), &mut told).unwrap();
+    assert_eq!(heads(dir), expected_heads, "{label}");
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -1,0 +1,104 @@
+//! What happened, as plain atomics: the root shows them, this crate knows no metrics system.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pedigraph_proto::message::Status;
+
+/// Upper bounds of the commit histogram's buckets, microseconds; the last bucket has none.
+pub const COMMIT_BUCKETS_US: [u64; 10] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000];
+
+/// Counts since the start.
+#[derive(Default, Debug)]
+pub struct Counters {
+    accepted: AtomicU64,
+    duplicate: AtomicU64,
+    conflict: AtomicU64,
+    rejected: AtomicU64,
+    stale: AtomicU64,
+    batches: AtomicU64,
+    bytes: AtomicU64,
+    commit_us: AtomicU64,
+    commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
+    refused_busy: AtomicU64,
+    pub(crate) queue_messages: AtomicU64,
+    pub(crate) queue_bytes: AtomicU64,
+}
+
+impl Counters {
+    /// Messages that ended so, durably.
+    pub fn messages(&self, status: Status) -> u64 {
+        self.of(status).load(Ordering::Relaxed)
+    }
+
+    /// Kafka messages dropped since their partition was taken away or they were fetched twice; they are fetched again
+    /// or are in the ledger already.
+    pub fn stale(&self) -> u64 {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Group commits.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Received bytes of the messages that were committed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Time spent in commits.
+    pub fn commit_time(&self) -> Duration {
+        Duration::from_micros(self.commit_us.load(Ordering::Relaxed))
+    }
+
+    /// Commits per bucket of [`COMMIT_BUCKETS_US`], and those above; not cumulative.
+    pub fn commit_buckets(&self) -> [u64; COMMIT_BUCKETS_US.len() + 1] {
+        std::array::from_fn(|n| self.commit_buckets[n].load(Ordering::Relaxed))
+    }
+
+    /// Submissions refused since the queue was full.
+    pub fn refused_busy(&self) -> u64 {
+        self.refused_busy.load(Ordering::Relaxed)
+    }
+
+    /// Messages between intake and durability.
+    pub fn queue_messages(&self) -> u64 {
+        self.queue_messages.load(Ordering::Relaxed)
+    }
+
+    /// Bytes between intake and durability.
+    pub fn queue_bytes(&self) -> u64 {
+        self.queue_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ended(&self, status: Status, bytes: u64) {
+        self.of(status).fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped_stale(&self) {
+        self.stale.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused_busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = COMMIT_BUCKETS_US.partition_point(|bound| *bound < took_us);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.commit_us.fetch_add(took_us, Ordering::Relaxed);
+        self.commit_buckets[bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn of(&self, status: Status) -> &AtomicU64 {
+        match status {
+            Status::Accepted => &self.accepted,
+            Status::Duplicate => &self.duplicate,
+            Status::Conflict => &self.conflict,
+            Status::Rejected => &self.rejected,
+        }
+    }
+}

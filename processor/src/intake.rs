@@ -1,0 +1,395 @@
+//! The bounded queue in front of the one writer, and the ways into it.
+//!
+//! What is in the queue counts until it is durable, so the limits bound all memory between a source and the disk. Kafka
+//! may fill a share of it only: behind a backlog an HTTP request still finds room, and is taken first in turn. Nothing
+//! depends on who waits for an answer: a message whose sender went away is recorded all the same.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pedigraph_proto::message::{Body, Message, Receipt, Refused, Submitted};
+use tokio::sync::oneshot;
+
+use crate::counters::Counters;
+use crate::kafka::Fetched;
+
+/// Limits of what is between the sources and the disk.
+#[derive(Clone, Debug)]
+pub struct QueueLimits {
+    /// Messages; the elements of a batch count as one.
+    pub messages_max: usize,
+    /// Bytes of bodies in memory. One message larger than all of it is let into an empty queue.
+    pub bytes_max: u64,
+    /// The part of both, in percent, that Kafka may fill.
+    pub kafka_percent: u64,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        QueueLimits { messages_max: 16_384, bytes_max: 64 << 20, kafka_percent: 50 }
+    }
+}
+
+/// Where messages are handed in. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    queue: Arc<Queue>,
+}
+
+impl Intake {
+    pub(crate) fn new(queue: Arc<Queue>) -> Intake {
+        Intake { queue }
+    }
+
+    /// Hands in one message (or batch) and waits until it is durable.
+    ///
+    /// When the returned future is dropped the message is recorded all the same.
+    ///
+    /// # Errors
+    /// [`Refused::Busy`] when the queue is full, [`Refused::Stopping`]; then nothing is recorded, unless the process stopped
+    /// while the message was under way: sending it again makes a duplicate at worst.
+    pub async fn submit(&self, message: Message) -> Result<Submitted, Refused> {
+        self.enqueue(message)?.await.map_err(|_| Refused::Stopping)
+    }
+
+    /// [`Intake::submit`] for a thread outside of any runtime; a full queue is waited for.
+    ///
+    /// # Errors
+    /// [`Refused::Stopping`].
+    pub fn submit_blocking(&self, message: Message) -> Result<Submitted, Refused> {
+        let (mut job, lane, receiver) = request(message);
+        loop {
+            self.queue.wait_for_room(job.room.bytes, lane)?;
+            match self.queue.push(job, lane) {
+                Ok(()) => return receiver.blocking_recv().map_err(|_| Refused::Stopping),
+                Err((Refused::Busy, back)) => job = back,
+                Err((refused, _)) => return Err(refused),
+            }
+        }
+    }
+
+    fn enqueue(&self, message: Message) -> Result<oneshot::Receiver<Submitted>, Refused> {
+        let (job, lane, receiver) = request(message);
+        self.queue.push(job, lane).map_err(|(refused, _)| refused)?;
+        Ok(receiver)
+    }
+}
+
+fn request(message: Message) -> (Job, Lane, oneshot::Receiver<Submitted>) {
+    let (answer, receiver) = oneshot::channel();
+    let lane = if matches!(message.body, Body::File { .. }) { Lane::Documents } else { Lane::Requests };
+    (Job::new(vec![message], Origin::Request(answer)), lane, receiver)
+}
+
+/// Messages that came together and are handed on together.
+pub(crate) struct Job {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) origin: Origin,
+    /// Its room in the queue, given back when all of it is durable.
+    pub(crate) room: Room,
+}
+
+/// Who sent a job.
+pub(crate) enum Origin {
+    /// Somebody who waits for the answer.
+    Request(oneshot::Sender<Submitted>),
+    /// A Kafka source, with where each message was fetched.
+    Kafka(Vec<Fetched>),
+}
+
+/// Numbers the jobs of Kafka as they are taken: they are recorded in this order, however many workers there are.
+pub(crate) type Ticket = u64;
+
+/// Room in the queue.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Room {
+    pub(crate) messages: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Job {
+    pub(crate) fn new(messages: Vec<Message>, origin: Origin) -> Job {
+        let bytes = messages.iter().map(|message| bytes_of(&message.body)).sum();
+        let room = Room { messages: messages.len(), bytes };
+        Job { messages, origin, room }
+    }
+}
+
+fn bytes_of(body: &Body) -> u64 {
+    match body {
+        Body::Bytes(bytes) => bytes.len() as u64,
+        Body::Null | Body::File { .. } => 0,
+    }
+}
+
+/// What is taken in turn, so that no kind of source can starve another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lane {
+    Requests,
+    Kafka,
+    /// Spooled documents, which may take long and so have a worker of their own.
+    Documents,
+}
+
+/// The bounded queue.
+pub(crate) struct Queue {
+    limits: QueueLimits,
+    counters: Arc<Counters>,
+    state: Mutex<State>,
+    /// A job came, or the queue was closed.
+    came: Condvar,
+    /// Room was given back, or the queue was closed.
+    left: Condvar,
+    /// Jobs of the two quick lanes that the writer has not received yet: while there are any, a batch may wait for more.
+    under_way: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    requests: VecDeque<Job>,
+    kafka: VecDeque<Job>,
+    documents: VecDeque<Job>,
+    used: Room,
+    kafka_used: Room,
+    kafka_next: bool,
+    tickets: Ticket,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(limits: QueueLimits, counters: Arc<Counters>) -> Queue {
+        let (came, left) = (Condvar::new(), Condvar::new());
+        Queue { limits, counters, state: Mutex::default(), came, left, under_way: AtomicUsize::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements under the lock, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a job at the end of its lane, or gives it back.
+    pub(crate) fn push(&self, job: Job, lane: Lane) -> Result<(), (Refused, Job)> {
+        let mut state = self.state();
+        if state.closed {
+            return Err((Refused::Stopping, job));
+        }
+        if !self.has_room(&state, job.room.bytes, lane) {
+            self.counters.refused();
+            return Err((Refused::Busy, job));
+        }
+        state.add(job.room, lane);
+        self.show(&state);
+        let quick = match lane {
+            Lane::Requests => &mut state.requests,
+            Lane::Kafka => &mut state.kafka,
+            Lane::Documents => {
+                state.documents.push_back(job);
+                drop(state);
+                self.came.notify_all();
+                return Ok(());
+            }
+        };
+        quick.push_back(job);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        drop(state);
+        self.came.notify_all();
+        Ok(())
+    }
+
+    /// Waits until a job of so many bytes would find room.
+    pub(crate) fn wait_for_room(&self, bytes: u64, lane: Lane) -> Result<(), Refused> {
+        let mut state = self.state();
+        while !state.closed && !self.has_room(&state, bytes, lane) {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed { Err(Refused::Stopping) } else { Ok(()) }
+    }
+
+    /// Waits for room for a job of Kafka's, at most so long; false when there is none yet.
+    pub(crate) fn wait_for_kafka_room(&self, bytes: u64, timeout: Duration) -> bool {
+        let full = |state: &mut State| !state.closed && !self.has_room(state, bytes, Lane::Kafka);
+        let waited = self.left.wait_timeout_while(self.state(), timeout, full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn has_room(&self, state: &State, bytes: u64, lane: Lane) -> bool {
+        let limits = &self.limits;
+        let (used, percent) = match lane {
+            Lane::Kafka => (state.kafka_used, limits.kafka_percent),
+            Lane::Requests | Lane::Documents => (state.used, 100),
+        };
+        let messages_fit = (used.messages as u64) * 100 < limits.messages_max as u64 * percent;
+        let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(bytes) <= limits.bytes_max / 100 * percent;
+        messages_fit && bytes_fit
+    }
+
+    /// The next job of the quick lanes; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<(Job, Option<Ticket>)> {
+        self.take_with(State::next_quick)
+    }
+
+    /// The next spooled document; `None` once the queue is closed and has none.
+    pub(crate) fn take_document(&self) -> Option<Job> {
+        self.take_with(|state| state.documents.pop_front())
+    }
+
+    fn take_with<J>(&self, next: impl Fn(&mut State) -> Option<J>) -> Option<J> {
+        let mut state = self.state();
+        loop {
+            if let Some(job) = next(&mut state) {
+                return Some(job);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The writer received a job of the quick lanes.
+    pub(crate) fn received(&self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the writer will soon receive more.
+    pub(crate) fn more_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    /// A job, or a part of it, is durable or was dropped.
+    pub(crate) fn give_back(&self, room: Room, lane: Lane) {
+        let mut state = self.state();
+        state.remove(room, lane);
+        self.show(&state);
+        drop(state);
+        self.left.notify_all();
+    }
+
+    /// Waits until a condition on what is outside holds; looked at again whenever room was given back.
+    pub(crate) fn wait_until(&self, timeout: Duration, mut met: impl FnMut() -> bool) -> bool {
+        let waited = self.left.wait_timeout_while(self.state(), timeout, |_| !met());
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Nothing more comes in; what is in is still taken out.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+        self.came.notify_all();
+        self.left.notify_all();
+    }
+
+    /// Closes and forgets what is queued: whoever waits learns that the process stops.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let dropped = (
+            std::mem::take(&mut state.requests),
+            std::mem::take(&mut state.kafka),
+            std::mem::take(&mut state.documents),
+        );
+        drop(state);
+        drop(dropped);
+        self.came.notify_all();
+        self.left.notify_all();
+    }
+
+    fn show(&self, state: &State) {
+        self.counters.queue_messages.store(state.used.messages as u64, Ordering::Relaxed);
+        self.counters.queue_bytes.store(state.used.bytes, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn next_quick(&mut self) -> Option<(Job, Option<Ticket>)> {
+        self.kafka_next = !self.kafka_next;
+        if self.kafka_next {
+            self.next_kafka().or_else(|| self.next_request())
+        } else {
+            self.next_request().or_else(|| self.next_kafka())
+        }
+    }
+
+    fn next_request(&mut self) -> Option<(Job, Option<Ticket>)> {
+        Some((self.requests.pop_front()?, None))
+    }
+
+    fn next_kafka(&mut self) -> Option<(Job, Option<Ticket>)> {
+        let job = self.kafka.pop_front()?;
+        self.tickets += 1;
+        Some((job, Some(self.tickets - 1)))
+    }
+
+    fn add(&mut self, room: Room, lane: Lane) {
+        for used in self.shares(lane) {
+            used.messages += room.messages;
+            used.bytes += room.bytes;
+        }
+    }
+
+    fn remove(&mut self, room: Room, lane: Lane) {
+        for used in self.shares(lane) {
+            used.messages -= room.messages;
+            used.bytes -= room.bytes;
+        }
+    }
+
+    fn shares(&mut self, lane: Lane) -> impl Iterator<Item = &mut Room> {
+        let kafka = (lane == Lane::Kafka).then_some(&mut self.kafka_used);
+        [&mut self.used].into_iter().chain(kafka)
+    }
+}
+
+/// Collects the receipts of one submission, which may be committed in several batches, and answers when it has all.
+pub(crate) struct Reply {
+    batch: bool,
+    state: Mutex<Replying>,
+}
+
+struct Replying {
+    receipts: Vec<Option<Receipt>>,
+    missing: usize,
+    answer: Option<oneshot::Sender<Submitted>>,
+}
+
+impl Reply {
+    /// Answers with a [`Submitted::Batch`] of so many receipts.
+    pub(crate) fn batch(answer: oneshot::Sender<Submitted>, messages: usize) -> Arc<Reply> {
+        Reply::new(answer, messages, true)
+    }
+
+    /// Answers with a [`Submitted::One`].
+    pub(crate) fn one(answer: oneshot::Sender<Submitted>) -> Arc<Reply> {
+        Reply::new(answer, 1, false)
+    }
+
+    fn new(answer: oneshot::Sender<Submitted>, messages: usize, batch: bool) -> Arc<Reply> {
+        if messages == 0 {
+            let _nobody_waits = answer.send(Submitted::Batch(Vec::new()));
+            let state = Replying { receipts: Vec::new(), missing: 0, answer: None };
+            return Arc::new(Reply { batch, state: Mutex::new(state) });
+        }
+        let state = Replying { receipts: vec![None; messages], missing: messages, answer: Some(answer) };
+        Arc::new(Reply { batch, state: Mutex::new(state) })
+    }
+
+    /// Fills in one receipt; the last one sends the answer.
+    pub(crate) fn set(&self, n: usize, receipt: Receipt) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.receipts[n] = Some(receipt);
+        state.missing -= 1;
+        if state.missing > 0 {
+            return;
+        }
+        let mut receipts: Vec<Receipt> = state.receipts.drain(..).flatten().collect();
+        let submitted = match (self.batch, receipts.len()) {
+            (false, 1) => Submitted::One(receipts.swap_remove(0)),
+            _ => Submitted::Batch(receipts),
+        };
+        if let Some(answer) = state.answer.take() {
+            // The sender may have gone away; the entry is durable all the same.
+            let _nobody_waits = answer.send(submitted);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The shell: take a batch → decide → append → ack, on the one thread that owns the ledger's writer. Decoding has happened
+//! on the workers before; whoever waits is answered after the one `fdatasync`.
+//!
+//! What a crash means: before [`Writer::append`] returns nothing was said to anybody, and the positions of the sources are
+//! as the last commit left them, so everything is read again. After it the entries, and the positions of the messages they came
+//! from, are on disk together; what was not acknowledged is met as a duplicate, or not fetched again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, Writer};
+use pedigraph_proto::EventId;
+use pedigraph_proto::message::{Message, Receipt, Reject, Status};
+use pedigraph_proto::wire;
+use prost::Message as _;
+use tracing::field::Empty;
+
+use crate::clock::{now, now_ns};
+use crate::counters::Counters;
+use crate::decide::{Decision, Version, decide, occurred};
+use crate::intake::{Job, Lane, Origin, Queue, Reply, Room, Ticket};
+use crate::kafka::{Fetched, Partition};
+use crate::known::Known;
+use crate::prepare::{Prepared, Preparer};
+use crate::{Error, decode, limits::Limits};
+
+/// Messages that a worker hands on at once.
+const UNIT_MESSAGES_MAX: usize = 256;
+/// Trace contexts noted on the span of one batch.
+const TRACES_MAX: usize = 64;
+
+/// When a batch is committed.
+#[derive(Clone, Debug)]
+pub struct BatchLimits {
+    /// Entries; one unit of a worker (256) more at most.
+    pub entries_max: usize,
+    /// Bytes of journal, not counting blobs; one unit more at most.
+    pub bytes_max: usize,
+    /// How long a batch waits for messages that are known to be under way. One without any is committed at once.
+    pub linger: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits { entries_max: 1_024, bytes_max: 1 << 20, linger: Duration::from_millis(10) }
+    }
+}
+
+/// Prepared messages on their way to the writer.
+pub(crate) struct Unit {
+    pub(crate) items: Vec<Item>,
+    /// Room that is given back when the unit is durable.
+    room: Room,
+    lane: Lane,
+    /// The place of this unit among those of Kafka.
+    ticket: Option<Ticket>,
+    /// The last unit of its job.
+    last: bool,
+}
+
+/// A prepared message and who is told what it came to.
+pub(crate) struct Item {
+    pub(crate) prepared: Prepared,
+    sender: Sender,
+}
+
+enum Sender {
+    /// The n-th message of a submission.
+    Request(Arc<Reply>, usize),
+    Kafka(Fetched),
+}
+
+/// Prepares jobs of one lane until the queue is closed.
+///
+/// # Errors
+/// The disk's, from blobs.
+pub(crate) fn work(
+    mut preparer: Preparer,
+    limits: &Limits,
+    mut take: impl FnMut() -> Option<(Job, Option<Ticket>)>,
+    lane: Option<Lane>,
+    mut hand_on: impl FnMut(Unit) -> bool,
+) -> Result<(), Error> {
+    while let Some((job, ticket)) = take() {
+        let room = job.room;
+        let lane = lane.unwrap_or(if ticket.is_some() { Lane::Kafka } else { Lane::Requests });
+        // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
+        let unit_messages_max = if ticket.is_some() { usize::MAX } else { UNIT_MESSAGES_MAX };
+        let mut messages = addressed(job, limits).peekable();
+        let mut last = false;
+        while !last {
+            let mut items = Vec::new();
+            for (message, reject, sender) in messages.by_ref().take(unit_messages_max) {
+                items.push(Item { prepared: preparer.prepare(message, reject)?, sender });
+            }
+            last = messages.peek().is_none();
+            let room = if last { room } else { Room::default() };
+            if !hand_on(Unit { items, room, lane, ticket, last }) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A message, why it is refused if that is clear already, and whom to tell.
+type Addressed = (Message, Option<Reject>, Sender);
+
+/// The messages of a job, batches taken apart.
+fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
+    let mut messages = job.messages;
+    match job.origin {
+        Origin::Kafka(fetched) => {
+            Box::new(messages.into_iter().zip(fetched).map(|(message, mut fetched)| (message, fetched.reject.take(), Sender::Kafka(fetched))))
+        }
+        Origin::Request(answer) => {
+            let elements = messages.first().and_then(|message| decode::split(message, limits));
+            let (reply, reject) = match elements {
+                Some(Ok(elements)) => {
+                    messages = elements;
+                    (Reply::batch(answer, messages.len()), None)
+                }
+                Some(Err(reject)) => (Reply::one(answer), Some(reject)),
+                None => (Reply::one(answer), None),
+            };
+            let to_sender = move |(n, message)| (message, reject.clone(), Sender::Request(Arc::clone(&reply), n));
+            Box::new(messages.into_iter().enumerate().map(to_sender))
+        }
+    }
+}
+
+/// The one writer.
+pub(crate) struct Shell {
+    pub(crate) ledger: Writer,
+    pub(crate) reader: Reader,
+    pub(crate) known: Known,
+    pub(crate) units: Receiver<Unit>,
+    pub(crate) order: Order,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: BatchLimits,
+    /// Set when the process must stop without draining.
+    pub(crate) abandoned: Arc<AtomicBool>,
+}
+
+impl Shell {
+    /// Runs until every worker is gone.
+    ///
+    /// # Errors
+    /// The first one: the writer is poisoned, and only opening the ledger again tells what is durable.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        while let Some(units) = self.take_batch() {
+            if self.abandoned.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
+            let _entered = span.enter();
+            let time_ns = self.ledger.next_time(now_ns());
+            let decided = self.decide(units, time_ns)?;
+            decided.record(&span);
+            let started = now();
+            let receipts = self.ledger.append(decided.batch)?;
+            self.counters.committed(now() - started);
+            self.known.committed(self.reader.next_seq())?;
+            self.acknowledge(decided.outcomes, &receipts, decided.partitions, &decided.rooms)?;
+        }
+        if self.abandoned.load(Ordering::Acquire) { Ok(()) } else { self.known.close(self.reader.next_seq()) }
+    }
+
+    /// What is ready, and a little of what soon will be; `None` when nothing more can come.
+    fn take_batch(&mut self) -> Option<Vec<Unit>> {
+        let (mut units, mut entries, mut bytes) = (Vec::new(), 0, 0);
+        let mut deadline = None;
+        while entries < self.limits.entries_max && bytes < self.limits.bytes_max {
+            let Some(unit) = self.next_unit(deadline) else { break };
+            entries += unit.items.len();
+            bytes += unit.items.iter().map(|item| item.prepared.journal_bytes()).sum::<usize>();
+            deadline.get_or_insert_with(|| now() + self.limits.linger);
+            units.push(unit);
+        }
+        (!units.is_empty()).then_some(units)
+    }
+
+    /// The next unit in order. Without a deadline it is waited for; with one only while more is under way.
+    fn next_unit(&mut self, deadline: Option<Instant>) -> Option<Unit> {
+        loop {
+            if let Some(unit) = self.order.next() {
+                return Some(unit);
+            }
+            let received = match deadline {
+                None => self.units.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) if self.queue.more_under_way() => self.units.recv_timeout(deadline.saturating_duration_since(now())),
+                Some(_) => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+            };
+            let unit = received.ok()?;
+            if unit.last && unit.lane != Lane::Documents {
+                self.queue.received();
+            }
+            self.order.put(unit);
+        }
+    }
+
+    fn decide(&mut self, units: Vec<Unit>, time_ns: i64) -> Result<Decided, Error> {
+        let mut decided = Decided { batch: Batch { time_ns, ..Batch::default() }, ..Decided::default() };
+        for unit in units {
+            decided.rooms.push((unit.room, unit.lane));
+            for Item { prepared, sender } in unit.items {
+                if let Sender::Kafka(fetched) = &sender {
+                    if !fetched.take_turn() {
+                        self.counters.dropped_stale();
+                        continue;
+                    }
+                    decided.touch(&fetched.partition);
+                }
+                self.decide_one(prepared, sender, &mut decided)?;
+            }
+        }
+        decided.finish();
+        Ok(decided)
+    }
+
+    fn decide_one(&mut self, prepared: Prepared, sender: Sender, decided: &mut Decided) -> Result<(), Error> {
+        let code = prepared.reject.as_ref().map(|reject| reject.code);
+        let versions = self.known.versions(&prepared.key)?;
+        let decision = decide(prepared.event_id, code, &versions);
+        let (status, conflicts_with) = match decision {
+            Decision::Accepted => (Status::Accepted, None),
+            Decision::Conflict { with } => (Status::Conflict, Some(with)),
+            Decision::Duplicate { .. } => (Status::Duplicate, None),
+            Decision::Rejected => (Status::Rejected, None),
+        };
+        let durable_size = || self.ledger.size(&prepared.log);
+        let index = match decision {
+            Decision::Duplicate { of } => of,
+            Decision::Accepted | Decision::Conflict { .. } | Decision::Rejected => decided.next_index(&prepared.log, durable_size),
+        };
+        decided.outcomes.push(Outcome {
+            sender,
+            status,
+            log: prepared.log.clone(),
+            index,
+            event_id: prepared.event_id,
+            conflicts_with,
+            reject: prepared.reject.clone(),
+            bytes: prepared.leaf.body_size,
+            spool: prepared.spool.clone(),
+        });
+        decided.trace(&prepared);
+        if status == Status::Duplicate {
+            *decided.duplicates.entry((prepared.log, prepared.source)).or_default() += 1;
+            return Ok(());
+        }
+        let version = Version { event_id: prepared.event_id, index, code };
+        self.known.note(&prepared.key, version, !versions.is_empty());
+        decided.batch.entries.push(entry(prepared, status, conflicts_with, decided.batch.time_ns));
+        Ok(())
+    }
+
+    /// Everything here is on disk: positions become visible to the sources, and whoever waits is told.
+    fn acknowledge(
+        &self,
+        outcomes: Vec<Outcome>,
+        receipts: &[pedigraph_ledger::Receipt],
+        partitions: Vec<Arc<Partition>>,
+        rooms: &[(Room, Lane)],
+    ) -> Result<(), Error> {
+        partitions.iter().for_each(|partition| partition.durable_now());
+        let mut receipts = receipts.iter();
+        for outcome in outcomes {
+            self.counters.ended(outcome.status, outcome.bytes);
+            if let Some(spool) = &outcome.spool {
+                // A crash before this leaves the file to whoever spooled it; handed in again it is a duplicate.
+                let _already_gone = std::fs::remove_file(spool);
+            }
+            let receipt = if outcome.status == Status::Duplicate { None } else { receipts.next() };
+            if receipt.is_some_and(|receipt| receipt.index != outcome.index) {
+                return Err(Error::Corrupt("the ledger gave an entry another index than it had to get".to_owned()));
+            }
+            if let Sender::Request(reply, n) = outcome.sender {
+                let leaf_hash = match receipt {
+                    Some(receipt) => receipt.leaf_hash.0,
+                    None => self.leaf_hash(&outcome.log, outcome.index)?,
+                };
+                let Outcome { status, index, event_id, conflicts_with, reject, .. } = outcome;
+                reply.set(n, Receipt { status, index, leaf_hash, event_id, conflicts_with, reject });
+            }
+        }
+        rooms.iter().for_each(|(room, lane)| self.queue.give_back(*room, *lane));
+        Ok(())
+    }
+
+    fn leaf_hash(&self, log: &LogId, index: u64) -> Result<[u8; 32], Error> {
+        let entry = self.reader.entry(log, index)?;
+        let missing = || Error::Corrupt(format!("entry {index} of log {log} is known but not in the ledger"));
+        Ok(entry.ok_or_else(missing)?.leaf_hash.0)
+    }
+}
+
+fn entry(prepared: Prepared, status: Status, conflicts_with: Option<u64>, recorded_at: i64) -> NewEntry {
+    let (occurred_at, time_source) = occurred(prepared.said, prepared.broker_time, recorded_at);
+    let status = match status {
+        Status::Accepted => wire::Status::Accepted,
+        Status::Conflict => wire::Status::Conflict,
+        Status::Rejected => wire::Status::Rejected,
+        Status::Duplicate => wire::Status::Unspecified,
+    };
+    let mut leaf = prepared.leaf;
+    leaf.set_status(status);
+    leaf.set_time_source(time_source);
+    leaf.occurred_at = occurred_at;
+    leaf.recorded_at = recorded_at;
+    leaf.conflicts_with = conflicts_with;
+    let leaf = leaf.encode_to_vec();
+    // Canonical since this encoder alone writes leaves: fields ascending, defaults omitted.
+    debug_assert!(pedigraph_proto::canonical::decode_entry(&leaf).is_some(), "a leaf re-encodes to itself");
+    NewEntry { log: prepared.log, leaf: leaf.into(), facts: prepared.facts, body: prepared.body }
+}
+
+/// What a batch came to, before it is durable.
+#[derive(Default)]
+struct Decided {
+    batch: Batch,
+    outcomes: Vec<Outcome>,
+    /// Size of each log that grows, with the entries of this batch.
+    sizes: Vec<(LogId, u64)>,
+    duplicates: BTreeMap<(LogId, String), u64>,
+    partitions: Vec<Arc<Partition>>,
+    rooms: Vec<(Room, Lane)>,
+    traces: Vec<String>,
+}
+
+struct Outcome {
+    sender: Sender,
+    status: Status,
+    log: LogId,
+    index: u64,
+    event_id: EventId,
+    conflicts_with: Option<u64>,
+    reject: Option<Reject>,
+    bytes: u64,
+    spool: Option<PathBuf>,
+}
+
+impl Decided {
+    fn touch(&mut self, partition: &Arc<Partition>) {
+        if !self.partitions.last().is_some_and(|last| Arc::ptr_eq(last, partition)) {
+            self.partitions.push(Arc::clone(partition));
+        }
+    }
+
+    fn next_index(&mut self, log: &LogId, durable_size: impl FnOnce() -> u64) -> u64 {
+        let at = self.sizes.iter().position(|(sized, _)| sized == log).unwrap_or_else(|| {
+            self.sizes.push((log.clone(), durable_size()));
+            self.sizes.len() - 1
+        });
+        self.sizes[at].1 += 1;
+        self.sizes[at].1 - 1
+    }
+
+    fn trace(&mut self, prepared: &Prepared) {
+        let Some(context) = &prepared.traceparent else { return };
+        if self.traces.len() < TRACES_MAX {
+            self.traces.push(String::from_utf8_lossy(context).into_owned());
+        }
+    }
+
+    fn finish(&mut self) {
+        self.partitions.sort_by(|a, b| a.key().cmp(b.key()));
+        self.partitions.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        self.batch.positions = self.partitions.iter().map(|partition| partition.decided_position()).collect();
+        let duplicates = std::mem::take(&mut self.duplicates);
+        self.batch.duplicates = duplicates.into_iter().map(|((log, source), count)| (log, source, count)).collect();
+    }
+
+    fn record(&self, span: &tracing::Span) {
+        span.record("messages", self.outcomes.len());
+        span.record("entries", self.batch.entries.len());
+        span.record("duplicates", self.outcomes.len() - self.batch.entries.len());
+        if !self.traces.is_empty() {
+            span.record("traces", self.traces.join(" "));
+        }
+    }
+}
+
+/// Puts the units of Kafka back into the order in which they were taken; all others pass.
+#[derive(Default)]
+pub(crate) struct Order {
+    ready: VecDeque<Unit>,
+    early: BTreeMap<Ticket, Unit>,
+    next: Ticket,
+}
+
+impl Order {
+    fn put(&mut self, unit: Unit) {
+        let Some(ticket) = unit.ticket else { return self.ready.push_back(unit) };
+        self.early.insert(ticket, unit);
+        while let Some(unit) = self.early.remove(&self.next) {
+            self.ready.push_back(unit);
+            self.next += 1;
+        }
+    }
+
+    fn next(&mut self) -> Option<Unit> {
+        self.ready.pop_front()
+    }
+}

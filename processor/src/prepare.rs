@@ -1,0 +1,322 @@
+//! From a message to an entry that lacks only what the writer alone knows: its index, its time of recording, and whether it
+//! is known already. Everything that costs time is done here, off the writer's thread; large parts become durable blobs.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use pedigraph_ledger::{Blobs, INLINE_BYTES_MAX, LogId, Part};
+use pedigraph_proto::canonical::{
+    FACTS_PER_CHUNK_MAX, FORMAT_VERSION, LEAF_NAME_BYTES_MAX, LEAF_SUBJECTS_MAX, facts_digest, sha256,
+};
+use pedigraph_proto::fact::{Event, encode_chunk, subjects};
+use pedigraph_proto::message::{Body, Code, Message, Reject};
+use pedigraph_proto::wire::{Entry, Fact, Origin, TimeSource};
+use pedigraph_proto::{Digest, EventId, Nanos, event};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+use crate::decide::{Key, identity, key};
+use crate::decode::{Decoded, Rejected, decode, decode_stream};
+use crate::limits::Limits;
+use crate::redact;
+
+/// A facts chunk is closed before it grows over this, so that folds never hold more than this and one fact. Bytes.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Longest Kafka topic, HTTP path or file name that a leaf names; the rest is cut off. Bytes.
+const ORIGIN_BYTES_MAX: usize = 1_024;
+/// Bytes read from a spooled document at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// A message that is ready to be decided on.
+pub(crate) struct Prepared {
+    pub(crate) log: LogId,
+    pub(crate) key: Key,
+    pub(crate) event_id: EventId,
+    pub(crate) reject: Option<Reject>,
+    /// The producer's or payload's time.
+    pub(crate) said: Option<(Nanos, TimeSource)>,
+    pub(crate) broker_time: Option<i64>,
+    /// Without status, times and conflict.
+    pub(crate) leaf: Entry,
+    pub(crate) facts: Vec<Part>,
+    pub(crate) body: Option<Part>,
+    /// Name of the source for counting.
+    pub(crate) source: String,
+    /// W3C trace context of the sender.
+    pub(crate) traceparent: Option<Bytes>,
+    /// The spooled document, removed when the entry is durable.
+    pub(crate) spool: Option<PathBuf>,
+}
+
+impl Prepared {
+    /// Bytes that it adds to the journal, about.
+    pub(crate) fn journal_bytes(&self) -> usize {
+        let inline = |part: &Part| match part {
+            Part::Inline(bytes) => bytes.len(),
+            Part::Blob { .. } => 0,
+        };
+        self.facts.iter().chain(&self.body).map(inline).sum()
+    }
+}
+
+/// What preparing needs beside the message; one per worker.
+pub(crate) struct Preparer {
+    limits: Limits,
+    blobs: Blobs,
+    /// The log of the last message: nearly always the next one's too.
+    log: LogId,
+}
+
+/// The received bytes, after redaction.
+struct Received {
+    body: Option<Part>,
+    /// Has taken in the bytes; the event id's digest may go on from here.
+    hasher: Sha256,
+    size: u64,
+    redaction_version: u32,
+    outcome: Result<Decoded, Box<Rejected>>,
+}
+
+impl Preparer {
+    pub(crate) fn new(limits: Limits, blobs: Blobs) -> Preparer {
+        Preparer { limits, blobs, log: LogId::default_log() }
+    }
+
+    /// Redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
+    ///
+    /// # Errors
+    /// The disk's only: whatever is wrong with the message is a reject.
+    pub(crate) fn prepare(&mut self, mut message: Message, refused: Option<Reject>) -> Result<Prepared, Error> {
+        let received = match std::mem::replace(&mut message.body, Body::Null) {
+            Body::Null => self.receive(&message, Bytes::new())?,
+            Body::Bytes(bytes) => {
+                // Decoders read the redacted bytes only.
+                message.body = Body::Bytes(Bytes::new());
+                self.receive(&message, bytes)?
+            }
+            Body::File { path, size } => {
+                message.body = Body::File { path: path.clone(), size };
+                self.receive_file(&message, &path)?
+            }
+        };
+        let digest: [u8; 32] = received.hasher.clone().finalize().into();
+        let outcome = match refused {
+            Some(reject) => Err(named(reject, &digest)),
+            None => received.outcome.and_then(|decoded| fit_the_leaf(decoded, &digest)),
+        };
+        let (mut decoded, reject) = match outcome {
+            Ok(decoded) => (decoded, None),
+            Err(rejected) => rejection(*rejected, &digest),
+        };
+        let subjects = subjects(&decoded.facts);
+        let entry_type = decoded.facts.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
+        let facts_count = u32::try_from(decoded.facts.len()).unwrap_or(u32::MAX);
+        let facts = self.parts(std::mem::take(&mut decoded.facts))?;
+        let identity = identity(received.hasher, &decoded.hashed_attributes);
+        let event_id = EventId::of(&message.tenant, &decoded.source, &decoded.id, &identity);
+        let key = key(&message.tenant, &decoded.source, &decoded.id);
+        let leaf = Entry {
+            version: FORMAT_VERSION,
+            event_id: Bytes::copy_from_slice(event_id.as_bytes()),
+            r#type: entry_type.to_owned(),
+            tenant: message.tenant.as_str().to_owned(),
+            source: decoded.source,
+            id: decoded.id,
+            subjects: subjects.iter().take(LEAF_SUBJECTS_MAX).map(Digest::to_string).collect(),
+            subject_count: more_subjects(subjects.len()),
+            origin: Some(short_origin(message.origin)),
+            body_digest: Bytes::copy_from_slice(&digest),
+            body_size: received.size,
+            facts_digest: Bytes::copy_from_slice(&digest_of_parts(&facts)),
+            facts_count,
+            format: decoded.format.to_owned(),
+            decoder_version: decoded.decoder_version,
+            redaction_version: received.redaction_version,
+            replay_of: message.replay_of,
+            ..Entry::default()
+        };
+        let traceparent = message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
+        let spool = match message.body {
+            Body::File { path, .. } => Some(path),
+            Body::Null | Body::Bytes(_) => None,
+        };
+        Ok(Prepared {
+            log: self.log(message.tenant.as_str())?,
+            key,
+            event_id,
+            reject,
+            said: decoded.time,
+            broker_time: message.broker_time,
+            leaf,
+            facts,
+            body: received.body,
+            source: message.source,
+            traceparent,
+            spool,
+        })
+    }
+
+    fn log(&mut self, tenant: &str) -> Result<LogId, Error> {
+        if self.log.as_str() != tenant {
+            self.log = LogId::new(tenant).ok_or_else(|| Error::Corrupt(format!("{tenant:?} cannot name a log")))?;
+        }
+        Ok(self.log.clone())
+    }
+
+    fn receive(&self, message: &Message, bytes: Bytes) -> Result<Received, Error> {
+        let redacted = redact::redact(&bytes);
+        let redaction_version = if redacted.is_some() { redact::VERSION } else { 0 };
+        let bytes = redacted.unwrap_or(bytes);
+        let hasher = Sha256::new_with_prefix(&bytes);
+        let digest = hasher.clone().finalize().into();
+        let outcome = unpanicking(message, &digest, || decode(message, &bytes, &digest, &self.limits));
+        let size = bytes.len() as u64;
+        let body = if bytes.is_empty() { None } else { Some(self.part(bytes)?) };
+        Ok(Received { body, hasher, size, redaction_version, outcome })
+    }
+
+    fn receive_file(&self, message: &Message, path: &Path) -> Result<Received, Error> {
+        let redaction_version = if redact::redact_file(path)? { redact::VERSION } else { 0 };
+        let mut file = File::open(path)?;
+        let (hasher, size) = hash(&mut file)?;
+        let digest = hasher.clone().finalize().into();
+        let mut failed = None;
+        let outcome = unpanicking(message, &digest, || {
+            let outcome = decode_stream(message, &mut file, &digest, &self.limits);
+            outcome.unwrap_or_else(|error| {
+                failed = Some(error);
+                Err(unreadable(&digest, "the document cannot be read"))
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let body = self.blobs.put_stream(&mut File::open(path)?, size)?;
+        Ok(Received { body: Some(body), hasher, size, redaction_version, outcome })
+    }
+
+    /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
+    /// same list gives the same bytes whatever was said of it.
+    fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
+        if facts.len() == 1 {
+            return Ok(vec![self.part(encode_chunk(facts))?]);
+        }
+        let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
+        for fact in facts {
+            let bytes = fact.encoded_len();
+            let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
+            let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
+            if !chunk.is_empty() && (full || other_kind) {
+                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)))?);
+                chunk_bytes = 0;
+            }
+            chunk_bytes += bytes;
+            chunk.push(fact);
+        }
+        parts.push(self.part(encode_chunk(chunk))?);
+        Ok(parts)
+    }
+
+    /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
+    fn part(&self, bytes: Bytes) -> Result<Part, Error> {
+        if bytes.len() > INLINE_BYTES_MAX { Ok(self.blobs.put(&bytes)?) } else { Ok(Part::Inline(bytes)) }
+    }
+}
+
+fn lists_components(fact: &Fact) -> bool {
+    matches!(fact.event, Some(Event::ComponentsListed(_)))
+}
+
+fn more_subjects(count: usize) -> u32 {
+    if count > LEAF_SUBJECTS_MAX { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 }
+}
+
+fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
+    let digests: Vec<[u8; 32]> = parts.iter().map(digest_of).collect();
+    facts_digest(digests.iter())
+}
+
+fn digest_of(part: &Part) -> [u8; 32] {
+    match part {
+        Part::Inline(bytes) => sha256(bytes),
+        Part::Blob { digest, .. } => digest.0,
+    }
+}
+
+fn short_origin(mut origin: Origin) -> Origin {
+    for name in [&mut origin.cluster, &mut origin.topic] {
+        let end = (0..=ORIGIN_BYTES_MAX.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+        name.truncate(end.unwrap_or_default());
+    }
+    origin
+}
+
+fn hash(file: &mut File) -> io::Result<(Sha256, u64)> {
+    let (mut hasher, mut size) = (Sha256::new(), 0);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hasher, size));
+        }
+        hasher.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+/// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and can be
+/// driven again once the decoder is mended.
+fn unpanicking(
+    message: &Message,
+    digest: &[u8; 32],
+    decode: impl FnOnce() -> Result<Decoded, Box<Rejected>>,
+) -> Result<Decoded, Box<Rejected>> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        tracing::error!(source = message.source, digest = hex::encode(digest), "a decoder panicked");
+        Err(unreadable(digest, "a decoder failed on this message; please report it"))
+    })
+}
+
+fn unreadable(digest: &[u8; 32], reason: &str) -> Box<Rejected> {
+    named(Reject::new(Code::SchemaViolation, reason), digest)
+}
+
+fn named(reject: Reject, digest: &[u8; 32]) -> Box<Rejected> {
+    let (source, id) = document_name(digest);
+    Box::new(Rejected { reject, source, id, hashed_attributes: Vec::new(), format: "" })
+}
+
+/// What a message is called that has no usable name of its own (SPEC §2.4).
+fn document_name(digest: &[u8; 32]) -> (String, String) {
+    ("document".to_owned(), format!("sha256:{}", hex::encode(digest)))
+}
+
+/// A source or id that the leaf has no room for is not cut, since that would make two events one.
+fn fit_the_leaf(decoded: Decoded, digest: &[u8; 32]) -> Result<Decoded, Box<Rejected>> {
+    if decoded.source.len() <= LEAF_NAME_BYTES_MAX && decoded.id.len() <= LEAF_NAME_BYTES_MAX {
+        return Ok(decoded);
+    }
+    let reason = format!("source or id is longer than {LEAF_NAME_BYTES_MAX} bytes");
+    let reject = Reject::new(Code::TooLarge, reason);
+    let (source, id) = document_name(digest);
+    Err(Box::new(Rejected { reject, source, id, hashed_attributes: decoded.hashed_attributes, format: decoded.format }))
+}
+
+/// The entry that says why.
+fn rejection(rejected: Rejected, digest: &[u8; 32]) -> (Decoded, Option<Reject>) {
+    let Rejected { reject, mut source, mut id, hashed_attributes, format } = rejected;
+    if source.len() > LEAF_NAME_BYTES_MAX || id.len() > LEAF_NAME_BYTES_MAX {
+        (source, id) = document_name(digest);
+    }
+    let fact = Fact::now(event::MessageRejected {
+        code: reject.code.as_str().to_owned(),
+        reason: reject.reason.clone(),
+        format: format.to_owned(),
+    });
+    let facts = vec![fact];
+    (Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts }, Some(reject))
+}

@@ -1,0 +1,1275 @@
+//! Decoding as its callers see it: bytes and headers in, facts or a reject out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+use pedigraph_processor::decode::{Decoded, Rejected, decode, decode_stream, split};
+use pedigraph_processor::limits::Limits;
+use pedigraph_proto::canonical::{component_set, sha256};
+use pedigraph_proto::message::{Body, Code, Message};
+use pedigraph_proto::wire::{Fact, Origin};
+use pedigraph_proto::{Event, TenantId};
+use proptest::prelude::*;
+use prost::Message as _;
+
+const DIGEST: &str = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
+const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn message(body: &[u8]) -> Message {
+    Message {
+        tenant: TenantId::default(),
+        origin: Origin::default(),
+        source: "test".into(),
+        headers: vec![],
+        body: Body::Bytes(Bytes::copy_from_slice(body)),
+        subject: None,
+        format: None,
+        broker_time: None,
+        replay_of: None,
+    }
+}
+
+fn with_headers(body: &[u8], headers: &[(&str, &str)]) -> Message {
+    let headers = headers.iter().map(|(name, value)| ((*name).into(), Some(Bytes::copy_from_slice(value.as_bytes()))));
+    Message { headers: headers.collect(), ..message(body) }
+}
+
+fn bytes_of(message: &Message) -> Bytes {
+    match &message.body {
+        Body::Bytes(bytes) => bytes.clone(),
+        Body::Null => Bytes::new(),
+        Body::File { .. } => panic!("no test spools through the message"),
+    }
+}
+
+fn run(message: &Message, limits: &Limits) -> Result<Decoded, Box<Rejected>> {
+    let body = bytes_of(message);
+    let result = decode(message, &body, &sha256(&body), limits);
+    if let Ok(decoded) = &result {
+        check_bounds(&decoded.facts);
+    }
+    result
+}
+
+fn run_stream(message: &Message, body: &[u8], limits: &Limits) -> Result<Decoded, Box<Rejected>> {
+    decode_stream(message, &mut Cursor::new(body), &sha256(body), limits).expect("memory does not fail")
+}
+
+/// What holds for the facts of every message.
+fn check_bounds(facts: &[Fact]) {
+    assert!(!facts.is_empty(), "a message has a fact");
+    let mut named = None;
+    for fact in facts {
+        assert!(fact.encoded_len() < 1 << 20, "a fact of {} bytes", fact.encoded_len());
+        let event = fact.event.as_ref().expect("a fact has an event");
+        if let Event::SbomAttached(sbom) = event {
+            named = Some(sbom.component_set.clone());
+        }
+        if let Event::ComponentsListed(listed) = event {
+            assert_eq!(Some(&listed.component_set), named.as_ref(), "a set follows the fact that names it");
+            assert!(listed.components.len() <= 512);
+        }
+        if let Event::ScanCompleted(scan) = event {
+            assert!(scan.findings.len() <= 512);
+        }
+        if let Event::VexIssued(vex) = event {
+            assert!(vex.statements.len() <= 512);
+        }
+        if let Event::AttestationAttached(statement) = event {
+            assert!(statement.artifact_digests.len() + statement.materials.len() <= 512);
+        }
+    }
+}
+
+/// Facts as lines of JSON without what is empty.
+fn show(result: &Result<Decoded, Box<Rejected>>) -> String {
+    let mut out = String::new();
+    match result {
+        Ok(decoded) => {
+            let time = decoded.time.map(|(time, source)| format!(" {time} {source:?}")).unwrap_or_default();
+            writeln!(out, "{} {} {}{time}", decoded.format, decoded.source, decoded.id).expect("a string grows");
+            for fact in &decoded.facts {
+                let event = fact.event.as_ref().expect("a fact has an event");
+                let json = pruned(event.to_json().expect("facts serialize")).unwrap_or_default();
+                writeln!(out, "{} {json}", event.name()).expect("a string grows");
+            }
+        }
+        Err(rejected) => {
+            let code = rejected.reject.code.as_str();
+            writeln!(out, "{code} {} {} {}", rejected.format, rejected.source, rejected.reject.reason)
+                .expect("a string grows");
+        }
+    }
+    out
+}
+
+fn pruned(value: serde_json::Value) -> Option<serde_json::Value> {
+    use serde_json::Value;
+    match value {
+        Value::Object(members) => {
+            let kept = members.into_iter().filter_map(|(name, value)| Some((name, pruned(value)?)));
+            Some(Value::Object(kept.collect())).filter(|object| object.as_object().is_some_and(|o| !o.is_empty()))
+        }
+        Value::Array(list) if list.is_empty() => None,
+        Value::Array(list) => Some(Value::Array(list.into_iter().filter_map(pruned).collect())),
+        Value::String(text) if text.is_empty() => None,
+        Value::Bool(false) | Value::Null => None,
+        Value::Number(number) if number.as_u64() == Some(0) => None,
+        other @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => Some(other),
+    }
+}
+
+fn check(message: &Message, want: Expect) {
+    want.assert_eq(&show(&run(message, &Limits::default())));
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn corpora() -> Option<PathBuf> {
+    let root = std::env::var_os("PEDIGRAPH_CORPORA").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora"));
+    if root.is_dir() {
+        return Some(root);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no corpora at {}: set PEDIGRAPH_CORPORA", root.display());
+    println!("skipped: no corpora at {}", root.display());
+    None
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a corpus can be listed") {
+            let path = entry.expect("a corpus can be listed").path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
+    let Some(root) = corpora() else { return };
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for folder in
+        ["cdevents/conformance", "cyclonedx", "csaf", "github", "grype", "openvex", "slsa", "trivy", "trustify"]
+    {
+        for path in files(&root.join(folder)) {
+            let bytes = std::fs::read(&path).expect("a corpus can be read");
+            let result = run(&message(&bytes), &Limits::default());
+            let word = match &result {
+                Ok(decoded) => format!("accepted as {}", decoded.format),
+                Err(rejected) => rejected.reject.code.as_str().to_owned(),
+            };
+            if std::env::var_os("SHOW").is_some() {
+                println!("{word} {} {}", path.display(), show(&result).chars().take(600).collect::<String>());
+            }
+            *counts.entry(format!("{folder}: {word}")).or_default() += 1;
+        }
+    }
+    let table: String = counts.iter().map(|(what, count)| format!("{what}: {count}\n")).collect();
+    println!("{table}");
+    expect![[r#"
+        cdevents/conformance: accepted as cdevents: 45
+        csaf: UNSUPPORTED_FORMAT: 27
+        cyclonedx: accepted as cyclonedx: 118
+        github: UNSUPPORTED_FORMAT: 137
+        grype: MALFORMED_JSON: 2
+        grype: UNSUPPORTED_FORMAT: 3
+        openvex: accepted as openvex: 9
+        slsa: DIGEST_INVALID: 1
+        slsa: accepted as dsse: 59
+        slsa: accepted as sigstore: 4
+        trivy: SUBJECT_MISSING: 5
+        trivy: accepted as cyclonedx: 1
+        trivy: accepted as trivy: 9
+        trustify: UNSUPPORTED_FORMAT: 71
+    "#]]
+    .assert_eq(&table);
+}
+
+/// A CDEvent with a type, a subject id, content and custom data.
+fn cdevent(kind: &str, subject: &str, content: &str, custom: &str) -> Vec<u8> {
+    format!(
+        r#"{{"context":{{"specversion":"0.5.1","id":"e1","source":"/ci","type":"dev.cdevents.{kind}",
+        "timestamp":"2026-03-20T14:27:05Z"}},"subject":{{"id":"{subject}","content":{content}}},"customData":{custom}}}"#
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_bare_cdevent_has_its_own_name_and_time() {
+    let custom = r#"{"cluster":"eu-1","namespace":"shop","strategy":"blue-green","weight":10,"actor":"bot",
+        "flags":["a=1","b"],"configDigest":"SHA256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427",
+        "region":7,"unknown":{"x":[]}}"#;
+    let content = format!(r#"{{"environment":{{"id":"prod"}},"artifactId":"pkg:oci/cart@{DIGEST}?tag=1.4.2"}}"#);
+    check(
+        &message(&cdevent("service.deployed.0.3.0", "cart", &content, custom)),
+        expect![[r#"
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            ServiceDeployed {"actor":"bot","artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"cart:1.4.2","cluster":"eu-1","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"prod","flags":["a=1","b"],"namespace":"shop","service":"cart","strategy":"blue_green","weight":10}
+        "#]],
+    );
+    let content = content.replace("pkg:oci/cart@", "ghcr.io/acme/cart@").replace("?tag=1.4.2", "");
+    check(
+        &message(&cdevent("service.rolledback.0.2.0", "cart", &content, "\"aGk=\"")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"prod","rollback":true,"service":"cart"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("service.removed.0.3.0", "cart", r#"{"environment":{"id":"prod"}}"#, "null")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ServiceRemoved {"environment":"prod","service":"cart"}
+    "#]],
+    );
+}
+
+#[test]
+fn artifacts_of_cdevents_are_named_by_purl_reference_or_digest() {
+    let change = r#"{"change":{"id":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","source":"https://git.example/a/b"},
+        "sbom":{"uri":"https://sbom.example/1"}}"#;
+    let custom = format!(r#"{{"parentDigests":["{OTHER}"],"platform":"linux/amd64","run":"r1","kind":"model"}}"#);
+    let purl = format!("pkg:oci/cart@sha256%3A{}?repository_url=ghcr.io/acme/cart&tag=v1", &DIGEST[7..]);
+    check(
+        &message(&cdevent("artifact.packaged.0.3.0", &purl, change, &custom)),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ArtifactPackaged {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart:v1","changeId":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","kind":"model","parentDigests":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"platform":"linux/amd64","purl":"pkg:oci/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427?repository_url=ghcr.io%2Facme%2Fcart&tag=v1","repository":"https://git.example/a/b","run":"r1","sbomUri":"https://sbom.example/1"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("artifact.published.0.3.0", &purl, r#"{"user":"bot"}"#, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ArtifactPublished {"actor":"bot","artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart:v1","kind":"container_image","purl":"pkg:oci/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427?repository_url=ghcr.io%2Facme%2Fcart&tag=v1"}
+        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"ghcr.io/acme/cart","tag":"v1"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("artifact.signed.0.3.0", DIGEST, r#"{"signature":"MEY"}"#, "[]")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ArtifactSigned {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","signature":"MEY"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("artifact.deleted.0.1.0", "pkg:npm/left-pad@1.3.0", "{}", "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ArtifactDeleted {"artifactRef":"pkg:npm/left-pad@1.3.0"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("artifact.downloaded.0.2.0", "no digest at all", "{}", "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ArtifactDownloaded {"artifactRef":"no digest at all"}
+    "#]],
+    );
+}
+
+#[test]
+fn work_sources_and_tests_of_cdevents_are_read_in_old_and_new_words() {
+    let run = r#"{"pipelineName":"main","url":"https://ci.example/1","outcome":"failure","errors":"no"}"#;
+    check(
+        &message(&cdevent("pipelinerun.finished.0.2.0", "r1", run, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        RunFinished {"errors":"no","outcome":"failure","pipeline":"main","run":"r1","url":"https://ci.example/1"}
+    "#]],
+    );
+    let built = format!(r#"{{"artifactId":"ghcr.io/acme/cart@{DIGEST}"}}"#);
+    check(
+        &message(&cdevent("build.finished.0.3.0", "b1", &built, r#"{"commit":"abc"}"#)),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        RunFinished {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"commit":"abc","run":"b1"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("build.queued.0.3.0", "b1", "{}", "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        RunStarted {"queued":true,"run":"b1"}
+    "#]],
+    );
+    let task = r#"{"taskName":"lint","pipelineRun":{"id":"r1"},"outcome":"Succeeded"}"#;
+    check(
+        &message(&cdevent("taskrun.finished.0.2.0", "t1", task, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        StepFinished {"name":"lint","outcome":"success","run":"r1","step":"t1"}
+    "#]],
+    );
+    let test = r#"{"outcome":"fail","reason":"x","environment":{"id":"dev"},"testSuite":{"id":"1","name":"Auth"}}"#;
+    check(
+        &message(&cdevent("testsuite.finished.0.1.0", "s1", test, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        TestsFinished {"environment":"dev","outcome":"failure","reason":"x","run":"s1","suite":"Auth"}
+    "#]],
+    );
+    let skipped = r#"{"testSuiteRun":{"id":"s1"},"testCase":{"id":"c","name":"Login"}}"#;
+    check(
+        &message(&cdevent("testcaserun.skipped.0.2.0", "c1", skipped, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        TestsFinished {"outcome":"skipped","run":"s1","suite":"Login"}
+    "#]],
+    );
+    let branch = r#"{"repository":{"id":"acme/cart","source":"https://git.example/"}}"#;
+    check(
+        &message(&cdevent("branch.deleted.0.3.0", "feature", branch, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        RefUpdated {"deleted":true,"ref":"feature","repository":"https://git.example/acme/cart"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("change.merged.0.3.0", "42", branch, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        ChangeMerged {"changeId":"42","repository":"https://git.example/acme/cart"}
+    "#]],
+    );
+    let repository = r#"{"name":"cart","owner":"acme","uri":"https://git.example/acme/cart"}"#;
+    check(
+        &message(&cdevent("repository.created.0.3.0", "cart", repository, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        RepositoryObserved {"name":"cart","owner":"acme","repository":"https://git.example/acme/cart","url":"https://git.example/acme/cart"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("environment.modified.0.3.0", "prod", r#"{"name":"Production"}"#, "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        EnvironmentChanged {"environment":"prod","name":"Production"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("incident.detected.0.3.0", "i", "{}", "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"dev.cdevents.incident.detected.0.3.0","mediaType":"application/json"}
+    "#]],
+    );
+    check(
+        &message(&cdevent("service.deployed.1.0.0", "i", "{}", "{}")),
+        expect![[r#"
+        cdevents /ci e1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"dev.cdevents.service.deployed.1.0.0","mediaType":"application/json"}
+    "#]],
+    );
+}
+
+const BINARY: [(&str, &str); 5] = [
+    ("ce_specversion", "1.0"),
+    ("ce_id", "1"),
+    ("ce_source", "/ci"),
+    ("ce_time", "2026-03-20T14:27:05Z"),
+    ("content-type", "application/json"),
+];
+
+fn binary(kind: &str, more: &[(&str, &str)], body: &[u8]) -> Message {
+    let headers = [&BINARY[..], &[("ce_type", kind)], more].concat();
+    with_headers(body, &headers)
+}
+
+#[test]
+fn an_event_means_the_same_in_every_mode() {
+    let data = r#"{"service":"cart","environment":"prod","artifactRef":"ghcr.io/acme/cart:1","strategy":"canary"}"#;
+    let kind = "io.pedigraph.service-deployed.v1";
+    let binary = binary(kind, &[("ce_subject", "cart")], data.as_bytes());
+    check(
+        &binary,
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        ServiceDeployed {"artifactRef":"ghcr.io/acme/cart:1","environment":"prod","service":"cart","strategy":"canary"}
+    "#]],
+    );
+    let decoded = run(&binary, &Limits::default()).expect("accepted");
+    expect![[r#"
+        [
+            (
+                "id",
+                "1",
+            ),
+            (
+                "source",
+                "/ci",
+            ),
+            (
+                "subject",
+                "cart",
+            ),
+            (
+                "time",
+                "2026-03-20T14:27:05Z",
+            ),
+            (
+                "type",
+                "io.pedigraph.service-deployed.v1",
+            ),
+        ]
+    "#]]
+    .assert_debug_eq(&decoded.hashed_attributes);
+
+    let structured = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"/ci","type":"{kind}","time":"2026-03-20T14:27:05Z","data":{data}}}"#
+    );
+    let same = |message: &Message| {
+        let result = run(message, &Limits::default()).expect("accepted");
+        assert_eq!((&result.facts, &result.source, &result.id), (&decoded.facts, &decoded.source, &decoded.id));
+        assert_eq!(result.time, decoded.time);
+    };
+    same(&message(structured.as_bytes()));
+    same(&message(format!("\u{feff} {structured}\n").as_bytes()));
+    same(&with_headers(structured.as_bytes(), &[("content-type", "Application/CloudEvents+JSON; charset=utf-8")]));
+    same(&with_headers(structured.as_bytes(), &[("ce_id", "1"), ("ce_source", "/ci"), ("ce_type", kind)]));
+    let base64 = structured.replace(&format!("\"data\":{data}"), &format!("\"data_base64\":\"{}\"", base64(data)));
+    same(&message(base64.as_bytes()));
+    let quoted = serde_json::to_string(data).expect("a string is JSON");
+    same(&message(structured.replace(&format!("\"data\":{data}"), &format!("\"data\":{quoted}")).as_bytes()));
+    same(&message(&[b"\0\0\0\0\x07", structured.as_bytes()].concat()));
+
+    let event = decoded.facts[0].event.clone().expect("a fact has an event");
+    let Event::ServiceDeployed(deployed) = event else { panic!("{event:?}") };
+    let headers = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "%2Fci"), ("ce-type", kind)];
+    let headers =
+        [&headers[..], &[("ce-time", "2026-03-20T14:27:05Z"), ("content-type", "application/protobuf")]].concat();
+    same(&with_headers(&deployed.encode_to_vec(), &headers));
+    for frame in [&b"\0\0\0\0\x07\0"[..], b"\0\0\0\0\x07\x02\0"] {
+        same(&with_headers(&[frame, &deployed.encode_to_vec()].concat(), &headers));
+    }
+    for packed in [gzip(structured.as_bytes()), zstd::encode_all(structured.as_bytes(), 3).expect("memory")] {
+        same(&message(&packed));
+        same(&with_headers(&packed, &[("content-type", "application/cloudevents+json"), ("content-encoding", "gzip")]));
+    }
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    writer.write_all(bytes).expect("memory");
+    writer.finish().expect("memory")
+}
+
+#[test]
+fn own_events_are_normalized_like_foreign_ones() {
+    let tag = format!(r#"{{"repository":"nginx","tag":"1","digest":"{}"}}"#, DIGEST.to_uppercase());
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[], tag.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"docker.io/library/nginx","tag":"1"}
+    "#]],
+    );
+    let gone = br#"{"repository":"pkg:npm/a","tag":"1"}"#;
+    check(
+        &binary("io.pedigraph.tag-observed.v1", &[("ce_subject", DIGEST)], gone),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TagObserved {"repository":"pkg:npm/a","tag":"1"}
+    "#]],
+    );
+    let tests = br#"{"suite":"e2e","outcome":"success"}"#;
+    check(
+        &binary("io.pedigraph.tests-finished.v1", &[("ce_subject", DIGEST)], tests),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        TestsFinished {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","outcome":"success","suite":"e2e"}
+    "#]],
+    );
+    let deployed = format!(r#"{{"service":"s","environment":"e","artifactRef":"nginx@{DIGEST}"}}"#);
+    check(
+        &binary("io.pedigraph.service-deployed.v1", &[], deployed.as_bytes()),
+        expect![[r#"
+        pedigraph /ci 1 2026-03-20T14:27:05Z Producer
+        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"docker.io/library/nginx@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"e","service":"s"}
+    "#]],
+    );
+}
+
+#[test]
+fn what_has_no_decoder_is_kept_as_opaque() {
+    check(
+        &binary("com.example.thing", &[], b"<xml/>"),
+        expect![[r#"
+        cloudevents /ci 1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"com.example.thing","mediaType":"application/json"}
+    "#]],
+    );
+    check(
+        &binary("dev.cdeventsx.tool-thing.done.0.1.0", &[], b"{}"),
+        expect![[r#"
+        cloudevents /ci 1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"dev.cdeventsx.tool-thing.done.0.1.0","mediaType":"application/json"}
+    "#]],
+    );
+    check(
+        &binary("io.pedigraph.components-listed.v1", &[], b"{}"),
+        expect![[r#"
+        cloudevents /ci 1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"io.pedigraph.components-listed.v1","mediaType":"application/json"}
+    "#]],
+    );
+    let tombstone = Message { body: Body::Null, ..binary("com.example.thing", &[], b"") };
+    check(
+        &tombstone,
+        expect![[r#"
+        cloudevents /ci 1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"com.example.thing","mediaType":"application/json"}
+    "#]],
+    );
+    let mut headers = binary("com.example.thing", &[], b"{}");
+    headers.headers.push(("ce_extension".into(), None));
+    headers.headers.push(("trace".into(), Some(Bytes::from_static(b"\xff\xfe"))));
+    check(
+        &headers,
+        expect![[r#"
+        cloudevents /ci 1 2026-03-20T14:27:05Z Producer
+        OpaqueReceived {"eventType":"com.example.thing","mediaType":"application/json"}
+    "#]],
+    );
+}
+
+#[test]
+fn a_document_in_an_event_is_about_the_events_subject() {
+    let bom = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"a"}]}"#;
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"7","source":"/s","type":"org.example.sbom","subject":"{}",
+        "datacontenttype":"application/vnd.cyclonedx+json","data":{bom}}}"#,
+        DIGEST.to_uppercase()
+    );
+    check(
+        &message(event.as_bytes()),
+        expect![[r#"
+        cyclonedx /s 7
+        SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":1,"componentSet":"sha256:756627eb1df1ce1963dc41837a61e079d69aad220374334c2f48b255ae8171d6","format":"cyclonedx","sbomDigest":"sha256:0f91816b7ba86a3e93a5dd496a250f611164b5cbbaca671b1ca4ce5893ba2ce7","specVersion":"1.6"}
+        ComponentsListed {"componentSet":"sha256:756627eb1df1ce1963dc41837a61e079d69aad220374334c2f48b255ae8171d6","components":[{"name":"a","type":"library"}]}
+    "#]],
+    );
+    let beside = Message { subject: Some(DIGEST.into()), ..message(bom.as_bytes()) };
+    check(
+        &beside,
+        expect![[r#"
+        cyclonedx document sha256:0f91816b7ba86a3e93a5dd496a250f611164b5cbbaca671b1ca4ce5893ba2ce7@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427
+        SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":1,"componentSet":"sha256:756627eb1df1ce1963dc41837a61e079d69aad220374334c2f48b255ae8171d6","format":"cyclonedx","sbomDigest":"sha256:0f91816b7ba86a3e93a5dd496a250f611164b5cbbaca671b1ca4ce5893ba2ce7","specVersion":"1.6"}
+        ComponentsListed {"componentSet":"sha256:756627eb1df1ce1963dc41837a61e079d69aad220374334c2f48b255ae8171d6","components":[{"name":"a","type":"library"}]}
+    "#]],
+    );
+}
+
+const BOM: &str = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:1","version":2,
+"metadata":{"timestamp":"2026-01-02T03:04:05+01:00","tools":{"components":[{"name":"syft"}]},"authors":[{"name":"Acme"}],
+ "component":{"bom-ref":"root","type":"container","name":"ghcr.io/acme/cart","version":"DIGEST"}},
+"components":[
+ {"bom-ref":"b","type":"library","name":"b","version":"2","purl":"pkg:npm/b@2","licenses":[{"license":{"id":"MIT"}}],
+  "components":[{"bom-ref":"c","type":"file","name":"c","hashes":[{"alg":"MD5","content":"bad"},
+   {"alg":"SHA-1","content":"6CE7A1FC92C21DC99E00682E1CBA39597F35DD54"}]}]},
+ {"bom-ref":"a","type":"library","group":"g","name":"a","version":1,"purl":"pkg:NPM/a@1","licenses":[{"expression":"MIT OR Apache-2.0"}]},
+ {"bom-ref":"a2","type":"library","group":"g","name":"a","purl":"pkg:npm/a@1","licenses":[{"license":{"name":"Own"}}]},
+ {"type":"library","name":"bad","purl":"not a purl"}],
+"dependencies":[{"ref":"root","dependsOn":["b","gone"]},{"ref":"b","dependsOn":["c","a2","a","b"]}],
+"vulnerabilities":[
+ {"id":"CVE-2026-1","references":[{"id":"GHSA-1"}],"analysis":{"state":"not_affected","justification":"code_not_reachable",
+  "response":["update"],"detail":"no"},"affects":[{"ref":"urn:cdx:1/2#a"}]},
+ {"id":"CVE-2026-2","analysis":{"state":"resolved"},"affects":[{"ref":"root"},{"ref":"pkg:npm/z@9"}]},
+ {"id":"CVE-2026-3","ratings":[{"severity":"low"},{"severity":"high"}],"affects":[{"ref":"b"}]}]}"#;
+
+#[test]
+fn an_sbom_becomes_a_sorted_set_with_its_dependencies_and_vex() {
+    let bom = BOM.replace("DIGEST", DIGEST);
+    check(
+        &message(bom.as_bytes()),
+        expect![[r#"
+        cyclonedx document sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319 2026-01-02T02:04:05Z Payload
+        SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":4,"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","documentVersion":2,"format":"cyclonedx","kind":"container_image","sbomDigest":"sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319","serialNumber":"urn:uuid:1","skippedCount":1,"specVersion":"1.6","tool":"syft"}
+        ComponentsListed {"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","components":[{"digest":"sha1:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","name":"c","type":"file"},{"name":"bad","purl":"not a purl","type":"library"},{"group":"g","licenses":["MIT OR Apache-2.0","Own"],"name":"a","purl":"pkg:npm/a@1","type":"library"},{"dependsOn":[2],"licenses":["MIT"],"name":"b","purl":"pkg:npm/b@2","rootDependency":true,"type":"library","version":"2"}]}
+        VexIssued {"documentId":"urn:uuid:1","documentTime":"2026-01-02T02:04:05Z","documentVersion":"2","format":"cyclonedx","issuer":"Acme","statements":[{"action":"update","aliases":["GHSA-1"],"impact":"no","justification":"vulnerable_code_not_in_execute_path","product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"not_affected","subcomponents":["pkg:npm/a@1"],"vulnerability":"CVE-2026-1"},{"product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"},{"product":"pkg:npm/z@9","rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"}],"verification":"none"}
+        ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"installedVersion":"2","packageName":"b","purl":"pkg:npm/b@2","severity":"high","vulnerability":"CVE-2026-3"}],"scanId":"sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319","scanner":"syft"}
+    "#]],
+    );
+
+    // The set depends on what is in it, not on the order that a tool writes.
+    let decoded = run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
+    let Some(Event::ComponentsListed(listed)) = &decoded.facts[1].event else { panic!("{:?}", decoded.facts[1]) };
+    assert_eq!(component_set(listed.components.iter()).to_string(), listed.component_set);
+    let mut shuffled: serde_json::Value = serde_json::from_str(&bom).expect("JSON");
+    shuffled["components"].as_array_mut().expect("a list").reverse();
+    shuffled["dependencies"].as_array_mut().expect("a list").reverse();
+    let again = run(&message(shuffled.to_string().as_bytes()), &Limits::default()).expect("accepted");
+    assert_eq!(again.facts[1], decoded.facts[1]);
+}
+
+#[test]
+fn the_subject_of_an_sbom_is_found_where_tools_put_it() {
+    let subject = |component: &str, outside: Option<&str>| {
+        let bom = format!(
+            r#"{{"components":[],"metadata":{{"component":{component}}},"specVersion":"1.4","bomFormat":"CycloneDX"}}"#
+        );
+        let message = Message { subject: outside.map(Into::into), ..message(bom.as_bytes()) };
+        let decoded = run(&message, &Limits::default()).expect("accepted");
+        match &decoded.facts[0].event {
+            Some(Event::SbomAttached(sbom)) => sbom.artifact_digest.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let hex = &DIGEST[7..];
+    assert_eq!(subject(&format!(r#"{{"purl":"pkg:oci/a@sha256%3A{hex}"}}"#), None), DIGEST);
+    assert_eq!(subject(&format!(r#"{{"purl":"pkg:oci/a@sha256%3A{hex}"}}"#), Some(OTHER)), OTHER);
+    assert_eq!(subject(&format!(r#"{{"version":"{DIGEST}"}}"#), None), DIGEST);
+    assert_eq!(subject(&format!(r#"{{"hashes":[{{"alg":"SHA-256","content":"{hex}"}}]}}"#), None), DIGEST);
+    let property = |name: &str, value: &str| format!(r#"{{"name":"aquasecurity:trivy:{name}","value":"{value}"}}"#);
+    let (image, repository) = (property("ImageID", DIGEST), property("RepoDigest", &format!("a/b@{OTHER}")));
+    assert_eq!(subject(&format!(r#"{{"properties":[{image}]}}"#), None), DIGEST);
+    assert_eq!(subject(&format!(r#"{{"properties":[{image},{repository}]}}"#), None), OTHER);
+    assert_eq!(subject(r#"{"name":"app","version":"1"}"#, None), "");
+}
+
+#[test]
+fn openvex_of_both_versions_is_read() {
+    let new = format!(
+        r#"{{"@context":"https://openvex.dev/ns/v0.2.0","@id":"https://x/1","author":"Acme","version":3,
+        "timestamp":"2026-01-02T03:04:05Z","statements":[
+        {{"vulnerability":{{"name":"CVE-1","aliases":["GHSA-1"]}},"status":"not_affected","justification":"component_not_present",
+          "products":[{{"@id":"pkg:oci/a@sha256%3A{0}","hashes":{{"sha-256":"{0}","sha-1":"x"}},
+          "subcomponents":[{{"@id":"pkg:NPM/b@1"}}]}},{{"@id":"https://x/p","identifiers":{{"purl":"pkg:npm/c@1"}}}}]}},
+        {{"vulnerability":"CVE-2","status":"odd","products":["pkg:npm/c@2"],"timestamp":"2026-02-02T00:00:00Z"}}]}}"#,
+        &DIGEST[7..]
+    );
+    check(
+        &message(new.as_bytes()),
+        expect![[r#"
+        openvex document sha256:eb51fbdc7b2003c5235d47175cc92c9d828dfbc9969c6f7c51c059f984e6d800 2026-01-02T03:04:05Z Payload
+        VexIssued {"documentId":"https://x/1","documentTime":"2026-01-02T03:04:05Z","documentVersion":"3","format":"openvex","issuer":"Acme","statements":[{"aliases":["GHSA-1"],"justification":"component_not_present","product":"pkg:oci/a@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"not_affected","subcomponents":["pkg:npm/b@1"],"vulnerability":"CVE-1"},{"aliases":["GHSA-1"],"justification":"component_not_present","product":"pkg:npm/c@1","status":"not_affected","vulnerability":"CVE-1"},{"product":"pkg:npm/c@2","rawStatus":"odd","time":"2026-02-02T00:00:00Z","vulnerability":"CVE-2"}],"verification":"none"}
+    "#]],
+    );
+    let old = r#"{"@context":"https://openvex.dev/ns","author":"A","version":"1","statements":[
+        {"vulnerability":"CVE-2","status":"fixed"}]}"#;
+    check(
+        &Message { subject: Some(DIGEST.into()), ..message(old.as_bytes()) },
+        expect![[r#"
+        openvex document sha256:21efbf2399bc5107c024afb2775a0f06c123f62b252d28ad6508fe4644ef762c@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427
+        VexIssued {"documentId":"sha256:21efbf2399bc5107c024afb2775a0f06c123f62b252d28ad6508fe4644ef762c","documentVersion":"1","format":"openvex","issuer":"A","statements":[{"product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"fixed","vulnerability":"CVE-2"}],"verification":"none"}
+    "#]],
+    );
+}
+
+fn statement(version: &str, predicate_type: &str, predicate: &str) -> String {
+    format!(
+        r#"{{"_type":"https://in-toto.io/Statement/{version}","predicateType":"{predicate_type}","subject":[
+        {{"name":"app","digest":{{"sha1":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","sha256":"{}"}}}},
+        {{"name":"bad","digest":{{"sha256":"12"}}}}],"predicate":{predicate}}}"#,
+        &DIGEST[7..]
+    )
+}
+
+fn envelope(statement: &str) -> String {
+    let payload = base64(statement);
+    format!(
+        r#"{{"payloadType":"application/vnd.in-toto+json","payload":"{payload}","signatures":[{{"keyid":"k1","sig":"MEY="}}]}}"#
+    )
+}
+
+const SLSA_1: &str = r#"{"buildDefinition":{"buildType":"https://b/1","externalParameters":{"workflow":
+{"repository":"https://git.example/a/b","ref":"refs/heads/main"}},"resolvedDependencies":[
+{"uri":"pkg:docker/alpine@3","digest":{"sha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+{"uri":"git+https://git.example/a/b@refs/heads/main","digest":{"gitCommit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54"}}]},
+"runDetails":{"builder":{"id":"https://builder"},"metadata":{"invocationId":"https://run/1","startedOn":"2026-01-01T00:00:00Z"}}}"#;
+const SLSA_02: &str = r#"{"builder":{"id":"https://builder"},"buildType":"https://b/1","invocation":{"configSource":
+{"uri":"git+https://git.example/a/b@refs/heads/main","digest":{"sha1":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54"}}},
+"metadata":{"buildInvocationID":"9-1","buildFinishedOn":"2026-01-01T00:00:00Z"},"materials":[{"uri":"x","digest":{}}]}"#;
+
+#[test]
+fn attestations_of_every_wrapping_say_the_same() {
+    let slsa_1 = statement("v1", "https://slsa.dev/provenance/v1", SLSA_1);
+    let slsa_02 = statement("v0.1", "https://slsa.dev/provenance/v0.2", SLSA_02);
+    check(
+        &message(slsa_1.as_bytes()),
+        expect![[r#"
+        in-toto document sha256:259819d65678037983f05652a32082bccc18b6bd0d64bf0c65480b9a6541e6e4 2026-01-01T00:00:00Z Payload
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"buildType":"https://b/1","builder":"https://builder","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","invocation":"https://run/1","materials":[{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","uri":"pkg:docker/alpine@3"},{"digest":"gitCommit:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","uri":"git+https://git.example/a/b@refs/heads/main"}],"predicateType":"https://slsa.dev/provenance/v1","repository":"https://git.example/a/b","startedOn":"2026-01-01T00:00:00Z","statementDigest":"sha256:259819d65678037983f05652a32082bccc18b6bd0d64bf0c65480b9a6541e6e4","subjectNames":["app"],"verification":"none"}
+    "#]],
+    );
+    check(
+        &message(envelope(&slsa_02).as_bytes()),
+        expect![[r#"
+        dsse document sha256:3a93378b6e4508a34dcf2945b3c6715542acc1a7345cf614bc0caa09692673e9 2026-01-01T00:00:00Z Payload
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"buildType":"https://b/1","builder":"https://builder","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","finishedOn":"2026-01-01T00:00:00Z","invocation":"9-1","keyIds":["k1"],"materials":[{"uri":"x"}],"predicateType":"https://slsa.dev/provenance/v0.2","repository":"https://git.example/a/b","statementDigest":"sha256:1cd05ad77ab7206493214b889aea60e6866156b7697e828835e06b579ee1c75b","subjectNames":["app"],"verification":"unverified"}
+    "#]],
+    );
+    let bundle = format!(
+        r#"{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","dsseEnvelope":{}}}"#,
+        envelope(&slsa_1)
+    );
+    let vsa =
+        r#"{"verifier":{"id":"https://v"},"verificationResult":"PASSED","verifiedLevels":["SLSA_BUILD_LEVEL_3"]}"#;
+    let vsa = statement("v1", "https://slsa.dev/verification_summary/v1", vsa);
+    let tests = statement(
+        "v1",
+        "https://in-toto.io/attestation/test-result/v0.1",
+        r#"{"result":"FAILED","failedTests":["a"]}"#,
+    );
+    let lines = format!("{}\r\n\n{bundle}\n{vsa}\n{tests}\n", envelope(&slsa_02));
+    check(
+        &message(lines.as_bytes()),
+        expect![[r#"
+        jsonl document sha256:71100216098047b9037c2da1bd9b3129003bc39b5b1da0e700090c1e62407374 2026-01-01T00:00:00Z Payload
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"buildType":"https://b/1","builder":"https://builder","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","finishedOn":"2026-01-01T00:00:00Z","invocation":"9-1","keyIds":["k1"],"materials":[{"uri":"x"}],"predicateType":"https://slsa.dev/provenance/v0.2","repository":"https://git.example/a/b","statementDigest":"sha256:1cd05ad77ab7206493214b889aea60e6866156b7697e828835e06b579ee1c75b","subjectNames":["app"],"verification":"unverified"}
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"buildType":"https://b/1","builder":"https://builder","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","invocation":"https://run/1","keyIds":["k1"],"materials":[{"digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","uri":"pkg:docker/alpine@3"},{"digest":"gitCommit:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","uri":"git+https://git.example/a/b@refs/heads/main"}],"predicateType":"https://slsa.dev/provenance/v1","repository":"https://git.example/a/b","startedOn":"2026-01-01T00:00:00Z","statementDigest":"sha256:259819d65678037983f05652a32082bccc18b6bd0d64bf0c65480b9a6541e6e4","subjectNames":["app"],"verification":"unverified"}
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"builder":"https://v","predicateType":"https://slsa.dev/verification_summary/v1","statementDigest":"sha256:326b672c6d1fcb57dbec0976ac77240a7cd21db73468a062a2d6f745c5a6ac2e","subjectNames":["app"],"summary":"PASSED SLSA_BUILD_LEVEL_3","verification":"none"}
+        AttestationAttached {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"predicateType":"https://in-toto.io/attestation/test-result/v0.1","statementDigest":"sha256:a9555990f114b3a0d58f33c342d3cbc2ccc2efa6d711907768fdf294fcbccf9e","subjectNames":["app"],"verification":"none"}
+        TestsFinished {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","failed":1,"outcome":"failure"}
+    "#]],
+    );
+    let sbom = statement("v1", "https://cyclonedx.org/bom", &BOM.replace("DIGEST", OTHER));
+    let decoded = run(&message(envelope(&sbom).as_bytes()), &Limits::default()).expect("accepted");
+    let names: Vec<_> = decoded.facts.iter().filter_map(|fact| fact.event.as_ref()).map(Event::name).collect();
+    assert_eq!(names, ["AttestationAttached", "SbomAttached", "ComponentsListed", "VexIssued", "ScanCompleted"]);
+    let Some(Event::SbomAttached(sbom)) = &decoded.facts[1].event else { panic!("{:?}", decoded.facts[1]) };
+    assert_eq!(sbom.artifact_digest, DIGEST, "a signed statement's subject counts, not what the document says");
+}
+
+#[test]
+fn many_subjects_and_materials_meet_in_some_fact() {
+    let subjects = (0..600).map(|n| format!(r#"{{"name":"s{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
+    let materials = (0..300).map(|n| format!(r#"{{"uri":"m{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
+    let statement = format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v0.2","subject":[{}],
+        "predicate":{{"materials":[{}]}}}}"#,
+        subjects.collect::<Vec<_>>().join(","),
+        materials.collect::<Vec<_>>().join(",")
+    );
+    let decoded = run(&message(statement.as_bytes()), &Limits::default()).expect("accepted");
+    let pairs = decoded.facts.iter().map(|fact| match &fact.event {
+        Some(Event::AttestationAttached(e)) => e.artifact_digests.len() * e.materials.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(pairs.sum::<usize>(), 600 * 300);
+}
+
+#[test]
+fn oci_documents_are_images_by_their_own_digest() {
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
+        {{"digest":"{DIGEST}","platform":{{"os":"linux","architecture":"arm64","variant":"v8"}}}},
+        {{"digest":"{OTHER}","platform":{{"os":"unknown","architecture":"unknown"}},
+          "annotations":{{"vnd.docker.reference.type":"attestation-manifest"}}}},{{"digest":"sha256:1"}}],
+        "annotations":{{"org.opencontainers.image.base.digest":"{OTHER}","org.opencontainers.image.base.name":"alpine:3",
+        "org.opencontainers.image.created":"2026-01-01T00:00:00Z","org.opencontainers.image.revision":"abc"}}}}"#
+    );
+    check(
+        &message(index.as_bytes()),
+        expect![[r#"
+        oci-index document sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc 2026-01-01T00:00:00Z Payload
+        ImageObserved {"baseDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","baseRef":"docker.io/library/alpine:3","commit":"abc","created":"2026-01-01T00:00:00Z","digest":"sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc","digestKind":"index","manifests":[{"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","platform":"linux/arm64/v8"},{"artifactType":"attestation-manifest","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","platform":"unknown/unknown"}]}
+    "#]],
+    );
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{DIGEST}"}},
+        "layers":[{{"digest":"{OTHER}"}}]}}"#
+    );
+    check(
+        &message(manifest.as_bytes()),
+        expect![[r#"
+        oci-manifest document sha256:479894ffc3029eade47f813f8e5c77ef09f9f96b1e3af7bfd01752d55f314500
+        ImageObserved {"configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:479894ffc3029eade47f813f8e5c77ef09f9f96b1e3af7bfd01752d55f314500","digestKind":"manifest","layerDigests":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}
+    "#]],
+    );
+    let referrer = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/x",
+        "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{OTHER}"}},"layers":[],
+        "subject":{{"digest":"{DIGEST}"}}}}"#
+    );
+    check(
+        &message(referrer.as_bytes()),
+        expect![[r#"
+        oci-manifest document sha256:0f26da7ca668c1326020f9e0261fad11728a2382641f117d1176cf7ba19ac2ac
+        ImageObserved {"artifactType":"application/x","digest":"sha256:0f26da7ca668c1326020f9e0261fad11728a2382641f117d1176cf7ba19ac2ac","digestKind":"manifest","subjectDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"}
+    "#]],
+    );
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","rootfs":{{"diff_ids":["{DIGEST}"]}},
+        "history":[{{"created_by":"ADD","created":"2026-01-01T00:00:00Z"}},{{"created_by":"CMD","empty_layer":true}}],
+        "config":{{"Labels":{{"org.opencontainers.image.source":"https://git.example/a","x":1}}}}}}"#
+    );
+    check(
+        &message(config.as_bytes()),
+        expect![[r#"
+        oci-config document sha256:f0c8169e69088e4a1d5520e494e3509bd8e44c956384d0f0936ea321fd57014c 2026-01-01T00:00:00Z Payload
+        ImageObserved {"created":"2026-01-01T00:00:00Z","diffIds":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"digest":"sha256:f0c8169e69088e4a1d5520e494e3509bd8e44c956384d0f0936ea321fd57014c","digestKind":"config","history":[{"created":"2026-01-01T00:00:00Z","createdBy":"ADD"},{"createdBy":"CMD","emptyLayer":true}],"platform":"linux/amd64","repository":"https://git.example/a"}
+    "#]],
+    );
+}
+
+#[test]
+fn a_trivy_report_ties_the_digests_of_its_image_together() {
+    let report = format!(
+        r#"{{"SchemaVersion":2,"Trivy":{{"Version":"0.60"}},"CreatedAt":"2026-01-01T00:00:00Z","ArtifactName":"x",
+        "ArtifactType":"container_image","Metadata":{{"ImageID":"{DIGEST}","DiffIDs":["{OTHER}"],
+        "RepoDigests":["ghcr.io/a/b@{OTHER}"],"RepoTags":["ghcr.io/a/b:1","other:2"]}},
+        "Results":[{{"Vulnerabilities":null}},{{"Vulnerabilities":[{{"VulnerabilityID":"CVE-1","PkgName":"p",
+        "VendorIDs":["GHSA-1","RHSA-1"],"PkgIdentifier":{{"PURL":"pkg:npm/p@1"}},"InstalledVersion":"1","FixedVersion":"2",
+        "Severity":"HIGH","Status":"fixed"}}]}}]}}"#
+    );
+    check(
+        &message(report.as_bytes()),
+        expect![[r#"
+        trivy document sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72 2026-01-01T00:00:00Z Payload
+        ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
+        ImageObserved {"diffIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digestKind":"config"}
+        ImageObserved {"artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","tags":["1"]}
+    "#]],
+    );
+}
+
+#[test]
+fn a_batch_is_split_into_the_elements_own_bytes() {
+    let elements = [r#"{"specversion":"1.0", "id":"1"}"#, r#"{ "a" : [1,2] }"#, "3"];
+    let batch = format!("\u{feff} [{}, {} ,\n{}] ", elements[0], elements[1], elements[2]);
+    let headers = [("content-type", "application/CloudEvents-batch+json"), ("ce-id", "x"), ("traceparent", "t")];
+    let bodies = |message: &Message| {
+        let split = split(message, &Limits::default()).expect("a batch").expect("well-formed");
+        split.iter().map(|element| String::from_utf8(bytes_of(element).to_vec()).expect("UTF-8")).collect::<Vec<_>>()
+    };
+    let message_of = with_headers(batch.as_bytes(), &headers);
+    assert_eq!(bodies(&message_of), elements);
+    let first = &split(&message_of, &Limits::default()).expect("a batch").expect("well-formed")[0];
+    let names: Vec<_> = first.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["traceparent", "content-type"]);
+    assert_eq!(bodies(&with_headers(&gzip(batch.as_bytes()), &headers)), elements);
+
+    let lines = format!("{}\r\n\n{}\n{}", elements[0], elements[1], elements[2]);
+    let lines = with_headers(lines.as_bytes(), &[("content-type", "application/x-ndjson; charset=utf-8")]);
+    assert_eq!(bodies(&lines), elements);
+
+    let small = Limits { batch_elements_max: 2, ..Limits::default() };
+    for (message, code) in [
+        (message_of.clone(), Code::TooManyItems),
+        (lines.clone(), Code::TooManyItems),
+        (with_headers(b"{}", &headers), Code::MalformedEnvelope),
+        (with_headers(b"[{]", &headers), Code::MalformedJson),
+        (Message { body: Body::Null, ..message_of.clone() }, Code::MalformedEnvelope),
+    ] {
+        let reject = split(&message, &small).expect("a batch").expect_err("refused");
+        assert_eq!(reject.code, code, "{}", reject.reason);
+    }
+    assert!(split(&message(b"{}"), &small).is_none());
+}
+
+#[test]
+fn every_rejection_has_its_code() {
+    let limits = Limits {
+        components_max: 3,
+        statements_max: 2,
+        attributes_max: 8,
+        attribute_bytes_max: 100,
+        ..Limits::default()
+    };
+    let bom = |rest: &str| format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6",{rest}}}"#).into_bytes();
+    let event =
+        |rest: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t",{rest}}}"#).into_bytes();
+    let own = |kebab: &str, data: &str| {
+        format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"io.pedigraph.{kebab}.v1","data":{data}}}"#)
+            .into_bytes()
+    };
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep_bom = bom(&format!(r#""x":{deep}"#));
+    let deep_object = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let subject = |subject: &str| Message { subject: Some(subject.into()), ..message(&bom(r#""components":[]"#)) };
+    let forced = |format: &str, body: &[u8]| Message { format: Some(format.into()), ..message(body) };
+    let null_header = |name: &str, value: Option<&'static [u8]>| {
+        let mut message = binary("t", &[], b"{}");
+        message.headers.retain(|(known, _)| known != name);
+        message.headers.push((name.into(), value.map(Bytes::from_static)));
+        message
+    };
+    let five = [r#"{"name":"c"}"#; 5].join(",");
+    let long = "x".repeat(101);
+    let products = vec!["\"a\""; 8_000].join(",");
+    let multiplied = format!(
+        r#"{{"@context":"https://openvex.dev/ns","statements":[{{"impact_statement":"{}","products":[{products}]}}]}}"#,
+        "x".repeat(60_000)
+    );
+    let resources: Vec<_> = (0..9_000).map(|n| format!(r#"{{"uri":"u","digest":{{"sha256":"{n:064x}"}}}}"#)).collect();
+    let joined = format!(
+        r#"{{"predicateType":"https://slsa.dev/provenance/v0.2","subject":[{0}],"predicate":{{"materials":[{0}]}}}}"#,
+        resources.join(",")
+    );
+    let trivy = |rest: &str| format!(r#"{{"SchemaVersion":2,"ArtifactName":"fs","Results":[]{rest}}}"#).into_bytes();
+    let table: Vec<(&str, Code, Message)> = vec![
+        ("nothing", Code::MalformedEnvelope, message(b"")),
+        ("a null value", Code::MalformedEnvelope, Message { body: Body::Null, ..message(b"") }),
+        ("no JSON", Code::MalformedJson, message(b"hello")),
+        ("truncated JSON", Code::MalformedJson, message(&BOM.as_bytes()[..BOM.len() / 2])),
+        ("truncated event", Code::MalformedJson, message(br#"{"context":{"type":"dev.cdevents.x"#)),
+        ("no UTF-8", Code::MalformedJson, message(b"{\"a\":\"\xff\"}")),
+        ("two documents", Code::MalformedJson, message(b"{}\n{}")),
+        ("damaged gzip", Code::MalformedJson, message(&gzip(b"{}")[..12])),
+        ("an unknown object", Code::UnsupportedFormat, message(b"{\"a\":1}")),
+        ("a list", Code::UnsupportedFormat, message(b"[{}]")),
+        ("a number", Code::UnsupportedFormat, message(b"7")),
+        ("SPDX", Code::UnsupportedFormat, message(br#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#)),
+        (
+            "XML",
+            Code::UnsupportedFormat,
+            message(b"<?xml version='1.0'?><bom xmlns='http://cyclonedx.org/schema/bom/1.4'/>"),
+        ),
+        ("framed protobuf", Code::UnsupportedFormat, message(b"\0\0\0\0\x01\0\x0a\x01a")),
+        ("an unknown forced format", Code::UnsupportedFormat, forced("swid", b"{}")),
+        ("an unknown encoding", Code::UnsupportedFormat, with_headers(b"{}", &[("content-encoding", "br")])),
+        (
+            "avro events",
+            Code::UnsupportedFormat,
+            with_headers(b"x", &[("content-type", "application/cloudevents+avro")]),
+        ),
+        ("10,000 lists", Code::TooDeep, message(deep.as_bytes())),
+        ("10,000 objects", Code::TooDeep, message(deep_object.as_bytes())),
+        ("10,000 lists in a bom", Code::TooDeep, message(&deep_bom)),
+        ("10,000 lists in data", Code::TooDeep, message(&event(&format!(r#""data":{deep}"#)))),
+        ("10,000 lists as text", Code::TooDeep, message(&event(&format!(r#""data":"{deep}""#)))),
+        ("10,000 lists packed", Code::TooDeep, message(&zstd::encode_all(deep.as_bytes(), 1).expect("memory"))),
+        ("no id", Code::MalformedEnvelope, message(br#"{"specversion":"1.0","source":"/s","type":"t"}"#)),
+        ("id a number", Code::MalformedEnvelope, message(br#"{"specversion":"1.0","id":1,"source":"/s","type":"t"}"#)),
+        (
+            "a claimed event",
+            Code::MalformedEnvelope,
+            with_headers(b"{}", &[("content-type", "application/cloudevents+json")]),
+        ),
+        ("data twice", Code::MalformedEnvelope, message(&event(r#""data":{},"data_base64":"e30=""#))),
+        ("bad base64", Code::MalformedEnvelope, message(&event(r#""data_base64":"*""#))),
+        ("id null in a header", Code::MalformedEnvelope, null_header("ce_id", None)),
+        ("id not UTF-8 in a header", Code::MalformedEnvelope, null_header("ce_id", Some(b"\xff"))),
+        ("time not UTF-8 in a header", Code::MalformedEnvelope, null_header("ce_time", Some(b"\xff"))),
+        ("half of the headers", Code::MalformedEnvelope, with_headers(b"{}", &[("ce_type", "t")])),
+        (
+            "CloudEvents 2",
+            Code::UnsupportedVersion,
+            message(br#"{"specversion":"2.0","id":"1","source":"/s","type":"t"}"#),
+        ),
+        ("CycloneDX 2", Code::UnsupportedVersion, message(br#"{"bomFormat":"CycloneDX","specVersion":"2.0"}"#)),
+        (
+            "OpenVEX 1",
+            Code::UnsupportedVersion,
+            message(br#"{"@context":"https://openvex.dev/ns/v1.0.0","statements":[]}"#),
+        ),
+        ("Trivy 3", Code::UnsupportedVersion, message(br#"{"SchemaVersion":3,"ArtifactName":"x"}"#)),
+        (
+            "statement v2",
+            Code::UnsupportedVersion,
+            message(br#"{"_type":"https://in-toto.io/Statement/v2","predicateType":"x"}"#),
+        ),
+        (
+            "a manifest of schema 1",
+            Code::UnsupportedVersion,
+            message(br#"{"schemaVersion":1,"config":{},"layers":[]}"#),
+        ),
+        ("another bomFormat", Code::SchemaViolation, message(br#"{"bomFormat":"Other","specVersion":"1.6"}"#)),
+        ("no specVersion", Code::SchemaViolation, message(br#"{"bomFormat":"CycloneDX"}"#)),
+        ("no bomFormat", Code::SchemaViolation, message(br#"{"specVersion":"1.4","components":[]}"#)),
+        ("components a string", Code::SchemaViolation, message(&bom(r#""components":"x""#))),
+        ("a component a number", Code::SchemaViolation, message(&bom(r#""components":[1]"#))),
+        ("vulnerabilities an object", Code::SchemaViolation, message(&bom(r#""vulnerabilities":{}"#))),
+        ("statements missing", Code::SchemaViolation, message(br#"{"@context":"https://openvex.dev/ns"}"#)),
+        (
+            "another payload type",
+            Code::SchemaViolation,
+            message(br#"{"payloadType":"text/plain","payload":"e30=","signatures":[]}"#),
+        ),
+        (
+            "payload no base64",
+            Code::SchemaViolation,
+            message(br#"{"payloadType":"application/vnd.in-toto+json","payload":"*"}"#),
+        ),
+        (
+            "no predicateType",
+            Code::SchemaViolation,
+            message(br#"{"_type":"https://in-toto.io/Statement/v1","subject":[]}"#),
+        ),
+        ("a deployment nowhere", Code::SchemaViolation, message(&cdevent("service.deployed.0.3.0", "a", "{}", "{}"))),
+        ("no subject id", Code::SchemaViolation, message(&cdevent("environment.created.0.3.0", "", "{}", "{}"))),
+        ("content a string", Code::SchemaViolation, message(&cdevent("environment.created.0.3.0", "a", "\"x\"", "{}"))),
+        ("an own event of a wrong type", Code::SchemaViolation, message(&own("service-deployed", r#"{"service":7}"#))),
+        (
+            "an own event of a wrong enum",
+            Code::SchemaViolation,
+            message(&own("service-deployed", r#"{"strategy":"slow"}"#)),
+        ),
+        ("an own event that names nothing", Code::SchemaViolation, message(&own("service-deployed", "{}"))),
+        ("an own scan of nothing", Code::SubjectMissing, message(&own("scan-completed", "{}"))),
+        ("a scan of a folder", Code::SubjectMissing, message(&trivy(""))),
+        (
+            "VEX of nothing",
+            Code::SubjectMissing,
+            message(br#"{"@context":"https://openvex.dev/ns","statements":[{"status":"fixed"}]}"#),
+        ),
+        ("a subject that is no digest", Code::DigestInvalid, subject("cart")),
+        ("a subject of a wrong length", Code::DigestInvalid, subject("sha256:12")),
+        (
+            "an event's subject of a wrong length",
+            Code::DigestInvalid,
+            message(&event(r#""subject":"sha256:12","data":{}"#)),
+        ),
+        (
+            "no subject is valid",
+            Code::DigestInvalid,
+            message(br#"{"predicateType":"x","subject":[{"digest":{"sha256":"1"}}]}"#),
+        ),
+        ("a claim check", Code::DatarefForbidden, message(&event(r#""dataref":"https://x/1""#))),
+        ("statements that multiply", Code::TooLarge, message(multiplied.as_bytes())),
+        ("subjects times materials", Code::TooManyItems, message(joined.as_bytes())),
+        ("five components", Code::TooManyItems, message(&bom(&format!(r#""components":[{five}]"#)))),
+        ("three vulnerabilities", Code::TooManyItems, message(&bom(r#""vulnerabilities":[{},{},{}]"#))),
+        (
+            "three findings",
+            Code::TooManyItems,
+            message(br#"{"SchemaVersion":2,"Results":[{"Vulnerabilities":[{},{},{}]}]}"#),
+        ),
+        ("nine attributes", Code::TooManyItems, message(&event(r#""a":1,"b":1,"c":1,"d":1,"e":1"#))),
+        ("nine headers", Code::TooManyItems, with_headers(b"{}", &[("a", "1"); 9])),
+        ("a long attribute", Code::TooLarge, message(&event(&format!(r#""subject":"{long}""#)))),
+        ("a long header", Code::TooLarge, with_headers(b"{}", &[("a", &long)])),
+        ("a large body", Code::TooLarge, message(&vec![b' '; (16 << 20) + 1])),
+        ("a gzip bomb", Code::DecompressionLimit, message(&gzip(&vec![b' '; 4 << 20]))),
+        (
+            "a zstd bomb",
+            Code::DecompressionLimit,
+            message(&zstd::encode_all(&vec![b' '; 4 << 20][..], 3).expect("memory")),
+        ),
+    ];
+    for (what, code, message) in table {
+        let limits = if what.contains("multipl") || what.contains("times") { &Limits::default() } else { &limits };
+        match run(&message, limits) {
+            Ok(decoded) => panic!("{what}: accepted as {}: {:?}", decoded.format, decoded.facts),
+            Err(rejected) => {
+                assert_eq!(rejected.reject.code, code, "{what}: {}", rejected.reject.reason);
+                assert!(!rejected.source.is_empty() && !rejected.id.is_empty(), "{what} is named");
+            }
+        }
+    }
+}
+
+/// A document of that many components, written piece by piece.
+fn write_large_bom(out: &mut dyn Write, components: usize, head_first: bool) {
+    let head = r#""bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1"#;
+    let start = if head_first { format!("{{ {head}, ") } else { "{ ".to_owned() };
+    write!(out, "{start}\n \"components\": [").expect("writes");
+    for number in 0..components {
+        let separator = if number == 0 { "" } else { "," };
+        write!(
+            out,
+            r#"{separator}
+    {{
+      "bom-ref": "pkg:npm/%40scope/component-{number}@1.{number}.0?package-id={number:016x}",
+      "type": "library",
+      "group": "@scope",
+      "name": "component-{number}",
+      "version": "1.{number}.0",
+      "description": "{}",
+      "licenses": [ {{ "license": {{ "id": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" }} }} ],
+      "purl": "pkg:npm/%40scope/component-{number}@1.{number}.0",
+      "hashes": [ {{ "alg": "SHA-256", "content": "{number:064x}" }} ],
+      "properties": [ {{ "name": "syft:location:0:path", "value": "/app/node_modules/component-{number}/package.json" }} ]
+    }}"#,
+            "what it does, at some length; ".repeat(8)
+        )
+        .expect("writes");
+    }
+    write!(out, "\n ],\n \"dependencies\": [").expect("writes");
+    for number in 0..components {
+        let separator = if number == 0 { "" } else { "," };
+        let reference =
+            |number: usize| format!("\"pkg:npm/%40scope/component-{number}@1.{number}.0?package-id={number:016x}\"");
+        let to = [number * 2 + 1, number * 2 + 2].map(reference).join(", ");
+        write!(out, "{separator}\n  {{ \"ref\": {}, \"dependsOn\": [{to}] }}", reference(number)).expect("writes");
+    }
+    let end = if head_first { String::new() } else { format!(", {head}") };
+    write!(out, "\n ]{end} }}\n").expect("writes");
+}
+
+#[test]
+fn a_streamed_document_says_the_same_as_one_in_memory() {
+    let limits = Limits::default();
+    for head_first in [true, false] {
+        let mut bytes = Vec::new();
+        write_large_bom(&mut bytes, 700, head_first);
+        let whole = run(&message(&bytes), &limits);
+        assert_eq!(show(&whole), show(&run_stream(&message(&bytes), &bytes, &limits)));
+        assert_eq!(whole.as_ref().expect("accepted").facts.len(), 3, "two slices of 512 and 188 components");
+    }
+    let Some(root) = corpora() else { return };
+    for path in
+        ["cyclonedx", "trivy", "openvex", "cdevents/conformance"].iter().flat_map(|name| files(&root.join(name)))
+    {
+        let bytes = std::fs::read(&path).expect("a corpus can be read");
+        let (whole, streamed) = (run(&message(&bytes), &limits), run_stream(&message(&bytes), &bytes, &limits));
+        assert_eq!(show(&whole), show(&streamed), "{}", path.display());
+        let packed = gzip(&bytes);
+        let facts =
+            |result: Result<Decoded, Box<Rejected>>| result.map(|decoded| decoded.facts).map_err(|r| r.reject.code);
+        assert_eq!(facts(whole), facts(run(&message(&packed), &limits)), "{} packed", path.display());
+    }
+}
+
+#[test]
+fn every_packing_is_unpacked_in_pieces() {
+    let mut bytes = Vec::new();
+    write_large_bom(&mut bytes, 100, true);
+    let want = run(&message(&bytes), &Limits::default()).expect("accepted").facts;
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    bzip2.write_all(&bytes).expect("memory");
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    xz.write_all(&bytes).expect("memory");
+    let packed = [
+        gzip(&bytes),
+        [gzip(&bytes[..900]), gzip(&bytes[900..])].concat(),
+        zstd::encode_all(&bytes[..], 19).expect("memory"),
+        bzip2.finish().expect("memory"),
+        xz.finish().expect("memory"),
+    ];
+    for packed in packed {
+        let decoded = run(&message(&packed), &Limits::default()).expect("accepted");
+        assert_eq!(decoded.facts, want);
+        assert_eq!(decoded.id, format!("sha256:{}", hex::encode(sha256(&packed))), "named by what was received");
+    }
+}
+
+const CHILD: &str = "PEDIGRAPH_TEST_LARGE_BOM";
+
+/// Runs in a process of its own, since the peak of memory is a process's.
+#[test]
+#[ignore = "the child of the next test"]
+fn large_bom_child() {
+    let path = std::env::var_os(CHILD).expect("the parent says which file");
+    let mut file = std::fs::File::open(path).expect("the parent wrote it");
+    let size = file.seek(SeekFrom::End(0)).expect("a file seeks");
+    let limits = Limits::default();
+    let decoded = decode_stream(&message(b""), &mut file, &[0; 32], &limits).expect("reads").expect("accepted");
+    let Some(Event::SbomAttached(sbom)) = &decoded.facts[0].event else { panic!("{:?}", decoded.facts[0]) };
+    let mut status = String::new();
+    std::fs::File::open("/proc/self/status").expect("Linux").read_to_string(&mut status).expect("reads");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux");
+    let kib: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
+    println!("{size} bytes, {} components, peak {} MiB", sbom.component_count, kib >> 10);
+    assert!(size > 50_000_000 && kib < 100_000, "{kib} KiB at the peak");
+}
+
+#[test]
+fn a_50_mb_sbom_takes_less_than_100_mb() {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut out = std::io::BufWriter::new(&mut file);
+    write_large_bom(&mut out, 50_000, true);
+    out.flush().expect("writes");
+    drop(out);
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--ignored", "--exact", "large_bom_child", "--nocapture"])
+        .env(CHILD, file.path())
+        .output()
+        .expect("this test runs again");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Documents of every format to cut and to damage.
+fn samples() -> Vec<Vec<u8>> {
+    let mut samples = vec![
+        BOM.replace("DIGEST", DIGEST).into_bytes(),
+        envelope(&statement("v1", "https://slsa.dev/provenance/v1", SLSA_1)).into_bytes(),
+        statement("v0.1", "https://slsa.dev/provenance/v0.2", SLSA_02).into_bytes(),
+        cdevent("service.deployed.0.3.0", "cart", r#"{"environment":{"id":"prod"}}"#, r#"{"weight":1,"flags":["a"]}"#),
+        gzip(BOM.as_bytes()),
+    ];
+    let Some(root) = corpora() else { return samples };
+    let folders = ["cdevents/conformance", "cyclonedx/spec", "openvex", "slsa", "trivy", "grype"];
+    let paths = folders.iter().flat_map(|folder| files(&root.join(folder)));
+    samples.extend(paths.step_by(5).map(|path| std::fs::read(path).expect("a corpus can be read")));
+    samples.retain(|sample| sample.len() < 200_000);
+    samples
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_bytes_never_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        magic in prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08", b"BZh9", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\0\0\0\0\x01", b"{"]),
+        kind in prop::sample::select(vec!["application/json", "application/cloudevents+json", "application/protobuf", "application/x-ndjson"]),
+        own in prop::sample::select(Event::KEBAB_NAMES.to_vec()),
+    ) {
+        let body = [magic, &bytes].concat();
+        let limits = Limits::default();
+        let _ = run(&message(&body), &limits);
+        let _ = run_stream(&message(&body), &body, &limits);
+        let _ = run(&with_headers(&body, &[("content-type", kind)]), &limits);
+        let _ = split(&with_headers(&body, &[("content-type", kind)]), &limits);
+        let kind_header = format!("io.pedigraph.{own}.v1");
+        let _ = run(&binary(&kind_header, &[], &body), &limits);
+        let protobuf = with_headers(&body, &[("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "s"),
+            ("ce_type", &kind_header), ("content-type", "application/protobuf")]);
+        let _ = run(&protobuf, &limits);
+    }
+}
+
+#[test]
+fn cut_and_damaged_documents_never_panic() {
+    let samples = samples();
+    let limits = Limits::default();
+    // Wrong types and characters where values begin, and cuts everywhere.
+    let damage: [&[u8]; 8] = [b"1", b"\"", b"{}", b"[]", b"null", b"\xff", b"-1e999", b"\"\\ud800\""];
+    for sample in &samples {
+        let values: Vec<usize> =
+            sample.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at + 1).collect();
+        let step = (values.len() / 60).max(1);
+        for at in values.iter().copied().step_by(step) {
+            let _ = run(&message(&sample[..at]), &limits);
+            for piece in damage {
+                let mutated = [&sample[..at], piece, b",\"x\":", &sample[at..]].concat();
+                let _ = run(&message(&mutated), &limits);
+                let end = sample[at..]
+                    .iter()
+                    .position(|byte| matches!(byte, b',' | b'}'))
+                    .map_or(sample.len(), |end| at + end);
+                let replaced = [&sample[..at], piece, &sample[end..]].concat();
+                let _ = run(&message(&replaced), &limits);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_strings_and_lists_still_fit_into_facts() {
+    let long = "x".repeat(200_000);
+    let many = vec![format!("\"{}\"", "y".repeat(9_000)); 300].join(",");
+    let event = format!(
+        r#"{{"context":{{"id":"1","source":"{long}","type":"dev.cdevents.service.deployed.0.3.0"}},"subject":{{"id":"{long}",
+        "content":{{"environment":{{"id":"{long}"}},"artifactId":"{long}"}}}},"customData":{{"actor":"{long}","flags":[{many}]}}}}"#
+    );
+    run(&message(event.as_bytes()), &Limits::default()).expect("accepted");
+    let vex = format!(
+        r#"{{"@context":"https://openvex.dev/ns","author":"{long}","statements":[{{"impact_statement":"{long}","vulnerability":
+        {{"name":"{long}","aliases":[{many}]}},"products":[{{"@id":"{long}","subcomponents":[{many}]}}]}}]}}"#
+    );
+    let decoded = run(&message(vex.as_bytes()), &Limits::default()).expect("accepted");
+    assert_eq!(decoded.facts.len(), 3, "300 subcomponents in statements of 128");
+    let component = format!(
+        r#"{{"name":"{long}","version":"{long}","purl":"{long}","group":"{long}","type":"{long}","licenses":[{}]}}"#,
+        vec![format!(r#"{{"expression":"{long}"}}"#); 9].join(",")
+    );
+    let bom = format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{component},{{"name":"b"}}]}}"#);
+    run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
+}

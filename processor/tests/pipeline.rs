@@ -1,0 +1,548 @@
+//! The write path from its sources to the ledger, in one process: a mock Kafka cluster, real directories, no sleeping.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pedigraph_ledger::{LogId, Options, Reader};
+use pedigraph_processor::kafka::Topic;
+use pedigraph_processor::mock::Cluster;
+use pedigraph_processor::producer::Producer;
+use pedigraph_processor::{Config, Limits, Processor, QueueLimits, files, kafka};
+use pedigraph_proto::TenantId;
+use pedigraph_proto::canonical::{decode_entry, sha256};
+use pedigraph_proto::message::{Body, Code, Message, Receipt, Refused, Status, Submitted};
+use pedigraph_proto::wire::{self, Origin};
+use proptest::prelude::*;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const TOPIC: &str = "pedigraph.cd";
+
+/// An event of CDEvents with an id and something to tell it from another of the same id.
+fn event(id: &str, note: &str) -> String {
+    format!(
+        r#"{{"context":{{"version":"0.4.1","id":"{id}","source":"/ci/shop","type":"dev.cdevents.service.deployed.0.2.0","timestamp":"2023-03-20T14:27:05.315384Z"}},"subject":{{"id":"cart","source":"/cluster","type":"service","content":{{"environment":{{"id":"prod"}},"artifactId":"pkg:oci/cart@sha256%3A{}"}}}},"customData":{{"note":"{note}"}}}}"#,
+        hex::encode(sha256(note.as_bytes()))
+    )
+}
+
+fn message(body: impl Into<Bytes>) -> Message {
+    Message {
+        tenant: TenantId::default(),
+        origin: Origin { kind: "http".to_owned(), topic: "/api/v1/events".to_owned(), ..Origin::default() },
+        source: "http".to_owned(),
+        headers: Vec::new(),
+        body: Body::Bytes(body.into()),
+        subject: None,
+        format: None,
+        broker_time: None,
+        replay_of: None,
+    }
+}
+
+fn from_kafka(cluster: &Cluster) -> kafka::Config {
+    let options = BTreeMap::from([("session.timeout.ms".to_owned(), "6000".to_owned())]);
+    let topics = vec![Topic { name: TOPIC.to_owned(), ..Topic::default() }];
+    kafka::Config { brokers: cluster.bootstrap(), group: "pedigraph".to_owned(), topics, options }
+}
+
+struct Node {
+    processor: Processor,
+    reader: Reader,
+}
+
+impl Node {
+    fn open(dir: &Path, adjust: impl FnOnce(&mut Config)) -> Node {
+        let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+        let writer = pedigraph_ledger::open(&dir.join("ledger"), &options).unwrap();
+        let reader = writer.reader();
+        let mut config = Config::new(dir);
+        adjust(&mut config);
+        Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader }
+    }
+
+    fn submit(&self, message: Message) -> Receipt {
+        match self.processor.intake().submit_blocking(message).unwrap() {
+            Submitted::One(receipt) => receipt,
+            Submitted::Batch(receipts) => panic!("a batch of {}", receipts.len()),
+        }
+    }
+
+    fn wait_for(&self, what: &str, met: impl Fn(&Node) -> bool) {
+        let started = Instant::now();
+        let mut seq = 0;
+        while !met(self) {
+            assert!(started.elapsed() < PATIENCE, "{what}: {:?}, {:?}", self.processor.counters(), self.processor.kafka_sources());
+            seq = self.reader.wait(seq, Duration::from_millis(20));
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.reader.head(&LogId::default_log()).size
+    }
+
+    fn wait_for_size(&self, size: u64) {
+        self.wait_for(&format!("{size} entries"), |node| node.size() >= size);
+        assert_eq!(self.size(), size);
+    }
+
+    fn leaf(&self, index: u64) -> wire::Entry {
+        let entry = self.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+        decode_entry(&entry.leaf).expect("canonical")
+    }
+
+    fn leaves(&self) -> Vec<wire::Entry> {
+        (0..self.size()).map(|index| self.leaf(index)).collect()
+    }
+}
+
+/// Every coordinate once, each partition without a gap, each id once.
+fn check_each_once(leaves: &[wire::Entry], messages: usize) {
+    let mut offsets: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    for leaf in leaves {
+        let origin = leaf.origin.as_ref().unwrap();
+        offsets.entry(origin.partition).or_default().push(origin.offset);
+        assert!(ids.insert(leaf.id.clone()), "{} twice", leaf.id);
+        assert_eq!(leaf.status(), wire::Status::Accepted, "{leaf:?}");
+    }
+    for (partition, offsets) in offsets {
+        assert!(offsets.iter().copied().eq(0..offsets.len() as u64), "partition {partition}: {offsets:?}");
+    }
+    assert_eq!(leaves.len(), messages);
+}
+
+fn produce(producer: &Producer, ids: std::ops::Range<usize>) {
+    for n in ids {
+        let partition = i32::try_from(n % 4).unwrap();
+        producer.send_to(TOPIC, partition, &[], Some(event(&format!("e{n}"), "x").as_bytes())).unwrap();
+    }
+    producer.flush().unwrap();
+}
+
+#[test]
+fn what_is_produced_is_recorded_once_whenever_the_process_dies() {
+    const ROUNDS: usize = 6;
+    const EACH: usize = 300;
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..ROUNDS {
+        let node = Node::open(dir.path(), |config| {
+            config.kafka.push(from_kafka(&cluster));
+            config.workers = 1 + round % 3;
+        });
+        let before = node.size();
+        produce(&producer, round * EACH..(round + 1) * EACH);
+        // Dies somewhere in the middle: what comes later is for the next round.
+        node.wait_for("some entries", |node| node.size() > before);
+        drop(node);
+    }
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    node.wait_for_size((ROUNDS * EACH) as u64);
+    node.processor.shutdown();
+    check_each_once(&node.leaves(), ROUNDS * EACH);
+    assert_eq!(node.processor.failure(), None);
+}
+
+#[test]
+fn partitions_that_another_member_took_and_gave_back_are_read_on() {
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    produce(&producer, 0..400);
+    node.wait_for_size(400);
+    let partitions = |node: &Node| node.processor.kafka_sources()[0].partitions.len();
+    assert_eq!(partitions(&node), 4);
+
+    let other: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap())
+        .set("group.id", "pedigraph")
+        .set("session.timeout.ms", "6000")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .create()
+        .unwrap();
+    other.subscribe(&[TOPIC]).unwrap();
+    node.wait_for("the other member has partitions", |node| {
+        other.poll(Duration::from_millis(20));
+        partitions(node) == 2 && other.assignment().unwrap().count() == 2
+    });
+    produce(&producer, 400..800);
+    node.wait_for("half of what came", |node| {
+        other.poll(Duration::from_millis(20));
+        node.size() >= 600
+    });
+    drop(other);
+    node.wait_for_size(800);
+    node.wait_for("all partitions are back", |node| partitions(node) == 4);
+    produce(&producer, 800..900);
+    node.wait_for_size(900);
+    node.processor.shutdown();
+    check_each_once(&node.leaves(), 900);
+}
+
+#[test]
+fn whatever_arrives_on_kafka_ends_as_an_entry_and_the_flow_goes_on() {
+    let cluster = Cluster::with_partitions(&[(TOPIC, 1)]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| {
+        config.kafka.push(from_kafka(&cluster));
+        config.limits.event_bytes_max = 100_000;
+    });
+    let good = |id: &str| event(id, "x").into_bytes();
+    let send = |headers: &[(&str, &[u8])], value: Option<&[u8]>| producer.send_to(TOPIC, 0, headers, value).unwrap();
+    send(&[], Some(&good("first")));
+    send(&[], None);
+    send(&[], Some(b"{\"context\":"));
+    send(&[], Some("[".repeat(10_000).as_bytes()));
+    send(&[], Some(&vec![b' '; 100_001]));
+    send(&[("pedigraph-subject", b"\xff\xfe")], Some(&good("header")));
+    send(&[("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")], Some(&good("traced")));
+    send(&[], Some(&good(&"i".repeat(1_025))));
+    send(&[], Some(&good("last")));
+    producer.flush().unwrap();
+    node.wait_for_size(9);
+    let leaves = node.leaves();
+    assert!(leaves.iter().enumerate().all(|(n, leaf)| leaf.origin.as_ref().unwrap().offset == n as u64));
+    let ends: Vec<wire::Status> = leaves.iter().map(wire::Entry::status).collect();
+    assert_eq!((ends[0], ends[6], ends[8]), (wire::Status::Accepted, wire::Status::Accepted, wire::Status::Accepted));
+    let rejected: Vec<usize> = (0..9).filter(|n| ends[*n] == wire::Status::Rejected).collect();
+    assert_eq!(rejected, [1, 2, 3, 4, 5, 7]);
+    assert_eq!(node.processor.counters().messages(Status::Rejected), 6);
+    node.processor.shutdown();
+    let health = &node.processor.kafka_sources();
+    assert!(health.is_empty(), "{health:?}");
+}
+
+#[test]
+fn duplicates_conflicts_and_rejects_end_as_specified_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::open(dir.path(), |_| {});
+    for restarted in [false, true] {
+        if restarted {
+            drop(node);
+            node = Node::open(dir.path(), |_| {});
+        }
+        let first = node.submit(message(event("a", "1")));
+        let again = node.submit(message(event("a", "1")));
+        let conflict = node.submit(message(event("a", "2")));
+        let conflict_again = node.submit(message(event("a", "2")));
+        let third = node.submit(message(event("a", "3")));
+        let broken = node.submit(message("{\"context\":"));
+        let broken_again = node.submit(message("{\"context\":"));
+        let status = if restarted { Status::Duplicate } else { Status::Accepted };
+        let entry = |fresh| if restarted { Status::Duplicate } else { fresh };
+        assert_eq!((first.status, first.index), (status, 0));
+        assert_eq!((again.status, again.index, again.leaf_hash), (Status::Duplicate, 0, first.leaf_hash));
+        assert_eq!((conflict.status, conflict.index), (entry(Status::Conflict), 1));
+        assert_eq!(conflict.conflicts_with, if restarted { None } else { Some(0) });
+        assert_eq!((conflict_again.status, conflict_again.index), (Status::Duplicate, 1));
+        assert_eq!((third.status, third.index), (entry(Status::Conflict), 2));
+        assert_eq!((broken.status, broken.index), (entry(Status::Rejected), 3));
+        assert_eq!((broken_again.status, broken_again.index), (Status::Duplicate, 3));
+        assert_eq!(broken_again.reject.unwrap().code, Code::MalformedJson);
+        assert_eq!(node.leaf(2).conflicts_with, Some(0));
+        assert_eq!(node.size(), 4);
+    }
+    let duplicates: u64 =
+        node.reader.commits(0, usize::MAX).unwrap().iter().flat_map(|commit| &commit.duplicates).map(|(_, _, n)| n).sum();
+    assert_eq!(duplicates, 3 + 7);
+}
+
+#[test]
+fn a_batch_is_answered_in_order_and_a_reject_never_blocks_acceptance() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let lines = [event("a", "1"), "nonsense".to_owned(), event("a", "1"), event("a", "2"), event("b", "1")].join("\n");
+    let mut batch = message(lines);
+    batch.headers.push(("content-type".to_owned(), Some(Bytes::from("application/x-ndjson"))));
+    let Submitted::Batch(receipts) = node.processor.intake().submit_blocking(batch).unwrap() else { panic!("one") };
+    let ends: Vec<_> = receipts.iter().map(|receipt| (receipt.status, receipt.index)).collect();
+    let want = [
+        (Status::Accepted, 0),
+        (Status::Rejected, 1),
+        (Status::Duplicate, 0),
+        (Status::Conflict, 2),
+        (Status::Accepted, 3),
+    ];
+    assert_eq!(ends, want);
+    // The same event alone is the same event.
+    assert_eq!(node.submit(message(event("b", "1"))).status, Status::Duplicate);
+    // Refused for a limit, then accepted when the limit is higher.
+    drop(node);
+    let node = Node::open(dir.path(), |config| config.limits.event_bytes_max = 10);
+    assert_eq!(node.submit(message(event("c", "1"))).reject.unwrap().code, Code::TooLarge);
+    drop(node);
+    let node = Node::open(dir.path(), |_| {});
+    let mut replay = message(event("c", "1"));
+    replay.replay_of = Some(4);
+    let accepted = node.submit(replay);
+    assert_eq!(accepted.status, Status::Accepted);
+    assert_eq!(node.leaf(accepted.index).replay_of, Some(4));
+}
+
+#[test]
+fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(gate::Gate::default());
+    let storage = Arc::new(gate::Gated(Arc::clone(&gate)));
+    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+    let work = pedigraph_ledger::Work::Background;
+    let writer = pedigraph_ledger::open_with(&dir.path().join("ledger"), &options, storage, work).unwrap();
+    let reader = writer.reader();
+    let mut config = Config::new(dir.path());
+    config.kafka.push(from_kafka(&cluster));
+    config.queue = QueueLimits { messages_max: 20, ..QueueLimits::default() };
+    gate.close();
+    let node = Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader };
+    produce(&producer, 0..2_000);
+    node.wait_for("Kafka is paused", |node| node.processor.kafka_sources()[0].paused);
+    assert_eq!(node.size(), 0);
+    // Requests find the room that Kafka may not fill until that is full too; whoever stops waiting takes nothing back.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let intake = node.processor.intake();
+    let refused = (0..100).find_map(|n| {
+        let waiting = intake.submit(message(event(&format!("h{n}"), "x")));
+        let waited = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(10), waiting).await });
+        waited.ok()
+    });
+    assert_eq!(refused, Some(Err(Refused::Busy)));
+    gate.open();
+    let queued = |node: &Node| node.processor.counters().queue_messages();
+    node.wait_for("everything is recorded", |node| {
+        let kafka = node.processor.kafka_sources();
+        let read: u64 = kafka[0].partitions.iter().filter_map(|partition| partition.position).sum();
+        read == 2_000 && queued(node) == 0 && !kafka[0].paused
+    });
+    node.processor.shutdown();
+    let kafka: Vec<_> = node.leaves().into_iter().filter(|leaf| leaf.origin.as_ref().unwrap().kind == "kafka").collect();
+    check_each_once(&kafka, 2_000);
+}
+
+#[test]
+fn large_bodies_become_blobs_and_the_same_components_are_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let component = |n: usize| format!(r#"{{"type":"library","name":"lib{n}","version":"1.{n}","purl":"pkg:npm/lib{n}@1.{n}"}}"#);
+    let components = (0..3_000).map(component).collect::<Vec<_>>().join(",");
+    let sbom = |serial: u8| {
+        format!(
+            r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:3e671687-395b-41f5-a30f-a58921a69b7{serial}","version":1,"components":[{components}]}}"#
+        )
+    };
+    let parts = |index: u64| node.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+    let (one, two) = (node.submit(message(sbom(1))), node.submit(message(sbom(2))));
+    assert_eq!((one.status, two.status), (Status::Accepted, Status::Accepted));
+    let (one, two) = (parts(one.index), parts(two.index));
+    assert!(one.body.as_ref().unwrap().size > 65_536);
+    assert_ne!(one.body, two.body);
+    assert_eq!(one.facts[1..], two.facts[1..], "the chunks of components are the same");
+    assert!(one.facts.len() >= 2 && one.facts[0] != two.facts[0]);
+    let body = node.reader.part(one.body.as_ref().unwrap()).unwrap().unwrap();
+    assert_eq!(body, sbom(1).as_bytes());
+
+    let path = dir.path().join("spooled");
+    std::fs::write(&path, sbom(1)).unwrap();
+    let size = sbom(1).len() as u64;
+    let spooled = Message { body: Body::File { path: path.clone(), size }, ..message("") };
+    assert_eq!(node.submit(spooled).status, Status::Duplicate, "spooled or not, the same bytes are the same event");
+    assert!(!path.exists());
+}
+
+#[test]
+fn secrets_are_gone_before_anything_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let token = format!("ghp_{}", "a1B2".repeat(9));
+    let receipt = node.submit(message(event("a", &token)));
+    let leaf = node.leaf(receipt.index);
+    assert_eq!(leaf.redaction_version, 1);
+    let entry = node.reader.entry(&LogId::default_log(), receipt.index).unwrap().unwrap();
+    let body = node.reader.part(&entry.body.unwrap()).unwrap().unwrap();
+    assert_eq!(leaf.body_digest, sha256(&body).as_slice());
+    assert!(!String::from_utf8_lossy(&body).contains(&token));
+    assert_eq!(node.submit(message(event("a", &token))).status, Status::Duplicate);
+}
+
+#[test]
+fn a_drop_directory_is_emptied_into_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = dir.path().join("inbox");
+    std::fs::create_dir_all(&inbox).unwrap();
+    std::fs::write(inbox.join("a.json"), event("a", "1")).unwrap();
+    std::fs::write(inbox.join("b.ndjson"), [event("b", "1"), event("c", "1")].join("\n")).unwrap();
+    std::fs::write(inbox.join("c.json"), "nonsense").unwrap();
+    std::fs::write(inbox.join(".half"), "not yet").unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let drop = files::Drop { dir: inbox.clone(), given: files::Given::default() };
+    let taken = drop.take(&node.processor.intake(), &Limits::default()).unwrap();
+    assert_eq!(taken.iter().map(|file| file.receipts.len()).collect::<Vec<_>>(), [1, 2, 1]);
+    assert!(inbox.join("done/a.json").exists() && inbox.join("done/b.ndjson").exists());
+    assert!(inbox.join("rejected/c.json").exists() && inbox.join(".half").exists());
+    // A crash before the move: the file is still there.
+    std::fs::rename(inbox.join("done/a.json"), inbox.join("a.json")).unwrap();
+    let taken = drop.take(&node.processor.intake(), &Limits::default()).unwrap();
+    assert_eq!(taken[0].receipts[0].status, Status::Duplicate);
+    assert_eq!(node.size(), 4);
+}
+
+#[test]
+fn a_position_that_the_broker_lost_stops_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_partitions(&[(TOPIC, 1)]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    producer.send_to(TOPIC, 0, &[], Some(event("a", "1").as_bytes())).unwrap();
+    producer.flush().unwrap();
+    node.wait_for_size(1);
+    drop(node);
+    // The mock keeps 5 MiB a partition: the oldest messages are gone.
+    let padding = "x".repeat(900_000);
+    for n in 0..12 {
+        producer.send_to(TOPIC, 0, &[], Some(event(&format!("b{n}"), &padding).as_bytes())).unwrap();
+        producer.flush().unwrap();
+    }
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    node.wait_for("it fails", |node| node.processor.failure().is_some());
+    assert!(node.processor.failure().unwrap().contains("auto.offset.reset=earliest"));
+    assert_eq!(node.size(), 1);
+}
+
+#[test]
+fn a_broker_that_is_away_is_waited_for() {
+    let cluster = Cluster::with_partitions(&[(TOPIC, 1)]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    producer.send_to(TOPIC, 0, &[], Some(event("a", "1").as_bytes())).unwrap();
+    node.wait_for_size(1);
+    cluster.set_reachable(false).unwrap();
+    node.wait_for("the error shows", |node| node.processor.kafka_sources()[0].last_error.is_some());
+    assert_eq!(node.submit(message(event("h", "1"))).status, Status::Accepted);
+    cluster.set_reachable(true).unwrap();
+    producer.send_to(TOPIC, 0, &[], Some(event("b", "1").as_bytes())).unwrap();
+    node.wait_for_size(3);
+}
+
+#[test]
+fn the_index_of_known_ids_is_rebuilt_when_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    assert_eq!(node.submit(message(event("a", "1"))).status, Status::Accepted);
+    node.processor.shutdown();
+    drop(node);
+    let known = dir.path().join("known");
+    let again = |why: &str| {
+        let node = Node::open(dir.path(), |_| {});
+        let receipt = node.submit(message(event("a", "1")));
+        assert_eq!((receipt.status, receipt.index), (Status::Duplicate, 0), "{why}");
+        node.processor.shutdown();
+    };
+    again("as it is");
+    std::fs::remove_dir_all(&known).unwrap();
+    again("missing");
+    std::fs::remove_dir_all(&known).unwrap();
+    std::fs::create_dir_all(&known).unwrap();
+    std::fs::write(known.join("version"), "garbage").unwrap();
+    again("garbage");
+    // Another ledger's: ahead, or the same length with another history.
+    std::fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    assert_eq!(node.submit(message(event("a", "1"))).status, Status::Accepted);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    /// Any sequence of ids, bytes and restarts ends as a plain map says.
+    #[test]
+    fn known_ids_behave_like_a_map(steps in prop::collection::vec((0u8..6, 0u8..4, prop::bool::weighted(0.05)), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::open(dir.path(), |_| {});
+        let mut model: BTreeMap<u8, Vec<(u8, u64)>> = BTreeMap::new();
+        for (id, bytes, restart) in steps {
+            if restart {
+                drop(node);
+                node = Node::open(dir.path(), |_| {});
+            }
+            let receipt = node.submit(message(event(&format!("id{id}"), &format!("v{bytes}"))));
+            let known = model.entry(id).or_default();
+            match (known.iter().find(|(b, _)| *b == bytes), known.first()) {
+                (Some((_, index)), _) => prop_assert_eq!((receipt.status, receipt.index), (Status::Duplicate, *index)),
+                (None, Some((_, first))) => {
+                    prop_assert_eq!((receipt.status, receipt.conflicts_with), (Status::Conflict, Some(*first)));
+                }
+                (None, None) => prop_assert_eq!(receipt.status, Status::Accepted),
+            }
+            if receipt.status != Status::Duplicate {
+                known.push((bytes, receipt.index));
+            }
+        }
+    }
+}
+
+/// Storage whose syncs wait while a gate is closed.
+mod gate {
+    use std::io;
+    use std::path::Path;
+    use std::sync::{Arc, Condvar, Mutex};
+
+    use pedigraph_ledger::{Access, LocalFiles, Storage, StoredFile};
+
+    #[derive(Default)]
+    pub(super) struct Gate(Mutex<bool>, Condvar);
+
+    impl Gate {
+        pub(super) fn close(&self) {
+            *self.0.lock().unwrap() = true;
+        }
+        pub(super) fn open(&self) {
+            *self.0.lock().unwrap() = false;
+            self.1.notify_all();
+        }
+        fn pass(&self) {
+            drop(self.1.wait_while(self.0.lock().unwrap(), |closed| *closed).unwrap());
+        }
+    }
+
+    pub(super) struct Gated(pub(super) Arc<Gate>);
+
+    impl Storage for Gated {
+        fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>> {
+            Ok(Box::new(GatedFile(LocalFiles.create(path, access)?, Arc::clone(&self.0))))
+        }
+        fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+            Ok(Box::new(GatedFile(LocalFiles.open(path)?, Arc::clone(&self.0))))
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            LocalFiles.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            LocalFiles.remove(path)
+        }
+        fn create_dir(&self, path: &Path) -> io::Result<()> {
+            LocalFiles.create_dir(path)
+        }
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            LocalFiles.sync_dir(path)
+        }
+    }
+
+    struct GatedFile(Box<dyn StoredFile>, Arc<Gate>);
+
+    impl StoredFile for GatedFile {
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.0.write_at(bytes, offset)
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.1.pass();
+            self.0.sync()
+        }
+    }
+}

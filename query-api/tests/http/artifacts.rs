@@ -1,0 +1,110 @@
+//! Artifacts, their lineage and their traces, as JSON and as a page.
+
+use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed};
+
+use crate::world::{Sent, World, sent};
+
+fn published(at: &str, digit: &str, tag: &str) -> Sent {
+    sent(
+        at,
+        ArtifactPublished {
+            artifact_digest: digest(digit),
+            artifact_ref: format!("example.org/cart:{tag}"),
+            ..ArtifactPublished::default()
+        },
+    )
+}
+
+/// Digests that share their first twelve digits.
+fn digest(digit: &str) -> String {
+    format!("sha256:{}{}", "a".repeat(12), digit.repeat(52))
+}
+
+fn world() -> World {
+    let world = World::new();
+    let deployed = ServiceDeployed {
+        environment: "prod".into(),
+        service: "cart".into(),
+        artifact_digest: digest("2"),
+        ..ServiceDeployed::default()
+    };
+    world.append(&[
+        published("2026-01-01T00:00:00Z", "1", "1.0.0"),
+        published("2026-01-02T00:00:00Z", "2", "1.1.0"),
+        sent("2026-01-03T00:00:00Z", deployed),
+    ]);
+    world
+}
+
+#[tokio::test]
+async fn an_artifact_is_found_by_digest_and_by_reference() {
+    let client = world().client();
+    for reference in [digest("2"), "example.org%2Fcart:1.1.0".to_owned()] {
+        let answer = client.get(&format!("/api/v1/artifacts/{reference}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let artifact = answer.json();
+        assert_eq!(artifact["digest"], digest("2"));
+        assert_eq!(artifact["artifactRef"], "example.org/cart:1.1.0");
+        assert_eq!(artifact["lineage"]["parents"][0], digest("1"));
+        assert_eq!(artifact["deployments"].as_array().map(Vec::len), Some(1), "{artifact}");
+    }
+    let unknown = client.get(&format!("/api/v1/artifacts/{}", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
+}
+
+#[tokio::test]
+async fn lineage_has_its_edges_and_says_when_it_knows_nothing() {
+    let client = world().client();
+    let answer = client.get(&format!("/api/v1/lineage/{}?maxDepth=5", digest("2"))).await.json();
+    assert_eq!(answer["nodes"].as_array().map(Vec::len), Some(2), "{answer}");
+    assert_eq!(answer["edges"][0]["relationship"], "parent");
+    assert_eq!(answer["edges"][0]["method"], "semver");
+    let unknown = client.get(&format!("/api/v1/lineage/{}", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "LINEAGE_NOT_FOUND".into()));
+    let before = client.get(&format!("/api/v1/lineage/{}?asOf=0", digest("2"))).await;
+    assert_eq!(before.problem(), (404, "LINEAGE_NOT_FOUND".into()));
+    let metrics = client.get("/metrics").await.text();
+    assert!(metrics.contains("sbom_lineage_graph_queries_total{result=\"found\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("sbom_lineage_graph_queries_total{result=\"refused\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_trace_leads_from_the_running_thing_and_names_what_is_missing() {
+    let client = world().client();
+    let trace = client.get("/api/v1/trace?ref=prod/cart").await;
+    assert_eq!(trace.status, 200, "{}", trace.text());
+    let trace = trace.json();
+    assert_eq!(trace["ref"], "prod/cart");
+    assert_eq!(trace["artifact"]["digest"], digest("2"));
+    assert_eq!(trace["complete"], false);
+    assert!(trace["elapsedMs"].is_number());
+    let unknown = client.get("/api/v1/trace?ref=nothing-of-this-name").await;
+    assert_eq!(unknown.problem(), (404, "REFERENCE_NOT_FOUND".into()));
+    let ambiguous = client.get(&format!("/api/v1/trace?ref=sha256:{}", "a".repeat(12))).await;
+    assert_eq!(ambiguous.problem(), (400, "AMBIGUOUS_REFERENCE".into()));
+    assert_eq!(ambiguous.json()["candidates"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn an_artifact_is_a_page() {
+    let client = world().client();
+    let page = client.get(&format!("/artifacts/{}", digest("2"))).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    let text = page.text();
+    for part in
+        ["example.org/cart:1.1.0", "Lineage", "semver", "Trace", "href=\"/entries/1\"", "pedigraph trace sha256:"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let found = client.get(&format!("/search?q={}", digest("2"))).await;
+    assert_eq!(found.header("location"), Some(format!("/artifacts/{}", digest("2")).as_str()), "{}", found.text());
+}
+
+#[tokio::test]
+async fn impact_of_a_component_nobody_has_is_empty_and_unknown_is_never_safe() {
+    let answer = world().client().get("/api/v1/components/impact?purl=pkg:npm/left-pad").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let impact = answer.json();
+    assert_eq!(impact["counts"]["deployed"], 0);
+    assert_eq!(impact["counts"]["unknown"], 1, "{impact}");
+}

@@ -1,0 +1,252 @@
+"""The ledger as a stranger sees it: verifiers that nobody here wrote, a static copy, tampering, repair."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import tlog
+from conftest import missing
+from pedigraph import CLOUDEVENT, NDJSON, copy_data, deployed, run, until
+
+GO = os.environ.get("PEDIGRAPH_TEST_TLOGCHECK")
+AICS = os.environ.get("PEDIGRAPH_TEST_AICS_TLOG")
+MARKER = "marker-for-the-tamperer"
+
+
+def lines(first, count):
+    return b"\n".join(json.dumps(deployed(f"svc-{n}", f"r.example/app:{n}", id_=f"ledger-{n}")).encode() for n in range(first, first + count))
+
+
+def publish(node, first, count):
+    answer = node.post(lines(first, count), NDJSON)
+    assert answer.status_code == 201, answer.text[:300]
+
+
+def checkpointed(node):
+    """Waits until the newest checkpoint covers the ledger; returns it."""
+
+    def covered():
+        head = node.head()
+        return head["checkpointSize"] == head["size"]
+
+    until(covered, "a checkpoint of all entries", 20, node.alive)
+    return node.get("/ledger/default/checkpoint").text
+
+
+def key_of(node):
+    return node.get("/ledger/default/vkey").text.strip()
+
+
+def tlogcheck(*arguments):
+    if not GO:
+        missing("no Go toolchain: the verifier on golang.org/x/mod cannot be built")
+    return subprocess.run([GO, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A log of several tiles with an older checkpoint, its server, and its static copy."""
+    from pedigraph import Node
+
+    directory = tmp_path_factory.mktemp("log")
+    node = Node(directory / "data").start()
+    publish(node, 0, 300)
+    node.accept(json.dumps(deployed(MARKER, "r.example/app:1")).encode(), CLOUDEVENT)
+    old = directory / "old-checkpoint"
+    old.write_text(checkpointed(node))
+    publish(node, 1000, 1700)
+    for n in range(5):
+        publish(node, 5000 + n, 1)
+        checkpointed(node)
+    key = directory / "vkey"
+    key.write_text(key_of(node) + "\n")
+    mirror = directory / "mirror"
+    made = run("log", "mirror", mirror, "--data", node.data)
+    assert made.returncode == 0, made.stderr.decode()
+    yield {"node": node, "old": old, "key": key, "mirror": mirror, "directory": directory}
+    node.kill()
+
+
+def over(log, where):
+    return log["node"].url + "/ledger/default" if where == "http" else log["mirror"]
+
+
+@pytest.mark.parametrize("where", ["http", "mirror"])
+def test_go_verifies(log, where):
+    done = tlogcheck("-vkey", log["key"], "-old", log["old"], "-proofs", "200", "-seed", "7", over(log, where))
+    assert done.returncode == 0, done.stderr
+    assert "verified 2006 entries" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["http", "mirror"])
+def test_python_verifies(log, where):
+    def fetch(path):
+        if where == "http":
+            answer = log["node"].get(f"/ledger/default/{path}")
+            return answer.content if answer.status_code == 200 else None
+        file = log["mirror"] / path
+        return file.read_bytes() if file.exists() else None
+
+    entries, (size, _) = tlog.read(fetch, log["key"].read_text())
+    assert size == 2006 == len(entries)
+    leaves = [tlog.leaf(entry) for entry in entries]
+    assert len({leaf["event_id"] for leaf in leaves}) == size
+    times = [leaf["recorded_at"] for leaf in leaves]
+    assert times == sorted(times), "the time of recording never decreases"
+
+
+@pytest.mark.parametrize("where", ["http", "mirror"])
+def test_aics_tlog_verifies(log, where):
+    if AICS == "none":
+        pytest.skip("no Python of version 3.12 or newer: aics-tlog needs it")
+    if not AICS:
+        missing("PEDIGRAPH_TEST_AICS_TLOG is not set: use ./tests/run")
+    tiles = ["--vkey-file", log["key"], "--tiles", over(log, where)]
+    for arguments in (
+        ["verify-checkpoint", *tiles],
+        ["verify-consistency", *tiles, "--old-checkpoint", log["old"]],
+        *(["verify-inclusion", *tiles, "--index", str(index)] for index in (0, 255, 256, 1999, 2005)),
+    ):
+        done = subprocess.run([AICS, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("what", ["bundle", "tile", "missing partial", "checkpoint"])
+def test_tampering_is_found(log, tmp_path, what):
+    copy = copy_data(log["mirror"], tmp_path / "mirror")
+    if what == "bundle":
+        target = copy / "tile/entries/001"
+    elif what == "tile":
+        target = copy / "tile/0/002"
+    elif what == "checkpoint":
+        target = copy / "checkpoint"
+    else:
+        target = next(copy.glob("tile/entries/*.p/214"))
+    if what == "missing partial":
+        target.unlink()
+    else:
+        data = bytearray(target.read_bytes())
+        data[len(data) // 2] ^= 1
+        target.write_bytes(bytes(data))
+    done = tlogcheck("-vkey", log["key"], copy)
+    assert done.returncode == 1, done.stdout
+    ours = run("verify", copy, "--vkey", log["key"])
+    assert ours.returncode == 5, ours.stdout + ours.stderr
+
+
+def test_paths_that_must_not_exist(log):
+    """tlog-tiles: a partial is exactly as wide as a tree of a published size implies, and never empty."""
+    node = log["node"]
+    for path in ("tile/0/000.p/256", "tile/0/000.p/0", "tile/0/0", "tile/entries/000.p/0", "tile/0/007.p/255", "tile/1/000.p/200", "tile/3/000.p/1", "tile/08/000"):
+        assert node.get(f"/ledger/default/{path}").status_code == 404, path
+    for path in ("tile/1/000.p/7", "tile/0/007.p/214", "tile/entries/007.p/214", "tile/0/000", "tile/entries/006"):
+        assert node.get(f"/ledger/default/{path}").status_code == 200, path
+
+
+def test_verify_and_a_flipped_byte(log, nodes, tmp_path):
+    """Verification names what was tampered with, and a server refuses to start on it."""
+    running = run("verify", log["node"].data)
+    assert running.returncode == 0, running.stderr.decode()
+    copy = copy_data(log["node"].data, tmp_path / "copy")
+    assert run("verify", copy).returncode == 0
+    holding = [path for path in copy.rglob("journal/*") if path.is_file() and MARKER.encode() in path.read_bytes()]
+    assert holding, "the received bytes are in the journal"
+    data = bytearray(holding[0].read_bytes())
+    at = data.index(MARKER.encode())
+    data[at + 3] ^= 0x20
+    holding[0].write_bytes(bytes(data))
+    done = run("verify", copy)
+    assert done.returncode == 5, done.stdout + done.stderr
+    with pytest.raises(AssertionError, match="before it listened"):
+        nodes("copy")
+    log_text = (tmp_path / "copy-up.log").read_text()
+    assert "listening" not in log_text and log_text.strip(), "it says why it refuses"
+
+
+def test_a_torn_tail_is_cut(nodes, tmp_path):
+    """What a crash leaves after the last commit is not an error and not an entry."""
+    node = nodes()
+    publish(node, 0, 50)
+    checkpointed(node)
+    before = tlog.checkpoint(node.get("/ledger/default/checkpoint").text, key_of(node))
+    node.kill()
+    segment = min((path for path in node.data.rglob("journal/*.seg")), key=lambda path: path.name)
+    data = bytearray(segment.read_bytes())
+    end = len(data.rstrip(b"\0"))
+    # Rubbish a little behind the last commit, which may end in zeros itself: pages of a write reach the disk in any order.
+    tail = (end + 511) // 8 * 8
+    data[tail : tail + 100] = random.Random(5).randbytes(100)
+    segment.write_bytes(bytes(data))
+    node.start()
+    assert node.size() == 50
+    publish(node, 100, 10)
+    checkpointed(node)
+    origin, size, _ = tlog.checkpoint(node.get("/ledger/default/checkpoint").text, key_of(node))
+    assert (origin, size) == (before[0], 60)
+    node.stop()
+    assert run("verify", node.data).returncode == 0
+
+
+def test_rolled_back_ledger_is_refused(nodes, tmp_path):
+    """An older copy of the journal beside newer checkpoints: two histories must never be signed."""
+    node = nodes()
+    publish(node, 0, 20)
+    checkpointed(node)
+    node.stop()
+    old = copy_data(node.data, tmp_path / "old")
+    node.start()
+    publish(node, 100, 20)
+    checkpointed(node)
+    node.stop()
+    for segment in node.data.rglob("journal/*"):
+        segment.unlink()
+    for segment in old.rglob("journal/*"):
+        shutil.copy(segment, node.data / segment.relative_to(old))
+    with pytest.raises(AssertionError, match="before it listened"):
+        node.start()
+
+
+def test_views_are_a_function_of_the_ledger(log, tmp_path):
+    """Folded again, elsewhere, the views have the same root."""
+
+    def root(*arguments):
+        done = run("rebuild", *arguments)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().split()[0]
+
+    log["node"].wait_visible()
+    checked = root("--check", "--data", log["node"].data)
+    copy = copy_data(log["node"].data, tmp_path / "copy")
+    assert root("--data", copy) == checked
+    assert root("--data", copy) == checked
+    shutil.rmtree(copy / "views")
+    assert root("--data", copy) == checked
+
+
+def test_views_lost_are_built_again(nodes):
+    node = nodes()
+    publish(node, 0, 200)
+    node.wait_visible()
+    before = node.json("/api/v1/environments/staging")
+    node.stop()
+    shutil.rmtree(node.data / "views")
+    node.start()
+    node.wait_visible()
+    after = node.json("/api/v1/environments/staging")
+    assert after["services"] == before["services"] and len(after["services"]) == 200
+
+
+def test_restart_is_quick(log, figure):
+    node = log["node"]
+    node.kill()
+    begin = time.monotonic()
+    node.start()
+    node.accept(json.dumps(deployed("again", "r.example/app:1")).encode(), CLOUDEVENT)
+    took = time.monotonic() - begin
+    figure(f"kill -9 + start to the next receipt over HTTP, 2,006 entries: {took:.2f} s")
+    assert took < 10
