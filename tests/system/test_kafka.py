@@ -13,7 +13,7 @@ import accounts
 import bad
 import corpus
 import tlog
-from pedigraph import deployed, padded, until
+from pedigraph import deployed, free_port, padded, until
 
 pytestmark = pytest.mark.kafka
 
@@ -239,3 +239,26 @@ def test_bytes_of_the_entry_are_the_bytes_sent(broker, nodes, topic):
     entries = node.entries(limit=100)
     origins = {(e["origin"]["topic"], e["origin"].get("partition", 0), e["origin"].get("offset", 0)) for e in entries}
     assert origins == set(delivered)
+
+
+def test_topics_that_come_later(broker, nodes, topic):
+    """A node may be started before its topics exist; it reads them from their beginning once they do."""
+    name = topic("late")
+    node = nodes(kafka=broker.address, topics=[name], group=topic("group"))
+    node.accept(json.dumps(deployed("before", "r.example/app:1")).encode())
+    broker.create(name)
+    producer = broker.producer()
+    for n in range(20):
+        producer.send(name, padded(n), n)
+    delivered = producer.flush()
+    node.wait_total(21, 60)
+    assert accounts.once(accounts.leaves(node)).keys() == set(delivered)
+
+
+def test_no_broker_at_all(nodes):
+    """Without its broker a node takes in over HTTP and answers, and says that the source is away."""
+    node = nodes(kafka=f"127.0.0.1:{free_port()}", topics=["nowhere"], group="nowhere")
+    node.accept(json.dumps(deployed("alone", "r.example/app:1", "alone")).encode(), wait="visible")
+    assert node.json("/api/v1/environments/alone")["services"]
+    assert node.get("/livez").status_code == 200
+    assert node.stop() == 0, "and ends when it is asked to"
