@@ -1,4 +1,9 @@
 //! The write path from its sources to the ledger, in one process: a mock Kafka cluster, real directories, no sleeping.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, or when patience ends"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -75,7 +80,12 @@ impl Node {
         let started = Instant::now();
         let mut seq = 0;
         while !met(self) {
-            assert!(started.elapsed() < PATIENCE, "{what}: {:?}, {:?}", self.processor.counters(), self.processor.kafka_sources());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{what}: {:?}, {:?}",
+                self.processor.counters(),
+                self.processor.kafka_sources()
+            );
             seq = self.reader.wait(seq, Duration::from_millis(20));
         }
     }
@@ -249,8 +259,14 @@ fn duplicates_conflicts_and_rejects_end_as_specified_also_after_a_restart() {
         assert_eq!(node.leaf(2).conflicts_with, Some(0));
         assert_eq!(node.size(), 4);
     }
-    let duplicates: u64 =
-        node.reader.commits(0, usize::MAX).unwrap().iter().flat_map(|commit| &commit.duplicates).map(|(_, _, n)| n).sum();
+    let duplicates: u64 = node
+        .reader
+        .commits(0, usize::MAX)
+        .unwrap()
+        .iter()
+        .flat_map(|commit| &commit.duplicates)
+        .map(|(_, _, n)| n)
+        .sum();
     assert_eq!(duplicates, 3 + 7);
 }
 
@@ -322,7 +338,8 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
         read == 2_000 && queued(node) == 0 && !kafka[0].paused
     });
     node.processor.shutdown();
-    let kafka: Vec<_> = node.leaves().into_iter().filter(|leaf| leaf.origin.as_ref().unwrap().kind == "kafka").collect();
+    let kafka: Vec<_> =
+        node.leaves().into_iter().filter(|leaf| leaf.origin.as_ref().unwrap().kind == "kafka").collect();
     check_each_once(&kafka, 2_000);
 }
 
@@ -330,7 +347,8 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
 fn large_bodies_become_blobs_and_the_same_components_are_stored_once() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(dir.path(), |_| {});
-    let component = |n: usize| format!(r#"{{"type":"library","name":"lib{n}","version":"1.{n}","purl":"pkg:npm/lib{n}@1.{n}"}}"#);
+    let component =
+        |n: usize| format!(r#"{{"type":"library","name":"lib{n}","version":"1.{n}","purl":"pkg:npm/lib{n}@1.{n}"}}"#);
     let components = (0..3_000).map(component).collect::<Vec<_>>().join(",");
     let sbom = |serial: u8| {
         format!(
