@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
     pub(crate) drop_directory: Option<PathBuf>,
+    /// Names besides loopback that requests may carry as their host: those of a proxy in front.
+    pub(crate) hosts: Vec<String>,
     /// Entry bundles are served to everybody who reaches the server.
     pub(crate) public_ledger: bool,
     /// Kafka; without brokers there is none.
@@ -76,6 +78,7 @@ impl Default for Config {
             checkpoint_interval_ms: 1_000,
             view_cache_mib: 256,
             drop_directory: None,
+            hosts: Vec::new(),
             public_ledger: false,
             kafka: Kafka::default(),
         }

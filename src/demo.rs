@@ -80,7 +80,7 @@ impl Drop for Directory {
 async fn play(arguments: &Arguments, config: &Config, brokers: &str) -> anyhow::Result<()> {
     let node = start(arguments, config).await?;
     let producer = producer::Producer::new(brokers)?;
-    let story = story::tell(arguments.seed, Nanos(now_ns()), arguments.events);
+    let story = story::tell(arguments.seed, whole_second(now_ns()), arguments.events);
     let mut teller = Teller { node: &node, producer: &producer, expected: 0, ahead: 0 };
     for message in &story.messages {
         teller.tell(message).await?;
@@ -94,7 +94,7 @@ async fn play(arguments: &Arguments, config: &Config, brokers: &str) -> anyhow::
                 () = interrupted() => break,
                 failure = node.failed() => return Err(failure),
                 () = tokio::time::sleep(TRICKLE) => {
-                    teller.tell(&story::trickle(arguments.seed, Nanos(now_ns()), n)).await?;
+                    teller.tell(&story::trickle(arguments.seed, whole_second(now_ns()), n)).await?;
                     n += 1;
                 }
             }
@@ -102,6 +102,10 @@ async fn play(arguments: &Arguments, config: &Config, brokers: &str) -> anyhow::
     }
     drop(producer);
     node.stop().await
+}
+
+fn whole_second(now_ns: i64) -> Nanos {
+    Nanos(now_ns / 1_000_000_000 * 1_000_000_000)
 }
 
 async fn start(arguments: &Arguments, config: &Config) -> anyhow::Result<Node> {

@@ -10,6 +10,11 @@ use serde_json::json;
 use crate::cli::Client;
 use crate::output::{Exit, Failure, Format, answer, progress_bar, put, say};
 
+/// Bytes of the views' cache while they are rebuilt.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Bytes of journal that are folded at once.
+const STEP_BYTES: usize = 4 << 20;
+
 /// Where a ledger is below a data directory.
 pub(crate) fn ledger_dir(data: &Path) -> PathBuf {
     let below = data.join("ledger");
@@ -43,7 +48,7 @@ impl Verify {
         let found = if dir.join("journal").is_dir() {
             pedigraph_ledger::verify(&dir, &mut progress)
         } else {
-            pedigraph_ledger::verify_mirror(&dir, &self.vkey(&dir)?)
+            pedigraph_ledger::verify_mirror(&dir, &self.vkey(&dir)?).map(copy_verified)
         };
         bar.finish_and_clear();
         let found = found.map_err(|e| Failure::new(Exit::VerificationFailed, e.to_string()))?;
@@ -78,6 +83,11 @@ impl Verify {
     }
 }
 
+fn copy_verified(entries: u64) -> pedigraph_ledger::Verified {
+    let checks = ["the checkpoint is signed by the key", "every bundle and tile gives the root that it signs"];
+    pedigraph_ledger::Verified { entries, checks: checks.map(str::to_owned).to_vec(), ..Default::default() }
+}
+
 /// `pedigraph rebuild`
 #[derive(Args, Debug)]
 pub(crate) struct Rebuild {
@@ -93,11 +103,12 @@ impl Rebuild {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let ledger = open_ledger(&self.data)?;
         let bar = progress_bar(ledger.next_seq(), "commits");
-        let mut progress = |done| bar.set_position(done);
+        let mut progress = |done, _| bar.set_position(done);
+        let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
         let (seq, root) = if self.check {
-            pedigraph_projector::fold_into_memory(&ledger, &mut progress)?
+            pedigraph_projector::fold_into_memory(&ledger, STEP_BYTES)?
         } else {
-            pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &mut progress)?
+            pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &options, &mut progress)?
         };
         bar.finish_and_clear();
         put(&format!("{root}  after {seq} commits"));

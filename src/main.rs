@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod demo;
 mod ledger_tools;
+mod metrics;
 mod node;
 mod output;
 mod story;

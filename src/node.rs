@@ -1,22 +1,23 @@
 //! The server roles: a write node, a read node, or both in one process (DESIGN §1).
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use pedigraph_ledger::{Options, Publisher, Reader, Writer};
-use pedigraph_processor::{Processor, kafka};
+use pedigraph_processor::{Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
+use pedigraph_proto::message::Message;
 use pedigraph_query_api as api;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::telemetry;
+use crate::{metrics, telemetry};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,7 @@ pub(crate) enum Role {
 /// Runs until interrupted, or until the writer fails.
 pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::start("info,librdkafka=warn")?;
+    say(&format!("pedigraph {} on {}", env!("CARGO_PKG_VERSION"), config.data.display()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node = Node::start(role, config, config.listen).await?;
@@ -69,22 +71,36 @@ pub(crate) struct Node {
     server: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
+/// The write half.
 struct Write {
     processor: Arc<Processor>,
     publisher: std::thread::JoinHandle<()>,
 }
 
 impl Node {
-    /// Starts the parts of a role; answers when the server listens.
+    /// Starts the parts of a role. The server answers `/livez` while the views are still being compared or rebuilt.
     pub(crate) async fn start(role: Role, config: &Config, listen: SocketAddr) -> anyhow::Result<Node> {
         api::check_bind(listen).map_err(|e| Failure::new(Exit::Usage, e))?;
-        let (stop, stopping) = watch::channel(false);
-        let (write, reader) = open(role, config, &stopping)?;
-        let views = (role != Role::Write).then(|| open_views(config, &reader)).transpose()?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
-        let router = api::router(api_config(config, reader, views.clone(), write.as_ref())?);
-        let server = tokio::spawn(api::serve(listener, router, stopping));
+        let (stop, stopping) = watch::channel(false);
+        let (write, reader) = open(role, config, &stopping)?;
+        let late = Arc::new(OnceLock::new());
+        let api_config = api_config(role, config, &reader, &late, write.as_ref())?;
+        let end_to_end = api_config.end_to_end.clone();
+        let mut stopped = stopping;
+        let until = async move {
+            let _sender_is_gone = stopped.wait_for(|stop| *stop).await;
+        };
+        let server = tokio::spawn(api::serve(listener, api::router(api_config), until));
+        let views = match role {
+            Role::Write => None,
+            Role::Read | Role::Both => Some(open_views(config, reader).await?),
+        };
+        if let Some(views) = &views {
+            let _set_once = late.set(views.clone());
+            tokio::spawn(api::watch_end_to_end(views.clone(), TenantId::default(), end_to_end, now_ns));
+        }
         Ok(Node { address, write, views, stop, server })
     }
 
@@ -94,15 +110,10 @@ impl Node {
             None => std::future::pending().await,
             Some(write) => {
                 let reason = write.processor.failed().await;
-                let text = format!("the ledger cannot be written: {reason}; start again, start-up repairs what can be repaired");
+                let text = format!("nothing can be recorded any more: {reason}");
                 Failure::new(Exit::Poisoned, text)
             }
         }
-    }
-
-    /// The processor, on a write node.
-    pub(crate) fn processor(&self) -> Option<&Arc<Processor>> {
-        self.write.as_ref().map(|write| &write.processor)
     }
 
     /// The views, on a read node.
@@ -117,6 +128,7 @@ impl Node {
         tokio::task::spawn_blocking(move || {
             if let Some(write) = self.write {
                 write.processor.shutdown();
+                write.publisher.thread().unpark();
                 let _it_has_logged = write.publisher.join();
             }
             self.views.map_or(Ok(()), |views| views.close())
@@ -149,15 +161,8 @@ fn publish_checkpoints(
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let mut publisher = Publisher::new(writer)?;
     let interval = Duration::from_millis(config.checkpoint_interval_ms.max(100));
-    let reader = writer.reader();
     let publish = move || {
-        let mut seq = 0;
-        while !*stopping.borrow() {
-            let next = reader.wait(seq, interval);
-            if next > seq && !published(&mut publisher) {
-                return;
-            }
-            seq = next;
+        while !*stopping.borrow() && published(&mut publisher) {
             std::thread::park_timeout(interval);
         }
         published(&mut publisher);
@@ -175,10 +180,78 @@ fn published(publisher: &mut Publisher) -> bool {
     }
 }
 
-fn open_views(config: &Config, reader: &Reader) -> anyhow::Result<Views> {
+async fn open_views(config: &Config, reader: Reader) -> anyhow::Result<Views> {
     let dir = config.data.join("views");
     let options = pedigraph_projector::Options { cache_bytes: config.view_cache_mib << 20 };
-    Views::open(&dir, reader.clone(), &options).with_context(|| format!("cannot open {}", dir.display()))
+    let failed = format!("cannot open {}", dir.display());
+    tokio::task::spawn_blocking(move || Views::open(&dir, reader, &options)).await?.context(failed)
+}
+
+fn processor_config(config: &Config) -> anyhow::Result<pedigraph_processor::Config> {
+    let mut processor = pedigraph_processor::Config::new(&config.data);
+    if !config.kafka.brokers.is_empty() {
+        processor.kafka.push(kafka_config(&config.kafka)?);
+    }
+    if let Some(dir) = &config.drop_directory {
+        processor.drops.push(files::Drop { dir: dir.clone(), given: files::Given::default() });
+    }
+    Ok(processor)
+}
+
+fn kafka_config(config: &Kafka) -> anyhow::Result<kafka::Config> {
+    let topic = |name: &String| {
+        let binding = config.bindings.get(name).cloned().unwrap_or_default();
+        let tenant = binding.tenant.as_deref().map_or_else(|| Some(TenantId::default()), TenantId::new);
+        let no_tenant = || Failure::new(Exit::Usage, format!("topic {name}: a tenant is [a-z0-9-]{{1,63}}"));
+        let tenant = tenant.ok_or_else(no_tenant)?;
+        Ok(kafka::Topic { name: name.clone(), tenant, format: binding.format, subject: binding.subject })
+    };
+    Ok(kafka::Config {
+        brokers: config.brokers.clone(),
+        group: config.group.clone(),
+        topics: config.topics.iter().map(topic).collect::<anyhow::Result<_>>()?,
+        options: config.options.clone(),
+    })
+}
+
+fn api_config(
+    role: Role,
+    config: &Config,
+    reader: &Reader,
+    views: &api::LateViews,
+    write: Option<&Write>,
+) -> anyhow::Result<api::Config> {
+    let spool = config.data.join("spool");
+    let mut all = api::Config::new(reader.clone(), Arc::clone(views), spool.clone());
+    all.expect_views = role != Role::Write;
+    all.public_ledger = config.public_ledger;
+    all.hosts.clone_from(&config.hosts);
+    let Some(write) = write else { return Ok(all) };
+    prepare_spool(spool)?;
+    let processor = Arc::clone(&write.processor);
+    all.intake = Some(intake(&processor));
+    all.ready = Arc::new({
+        let processor = Arc::clone(&processor);
+        move || metrics::checks(&processor)
+    });
+    all.sources = Arc::new({
+        let processor = Arc::clone(&processor);
+        move || metrics::sources(&processor, now_ns())
+    });
+    all.extra_metrics = Arc::new(move |text| metrics::write(&processor, text));
+    Ok(all)
+}
+
+fn prepare_spool(dir: PathBuf) -> anyhow::Result<()> {
+    api::prepare_spool(&dir).with_context(|| format!("cannot create {}", dir.display()))
+}
+
+fn intake(processor: &Processor) -> api::Intake {
+    let intake = processor.intake();
+    Arc::new(move |message: Message| {
+        let intake = intake.clone();
+        Box::pin(async move { intake.submit(message).await })
+    })
 }
 
 /// The one clock of the process: nanoseconds since 1970 UTC.

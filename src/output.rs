@@ -126,6 +126,9 @@ fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
     for row in rows {
         table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 

@@ -73,7 +73,8 @@ impl Blobs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let from = zstd::Decoder::new(Packed::open(file)?)?;
+        let packed = Packed::open(file).map_err(|why| damaged(digest, &why))?;
+        let from = zstd::Decoder::new(packed)?;
         Ok(Some(Box::new(Checked { from, hasher: Sha256::new(), digest: *digest })))
     }
 
@@ -196,6 +197,11 @@ struct Checked<R> {
     from: R,
     hasher: Sha256,
     digest: Hash,
+}
+
+/// A blob that cannot be unpacked is a damaged file, not a failing writer.
+pub(crate) fn damaged(digest: &Hash, why: &io::Error) -> Error {
+    Error::Corrupt(format!("blob {digest}: {why}; restore it from a copy"))
 }
 
 fn invalid(what: String) -> io::Error {

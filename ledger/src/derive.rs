@@ -4,7 +4,7 @@
 //! are made again when the ledger is opened, because a power cut may have torn what was written since. The one thing they prove: a commit that the index names
 //! was durable, so a journal without it has lost something (`recover.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,9 +104,6 @@ pub(crate) struct Deriver {
     /// Entries that are derived, by log; absent until the log grows.
     done: BTreeMap<LogId, u64>,
     next_seq: u64,
-    /// Files and directories written since they were last synced.
-    unsynced: BTreeSet<PathBuf>,
-    unsynced_dirs: BTreeSet<PathBuf>,
     /// Everything derived from commits below this seq, which starts a segment, is synced.
     synced_seq: u64,
 }
@@ -130,8 +127,6 @@ impl Deriver {
             commit_file: None,
             done: BTreeMap::new(),
             next_seq,
-            unsynced: BTreeSet::new(),
-            unsynced_dirs: BTreeSet::new(),
             synced_seq,
         }
     }
@@ -180,12 +175,8 @@ impl Deriver {
         if newest <= self.synced_seq || self.next_seq < newest {
             return Ok(());
         }
-        for path in std::mem::take(&mut self.unsynced) {
-            self.storage.open(&path)?.sync()?;
-        }
-        for dir in std::mem::take(&mut self.unsynced_dirs) {
-            self.storage.sync_dir(&dir)?;
-        }
+        // One call for thousands of small files: syncing each would hold up the journal's own syncs for seconds.
+        self.storage.sync_tree(&self.shared.dir)?;
         storage::replace(
             &*self.storage,
             &synced_path(&self.shared.dir),
@@ -222,7 +213,6 @@ impl Deriver {
             let file = open_or_create(&*self.storage, &entries_path(&self.shared.dir, log))?;
             self.entry_files.insert(log.clone(), file);
         }
-        self.unsynced.insert(entries_path(&self.shared.dir, log));
         Ok(self.entry_files[log].write_at(&bytes, from * ENTRY_BYTES)?)
     }
 
@@ -234,7 +224,6 @@ impl Deriver {
             self.commit_file = Some(open_or_create(&*self.storage, &commits_path(&self.shared.dir))?);
         }
         let bytes: Vec<u8> = (from..).zip(places).flat_map(|(seq, place)| encode_commit(seq, place)).collect();
-        self.unsynced.insert(commits_path(&self.shared.dir));
         match &self.commit_file {
             Some(file) => Ok(file.write_at(&bytes, from * COMMIT_BYTES)?),
             None => Ok(()),
@@ -242,7 +231,7 @@ impl Deriver {
     }
 
     /// Writes the tiles and bundles that became full between two sizes.
-    fn write_tiles(&mut self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
+    fn write_tiles(&self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
         for number in from / WIDTH..to / WIDTH {
             let bundle = hashes::build_bundle(&self.shared, log, number, WIDTH)?;
             self.write_tile(log, &Tile { of: Of::Entries, number, width: WIDTH }, &bundle)?;
@@ -263,7 +252,7 @@ impl Deriver {
         Ok(())
     }
 
-    fn write_tile(&mut self, log: &LogId, tile: &Tile, bytes: &[u8]) -> Result<(), Error> {
+    fn write_tile(&self, log: &LogId, tile: &Tile, bytes: &[u8]) -> Result<(), Error> {
         let path = tile_path(&self.shared.dir, log, tile);
         if fs::read(&path).is_ok_and(|stored| stored == bytes) {
             return Ok(());
@@ -274,11 +263,7 @@ impl Deriver {
         // Renamed so that a reader sees all of it or nothing.
         let tmp = path.with_extension("tmp");
         self.storage.create(&tmp, Access::Shared)?.write_at(bytes, 0)?;
-        self.storage.rename(&tmp, &path)?;
-        self.unsynced_dirs
-            .extend(path.ancestors().skip(1).take_while(|dir| *dir != self.shared.dir).map(Path::to_owned));
-        self.unsynced.insert(path);
-        Ok(())
+        Ok(self.storage.rename(&tmp, &path)?)
     }
 
     /// Writes again what is missing of older segments.
@@ -325,7 +310,7 @@ impl Deriver {
 
     /// Writes the tiles between the synced sizes and the newest segment's start, and those before that are missing at the end of
     /// the row; single gaps are filled when read.
-    fn backfill_tiles(&mut self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
+    fn backfill_tiles(&self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
         let sizes: Vec<_> =
             self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
         for (log, size) in sizes {

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
-use crate::blobs::Blobs;
+use crate::blobs::{self, Blobs};
 use crate::hashes::{self, TileNodes};
 use crate::lookup;
 use crate::meta::Meta;
@@ -141,7 +141,9 @@ impl Reader {
         let Some(from) = self.blobs().open(&part.digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be: enough to see that it is another blob, whatever was packed.
-        from.take(part.size.saturating_add(1)).read_to_end(&mut bytes)?;
+        from.take(part.size.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|why| blobs::damaged(&part.digest, &why))?;
         Ok(Some(bytes.into()))
     }
 

@@ -21,6 +21,8 @@ pub trait Storage: Send + Sync {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes all that was written below a directory durable, and maybe more: one `syncfs`.
+    fn sync_tree(&self, path: &Path) -> io::Result<()>;
 }
 
 /// Who may read a new file.
@@ -72,6 +74,10 @@ impl Storage for LocalFiles {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 }
 

@@ -81,9 +81,24 @@ pub struct Lineage {
     pub nodes: Vec<Node>,
     /// By (from, to, relationship).
     pub edges: Vec<Edge>,
+    /// Bases that are named by a tag whose digest at build time is not known, by (derived, reference).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<UnresolvedBase>,
     /// Present when the graph was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncated: Option<Truncated>,
+}
+
+/// A base that is named by a tag whose digest at build time is not known: observe the tag to see the edge.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnresolvedBase {
+    /// Digest of the derived artifact.
+    pub derived: String,
+    /// `repository:tag` of the base.
+    pub reference: String,
+    /// Entry that names it.
+    pub proof: Proof,
 }
 
 /// Which way lineage is followed.

@@ -10,7 +10,7 @@ use pedigraph_ledger::*;
 use crate::fault::{Fault, FaultyFiles, Loss, random};
 use crate::support::*;
 
-const BATCHES: u64 = 20;
+const BATCHES: u64 = 16;
 
 /// The script's batch `n`: several logs, parts, a blob now and then, one batch larger than a segment.
 fn scripted(n: u64, blobs: &Blobs) -> Result<Batch, Error> {

@@ -88,7 +88,8 @@ fn every_bit_of_a_batch_and_of_a_blob_counts() {
 #[test]
 fn missing_and_added_things_are_found() {
     type Change = fn(&Path);
-    let table: [(&str, Change); 4] = [
+    let table: [(&str, Change); 5] = [
+        ("a blob is cut", |dir| fs::write(files(&dir.join("blobs")).pop().unwrap(), "short").unwrap()),
         ("a blob is gone", |dir| fs::remove_file(files(&dir.join("blobs")).pop().unwrap()).unwrap()),
         ("a tile that no entry implies", |dir| fs::write(dir.join("logs/default/tile/0/900"), [0; 8192]).unwrap()),
         ("a segment is gone", |dir| fs::remove_file(segments(dir).remove(0)).unwrap()),

@@ -13,9 +13,12 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Event, Nanos};
 use serde::Deserialize;
 
-use super::facts::{ITEMS_MAX, Named, canonical_digest, is_commit};
-use super::read::{Lax, LaxList, Obj, Text, Whole, json};
+use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
+use super::read::{Lax, LaxList, Obj, Text, Whole, clip, clip_to, json};
 use super::{Found, Known};
+
+/// Most flags of one deployment.
+const FLAGS_MAX: usize = 256;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -25,7 +28,7 @@ struct CdEvent<'a> {
     #[serde(borrow)]
     subject: Obj<Subject<'a>>,
     #[serde(borrow, rename = "customData")]
-    custom_data: Lax<Extras<'a>>,
+    custom_data: Lax<Box<Extras<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -47,7 +50,7 @@ struct Subject<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
-    content: Obj<Content<'a>>,
+    content: Obj<Box<Content<'a>>>,
 }
 
 /// The content of every subject that is read: the names do not collide, and older names stand beside newer ones.
@@ -204,9 +207,9 @@ pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Rejec
     let (Some(source), Some(id)) = (context.source.get(), context.id.get()) else {
         return Err(Reject::new(Code::SchemaViolation, "context has no id or no source"));
     };
-    known.name = Some((source.to_owned(), id.to_owned()));
+    known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
     known.time = Nanos::parse(context.timestamp.as_str());
-    event.facts().map(|facts| Some(Found { facts, time: None }))
+    event.facts(context.kind.as_str()).map(|facts| Some(Found { facts, time: None }))
 }
 
 /// Why a document that looked like a CDEvent is none.
@@ -214,16 +217,17 @@ pub(super) fn not_an_event() -> Reject {
     Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents")
 }
 
-/// Reads an event that is the data of a CloudEvent.
-pub(super) fn decode(text: &str) -> Result<Found, Reject> {
+/// Reads an event that is the data of a CloudEvent, whose type stands in where the context has none.
+pub(super) fn decode(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
     let event: CdEvent<'_> = json(text, Code::SchemaViolation)?;
-    let time = Nanos::parse(event.context.0.timestamp.as_str());
-    Ok(Found { facts: event.facts()?, time })
+    let context = &event.context.0;
+    let time = Nanos::parse(context.timestamp.as_str());
+    let facts = event.facts(context.kind.get().unwrap_or(envelope_kind))?;
+    Ok(Found { facts, time })
 }
 
 impl CdEvent<'_> {
-    fn facts(&self) -> Result<Vec<Fact>, Reject> {
-        let kind = self.context.0.kind.get().ok_or_else(|| schema("context.type is missing"))?;
+    fn facts(&self, kind: &str) -> Result<Vec<Fact>, Reject> {
         let Some((subject, predicate)) = subject_and_predicate(kind) else { return Ok(opaque(kind)) };
         let fact: Event = match (subject, predicate) {
             ("service", "deployed" | "upgraded") => self.deployed(false)?,
@@ -250,7 +254,7 @@ impl CdEvent<'_> {
     }
 
     fn subject_id(&self) -> Result<&str, Reject> {
-        self.subject.0.id.get().ok_or_else(|| schema("subject.id is missing or no string"))
+        self.subject.0.id.get().map(clip).ok_or_else(|| schema("subject.id is missing or no string"))
     }
 
     fn content(&self) -> &Content<'_> {
@@ -266,7 +270,7 @@ impl CdEvent<'_> {
         let (service, content, extras) = (self.subject_id()?, self.content(), self.extras());
         let artifact = content.artifact_id.get().map(Named::parse).unwrap_or_default();
         Ok(Event::from(ServiceDeployed {
-            service: super::read::clip(service).to_owned(),
+            service: service.to_owned(),
             environment: self.environment_id()?,
             cluster: extras.cluster.owned(),
             region: extras.region.owned(),
@@ -274,7 +278,7 @@ impl CdEvent<'_> {
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             config_digest: canonical_digest(extras.config_digest.as_str()),
-            flags: extras.flags.0.iter().take(ITEMS_MAX).map(Text::owned).collect(),
+            flags: extras.flags.0.iter().take(FLAGS_MAX).map(|flag| clip_to(flag.as_str(), 1_024).to_owned()).collect(),
             strategy: strategy::parse(extras.strategy.as_str()).unwrap_or(Strategy::Unspecified).into(),
             weight: extras.weight.get_u32().filter(|weight| *weight <= 100).unwrap_or(0),
             canary_group: extras.canary_group.owned(),
@@ -323,7 +327,7 @@ impl CdEvent<'_> {
             sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
             parent_digests: digests(&extras.parent_digests),
             base_digest: canonical_digest(extras.base_digest.as_str()),
-            base_ref: extras.base_ref.owned(),
+            base_ref: canonical_ref(extras.base_ref.as_str()),
             materials: vec![],
         }))
     }
@@ -433,7 +437,7 @@ impl CdEvent<'_> {
         Ok(Event::from(TestsFinished {
             artifact_digest: canonical_digest(extras.artifact_digest.as_str()),
             artifact_ref: String::new(),
-            run: content.test_suite_run.0.id.get().unwrap_or(id).to_owned(),
+            run: clip(content.test_suite_run.0.id.get().unwrap_or(id)).to_owned(),
             suite: name.owned(),
             outcome: outcome.into(),
             passed: 0,
@@ -455,7 +459,7 @@ impl CdEvent<'_> {
         let content = self.content();
         let address = content.uri.or(&content.url);
         Ok(Event::from(RepositoryObserved {
-            repository: address.get().unwrap_or(self.subject_id()?).to_owned(),
+            repository: address.get().map_or_else(|| self.subject_id(), |address| Ok(clip(address)))?.to_owned(),
             name: content.name.owned(),
             owner: content.owner.owned(),
             url: content.view_url.or(address).owned(),
@@ -476,7 +480,7 @@ impl CdEvent<'_> {
 
     fn change_merged(&self) -> Result<Event, Reject> {
         let (content, extras, id) = (self.content(), self.extras(), self.subject_id()?);
-        let commit = extras.commit.get().or(Some(id).filter(|id| is_commit(id))).unwrap_or_default();
+        let commit = extras.commit.get().map(clip).or(Some(id).filter(|id| is_commit(id))).unwrap_or_default();
         Ok(Event::from(ChangeMerged {
             change_id: id.to_owned(),
             repository: repository_name(&content.repository.0),
@@ -501,7 +505,7 @@ fn subject_and_predicate(kind: &str) -> Option<(&str, &str)> {
 }
 
 fn opaque(kind: &str) -> Vec<Fact> {
-    let event_type = super::read::clip(kind).to_owned();
+    let event_type = clip(kind).to_owned();
     vec![Fact::now(OpaqueReceived { event_type, media_type: "application/json".into() })]
 }
 
@@ -544,7 +548,7 @@ fn kind(artifact: &Named, extras: &Extras<'_>) -> i32 {
 fn repository_name(reference: &Reference<'_>) -> String {
     let (source, id) = (reference.source.as_str().trim_end_matches('/'), reference.id.as_str());
     if source.contains("://") && !id.contains("://") && !id.is_empty() {
-        return format!("{source}/{}", id.trim_start_matches('/'));
+        return clip(&format!("{source}/{}", id.trim_start_matches('/'))).to_owned();
     }
     reference.id.or(&reference.source).owned()
 }

@@ -78,6 +78,13 @@ fn malformed(reason: &str) -> Reject {
     Reject::new(Code::MalformedEnvelope, reason)
 }
 
+/// Whether a body is a whole event although its attributes are headers too: on Kafka a structured event may lack its
+/// content type and carry copies of its attributes.
+pub(super) fn is_structured(body: &[u8], limits: &Limits) -> bool {
+    let text = guard::text(body, limits).ok().filter(|text| !detect::begins_with_context(text));
+    text.is_some_and(|text| detect::sniff_one(text).is_ok_and(|format| format == Format::CloudEvent))
+}
+
 /// Reads an event in the binary mode: its attributes are headers, its data is the body.
 pub(super) fn binary(
     message: &Message,
@@ -205,7 +212,7 @@ impl<'a> Attributes<'a> {
         }
         if self.kind().starts_with("dev.cdevents.") {
             known.format = "cdevents";
-            return cdevents::decode(guard::text(data, given.limits)?);
+            return cdevents::decode(guard::text(data, given.limits)?, self.kind());
         }
         let Some((format, text)) = self.data_format(data, given.limits)? else { return Ok(self.opaque()) };
         given.sha256 = pedigraph_proto::canonical::sha256(text.as_bytes());

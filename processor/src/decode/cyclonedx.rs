@@ -106,7 +106,7 @@ impl Bom {
             artifact: artifact.as_ref().map(Digest::to_string),
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
         };
-        let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject);
+        let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject)?;
         let mut facts = Vec::new();
         // A VEX document is no SBOM: an empty one would hide the artifact's real one.
         let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();

@@ -1,10 +1,11 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
 use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
+use pedigraph_proto::message::Reject;
 use serde::Deserialize;
 
 use super::components::{Components, Resolved};
-use super::facts::{canonical_purl, canonical_time};
+use super::facts::{Budget, aliases, canonical_purl, canonical_time};
 use super::read::{Lax, LaxList, Text, clip};
 
 /// A vulnerability as a document writes it.
@@ -83,8 +84,6 @@ pub(super) struct Subject {
 
 /// Most references or responses of one vulnerability.
 const LIST_MAX: usize = 10_000;
-/// Most aliases of one vulnerability.
-const ALIASES_MAX: usize = 64;
 
 impl Vulnerability {
     /// Copies what is needed out of the reader's buffer.
@@ -93,7 +92,7 @@ impl Vulnerability {
         let affects = read.affects.0.iter().filter_map(|Lax(affected)| affected.reference.get());
         Vulnerability {
             id: read.id.owned(),
-            aliases: references.take(ALIASES_MAX).map(|id| clip(id).to_owned()).collect(),
+            aliases: aliases(references),
             severity: worst(&read.ratings),
             recommendation: read.recommendation.owned(),
             analysis: read.analysis.0.state.get().map(|_| statement(&read.analysis.0)),
@@ -142,8 +141,8 @@ pub(super) fn split(
     vulnerabilities: &[Vulnerability],
     components: &Components,
     subject: &Subject,
-) -> (Vec<VexStatement>, Vec<Finding>) {
-    let (mut statements, mut findings) = (Vec::new(), Vec::new());
+) -> Result<(Vec<VexStatement>, Vec<Finding>), Reject> {
+    let (mut statements, mut findings, mut budget) = (Vec::new(), Vec::new(), Budget::default());
     let index = components.index();
     for vulnerability in vulnerabilities {
         // A vulnerability that names nothing is about the thing described.
@@ -152,12 +151,20 @@ pub(super) fn split(
         for reference in affects {
             let affected = Affects::of(reference, &index.resolve(local(reference)), subject);
             match &vulnerability.analysis {
-                Some(analysis) => statements.push(affected.statement(analysis, vulnerability)),
-                None => findings.push(affected.finding(vulnerability)),
+                Some(analysis) => {
+                    let statement = affected.statement(analysis, vulnerability);
+                    budget.take(&statement)?;
+                    statements.push(statement);
+                }
+                None => {
+                    let finding = affected.finding(vulnerability);
+                    budget.take(&finding)?;
+                    findings.push(finding);
+                }
             }
         }
     }
-    (statements, findings)
+    Ok((statements, findings))
 }
 
 /// `urn:cdx:serial/version#ref` names an element of a document by its reference.

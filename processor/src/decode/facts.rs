@@ -1,16 +1,30 @@
 //! Facts within their bounds: at most 512 repeated items and less than 1 MiB each.
 
 use pedigraph_proto::event::{AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement};
+use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
 use prost::Message;
 
-use super::read::clip;
+use super::read::{clip, clip_to};
 
 /// Most repeated items in one fact.
 pub(super) const ITEMS_MAX: usize = 512;
+/// What every fact is smaller than, bytes.
+pub(super) const FACT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes that the repeated items of one fact take; a single item may take more.
 const ITEMS_BYTES_MAX: usize = 512 << 10;
+
+/// Longest text that is kept where a digest should be, bytes.
+const DIGEST_BYTES_MAX: usize = 512;
+/// Longest vulnerability id or alias, bytes.
+const ALIAS_BYTES_MAX: usize = pedigraph_proto::VULNERABILITY_BYTES_MAX;
+/// Most aliases of one vulnerability.
+const ALIASES_MAX: usize = 64;
+/// Most facts of one attestation.
+const ATTESTATION_FACTS_MAX: usize = 1_024;
+/// Most bytes of statements or findings of one document.
+const FACTS_BYTES_MAX: usize = 256 << 20;
 
 /// Cuts a list into pieces that fit into facts, each with the ordinal of its first item.
 pub(super) fn pieces<T: Message>(items: Vec<T>) -> Vec<(u32, Vec<T>)> {
@@ -54,18 +68,22 @@ pub(super) fn vex(head: &VexIssued, statements: Vec<VexStatement>) -> Vec<Fact> 
     facts.map(|(first, statements)| Fact::now(VexIssued { first, statements, ..head.clone() })).collect()
 }
 
-/// An attestation: every subject meets every material in some fact, since edges join the two.
+/// An attestation: every subject meets every material in some fact, since edges join the two. Refused when that takes
+/// more than [`ATTESTATION_FACTS_MAX`] facts: a small document must not become a large one.
 pub(super) fn attestation(
     head: &AttestationAttached,
     subjects: &[(String, String)],
     materials: &[Material],
-    facts_max: usize,
-) -> Vec<Fact> {
+) -> Result<Vec<Fact>, Reject> {
     // Names and URIs are cut short enough for 512 of each to fit.
     let no_materials: [&[Material]; 1] = [&[]];
     let material_pieces: Vec<&[Material]> =
         if materials.is_empty() { no_materials.to_vec() } else { materials.chunks(ITEMS_MAX / 2).collect() };
-    let mut facts = Vec::new();
+    let needed = subjects.len().div_ceil(ITEMS_MAX / 2).saturating_mul(material_pieces.len());
+    if needed > ATTESTATION_FACTS_MAX {
+        return Err(Reject::new(Code::TooManyItems, "more subjects and materials than can be joined"));
+    }
+    let mut facts = Vec::with_capacity(needed);
     for subjects in subjects.chunks(ITEMS_MAX / 2) {
         for materials in &material_pieces {
             facts.push(Fact::now(AttestationAttached {
@@ -76,8 +94,28 @@ pub(super) fn attestation(
             }));
         }
     }
-    facts.truncate(facts_max.max(1));
-    facts
+    Ok(facts)
+}
+
+/// Bytes that the facts of one document may still take: where a document's text is repeated for each thing it names, a
+/// small document could otherwise become a very large one.
+pub(super) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget(FACTS_BYTES_MAX)
+    }
+}
+
+impl Budget {
+    /// Takes what an item needs.
+    pub(super) fn take(&mut self, item: &impl Message) -> Result<(), Reject> {
+        let left = self.0.checked_sub(item.encoded_len());
+        self.0 = left.ok_or_else(|| {
+            Reject::new(Code::TooLarge, format!("what it states comes to more than {FACTS_BYTES_MAX} bytes"))
+        })?;
+        Ok(())
+    }
 }
 
 /// What a document calls an artifact, as far as it can be understood.
@@ -167,12 +205,22 @@ pub(super) fn canonical_purl(text: &str) -> (String, bool) {
 
 /// A digest in canonical form, or the text as it is.
 pub(super) fn canonical_digest(text: &str) -> String {
-    text.parse::<Digest>().map_or_else(|_| clip(text).to_owned(), |digest| digest.to_string())
+    text.parse::<Digest>().map_or_else(|_| clip_to(text, DIGEST_BYTES_MAX).to_owned(), |digest| digest.to_string())
+}
+
+/// A reference in canonical form, or the text as it is.
+pub(super) fn canonical_ref(text: &str) -> String {
+    ArtifactRef::parse(text).map_or_else(|| clip(text).to_owned(), |named| named.to_string())
 }
 
 /// A time in RFC 3339 and UTC, or the text as it is.
 pub(super) fn canonical_time(text: &str) -> String {
     Nanos::parse(text).map_or_else(|| clip(text).to_owned(), |time| time.to_string())
+}
+
+/// The names a vulnerability goes by.
+pub(super) fn aliases<'t>(names: impl Iterator<Item = &'t str>) -> Vec<String> {
+    names.take(ALIASES_MAX).map(|name| clip_to(name, ALIAS_BYTES_MAX).to_owned()).collect()
 }
 
 /// Whether a text is a commit id: 40 or 64 hex digits.

@@ -15,7 +15,7 @@ use super::read::{Lax, LaxList, List, Obj, Pairs, Text, clip_to, json};
 use super::{Found, Given, cyclonedx, openvex};
 
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
-const NAME_BYTES_MAX: usize = 1_024;
+const NAME_BYTES_MAX: usize = 512;
 
 /// What is known of the envelope around a statement.
 pub(super) struct Envelope {
@@ -216,7 +216,7 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     };
     let predicate = statement.predicate.map_or("null", RawValue::get);
     let materials = describe(&mut head, predicate, given)?;
-    let mut facts = facts::attestation(&head, &subjects, &materials, given.limits.statements_max);
+    let mut facts = facts::attestation(&head, &subjects, &materials)?;
     let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));

@@ -27,6 +27,7 @@ use pedigraph_proto::event::Verification;
 use pedigraph_proto::message::{Body, Code, Message, Reject};
 use pedigraph_proto::wire::{Fact, TimeSource};
 use pedigraph_proto::{Digest, Nanos};
+use prost::Message as _;
 
 use crate::limits::Limits;
 use detect::Format;
@@ -149,11 +150,21 @@ impl Known {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };
+        if let Some(reject) = too_large_fact(&found.facts) {
+            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
+        }
         let producer = self.time.map(|time| (time, TimeSource::Producer));
         let time = producer.or(found.time.map(|time| (time, TimeSource::Payload)));
         let facts = found.facts;
         Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version: DECODER_VERSION, facts })
     }
+}
+
+/// The reject of a document that comes to a fact beyond the bound which every fact keeps. Long strings were cut and long
+/// lists divided before: only a document made for it gets here.
+fn too_large_fact(facts: &[Fact]) -> Option<Reject> {
+    let large = facts.iter().any(|fact| fact.encoded_len() >= facts::FACT_BYTES_MAX);
+    large.then(|| Reject::new(Code::TooLarge, "one fact is 1 MiB or more"))
 }
 
 /// A bare document's source and id (SPEC §2.4).
@@ -256,7 +267,8 @@ fn whole(
         let format = Format::named(name)?;
         return document(format, guard::text(body, limits)?, &mut given, known);
     }
-    if headers.structured {
+    let copied = headers.binary && headers.content_type.is_none() && cloudevents::is_structured(body, limits);
+    if headers.structured || copied {
         known.format = "cloudevents";
         return cloudevents::structured(guard::text(body, limits)?, &mut given, known);
     }

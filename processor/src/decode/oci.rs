@@ -3,11 +3,11 @@
 use pedigraph_proto::event::{DigestKind, HistoryEntry, ImageObserved, PlatformManifest};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Nanos};
+use pedigraph_proto::{Digest, Nanos};
 use serde::Deserialize;
 
 use super::detect::Format;
-use super::facts::{ITEMS_MAX, canonical_digest, pieces};
+use super::facts::{ITEMS_MAX, canonical_digest, canonical_ref, pieces};
 use super::read::{Flag, Lax, List, Obj, Pairs, Text, Whole, clip_to, json};
 use super::{Found, Given};
 
@@ -255,12 +255,11 @@ fn history_entry(entry: &History<'_>) -> HistoryEntry {
 /// What annotations of a manifest, or labels of a configuration, say by their common names.
 fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_>) -> ImageObserved {
     let get = |name: &str| clip_to(annotations.get(&format!("org.opencontainers.image.{name}")), 4_096).to_owned();
-    let base_ref = get("base.name");
     ImageObserved {
         digest,
         digest_kind: kind.into(),
         base_digest: canonical_digest(&get("base.digest")),
-        base_ref: ArtifactRef::parse(&base_ref).map_or(base_ref, |named| named.to_string()),
+        base_ref: canonical_ref(&get("base.name")),
         created: get("created"),
         commit: get("revision"),
         repository: get("source"),

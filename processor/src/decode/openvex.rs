@@ -8,12 +8,16 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 
-use super::facts::{self, canonical_purl, canonical_time};
-use super::read::{Lax, LaxList, List, Obj, Pairs, Text, TextOr, Whole, clip, json};
+use super::facts::{self, Budget, canonical_purl, canonical_time};
+use super::read::{Lax, LaxList, List, Obj, Pairs, Text, TextOr, Whole, clip, clip_to, json};
 use super::{Found, Given};
 
-/// Most digests or subcomponents of one statement's product that are kept.
-const PRODUCT_PARTS_MAX: usize = 512;
+/// Most subcomponents of one statement; a product that has more gets more statements.
+const SUBCOMPONENTS_MAX: usize = 128;
+/// Longest name of a subcomponent that is kept, bytes.
+const SUBCOMPONENT_BYTES_MAX: usize = 4_096;
+/// Most digests of one product.
+const DIGESTS_MAX: usize = 64;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -118,9 +122,9 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     check_version(document.context.as_str())?;
     let statements = document.statements.as_ref().map(|List(statements)| statements.as_slice());
     let statements = statements.ok_or_else(|| Reject::new(Code::SchemaViolation, "statements are missing"))?;
-    let mut out = Vec::new();
+    let (mut out, mut budget) = (Vec::new(), Budget::default());
     for Obj(statement) in statements {
-        statement.push_to(&mut out, given.subject.as_ref());
+        statement.push_to(&mut out, given.subject.as_ref(), &mut budget)?;
         if out.len() > given.limits.statements_max {
             let reason = format!("more than {} statements", given.limits.statements_max);
             return Err(Reject::new(Code::TooManyItems, reason));
@@ -159,14 +163,20 @@ fn check_version(context: &str) -> Result<(), Reject> {
 }
 
 impl Statement<'_> {
-    fn push_to(&self, out: &mut Vec<VexStatement>, subject: Option<&Digest>) {
+    fn push_to(
+        &self,
+        out: &mut Vec<VexStatement>,
+        subject: Option<&Digest>,
+        budget: &mut Budget,
+    ) -> Result<(), Reject> {
         let about_all = self.without_product();
         if self.products.0.is_empty() {
             let product_digests: Vec<String> = subject.iter().map(|digest| digest.to_string()).collect();
             let product = product_digests.first().cloned().unwrap_or_default();
-            let subcomponents = self.own_subcomponents();
+            let mut subcomponents = self.own_subcomponents();
+            subcomponents.truncate(SUBCOMPONENTS_MAX);
             out.push(VexStatement { product, product_digests, subcomponents, ..about_all });
-            return;
+            return Ok(());
         }
         for product in &self.products.0 {
             let (product, product_digests, mut subcomponents) = named(product);
@@ -174,20 +184,32 @@ impl Statement<'_> {
             if subcomponents.is_empty() {
                 subcomponents = self.own_subcomponents();
             }
-            out.push(VexStatement { product, product_digests, subcomponents, ..about_all.clone() });
+            let whole = [vec![]];
+            let parts: Vec<_> = subcomponents.chunks(SUBCOMPONENTS_MAX).map(<[String]>::to_vec).collect();
+            for subcomponents in if parts.is_empty() { &whole[..] } else { &parts[..] } {
+                let statement = VexStatement {
+                    product: product.clone(),
+                    product_digests: product_digests.clone(),
+                    subcomponents: subcomponents.clone(),
+                    ..about_all.clone()
+                };
+                budget.take(&statement)?;
+                out.push(statement);
+            }
         }
+        Ok(())
     }
 
     fn own_subcomponents(&self) -> Vec<String> {
-        self.subcomponents.0.iter().take(PRODUCT_PARTS_MAX).map(|part| named(part).0).collect()
+        let names = self.subcomponents.0.iter().map(|part| named(part).0);
+        names.filter(|name| !name.is_empty()).map(|name| clip_to(&name, SUBCOMPONENT_BYTES_MAX).to_owned()).collect()
     }
 
     fn without_product(&self) -> VexStatement {
         let (vulnerability, aliases) = match &self.vulnerability {
             TextOr::Text(name) => (clip(name).to_owned(), vec![]),
             TextOr::Object(known) => {
-                let aliases = known.aliases.0.iter().take(64).map(Text::owned).collect();
-                (known.name.or(&known.id).owned(), aliases)
+                (known.name.or(&known.id).owned(), facts::aliases(known.aliases.0.iter().map(Text::as_str)))
             }
         };
         let status = vex_status::parse(self.status.as_str()).unwrap_or(VexStatus::Unspecified);
@@ -215,13 +237,14 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
     let name = best_name(&product.id, &product.identifiers.0);
     let mut digests = id_digests(&name);
     let hashes = product.hashes.0.iter().filter_map(|(alg, hash)| Digest::from_parts(alg, hash.as_str()).ok());
-    digests.extend(hashes.take(PRODUCT_PARTS_MAX).map(|digest| digest.to_string()));
+    digests.extend(hashes.take(DIGESTS_MAX).map(|digest| digest.to_string()));
     digests.dedup();
-    let parts = product.subcomponents.0.iter().take(PRODUCT_PARTS_MAX).map(|part| match part {
+    let parts = product.subcomponents.0.iter().map(|part| match part {
         TextOr::Text(id) => canonical_purl(id).0,
         TextOr::Object(part) => best_name(&part.id, &part.identifiers.0),
     });
-    let parts = parts.filter(|part| !part.is_empty()).collect();
+    let parts = parts.filter(|part| !part.is_empty()).map(|part| clip_to(&part, SUBCOMPONENT_BYTES_MAX).to_owned());
+    let parts = parts.collect();
     let name = if name.is_empty() { digests.first().cloned().unwrap_or_default() } else { name };
     (name, digests, parts)
 }

@@ -4,15 +4,11 @@
 
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Event};
-use prost::Message as _;
+use pedigraph_proto::{ArtifactRef, Digest, Event};
 
-use super::facts::{self, Named, canonical_purl};
+use super::facts::{self, Named, canonical_purl, canonical_ref};
 use super::read::json_reject;
 use super::{Found, Given};
-
-/// Most bytes of one fact.
-const FACT_BYTES_MAX: usize = 1 << 20;
 
 /// The event's name in kebab-case, if the type is one of ours in a version that is read here. Components come only with
 /// the SBOM that lists them: a set is named by its content, which nobody else can be trusted to have computed.
@@ -27,11 +23,7 @@ pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>
     let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
     normalize(&mut event, given);
     check_names(&event)?;
-    let facts = split(event);
-    if facts.iter().any(|fact| fact.encoded_len() >= FACT_BYTES_MAX) {
-        return Err(Reject::new(Code::TooLarge, "one fact is 1 MiB or more"));
-    }
-    Ok(Found { facts, time: None })
+    Ok(Found { facts: split(event)?, time: None })
 }
 
 fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {
@@ -122,6 +114,7 @@ fn normalize_lists(event: &mut Event) {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
             let digests = e.parent_digests.iter_mut().chain(materials).chain([&mut e.base_digest]);
             digests.for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
             e.purl = canonical_purl(&e.purl).0;
         }
         Event::ArtifactPublished(e) => e.purl = canonical_purl(&e.purl).0,
@@ -130,6 +123,7 @@ fn normalize_lists(event: &mut Event) {
             let lists = e.layer_digests.iter_mut().chain(&mut e.diff_ids).chain(&mut e.parent_digests);
             let single = [&mut e.config_digest, &mut e.base_digest, &mut e.subject_digest];
             lists.chain(manifests).chain(single).for_each(normalize_digest);
+            e.base_ref = canonical_ref(&e.base_ref);
         }
         Event::SbomAttached(e) => {
             normalize_digest(&mut e.sbom_digest);
@@ -146,6 +140,7 @@ fn normalize_lists(event: &mut Event) {
             }
         }
         Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
         Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
         Event::ConfigChanged(e) => {
             normalize_digest(&mut e.config_digest);
@@ -159,7 +154,6 @@ fn normalize_lists(event: &mut Event) {
         | Event::ArtifactSigned(_)
         | Event::ArtifactDeleted(_)
         | Event::ArtifactDownloaded(_)
-        | Event::TagObserved(_)
         | Event::ComponentsListed(_)
         | Event::TestsFinished(_)
         | Event::ReachabilityAnalyzed(_)
@@ -171,6 +165,14 @@ fn normalize_lists(event: &mut Event) {
         | Event::FreezeChanged(_)
         | Event::OpaqueReceived(_)
         | Event::MessageRejected(_) => {}
+    }
+}
+
+/// `nginx` is `docker.io/library/nginx` wherever else it is named: the same here.
+fn normalize_repository(repository: &mut String, tag: &str) {
+    let named = ArtifactRef::parse(&format!("{repository}:{tag}"));
+    if let Some(named) = named.filter(|named| named.tag == tag && !repository.starts_with("pkg:")) {
+        *repository = named.repository;
     }
 }
 
@@ -234,20 +236,20 @@ fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str)
 }
 
 /// Cuts long lists into facts that fit, as for foreign documents.
-fn split(event: Event) -> Vec<Fact> {
+fn split(event: Event) -> Result<Vec<Fact>, Reject> {
     if let Event::ScanCompleted(mut scan) = event {
         let findings = std::mem::take(&mut scan.findings);
-        return facts::scan(&scan, findings);
+        return Ok(facts::scan(&scan, findings));
     }
     if let Event::VexIssued(mut vex) = event {
         let statements = std::mem::take(&mut vex.statements);
-        return facts::vex(&vex, statements);
+        return Ok(facts::vex(&vex, statements));
     }
     if let Event::AttestationAttached(mut statement) = event {
         let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));
         let subjects: Vec<_> = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names).collect();
         let materials = std::mem::take(&mut statement.materials);
-        return facts::attestation(&statement, &subjects, &materials, usize::MAX);
+        return facts::attestation(&statement, &subjects, &materials);
     }
-    vec![Fact::now(event)]
+    Ok(vec![Fact::now(event)])
 }

@@ -139,10 +139,10 @@ impl Report<'_> {
 
 fn finding(found: &Vulnerability<'_>) -> Finding {
     // Vendors' own advisories (RHSA, DSA) cover several vulnerabilities and are no aliases of one.
-    let alias = |id: &&Text<'_>| id.as_str().starts_with("GHSA-") || id.as_str().starts_with("CVE-");
+    let alias = |id: &&str| id.starts_with("GHSA-") || id.starts_with("CVE-");
     Finding {
         vulnerability: found.id.owned(),
-        aliases: found.vendor_ids.0.iter().filter(alias).take(32).map(Text::owned).collect(),
+        aliases: facts::aliases(found.vendor_ids.0.iter().map(Text::as_str).filter(alias)),
         purl: canonical_purl(found.pkg_identifier.0.purl.as_str()).0,
         package_name: found.pkg_name.owned(),
         installed_version: found.installed_version.owned(),

@@ -1,0 +1,253 @@
+//! Folding: commits in, rows and then progress out. Normal operation, rebuilds and comparisons all run this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pedigraph_proto::wire::{Entry, Fact};
+use pedigraph_proto::{Event, Nanos, TenantId, canonical, fact};
+use serde::{Deserialize, Serialize};
+
+use crate::changes;
+use crate::root::{RootHasher, RootState};
+use crate::store::Store;
+use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
+use crate::views::Error;
+
+/// Version of the rows. Another version is wiped and folded anew.
+const ROWS_VERSION: u32 = 1;
+/// Key of the progress row; no tenant's key begins so.
+const PROGRESS_KEY: &[u8] = &[0];
+
+/// Every view, in the order in which they fold.
+#[derive(Default)]
+pub(crate) struct ViewSet {
+    pub(crate) intake: crate::intake::Intake,
+    pub(crate) lineage: crate::lineage::LineageFacts,
+    pub(crate) components: crate::components::Components,
+    pub(crate) deployments: crate::deployments::Deployments,
+}
+
+impl ViewSet {
+    pub(crate) fn all(&self) -> [&dyn View; 4] {
+        [&self.intake, &self.lineage, &self.components, &self.deployments]
+    }
+}
+
+/// How far one tenant's log is folded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct LogProgress {
+    /// The index that is folded next.
+    pub(crate) next: u64,
+    /// Leaf hash of the entry before.
+    pub(crate) leaf_hash: [u8; 32],
+}
+
+/// How far everything is folded; the last row of every step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    version: u32,
+    /// The commit that is folded next.
+    pub(crate) next_seq: u64,
+    /// By tenant.
+    pub(crate) logs: BTreeMap<String, LogProgress>,
+    /// Facts chunks and leaves that this program could not read and went past.
+    pub(crate) unreadable: u64,
+    root: Vec<u8>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let root = RootState::default().to_bytes();
+        Progress { version: ROWS_VERSION, next_seq: 0, logs: BTreeMap::new(), unreadable: 0, root }
+    }
+}
+
+impl Progress {
+    /// The stored progress; `None` when there is none or it is of another version.
+    pub(crate) fn read(store: &dyn Store) -> Result<Option<Progress>, Error> {
+        let Some(bytes) = store.get(PROGRESS_KEY)? else { return Ok(None) };
+        let progress = postcard::from_bytes::<Progress>(&bytes).ok();
+        Ok(progress.filter(|p| p.version == ROWS_VERSION && RootState::from_bytes(&p.root).is_some()))
+    }
+
+    /// Number of entries of a tenant that are folded.
+    pub(crate) fn next_of(&self, tenant: &TenantId) -> u64 {
+        self.logs.get(tenant.as_str()).map_or(0, |log| log.next)
+    }
+
+    /// The view root, `sha256:` and hex.
+    pub(crate) fn root(&self) -> String {
+        RootState::from_bytes(&self.root).unwrap_or_default().show()
+    }
+}
+
+/// An entry to fold; its facts are fetched chunk by chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryIn {
+    pub(crate) tenant: TenantId,
+    pub(crate) index: u64,
+    pub(crate) leaf: Bytes,
+    pub(crate) leaf_hash: [u8; 32],
+    pub(crate) chunks: usize,
+}
+
+/// A commit to fold.
+#[derive(Clone, Debug)]
+pub(crate) struct CommitIn {
+    pub(crate) seq: u64,
+    pub(crate) time: Nanos,
+    pub(crate) entries: Vec<EntryIn>,
+    pub(crate) duplicates: Vec<(TenantId, String, u64)>,
+}
+
+/// Fetches a facts chunk of a commit: number of the entry in it, number of the chunk.
+pub(crate) type FetchChunk<'a> = &'a dyn Fn(usize, usize) -> Result<Bytes, Error>;
+
+/// Folds commits into a store.
+pub(crate) struct Folder {
+    store: Arc<dyn Store>,
+    views: Arc<ViewSet>,
+    progress: Progress,
+    root: RootHasher,
+    buffer: Vec<u8>,
+}
+
+impl Folder {
+    /// Goes on from what the store holds, or from nothing.
+    pub(crate) fn open(store: Arc<dyn Store>, views: Arc<ViewSet>) -> Result<Folder, Error> {
+        let progress = Progress::read(store.as_ref())?.unwrap_or_default();
+        let root = RootHasher::new(RootState::from_bytes(&progress.root).unwrap_or_default());
+        for view in views.all() {
+            view.opened(store.as_ref(), &|tenant| progress.next_of(tenant))?;
+        }
+        Ok(Folder { store, views, progress, root, buffer: Vec::new() })
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Folds one commit. Nothing of it is visible before [`Folder::finish_step`].
+    pub(crate) fn fold_commit(&mut self, commit: &CommitIn, fetch: FetchChunk<'_>) -> Result<(), Error> {
+        let mut folded: BTreeMap<TenantId, Vec<EntrySummary>> = BTreeMap::new();
+        for (number, entry) in commit.entries.iter().enumerate() {
+            let summary = self.fold_entry(entry, &|chunk| fetch(number, chunk))?;
+            folded.entry(entry.tenant.clone()).or_default().push(summary);
+        }
+        let mut duplicates: BTreeMap<TenantId, Vec<(String, u64)>> = BTreeMap::new();
+        for (tenant, source, count) in &commit.duplicates {
+            duplicates.entry(tenant.clone()).or_default().push((source.clone(), *count));
+            folded.entry(tenant.clone()).or_default();
+        }
+        for (tenant, entries) in &folded {
+            let duplicates = duplicates.get(tenant).map(Vec::as_slice).unwrap_or_default();
+            self.fold_commit_of(commit, tenant, entries, duplicates)?;
+        }
+        self.progress.next_seq = commit.seq + 1;
+        Ok(())
+    }
+
+    fn fold_commit_of(
+        &mut self,
+        commit: &CommitIn,
+        tenant: &TenantId,
+        entries: &[EntrySummary],
+        duplicates: &[(String, u64)],
+    ) -> Result<(), Error> {
+        let next_index = self.progress.next_of(tenant);
+        let at = CommitAt { tenant, seq: commit.seq, time: commit.time, next_index, entries, duplicates };
+        let index = next_index.saturating_sub(1);
+        let stamp = Stamp { index, ordinal: u32::MAX, time: commit.time.0, event: [0; 16] };
+        let views = self.views.clone();
+        views.all().iter().try_for_each(|view| view.fold_commit(&at, &mut self.rows(stamp)))
+    }
+
+    fn fold_entry(
+        &mut self,
+        entry_in: &EntryIn,
+        chunk: &dyn Fn(usize) -> Result<Bytes, Error>,
+    ) -> Result<EntrySummary, Error> {
+        let (tenant, index, leaf_hash) = (&entry_in.tenant, entry_in.index, &entry_in.leaf_hash);
+        let expected = self.progress.next_of(tenant);
+        if index != expected {
+            return Err(Error::Store(format!("{tenant}: entry {index} came where {expected} is next")));
+        }
+        let decoded = canonical::decode_entry(&entry_in.leaf);
+        if decoded.is_none() {
+            self.count_unreadable(tenant, index, "leaf");
+        }
+        let entry = decoded.unwrap_or_default();
+        let mut summary = EntrySummary { entry, code: None, changes: 0 };
+        let at = EntryAt { tenant, index, entry: &summary.entry, leaf_hash };
+        let stamp = Stamp::of_entry(index, &summary.entry);
+        let views = self.views.clone();
+        views.all().iter().try_for_each(|view| view.fold_entry(&at, &mut self.rows(stamp)))?;
+        let mut ordinal = 0;
+        for number in 0..entry_in.chunks {
+            let Some(facts) = fact::decode_chunk(chunk(number)?) else {
+                self.count_unreadable(tenant, index, "facts chunk");
+                continue;
+            };
+            for fact in &facts {
+                self.fold_fact(entry_in, &mut summary, ordinal, fact)?;
+                ordinal += 1;
+            }
+        }
+        summary.changes = changes::count_shown(summary.changes);
+        let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
+        self.progress.logs.insert(tenant.as_str().to_owned(), log);
+        Ok(summary)
+    }
+
+    fn fold_fact(
+        &mut self,
+        entry_in: &EntryIn,
+        summary: &mut EntrySummary,
+        ordinal: u32,
+        fact: &Fact,
+    ) -> Result<(), Error> {
+        let Some(event) = &fact.event else { return Ok(()) };
+        if let Event::MessageRejected(rejected) = event {
+            summary.code = Some(rejected.code.clone());
+        }
+        summary.changes = summary.changes.saturating_add(changes::count(event));
+        let occurred_at = Nanos(if fact.occurred_at == 0 { summary.entry.occurred_at } else { fact.occurred_at });
+        let at = FactAt {
+            tenant: &entry_in.tenant,
+            index: entry_in.index,
+            ordinal,
+            entry: &summary.entry,
+            leaf_hash: &entry_in.leaf_hash,
+            occurred_at,
+            fact,
+            event,
+        };
+        let of_entry = Stamp::of_entry(entry_in.index, &summary.entry);
+        let stamp = Stamp { ordinal: ordinal.saturating_add(1), time: occurred_at.0, ..of_entry };
+        let views = self.views.clone();
+        views.all().iter().try_for_each(|view| view.fold(&at, &mut self.rows(stamp)))
+    }
+
+    /// Writes progress last: only now is what was folded visible, and a crash before this folds it again.
+    pub(crate) fn finish_step(&mut self) -> Result<(), Error> {
+        self.progress.root = self.root.state().to_bytes();
+        let unwritable = |error| Error::Store(format!("progress: {error}"));
+        let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
+        self.store.batch(&[(PROGRESS_KEY.to_vec(), value)])
+    }
+
+    fn rows(&mut self, stamp: Stamp) -> Rows<'_> {
+        Rows { store: self.store.as_ref(), root: &mut self.root, stamp, buffer: &mut self.buffer }
+    }
+
+    fn count_unreadable(&mut self, tenant: &TenantId, index: u64, what: &str) {
+        self.progress.unreadable += 1;
+        tracing::warn!(%tenant, index, what, "views: not readable by this version, gone past");
+    }
+}
+
+/// An entry decoded without its facts, for callers outside a fold.
+pub(crate) fn decode_leaf(leaf: &[u8]) -> Entry {
+    canonical::decode_entry(leaf).unwrap_or_default()
+}

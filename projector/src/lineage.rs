@@ -1,0 +1,158 @@
+//! Artifacts, their aliases, tags and evidence; lineage edges; trace; resolve.
+//!
+//! Folds keep small fact rows keyed by what they are about; everything else is computed from them when asked, so that a
+//! late fact changes earlier answers and arrival order means nothing (DESIGN §3.5).
+
+mod edges;
+mod evidence;
+mod fold;
+mod graph;
+mod identity;
+mod line;
+mod refs;
+mod resolve;
+mod rows;
+mod tags;
+mod trace;
+
+use std::ops::ControlFlow;
+
+use pedigraph_proto::canonical;
+
+pub(crate) use self::fold::LineageFacts;
+use self::identity::Graph;
+use self::refs::Target;
+use crate::answers::{Artifact, Candidate, Direction, Lineage, Trace};
+use crate::views::{Error, Scope};
+
+pub use self::evidence::ITEMS_MAX;
+pub use self::graph::{BREADTH_MAX, NODES_MAX};
+pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
+pub use self::tags::TAGS_MAX;
+
+/// Artifacts, and changes of one environment, that a state hash covers.
+const STATE_ROWS_MAX: usize = 1_000_000;
+
+/// What a reference led to.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Found<T> {
+    /// This.
+    One(T),
+    /// Several: say which.
+    Ambiguous(Vec<Candidate>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Scope {
+    /// The canonical digest that a reference names: digest, short digest, `repository:tag`, `prod/service`, `app:v1.2`.
+    pub fn artifact_digest(&self, reference: &str) -> Result<Found<String>, Error> {
+        let graph = Graph::new(self);
+        Ok(match graph.target(reference)? {
+            Found::One(Target::Artifact(digest)) => Found::One(digest),
+            Found::One(Target::Running(place)) => match place.digest {
+                Some(digest) => Found::One(graph.canonical(&digest)?),
+                None => Found::Nothing,
+            },
+            Found::Ambiguous(candidates) => Found::Ambiguous(candidates),
+            Found::Nothing => Found::Nothing,
+        })
+    }
+
+    /// The canonical digest of an artifact by digest or alias, without asking whether anything is known of it.
+    pub fn canonical_digest(&self, digest: &str) -> Result<String, Error> {
+        Graph::new(self).canonical(digest)
+    }
+
+    /// One artifact by digest or alias.
+    pub fn artifact(&self, digest: &str) -> Result<Option<Artifact>, Error> {
+        let graph = Graph::new(self);
+        graph.profile(digest)?.map(|profile| graph.artifact(&profile)).transpose()
+    }
+
+    /// The graph around an artifact.
+    pub fn lineage(&self, digest: &str, depth: usize, direction: Direction) -> Result<Option<Lineage>, Error> {
+        let graph = Graph::new(self);
+        graph.profile(digest)?.map(|profile| graph.lineage(&profile, depth, direction)).transpose()
+    }
+
+    /// From a running thing back to its source.
+    pub fn trace(&self, reference: &str) -> Result<Found<Trace>, Error> {
+        let graph = Graph::new(self);
+        let (place, digest) = match graph.target(reference)? {
+            Found::Nothing => return Ok(Found::Nothing),
+            Found::Ambiguous(candidates) => return Ok(Found::Ambiguous(candidates)),
+            Found::One(Target::Artifact(digest)) => (None, Some(digest)),
+            Found::One(Target::Running(place)) => {
+                let digest = place.digest.clone();
+                (Some(place), digest)
+            }
+        };
+        let profile = digest.map(|digest| graph.profile(&digest)).transpose()?.flatten();
+        graph.trace(reference, place.as_deref(), profile.as_ref()).map(Found::One)
+    }
+
+    /// What a text may name, best first, at most 20.
+    pub fn resolve(&self, query: &str) -> Result<Vec<Candidate>, Error> {
+        Graph::new(self).resolve(query)
+    }
+
+    /// Canonical digests of every artifact after `after`, at most `limit`.
+    pub fn artifacts(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        let graph = Graph::new(self);
+        let mut found = Vec::new();
+        graph.each_digest(&graph.key(rows::table::NAMES), |digest| {
+            let beyond = after.is_none_or(|after| digest > after);
+            if beyond && graph.canonical(digest)? == digest {
+                found.push(digest.to_owned());
+            }
+            Ok(if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
+    }
+
+    /// The state hash (DESIGN §3.5): SHA-256 over what is true at the head, without index, recorded time, proof and
+    /// intake. It reads everything: for tests.
+    pub fn state_hash(&self) -> Result<String, Error> {
+        let mut text = String::new();
+        for digest in self.artifacts(None, STATE_ROWS_MAX)? {
+            if let Some(artifact) = self.artifact(&digest)? {
+                push_stated(&mut text, &artifact)?;
+            }
+            if let Some(lineage) = self.lineage(&digest, 1, Direction::Both)? {
+                push_stated(&mut text, &lineage)?;
+            }
+        }
+        for summary in self.environments()? {
+            push_stated(&mut text, &self.environment(&summary.environment, true)?)?;
+            let changes = self.changes(&summary.environment, None, STATE_ROWS_MAX)?;
+            push_stated(&mut text, &changes.map(|page| page.rows))?;
+        }
+        Ok(pedigraph_proto::Digest::sha256(canonical::sha256(text.as_bytes())).to_string())
+    }
+}
+
+fn push_stated(text: &mut String, answer: &impl serde::Serialize) -> Result<(), Error> {
+    let mut value = serde_json::to_value(answer).map_err(|error| Error::Store(format!("state: {error}")))?;
+    forget_positions(&mut value);
+    text.push_str(&value.to_string());
+    text.push('\n');
+    Ok(())
+}
+
+/// Removes what depends on where in the ledger a fact stands.
+fn forget_positions(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for name in ["proof", "index", "firstKnownAt", "recordedAt"] {
+                fields.remove(name);
+            }
+            fields.values_mut().for_each(forget_positions);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(forget_positions),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}

@@ -1,0 +1,232 @@
+//! The fact rows of lineage: one small row per thing that a fact says, keyed by what it is about.
+
+use pedigraph_proto::TenantId;
+use serde::{Deserialize, Serialize};
+
+use crate::key::Key;
+
+/// The view's byte.
+pub(super) const VIEW: u8 = b'l';
+
+/// Tables, by what their keys hold. A stamp is (time, index, ordinal).
+pub(super) mod table {
+    /// digest, stamp → [`super::Naming`].
+    pub(in super::super) const NAMES: u8 = b'i';
+    /// repository, digest → (); the first fact that says so.
+    pub(in super::super) const LINE: u8 = b'l';
+    /// repository, tag, stamp → digest, empty when the tag is gone.
+    pub(in super::super) const TAGS: u8 = b't';
+    /// last part of a repository, tag, repository → (); the first fact that says so.
+    pub(in super::super) const SHORT: u8 = b's';
+    /// digest, role, other digest, platform → (); the first fact that says so.
+    pub(in super::super) const ALIAS: u8 = b'a';
+    /// digest, kind of evidence, stamp → [`super::Evidence`].
+    pub(in super::super) const EVIDENCE: u8 = b'e';
+    /// derived, base, stamp → [`super::BaseClaim`].
+    pub(in super::super) const BASES: u8 = b'b';
+    /// base, derived, stamp → [`super::BaseClaim`].
+    pub(in super::super) const DERIVED: u8 = b'B';
+    /// derived, repository, tag, stamp → ().
+    pub(in super::super) const FROM: u8 = b'f';
+    /// repository, tag, derived, stamp → ().
+    pub(in super::super) const FROM_OF: u8 = b'F';
+    /// child, parent, stamp → ().
+    pub(in super::super) const PARENTS: u8 = b'p';
+    /// parent, child, stamp → ().
+    pub(in super::super) const CHILDREN: u8 = b'P';
+    /// run, digest, stamp → ().
+    pub(in super::super) const PRODUCTS: u8 = b'r';
+    /// digest, run, stamp → ().
+    pub(in super::super) const RUNS: u8 = b'R';
+    /// commit, pipeline, digest, stamp → ().
+    pub(in super::super) const BUILT_FROM: u8 = b'c';
+    /// digest, commit, pipeline, stamp → ().
+    pub(in super::super) const COMMITS: u8 = b'C';
+    /// SHA-256 over all diff ids of an image, digest → (); the first fact that says so.
+    pub(in super::super) const CHAIN: u8 = b'g';
+    /// SHA-256 over a proper prefix of an image's diff ids, digest → (); the first fact that says so.
+    pub(in super::super) const PREFIX: u8 = b'G';
+    /// digest, SHA-256 over all diff ids → every prefix's hash, shortest first; the first fact that says so.
+    pub(in super::super) const LAYERS: u8 = b'h';
+    /// run, stamp → [`super::Work`].
+    pub(in super::super) const WORK: u8 = b'w';
+    /// commit, stamp → [`super::CommitFact`].
+    pub(in super::super) const CHANGES: u8 = b'm';
+    /// digest, stamp → [`super::Claim`].
+    pub(in super::super) const CLAIMS: u8 = b'k';
+    /// package, version, digest → (); the first fact that says so.
+    pub(in super::super) const PURLS: u8 = b'u';
+    /// repository, tag, stamp → [`super::Evidence`] of a deployment that names no digest.
+    pub(in super::super) const DEPLOYED_TAGS: u8 = b'y';
+    /// vulnerability, digest, stamp → ().
+    pub(in super::super) const VULNERABILITIES: u8 = b'v';
+}
+
+/// What another digest is to a digest.
+pub(super) mod role {
+    /// The config of this manifest.
+    pub(in super::super) const CONFIG: u8 = b'c';
+    /// A manifest that names this config.
+    pub(in super::super) const MANIFEST: u8 = b'm';
+    /// A platform manifest of this index.
+    pub(in super::super) const PLATFORM: u8 = b'p';
+    /// An index that lists this manifest.
+    pub(in super::super) const INDEX: u8 = b'x';
+}
+
+/// A key of this view.
+pub(super) fn key(tenant: &TenantId, table: u8) -> Key {
+    Key::new(tenant, VIEW).byte(table)
+}
+
+/// What a naming fact is, for `createdAt` and for the repository of a line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(super) enum Class {
+    /// It was built or packaged.
+    Built,
+    /// It was published.
+    Published,
+    /// It was seen in a registry.
+    Observed,
+    /// It was named in passing.
+    Other,
+}
+
+/// A fact that names a digest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Naming {
+    pub(super) class: Class,
+    /// Normalized; empty when not said.
+    pub(super) repository: String,
+    pub(super) tag: String,
+    /// `ArtifactKind`; 0 when not said.
+    pub(super) kind: i32,
+    pub(super) platform: String,
+}
+
+/// Why a base is a base, strongest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(super) enum BaseMethod {
+    /// A material whose address says that it is an image, or the build's own word.
+    Provenance,
+    /// A material that is a base only if it is known as an image.
+    Material,
+    /// The OCI annotation.
+    Annotation,
+}
+
+/// A fact that names a base by digest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct BaseClaim {
+    pub(super) method: BaseMethod,
+    /// As the fact writes it.
+    pub(super) reference: String,
+}
+
+/// A detail of evidence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Detail {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    List(Vec<String>),
+}
+
+/// A piece of evidence as an answer lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Evidence {
+    pub(super) id: String,
+    pub(super) summary: String,
+    pub(super) details: Vec<(String, Detail)>,
+}
+
+/// Kinds of evidence, as in keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum EvidenceKind {
+    Sbom,
+    Attestation,
+    Signature,
+    Scan,
+    Tests,
+    Deployment,
+    Vex,
+    Approval,
+    Rebuild,
+    Reachability,
+    Deleted,
+    Downloaded,
+}
+
+impl EvidenceKind {
+    /// The byte in keys.
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            EvidenceKind::Sbom => b's',
+            EvidenceKind::Attestation => b'a',
+            EvidenceKind::Signature => b'g',
+            EvidenceKind::Scan => b'c',
+            EvidenceKind::Tests => b't',
+            EvidenceKind::Deployment => b'd',
+            EvidenceKind::Vex => b'v',
+            EvidenceKind::Approval => b'p',
+            EvidenceKind::Rebuild => b'r',
+            EvidenceKind::Reachability => b'h',
+            EvidenceKind::Deleted => b'x',
+            EvidenceKind::Downloaded => b'l',
+        }
+    }
+
+    /// The word in answers.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            EvidenceKind::Sbom => "sbom",
+            EvidenceKind::Attestation => "attestation",
+            EvidenceKind::Signature => "signature",
+            EvidenceKind::Scan => "scan",
+            EvidenceKind::Tests => "tests",
+            EvidenceKind::Deployment => "deployment",
+            EvidenceKind::Vex => "vex",
+            EvidenceKind::Approval => "approval",
+            EvidenceKind::Rebuild => "rebuild",
+            EvidenceKind::Reachability => "reachability",
+            EvidenceKind::Deleted => "deleted",
+            EvidenceKind::Downloaded => "downloaded",
+        }
+    }
+}
+
+/// What a fact says about where an artifact comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Claim {
+    pub(super) commit: String,
+    pub(super) repository: String,
+    pub(super) change_id: String,
+    pub(super) run: String,
+    pub(super) pipeline: String,
+    pub(super) builder: String,
+    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`.
+    pub(super) said_by: String,
+}
+
+/// A step of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Work {
+    pub(super) finished: bool,
+    pub(super) pipeline: String,
+    pub(super) url: String,
+    pub(super) commit: String,
+    pub(super) repository: String,
+    pub(super) builder: String,
+    pub(super) outcome: String,
+}
+
+/// A fact about a commit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct CommitFact {
+    pub(super) repository: String,
+    pub(super) change_id: String,
+    pub(super) title: String,
+    pub(super) url: String,
+    pub(super) author: String,
+    pub(super) reference: String,
+}

@@ -1,0 +1,31 @@
+//! The store behind the views: sled, and an in-memory twin that passes the same conformance suite.
+
+mod mem;
+mod sled_store;
+
+pub use mem::MemStore;
+pub use sled_store::SledStore;
+
+use crate::views::Error;
+
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// An ordered map of bytes. No sled type crosses this line.
+pub trait Store: Send + Sync {
+    /// One value.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// One insert; may be lost in a crash until [`Store::flush`].
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
+    /// Removes a key.
+    fn remove(&self, key: &[u8]) -> Result<(), Error>;
+    /// A few inserts that become visible together.
+    fn batch(&self, rows: &[Row]) -> Result<(), Error>;
+    /// At most `limit` rows of `from <= key < to`, ascending, or descending when `reverse`.
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error>;
+    /// Writes out what is buffered.
+    fn flush(&self) -> Result<(), Error>;
+}
+
+#[cfg(test)]
+mod tests;

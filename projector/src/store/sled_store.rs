@@ -1,0 +1,139 @@
+//! sled 0.34: single inserts, since a large batch holds a process-wide lock that every reader of every database needs.
+
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Row, Store};
+use crate::views::Error;
+
+/// Inserts between two collections of the epoch's garbage. Replaced pages wait in crossbeam's epoch, which collects too
+/// seldom by itself for a fold at full speed, so memory would grow with the number of inserts.
+const INSERTS_PER_COLLECTION: u64 = 1_024;
+/// One flush of the epoch frees a bounded number of bags.
+const FLUSHES_PER_COLLECTION: usize = 8;
+/// Renamed directories of stores that could not be opened which are kept for a look.
+const CORRUPT_KEPT_MAX: u32 = 1_000;
+
+/// A store in a directory of its own, locked to this process.
+#[derive(Debug)]
+pub struct SledStore {
+    db: sled::Db,
+    dir: PathBuf,
+    inserts: AtomicU64,
+}
+
+impl SledStore {
+    /// Opens or creates the store. When it cannot be opened, the directory is renamed to `<dir>.corrupt-<n>` and an empty
+    /// store is created: views are a cache of the ledger. `true` when that happened.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<(SledStore, bool), Error> {
+        match SledStore::open_once(dir, cache_bytes) {
+            Ok(store) => Ok((store, false)),
+            Err(reason) => {
+                let kept = set_aside(dir).map_err(|error| fault("set aside", error))?;
+                tracing::error!(%reason, kept = %kept.display(), "views: the store cannot be opened, starting anew");
+                let store = SledStore::open_once(dir, cache_bytes).map_err(Error::Store)?;
+                Ok((store, true))
+            }
+        }
+    }
+
+    /// sled panics on some damage instead of returning an error.
+    fn open_once(dir: &Path, cache_bytes: u64) -> Result<SledStore, String> {
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput);
+        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| "sled panicked while opening".to_owned())?
+            .map_err(|error| error.to_string())?;
+        Ok(SledStore { db, dir: dir.to_owned(), inserts: AtomicU64::new(0) })
+    }
+
+    /// Flushes and syncs every file, so that the store outlives a loss of power: sled's own flush does not.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.flush()?;
+        sync_tree(&self.dir).map_err(|error| fault("sync", error))
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    fn count_insert(&self) {
+        if self.inserts.fetch_add(1, Ordering::Relaxed).is_multiple_of(INSERTS_PER_COLLECTION) {
+            (0..FLUSHES_PER_COLLECTION).for_each(|_| crossbeam_epoch::pin().flush());
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.db.get(key).map_err(|error| fault("get", error))?.map(|value| value.to_vec()))
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.count_insert();
+        self.db.insert(key, value).map_err(|error| fault("insert", error))?;
+        Ok(())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), Error> {
+        self.count_insert();
+        self.db.remove(key).map_err(|error| fault("remove", error))?;
+        Ok(())
+    }
+
+    fn batch(&self, rows: &[Row]) -> Result<(), Error> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in rows {
+            batch.insert(key.as_slice(), value.as_slice());
+        }
+        self.db.apply_batch(batch).map_err(|error| fault("batch", error))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+        if from >= to {
+            return Ok(vec![]);
+        }
+        let range = self.db.range(from..to);
+        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+            row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| fault("scan", error))
+        };
+        if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() }
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.db.flush().map_err(|error| fault("flush", error))?;
+        Ok(())
+    }
+}
+
+fn fault(step: &str, error: impl Display) -> Error {
+    Error::Store(format!("{step}: {error}"))
+}
+
+fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let free = (1..CORRUPT_KEPT_MAX).map(|n| dir.with_file_name(format!("{name}.corrupt-{n}"))).find(|p| !p.exists());
+    let kept = free.ok_or_else(|| io::Error::other("too many corrupt stores are kept"))?;
+    fs::rename(dir, &kept)?;
+    Ok(kept)
+}
+
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let path = item?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,208 @@
+//! SBOM contents and impact from a real ledger, compared with a plain map.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pedigraph_projector::answers::Impact;
+use pedigraph_projector::components::ImpactQuestion;
+use pedigraph_projector::{Error, Scope};
+use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached, ServiceDeployed};
+use pedigraph_proto::{Event, canonical};
+use proptest::prelude::*;
+use world::{Random, SECOND, Sent, World, scope, seed};
+
+mod world;
+
+fn component(purl: &str) -> Component {
+    Component { purl: purl.to_owned(), name: "x".to_owned(), ..Component::default() }
+}
+
+fn digest(n: usize) -> String {
+    format!("sha256:{n:064x}")
+}
+
+/// The facts of one SBOM, its components in slices of `slice`.
+fn sbom(artifact: &str, document: &str, tool: &str, mut components: Vec<Component>, slice: usize) -> Vec<Event> {
+    components.sort_by(|a, b| a.purl.cmp(&b.purl));
+    let set = canonical::component_set(components.iter()).to_string();
+    let attached = SbomAttached {
+        artifact_digest: artifact.to_owned(),
+        sbom_digest: document.to_owned(),
+        tool: tool.to_owned(),
+        component_set: set.clone(),
+        ..SbomAttached::default()
+    };
+    let mut facts: Vec<Event> = vec![attached.into()];
+    for (n, slice_of) in components.chunks(slice).enumerate() {
+        let first = u32::try_from(n * slice).expect("small");
+        facts.push(ComponentsListed { component_set: set.clone(), first, components: slice_of.to_vec() }.into());
+    }
+    facts
+}
+
+fn sent(n: usize, time: i64, events: Vec<Event>) -> Sent {
+    Sent { time: time * SECOND * 100_000_000, id: n.to_string(), events }
+}
+
+fn deployed(environment: &str, service: &str, digest: &str) -> Event {
+    let (environment, service) = (environment.to_owned(), service.to_owned());
+    ServiceDeployed { environment, service, artifact_digest: digest.to_owned(), ..ServiceDeployed::default() }.into()
+}
+
+fn ask(scope: &Scope, purl: &str, versions: Option<&str>, environment: Option<&str>) -> Impact {
+    let mut whole: Option<Impact> = None;
+    let mut after = None;
+    loop {
+        let (versions, environment) = (versions.map(str::to_owned), environment.map(str::to_owned));
+        let question = ImpactQuestion { purl: purl.to_owned(), versions, environment, limit: 3, after };
+        let (page, next) = scope.impact(&question).expect("answered");
+        whole = Some(match whole.take() {
+            None => page,
+            Some(mut whole) => {
+                whole.deployed.extend(page.deployed);
+                whole.unknown.extend(page.unknown);
+                if let Some(rows) = &mut whole.not_deployed {
+                    rows.extend(page.not_deployed.unwrap_or_default());
+                }
+                whole
+            }
+        });
+        after = next;
+        if after.is_none() {
+            return whole.expect("a page");
+        }
+    }
+}
+
+#[test]
+fn impact_says_where_a_package_runs_and_what_is_unknown() {
+    let mut world = World::new();
+    let left = vec![
+        Component { depends_on: vec![1], root_dependency: true, ..component("pkg:npm/app-core@1.0.0") },
+        component("pkg:npm/left-pad@1.3.0"),
+        component("pkg:npm/left-pad@1.4.0?arch=x"),
+    ];
+    world.append(&[
+        sent(0, 10, sbom(&digest(1), &digest(101), "syft", left, 2)),
+        sent(1, 10, sbom(&digest(2), &digest(102), "syft", vec![component("pkg:npm/left-pad@2.0.0")], 10)),
+        sent(2, 10, sbom("", &digest(103), "syft", vec![component("pkg:npm/left-pad@1.3.0")], 10)),
+        sent(3, 11, vec![deployed("prod", "cart", &digest(1)), deployed("prod", "pay", &digest(9))]),
+        sent(4, 11, vec![deployed("staging", "cart", &digest(2))]),
+    ]);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    let impact = ask(&now, "pkg:npm/left-pad@1.3.0", None, None);
+    let row = &impact.deployed[0];
+    assert_eq!((row.environment.as_deref(), row.service.as_deref()), (Some("prod"), Some("cart")));
+    assert_eq!(row.components[0].path, ["pkg:npm/app-core@1.0.0", "pkg:npm/left-pad@1.3.0"]);
+    assert_eq!(impact.unknown.iter().map(|row| row.service.as_str()).collect::<Vec<_>>(), ["pay"]);
+    assert_eq!(impact.not_deployed.expect("all environments")[0].digest, digest(103), "by its own digest");
+    assert_eq!((impact.counts.deployed, impact.counts.not_deployed, impact.counts.unknown), (1, 1, 1));
+
+    let ranged = ask(&now, "pkg:npm/left-pad", Some("vers:npm/>=1.4|<3"), None);
+    assert_eq!(ranged.deployed.len(), 2);
+    assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).deployed.len(), 1);
+    assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).not_deployed, None);
+    assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/left-pad@1.3.0", None, None).counts.not_deployed, 2);
+    let refused = ImpactQuestion { purl: "left-pad".to_owned(), versions: None, environment: None, limit: 1, after: None };
+    assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
+    let refused = ImpactQuestion { purl: "pkg:deb/x".to_owned(), versions: Some("vers:deb/>1".to_owned()), ..refused };
+    assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
+
+    let listed = now.components(&digest(1), Some("pkg:npm/app-core@1.0.0"), 1).expect("listed");
+    assert_eq!(listed[0].purl, "pkg:npm/left-pad@1.3.0");
+    assert_eq!(now.components(&digest(103), None, 10).expect("listed").len(), 1);
+}
+
+#[test]
+fn the_newest_sbom_of_each_tool_counts_and_links_bring_contents() {
+    let mut world = World::new();
+    let link = SbomAttached { artifact_digest: digest(2), sbom_digest: digest(103), ..SbomAttached::default() };
+    world.append(&[
+        sent(0, 12, sbom(&digest(1), &digest(101), "syft", vec![component("pkg:npm/new@1")], 10)),
+        sent(1, 11, sbom(&digest(1), &digest(102), "syft", vec![component("pkg:npm/old@1")], 10)),
+        sent(2, 10, sbom(&digest(1), &digest(104), "trivy", vec![component("pkg:npm/other@1")], 10)),
+        sent(3, 13, vec![link.into()]),
+        sent(4, 11, sbom("", &digest(103), "syft", vec![component("pkg:npm/old@1")], 10)),
+    ]);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    let purls = |digest: &str| now.components(digest, None, 10).expect("listed").into_iter().map(|c| c.purl).collect::<Vec<_>>();
+    assert_eq!(purls(&digest(1)), ["pkg:npm/new@1", "pkg:npm/other@1"]);
+    assert_eq!(purls(&digest(2)), ["pkg:npm/old@1"]);
+    let old = ask(&now, "pkg:npm/old", None, None).not_deployed.expect("all");
+    assert_eq!(old.iter().map(|row| row.digest.clone()).collect::<Vec<_>>(), [digest(2)]);
+    assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/old", None, None).counts.not_deployed, 0);
+}
+
+/// Documents of a generated history: artifact, tool, time, purls.
+type Document = (usize, usize, i64, BTreeSet<(usize, usize)>);
+
+fn purl((package, version): (usize, usize)) -> String {
+    format!("pkg:npm/p{package}@{version}.0.0")
+}
+
+/// artifact → what it contains as of some documents.
+fn model(documents: &[Document]) -> BTreeMap<usize, BTreeSet<String>> {
+    let mut newest: BTreeMap<(usize, usize), (i64, [u8; 16], &Document)> = BTreeMap::new();
+    for (n, document) in documents.iter().enumerate() {
+        let key = (document.2, *sent(n, document.2, vec![]).event_id().as_bytes());
+        let at = newest.entry((document.0, document.1)).or_insert((key.0, key.1, document));
+        if (at.0, at.1) < key {
+            *at = (key.0, key.1, document);
+        }
+    }
+    let mut model: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for ((artifact, _), (.., document)) in newest {
+        model.entry(artifact).or_default().extend(document.3.iter().map(|p| purl(*p)));
+    }
+    model
+}
+
+fn check(documents: &[Document], slice: usize, as_of: usize) {
+    let mut world = World::new();
+    let entries: Vec<Sent> = documents.iter().enumerate().map(|(n, (artifact, tool, time, purls))| {
+        let components = purls.iter().map(|p| component(&purl(*p))).collect();
+        sent(n, *time, sbom(&digest(*artifact), &digest(1_000 + n), &format!("tool{tool}"), components, slice))
+    }).collect();
+    world.append(&entries);
+    let views = world.views();
+    for known in [documents.len(), as_of.min(documents.len())].into_iter().filter(|known| *known > 0) {
+        let scope = scope(&views, None, Some(known as u64 - 1));
+        let model = model(&documents[..known]);
+        for (artifact, want) in &model {
+            let listed = scope.components(&digest(*artifact), None, 1_000).expect("listed");
+            assert_eq!(&listed.into_iter().map(|c| c.purl).collect::<BTreeSet<_>>(), want, "artifact {artifact}");
+        }
+        for package in 0..6 {
+            let impact = ask(&scope, &format!("pkg:npm/p{package}"), Some("vers:npm/>=1|<=2"), None);
+            let got: Vec<(String, Vec<String>)> = impact.not_deployed.expect("all").into_iter()
+                .map(|row| (row.digest, row.components.into_iter().map(|c| c.purl).collect())).collect();
+            let asked: BTreeSet<String> = [1, 2].map(|version| purl((package, version))).into();
+            let want: Vec<_> = model.iter().map(|(artifact, purls)| (digest(*artifact), purls.intersection(&asked).cloned().collect::<Vec<_>>()))
+                .filter(|(_, purls)| !purls.is_empty()).collect();
+            assert_eq!(got, want, "package {package} as of {known}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn contents_and_impact_are_as_in_a_map(
+        documents in prop::collection::vec(
+            (0..6_usize, 0..2_usize, 10..14_i64, prop::collection::btree_set((0..6_usize, 0..4_usize), 0..8)), 1..30),
+        slice in 1..9_usize,
+        as_of in 0..30_usize,
+    ) {
+        check(&documents, slice, as_of);
+    }
+}
+
+#[test]
+fn many_sets_answer_from_segments_as_from_the_buffer() {
+    let mut random = Random(seed());
+    let documents: Vec<Document> = (0..9_500)
+        .map(|n| (n, 0, 10, (0..3).map(|_| (random.below(6), random.below(400))).collect()))
+        .collect();
+    check(&documents, 2, 5_000);
+}

@@ -1,0 +1,10 @@
+//! The views over a real ledger.
+
+#[path = "projector/book.rs"]
+mod book;
+#[path = "projector/corpus.rs"]
+mod corpus;
+#[path = "projector/invariants.rs"]
+mod invariants;
+#[path = "projector/lineage.rs"]
+mod lineage;

@@ -1,0 +1,137 @@
+use pedigraph_projector::views::Options;
+use pedigraph_projector::{Moment, Views, fold_into_memory, rebuild};
+use pedigraph_proto::TenantId;
+use pedigraph_proto::event::{
+    ArtifactPublished, AttestationAttached, ImageObserved, Material, PlatformManifest, ServiceDeployed, TagObserved,
+};
+use proptest::prelude::*;
+
+use crate::book::{Book, Said, digest, packaged, said};
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// Events about few artifacts at few moments, so that they meet.
+fn event() -> impl Strategy<Value = Said> {
+    let name = || prop::sample::select(&NAMES[..]);
+    let parts = (0_u8..7, name(), name(), name(), 0_i64..5, 0_u32..3);
+    parts.prop_map(|(kind, a, b, c, minute, n)| {
+        let id = format!("{kind} {a} {b} {c} {minute} {n}");
+        let event: pedigraph_proto::Event = match kind {
+            0 => return Said { id, ..packaged(a, minute, |event| {
+                event.artifact_ref = format!("r.io/app:1.{n}.0");
+                event.run = format!("run {b}");
+                event.commit = format!("{c}{c}{c}{c}{c}{c}{c}");
+                event.pipeline = "p".into();
+                event.parent_digests = if n == 2 { vec![digest(c)] } else { vec![] };
+            })},
+            1 => ArtifactPublished { artifact_digest: digest(a), artifact_ref: format!("r.io/app:{b}"), ..Default::default() }.into(),
+            2 => TagObserved { repository: "r.io/app".into(), tag: c.into(), digest: if n == 0 { String::new() } else { digest(a) } }.into(),
+            3 => ImageObserved { digest: digest(a), digest_kind: 2, config_digest: digest(b), artifact_ref: "r.io/app:live".into(),
+                diff_ids: (0..=n).map(|layer| format!("sha256:{layer}")).collect(), ..Default::default() }.into(),
+            4 => ImageObserved { digest: digest(a), digest_kind: 1, manifests: vec![PlatformManifest { digest: digest(b),
+                platform: if n == 0 { "linux/amd64".into() } else { "linux/arm64".into() }, artifact_type: String::new() }], ..Default::default() }.into(),
+            5 => AttestationAttached { artifact_digests: vec![digest(a), digest(b)], predicate_type: "p".into(), invocation: format!("run {c}"),
+                materials: vec![Material { uri: format!("pkg:docker/x@{}", digest(c)), digest: String::new() }], ..Default::default() }.into(),
+            _ => ServiceDeployed { service: b.into(), environment: "prod".into(), artifact_digest: if n == 0 { String::new() } else { digest(a) },
+                artifact_ref: format!("r.io/app:{c}"), ..Default::default() }.into(),
+        };
+        said(&id, minute, event)
+    })
+}
+
+fn distinct(mut events: Vec<Said>) -> Vec<Said> {
+    events.sort_by(|a, b| a.id.cmp(&b.id));
+    events.dedup_by(|a, b| a.id == b.id);
+    events
+}
+
+fn state_hash(book: &Book) -> String {
+    let views = book.views();
+    let hash = views.at(&TenantId::default(), Moment::default()).expect("a scope").state_hash().expect("read");
+    views.close().expect("closed");
+    hash
+}
+
+/// Cuts events into commits at some places.
+fn commits(events: &[Said], cuts: &[usize]) -> Book {
+    let mut book = Book::new();
+    let mut from = 0;
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (events.len() + 1)).collect();
+    ends.push(events.len());
+    ends.sort_unstable();
+    for end in ends {
+        if end > from {
+            book.commit(&events[from..end]);
+            from = end;
+        }
+    }
+    book
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The same set of events in any order gives the same answers.
+    #[test]
+    fn any_order_gives_the_same_state(events in prop::collection::vec(event(), 1..25), seed in any::<u64>()) {
+        let events = distinct(events);
+        let mut shuffled = events.clone();
+        let mut state = seed | 1;
+        for n in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            shuffled.swap(n, usize::try_from(state >> 33).expect("small") % (n + 1));
+        }
+        prop_assert_eq!(state_hash(&commits(&events, &[])), state_hash(&commits(&shuffled, &[3, 7])));
+    }
+
+    /// Steps of any size, memory or sled: the same rows.
+    #[test]
+    fn any_step_gives_the_same_root(events in prop::collection::vec(event(), 1..25), cuts in prop::collection::vec(any::<usize>(), 0..6)) {
+        let book = commits(&distinct(events), &cuts);
+        let reader = book.reader();
+        let (seq, root) = fold_into_memory(&reader, 1).expect("folds");
+        for step_bytes in [700, 5_000, 1 << 20] {
+            prop_assert_eq!(fold_into_memory(&reader, step_bytes).expect("folds"), (seq, root.clone()));
+        }
+        let dir = book.dir.path().join("views");
+        let options = Options { cache_bytes: 1 << 20 };
+        prop_assert_eq!(rebuild(&dir, &reader, &options, &mut |_, _| ()).expect("folds"), (seq, root.clone()));
+        let views = Views::open(&dir, reader, &options).expect("opens");
+        prop_assert_eq!(views.root().1, root);
+        views.close().expect("closes");
+    }
+}
+
+fn some_events() -> Vec<Said> {
+    (0..50).map(|n| packaged(&format!("v{n}"), n, |event| event.artifact_ref = format!("r.io/app:1.{n}.0"))).collect()
+}
+
+#[test]
+fn views_go_on_where_they_stopped_and_begin_anew_when_in_doubt() {
+    let options = Options { cache_bytes: 1 << 20 };
+    let mut book = Book::of(&some_events());
+    let dir = book.dir.path().join("views");
+    let open = |book: &Book| {
+        let views = Views::open(&dir, book.reader(), &options).expect("opens");
+        assert!(views.wait_folded(book.reader().next_seq()));
+        views
+    };
+    open(&book).close().expect("closes");
+    book.commit(&[packaged("one more", 99, |_| ())]);
+    let views = open(&book);
+    let root = fold_into_memory(&book.reader(), 1 << 20).expect("folds").1;
+    assert_eq!(views.root().1, root, "what was folded before and after the restart");
+    views.close().expect("closes");
+
+    // A marker that says neither clean nor this kernel: as after a loss of power.
+    std::fs::write(dir.join("marker"), "running elsewhere").expect("written");
+    let views = open(&book);
+    assert_eq!(views.root().1, root);
+    drop(views);
+
+    // Rows of another ledger.
+    let other = Book::of(&[packaged("stranger", 1, |_| ())]);
+    let views = open(&other);
+    assert_eq!(views.root().1, fold_into_memory(&other.reader(), 1 << 20).expect("folds").1);
+    assert_eq!(views.visible(&TenantId::default()), 1);
+}

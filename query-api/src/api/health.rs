@@ -1,0 +1,128 @@
+//! Probes and metrics. Machines look at the status, people at the lines.
+
+use std::fmt::Write as _;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use pedigraph_proto::TenantId;
+
+use crate::api::freshness;
+use crate::app::{App, Check};
+use crate::layers::OwnBody;
+use crate::metrics::{Labels, Readings};
+use crate::problem::Problem;
+use crate::read::TEXT;
+use crate::routes::Routes;
+
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Their routes.
+pub fn routes() -> Routes {
+    Routes::new().get("/livez", livez).get("/readyz", readyz).get("/metrics", metrics)
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(app): State<App>, uri: Uri) -> Response {
+    let mut checks = vec![views_check(&app)];
+    checks.extend((app.config.ready)());
+    let ready = checks.iter().all(|check| check.ok);
+    let text = if is_verbose(&uri) { verbose(&checks, ready) } else { summary(ready).to_owned() };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response =
+        (status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], text).into_response();
+    response.extensions_mut().insert(OwnBody);
+    response
+}
+
+/// A node that never opens views has its readiness from the root's checks alone.
+fn views_check(app: &App) -> Check {
+    let name = "views".to_owned();
+    let Some(views) = app.config.views.get() else {
+        return Check { name, ok: !app.config.expect_views, detail: "not open".into() };
+    };
+    let lag_ms = views.lag_ms(&TenantId::default(), app.now());
+    Check { name, ok: lag_ms <= app.limits().ready_lag_ms_max, detail: format!("{lag_ms} ms behind") }
+}
+
+fn is_verbose(uri: &Uri) -> bool {
+    Query::<Vec<(String, String)>>::try_from_uri(uri).is_ok_and(|query| query.iter().any(|(name, _)| name == "verbose"))
+}
+
+fn summary(ready: bool) -> &'static str {
+    if ready { "ready\n" } else { "not ready\n" }
+}
+
+fn verbose(checks: &[Check], ready: bool) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let (mark, word) = if check.ok { ('+', "ok") } else { ('-', "failed") };
+        let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "[{mark}]{} {word}{detail}", check.name);
+    }
+    text + summary(ready)
+}
+
+async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let server = app.clone();
+    let readings = app.blocking(move || readings(&server)).await?;
+    let mut text = app.metrics.text();
+    text.push_str(&readings);
+    (app.config.extra_metrics)(&mut text);
+    Ok(([(header::CONTENT_TYPE, METRICS), (header::CACHE_CONTROL, "no-store")], text).into_response())
+}
+
+/// What is read when it is asked for: the ledger's head, sources, views, intake.
+fn readings(app: &App) -> Result<String, Problem> {
+    let mut readings = Readings::default();
+    let tenant = TenantId::default();
+    if app.config.views.get().is_some() {
+        read_freshness(&mut readings, &freshness::freshness_of(app, &tenant)?);
+        read_intake(&mut readings, app, &tenant)?;
+    }
+    Ok(readings.text())
+}
+
+fn read_freshness(to: &mut Readings, fresh: &freshness::Freshness) {
+    to.gauges("pedigraph_ledger_entries", "Durable entries", [(vec![], float(fresh.head.size))]);
+    let signed = [(vec![], float(fresh.head.checkpoint_size))];
+    to.gauges("pedigraph_ledger_checkpoint_entries", "Entries under the newest checkpoint", signed);
+    let view = |name: &str| -> Labels { vec![("view", name.to_owned())] };
+    let rows = fresh.views.iter().map(|row| (view(&row.name), float(row.next_index)));
+    to.gauges("pedigraph_view_next_index", "Index that a view folds next", rows);
+    let rows = fresh.views.iter().map(|row| (view(&row.name), float(row.lag_entries)));
+    to.gauges("pedigraph_view_lag_entries", "Durable entries that a view does not show yet", rows);
+    let rows = fresh.views.iter().map(|row| (view(&row.name), float(row.lag_ms) / 1e3));
+    to.gauges("pedigraph_view_lag_seconds", "Age of the oldest entry that a view does not show yet", rows);
+    let source = |row: &crate::app::SourceLag| -> Labels {
+        vec![("source", row.name.clone()), ("partition", row.partition.map_or_else(String::new, |p| p.to_string()))]
+    };
+    let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_messages?))));
+    to.gauges("pedigraph_source_lag_messages", "Messages of a source that are not durable yet", rows);
+    let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_ms?) / 1e3)));
+    to.gauges("pedigraph_source_lag_seconds", "Age of the oldest message that is not durable yet", rows);
+    let of_end_to_end = fresh.end_to_end_ms;
+    let percentiles = [("50", of_end_to_end.p50), ("90", of_end_to_end.p90), ("99", of_end_to_end.p99)];
+    let rows =
+        percentiles.into_iter().filter_map(|(name, ms)| Some((vec![("percentile", name.to_owned())], ms? / 1e3)));
+    to.gauges("pedigraph_visible_after_seconds", "Time from durable to visible", rows);
+}
+
+fn read_intake(to: &mut Readings, app: &App, tenant: &TenantId) -> Result<(), Problem> {
+    let intake = app.views()?.at(tenant, pedigraph_projector::Moment::default())?.intake()?;
+    let rows = intake.by_status.into_iter().map(|(status, count)| (vec![("status", status)], count));
+    to.counters("pedigraph_intake_messages", "Messages by how they ended, since the ledger began", rows);
+    let rows = intake.by_code.into_iter().map(|(code, count)| (vec![("code", code)], count));
+    to.counters("pedigraph_intake_rejects", "Rejected messages by code, since the ledger began", rows);
+    Ok(())
+}
+
+/// Counts above 2^53 lose their last digits, which no gauge shows.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,168 @@
+//! Answers to intake (SPEC §2.2).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pedigraph_proto::TenantId;
+use pedigraph_proto::message::{Message, Receipt, Refused, Status, Submitted};
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::problem::{Code, Problem};
+
+/// Hands a message to intake and answers once it is durable, or also visible. A client that goes away does not take back
+/// what it sent, so `kept` (memory, a file) is held until intake is done with the message.
+pub async fn submit<K>(app: &App, message: Message, wait_visible: bool, kept: K) -> Result<Response, Problem>
+where
+    K: Send + 'static,
+{
+    let Some(intake) = &app.config.intake else {
+        let advice = "this node only reads; send events to a node that runs `pedigraph process` or `pedigraph up`";
+        return Err(Problem::new(Code::IntakeUnavailable, advice).retry_after(60));
+    };
+    let tenant = message.tenant.clone();
+    let taking = intake(message);
+    let task = tokio::spawn(async move {
+        let submitted = taking.await;
+        drop(kept);
+        submitted
+    });
+    let submitted = task.await.map_err(|error| Problem::internal("intake panicked", &error))?.map_err(refused)?;
+    let visible = if wait_visible { Some(wait(app, &tenant, &submitted).await?) } else { None };
+    Ok(answer(&submitted, visible))
+}
+
+fn refused(refused: Refused) -> Problem {
+    match refused {
+        Refused::Busy => Problem::new(Code::IntakeBusy, "the intake queue is full; send it again").retry_after(1),
+        Refused::Stopping => Problem::new(Code::NotReady, "the server is stopping; send it again").retry_after(5),
+        Refused::TooLarge(detail) => Problem::new(Code::TooLarge, detail),
+    }
+}
+
+/// Whether the views show everything that was submitted; it is durable either way.
+async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> Result<bool, Problem> {
+    let newest = receipts(submitted).iter().map(|receipt| receipt.index).max();
+    let Some(newest) = newest else { return Ok(true) };
+    Ok(app.views()?.wait_visible(tenant, newest, app.limits().visible_wait).await)
+}
+
+fn receipts(submitted: &Submitted) -> &[Receipt] {
+    match submitted {
+        Submitted::One(receipt) => std::slice::from_ref(receipt),
+        Submitted::Batch(receipts) => receipts,
+    }
+}
+
+fn answer(submitted: &Submitted, visible: Option<bool>) -> Response {
+    match submitted {
+        Submitted::One(receipt) => one(receipt, visible),
+        Submitted::Batch(receipts) => batch(receipts, visible),
+    }
+}
+
+fn one(receipt: &Receipt, visible: Option<bool>) -> Response {
+    let mut body = members(receipt);
+    body.extend(visible.map(|visible| ("visible".to_owned(), Value::from(visible))));
+    let location = HeaderValue::from_str(&format!("/api/v1/entries/{}", receipt.index));
+    let mut response = match (&receipt.reject, receipt.status) {
+        (Some(reject), _) => rejected(reject.code.as_str(), &reject.reason, body).into_response(),
+        (None, Status::Rejected) => rejected("REJECTED", "the event was rejected", body).into_response(),
+        (None, Status::Duplicate) => (StatusCode::OK, Json(body)).into_response(),
+        (None, Status::Accepted | Status::Conflict) => (StatusCode::CREATED, Json(body)).into_response(),
+    };
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn rejected(code: &str, reason: &str, members: Map<String, Value>) -> Problem {
+    let problem = Problem::new(Code::Rejected, reason).with_code(code);
+    let members = members.into_iter().filter(|(name, _)| !matches!(name.as_str(), "status" | "code" | "reason"));
+    members.fold(problem, |problem, (name, value)| problem.member(&name, value))
+}
+
+fn members(receipt: &Receipt) -> Map<String, Value> {
+    let mut members = Map::new();
+    members.insert("status".into(), receipt.status.as_str().into());
+    members.insert("index".into(), receipt.index.into());
+    members.insert("leafHash".into(), hex::encode(receipt.leaf_hash).into());
+    members.insert("eventId".into(), receipt.event_id.to_string().into());
+    members.extend(receipt.conflicts_with.map(|index| ("conflictsWith".to_owned(), index.into())));
+    if let Some(reject) = &receipt.reject {
+        members.insert("code".into(), reject.code.as_str().into());
+        members.insert("reason".into(), reject.reason.clone().into());
+    }
+    members
+}
+
+fn batch(receipts: &[Receipt], visible: Option<bool>) -> Response {
+    let count = |status: Status| receipts.iter().filter(|receipt| receipt.status == status).count();
+    let results: Vec<_> = receipts.iter().map(members).collect();
+    let mut body = json!({
+        "accepted": count(Status::Accepted),
+        "duplicate": count(Status::Duplicate),
+        "conflict": count(Status::Conflict),
+        "rejected": count(Status::Rejected),
+        "results": results,
+    });
+    if let (Some(visible), Value::Object(body)) = (visible, &mut body) {
+        body.insert("visible".into(), visible.into());
+    }
+    let status = if count(Status::Conflict) + count(Status::Rejected) > 0 {
+        StatusCode::MULTI_STATUS
+    } else if count(Status::Accepted) == receipts.len() {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use pedigraph_proto::EventId;
+    use pedigraph_proto::message::{Code as RejectCode, Reject};
+
+    use super::*;
+
+    fn receipt(status: Status) -> Receipt {
+        let reject = (status == Status::Rejected).then(|| Reject::new(RejectCode::TooDeep, "too deep"));
+        let event_id = EventId::from_slice(&[7; 16]).expect("16 bytes");
+        let conflicts_with = (status == Status::Conflict).then_some(1);
+        Receipt { status, index: 3, leaf_hash: [1; 32], event_id, conflicts_with, reject }
+    }
+
+    #[test]
+    fn one_message_is_answered_by_how_it_ended() {
+        let check = |status, want| assert_eq!(answer(&Submitted::One(receipt(status)), None).status().as_u16(), want);
+        check(Status::Accepted, 201);
+        check(Status::Duplicate, 200);
+        check(Status::Conflict, 201);
+        check(Status::Rejected, 422);
+    }
+
+    #[test]
+    fn a_reject_is_a_problem_with_its_own_code_and_index() {
+        let response = answer(&Submitted::One(receipt(Status::Rejected)), None);
+        let problem = response.extensions().get::<Problem>().expect("a problem").to_json("r");
+        assert_eq!(problem["code"], "TOO_DEEP");
+        assert_eq!(problem["index"], 3);
+        assert_eq!(problem["status"], 422);
+    }
+
+    #[test]
+    fn a_batch_is_answered_by_its_worst_element() {
+        use Status::{Accepted, Conflict, Duplicate, Rejected};
+        let check = |statuses: &[Status], want| {
+            let receipts = statuses.iter().map(|status| receipt(*status)).collect();
+            assert_eq!(answer(&Submitted::Batch(receipts), None).status().as_u16(), want, "{statuses:?}");
+        };
+        check(&[Accepted, Accepted], 201);
+        check(&[Accepted, Duplicate], 200);
+        check(&[Duplicate], 200);
+        check(&[Accepted, Conflict], 207);
+        check(&[Duplicate, Rejected], 207);
+    }
+}

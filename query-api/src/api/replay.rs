@@ -1,0 +1,54 @@
+//! `POST /api/v1/rejects/{index}/replay`: drives a rejected message again (SPEC §2.2).
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use pedigraph_ledger::{LogId, Reader};
+use pedigraph_proto::TenantId;
+use pedigraph_proto::canonical::decode_entry;
+use pedigraph_proto::message::{Body, Message};
+use pedigraph_proto::wire::{Entry, Origin, Status};
+
+use crate::api::entries::unknown_entry;
+use crate::api::receipt;
+use crate::app::{App, log_of};
+use crate::problem::{Code, Problem};
+use crate::read::Tenant;
+use crate::routes::Routes;
+
+/// Its routes.
+pub fn routes() -> Routes {
+    Routes::new().post("/api/v1/rejects/{index}/replay", post)
+}
+
+async fn post(State(app): State<App>, Tenant(tenant): Tenant, Path(index): Path<u64>) -> Result<Response, Problem> {
+    let log = log_of(&tenant)?;
+    let ledger = app.ledger().clone();
+    let message = app.blocking(move || rejected(&ledger, &log, tenant, index)).await?;
+    receipt::submit(&app, message, false, ()).await
+}
+
+fn rejected(ledger: &Reader, log: &LogId, tenant: TenantId, index: u64) -> Result<Message, Problem> {
+    let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
+    let leaf = decode_entry(&entry.leaf).ok_or_else(|| Problem::internal("a leaf cannot be read", &index))?;
+    if leaf.status() != Status::Rejected {
+        return Err(Problem::new(Code::NotAReject, format!("entry {index} was not rejected; it needs no replay")));
+    }
+    let body = entry.body.map(|part| ledger.part(&part)).transpose()?.flatten();
+    let erased = || Problem::new(Code::BodyErased, format!("the bytes of entry {index} are gone; send the event anew"));
+    Ok(message(tenant, index, leaf, Body::Bytes(body.ok_or_else(erased)?)))
+}
+
+/// The new entry comes from here; the old one, to which it refers, says where the bytes first came from.
+fn message(tenant: TenantId, index: u64, leaf: Entry, body: Body) -> Message {
+    Message {
+        tenant,
+        origin: Origin { kind: "replay".into(), topic: format!("/api/v1/rejects/{index}/replay"), ..Origin::default() },
+        source: leaf.origin.map_or_else(|| "replay".into(), |origin| origin.topic),
+        headers: Vec::new(),
+        body,
+        subject: leaf.subjects.into_iter().next(),
+        format: None,
+        broker_time: None,
+        replay_of: Some(index),
+    }
+}

@@ -1,0 +1,202 @@
+//! What lies around every route, from the outside in: request id, span, metrics and the body of problems · panics ·
+//! requests at once · host and origin.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::host;
+use crate::metrics::RequestLabels;
+use crate::pages;
+use crate::problem::{Code, Problem};
+
+/// The id of a request, as it stands in `X-Request-Id` and in problems.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RequestId(pub String);
+
+/// Marks an answer with an error status that has a body of its own, such as `/readyz`.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// Puts the layers around the routes.
+pub fn around(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        .layer(from_fn_with_state(app.clone(), check_host))
+        .layer(from_fn_with_state(app.clone(), limit_requests))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), observe))
+}
+
+/// Answers for a path that no route has.
+pub async fn unknown_path() -> Problem {
+    Problem::new(Code::NotFound, "no such path; /openapi.json lists them all")
+}
+
+/// Answers for a path that has other methods.
+pub async fn unknown_method() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the Allow header and /openapi.json list the methods")
+}
+
+async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    match host::check(request.method(), request.uri(), request.headers(), &app.config.hosts) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Probes and metrics are answered even when there is too much to do.
+async fn limit_requests(State(app): State<App>, request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    let Ok(_permit) = app.requests.try_acquire() else {
+        let detail = format!("more than {} requests at once; try again", app.limits().requests_max);
+        return Problem::new(Code::Overloaded, detail).retry_after(1).into_response();
+    };
+    next.run(request).await
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::internal("a request panicked", &text.unwrap_or("no message")).into_response()
+}
+
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let begun = app.now();
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let method = method_label(request.method());
+    let html = prefers_html(&request);
+    let span = span_of(&request, &route, &id);
+    let in_flight = app.metrics.in_flight();
+    let response = next.run(request).instrument(span.clone()).await;
+    drop(in_flight);
+    let taken = u64::try_from(app.now().saturating_sub(begun)).unwrap_or(0);
+    let labels = RequestLabels { route, method, status: response.status().as_u16() };
+    app.metrics.answered(labels, Duration::from_nanos(taken));
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken / 1_000, "answered"));
+    finish(response, &id, html)
+}
+
+/// The client's id when it is plain, else a new one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&b))
+    };
+    RequestId(given.filter(plain).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned))
+}
+
+/// The query is left out: it may hold what nobody wants in a log.
+fn span_of(request: &Request, route: &str, id: &RequestId) -> tracing::Span {
+    let (trace_id, parent_id) = trace_parent(request.headers()).unwrap_or_default();
+    tracing::info_span!("request", method = %request.method(), route, id = id.0, trace_id, parent_id)
+}
+
+/// Trace and parent id of a W3C `traceparent`.
+fn trace_parent(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            && text.bytes().any(|b| b != b'0')
+    };
+    let version_ok = version.len() == 2 && version != "ff" && version.bytes().all(|b| b.is_ascii_hexdigit());
+    (version_ok && hex(trace, 32) && hex(parent, 16)).then_some((trace, parent))
+}
+
+/// Methods that anybody may invent must not become labels.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// A browser that asks for a page gets problems as a page.
+fn prefers_html(request: &Request) -> bool {
+    let path = request.uri().path();
+    let machine = ["/api/", "/ledger/", "/openapi.json", "/metrics"].iter().any(|start| path.starts_with(start));
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    !machine && accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Writes the body of a problem, also for errors that came without one, and the headers that every answer has.
+fn finish(response: Response, id: &RequestId, html: bool) -> Response {
+    let error = response.status().is_client_error() || response.status().is_server_error();
+    let own_body = response.extensions().get::<OwnBody>().is_some();
+    let mut response = if error && !own_body { with_problem(response, id, html) } else { response };
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        );
+    }
+    response
+}
+
+fn with_problem(response: Response, id: &RequestId, html: bool) -> Response {
+    let (mut parts, _body) = response.into_parts();
+    let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(parts.status));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let (content_type, body) = if html {
+        parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(pages::CSP));
+        ("text/html; charset=utf-8", pages::problem(&problem, &id.0).into_string())
+    } else {
+        ("application/problem+json", problem.to_json(&id.0).to_string())
+    };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Response::from_parts(parts, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_read_or_ignored() {
+        let check = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", text.parse().expect("a header value"));
+            trace_parent(&headers).map(|(trace, parent)| format!("{trace} {parent}"))
+        };
+        let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        assert_eq!(check(&format!("00-{trace}-{parent}-01")), Some(format!("{trace} {parent}")));
+        assert_eq!(check(&format!("ff-{trace}-{parent}-01")), None);
+        assert_eq!(check(&format!("00-{}-{parent}-01", "0".repeat(32))), None);
+        assert_eq!(check(&format!("00-{}-{parent}-01", trace.to_uppercase())), None);
+        assert_eq!(check("00-short"), None);
+    }
+
+    #[test]
+    fn a_request_id_is_kept_when_it_is_plain() {
+        let check = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, text.parse().expect("a header value"));
+            request_id(&headers).0
+        };
+        assert_eq!(check("run-7/a.b:c"), "run-7/a.b:c");
+        assert_ne!(check("<script>"), "<script>");
+        assert_ne!(check(&"x".repeat(129)), "x".repeat(129));
+        assert!(Uuid::parse_str(&request_id(&HeaderMap::new()).0).is_ok());
+    }
+}

@@ -1,0 +1,157 @@
+//! `/artifacts/{digest}`: one artifact version with everything around it, each line with its proof.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+use pedigraph_projector::answers::{Artifact, Direction, Edge, Hop, Item, Lineage, Tag, Trace};
+use serde_json::Value;
+
+use crate::api::lineage::{artifact_of, lineage_of, trace_of};
+use crate::app::App;
+use crate::pages::home::status;
+use crate::pages::search::quoted;
+use crate::pages::{Frame, artifact_link, encoded, moment_query, page, proof, short, table, text, time};
+use crate::problem::Problem;
+use crate::read::Read;
+use crate::routes::Routes;
+
+/// Steps of lineage in each direction.
+const DEPTH: usize = 3;
+
+/// Its route.
+pub fn routes() -> Routes {
+    Routes::new().get("/artifacts/{digest}", artifact)
+}
+
+async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
+    app.page(read, move |scope, read, fresh| {
+        let artifact = artifact_of(scope, &reference)?;
+        let digest = artifact.node.digest.clone();
+        let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both)?;
+        let trace = trace_of(scope, &digest).ok();
+        let json = format!("/api/v1/artifacts/{}{}", encoded(&digest), moment_query(read));
+        let command = format!("pedigraph trace {}", quoted(&digest));
+        let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command };
+        Ok(page(&frame, "", fresh, &content(&artifact, &lineage, trace.as_ref())))
+    })
+    .await
+}
+
+fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>) -> Markup {
+    html! {
+        (head(artifact))
+        @if let Some(trace) = trace { (trace_table(trace)) }
+        (items("Where it runs and ran", "Deployments, newest first", &artifact.deployments))
+        (table("Tags", "Names that point or pointed here, newest first", &["Name", "From", "Until", "Proof"], &artifact.tags.iter().map(tag).collect::<Vec<_>>()))
+        (lineage_table(artifact, lineage))
+        (items("SBOMs", "Newest first", &artifact.sboms))
+        (items("Attestations and signatures", "Newest first", &artifact.attestations))
+        (items("Tests", "Newest first", &artifact.tests))
+        (items("Scans", "Newest first", &artifact.scans))
+        (items("VEX statements", "Newest first", &artifact.verdicts))
+        @if !artifact.truncated.is_empty() {
+            p .warn { "Cut at the server's limit: " (artifact.truncated.join(", ")) ". The newest rows are shown." }
+        }
+    }
+}
+
+fn head(artifact: &Artifact) -> Markup {
+    let node = &artifact.node;
+    html! {
+        h1 { (node.artifact_ref) }
+        p .lead .mono { (node.digest) }
+        dl {
+            dt { "Kind" } dd { (node.kind) @if let Some(platform) = &node.platform { " · " (platform) } }
+            dt { "Version" } dd { "number " (node.sequence_number) " of its line, created " (time(node.created_at)) " " (proof(&node.proof)) }
+            @if !node.aliases.is_empty() {
+                dt { "Also known as" } dd { @for alias in &node.aliases { code { (alias) } " " } }
+            }
+            @if let Some(commit) = &artifact.commit { dt { "Commit" } dd { (line(commit)) } }
+            @if let Some(run) = &artifact.run { dt { "Run" } dd { (line(run)) } }
+            dt { "Source" } dd { (text(&node.source)) }
+        }
+    }
+}
+
+fn line(item: &Item) -> Markup {
+    html! { (text(&item.summary)) " " (details(item)) " " (proof(&item.proof)) }
+}
+
+/// Links among the details; the rest is in the JSON.
+fn details(item: &Item) -> Markup {
+    let links = item.details.values().filter_map(Value::as_str).filter(|value| value.starts_with("http"));
+    html! { @for link in links { (text(link)) " " } }
+}
+
+fn trace_table(trace: &Trace) -> Markup {
+    let word = if trace.complete { "complete" } else { "with gaps" };
+    let caption = format!("From the running thing back to its source: {word}");
+    table(
+        "Trace",
+        &caption,
+        &["Hop", "Status", "What", "When", "Proof"],
+        &trace.hops.iter().map(hop).collect::<Vec<_>>(),
+    )
+}
+
+fn hop(hop: &Hop) -> Markup {
+    html! {
+        th scope="row" { (hop.kind) }
+        td { (status(&hop.status)) }
+        td { (text(&hop.summary)) @if let Some(reason) = &hop.reason { " — " (reason) } }
+        td { @if let Some(at) = hop.occurred_at { (time(at)) } }
+        td { @if let Some(entry) = &hop.proof { (proof(entry)) } }
+    }
+}
+
+fn tag(tag: &Tag) -> Markup {
+    html! {
+        th scope="row" { (tag.name) }
+        td { (time(tag.from)) }
+        td { @match tag.until { Some(until) => (time(until)), None => span .good { "now" } } }
+        td { (proof(&tag.proof)) }
+    }
+}
+
+fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
+    let name = |digest: &str| {
+        let node = lineage.nodes.iter().find(|node| node.digest == digest);
+        node.map_or_else(|| short(digest), |node| node.artifact_ref.clone())
+    };
+    let end = |digest: &str| {
+        html! {
+            @if digest == artifact.node.digest { strong { "this" } } @else { (artifact_link(digest, &name(digest))) }
+        }
+    };
+    let row = |edge: &Edge| {
+        html! {
+            td { (end(&edge.from)) }
+            td { span .chip { (edge.relationship) } }
+            td { (end(&edge.to)) }
+            td { (edge.method) }
+            td { (format!("{:.2}", edge.confidence)) }
+            td { (proof(&edge.proof)) }
+        }
+    };
+    let caption = format!("Edges within {DEPTH} steps, older to newer");
+    let columns = ["From", "Edge", "To", "Method", "Confidence", "Proof"];
+    html! {
+        (table("Lineage", &caption, &columns, &lineage.edges.iter().map(row).collect::<Vec<_>>()))
+        @if let Some(cut) = &lineage.truncated {
+            p .warn { "Not shown: " (cut.nodes) " artifacts and " (cut.edges) " edges beyond the limit of " (cut.by) "." }
+        }
+    }
+}
+
+fn items(title: &str, caption: &str, items: &[Item]) -> Markup {
+    let row = |item: &Item| {
+        html! {
+            th scope="row" { (text(&item.summary)) }
+            td { span .chip { (item.kind) } }
+            td .mono { (short(&item.id)) " " (details(item)) }
+            td { (time(item.occurred_at)) }
+            td { (proof(&item.proof)) }
+        }
+    };
+    table(title, caption, &["What", "Kind", "Id", "When", "Proof"], &items.iter().map(row).collect::<Vec<_>>())
+}

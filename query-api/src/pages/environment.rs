@@ -1,0 +1,83 @@
+//! `/environments/{env}`: what runs there, and what changed.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
+
+use crate::api::environments::environment_of;
+use crate::app::App;
+use crate::pages::search::quoted;
+use crate::pages::{Frame, artifact_link, encoded, moment_query, page, proof, short, table, text, time};
+use crate::problem::Problem;
+use crate::read::Read;
+use crate::routes::Routes;
+
+const CHANGES: usize = 50;
+
+/// Its route.
+pub fn routes() -> Routes {
+    Routes::new().get("/environments/{env}", environment)
+}
+
+async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
+    app.page(read, move |scope, read, fresh| {
+        let environment = environment_of(scope, &name, false)?;
+        let changes = scope.changes(&name, None, CHANGES)?.map(|page| page.rows).unwrap_or_default();
+        let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
+        let command = format!("pedigraph env {}", quoted(&name));
+        let frame = Frame { title: &environment.environment, json: &json, command: &command };
+        Ok(page(&frame, "", fresh, &content(&environment, &changes)))
+    })
+    .await
+}
+
+fn content(environment: &Environment, changes: &[Change]) -> Markup {
+    let rows: Vec<Markup> = environment.services.iter().flat_map(service_rows).collect();
+    let columns = ["Service", "Artifact", "Share", "Since", "How", "By", "Proof"];
+    html! {
+        h1 { (environment.environment) }
+        p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
+        (table("What runs", "By service", &columns, &rows))
+        (table("Changes", "Newest first", &["When", "Service", "Change", "From", "To", "Why", "Proof"], &changes.iter().map(change).collect::<Vec<_>>()))
+    }
+}
+
+fn service_rows(service: &ServiceState) -> Vec<Markup> {
+    service.running.iter().map(|running| service_row(service, running)).collect()
+}
+
+fn service_row(service: &ServiceState, running: &Running) -> Markup {
+    let place: Vec<&str> = [&running.cluster, &running.namespace].into_iter().flatten().map(String::as_str).collect();
+    html! {
+        th scope="row" {
+            (service.service)
+            @if service.frozen { " " span .chip { "frozen" } }
+            @if !place.is_empty() { " " span .chip { (place.join("/")) } }
+        }
+        td { (artifact(&running.artifact_ref, running.digest.as_deref())) }
+        td { (running.weight) " %" }
+        td { (time(running.since)) }
+        td { (running.strategy.as_deref().unwrap_or_default()) }
+        td { @for who in [&running.actor, &running.run].into_iter().flatten() { (text(who)) " " } }
+        td { (proof(&running.proof)) }
+    }
+}
+
+fn artifact(reference: &str, digest: Option<&str>) -> Markup {
+    html! { @match digest { Some(digest) => (artifact_link(digest, reference)), None => { (reference) " " span .chip { "digest unknown" } } } }
+}
+
+fn change(change: &Change) -> Markup {
+    let side =
+        |side: &Option<String>| html! { @if let Some(side) = side { span .mono title=(side) { (short(side)) } } };
+    html! {
+        td { (time(change.at)) }
+        th scope="row" { (change.service) }
+        td { span .chip { (change.kind) } }
+        td { (side(&change.from)) }
+        td { (side(&change.to)) }
+        td { @if let Some(reason) = &change.reason { (text(reason)) } }
+        td { (proof(&change.proof)) }
+    }
+}

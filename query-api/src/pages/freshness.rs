@@ -1,0 +1,62 @@
+//! `/freshness`: where every source, the ledger and every view stand.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use pedigraph_projector::answers::ViewProgress;
+
+use crate::api::freshness::{Freshness, freshness_of};
+use crate::app::{App, SourceLag};
+use crate::pages::{Frame, page, table, time};
+use crate::problem::Problem;
+use crate::read::Read;
+use crate::routes::Routes;
+
+/// Its route.
+pub fn routes() -> Routes {
+    Routes::new().get("/freshness", freshness)
+}
+
+async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Problem> {
+    let server = app.clone();
+    app.page(read.volatile(), move |_, read, fresh| {
+        let freshness = freshness_of(&server, &read.tenant)?;
+        let command = "pedigraph log freshness";
+        let frame = Frame { title: "Freshness", json: "/api/v1/freshness", command };
+        Ok(page(&frame, "", fresh, &content(&freshness)))
+    })
+    .await
+}
+
+fn content(freshness: &Freshness) -> Markup {
+    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
+    let end_to_end = freshness.end_to_end_ms;
+    html! {
+        h1 { "Freshness" }
+        dl {
+            dt { "Ledger" } dd { (freshness.head.size) " entries" }
+            dt { "Signed" } dd { "up to " (freshness.head.checkpoint_size) @if let Some(at) = freshness.head.checkpoint_at { ", " (time(at)) } }
+            dt { "Durable to visible" } dd { "median " (ms(end_to_end.p50)) ", p90 " (ms(end_to_end.p90)) ", p99 " (ms(end_to_end.p99)) }
+        }
+        (table("Sources", "By partition", &["Source", "Next offset", "End", "Behind"], &freshness.sources.iter().map(source).collect::<Vec<_>>()))
+        (table("Views", "What the answers are read from", &["View", "Next index", "Behind", "Root"], &freshness.views.iter().map(view).collect::<Vec<_>>()))
+    }
+}
+
+fn source(source: &SourceLag) -> Markup {
+    html! {
+        th scope="row" { (source.name) @if let Some(partition) = source.partition { "[" (partition) "]" } }
+        td { (source.position) }
+        td { @if let Some(end) = source.end { (end) } }
+        td { @if let Some(messages) = source.lag_messages { (messages) " messages" } @if let Some(ms) = source.lag_ms { ", " (ms) " ms" } }
+    }
+}
+
+fn view(view: &ViewProgress) -> Markup {
+    html! {
+        th scope="row" { (view.name) }
+        td { (view.next_index) }
+        td { (view.lag_entries) " entries, " (view.lag_ms) " ms" }
+        td .mono { (view.root.as_deref().unwrap_or_default()) }
+    }
+}

@@ -1,0 +1,105 @@
+//! `/`: the search box, how fresh everything is, what came in last, and how to begin.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use crate::api::entries::{EntryRow, entry_row};
+use crate::api::freshness::{Freshness, freshness_of};
+use crate::app::{App, log_of};
+use crate::pages::{Frame, artifact_link, environment_link, page, short, table, text, time};
+use crate::problem::Problem;
+use crate::read::Read;
+use crate::routes::Routes;
+use pedigraph_projector::answers::EnvironmentSummary;
+
+const RECENT: u64 = 15;
+
+/// Its route.
+pub fn routes() -> Routes {
+    Routes::new().get("/", home)
+}
+
+async fn home(State(app): State<App>, read: Read) -> Result<Response, Problem> {
+    let server = app.clone();
+    app.page(read.volatile(), move |scope, read, fresh| {
+        let freshness = freshness_of(&server, &read.tenant)?;
+        let environments = scope.environments()?;
+        let recent = recent(&server, read, fresh.as_of)?;
+        let frame = Frame { title: "Start", json: "/api/v1/freshness", command: "pedigraph trace REF" };
+        Ok(page(&frame, "", fresh, &content(&freshness, &environments, &recent)))
+    })
+    .await
+}
+
+fn recent(app: &App, read: &Read, as_of: Option<u64>) -> Result<Vec<EntryRow>, Problem> {
+    let Some(newest) = as_of else { return Ok(Vec::new()) };
+    let log = log_of(&read.tenant)?;
+    let rows = (newest.saturating_sub(RECENT - 1)..=newest).rev().map(|index| entry_row(app.ledger(), &log, index));
+    rows.filter_map(Result::transpose).collect()
+}
+
+fn content(freshness: &Freshness, environments: &[EnvironmentSummary], recent: &[EntryRow]) -> Markup {
+    html! {
+        h1 { "What is this running thing, and where does it come from?" }
+        p .lead { "Paste a digest, a tag, a commit, a package URL, a service or an environment into the box above." }
+        p {
+            span .chip { (freshness.head.size) " entries" } " "
+            span .chip { "signed up to " (freshness.head.checkpoint_size) } " "
+            span .chip { (freshness.views.len()) " views, at most " (slowest_ms(freshness)) " ms behind" }
+        }
+        @if recent.is_empty() { (first_event()) } @else {
+            (table("Environments", "Where something was deployed", &["Environment", "Services", "Last change"], &environments.iter().map(environment_row).collect::<Vec<_>>()))
+            (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(row).collect::<Vec<_>>()))
+        }
+    }
+}
+
+fn slowest_ms(freshness: &Freshness) -> u64 {
+    freshness.views.iter().map(|view| view.lag_ms).max().unwrap_or(0)
+}
+
+fn environment_row(environment: &EnvironmentSummary) -> Markup {
+    html! {
+        th scope="row" { (environment_link(&environment.environment)) }
+        td { (environment.services) }
+        td { @if let Some(at) = environment.last_change { (time(at)) } }
+    }
+}
+
+fn row(entry: &EntryRow) -> Markup {
+    html! {
+        th scope="row" { a href={ "/entries/" (entry.index) } { "#" (entry.index) } }
+        td { (entry.kind) }
+        td { (status(&entry.status)) @if let Some(code) = &entry.code { " " code { (code) } } }
+        td { @match &entry.subject { Some(digest) => (artifact_link(digest, &short(digest))), None => (text(&entry.source)) } }
+        td { (time(entry.occurred_at)) }
+    }
+}
+
+/// A status in its colour, and always as a word too.
+pub fn status(word: &str) -> Markup {
+    let class = match word {
+        "accepted" | "found" => "good",
+        "rejected" | "missing" => "bad",
+        _ => "warn",
+    };
+    html! { span class=(class) { (word) } }
+}
+
+fn first_event() -> Markup {
+    const EVENT: &str = r#"curl -X POST http://HOST:PORT/api/v1/events \
+  -H 'content-type: application/cloudevents+json' \
+  -d '{"specversion":"1.0","id":"1","source":"/first","type":"io.pedigraph.service-deployed.v1",
+       "datacontenttype":"application/json",
+       "data":{"environment":"prod","service":"cart","artifactRef":"example.org/cart:1.0"}}'"#;
+    html! {
+        section {
+            h2 { "Send a first event" }
+            p { "Nothing has been recorded yet. Three ways to begin:" }
+            pre { code { (EVENT) } }
+            pre { code { "pedigraph publish FILE" } }
+            pre { code { "pedigraph demo" } }
+        }
+    }
+}

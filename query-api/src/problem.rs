@@ -1,0 +1,234 @@
+//! Problems (RFC 9457) with stable codes. A problem travels as an extension of its response; the outermost layer writes
+//! its body, because only there the request id is known.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $status:literal $text:literal $title:literal,)*) => {
+        /// Codes of problems, each with one status.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+            /// As it stands in answers.
+            pub fn as_str(self) -> &'static str { match self { $(Code::$variant => $text,)* } }
+            /// What happened, the same text for every occurrence.
+            pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
+            /// HTTP status.
+            pub fn status(self) -> u16 { match self { $(Code::$variant => $status,)* } }
+        }
+    };
+}
+
+codes! {
+    /// HTTP framing or encoding.
+    BadRequest 400 "BAD_REQUEST" "The request cannot be read",
+    /// A parameter has a value that is not allowed.
+    InvalidParameter 400 "INVALID_PARAMETER" "A parameter has a value that is not allowed",
+    /// Not one of ours, or from another question.
+    InvalidPageToken 400 "INVALID_PAGE_TOKEN" "The page token does not belong to this question",
+    /// `maxDepth` above the limit.
+    LineageDepthExceeded 400 "LINEAGE_DEPTH_EXCEEDED" "The depth is above the server's limit",
+    /// A reference names several things.
+    AmbiguousReference 400 "AMBIGUOUS_REFERENCE" "The reference names more than one thing",
+    /// A page of another site sent this.
+    OriginNotAllowed 403 "ORIGIN_NOT_ALLOWED" "Requests of other sites are refused",
+    /// Nothing at this path.
+    NotFound 404 "NOT_FOUND" "There is nothing here",
+    /// Unknown artifact in a lineage question.
+    LineageNotFound 404 "LINEAGE_NOT_FOUND" "The artifact is not known",
+    /// Unknown artifact.
+    ArtifactNotFound 404 "ARTIFACT_NOT_FOUND" "The artifact is not known",
+    /// A reference leads nowhere.
+    ReferenceNotFound 404 "REFERENCE_NOT_FOUND" "The reference leads to nothing that is known",
+    /// Unknown environment.
+    EnvironmentNotFound 404 "ENVIRONMENT_NOT_FOUND" "Nobody has named this environment yet",
+    /// No entry with this index.
+    EntryNotFound 404 "ENTRY_NOT_FOUND" "There is no entry with this index",
+    /// The path exists for other methods.
+    MethodNotAllowed 405 "METHOD_NOT_ALLOWED" "The method is not allowed here",
+    /// Head or body came too slowly.
+    RequestTimeout 408 "REQUEST_TIMEOUT" "The request came too slowly",
+    /// Replay of an entry that is no reject.
+    NotAReject 409 "NOT_A_REJECT" "The entry is not a reject",
+    /// The body was erased or collected.
+    BodyErased 410 "BODY_ERASED" "The received bytes are no longer kept",
+    /// A request's body is above the limit.
+    TooLarge 413 "TOO_LARGE" "The body is larger than the limit",
+    /// An answer is above the limit.
+    AnswerTooLarge 413 "ANSWER_TOO_LARGE" "The answer is larger than the limit",
+    /// Content type or encoding.
+    UnsupportedMediaType 415 "UNSUPPORTED_MEDIA_TYPE" "The content type or encoding is not supported",
+    /// The `Host` is not this server.
+    HostNotAllowed 421 "HOST_NOT_ALLOWED" "The Host header does not name this server",
+    /// The event was recorded as a reject; the problem's code is the reject's.
+    Rejected 422 "REJECTED" "The event was rejected and recorded",
+    /// The intake queue is full.
+    IntakeBusy 429 "INTAKE_BUSY" "The intake queue is full",
+    /// Something that should not happen.
+    Internal 500 "INTERNAL" "Something went wrong on the server",
+    /// The views are not as far as `minIndex`.
+    ProjectionBehind 503 "PROJECTION_BEHIND" "The views have not reached the index yet",
+    /// Too many requests or reads at once.
+    Overloaded 503 "OVERLOADED" "The server has too much to do",
+    /// A read took too long.
+    ReadTimeout 503 "READ_TIMEOUT" "The answer took too long",
+    /// Start-up or shutdown.
+    NotReady 503 "NOT_READY" "The server is starting or stopping",
+    /// This node only reads.
+    IntakeUnavailable 503 "INTAKE_UNAVAILABLE" "This node takes no events",
+    /// No checkpoint covers the entry yet.
+    CheckpointPending 503 "CHECKPOINT_PENDING" "No checkpoint covers this yet",
+}
+
+/// A refusal or failure on its way to the client.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    code_text: Option<String>,
+    retry_after_seconds: Option<u32>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem; `detail` says what to change and nothing internal.
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), code_text: None, retry_after_seconds: None, members: Map::new() }
+    }
+
+    /// A parameter whose value is not allowed.
+    pub fn parameter(name: &str, allowed: &str) -> Problem {
+        Problem::new(Code::InvalidParameter, format!("{name} must be {allowed}")).member("parameter", name)
+    }
+
+    /// A failure of ours: logged here, once; the client gets the request id only.
+    pub fn internal(what: &str, error: &dyn std::fmt::Display) -> Problem {
+        tracing::error!(%error, "{what}");
+        Problem::new(Code::Internal, "report the request id to the operator, who finds the cause in the log")
+    }
+
+    /// A problem for a response that came without one, such as axum's own.
+    pub fn of_status(status: StatusCode) -> Problem {
+        let code = match status.as_u16() {
+            404 => Code::NotFound,
+            405 => Code::MethodNotAllowed,
+            408 => Code::RequestTimeout,
+            413 => Code::TooLarge,
+            415 => Code::UnsupportedMediaType,
+            429 => Code::IntakeBusy,
+            503 => Code::Overloaded,
+            400..500 => Code::BadRequest,
+            _ => Code::Internal,
+        };
+        Problem::new(code, format!("{}; see /openapi.json", code.title().to_ascii_lowercase()))
+    }
+
+    /// Another code text: that of a reject.
+    pub fn with_code(mut self, code: &str) -> Problem {
+        self.code_text = Some(code.to_owned());
+        self
+    }
+
+    /// A further member.
+    pub fn member(mut self, name: &str, value: impl Into<Value>) -> Problem {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to try again.
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// Its code text.
+    pub fn code(&self) -> &str {
+        self.code_text.as_deref().unwrap_or(self.code.as_str())
+    }
+
+    /// Its title.
+    pub fn title(&self) -> &'static str {
+        self.code.title()
+    }
+
+    /// Its detail.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The body for a request.
+    pub fn to_json(&self, request_id: &str) -> Value {
+        let mut body = json!({
+            "type": format!("/openapi.json#{}", self.code()),
+            "title": self.code.title(),
+            "status": self.code.status(),
+            "detail": self.detail,
+            "code": self.code(),
+            "instance": request_id,
+        });
+        if let Value::Object(body) = &mut body {
+            body.extend(self.members.clone());
+        }
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<pedigraph_projector::Error> for Problem {
+    fn from(error: pedigraph_projector::Error) -> Problem {
+        if let pedigraph_projector::Error::Question(advice) = error {
+            return Problem::new(Code::InvalidParameter, advice);
+        }
+        Problem::internal("a view cannot be read", &error)
+    }
+}
+
+impl From<pedigraph_ledger::Error> for Problem {
+    fn from(error: pedigraph_ledger::Error) -> Problem {
+        Problem::internal("the ledger cannot be read", &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_have_an_error_status() {
+        let mut texts: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
+    }
+
+    #[test]
+    fn a_body_has_the_members_of_rfc_9457_and_ours() {
+        let body = Problem::parameter("maxDepth", "a number").to_json("r1");
+        let expected = json!({
+            "type": "/openapi.json#INVALID_PARAMETER", "title": Code::InvalidParameter.title(), "status": 400,
+            "detail": "maxDepth must be a number", "code": "INVALID_PARAMETER", "instance": "r1",
+            "parameter": "maxDepth",
+        });
+        assert_eq!(body, expected);
+    }
+}

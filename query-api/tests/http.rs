@@ -1,0 +1,17 @@
+//! The HTTP side over a real ledger and real views in a temporary directory: what goes in through the ledger's writer is
+//! asked for through the router, or through a socket where the connection itself matters.
+
+#[path = "http/events.rs"]
+mod events;
+#[path = "http/ledger.rs"]
+mod ledger;
+#[path = "http/pages.rs"]
+mod pages;
+#[path = "http/reads.rs"]
+mod reads;
+#[path = "http/serving.rs"]
+mod serving;
+#[path = "http/streams.rs"]
+mod streams;
+#[path = "http/world.rs"]
+mod world;

@@ -1,0 +1,219 @@
+//! Reads: problems, clocks, pages, conditional requests, limits.
+
+use std::time::Duration;
+
+use crate::world::{Client, World, deployed};
+
+fn history() -> World {
+    let world = World::new();
+    world.append(&[
+        deployed("2026-01-01T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-02T00:00:00Z", "prod", "cart", "2"),
+        deployed("2026-01-03T00:00:00Z", "prod", "web", "7"),
+        deployed("2026-01-04T00:00:00Z", "prod", "cart", "3"),
+    ]);
+    world
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem() {
+    let world = World::new();
+    let client = world.client();
+    let check = async |method: &str, path: &str, status: u16, code: &str| {
+        let answer = client.ask(method, path, &[], axum::body::Body::empty()).await;
+        assert_eq!(answer.problem(), (status, code.to_owned()), "{method} {path}");
+    };
+    check("GET", "/nowhere", 404, "NOT_FOUND").await;
+    check("GET", "/api/v1/nowhere", 404, "NOT_FOUND").await;
+    check("DELETE", "/api/v1/intake", 405, "METHOD_NOT_ALLOWED").await;
+    check("GET", "/api/v1/events", 405, "METHOD_NOT_ALLOWED").await;
+    check("GET", "/api/v1/entries/first", 400, "BAD_REQUEST").await;
+    check("GET", "/api/v1/artifacts/%ff", 400, "BAD_REQUEST").await;
+    check("GET", "/api/v1/entries/7", 404, "ENTRY_NOT_FOUND").await;
+    check("GET", "/api/v1/entries/7/proof", 404, "ENTRY_NOT_FOUND").await;
+    check("GET", "/api/v1/entries?status=duplicate", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/entries?subject=x", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/entries?limit=1001", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/environments?at=yesterday", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/environments?asOf=-1", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/environments/prod?includeRemoved=maybe", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/environments/prod", 404, "ENVIRONMENT_NOT_FOUND").await;
+    check("GET", "/api/v1/environments/prod/changes?pageToken=x", 400, "INVALID_PAGE_TOKEN").await;
+    check("GET", "/api/v1/lineage/sha256:ab?maxDepth=101", 400, "LINEAGE_DEPTH_EXCEEDED").await;
+    check("GET", "/api/v1/lineage/sha256:ab?maxDepth=-1", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/lineage/sha256:ab?direction=left", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/trace", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/resolve", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/components/impact?purl=left-pad", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/components/impact?purl=pkg:npm/a&versions=1", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/proofs/consistency", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/proofs/consistency?from=0&to=9", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/subscribe?views=everything", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/subscribe?from=x", 400, "INVALID_PARAMETER").await;
+    check("GET", "/ledger/other/checkpoint", 404, "NOT_FOUND").await;
+    check("GET", "/ledger/default/tile/0/000", 404, "NOT_FOUND").await;
+    check("POST", "/api/v1/events", 503, "INTAKE_UNAVAILABLE").await;
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_and_named_in_problems() {
+    let client = World::new().client();
+    let answer = client.get_with("/nowhere", &[("x-request-id", "run-7")]).await;
+    assert_eq!(answer.header("x-request-id"), Some("run-7"));
+    assert_eq!(answer.json()["instance"], "run-7");
+    let wrong_method = client.ask("PUT", "/api/v1/events", &[], axum::body::Body::empty()).await;
+    assert_eq!(wrong_method.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn other_hosts_and_sites_are_refused() {
+    let client = World::new().client();
+    let rebound = client.get_with("/api/v1/intake", &[("host", "evil.test")]).await;
+    assert_eq!(rebound.problem(), (421, "HOST_NOT_ALLOWED".into()));
+    let here = ("host", "localhost:8080");
+    assert_eq!(client.get_with("/api/v1/intake", &[here]).await.status, 200);
+    let forged = client.post("/api/v1/events", &[here, ("origin", "http://evil.test")], "{}").await;
+    assert_eq!(forged.problem(), (403, "ORIGIN_NOT_ALLOWED".into()));
+}
+
+#[tokio::test]
+async fn an_environment_follows_both_clocks() {
+    let world = history();
+    let client = world.client();
+    let versions = async |query: &str| {
+        let answer = client.get(&format!("/api/v1/environments/prod{query}")).await;
+        let services = answer.json()["services"].as_array().expect("services").clone();
+        let line =
+            |s: &serde_json::Value| format!("{} {}", s["service"], s["running"][0]["artifactRef"]).replace('"', "");
+        (services.iter().map(line).collect::<Vec<_>>().join(", "), answer.header("pedigraph-as-of").map(str::to_owned))
+    };
+    let (now, as_of) = versions("").await;
+    assert_eq!(now, "cart example.org/cart:3, web example.org/web:7");
+    assert_eq!(as_of.as_deref(), Some("3"));
+    assert_eq!(versions("?at=2026-01-02T12:00:00Z").await.0, "cart example.org/cart:2");
+    let (known, as_of) = versions("?asOf=0").await;
+    assert_eq!((known.as_str(), as_of.as_deref()), ("cart example.org/cart:1", Some("0")));
+    let list = client.get("/api/v1/environments").await.json();
+    assert_eq!(list["environments"][0]["environment"], "prod");
+}
+
+#[tokio::test]
+async fn pages_are_pinned_to_their_first_index() {
+    let world = history();
+    let client = world.client();
+    let path = "/api/v1/environments/prod/changes?pageSize=2";
+    let first = client.get(path).await;
+    let token = first.json()["nextPageToken"].as_str().expect("a token").to_owned();
+    world.append(&[deployed("2026-01-05T00:00:00Z", "prod", "cart", "4")]);
+    let second = client.get(&format!("{path}&pageToken={token}")).await;
+    assert_eq!(second.header("pedigraph-as-of"), Some("3"));
+    let to = |answer: &serde_json::Value| {
+        answer["changes"].as_array().expect("changes").iter().map(|c| c["to"].to_string()).collect::<Vec<_>>()
+    };
+    let seen = [to(&first.json()), to(&second.json())].concat().join(" ");
+    for tag in ["cart:3", "web:7", "cart:2", "cart:1"] {
+        assert_eq!(seen.matches(tag).count(), 1, "{tag} in {seen}");
+    }
+    assert!(!seen.contains("cart:4"), "{seen}");
+    let other = client.get(&format!("/api/v1/environments/test/changes?pageToken={token}")).await;
+    assert_eq!(other.problem(), (400, "INVALID_PAGE_TOKEN".into()));
+}
+
+#[tokio::test]
+async fn an_unchanged_answer_is_not_sent_again() {
+    let world = history();
+    let client = world.client();
+    let first = client.get("/api/v1/environments/prod").await;
+    assert_eq!(first.header("cache-control"), Some("private, no-cache"));
+    assert_eq!(first.header("pedigraph-lag-ms"), Some("0"));
+    let etag = first.header("etag").expect("an ETag").to_owned();
+    let again = client.get_with("/api/v1/environments/prod", &[("if-none-match", &etag)]).await;
+    assert_eq!((again.status.as_u16(), again.bytes.len()), (304, 0));
+    assert_eq!(again.header("pedigraph-as-of"), Some("3"));
+    world.append(&[deployed("2026-01-05T00:00:00Z", "prod", "cart", "4")]);
+    let later = client.get_with("/api/v1/environments/prod", &[("if-none-match", &etag)]).await;
+    assert_eq!(later.status, 200);
+    assert_eq!(client.get("/api/v1/intake").await.header("etag"), None);
+}
+
+#[tokio::test]
+async fn a_reader_can_wait_for_what_it_wrote() {
+    let world = history();
+    let mut config = world.config();
+    config.limits.min_index_wait = Duration::from_millis(20);
+    let client = Client(pedigraph_query_api::router(config));
+    assert_eq!(client.get("/api/v1/intake?minIndex=3").await.status, 200);
+    let behind = client.get("/api/v1/intake?minIndex=4").await;
+    assert_eq!(behind.problem(), (503, "PROJECTION_BEHIND".into()));
+    assert_eq!(behind.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn too_much_is_refused_with_advice() {
+    let world = history();
+    let mut config = world.config();
+    config.limits.answer_bytes_max = 100;
+    let client = Client(pedigraph_query_api::router(config));
+    assert_eq!(client.get("/api/v1/entries").await.problem(), (413, "ANSWER_TOO_LARGE".into()));
+    let mut config = world.config();
+    config.limits.requests_max = 0;
+    let client = Client(pedigraph_query_api::router(config));
+    let busy = client.get("/api/v1/entries").await;
+    assert_eq!(busy.problem(), (503, "OVERLOADED".into()));
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    assert_eq!(client.get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn freshness_and_probes_tell_where_everything_stands() {
+    let world = history();
+    world.publish_checkpoint();
+    let mut config = world.config();
+    config.end_to_end.record(12.0);
+    config.sources = std::sync::Arc::new(|| {
+        let lag = |partition, position| pedigraph_query_api::SourceLag {
+            name: "pedigraph.ci".into(),
+            partition: Some(partition),
+            position,
+            end: Some(9),
+            lag_messages: Some(9 - position),
+            lag_ms: None,
+        };
+        vec![lag(1, 9), lag(0, 4)]
+    });
+    let client = Client(pedigraph_query_api::router(config));
+    let fresh = client.get("/api/v1/freshness").await.json();
+    assert_eq!(fresh["head"]["index"], 3);
+    assert_eq!(fresh["head"]["size"], 4);
+    assert_eq!(fresh["head"]["checkpointSize"], 4);
+    assert_eq!(fresh["sources"][0]["position"], 4);
+    assert_eq!(fresh["sources"][0]["lagMessages"], 5);
+    assert_eq!(fresh["endToEndMs"]["p50"], 12.0);
+    assert!(fresh["views"].as_array().is_some_and(|views| views.iter().all(|view| view["nextIndex"] == 4)), "{fresh}");
+    assert_eq!(client.get("/livez").await.status, 200);
+    assert_eq!(client.get("/readyz").await.status, 200);
+    assert_eq!(client.get("/readyz?verbose").await.text(), "[+]views ok: 0 ms behind\nready\n");
+    let metrics = client.get("/metrics").await.text();
+    assert!(metrics.contains("pedigraph_ledger_entries 4.0\n"), "{metrics}");
+    assert!(metrics.contains("pedigraph_intake_messages_total{status=\"accepted\"} 4\n"), "{metrics}");
+    assert!(
+        metrics.contains("pedigraph_source_lag_messages{source=\"pedigraph.ci\",partition=\"0\"} 5.0\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_is_not_ready_before_its_views_are_open() {
+    let world = World::new();
+    let mut config = world.config();
+    config.views = pedigraph_query_api::LateViews::default();
+    config.ready = std::sync::Arc::new(|| {
+        vec![pedigraph_query_api::Check { name: "ledger".into(), ok: true, detail: String::new() }]
+    });
+    let client = Client(pedigraph_query_api::router(config));
+    let ready = client.get("/readyz?verbose").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.text(), "[-]views failed: not open\n[+]ledger ok\nnot ready\n");
+    assert_eq!(client.get("/livez").await.status, 200);
+    assert_eq!(client.get("/api/v1/environments").await.problem(), (503, "NOT_READY".into()));
+}

@@ -1,0 +1,75 @@
+//! Change streams: resumable without gap or repeat.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+
+use crate::world::{Client, World, deployed};
+
+/// Reads frames until one has the text.
+async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> String {
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        let part = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
+        let part = part.unwrap_or_else(|_| panic!("no {text:?} after {seen:?}")).expect("not ended").expect("a part");
+        seen.push_str(&String::from_utf8_lossy(&part));
+    }
+    seen
+}
+
+fn ids(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+async fn open(client: &Client, path: &str, headers: &[(&str, &str)]) -> axum::body::BodyDataStream {
+    let response = client.open("GET", path, headers, Body::empty()).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
+    response.into_body().into_data_stream()
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_its_client_was() {
+    let world = World::new();
+    let client = world.client();
+    world
+        .append(&[1, 2, 3].map(|day| deployed(&format!("2026-01-0{day}T00:00:00Z"), "prod", "cart", &day.to_string())));
+    let mut all = open(&client, "/api/v1/subscribe?from=0", &[]).await;
+    let seen = read_until(&mut all, "id: 2-0").await;
+    assert_eq!(ids(&seen), ["1-0", "2-0"]);
+    assert!(seen.contains("event: deployments") && seen.contains("\"change\":\"service-deployed\""), "{seen}");
+    let mut resumed = open(&client, "/api/v1/subscribe?from=0", &[("last-event-id", "1-0")]).await;
+    assert_eq!(ids(&read_until(&mut resumed, "id: 2-0").await), ["2-0"]);
+    let mut live = open(&client, "/api/v1/subscribe", &[]).await;
+    world.append(&[deployed("2026-01-04T00:00:00Z", "prod", "cart", "4")]);
+    assert_eq!(ids(&read_until(&mut live, "id: 3-0").await), ["3-0"]);
+    assert_eq!(ids(&read_until(&mut all, "id: 3-0").await), ["3-0"]);
+}
+
+#[tokio::test]
+async fn a_stream_carries_only_what_was_asked_for_and_a_heartbeat() {
+    let world = World::new();
+    let mut config = world.config();
+    config.limits.heartbeat = Duration::from_millis(50);
+    let client = Client(pedigraph_query_api::router(config));
+    world.append(&[1, 2].map(|day| deployed(&format!("2026-01-0{day}T00:00:00Z"), "prod", "cart", &day.to_string())));
+    let mut other = open(&client, "/api/v1/subscribe?from=0&views=vex,signals", &[]).await;
+    let seen = read_until(&mut other, "event: heartbeat").await;
+    assert!(seen.contains("\"index\":1") && ids(&seen).is_empty(), "{seen}");
+    assert!(seen.contains("retry: 2000"), "{seen}");
+}
+
+#[tokio::test]
+async fn streams_are_limited_and_give_their_place_back() {
+    let world = World::new();
+    let mut config = world.config();
+    config.limits.subscribers_max = 1;
+    let client = Client(pedigraph_query_api::router(config));
+    let first = open(&client, "/api/v1/subscribe", &[]).await;
+    assert_eq!(client.get("/api/v1/subscribe").await.problem(), (503, "OVERLOADED".into()));
+    drop(first);
+    drop(open(&client, "/api/v1/subscribe", &[]).await);
+    assert!(client.get("/metrics").await.text().contains("pedigraph_stream_subscribers 0\n"));
+}

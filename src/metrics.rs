@@ -1,0 +1,82 @@
+//! What the write half shows of itself: metrics, readiness, where each source stands.
+
+use std::fmt::Write as _;
+
+use pedigraph_processor::Processor;
+use pedigraph_processor::counters::COMMIT_BUCKETS_US;
+use pedigraph_proto::message::Status;
+use pedigraph_query_api::{Check, SourceLag};
+
+/// Lines of `/readyz`.
+pub(crate) fn checks(processor: &Processor) -> Vec<Check> {
+    let failure = processor.failure();
+    let detail = failure.as_deref().unwrap_or_default().to_owned();
+    let mut checks = vec![Check { name: "ledger-writable".to_owned(), ok: failure.is_none(), detail }];
+    for (n, source) in processor.kafka_sources().into_iter().enumerate() {
+        let detail = source.last_error.unwrap_or_default();
+        checks.push(Check { name: format!("kafka-{n}"), ok: source.cluster.is_some(), detail });
+    }
+    checks
+}
+
+/// Every assigned partition.
+pub(crate) fn sources(processor: &Processor, now_ns: i64) -> Vec<SourceLag> {
+    let partitions = processor.kafka_sources().into_iter().flat_map(|source| source.partitions);
+    let lag = |partition: pedigraph_processor::kafka::PartitionState| SourceLag {
+        position: partition.position.unwrap_or_default(),
+        // The end is what the broker last said, which may be before what came since.
+        end: partition.end.map(|end| end.max(partition.position.unwrap_or_default())),
+        lag_messages: partition.lag_messages(),
+        lag_ms: partition.lag_ms(now_ns / 1_000_000).and_then(|ms| u64::try_from(ms).ok()),
+        partition: u32::try_from(partition.partition).ok(),
+        name: partition.topic,
+    };
+    partitions.map(lag).collect()
+}
+
+/// Prometheus text of the processor's counters.
+pub(crate) fn write(processor: &Processor, text: &mut String) {
+    let counters = processor.counters();
+    header(text, "pedigraph_messages_total", "counter", "Messages that ended so, durably.");
+    for status in [Status::Accepted, Status::Duplicate, Status::Conflict, Status::Rejected] {
+        let _infallible = writeln!(
+            text,
+            "pedigraph_messages_total{{status=\"{}\"}} {}",
+            status.as_str(),
+            counters.messages(status)
+        );
+    }
+    let single = [
+        ("pedigraph_received_bytes_total", "counter", "Received bytes that were committed.", counters.bytes()),
+        ("pedigraph_refused_total", "counter", "Submissions refused since the queue was full.", counters.refused_busy()),
+        ("pedigraph_stale_messages_total", "counter", "Kafka messages dropped after their partition was taken away.", counters.stale()),
+        ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
+        ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
+    ];
+    for (name, kind, help, value) in single {
+        header(text, name, kind, help);
+        let _infallible = writeln!(text, "{name} {value}");
+    }
+    commits(processor, text);
+}
+
+fn commits(processor: &Processor, text: &mut String) {
+    let counters = processor.counters();
+    header(text, "pedigraph_commit_seconds", "histogram", "Time of one group commit, durable.");
+    let mut total = 0;
+    for (n, count) in counters.commit_buckets().into_iter().enumerate() {
+        total += count;
+        let bound = COMMIT_BUCKETS_US.get(n).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us));
+        let _infallible = writeln!(text, "pedigraph_commit_seconds_bucket{{le=\"{bound}\"}} {total}");
+    }
+    let sum = counters.commit_time().as_secs_f64();
+    let _infallible = writeln!(text, "pedigraph_commit_seconds_sum {sum}\npedigraph_commit_seconds_count {total}");
+}
+
+fn seconds(microseconds: u64) -> String {
+    std::time::Duration::from_micros(microseconds).as_secs_f64().to_string()
+}
+
+fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
