@@ -49,7 +49,9 @@ fn message(body: impl Into<Bytes>) -> Message {
 }
 
 fn from_kafka(cluster: &Cluster) -> kafka::Config {
-    let options = BTreeMap::from([("session.timeout.ms".to_owned(), "6000".to_owned())]);
+    // The mock does not take a static member back before its session ends, as Kafka does: members are dynamic here.
+    let options = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "200"), ("group.instance.id", "")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let topics = vec![Topic { name: TOPIC.to_owned(), ..Topic::default() }];
     kafka::Config { brokers: cluster.bootstrap(), group: "pedigraph".to_owned(), topics, options }
 }
@@ -173,6 +175,7 @@ fn partitions_that_another_member_took_and_gave_back_are_read_on() {
         .set("bootstrap.servers", cluster.bootstrap())
         .set("group.id", "pedigraph")
         .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "200")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .create()
         .unwrap();
@@ -549,6 +552,9 @@ mod gate {
         }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             LocalFiles.sync_dir(path)
+        }
+        fn sync_tree(&self, path: &Path) -> io::Result<()> {
+            LocalFiles.sync_tree(path)
         }
     }
 
