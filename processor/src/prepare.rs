@@ -141,7 +141,8 @@ impl Preparer {
             replay_of: message.replay_of,
             ..Entry::default()
         };
-        let traceparent = message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
+        let traceparent =
+            message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
         let spool = match message.body {
             Body::File { path, .. } => Some(path),
             Body::Null | Body::Bytes(_) => None,
