@@ -3,12 +3,14 @@
 //! `cargo bench -p pedigraph-projector --bench components`; `PEDIGRAPH_BENCH_SETS` sets the number of distinct SBOMs.
 //! Every version of a line shares 95 % of its 300 components with the one before; parsing is not part of it.
 
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use pedigraph_projector::components::ImpactQuestion;
-use pedigraph_projector::views::fold_into;
 use pedigraph_projector::store::{MemStore, Row, SledStore, Store};
+use pedigraph_projector::views::fold_into;
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::{Event, canonical};
 use world::{Random, SECOND, Sent, World, scope, seed};
@@ -37,7 +39,11 @@ fn main() {
     }
     let rows_twice = fold("each sent twice", &first, sets * 2);
     let size = |rows: &[Row]| rows.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-    println!("  rows of the components view: {} per distinct SBOM, {} B", rows_once.len() / sets, size(&rows_once) / sets);
+    println!(
+        "  rows of the components view: {} per distinct SBOM, {} B",
+        rows_once.len() / sets,
+        size(&rows_once) / sets
+    );
     let (rows, bytes) = (rows_twice.len() - rows_once.len(), size(&rows_twice) - size(&rows_once));
     println!("  the same SBOM again: {:.1} rows, {} B", per(rows, sets), bytes / sets);
     queries(&first);
@@ -98,15 +104,21 @@ fn documents(sets: usize, random: &mut Random) -> Vec<Sent> {
     let mut packages: Vec<(usize, usize)> = Vec::new();
     for n in 0..sets {
         if n % VERSIONS == 0 {
-            packages = (0..COMPONENTS).map(|_| (random.below(PACKAGES), random.below(10))).collect();
+            packages = (0..COMPONENTS).map(|_| (skewed(random, PACKAGES), 0)).collect();
         }
         for _ in 0..COMPONENTS / 20 {
             let changed = random.below(COMPONENTS);
-            packages[changed].1 += 1;
+            packages[changed] = (skewed(random, PACKAGES), skewed(random, 10));
         }
         documents.push(sent(n, &packages));
     }
     documents
+}
+
+/// Few packages are in many images, many in few.
+fn skewed(random: &mut Random, n: usize) -> usize {
+    let most = random.below(n) + 1;
+    random.below(most)
 }
 
 fn sent(n: usize, packages: &[(usize, usize)]) -> Sent {
@@ -141,12 +153,11 @@ fn component((package, version): &(usize, usize)) -> Component {
 
 /// The same contents with another serial number, an hour later.
 fn resent(document: &Sent) -> Sent {
-    let events = document.events.iter().cloned().map(|event| match event {
-        Event::SbomAttached(mut attached) => {
+    let events = document.events.iter().cloned().map(|mut event| {
+        if let Event::SbomAttached(attached) = &mut event {
             attached.sbom_digest = format!("{}f", &attached.sbom_digest[..attached.sbom_digest.len() - 1]);
-            attached.into()
         }
-        other => other,
+        event
     });
     Sent { time: document.time + 3_600 * SECOND, id: format!("{}-again", document.id), events: events.collect() }
 }
@@ -154,15 +165,29 @@ fn resent(document: &Sent) -> Sent {
 fn queries(world: &World) {
     let views = world.views();
     let scope = scope(&views, None, None);
-    for (name, purl) in [("one version", "pkg:npm/%40scope/package-7@3.0.0"), ("every version", "pkg:npm/%40scope/package-7")] {
-        let question = ImpactQuestion { purl: purl.to_owned(), versions: None, environment: None, limit: 100, after: None };
-        let mut times: Vec<f64> = (0..200).map(|_| timed(|| drop(scope.impact(&question).expect("answered")))).collect();
+    for (name, purl) in
+        [("one version", "pkg:npm/%40scope/package-7@3.0.0"), ("every version", "pkg:npm/%40scope/package-7")]
+    {
+        let question =
+            ImpactQuestion { purl: purl.to_owned(), versions: None, environment: None, limit: 100, after: None };
+        let mut times: Vec<f64> =
+            (0..200).map(|_| timed(|| drop(scope.impact(&question).expect("answered")))).collect();
         times.sort_by(f64::total_cmp);
         let counts = scope.impact(&question).expect("answered").0.counts;
-        println!("impact of {name}: p50 {:.2} ms, p99 {:.2} ms, {} artifacts", times[100] * 1e3, times[198] * 1e3, counts.not_deployed);
+        println!(
+            "impact of {name}: p50 {:.2} ms, p99 {:.2} ms, {} artifacts",
+            times[100] * 1e3,
+            times[198] * 1e3,
+            counts.not_deployed
+        );
     }
     let digest = format!("sha256:{:064x}", 7);
-    let mut times: Vec<f64> = (0..200).map(|_| timed(|| drop(scope.components(&digest, None, 100).expect("listed")))).collect();
+    let mut times: Vec<f64> =
+        (0..200).map(|_| timed(|| drop(scope.components(&digest, None, 100).expect("listed")))).collect();
     times.sort_by(f64::total_cmp);
-    println!("100 components of an artifact: p50 {:.2} ms, p99 {:.2} ms (rows in memory)", times[100] * 1e3, times[198] * 1e3);
+    println!(
+        "100 components of an artifact: p50 {:.2} ms, p99 {:.2} ms (rows in memory)",
+        times[100] * 1e3,
+        times[198] * 1e3
+    );
 }

@@ -271,7 +271,8 @@ impl Memory {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         for component in &event.components {
-            let Component { purl, name, version, group, r#type, licenses, digest, depends_on, root_dependency } = component;
+            let Component { purl, name, version, group, r#type, licenses, digest, depends_on, root_dependency } =
+                component;
             let fields = (purl, name, version, group, r#type, licenses, digest, depends_on, root_dependency);
             bytes = postcard::to_extend(&fields, bytes).map_err(unwritable)?;
         }
@@ -370,4 +371,3 @@ fn next_set(tenant: &TenantId, store: &dyn Store, next: u64) -> Result<u32, Erro
         }
     }
 }
-

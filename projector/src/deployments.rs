@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use self::timeline::{Artifact, Enough, History, LaneFact, Move, Row, Run, Stamp, What};
 use crate::answers::{Change, Environment, EnvironmentSummary, Page, Proof, Running, ServiceState};
 use crate::key::{Key, KeyReader};
-use crate::view::{FactAt, Rows, View};
 use crate::scope::{Clocks, Scope};
+use crate::view::{FactAt, Rows, View};
 use crate::views::Error;
 
 mod timeline;
@@ -396,7 +396,9 @@ impl Scope {
             counted += changes.len();
         }
         if marks.len() > NUMBERED_ROWS_MAX {
-            return Err(Error::Question(format!("{name}#{number} lies too far back to be counted: name a moment instead")));
+            return Err(Error::Question(format!(
+                "{name}#{number} lies too far back to be counted: name a moment instead"
+            )));
         }
         Ok(None)
     }
@@ -408,10 +410,15 @@ impl Scope {
         for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
             moves.extend(self.newest_full_moves(&lane, back + 1)?);
         }
-        moves.sort_by(|a, b| (b.stamp, b.index).cmp(&(a.stamp, a.index)));
+        moves.sort_by_key(|change: &Move| std::cmp::Reverse((change.stamp, change.index)));
         let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
         let proof = self.proof(found.index)?;
-        Ok(found.to.map(|to| LastKnown { artifact_ref: to.reference, digest: to.digest, since: found.stamp.time, proof }))
+        Ok(found.to.map(|to| LastKnown {
+            artifact_ref: to.reference,
+            digest: to.digest,
+            since: found.stamp.time,
+            proof,
+        }))
     }
 
     /// Everything that runs, by environment and service.

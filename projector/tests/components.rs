@@ -103,7 +103,8 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).deployed.len(), 1);
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).not_deployed, None);
     assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/left-pad@1.3.0", None, None).counts.not_deployed, 2);
-    let refused = ImpactQuestion { purl: "left-pad".to_owned(), versions: None, environment: None, limit: 1, after: None };
+    let refused =
+        ImpactQuestion { purl: "left-pad".to_owned(), versions: None, environment: None, limit: 1, after: None };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
     let refused = ImpactQuestion { purl: "pkg:deb/x".to_owned(), versions: Some("vers:deb/>1".to_owned()), ..refused };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
@@ -126,7 +127,9 @@ fn the_newest_sbom_of_each_tool_counts_and_links_bring_contents() {
     ]);
     let views = world.views();
     let now = scope(&views, None, None);
-    let purls = |digest: &str| now.components(digest, None, 10).expect("listed").into_iter().map(|c| c.purl).collect::<Vec<_>>();
+    let purls = |digest: &str| {
+        now.components(digest, None, 10).expect("listed").into_iter().map(|c| c.purl).collect::<Vec<_>>()
+    };
     assert_eq!(purls(&digest(1)), ["pkg:npm/new@1", "pkg:npm/other@1"]);
     assert_eq!(purls(&digest(2)), ["pkg:npm/old@1"]);
     let old = ask(&now, "pkg:npm/old", None, None).not_deployed.expect("all");
@@ -160,10 +163,14 @@ fn model(documents: &[Document]) -> BTreeMap<usize, BTreeSet<String>> {
 
 fn check(documents: &[Document], slice: usize, as_of: usize) {
     let mut world = World::new();
-    let entries: Vec<Sent> = documents.iter().enumerate().map(|(n, (artifact, tool, time, purls))| {
-        let components = purls.iter().map(|p| component(&purl(*p))).collect();
-        sent(n, *time, sbom(&digest(*artifact), &digest(1_000_000 + n), &format!("tool{tool}"), components, slice))
-    }).collect();
+    let entries: Vec<Sent> = documents
+        .iter()
+        .enumerate()
+        .map(|(n, (artifact, tool, time, purls))| {
+            let components = purls.iter().map(|p| component(&purl(*p))).collect();
+            sent(n, *time, sbom(&digest(*artifact), &digest(1_000_000 + n), &format!("tool{tool}"), components, slice))
+        })
+        .collect();
     world.append(&entries);
     let views = world.views();
     for known in [documents.len(), as_of.min(documents.len())].into_iter().filter(|known| *known > 0) {
@@ -175,11 +182,18 @@ fn check(documents: &[Document], slice: usize, as_of: usize) {
         }
         for package in 0..6 {
             let impact = ask(&scope, &format!("pkg:npm/p{package}"), Some("vers:npm/>=1|<=2"), None);
-            let got: Vec<(String, Vec<String>)> = impact.not_deployed.expect("all").into_iter()
-                .map(|row| (row.digest, row.components.into_iter().map(|c| c.purl).collect())).collect();
+            let got: Vec<(String, Vec<String>)> = impact
+                .not_deployed
+                .expect("all")
+                .into_iter()
+                .map(|row| (row.digest, row.components.into_iter().map(|c| c.purl).collect()))
+                .collect();
             let asked: BTreeSet<String> = [1, 2].map(|version| purl((package, version))).into();
-            let want: Vec<_> = model.iter().map(|(artifact, purls)| (digest(*artifact), purls.intersection(&asked).cloned().collect::<Vec<_>>()))
-                .filter(|(_, purls)| !purls.is_empty()).collect();
+            let want: Vec<_> = model
+                .iter()
+                .map(|(artifact, purls)| (digest(*artifact), purls.intersection(&asked).cloned().collect::<Vec<_>>()))
+                .filter(|(_, purls)| !purls.is_empty())
+                .collect();
             assert_eq!(got, want, "package {package} as of {known}");
         }
     }
@@ -201,8 +215,7 @@ proptest! {
 #[test]
 fn many_sets_answer_from_segments_as_from_the_buffer() {
     let mut random = Random(seed());
-    let documents: Vec<Document> = (0..9_500)
-        .map(|n| (n, 0, 10, (0..3).map(|_| (random.below(6), random.below(400))).collect()))
-        .collect();
+    let documents: Vec<Document> =
+        (0..9_500).map(|n| (n, 0, 10, (0..3).map(|_| (random.below(6), random.below(400))).collect())).collect();
     check(&documents, 2, 5_000);
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use pedigraph_projector::answers::{Change, Environment};
 use pedigraph_projector::{Scope, Views};
-use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, ServiceDeployed, ServiceRemoved};
 use pedigraph_proto::Event;
+use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, ServiceDeployed, ServiceRemoved};
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
 
@@ -37,6 +37,7 @@ impl Line {
 }
 
 /// The corpus; `None` where it is not there, which fails in CI.
+#[expect(clippy::print_stdout, reason = "says that it is skipped")]
 fn corpus() -> Option<Vec<Line>> {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora");
     let corpora = std::env::var_os("PEDIGRAPH_CORPORA").map_or(default, PathBuf::from);
@@ -226,11 +227,19 @@ fn arbitrary_event() -> impl Strategy<Value = Sent> {
         let artifact_ref = format!("ghcr.io/shop/{service}:{}", ["1.0.0", "1.1.0", "2.0.0-rc.1", "blue"][tag]);
         let event: Event = match kind {
             0 => ServiceRemoved { service, environment, ..ServiceRemoved::default() }.into(),
-            1 => ServiceDeployed { service, environment, artifact_ref, weight: 20, ..ServiceDeployed::default() }.into(),
+            1 => {
+                ServiceDeployed { service, environment, artifact_ref, weight: 20, ..ServiceDeployed::default() }.into()
+            }
             2 => CanaryChanged { service, environment, artifact_ref, weight: 50, ..CanaryChanged::default() }.into(),
             3 => CanaryChanged { service, environment, weight: 100, ..CanaryChanged::default() }.into(),
             4 => CanaryChanged { service, environment, artifact_ref, ..CanaryChanged::default() }.into(),
-            5 => ConfigChanged { service, environment, config_digest: format!("sha256:{tag}"), ..ConfigChanged::default() }.into(),
+            5 => ConfigChanged {
+                service,
+                environment,
+                config_digest: format!("sha256:{tag}"),
+                ..ConfigChanged::default()
+            }
+            .into(),
             6 => FreezeChanged { service, environment, frozen: tag % 2 == 0, ..FreezeChanged::default() }.into(),
             _ => ServiceDeployed { service, environment, artifact_ref, ..ServiceDeployed::default() }.into(),
         };

@@ -1,5 +1,6 @@
 //! What a digest contains: its current SBOMs, their components, and the way to each.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, table, table_key, unreadable};
@@ -27,7 +28,7 @@ pub(super) struct Current {
 
 /// One component where it stands in a set.
 #[derive(Clone, PartialEq, Debug)]
-struct Entry {
+struct Placed {
     ordinal: u32,
     component: u32,
     depends_on: Vec<u32>,
@@ -36,7 +37,7 @@ struct Entry {
 /// A set with the shortest ways into it.
 pub(super) struct Contents {
     /// By ordinal.
-    entries: Vec<Entry>,
+    entries: Vec<Placed>,
     /// By entry: reached, and from which entry.
     reached: Vec<Option<Option<usize>>>,
 }
@@ -49,9 +50,8 @@ impl Scope {
             for current in self.current_sboms(&part)? {
                 let contents = self.contents(current.set)?;
                 for (place, purl) in contents.after(self, after, limit)? {
-                    if !found.contains_key(&purl) {
-                        let path = contents.path(self, place)?;
-                        found.insert(purl, path);
+                    if let Entry::Vacant(vacant) = found.entry(purl) {
+                        vacant.insert(contents.path(self, place)?);
                     }
                 }
             }
@@ -114,8 +114,10 @@ impl Scope {
             let PageRow { first, components, depends_on, roots: direct, .. } = row.value;
             roots.extend(direct);
             let mut depends_on = depends_on.into_iter();
-            entries.extend((first..=u32::MAX).zip(components).map(|(ordinal, component)| {
-                Entry { ordinal, component, depends_on: depends_on.next().unwrap_or_default() }
+            entries.extend((first..=u32::MAX).zip(components).map(|(ordinal, component)| Placed {
+                ordinal,
+                component,
+                depends_on: depends_on.next().unwrap_or_default(),
             }));
         }
         entries.sort_by_key(|entry| entry.ordinal);
@@ -253,7 +255,7 @@ impl Contents {
 }
 
 /// Breadth first from the direct dependencies; where none is marked, from what nothing depends on.
-fn reach(entries: &[Entry], roots: &[u32]) -> Vec<Option<Option<usize>>> {
+fn reach(entries: &[Placed], roots: &[u32]) -> Vec<Option<Option<usize>>> {
     let mut reached = vec![None; entries.len()];
     if roots.is_empty() && entries.iter().all(|entry| entry.depends_on.is_empty()) {
         return reached;

@@ -108,7 +108,8 @@ impl Scope {
     /// Artifacts whose current SBOMs contain one of the components, by canonical digest.
     fn affected(&self, matches: &[u32]) -> Result<BTreeMap<String, Affected>, Error> {
         let mut sets = self.sets_with(matches)?;
-        let unknown = sets.iter().map(|set| Ok((*set, !self.set_has(*set, matches)?))).collect::<Result<Vec<_>, Error>>()?;
+        let unknown =
+            sets.iter().map(|set| Ok((*set, !self.set_has(*set, matches)?))).collect::<Result<Vec<_>, Error>>()?;
         unknown.iter().filter(|(_, unknown)| *unknown).for_each(|(set, _)| {
             sets.remove(set);
         });

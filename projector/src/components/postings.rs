@@ -308,10 +308,8 @@ impl<'a> SegmentWriter<'a> {
 
 fn merge_into(tenant: &TenantId, store: &dyn Store, segments: &[Segment], number: u64) -> Result<(), Error> {
     let mut writer = SegmentWriter::new(tenant, store, number);
-    let mut readers: Vec<SegmentReader<'_>> = segments
-        .iter()
-        .map(|segment| SegmentReader::new(tenant, store, segment.number))
-        .collect::<Result<_, _>>()?;
+    let mut readers: Vec<SegmentReader<'_>> =
+        segments.iter().map(|segment| SegmentReader::new(tenant, store, segment.number)).collect::<Result<_, _>>()?;
     while let Some(component) = readers.iter().filter_map(SegmentReader::component).min() {
         let mut sets = Vec::new();
         for reader in &mut readers {
@@ -457,7 +455,8 @@ mod tests {
 
     #[test]
     fn many_segments_and_merges_hold_what_a_map_holds() {
-        let pages: Vec<Vec<u32>> = (0..70_000_u32).map(|page| vec![0, 1 + page % 7, 100 + page % 9_973, 1_000_000 + page]).collect();
+        let pages: Vec<Vec<u32>> =
+            (0..70_000_u32).map(|page| vec![0, 1 + page % 7, 100 + page % 9_973, 1_000_000 + page]).collect();
         check(&pages, 66_500);
     }
 

@@ -21,9 +21,8 @@ enum Scheme {
 impl Scheme {
     fn of(name: &str) -> Option<Scheme> {
         Some(match name {
-            "npm" | "cargo" | "golang" | "semver" | "nuget" | "composer" | "hex" | "pub" | "swift" | "github" | "gem" => {
-                Scheme::Semver
-            }
+            "npm" | "cargo" | "golang" | "semver" | "nuget" | "composer" | "hex" | "pub" | "swift" | "github"
+            | "gem" => Scheme::Semver,
             "pypi" => Scheme::Pypi,
             "generic" => Scheme::Generic,
             _ => return None,
@@ -123,7 +122,8 @@ impl Range {
 
 fn constraint(part: &str) -> (Comparator, String) {
     use Comparator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    let signs = [(">=", GreaterOrEqual), ("<=", LessOrEqual), ("!=", NotEqual), (">", Greater), ("<", Less), ("=", Equal)];
+    let signs =
+        [(">=", GreaterOrEqual), ("<=", LessOrEqual), ("!=", NotEqual), (">", Greater), ("<", Less), ("=", Equal)];
     let found = signs.into_iter().find_map(|(sign, comparator)| Some((comparator, part.strip_prefix(sign)?)));
     let (comparator, version) = found.unwrap_or((Equal, part));
     (comparator, percent_decoded(version.trim()))
@@ -257,11 +257,21 @@ mod tests {
         };
         check("vers:npm/>=1.0.0|<2.0.0", "npm", &["1.0.0", "1.9.9", "v1.2"], &["2.0.0", "0.9", "1.0.0-rc.1", ""]);
         check("vers:npm/<2.0.0|>=1.0.0", "npm", &["1.5.0", "2.0.0-alpha"], &["2.0.0"]);
-        check("vers:golang/1.2.3|>=v2.0.0|<2.1.0|>3", "golang", &["v1.2.3", "2.0.5", "3.0.1"], &["1.2.4", "2.1.0", "3.0.0"]);
+        check(
+            "vers:golang/1.2.3|>=v2.0.0|<2.1.0|>3",
+            "golang",
+            &["v1.2.3", "2.0.5", "3.0.1"],
+            &["1.2.4", "2.1.0", "3.0.0"],
+        );
         check("vers:cargo/!=1.0.0", "cargo", &["1.0.1"], &["1.0.0"]);
         check("vers:npm/*", "npm", &["1.0.0", "x", ""], &[]);
         check("vers:npm/1.0.0|2.0.0", "npm", &["1.0.0", "2.0"], &["1.5.0"]);
-        check("vers:pypi/<1.0", "pypi", &["1.0.dev1", "1.0a1", "1.0rc2", "0.9.post1"], &["1.0", "1.0.post1", "1!0.1", "1.0.0"]);
+        check(
+            "vers:pypi/<1.0",
+            "pypi",
+            &["1.0.dev1", "1.0a1", "1.0rc2", "0.9.post1"],
+            &["1.0", "1.0.post1", "1!0.1", "1.0.0"],
+        );
         check("vers:pypi/>1.0|<=1.0.post2", "pypi", &["1.0.post1", "1.0-2"], &["1.0.post3", "1.0.0"]);
         check("vers:generic/>=1.9|<1.10.0a", "generic", &["1.9", "1.9.9", "1.10.0"], &["1.10.0b", "1.11"]);
         check("vers:npm/>=1.0.0-a%2Bb", "npm", &["1.0.0"], &["0.9.0"]);

@@ -423,25 +423,33 @@ mod tests {
 
     #[test]
     fn versions_go_up_and_down() {
-        check(&["deploy 1.0.0", "deploy 1.1.0", "deploy 1.1.0", "deploy 1.0.0", "deploy 1.1.0", "deploy 0.9.0"], &[], &expect![[r#"
+        check(
+            &["deploy 1.0.0", "deploy 1.1.0", "deploy 1.1.0", "deploy 1.0.0", "deploy 1.1.0", "deploy 0.9.0"],
+            &[],
+            &expect![[r#"
             1 deploy - > 1.0.0
             2 deploy 1.0.0 > 1.1.0
             4 rollback 1.1.0 > 1.0.0
             5 rollforward 1.0.0 > 1.1.0
             6 rollback 1.1.0 > 0.9.0
             runs 0.9.0 100% since 6
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn where_versions_do_not_compare_a_return_is_a_rollback() {
-        check(&["deploy blue", "deploy green", "deploy blue", "deploy red rollback"], &[], &expect![[r#"
+        check(
+            &["deploy blue", "deploy green", "deploy blue", "deploy red rollback"],
+            &[],
+            &expect![[r#"
             1 deploy - > blue
             2 deploy blue > green
             3 rollback green > blue
             4 rollback blue > red
             runs red 100% since 4
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -493,12 +501,16 @@ mod tests {
                 runs 2.2.0 100% since 1
             "#]],
         );
-        check(&["deploy 2.2.0", "deploy 2.3.0 weight=10", "deploy 2.2.0"], &[], &expect![[r#"
+        check(
+            &["deploy 2.2.0", "deploy 2.3.0 weight=10", "deploy 2.2.0"],
+            &[],
+            &expect![[r#"
             1 deploy - > 2.2.0
             2 canary 2.2.0 > 2.3.0
             3 rollback 2.3.0 > 2.2.0
             runs 2.2.0 100% since 1
-        "#]]);
+        "#]],
+        );
         check(
             &["deploy 2.2.0", "deploy 2.3.0 weight=10", "deploy 2.3.1 weight=20", "deploy 3.0.0 weight=5 group=b"],
             &[],
@@ -517,10 +529,14 @@ mod tests {
     #[test]
     fn rows_without_sense_change_nothing() {
         check(&["canary weight=10", "canary 1.0.0 weight=0", "remove"], &[], &expect![""]);
-        check(&["deploy", "deploy 1.0.0 weight=4000000000"], &[], &expect![[r#"
+        check(
+            &["deploy", "deploy 1.0.0 weight=4000000000"],
+            &[],
+            &expect![[r#"
             1 deploy - > unknown
             2 deploy unknown > 1.0.0
             runs 1.0.0 100% since 2
-        "#]]);
+        "#]],
+        );
     }
 }

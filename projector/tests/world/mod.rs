@@ -78,7 +78,8 @@ impl Sent {
             ..Entry::default()
         };
         let leaf = leaf.encode_to_vec().into();
-        let part = if chunk.len() <= INLINE_BYTES_MAX { Part::Inline(chunk) } else { blobs.put(&chunk).expect("a blob") };
+        let part =
+            if chunk.len() <= INLINE_BYTES_MAX { Part::Inline(chunk) } else { blobs.put(&chunk).expect("a blob") };
         NewEntry { log: LogId::default_log(), leaf, facts: vec![part], body: None }
     }
 }
@@ -96,6 +97,7 @@ impl Random {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a seed is printed so that a failure can be repeated")]
 pub fn seed() -> u64 {
     let seed = std::env::var("PEDIGRAPH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_122);
     println!("PEDIGRAPH_SEED={seed}");
