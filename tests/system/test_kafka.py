@@ -228,15 +228,16 @@ def test_bytes_of_the_entry_are_the_bytes_sent(broker, nodes, topic):
     node = nodes(kafka=broker.address, topics=[name], group=topic("group"))
     producer = broker.producer()
     sent = {n: padded(n, 200 + 700 * n) for n in range(100)}
+    sent[100] = padded(100, 15_000_000)
     for n, value in sent.items():
         producer.send(name, value, n)
     delivered = producer.flush()
-    node.wait_total(100)
+    node.wait_total(len(sent))
     for index, leaf in enumerate(accounts.leaves(node)):
         body = sent[delivered[tlog.coordinate(leaf)]]
         assert node.get(f"/api/v1/entries/{index}/body").content == body
         assert leaf["body_digest"].hex() == corpus.hash_of(body) and leaf["body_size"] == len(body)
-    entries = node.entries(limit=100)
+    entries = node.entries(limit=40)
     origins = {(e["origin"]["topic"], e["origin"].get("partition", 0), e["origin"].get("offset", 0)) for e in entries}
     assert origins == set(delivered)
 
