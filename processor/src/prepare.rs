@@ -320,7 +320,12 @@ fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decod
         reason: reject.reason.clone(),
         format: format.to_owned(),
         attributes: kept_headers(&message.headers),
-        subject: message.subject.as_deref().filter(|subject| subject.len() <= KEPT_BYTES_MAX).unwrap_or_default().to_owned(),
+        subject: message
+            .subject
+            .as_deref()
+            .filter(|subject| subject.len() <= KEPT_BYTES_MAX)
+            .unwrap_or_default()
+            .to_owned(),
         forced_format: message.format.as_deref().filter(|format| format.len() <= 64).unwrap_or_default().to_owned(),
     });
     let facts = vec![fact];
