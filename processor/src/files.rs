@@ -59,7 +59,13 @@ pub struct Published {
 ///
 /// # Errors
 /// When a file cannot be read, or the intake stops.
-pub fn publish(intake: &Intake, path: &Path, given: &Given, limits: &Limits, spool: &Path) -> io::Result<Vec<Published>> {
+pub fn publish(
+    intake: &Intake,
+    path: &Path,
+    given: &Given,
+    limits: &Limits,
+    spool: &Path,
+) -> io::Result<Vec<Published>> {
     let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
     let publish_one = |path: PathBuf| {
         let message = message(&path, given, limits, spool)?;
@@ -106,7 +112,8 @@ fn message(path: &Path, given: &Given, limits: &Limits, spool: &Path) -> io::Res
 
 fn new_message(name: &str, given: &Given, body: Body) -> Message {
     // Lines of a file with this ending are events, as over HTTP; anything else is told by its content.
-    let lines = name.ends_with(".ndjson").then(|| ("content-type".to_owned(), Some(Bytes::from("application/x-ndjson"))));
+    let lines =
+        name.ends_with(".ndjson").then(|| ("content-type".to_owned(), Some(Bytes::from("application/x-ndjson"))));
     Message {
         tenant: given.tenant.clone(),
         origin: Origin { kind: "file".to_owned(), topic: name.to_owned(), ..Origin::default() },

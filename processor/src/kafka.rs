@@ -378,7 +378,9 @@ fn client_config(config: &Config, instance: &str) -> Result<ClientConfig, Error>
     });
     for (name, value) in &config.options {
         if RESERVED.iter().any(|(reserved, _)| reserved == name) {
-            return Err(Error::Config(format!("Kafka option {name} cannot be set: where to read from stands in the ledger")));
+            return Err(Error::Config(format!(
+                "Kafka option {name} cannot be set: where to read from stands in the ledger"
+            )));
         }
         client.set(name, value);
     }
@@ -395,10 +397,9 @@ fn client_config(config: &Config, instance: &str) -> Result<ClientConfig, Error>
 /// The static member's name, kept beside the ledger, so that a restart is known to be the same member and waits for nobody.
 pub(crate) fn instance_id(dir: &Path) -> Result<String, Error> {
     let path = dir.join("kafka-instance-id");
-    if let Ok(text) = fs::read_to_string(&path) {
-        if let Ok(id) = text.trim().parse::<uuid::Uuid>() {
-            return Ok(id.to_string());
-        }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    if let Ok(id) = stored.trim().parse::<uuid::Uuid>() {
+        return Ok(id.to_string());
     }
     let id = uuid::Uuid::new_v4().to_string();
     let unfinished = dir.join("kafka-instance-id.tmp");
@@ -474,16 +475,20 @@ impl Reading {
 
     fn endure(&self, error: &KafkaError) -> Result<(), String> {
         self.shared.note(error);
-        match error {
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(format!(
+        if let KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) =
+            error
+        {
+            return Err(format!(
                 "Kafka no longer has the messages after the ledger's position ({error}): they were deleted before they were \
                  read, or the topic was made again. To accept the loss and go on with the oldest message there is, set the \
                  Kafka option auto.offset.reset=earliest for one start"
-            )),
-            KafkaError::MessageConsumptionFatal(code) => Err(format!("Kafka refuses this consumer: {code}")),
-            // Everything else passes, or stays visible in the health of the source until it does.
-            _ => Ok(()),
+            ));
         }
+        if let KafkaError::MessageConsumptionFatal(code) = error {
+            return Err(format!("Kafka refuses this consumer: {code}"));
+        }
+        // Everything else passes, or stays visible in the health of the source until it does.
+        Ok(())
     }
 
     /// Hands on what was fetched. While the queue is full the consumer is still polled, so that it stays in its group.
@@ -552,7 +557,8 @@ fn durable_positions(partitions: &[Arc<Partition>]) -> Option<TopicPartitionList
     let mut positions = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         let Some(next) = partition.durable().and_then(|next| i64::try_from(next).ok()) else { continue };
-        let _a_valid_offset = positions.add_partition_offset(&partition.topic.name, partition.number, Offset::Offset(next));
+        let _a_valid_offset =
+            positions.add_partition_offset(&partition.topic.name, partition.number, Offset::Offset(next));
     }
     (positions.count() > 0).then_some(positions)
 }
@@ -590,11 +596,8 @@ fn add(batch: &mut Fetch, shared: &Shared, message: &BorrowedMessage<'_>) {
 
 /// The message's own header goes before what the topic says.
 fn with_default_subject(mut message: Message, topic: &Topic) -> Message {
-    if let Some(subject) = &topic.subject {
-        if !message.headers.iter().any(|(name, _)| name == "pedigraph-subject") {
-            message.subject = Some(subject.clone());
-        }
-    }
+    let names_one = message.headers.iter().any(|(name, _)| name == "pedigraph-subject");
+    message.subject = topic.subject.clone().filter(|_| !names_one);
     message
 }
 

@@ -11,8 +11,8 @@ use std::fs;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -281,7 +281,10 @@ impl Index {
         table.write(POSITION_KEY, [&run.next_seq.to_be_bytes(), check].concat())?;
         for (key, recent) in ids {
             if recent.continues {
-                table.write([key.as_slice(), &recent.first.index.to_be_bytes()].concat(), write_version(&recent.first))?;
+                table.write(
+                    [key.as_slice(), &recent.first.index.to_be_bytes()].concat(),
+                    write_version(&recent.first),
+                )?;
             } else {
                 table.write(key.as_slice(), write_version(&recent.first))?;
             }

@@ -12,6 +12,8 @@ pub mod files;
 pub mod intake;
 pub mod kafka;
 pub mod limits;
+#[doc(hidden)]
+pub mod measure;
 pub mod mock;
 pub mod producer;
 
@@ -216,7 +218,8 @@ impl Processor {
         // Documents may take long: they have a worker of their own, so that they hold up nothing else.
         if n == 0 {
             let take = move || Some((queue.take_document()?, None));
-            return self.spawn("documents", move || pipeline::work(preparer, &limits, take, Some(Lane::Documents), hand_on));
+            return self
+                .spawn("documents", move || pipeline::work(preparer, &limits, take, Some(Lane::Documents), hand_on));
         }
         let take = move || queue.take();
         self.spawn("decode", move || pipeline::work(preparer, &limits, take, None, hand_on))

@@ -38,7 +38,10 @@ impl Cluster {
             }
             cluster.bootstrap_servers()
         };
-        #[expect(unsafe_code, reason = "the wrapper has no setter; the handle lives as long as its owner, which is borrowed here")]
+        #[expect(
+            unsafe_code,
+            reason = "the wrapper has no setter; the handle lives as long as its owner, which is borrowed here"
+        )]
         unsafe {
             let cluster = rd_kafka_handle_mock_cluster(owner.client().native_ptr());
             rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
@@ -57,6 +60,7 @@ impl Cluster {
     /// [`Error::Kafka`].
     pub fn set_reachable(&self, reachable: bool) -> Result<(), Error> {
         let cluster = self.owner.client().mock_cluster().ok_or_else(|| Error::Config("no mock cluster".to_owned()))?;
-        Ok(if reachable { cluster.broker_up(1)? } else { cluster.broker_down(1)? })
+        let outcome = if reachable { cluster.broker_up(1) } else { cluster.broker_down(1) };
+        Ok(outcome?)
     }
 }

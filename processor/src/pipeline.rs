@@ -114,9 +114,12 @@ type Addressed = (Message, Option<Reject>, Sender);
 fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
     let mut messages = job.messages;
     match job.origin {
-        Origin::Kafka(fetched) => {
-            Box::new(messages.into_iter().zip(fetched).map(|(message, mut fetched)| (message, fetched.reject.take(), Sender::Kafka(fetched))))
-        }
+        Origin::Kafka(fetched) => Box::new(
+            messages
+                .into_iter()
+                .zip(fetched)
+                .map(|(message, mut fetched)| (message, fetched.reject.take(), Sender::Kafka(fetched))),
+        ),
         Origin::Request(answer) => {
             let elements = messages.first().and_then(|message| decode::split(message, limits));
             let (reply, reject) = match elements {
@@ -157,7 +160,8 @@ impl Shell {
             if self.abandoned.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
+            let span =
+                tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
             let _entered = span.enter();
             let time_ns = self.ledger.next_time(now_ns());
             let decided = self.decide(units, time_ns)?;
@@ -193,7 +197,9 @@ impl Shell {
             }
             let received = match deadline {
                 None => self.units.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(deadline) if self.queue.more_under_way() => self.units.recv_timeout(deadline.saturating_duration_since(now())),
+                Some(deadline) if self.queue.more_under_way() => {
+                    self.units.recv_timeout(deadline.saturating_duration_since(now()))
+                }
                 Some(_) => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
             };
             let unit = received.ok()?;
@@ -236,7 +242,9 @@ impl Shell {
         let durable_size = || self.ledger.size(&prepared.log);
         let index = match decision {
             Decision::Duplicate { of } => of,
-            Decision::Accepted | Decision::Conflict { .. } | Decision::Rejected => decided.next_index(&prepared.log, durable_size),
+            Decision::Accepted | Decision::Conflict { .. } | Decision::Rejected => {
+                decided.next_index(&prepared.log, durable_size)
+            }
         };
         decided.outcomes.push(Outcome {
             sender,

@@ -28,6 +28,8 @@ use crate::redact;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Longest Kafka topic, HTTP path or file name that a leaf names; the rest is cut off. Bytes.
 const ORIGIN_BYTES_MAX: usize = 1_024;
+/// Headers, and the subject, that are kept with a reject. Bytes.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 /// Bytes read from a spooled document at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -110,7 +112,7 @@ impl Preparer {
         };
         let (mut decoded, reject) = match outcome {
             Ok(decoded) => (decoded, None),
-            Err(rejected) => rejection(*rejected, &digest),
+            Err(rejected) => rejection(*rejected, &message, &digest),
         };
         let subjects = subjects(&decoded.facts);
         let entry_type = decoded.facts.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
@@ -139,7 +141,8 @@ impl Preparer {
             replay_of: message.replay_of,
             ..Entry::default()
         };
-        let traceparent = message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
+        let traceparent =
+            message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
         let spool = match message.body {
             Body::File { path, .. } => Some(path),
             Body::Null | Body::Bytes(_) => None,
@@ -307,7 +310,7 @@ fn fit_the_leaf(decoded: Decoded, digest: &[u8; 32]) -> Result<Decoded, Box<Reje
 }
 
 /// The entry that says why.
-fn rejection(rejected: Rejected, digest: &[u8; 32]) -> (Decoded, Option<Reject>) {
+fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decoded, Option<Reject>) {
     let Rejected { reject, mut source, mut id, hashed_attributes, format } = rejected;
     if source.len() > LEAF_NAME_BYTES_MAX || id.len() > LEAF_NAME_BYTES_MAX {
         (source, id) = document_name(digest);
@@ -316,7 +319,36 @@ fn rejection(rejected: Rejected, digest: &[u8; 32]) -> (Decoded, Option<Reject>)
         code: reject.code.as_str().to_owned(),
         reason: reject.reason.clone(),
         format: format.to_owned(),
+        attributes: kept_headers(&message.headers),
+        subject: message
+            .subject
+            .as_deref()
+            .filter(|subject| subject.len() <= KEPT_BYTES_MAX)
+            .unwrap_or_default()
+            .to_owned(),
+        forced_format: message.format.as_deref().filter(|format| format.len() <= 64).unwrap_or_default().to_owned(),
     });
     let facts = vec![fact];
     (Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts }, Some(reject))
+}
+
+/// Headers that a decoder reads, so that a reject can be driven again as it came. What is over the limit, null or not UTF-8 is
+/// left out: the bytes are kept, and such headers were the reason of the reject.
+fn kept_headers(headers: &[(String, Option<Bytes>)]) -> Vec<event::Attribute> {
+    let read = |name: &str| {
+        let prefixes = ["ce_", "ce-", "pedigraph-"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) || ["content-type", "content-encoding"].contains(&name)
+    };
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    for (name, value) in headers.iter().filter(|(name, _)| read(name)) {
+        let Some(value) = value else { continue };
+        let value = redact::redact(value).unwrap_or_else(|| value.clone());
+        bytes += name.len() + value.len();
+        let Ok(value) = String::from_utf8(value.to_vec()) else { continue };
+        if bytes > KEPT_BYTES_MAX {
+            break;
+        }
+        kept.push(event::Attribute { name: name.clone(), value });
+    }
+    kept
 }

@@ -41,7 +41,13 @@ impl Producer {
     ///
     /// # Errors
     /// As [`Producer::send`].
-    pub fn send_to(&self, topic: &str, partition: i32, headers: &[(&str, &[u8])], value: Option<&[u8]>) -> Result<(), Error> {
+    pub fn send_to(
+        &self,
+        topic: &str,
+        partition: i32,
+        headers: &[(&str, &[u8])],
+        value: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).headers(owned(headers));
         record.payload = value;
         self.send_record(record)

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, Match, packed};
 use bytes::Bytes;
 
 /// Version of these rules, in the leaf of each entry whose body they changed.
@@ -45,8 +45,22 @@ const RULES: [Rule; 16] = [
     ("://", url_password),
 ];
 
-static PREFIXES: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| AhoCorasick::new(RULES.iter().map(|(prefix, _)| prefix)).ok());
+/// Looks for all prefixes at once; none begins like another.
+enum Prefixes {
+    /// With vector instructions.
+    Packed(packed::Searcher),
+    /// On processors without them.
+    General(AhoCorasick),
+    /// Cannot be: there are patterns, and they are few.
+    None,
+}
+
+static PREFIXES: LazyLock<Prefixes> = LazyLock::new(|| {
+    let prefixes = || RULES.iter().map(|(prefix, _)| prefix);
+    let packed = packed::Config::new().builder().extend(prefixes()).build().map(Prefixes::Packed);
+    let general = || AhoCorasick::new(prefixes()).map_or(Prefixes::None, Prefixes::General);
+    packed.unwrap_or_else(general)
+});
 
 /// The bytes with secrets overwritten; `None` when there are none, which costs one vectorized pass.
 pub(crate) fn redact(bytes: &Bytes) -> Option<Bytes> {
@@ -85,9 +99,16 @@ fn read_window(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
 }
 
 fn secrets(bytes: &[u8]) -> Vec<Range<usize>> {
-    let Some(prefixes) = &*PREFIXES else { return Vec::new() };
+    match &*PREFIXES {
+        Prefixes::Packed(searcher) => secrets_at(bytes, searcher.find_iter(bytes)),
+        Prefixes::General(searcher) => secrets_at(bytes, searcher.find_iter(bytes)),
+        Prefixes::None => Vec::new(),
+    }
+}
+
+fn secrets_at(bytes: &[u8], hits: impl Iterator<Item = Match>) -> Vec<Range<usize>> {
     let mut secrets: Vec<Range<usize>> = Vec::new();
-    for hit in prefixes.find_iter(bytes) {
+    for hit in hits {
         let (prefix, rule) = RULES[hit.pattern().as_usize()];
         let starts = prefix == "://" || hit.start() == 0 || !in_token(bytes[hit.start() - 1]);
         if !starts {
@@ -109,7 +130,12 @@ fn in_token(byte: u8) -> bool {
 }
 
 /// The run of an alphabet from `from` on, if its length is allowed.
-fn run(bytes: &[u8], from: usize, lengths: std::ops::RangeInclusive<usize>, belongs: fn(u8) -> bool) -> Option<Range<usize>> {
+fn run(
+    bytes: &[u8],
+    from: usize,
+    lengths: std::ops::RangeInclusive<usize>,
+    belongs: fn(u8) -> bool,
+) -> Option<Range<usize>> {
     let length = bytes[from..].iter().take(lengths.end() + 1).take_while(|byte| belongs(**byte)).count();
     lengths.contains(&length).then_some(from..from + length)
 }
@@ -165,7 +191,8 @@ fn private_key(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 
 /// Two base64url parts that begin like JSON and a signature, joined by dots: base64 of anything has no dots.
 fn json_web_token(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let part = |from, least| run(bytes, from, least..=8_192, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let part =
+        |from, least| run(bytes, from, least..=8_192, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     let header = part(from, 10)?;
     if !bytes[header.end..].starts_with(b".eyJ") {
         return None;
@@ -222,7 +249,9 @@ mod tests {
     #[test]
     fn what_only_looks_alike_is_left_alone() {
         let untouched = |text: &str| check(text, text);
-        untouched(r#"{"payload":"eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pbyJ9eyJhIjoxfQ==","sig":"MEUCIQDAKIAIOSFODNN7EXAMPLE12"}"#);
+        untouched(
+            r#"{"payload":"eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pbyJ9eyJhIjoxfQ==","sig":"MEUCIQDAKIAIOSFODNN7EXAMPLE12"}"#,
+        );
         untouched("commit AKIA is not a key, nor da39a3ee5e6b4b0d3255bfef95601890afd80709");
         untouched("https://host:8080/path@2 pkg:oci/app@sha256:aa https://user@host/");
         untouched("-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----");

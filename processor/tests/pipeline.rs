@@ -1,4 +1,9 @@
 //! The write path from its sources to the ledger, in one process: a mock Kafka cluster, real directories, no sleeping.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, or when patience ends"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,7 +49,9 @@ fn message(body: impl Into<Bytes>) -> Message {
 }
 
 fn from_kafka(cluster: &Cluster) -> kafka::Config {
-    let options = BTreeMap::from([("session.timeout.ms".to_owned(), "6000".to_owned())]);
+    // The mock does not take a static member back before its session ends, as Kafka does: members are dynamic here.
+    let options = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "200"), ("group.instance.id", "")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let topics = vec![Topic { name: TOPIC.to_owned(), ..Topic::default() }];
     kafka::Config { brokers: cluster.bootstrap(), group: "pedigraph".to_owned(), topics, options }
 }
@@ -75,7 +82,12 @@ impl Node {
         let started = Instant::now();
         let mut seq = 0;
         while !met(self) {
-            assert!(started.elapsed() < PATIENCE, "{what}: {:?}, {:?}", self.processor.counters(), self.processor.kafka_sources());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{what}: {:?}, {:?}",
+                self.processor.counters(),
+                self.processor.kafka_sources()
+            );
             seq = self.reader.wait(seq, Duration::from_millis(20));
         }
     }
@@ -163,6 +175,7 @@ fn partitions_that_another_member_took_and_gave_back_are_read_on() {
         .set("bootstrap.servers", cluster.bootstrap())
         .set("group.id", "pedigraph")
         .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "200")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .create()
         .unwrap();
@@ -249,8 +262,14 @@ fn duplicates_conflicts_and_rejects_end_as_specified_also_after_a_restart() {
         assert_eq!(node.leaf(2).conflicts_with, Some(0));
         assert_eq!(node.size(), 4);
     }
-    let duplicates: u64 =
-        node.reader.commits(0, usize::MAX).unwrap().iter().flat_map(|commit| &commit.duplicates).map(|(_, _, n)| n).sum();
+    let duplicates: u64 = node
+        .reader
+        .commits(0, usize::MAX)
+        .unwrap()
+        .iter()
+        .flat_map(|commit| &commit.duplicates)
+        .map(|(_, _, n)| n)
+        .sum();
     assert_eq!(duplicates, 3 + 7);
 }
 
@@ -322,7 +341,8 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
         read == 2_000 && queued(node) == 0 && !kafka[0].paused
     });
     node.processor.shutdown();
-    let kafka: Vec<_> = node.leaves().into_iter().filter(|leaf| leaf.origin.as_ref().unwrap().kind == "kafka").collect();
+    let kafka: Vec<_> =
+        node.leaves().into_iter().filter(|leaf| leaf.origin.as_ref().unwrap().kind == "kafka").collect();
     check_each_once(&kafka, 2_000);
 }
 
@@ -330,7 +350,8 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
 fn large_bodies_become_blobs_and_the_same_components_are_stored_once() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(dir.path(), |_| {});
-    let component = |n: usize| format!(r#"{{"type":"library","name":"lib{n}","version":"1.{n}","purl":"pkg:npm/lib{n}@1.{n}"}}"#);
+    let component =
+        |n: usize| format!(r#"{{"type":"library","name":"lib{n}","version":"1.{n}","purl":"pkg:npm/lib{n}@1.{n}"}}"#);
     let components = (0..3_000).map(component).collect::<Vec<_>>().join(",");
     let sbom = |serial: u8| {
         format!(
@@ -531,6 +552,9 @@ mod gate {
         }
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             LocalFiles.sync_dir(path)
+        }
+        fn sync_tree(&self, path: &Path) -> io::Result<()> {
+            LocalFiles.sync_tree(path)
         }
     }
 

@@ -13,7 +13,7 @@ import accounts
 import bad
 import corpus
 import tlog
-from pedigraph import deployed, padded, until
+from pedigraph import deployed, free_port, padded, until
 
 pytestmark = pytest.mark.kafka
 
@@ -228,14 +228,38 @@ def test_bytes_of_the_entry_are_the_bytes_sent(broker, nodes, topic):
     node = nodes(kafka=broker.address, topics=[name], group=topic("group"))
     producer = broker.producer()
     sent = {n: padded(n, 200 + 700 * n) for n in range(100)}
+    sent[100] = padded(100, 15_000_000)
     for n, value in sent.items():
         producer.send(name, value, n)
     delivered = producer.flush()
-    node.wait_total(100)
+    node.wait_total(len(sent))
     for index, leaf in enumerate(accounts.leaves(node)):
         body = sent[delivered[tlog.coordinate(leaf)]]
         assert node.get(f"/api/v1/entries/{index}/body").content == body
         assert leaf["body_digest"].hex() == corpus.hash_of(body) and leaf["body_size"] == len(body)
-    entries = node.entries(limit=100)
+    entries = node.entries(limit=40)
     origins = {(e["origin"]["topic"], e["origin"].get("partition", 0), e["origin"].get("offset", 0)) for e in entries}
     assert origins == set(delivered)
+
+
+def test_topics_that_come_later(broker, nodes, topic):
+    """A node may be started before its topics exist; it reads them from their beginning once they do."""
+    name = topic("late")
+    node = nodes(kafka=broker.address, topics=[name], group=topic("group"))
+    node.accept(json.dumps(deployed("before", "r.example/app:1")).encode())
+    broker.create(name)
+    producer = broker.producer()
+    for n in range(20):
+        producer.send(name, padded(n), n)
+    delivered = producer.flush()
+    node.wait_total(21, 60)
+    assert accounts.once(accounts.leaves(node)).keys() == set(delivered)
+
+
+def test_no_broker_at_all(nodes):
+    """Without its broker a node takes in over HTTP and answers, and says that the source is away."""
+    node = nodes(kafka=f"127.0.0.1:{free_port()}", topics=["nowhere"], group="nowhere")
+    node.accept(json.dumps(deployed("alone", "r.example/app:1", "alone")).encode(), wait="visible")
+    assert node.json("/api/v1/environments/alone")["services"]
+    assert node.get("/livez").status_code == 200
+    assert node.stop() == 0, "and ends when it is asked to"

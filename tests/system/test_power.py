@@ -97,7 +97,11 @@ def test_kill_under_load(request, nodes, figure):
     node.wait_visible()
     services = node.json("/api/v1/environments/power")["services"]
     assert len(services) == 3 * ROUNDS
+    roots = {view["root"] for view in node.json("/api/v1/freshness")["views"] if view.get("root")}
     node.stop()
+    folded = run("rebuild", "--check", "--data", node.data)
+    assert folded.returncode == 0, folded.stderr.decode()
+    assert roots == {folded.stdout.decode().split()[0]}, "views that went through every cut equal views folded anew"
     done = run("verify", node.data)
     assert done.returncode == 0, done.stderr.decode()
 

@@ -216,10 +216,14 @@ impl Root {
         }
     }
 
-    /// What the document calls the thing: its name is a repository and its version a tag or digest, for an image.
+    /// What the document calls the thing. For an image that is its purl where that names a registry, else its name as a
+    /// repository and its version as a tag or digest.
     fn reference(&self) -> String {
         if self.artifact_kind() != ArtifactKind::ContainerImage {
             return if self.purl.is_empty() { self.name.clone() } else { self.purl.clone() };
+        }
+        if let Some(named) = ArtifactRef::parse(&self.purl).filter(|named| named.repository.contains('/')) {
+            return named.to_string();
         }
         let joined = match self.version.parse::<Digest>() {
             Ok(digest) => format!("{}@{digest}", self.name),

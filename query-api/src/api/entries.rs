@@ -11,6 +11,7 @@ use futures_util::stream;
 use pedigraph_ledger::{LogId, PartRef, Reader};
 use pedigraph_projector::Scope;
 use pedigraph_proto::canonical::decode_entry;
+use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::fact::{Event, decode_chunk};
 use pedigraph_proto::{Digest, EventId, Nanos, json, wire};
 use serde::Serialize;
@@ -131,17 +132,17 @@ pub fn entry_row(ledger: &Reader, log: &LogId, index: u64) -> Result<Option<Entr
         wire::Status::Rejected => reject_of(ledger, entry.facts.first())?,
         wire::Status::Unspecified | wire::Status::Accepted | wire::Status::Conflict => None,
     };
-    let (code, reason) = reject.unzip();
+    let (code, reason) = reject.map(|reject| (reject.code, reject.reason)).unzip();
     Ok(Some(row_of(index, entry.leaf_hash.to_string(), leaf, code, reason)))
 }
 
 /// Code and reason are facts: the leaf names, it does not tell.
-fn reject_of(ledger: &Reader, facts: Option<&PartRef>) -> Result<Option<(String, String)>, Problem> {
+pub(crate) fn reject_of(ledger: &Reader, facts: Option<&PartRef>) -> Result<Option<MessageRejected>, Problem> {
     let Some(facts) = facts else { return Ok(None) };
     let chunk = ledger.part(facts)?.and_then(decode_chunk);
     let event = chunk.and_then(|facts| facts.into_iter().next()?.event);
     if let Some(Event::MessageRejected(rejected)) = event {
-        return Ok(Some((rejected.code, rejected.reason)));
+        return Ok(Some(rejected));
     }
     Ok(None)
 }

@@ -5,10 +5,11 @@ use axum::response::Response;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_proto::TenantId;
 use pedigraph_proto::canonical::decode_entry;
+use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::message::{Body, Message};
 use pedigraph_proto::wire::{Entry, Origin, Status};
 
-use crate::api::entries::unknown_entry;
+use crate::api::entries::{reject_of, unknown_entry};
 use crate::api::receipt;
 use crate::app::{App, log_of};
 use crate::problem::{Code, Problem};
@@ -35,19 +36,21 @@ fn rejected(ledger: &Reader, log: &LogId, tenant: TenantId, index: u64) -> Resul
     }
     let body = entry.body.map(|part| ledger.part(&part)).transpose()?.flatten();
     let erased = || Problem::new(Code::BodyErased, format!("the bytes of entry {index} are gone; send the event anew"));
-    Ok(message(tenant, index, leaf, Body::Bytes(body.ok_or_else(erased)?)))
+    let beside = reject_of(ledger, entry.facts.first())?.unwrap_or_default();
+    Ok(message(tenant, index, leaf, beside, Body::Bytes(body.ok_or_else(erased)?)))
 }
 
 /// The new entry comes from here; the old one, to which it refers, says where the bytes first came from.
-fn message(tenant: TenantId, index: u64, leaf: Entry, body: Body) -> Message {
+fn message(tenant: TenantId, index: u64, leaf: Entry, beside: MessageRejected, body: Body) -> Message {
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Message {
         tenant,
         origin: Origin { kind: "replay".into(), topic: format!("/api/v1/rejects/{index}/replay"), ..Origin::default() },
         source: leaf.origin.map_or_else(|| "replay".into(), |origin| origin.topic),
-        headers: Vec::new(),
+        headers: beside.attributes.into_iter().map(|kept| (kept.name, Some(kept.value.into()))).collect(),
         body,
-        subject: leaf.subjects.into_iter().next(),
-        format: None,
+        subject: given(beside.subject),
+        format: given(beside.forced_format),
         broker_time: None,
         replay_of: Some(index),
     }

@@ -8,7 +8,7 @@ use crate::world::{World, deployed, sent};
 
 fn world() -> World {
     let world = World::new();
-    let rejected = MessageRejected { code: "TOO_DEEP".into(), reason: "deeper than 128".into(), format: String::new() };
+    let rejected = MessageRejected { code: "TOO_DEEP".into(), reason: "deeper than 128".into(), ..Default::default() };
     let mut reject = sent("2026-01-02T00:00:00Z", rejected);
     reject.status = Status::Rejected;
     world.append(&[
