@@ -2,7 +2,12 @@
 //!
 //! Starts `pedigraph up` as a process of its own and speaks HTTP to it. Each figure stands beside the ceiling measured in
 //! the same run. Arguments: `[artifacts] [seconds]`, 100,000 and 20 by default.
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods, reason = "a benchmark measures time and prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark measures time and prints"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -78,7 +83,14 @@ fn post(agent: &ureq::Agent, url: &str, path: &str, kind: &str, body: &str) -> u
 fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |p: usize| times[(times.len() - 1) * p / 100].as_secs_f64() * 1e3;
-    format!("p50 {:.2} ms  p90 {:.2} ms  p99 {:.2} ms  max {:.2} ms  (n {})", at(50), at(90), at(99), at(100), times.len())
+    format!(
+        "p50 {:.2} ms  p90 {:.2} ms  p99 {:.2} ms  max {:.2} ms  (n {})",
+        at(50),
+        at(90),
+        at(99),
+        at(100),
+        times.len()
+    )
 }
 
 /// What one durable write of 4 KiB costs into a file that was written before, as the journal does it.
@@ -113,7 +125,13 @@ fn receipts(up: &Up) {
 }
 
 /// Sends `rate` events a second as ndjson until told to stop.
-fn load(url: String, rate: u64, tag: &'static str, stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) -> std::thread::JoinHandle<()> {
+fn load(
+    url: String,
+    rate: u64,
+    tag: &'static str,
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let (agent, start) = (agent(), Instant::now());
         let mut n = 0;
@@ -201,7 +219,10 @@ fn main() {
     visible(&up, seconds);
     fill(&up, artifacts);
     questions(&up, artifacts, seconds);
-    println!("ceiling  memory                        {} MiB: 2.5 x 256 MiB view cache + 64 MiB queues + 100 MiB", 640 + 64 + 100);
+    println!(
+        "ceiling  memory                        {} MiB: 2.5 x 256 MiB view cache + 64 MiB queues + 100 MiB",
+        640 + 64 + 100
+    );
     println!("figure   memory of `up`, peak          {} MiB", up.memory_mib("VmHWM"));
     std::io::stdout().flush().unwrap();
 }

@@ -78,7 +78,7 @@ impl Server {
     fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
         let unreachable = |e: ureq::Error| {
             let hint = "is it running? start it with `pedigraph up`, or name another with --url";
-            Failure::new(Exit::Unreachable, format!("{} does not answer: {e}; {hint}", self.base))
+            Failure::error(Exit::Unreachable, format!("{} does not answer: {e}; {hint}", self.base))
         };
         let mut response = result.map_err(unreachable)?;
         let status = response.status().as_u16();
@@ -107,7 +107,7 @@ impl Answer {
         for candidate in problem.get("candidates").and_then(Value::as_array).into_iter().flatten() {
             message.push_str(&format!("\n  {} {}", field(candidate, "/type"), field(candidate, "/id")));
         }
-        Err(Failure::new(exit, message))
+        Err(Failure::error(exit, message))
     }
 }
 
@@ -164,12 +164,19 @@ impl Publish {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let columns = [("FILE", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("EVENT", "/eventId"), ("CODE", "/code"), ("REASON", "/detail")];
+        let columns = [
+            ("FILE", "/file"),
+            ("STATUS", "/status"),
+            ("INDEX", "/index"),
+            ("EVENT", "/eventId"),
+            ("CODE", "/code"),
+            ("REASON", "/detail"),
+        ];
         answer(self.client.output, &json!({ "results": rows }), &rows, &columns);
         let rejected = rows.iter().filter(|row| row["status"] == "rejected").count();
         if rejected > 0 {
             let hint = "see `pedigraph rejects show INDEX`; their bytes are kept";
-            return Err(Failure::new(Exit::Error, format!("{rejected} of {} rejected; {hint}", rows.len())));
+            return Err(Failure::error(Exit::Error, format!("{rejected} of {} rejected; {hint}", rows.len())));
         }
         Ok(())
     }
@@ -244,7 +251,9 @@ fn results(answer: Answer, base: &str, file: &str) -> anyhow::Result<Vec<Value>>
     let rejected = answer.status == 422 && body.get("index").is_some();
     let mut rows = match body.get("results").and_then(Value::as_array) {
         Some(rows) => rows.clone(),
-        None if rejected => vec![json!({"status": "rejected", "index": body["index"], "code": body["code"], "detail": body["detail"]})],
+        None if rejected => {
+            vec![json!({"status": "rejected", "index": body["index"], "code": body["code"], "detail": body["detail"]})]
+        }
         None => vec![serde_json::from_slice(&answer.ok(base)?.body)?],
     };
     for row in rows.iter_mut().filter_map(Value::as_object_mut) {
@@ -323,7 +332,7 @@ impl Impact {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         if !self.purl.starts_with("pkg:") {
             let text = format!("{:?} is not a package URL; write pkg:type/namespace/name@version", self.purl);
-            return Err(Failure::new(Exit::Usage, text));
+            return Err(Failure::error(Exit::Usage, text));
         }
         let mut query = vec![
             ("purl", Some(self.purl.as_str())),
@@ -340,11 +349,25 @@ impl Impact {
                 rows.push(row);
             }
         }
-        let columns = [("STATE", "/state"), ("ENVIRONMENT", "/environment"), ("SERVICE", "/service"), ("ARTIFACT", "/artifactRef"), ("COMPONENT", "/components/0/purl"), ("PATH", "/components/0/path"), ("SINCE", "/since"), ("ENTRY", "/proof/index")];
+        let columns = [
+            ("STATE", "/state"),
+            ("ENVIRONMENT", "/environment"),
+            ("SERVICE", "/service"),
+            ("ARTIFACT", "/artifactRef"),
+            ("COMPONENT", "/components/0/purl"),
+            ("PATH", "/components/0/path"),
+            ("SINCE", "/since"),
+            ("ENTRY", "/proof/index"),
+        ];
         answer(self.client.output, &body, &rows, &columns);
         if self.client.output == Format::Table {
             let count = |name: &str| field(&body, &format!("/counts/{name}"));
-            say(&format!("{} deployed, {} running with unknown contents, {} not deployed", count("deployed"), count("unknown"), count("notDeployed")));
+            say(&format!(
+                "{} deployed, {} running with unknown contents, {} not deployed",
+                count("deployed"),
+                count("unknown"),
+                count("notDeployed")
+            ));
         }
         Ok(())
     }
@@ -381,14 +404,30 @@ impl Env {
         if self.changes {
             let body = server.get(&format!("{path}/changes"), &self.clocks.query())?;
             let rows = body["changes"].as_array().cloned().unwrap_or_default();
-            let columns = [("AT", "/at"), ("SERVICE", "/service"), ("KIND", "/kind"), ("FROM", "/from"), ("TO", "/to"), ("REASON", "/reason"), ("ENTRY", "/proof/index")];
+            let columns = [
+                ("AT", "/at"),
+                ("SERVICE", "/service"),
+                ("KIND", "/kind"),
+                ("FROM", "/from"),
+                ("TO", "/to"),
+                ("REASON", "/reason"),
+                ("ENTRY", "/proof/index"),
+            ];
             answer(self.client.output, &body, &rows, &columns);
             return Ok(());
         }
         let mut query = vec![("includeRemoved", self.include_removed.then_some("true"))];
         query.extend(self.clocks.query());
         let body = server.get(&path, &query)?;
-        let columns = [("SERVICE", "/service"), ("ARTIFACT", "/artifactRef"), ("DIGEST", "/digest"), ("WEIGHT", "/weight"), ("SINCE", "/since"), ("ACTOR", "/actor"), ("ENTRY", "/proof/index")];
+        let columns = [
+            ("SERVICE", "/service"),
+            ("ARTIFACT", "/artifactRef"),
+            ("DIGEST", "/digest"),
+            ("WEIGHT", "/weight"),
+            ("SINCE", "/since"),
+            ("ACTOR", "/actor"),
+            ("ENTRY", "/proof/index"),
+        ];
         answer(self.client.output, &body, &running_rows(&body), &columns);
         Ok(())
     }
@@ -451,7 +490,14 @@ impl Rejects {
         match self {
             Rejects::List { from, client } => {
                 let rows = rejects(&client.server(), from)?;
-                let columns = [("INDEX", "/index"), ("CODE", "/code"), ("RECORDED", "/recordedAt"), ("ORIGIN", "/origin/topic"), ("BYTES", "/bodySize"), ("REASON", "/reason")];
+                let columns = [
+                    ("INDEX", "/index"),
+                    ("CODE", "/code"),
+                    ("RECORDED", "/recordedAt"),
+                    ("ORIGIN", "/origin/topic"),
+                    ("BYTES", "/bodySize"),
+                    ("REASON", "/reason"),
+                ];
                 answer(client.output, &json!({ "entries": rows }), &rows, &columns);
                 Ok(())
             }
@@ -493,7 +539,8 @@ fn replay(client: &Client, index: Option<u64>) -> anyhow::Result<()> {
         let answer = server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8])?;
         rows.extend(results(answer, &server.base, &index.to_string())?);
     }
-    let columns = [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
+    let columns =
+        [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
     crate::output::answer(client.output, &json!({ "results": rows }), &rows, &columns);
     Ok(())
 }

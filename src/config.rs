@@ -124,7 +124,7 @@ impl Config {
     fn read(path: &Path) -> anyhow::Result<Config> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut config: Config =
-            toml::from_str(&text).map_err(|e| Failure::new(Exit::Usage, format!("{}: {e}", path.display())))?;
+            toml::from_str(&text).map_err(|e| Failure::error(Exit::Usage, format!("{}: {e}", path.display())))?;
         config.kafka.options = secrets_from_files(config.kafka.options)?;
         Ok(config)
     }

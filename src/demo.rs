@@ -50,8 +50,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => Some(mock::Cluster::start(&TOPICS).context("cannot start the in-process Kafka cluster")?),
         Some(_) => None,
     };
-    let brokers = cluster.as_ref().map_or_else(|| arguments.kafka.clone().unwrap_or_default(), mock::Cluster::bootstrap);
-    let mut config = Config { data: directory.0.clone(), segment_bytes: 8 << 20, view_cache_mib: 64, ..Config::default() };
+    let brokers =
+        cluster.as_ref().map_or_else(|| arguments.kafka.clone().unwrap_or_default(), mock::Cluster::bootstrap);
+    let mut config =
+        Config { data: directory.0.clone(), segment_bytes: 8 << 20, view_cache_mib: 64, ..Config::default() };
     config.kafka.brokers.clone_from(&brokers);
     if arguments.kafka.is_some() {
         config.kafka.group = format!("pedigraph-demo-{}", std::process::id());

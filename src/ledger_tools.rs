@@ -38,7 +38,7 @@ impl Verify {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let dir = ledger_dir(&self.dir);
         if !dir.is_dir() {
-            return Err(Failure::new(Exit::NotFound, format!("{} is not a directory", dir.display())));
+            return Err(Failure::error(Exit::NotFound, format!("{} is not a directory", dir.display())));
         }
         let bar = progress_bar(0, "entries");
         let mut progress = |done, total| {
@@ -51,11 +51,11 @@ impl Verify {
             pedigraph_ledger::verify_mirror(&dir, &self.vkey(&dir)?).map(copy_verified)
         };
         bar.finish_and_clear();
-        let found = found.map_err(|e| Failure::new(Exit::VerificationFailed, e.to_string()))?;
+        let found = found.map_err(|e| Failure::error(Exit::VerificationFailed, e.to_string()))?;
         self.print(&found);
         match found.fault {
             None => Ok(()),
-            Some(fault) => Err(Failure::new(Exit::VerificationFailed, format!("verification failed: {fault}"))),
+            Some(fault) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}"))),
         }
     }
 
@@ -69,13 +69,17 @@ impl Verify {
         }
         found.checks.iter().for_each(|check| put(&format!("ok  {check}")));
         let verdict = if found.fault.is_none() { "verified" } else { "NOT verified" };
-        put(&format!("{verdict}: {} entries, {} commits, {} blobs, {} bytes", found.entries, found.commits, found.blobs, found.bytes));
+        put(&format!(
+            "{verdict}: {} entries, {} commits, {} blobs, {} bytes",
+            found.entries, found.commits, found.blobs, found.bytes
+        ));
     }
 
     fn vkey(&self, dir: &Path) -> anyhow::Result<String> {
         let given = self.vkey.clone().ok_or_else(|| {
-            let text = format!("{} is a static copy: name its verifier key with --vkey (`pedigraph log vkey`)", dir.display());
-            Failure::new(Exit::Usage, text)
+            let text =
+                format!("{} is a static copy: name its verifier key with --vkey (`pedigraph log vkey`)", dir.display());
+            Failure::error(Exit::Usage, text)
         })?;
         let read = || std::fs::read_to_string(&given).with_context(|| format!("cannot read {given}"));
         let key = if Path::new(&given).is_file() { read()? } else { given.clone() };
@@ -118,7 +122,8 @@ impl Rebuild {
 
 fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
     let dir = ledger_dir(data);
-    let missing = || Failure::new(Exit::NotFound, format!("{} holds no ledger; name the data directory", dir.display()));
+    let missing =
+        || Failure::error(Exit::NotFound, format!("{} holds no ledger; name the data directory", dir.display()));
     if !dir.join("journal").is_dir() {
         return Err(missing());
     }
@@ -198,13 +203,21 @@ fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<()> {
     let (from, limit) = (from.to_string(), limit.to_string());
     let body = client.server().get("/api/v1/entries", &[("from", Some(&from)), ("limit", Some(&limit))])?;
     let rows = body["entries"].as_array().cloned().unwrap_or_default();
-    let columns = [("INDEX", "/index"), ("STATUS", "/status"), ("TYPE", "/type"), ("SUBJECT", "/subject"), ("OCCURRED", "/occurredAt"), ("LEAF", "/leafHash")];
+    let columns = [
+        ("INDEX", "/index"),
+        ("STATUS", "/status"),
+        ("TYPE", "/type"),
+        ("SUBJECT", "/subject"),
+        ("OCCURRED", "/occurredAt"),
+        ("LEAF", "/leafHash"),
+    ];
     answer(client.output, &body, &rows, &columns);
     Ok(())
 }
 
 fn log_id(tenant: &str) -> anyhow::Result<LogId> {
-    LogId::new(tenant).ok_or_else(|| Failure::new(Exit::Usage, format!("{tenant:?} is not a tenant: [a-z0-9-]{{1,63}}")))
+    LogId::new(tenant)
+        .ok_or_else(|| Failure::error(Exit::Usage, format!("{tenant:?} is not a tenant: [a-z0-9-]{{1,63}}")))
 }
 
 impl Source {
@@ -218,7 +231,7 @@ impl Source {
             Some(data) => local(&open_ledger(data)?, &log)?,
             None => Some(self.ask(&format!("/ledger/{}/{path}", self.tenant))?),
         };
-        let text = text.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no log {:?}", self.tenant)))?;
+        let text = text.ok_or_else(|| Failure::error(Exit::NotFound, format!("there is no log {:?}", self.tenant)))?;
         put(text.trim_end_matches('\n'));
         Ok(())
     }
@@ -229,7 +242,7 @@ impl Source {
             Some(data) => open_ledger(data)?.tlog_proof(&log, index)?,
             None => Some(self.ask(&format!("/api/v1/entries/{index}/proof"))?),
         };
-        let none = || Failure::new(Exit::NotFound, format!("no checkpoint covers entry {index} yet"));
+        let none = || Failure::error(Exit::NotFound, format!("no checkpoint covers entry {index} yet"));
         put(text.ok_or_else(none)?.trim_end_matches('\n'));
         Ok(())
     }

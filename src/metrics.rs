@@ -39,17 +39,23 @@ pub(crate) fn write(processor: &Processor, text: &mut String) {
     let counters = processor.counters();
     header(text, "pedigraph_messages_total", "counter", "Messages that ended so, durably.");
     for status in [Status::Accepted, Status::Duplicate, Status::Conflict, Status::Rejected] {
-        let _infallible = writeln!(
-            text,
-            "pedigraph_messages_total{{status=\"{}\"}} {}",
-            status.as_str(),
-            counters.messages(status)
-        );
+        let _infallible =
+            writeln!(text, "pedigraph_messages_total{{status=\"{}\"}} {}", status.as_str(), counters.messages(status));
     }
     let single = [
         ("pedigraph_received_bytes_total", "counter", "Received bytes that were committed.", counters.bytes()),
-        ("pedigraph_refused_total", "counter", "Submissions refused since the queue was full.", counters.refused_busy()),
-        ("pedigraph_stale_messages_total", "counter", "Kafka messages dropped after their partition was taken away.", counters.stale()),
+        (
+            "pedigraph_refused_total",
+            "counter",
+            "Submissions refused since the queue was full.",
+            counters.refused_busy(),
+        ),
+        (
+            "pedigraph_stale_messages_total",
+            "counter",
+            "Kafka messages dropped after their partition was taken away.",
+            counters.stale(),
+        ),
         ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
         ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
     ];

@@ -80,7 +80,7 @@ struct Write {
 impl Node {
     /// Starts the parts of a role. The server answers `/livez` while the views are still being compared or rebuilt.
     pub(crate) async fn start(role: Role, config: &Config, listen: SocketAddr) -> anyhow::Result<Node> {
-        api::check_bind(listen).map_err(|e| Failure::new(Exit::Usage, e))?;
+        api::check_bind(listen).map_err(|e| Failure::error(Exit::Usage, e))?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
@@ -111,7 +111,7 @@ impl Node {
             Some(write) => {
                 let reason = write.processor.failed().await;
                 let text = format!("nothing can be recorded any more: {reason}");
-                Failure::new(Exit::Poisoned, text)
+                Failure::error(Exit::Poisoned, text)
             }
         }
     }
@@ -202,7 +202,7 @@ fn kafka_config(config: &Kafka) -> anyhow::Result<kafka::Config> {
     let topic = |name: &String| {
         let binding = config.bindings.get(name).cloned().unwrap_or_default();
         let tenant = binding.tenant.as_deref().map_or_else(|| Some(TenantId::default()), TenantId::new);
-        let no_tenant = || Failure::new(Exit::Usage, format!("topic {name}: a tenant is [a-z0-9-]{{1,63}}"));
+        let no_tenant = || Failure::error(Exit::Usage, format!("topic {name}: a tenant is [a-z0-9-]{{1,63}}"));
         let tenant = tenant.ok_or_else(no_tenant)?;
         Ok(kafka::Topic { name: name.clone(), tenant, format: binding.format, subject: binding.subject })
     };

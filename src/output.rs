@@ -1,5 +1,5 @@
 //! What the command line prints: data on stdout, talk on stderr, exit codes by what happened (SPEC §8).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that prints")]
+#![expect(clippy::print_stderr, reason = "the one module that prints")]
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -72,8 +72,8 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// For `return Err(Failure::new(…))`.
-    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> anyhow::Error {
+    /// For `return Err(Failure::error(…))`.
+    pub(crate) fn error(exit: Exit, text: impl Into<String>) -> anyhow::Error {
         Failure { exit, text: text.into() }.into()
     }
 }

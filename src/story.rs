@@ -66,7 +66,10 @@ pub(crate) fn trickle(seed: u64, now: Nanos, n: u64) -> Told {
     let mut teller = Teller { seed, now: now.0, messages: Vec::new() };
     let service = format!("web-{:02}", n % 40);
     let digest = teller.made_up(&format!("{service}:{n}"));
-    let purl = format!("pkg:oci/{service}@{}?repository_url=registry.example/shop/{service}&tag=1.0.{n}", digest.as_str().replace(':', "%3A"));
+    let purl = format!(
+        "pkg:oci/{service}@{}?repository_url=registry.example/shop/{service}&tag=1.0.{n}",
+        digest.as_str().replace(':', "%3A")
+    );
     teller.deploy_event(&format!("trickle-{n}"), 0, &service, "staging", &purl, json!({"actor": "deploy-bot"}));
     teller.messages.remove(0)
 }
@@ -90,7 +93,8 @@ impl Teller {
     }
 
     /// A CDEvent in a CloudEvent, binary mode.
-    fn cdevent(&mut self, topic: &'static str, kind: &str, id: &str, minutes_ago: i64, subject: &str, content: Value, custom: Value) {
+    fn cdevent(&mut self, kind: &str, id: &str, minutes_ago: i64, subject: &str, content: Value, custom: Value) {
+        let topic = if kind.contains(".service.") { CD } else { CI };
         let (time, id) = (self.time(minutes_ago), format!("{}-{id}", self.seed));
         let source = "/pipelines/shop";
         let event = json!({
@@ -99,8 +103,12 @@ impl Teller {
             "customData": custom, "customDataContentType": "application/json",
         });
         let headers = [
-            ("ce_specversion", "1.0"), ("ce_id", id.as_str()), ("ce_source", source), ("ce_type", kind),
-            ("ce_time", time.as_str()), ("content-type", "application/json"),
+            ("ce_specversion", "1.0"),
+            ("ce_id", id.as_str()),
+            ("ce_source", source),
+            ("ce_type", kind),
+            ("ce_time", time.as_str()),
+            ("content-type", "application/json"),
         ];
         self.send(topic, subject, &headers, event.to_string().into_bytes());
     }
@@ -122,19 +130,47 @@ impl Teller {
 
     fn base_image(&mut self) -> Digest {
         let digest = self.made_up("alpine:3.20");
-        self.own_event(CI, "tag-observed", "alpine", 60 * 24 * 20, json!({"repository": "docker.io/library/alpine", "tag": "3.20", "digest": digest}));
+        self.own_event(
+            CI,
+            "tag-observed",
+            "alpine",
+            60 * 24 * 20,
+            json!({"repository": "docker.io/library/alpine", "tag": "3.20", "digest": digest}),
+        );
         digest
     }
 
     /// S1: version 2.3.0 goes out as a canary with a stale configuration and one skipped test; it is rolled back.
     fn canary(&mut self, base: &Digest) -> Digest {
-        let stable = self.build("cart", "2.2.0", 60 * 50, base, &[("pkg:npm/express@4.19.2", &[]), ("pkg:npm/lodash@4.17.21", &[])]);
+        let stable = self.build(
+            "cart",
+            "2.2.0",
+            60 * 50,
+            base,
+            &[("pkg:npm/express@4.19.2", &[]), ("pkg:npm/lodash@4.17.21", &[])],
+        );
         self.tests(&stable, 60 * 50 - 8, "success", 212, 0);
-        self.deploy(&stable, "staging", 60 * 49, json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 7")}));
-        self.deploy(&stable, "prod", 60 * 48, json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 7"), "strategy": "rolling"}));
-        let canary = self.build("cart", "2.3.0", 190, base, &[("pkg:npm/express@4.21.0", &[]), ("pkg:npm/lodash@4.17.21", &[])]);
+        self.deploy(
+            &stable,
+            "staging",
+            60 * 49,
+            json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 7")}),
+        );
+        self.deploy(
+            &stable,
+            "prod",
+            60 * 48,
+            json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 7"), "strategy": "rolling"}),
+        );
+        let canary =
+            self.build("cart", "2.3.0", 190, base, &[("pkg:npm/express@4.21.0", &[]), ("pkg:npm/lodash@4.17.21", &[])]);
         self.tests(&canary, 180, "success", 213, 1);
-        self.deploy(&canary, "staging", 120, json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 8")}));
+        self.deploy(
+            &canary,
+            "staging",
+            120,
+            json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 8")}),
+        );
         let stale = json!({"actor": "deploy-bot", "configDigest": self.made_up("cart config 6"), "strategy": "canary", "weight": 10, "reason": "canary of 2.3.0"});
         self.deploy(&canary, "prod", 45, stale);
         self.own_event(CD, "canary-changed", "canary-end", 20, json!({
@@ -161,7 +197,9 @@ impl Teller {
             ("pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", &[]),
         ];
         let patched: &[(&str, &[&str])] = &[("pkg:maven/org.apache.logging.log4j/log4j-core@2.17.1", &[])];
-        for (service, version, components, days) in [("thumbnails", "1.8.2", direct, 9), ("invoices", "4.0.1", deep, 6), ("search", "1.4.0", direct, 12)] {
+        for (service, version, components, days) in
+            [("thumbnails", "1.8.2", direct, 9), ("invoices", "4.0.1", deep, 6), ("search", "1.4.0", direct, 12)]
+        {
             let image = self.build(service, version, 60 * 24 * days, base, components);
             self.deploy(&image, "prod", 60 * 24 * days - 30, json!({"actor": "deploy-bot"}));
             self.scan(&image, 60 * 24 * days - 20);
@@ -191,11 +229,23 @@ impl Teller {
         let purl = "pkg:oci/legacy?repository_url=registry.example/shop/legacy&tag=7";
         self.deploy_event("legacy", 60 * 24 * 30, "legacy", "prod", purl, json!({"reason": "by hand"}));
         let headers = [("content-type", "application/cloudevents+json")];
-        self.send(CI, "cut off", &headers, b"{\"specversion\":\"1.0\",\"id\":\"cut-off\",\"source\":\"/pipelines/sh".to_vec());
+        self.send(
+            CI,
+            "cut off",
+            &headers,
+            b"{\"specversion\":\"1.0\",\"id\":\"cut-off\",\"source\":\"/pipelines/sh".to_vec(),
+        );
     }
 
     /// Commit, run, image with its manifest and configuration, SBOM, provenance, publication.
-    fn build(&mut self, service: &'static str, version: &'static str, ago: i64, base: &Digest, components: &[(&str, &[&str])]) -> Image {
+    fn build(
+        &mut self,
+        service: &'static str,
+        version: &'static str,
+        ago: i64,
+        base: &Digest,
+        components: &[(&str, &[&str])],
+    ) -> Image {
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": self.time(ago - 4),
             "config": {"Entrypoint": [format!("/app/{service}")]},
@@ -212,7 +262,13 @@ impl Teller {
             "annotations": {"org.opencontainers.image.base.digest": base, "org.opencontainers.image.base.name": "docker.io/library/alpine:3.20", "org.opencontainers.image.version": version},
         });
         let digest = Digest::sha256(sha256(manifest.to_string().as_bytes()));
-        let image = Image { service, version, commit: self.commit_hash(&format!("{service} {version}")), run: format!("{service}-{version}-build"), digest };
+        let image = Image {
+            service,
+            version,
+            commit: self.commit_hash(&format!("{service} {version}")),
+            run: format!("{service}-{version}-build"),
+            digest,
+        };
         self.work(&image, ago);
         for document in [&manifest, &config] {
             self.send(CI, service, &[("content-type", "application/json")], document.to_string().into_bytes());
@@ -226,12 +282,47 @@ impl Teller {
         let repository = format!("https://git.example/shop/{}", image.service);
         let id = |what: &str| format!("{}-{}-{what}", image.service, image.version);
         let custom = json!({"commit": image.commit, "repository": repository, "run": image.run, "platform": "linux/amd64", "kind": "container_image"});
-        self.cdevent(CI, "dev.cdevents.change.merged.0.3.0", &id("merged"), ago, &image.commit, json!({"repository": {"id": repository}}), custom.clone());
-        self.cdevent(CI, "dev.cdevents.pipelinerun.started.0.3.0", &id("started"), ago - 1, &image.run, json!({"pipelineName": "build"}), custom.clone());
+        self.cdevent(
+            "dev.cdevents.change.merged.0.3.0",
+            &id("merged"),
+            ago,
+            &image.commit,
+            json!({"repository": {"id": repository}}),
+            custom.clone(),
+        );
+        self.cdevent(
+            "dev.cdevents.pipelinerun.started.0.3.0",
+            &id("started"),
+            ago - 1,
+            &image.run,
+            json!({"pipelineName": "build"}),
+            custom.clone(),
+        );
         let change = json!({"id": image.commit, "source": repository});
-        self.cdevent(CI, "dev.cdevents.artifact.packaged.0.3.0", &id("packaged"), ago - 4, &image.purl(), json!({"change": change}), custom.clone());
-        self.cdevent(CI, "dev.cdevents.artifact.published.0.3.0", &id("published"), ago - 5, &image.purl(), json!({}), custom);
-        self.cdevent(CI, "dev.cdevents.pipelinerun.finished.0.3.0", &id("finished"), ago - 7, &image.run, json!({"pipelineName": "build", "outcome": "success"}), json!({}));
+        self.cdevent(
+            "dev.cdevents.artifact.packaged.0.3.0",
+            &id("packaged"),
+            ago - 4,
+            &image.purl(),
+            json!({"change": change}),
+            custom.clone(),
+        );
+        self.cdevent(
+            "dev.cdevents.artifact.published.0.3.0",
+            &id("published"),
+            ago - 5,
+            &image.purl(),
+            json!({}),
+            custom,
+        );
+        self.cdevent(
+            "dev.cdevents.pipelinerun.finished.0.3.0",
+            &id("finished"),
+            ago - 7,
+            &image.run,
+            json!({"pipelineName": "build", "outcome": "success"}),
+            json!({}),
+        );
     }
 
     fn sbom(&mut self, image: &Image, ago: i64, components: &[(&str, &[&str])]) {
@@ -266,7 +357,12 @@ impl Teller {
         });
         let payload = base64::engine::general_purpose::STANDARD.encode(statement.to_string());
         let envelope = json!({"payloadType": "application/vnd.in-toto+json", "payload": payload, "signatures": [{"keyid": "demo", "sig": "ZGVtbw=="}]});
-        self.send(CI, image.service, &[("content-type", "application/vnd.in-toto+json")], envelope.to_string().into_bytes());
+        self.send(
+            CI,
+            image.service,
+            &[("content-type", "application/vnd.in-toto+json")],
+            envelope.to_string().into_bytes(),
+        );
     }
 
     fn tests(&mut self, image: &Image, ago: i64, outcome: &str, passed: u32, skipped: u32) {
@@ -298,7 +394,7 @@ impl Teller {
 
     fn deploy_event(&mut self, id: &str, ago: i64, service: &str, environment: &str, purl: &str, custom: Value) {
         let content = json!({"environment": {"id": environment}, "artifactId": purl});
-        self.cdevent(CD, "dev.cdevents.service.deployed.0.3.0", &format!("deploy-{id}"), ago, service, content, custom);
+        self.cdevent("dev.cdevents.service.deployed.0.3.0", &format!("deploy-{id}"), ago, service, content, custom);
     }
 }
 
@@ -326,7 +422,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_tells_the_same_story() {
-        let bytes = |seed| tell(seed, Nanos(1_800_000_000_000_000_000), 3).messages.iter().map(|m| m.value.clone()).collect::<Vec<_>>();
+        let bytes = |seed| {
+            tell(seed, Nanos(1_800_000_000_000_000_000), 3).messages.iter().map(|m| m.value.clone()).collect::<Vec<_>>()
+        };
         assert_eq!(bytes(1), bytes(1));
         assert_ne!(bytes(1), bytes(2));
     }

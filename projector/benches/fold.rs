@@ -157,7 +157,9 @@ fn main() {
         ceiling / figure
     );
     let ratio = ceiling_cpu.as_secs_f64() / figure_cpu.as_secs_f64();
-    println!("processor time of the inserting thread: {ceiling_cpu:.2?} raw, {figure_cpu:.2?} folding, {ratio:.2}");
+    println!(
+        "processor time: {ceiling_cpu:.2?} inserting raw rows, {figure_cpu:.2?} on the folding thread ({ratio:.2})"
+    );
     println!("in memory: {:.0} rows/s; rebuild with sync: {:.0} events/s", rows / memory, events / rebuilt);
 }
 

@@ -9,7 +9,7 @@ use pedigraph_proto::{Event, Nanos, TenantId, canonical, fact};
 use serde::{Deserialize, Serialize};
 
 use crate::changes;
-use crate::root::{RootHasher, RootState};
+use crate::root::{RootState, RowSink};
 use crate::store::Store;
 use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
 use crate::views::Error;
@@ -109,7 +109,7 @@ pub(crate) struct Folder {
     store: Arc<dyn Store>,
     views: Arc<ViewSet>,
     progress: Progress,
-    root: RootHasher,
+    sink: RowSink,
     buffer: Vec<u8>,
 }
 
@@ -117,11 +117,11 @@ impl Folder {
     /// Goes on from what the store holds, or from nothing.
     pub(crate) fn open(store: Arc<dyn Store>, views: Arc<ViewSet>) -> Result<Folder, Error> {
         let progress = Progress::read(store.as_ref())?.unwrap_or_default();
-        let root = RootHasher::new(RootState::from_bytes(&progress.root).unwrap_or_default());
+        let sink = RowSink::new(store.clone(), RootState::from_bytes(&progress.root).unwrap_or_default());
         for view in views.all() {
             view.opened(store.as_ref(), &|tenant| progress.next_of(tenant))?;
         }
-        Ok(Folder { store, views, progress, root, buffer: Vec::new() })
+        Ok(Folder { store, views, progress, sink, buffer: Vec::new() })
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -231,14 +231,15 @@ impl Folder {
 
     /// Writes progress last: only now is what was folded visible, and a crash before this folds it again.
     pub(crate) fn finish_step(&mut self) -> Result<(), Error> {
-        self.progress.root = self.root.state().to_bytes();
+        self.sink.settle()?;
+        self.progress.root = self.sink.root().to_bytes();
         let unwritable = |error| Error::Store(format!("progress: {error}"));
         let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
         self.store.batch(&[(PROGRESS_KEY.to_vec(), value)])
     }
 
     fn rows(&mut self, stamp: Stamp) -> Rows<'_> {
-        Rows { store: self.store.as_ref(), root: &mut self.root, stamp, buffer: &mut self.buffer }
+        Rows { store: self.store.as_ref(), sink: &mut self.sink, stamp, buffer: &mut self.buffer }
     }
 
     fn count_unreadable(&mut self, tenant: &TenantId, index: u64, what: &str) {

@@ -3,10 +3,16 @@
 //! Each row is expanded to 1,024 lanes of 16 bits (BLAKE3 in its extendable form over key length, key, value) and added
 //! lane by lane, so that order, batches and threads do not matter; the root shown is SHA-256 of the lanes.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use pedigraph_proto::canonical;
+
+use crate::store::Store;
+use crate::views::Error;
 
 /// Bytes of the state: 1,024 lanes of 16 bits.
 pub(crate) const STATE_BYTES: usize = 2_048;
@@ -64,11 +70,137 @@ impl RootState {
 }
 
 enum Work {
-    Rows(Vec<u8>),
+    Rows(Arc<Vec<u8>>),
     Report,
 }
 
-/// Adds rows on a thread of its own, since expanding a row costs about as much as inserting it.
+/// Inserts rows on a thread of its own. Rows that a fold reads again must be waited for.
+pub(crate) struct Inserter {
+    work: Option<SyncSender<Work>>,
+    results: Receiver<Result<(), Error>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inserter {
+    fn new(store: Arc<dyn Store>) -> Inserter {
+        let (work, todo) = sync_channel(CHUNKS_WAITING_MAX);
+        let (done, results) = sync_channel(1);
+        let thread = std::thread::spawn(move || insert_all(store.as_ref(), &todo, &done));
+        Inserter { work: Some(work), results, thread: Some(thread) }
+    }
+
+    fn send(&self, work: Work) {
+        let sender = self.work.as_ref().expect("present until dropped");
+        sender.send(work).expect("the inserting thread lives as long as this");
+    }
+}
+
+impl Drop for Inserter {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn insert_all(store: &dyn Store, todo: &Receiver<Work>, done: &SyncSender<Result<(), Error>>) {
+    let mut result = Ok(());
+    while let Ok(work) = todo.recv() {
+        match work {
+            Work::Rows(chunk) if result.is_ok() => result = each_row(&chunk, |key, value| store.insert(key, value)),
+            Work::Rows(_) => {}
+            Work::Report => {
+                if done.send(std::mem::replace(&mut result, Ok(()))).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Where the rows of a fold go: into the store and into the root, each on a thread of its own, since inserting a row costs
+/// twice as much as folding it, and expanding it for the root about as much.
+pub(crate) struct RowSink {
+    inserter: Inserter,
+    /// Rows to insert that were not yet handed on.
+    waiting: Vec<u8>,
+    /// Rows were handed on that may not be in the store yet.
+    unsettled: bool,
+    /// Hashes of the keys of rows that may not be in the store yet.
+    pending: HashSet<u64>,
+    root: RootHasher,
+}
+
+impl RowSink {
+    /// Goes on from a root.
+    pub(crate) fn new(store: Arc<dyn Store>, root: RootState) -> RowSink {
+        let (inserter, root) = (Inserter::new(store), RootHasher::new(root));
+        RowSink { inserter, waiting: Vec::with_capacity(CHUNK_BYTES), unsettled: false, pending: HashSet::new(), root }
+    }
+
+    /// Takes a row; it is in the store after [`RowSink::settle`].
+    pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) {
+        push_row(&mut self.waiting, key, value);
+        self.pending.insert(hash_of(key));
+        if self.waiting.len() >= CHUNK_BYTES {
+            self.hand_on();
+        }
+    }
+
+    /// Adds a row to the root that the fold has inserted by itself.
+    pub(crate) fn inserted(&mut self, key: &[u8], value: &[u8]) {
+        self.root.add(key, value);
+    }
+
+    /// Waits until a key's row is in the store, if it was taken.
+    pub(crate) fn settle_key(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self.pending.contains(&hash_of(key)) { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits until every row that was taken is in the store.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.hand_on();
+        self.pending.clear();
+        if !std::mem::take(&mut self.unsettled) {
+            return Ok(());
+        }
+        self.inserter.send(Work::Report);
+        self.inserter.results.recv().expect("the inserting thread lives as long as this")
+    }
+
+    /// The root with every row so far.
+    pub(crate) fn root(&mut self) -> RootState {
+        self.hand_on();
+        self.root.state()
+    }
+
+    fn hand_on(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let chunk = Arc::new(std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES)));
+        self.inserter.send(Work::Rows(chunk.clone()));
+        self.root.send(Work::Rows(chunk));
+        self.unsettled = true;
+    }
+}
+
+/// Two keys of one hash cost a wait, no more.
+fn hash_of(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
+fn push_row(chunk: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    chunk.extend_from_slice(&(key.len() as u64).to_be_bytes());
+    chunk.extend_from_slice(&(value.len() as u64).to_be_bytes());
+    chunk.extend_from_slice(key);
+    chunk.extend_from_slice(value);
+}
+
+/// Adds rows to a root on a thread of its own.
 pub(crate) struct RootHasher {
     chunk: Vec<u8>,
     work: Option<SyncSender<Work>>,
@@ -87,10 +219,7 @@ impl RootHasher {
 
     /// Adds a row.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.chunk.extend_from_slice(&(key.len() as u64).to_be_bytes());
-        self.chunk.extend_from_slice(&(value.len() as u64).to_be_bytes());
-        self.chunk.extend_from_slice(key);
-        self.chunk.extend_from_slice(value);
+        push_row(&mut self.chunk, key, value);
         if self.chunk.len() >= CHUNK_BYTES {
             self.send_chunk();
         }
@@ -105,7 +234,7 @@ impl RootHasher {
 
     fn send_chunk(&mut self) {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        self.send(Work::Rows(chunk));
+        self.send(Work::Rows(Arc::new(chunk)));
     }
 
     fn send(&self, work: Work) {
@@ -126,7 +255,13 @@ impl Drop for RootHasher {
 fn add_all(mut state: RootState, todo: &Receiver<Work>, done: &SyncSender<RootState>) {
     while let Ok(work) = todo.recv() {
         match work {
-            Work::Rows(chunk) => add_chunk(&mut state, &chunk),
+            Work::Rows(chunk) => {
+                let added: Result<(), Error> = each_row(&chunk, |key, value| {
+                    state.add(key, value);
+                    Ok(())
+                });
+                debug_assert!(added.is_ok(), "adding cannot fail");
+            }
             Work::Report => {
                 if done.send(state.clone()).is_err() {
                     return;
@@ -136,7 +271,7 @@ fn add_all(mut state: RootState, todo: &Receiver<Work>, done: &SyncSender<RootSt
     }
 }
 
-fn add_chunk(state: &mut RootState, mut chunk: &[u8]) {
+fn each_row(mut chunk: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
     fn length(chunk: &mut &[u8]) -> Option<usize> {
         let (bytes, rest) = chunk.split_first_chunk::<8>()?;
         *chunk = rest;
@@ -145,9 +280,10 @@ fn add_chunk(state: &mut RootState, mut chunk: &[u8]) {
     while let (Some(key_len), Some(value_len)) = (length(&mut chunk), length(&mut chunk)) {
         let (key, rest) = chunk.split_at(key_len);
         let (value, rest) = rest.split_at(value_len);
-        state.add(key, value);
+        visit(key, value)?;
         chunk = rest;
     }
+    Ok(())
 }
 
 #[cfg(test)]

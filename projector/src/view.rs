@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
-use crate::root::RootHasher;
+use crate::root::RowSink;
 use crate::store::Store;
 use crate::views::Error;
 
@@ -130,7 +130,7 @@ impl<T: DeserializeOwned> Stamped<T> {
 /// facts, whatever the store holds, and inserting the same row again changes nothing.
 pub struct Rows<'a> {
     pub(crate) store: &'a dyn Store,
-    pub(crate) root: &'a mut RootHasher,
+    pub(crate) sink: &'a mut RowSink,
     pub(crate) stamp: Stamp,
     pub(crate) buffer: &'a mut Vec<u8>,
 }
@@ -140,14 +140,14 @@ impl Rows<'_> {
     /// with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
     pub fn put(&mut self, key: Key, value: &impl Serialize) -> Result<(), Error> {
         self.encode(value)?;
-        self.store.insert(key.as_bytes(), self.buffer)?;
-        self.root.add(key.as_bytes(), self.buffer);
+        self.sink.insert(key.as_bytes(), self.buffer);
         Ok(())
     }
 
     /// Inserts a row unless an earlier fact did; `true` when it is the first.
     pub fn put_first(&mut self, key: Key, value: &impl Serialize) -> Result<bool, Error> {
         self.encode(value)?;
+        self.sink.settle_key(key.as_bytes())?;
         if let Some(there) = self.store.insert_new(key.as_bytes(), self.buffer)? {
             if split_stamp(&there)?.0.earlier_than(&self.stamp) {
                 return Ok(false);
@@ -155,7 +155,7 @@ impl Rows<'_> {
             // Left by a crash: this fact, or one after it, is folded again.
             self.store.insert(key.as_bytes(), self.buffer)?;
         }
-        self.root.add(key.as_bytes(), self.buffer);
+        self.sink.inserted(key.as_bytes(), self.buffer);
         Ok(true)
     }
 
@@ -170,11 +170,12 @@ impl Rows<'_> {
     /// Removes a row of an earlier fact that is superseded, such as a merged segment, once no reader needs it: this is not
     /// part of the view root.
     pub fn discard(&mut self, key: &Key) -> Result<(), Error> {
+        self.sink.settle_key(key.as_bytes())?;
         self.store.remove(key.as_bytes())
     }
 
     /// Reads a row of an earlier fact.
-    pub fn get<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
+    pub fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
         if self.stamp_of(key)?.is_none() {
             return Ok(None);
         }
@@ -182,7 +183,8 @@ impl Rows<'_> {
     }
 
     /// Reads rows of earlier facts, `from <= key < to`.
-    pub fn scan<T: DeserializeOwned>(&self, from: &Key, to: &Key) -> Result<Vec<(Vec<u8>, T)>, Error> {
+    pub fn scan<T: DeserializeOwned>(&mut self, from: &Key, to: &Key) -> Result<Vec<(Vec<u8>, T)>, Error> {
+        self.sink.settle()?;
         let mut rows = Vec::new();
         for (key, bytes) in self.store.scan(from.as_bytes(), to.as_bytes(), false, FOLD_SCAN_ROWS_MAX)? {
             if split_stamp(&bytes)?.0.earlier_than(&self.stamp) {
@@ -194,12 +196,14 @@ impl Rows<'_> {
 
     /// Reads the last row that begins with `prefix` and is below `to`. The caller's keys must tell by themselves that such
     /// a row is of an earlier step, since stamps are not compared.
-    pub(crate) fn last_before<T: DeserializeOwned>(&self, prefix: &Key, to: &Key) -> Result<Option<T>, Error> {
+    pub(crate) fn last_before<T: DeserializeOwned>(&mut self, prefix: &Key, to: &Key) -> Result<Option<T>, Error> {
+        self.sink.settle()?;
         let row = self.store.scan(prefix.as_bytes(), to.as_bytes(), true, 1)?;
         row.first().map(|(_, bytes)| Ok(Stamped::<T>::decode(bytes)?.value)).transpose()
     }
 
-    fn stamp_of(&self, key: &Key) -> Result<Option<Stamp>, Error> {
+    fn stamp_of(&mut self, key: &Key) -> Result<Option<Stamp>, Error> {
+        self.sink.settle_key(key.as_bytes())?;
         let Some(bytes) = self.store.get(key.as_bytes())? else { return Ok(None) };
         Ok(Some(split_stamp(&bytes)?.0).filter(|stamp| stamp.earlier_than(&self.stamp)))
     }

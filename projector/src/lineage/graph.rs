@@ -120,10 +120,10 @@ impl Walk<'_, '_> {
             }
             let next_way = if way == Way::Group && link.relation == Relation::Build { Way::Group } else { onward };
             self.keep(link);
-            if depth < self.depth_max {
-                if let Some(next) = self.graph.profile(&next)? {
-                    self.reach(&next, next_way, depth + 1);
-                }
+            if depth < self.depth_max
+                && let Some(next) = self.graph.profile(&next)?
+            {
+                self.reach(&next, next_way, depth + 1);
             }
         }
         Ok(())
