@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use pedigraph_ledger::{Blobs, INLINE_BYTES_MAX, LogId, Part};
+use pedigraph_ledger::{Blobs, Hash, INLINE_BYTES_MAX, LogId, Part};
 use pedigraph_proto::canonical::{
     FACTS_PER_CHUNK_MAX, FORMAT_VERSION, LEAF_NAME_BYTES_MAX, LEAF_SUBJECTS_MAX, facts_digest, sha256,
 };
@@ -56,7 +56,7 @@ impl Prepared {
     /// Bytes that it adds to the journal, about.
     pub(crate) fn journal_bytes(&self) -> usize {
         let inline = |part: &Part| match part {
-            Part::Inline(bytes) => bytes.len(),
+            Part::Inline(bytes) | Part::Hashed { bytes, .. } => bytes.len(),
             Part::Blob { .. } => 0,
         };
         self.facts.iter().chain(&self.body).map(inline).sum()
@@ -118,7 +118,7 @@ impl Preparer {
         let entry_type = decoded.facts.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
         let facts_count = u32::try_from(decoded.facts.len()).unwrap_or(u32::MAX);
         let facts = self.parts(std::mem::take(&mut decoded.facts))?;
-        let body = self.store(received.raw, received.size)?;
+        let body = self.store(received.raw, received.size, digest)?;
         let identity = identity(received.hasher, &decoded.hashed_attributes);
         let event_id = EventId::of(&message.tenant, &decoded.source, &decoded.id, &identity);
         let key = key(&message.tenant, &decoded.source, &decoded.id);
@@ -202,10 +202,10 @@ impl Preparer {
         })
     }
 
-    fn store(&self, raw: Raw, size: u64) -> Result<Option<Part>, Error> {
+    fn store(&self, raw: Raw, size: u64, digest: [u8; 32]) -> Result<Option<Part>, Error> {
         match raw {
             Raw::Memory(bytes) if bytes.is_empty() => Ok(None),
-            Raw::Memory(bytes) => Ok(Some(self.part(bytes)?)),
+            Raw::Memory(bytes) => Ok(Some(self.part(bytes, Some(digest))?)),
             Raw::File(mut file) => {
                 file.rewind()?;
                 Ok(Some(self.blobs.put_stream(&mut file, size)?))
@@ -217,7 +217,7 @@ impl Preparer {
     /// same list gives the same bytes whatever was said of it.
     fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
-            return Ok(vec![self.part(encode_chunk(facts))?]);
+            return Ok(vec![self.part(encode_chunk(facts), None)?]);
         }
         let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
         for fact in facts {
@@ -225,19 +225,23 @@ impl Preparer {
             let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
             let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
             if !chunk.is_empty() && (full || other_kind) {
-                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)))?);
+                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)), None)?);
                 chunk_bytes = 0;
             }
             chunk_bytes += bytes;
             chunk.push(fact);
         }
-        parts.push(self.part(encode_chunk(chunk))?);
+        parts.push(self.part(encode_chunk(chunk), None)?);
         Ok(parts)
     }
 
     /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-    fn part(&self, bytes: Bytes) -> Result<Part, Error> {
-        if bytes.len() > INLINE_BYTES_MAX { Ok(self.blobs.put(&bytes)?) } else { Ok(Part::Inline(bytes)) }
+    fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+        if bytes.len() > INLINE_BYTES_MAX {
+            return Ok(self.blobs.put(&bytes)?);
+        }
+        let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
+        Ok(Part::Hashed { bytes, digest })
     }
 }
 
@@ -257,7 +261,7 @@ fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
 fn digest_of(part: &Part) -> [u8; 32] {
     match part {
         Part::Inline(bytes) => sha256(bytes),
-        Part::Blob { digest, .. } => digest.0,
+        Part::Hashed { digest, .. } | Part::Blob { digest, .. } => digest.0,
     }
 }
 
