@@ -525,7 +525,7 @@ impl Scope {
 
     /// What runs in a lane, each with whether it is a canary, and how many deployments of canaries beyond
     /// [`CANARIES_MAX`] were left out; `None` where nothing was said of it yet.
-    fn lane_running(&self, lane: &Lane) -> Result<Option<(Vec<(bool, Running)>, u64)>, Error> {
+    fn lane_running(&self, lane: &Lane) -> Result<Option<LaneState>, Error> {
         let rows = self.lane_rows(lane, None, &self.end_of(&self.table(LANE_ROWS).lane(lane)))?;
         if rows.is_empty() {
             return Ok(None);
@@ -693,6 +693,9 @@ pub struct LastKnown {
     /// Entry that proves it.
     pub proof: Proof,
 }
+
+/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
+type LaneState = (Vec<(bool, Running)>, u64);
 
 /// Something that runs, and where.
 #[derive(Clone, PartialEq, Debug)]

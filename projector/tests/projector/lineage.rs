@@ -459,10 +459,10 @@ fn a_name_is_shown_as_used_and_found_however_it_is_written() {
     let names = ["a", "b", "derived", "other"];
     expect![[r#"
         b #2 docker.io/shop/cart:1.1.0
-        a #1 shop/cart:1.0.0
         derived #1 derived
-        a -> b parent semver 0.9
+        a #1 shop/cart:1.0.0
         a -> derived base history 0.7
+        a -> b parent semver 0.9
     "#]]
     .assert_eq(&edges(&scope, &names, "a"));
     assert!(edges(&scope, &names, "other").contains("other on shop/gone:1 unresolved"));
