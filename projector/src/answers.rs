@@ -241,6 +241,14 @@ pub struct ServiceState {
     /// Deployments are frozen.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
+    /// Deployments of canaries that were left out since more ran than one answer tells apart.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub canaries_cut: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `GET /api/v1/environments/{env}`.
@@ -305,7 +313,7 @@ pub struct Page<T> {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hop {
-    /// `workload`, `deployment`, `artifact`, `attestations`, `sbom`, `scans`, `tests`, `run`, `commit`, `base`.
+    /// `deployment`, `artifact`, `attestations`, `sbom`, `scans`, `tests`, `run`, `commit`, `base`.
     pub kind: String,
     /// `found`, `missing`, `conflict`.
     pub status: String,

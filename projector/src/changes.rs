@@ -20,15 +20,16 @@ pub(crate) fn count_shown(changes: u32) -> u32 {
     if changes > CHANGES_PER_ENTRY_MAX { 1 } else { changes }
 }
 
-/// The changes of an entry.
+/// The changes of an entry, the first with n = 1: what comes after (0, 0) is everything.
 pub(crate) fn of_entry<'a>(index: u64, entry: &Entry, facts: impl Iterator<Item = &'a Fact>) -> Vec<ViewChange> {
     let mut changes = Vec::new();
     let mut total = 0_u32;
     for fact in facts {
         let Some(event) = &fact.event else { continue };
         let at = Nanos(if fact.occurred_at == 0 { entry.occurred_at } else { fact.occurred_at });
-        for (subject, n) in subjects(event).into_iter().zip(total..) {
+        for subject in subjects(event) {
             total = total.saturating_add(1);
+            let n = total;
             let (view, change) = (view_of(event).to_owned(), kebab(event.name()));
             if total <= CHANGES_PER_ENTRY_MAX {
                 changes.push(ViewChange { index, n, view, subject, change, occurred_at: at });
@@ -40,7 +41,7 @@ pub(crate) fn of_entry<'a>(index: u64, entry: &Entry, facts: impl Iterator<Item 
     }
     let first = changes.swap_remove(0);
     let subject = entry.subjects.first().cloned().unwrap_or_default();
-    vec![ViewChange { n: 0, subject, change: "bulk".into(), ..first }]
+    vec![ViewChange { n: 1, subject, change: "bulk".into(), ..first }]
 }
 
 fn kebab(name: &str) -> String {

@@ -25,6 +25,8 @@ use crate::views::Error;
 mod timeline;
 mod version;
 
+pub use self::timeline::CANARIES_MAX;
+
 /// Most rows of an environment that one page of changes reads; a page may end early there and goes on with its key.
 pub const CHANGE_ROWS_MAX: usize = 20_000;
 /// Most rows that `#n` counts from an environment's beginning.
@@ -281,7 +283,7 @@ impl Fold<'_> {
         };
         let class = if fact.digest.is_empty() { REFERENCE } else { REFERENCE_OF_DIGEST };
         if !fact.reference.is_empty() {
-            rows.put(row(class, &fact.reference), &())?;
+            rows.put(row(class, &timeline::reference_key(&fact.reference)), &())?;
         }
         if !fact.digest.is_empty() {
             rows.put(row(DIGEST, &fact.digest), &())?;
@@ -340,17 +342,20 @@ impl Scope {
         if !self.environment_is_named(name)? {
             return Ok(None);
         }
-        let mut services: BTreeMap<String, Vec<(bool, Running)>> = BTreeMap::new();
+        let mut services: BTreeMap<String, (Vec<(bool, Running)>, u64)> = BTreeMap::new();
         for lane in self.lanes(name)? {
-            if let Some(running) = self.lane_running(&lane)? {
-                services.entry(lane.service).or_default().extend(running);
+            if let Some((running, cut)) = self.lane_running(&lane)? {
+                let of_service = services.entry(lane.service).or_default();
+                of_service.0.extend(running);
+                of_service.1 += cut;
             }
         }
-        services.retain(|_, running| include_removed || !running.is_empty());
+        services.retain(|_, (running, _)| include_removed || !running.is_empty());
         let everywhere = self.newest_setting(FREEZE, name, "", None)?;
-        let states = services.into_iter().map(|(service, running)| {
+        let states = services.into_iter().map(|(service, (running, canaries_cut))| {
             let own = self.newest_setting(FREEZE, name, &service, None)?;
-            Ok(service_state(service, running, is_frozen(everywhere.as_ref(), own.as_ref())))
+            let state = service_state(service, running, is_frozen(everywhere.as_ref(), own.as_ref()));
+            Ok(ServiceState { canaries_cut, ..state })
         });
         let services = states.collect::<Result<_, Error>>()?;
         Ok(Some(Environment { environment: name.to_owned(), at: self.at, services }))
@@ -369,7 +374,7 @@ impl Scope {
         };
         for _ in 0..CHANGE_ROWS_MAX / SCAN_ROWS_MAX {
             let marks = self.marks(name, &end, (limit + 1).clamp(16, SCAN_ROWS_MAX))?;
-            let Some(last) = marks.last() else { return Ok(Some(page)) };
+            let Some(last) = marks.last() else { return Ok(Some(Page { next: None, ..page })) };
             end = last.key(self, name);
             for (mark, change) in self.changes_of(name, &marks)? {
                 if page.rows.len() >= limit {
@@ -379,6 +384,9 @@ impl Scope {
                 page.next = Some(mark.page_key(self, name));
             }
             page.next = Some(last.page_key(self, name));
+        }
+        if self.marks(name, &end, 1)?.is_empty() {
+            page.next = None;
         }
         Ok(Some(page))
     }
@@ -429,7 +437,7 @@ impl Scope {
         };
         let mut everywhere = Vec::new();
         for lane in names.iter().map(|name| self.lanes(name)).collect::<Result<Vec<_>, _>>()?.concat() {
-            for (_, running) in self.lane_running(&lane)?.unwrap_or_default() {
+            for (_, running) in self.lane_running(&lane)?.unwrap_or_default().0 {
                 let (environment, service) = (lane.environment.clone(), lane.service.clone());
                 everywhere.push(RunningIn { environment, service, running });
             }
@@ -515,8 +523,9 @@ impl Scope {
         if reference.is_empty() { Ok(None) } else { self.tagged_digest(reference, time) }
     }
 
-    /// What runs in a lane, each with whether it is a canary; `None` where nothing was said of it yet.
-    fn lane_running(&self, lane: &Lane) -> Result<Option<Vec<(bool, Running)>>, Error> {
+    /// What runs in a lane, each with whether it is a canary, and how many deployments of canaries beyond
+    /// [`CANARIES_MAX`] were left out; `None` where nothing was said of it yet.
+    fn lane_running(&self, lane: &Lane) -> Result<Option<LaneState>, Error> {
         let rows = self.lane_rows(lane, None, &self.end_of(&self.table(LANE_ROWS).lane(lane)))?;
         if rows.is_empty() {
             return Ok(None);
@@ -531,7 +540,8 @@ impl Scope {
             let canary = stable.as_ref().is_none_or(|stable| !stable.artifact.same(&run.artifact));
             Ok((canary, self.running(lane, run, config.as_ref())?))
         });
-        running.collect::<Result<_, Error>>().map(Some)
+        let running = running.collect::<Result<_, Error>>()?;
+        Ok(Some((running, state.cut)))
     }
 
     fn running(&self, lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>) -> Result<Running, Error> {
@@ -684,6 +694,9 @@ pub struct LastKnown {
     pub proof: Proof,
 }
 
+/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
+type LaneState = (Vec<(bool, Running)>, u64);
+
 /// Something that runs, and where.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct RunningIn {
@@ -698,7 +711,7 @@ fn service_state(service: String, mut running: Vec<(bool, Running)>, frozen: boo
         a_canary.cmp(b_canary).then_with(|| place(a).cmp(&place(b)))
     });
     let running = running.into_iter().map(|(_, running)| running).collect();
-    ServiceState { service, running, observed: vec![], drift: "not_observed".to_owned(), frozen }
+    ServiceState { service, running, observed: vec![], drift: "not_observed".to_owned(), frozen, canaries_cut: 0 }
 }
 
 /// A service is frozen by itself, or with its environment unless it was let off later.
@@ -769,10 +782,11 @@ impl Past<'_> {
     /// Prefixes under which rows of the same artifact lie, each with whether its rows must resolve to the digest.
     fn prefixes(&self, artifact: &Artifact) -> Vec<(Key, bool)> {
         let prefix = |class, text: &str| by_artifact(&self.scope.tenant, class, text);
+        let reference = timeline::reference_key(&artifact.reference);
         match &artifact.digest {
-            Some(digest) => vec![(prefix(DIGEST, digest), false), (prefix(REFERENCE, &artifact.reference), true)],
+            Some(digest) => vec![(prefix(DIGEST, digest), false), (prefix(REFERENCE, &reference), true)],
             None if artifact.reference == timeline::UNKNOWN => vec![],
-            None => [REFERENCE, REFERENCE_OF_DIGEST].map(|class| (prefix(class, &artifact.reference), false)).into(),
+            None => [REFERENCE, REFERENCE_OF_DIGEST].map(|class| (prefix(class, &reference), false)).into(),
         }
     }
 

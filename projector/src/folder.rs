@@ -15,7 +15,7 @@ use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
 use crate::views::Error;
 
 /// Version of the rows. Another version is wiped and folded anew.
-const ROWS_VERSION: u32 = 1;
+const ROWS_VERSION: u32 = 2;
 /// Key of the progress row; no tenant's key begins so.
 const PROGRESS_KEY: &[u8] = &[0];
 

@@ -155,6 +155,7 @@ impl Scope {
             if let Some(artifact) = self.artifact(&digest)? {
                 push_stated(&mut text, &artifact)?;
             }
+            push_stated(&mut text, &self.components(&digest, None, STATE_ROWS_MAX)?)?;
             if let Some(lineage) = self.lineage(&digest, 1, Direction::Both)? {
                 push_stated(&mut text, &lineage)?;
             }

@@ -186,6 +186,34 @@ fn check_changes(scope: &Scope, lines: &[Line]) {
     assert_eq!((Some(known.artifact_ref), known.since), (newest.to.clone(), newest.at));
 }
 
+#[test]
+fn the_last_page_of_changes_says_so() {
+    let line = |n: i64, tag: &str| Line {
+        time: n * SECOND * 100_000,
+        service: "busy".to_owned(),
+        to: Some(tag.to_owned()),
+        id: n.to_string(),
+    };
+    let mut world = World::new();
+    // The first deployment is repeated, so that marks without a change lie beyond the last change's page.
+    let lines = [line(1, "v1"), line(2, "v1"), line(3, "v2"), line(4, "v3"), line(5, "v3"), line(6, "v4")];
+    world.append(&lines.map(|line| line.sent()));
+    let views = world.views();
+    let scope = scope(&views, None, None);
+    for (limit, want) in [(1, vec![1, 1, 1, 1]), (2, vec![2, 2]), (3, vec![3, 1]), (4, vec![4]), (100, vec![4])] {
+        let (mut sizes, mut after) = (Vec::new(), None);
+        loop {
+            let page = scope.changes("staging", after.as_deref(), limit).expect("readable").expect("named");
+            sizes.push(page.rows.len());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, want, "{limit} a page");
+    }
+}
+
 fn pages(scope: &Scope, limit: usize, most: usize) -> Vec<Change> {
     let (mut all, mut after) = (Vec::new(), None);
     while all.len() < most {

@@ -255,7 +255,8 @@ impl fmt::Display for Purl {
 /// What an event calls an artifact: a repository with a tag, a digest or both.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ArtifactRef {
-    /// Normalized repository, such as `docker.io/library/nginx` or `pkg:golang/example.com/app`.
+    /// The repository as the event names it, such as `nginx`, `ghcr.io/a/b` or `pkg:golang/example.com/app`; compare by
+    /// [`ArtifactRef::repository_key`].
     pub repository: String,
     /// Tag or version; empty when only a digest is named.
     pub tag: String,
@@ -287,7 +288,7 @@ impl ArtifactRef {
             _ => (name, if digest.is_some() { "" } else { "latest" }),
         };
         (!repository.is_empty()).then(|| ArtifactRef {
-            repository: docker_name(repository),
+            repository: shown_name(repository),
             tag: tag.to_owned(),
             digest,
         })
@@ -300,25 +301,45 @@ impl ArtifactRef {
         let tag = qualifier(parsed, "tag").filter(|_| image).unwrap_or_else(|| version.to_owned());
         let repository = match qualifier(parsed, "repository_url").filter(|_| image) {
             Some(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned(),
-            None if purl.kind() == "docker" => docker_name(purl.package().trim_start_matches("pkg:docker/")),
+            None if purl.kind() == "docker" => shown_name(purl.package().trim_start_matches("pkg:docker/")),
             None if image => purl.package().trim_start_matches("pkg:oci/").to_owned(),
             None => purl.package().to_owned(),
         };
         ArtifactRef { repository, tag, digest }
     }
+
+    /// What rows are keyed by and repositories compared by: names without a registry meet those of Docker Hub, so that
+    /// `nginx`, `library/nginx` and `docker.io/library/nginx` are one. Never shown: a bare name may well be of another
+    /// registry that the event did not name.
+    pub fn repository_key(&self) -> String {
+        docker_name(&self.repository)
+    }
+
+    /// The same reference under its key, to compare whole references.
+    pub fn keyed(&self) -> ArtifactRef {
+        ArtifactRef { repository: self.repository_key(), ..self.clone() }
+    }
+}
+
+/// As written, but for the old name of Docker Hub.
+fn shown_name(name: &str) -> String {
+    match name.strip_prefix("index.docker.io/") {
+        Some(rest) => format!("docker.io/{rest}"),
+        None => name.to_owned(),
+    }
 }
 
 /// `nginx` is `docker.io/library/nginx`, `grafana/loki` is `docker.io/grafana/loki`; a first part with a dot, a port or
-/// `localhost` is a registry.
+/// `localhost` is a registry. A package is no image and stays as it is, and so does no name at all.
 fn docker_name(name: &str) -> String {
+    if name.is_empty() || name.starts_with("pkg:") {
+        return name.to_owned();
+    }
+    let name = shown_name(name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(&name);
     match name.split_once('/') {
         None => format!("docker.io/library/{name}"),
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
-            match name.strip_prefix("index.docker.io/") {
-                Some(rest) => format!("docker.io/{rest}"),
-                None => name.to_owned(),
-            }
-        }
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => name.to_owned(),
         Some(_) => format!("docker.io/{name}"),
     }
 }
@@ -363,8 +384,11 @@ mod tests {
         let check = |text: &str, want: &str| {
             assert_eq!(ArtifactRef::parse(text).map(|r| r.to_string()).as_deref(), Some(want), "{text}");
         };
-        check("nginx", "docker.io/library/nginx:latest");
-        check("grafana/loki:2.9", "docker.io/grafana/loki:2.9");
+        check("nginx", "nginx:latest");
+        check("grafana/loki:2.9", "grafana/loki:2.9");
+        check("index.docker.io/grafana/loki:2.9", "docker.io/grafana/loki:2.9");
+        check("docker://cart:2.3.0", "cart:2.3.0");
+        check("pkg:docker/cart@2.3.0", "cart:2.3.0");
         check("localhost:5000/app", "localhost:5000/app:latest");
         check("ghcr.io/a/b:1", "ghcr.io/a/b:1");
         check(&format!("ghcr.io/a/b@{digest}"), &format!("ghcr.io/a/b@{digest}"));
@@ -396,6 +420,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn repositories_meet_under_their_keys() {
+        let check = |text: &str, want: &str| {
+            assert_eq!(ArtifactRef::parse(text).map(|r| r.repository_key()).as_deref(), Some(want), "{text}");
+        };
+        let official =
+            ["nginx", "library/nginx:1", "docker.io/nginx", "index.docker.io/library/nginx", "pkg:docker/nginx"];
+        official.iter().for_each(|text| check(text, "docker.io/library/nginx"));
+        check("shop/cart:1", "docker.io/shop/cart");
+        check("docker.io/shop/cart:1", "docker.io/shop/cart");
+        check("localhost/cart:1", "localhost/cart");
+        check("localhost:5000/cart", "localhost:5000/cart");
+        check("ghcr.io/shop/cart:1", "ghcr.io/shop/cart");
+        check("pkg:npm/left-pad@1.3.0", "pkg:npm/left-pad");
+        check(&format!("sha256:{}", "a".repeat(64)), "");
     }
 
     #[test]

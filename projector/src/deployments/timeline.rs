@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::version;
 use crate::views::Error;
 
+/// Canary groups of one lane; a deployment of another group beside so many is left out and counted.
+pub const CANARIES_MAX: usize = 100;
+
 /// Shown where a deployment says neither reference nor digest.
 pub(crate) const UNKNOWN: &str = "unknown";
 
@@ -35,7 +38,7 @@ pub(crate) enum What {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LaneFact {
     pub(crate) what: What,
-    /// Normalized; empty when not said.
+    /// `repository:tag` or `repository@digest` with the repository as said; empty when not said.
     pub(crate) reference: String,
     /// As said; empty when not said.
     pub(crate) digest: String,
@@ -76,9 +79,16 @@ impl Artifact {
     pub(crate) fn same(&self, other: &Artifact) -> bool {
         match (&self.digest, &other.digest) {
             (Some(a), Some(b)) => a == b,
-            _ => self.reference == other.reference && self.reference != UNKNOWN,
+            _ if self.reference == UNKNOWN || other.reference == UNKNOWN => false,
+            _ if self.reference == other.reference => true,
+            _ => reference_key(&self.reference) == reference_key(&other.reference),
         }
     }
+}
+
+/// What references are compared by: the same, with the repository's key. A text that is no reference is its own key.
+pub(crate) fn reference_key(reference: &str) -> String {
+    ArtifactRef::parse(reference).map_or_else(|| reference.to_owned(), |reference| reference.keyed().to_string())
 }
 
 /// A row where it stands, its artifact resolved.
@@ -167,6 +177,8 @@ pub(crate) struct State {
     pub(crate) stable: Option<Run>,
     /// One per canary group.
     pub(crate) canaries: Vec<Run>,
+    /// Rows that were left out since something ran alone, because [`CANARIES_MAX`] canaries ran.
+    pub(crate) cut: u64,
 }
 
 /// A change of a lane before its kind is known.
@@ -238,6 +250,7 @@ impl State {
         let again = self.stable.as_mut().filter(|stable| stable.artifact.same(&artifact));
         if let (Some(stable), true) = (again, self.canaries.is_empty()) {
             stable.learn(row);
+            self.cut = 0;
             return None;
         }
         let old = std::mem::take(self).into_runs();
@@ -265,6 +278,10 @@ impl State {
             run.row = Row { fact: LaneFact { group: run.row.fact.group.clone(), ..row.fact.clone() }, ..row.clone() };
         } else {
             self.canaries.retain(|run| run.row.fact.group != row.fact.group);
+            if self.canaries.len() >= CANARIES_MAX {
+                self.cut = self.cut.saturating_add(1);
+                return None;
+            }
             let mut run = Run { artifact: artifact.clone(), weight, since: row.stamp, config: None, row: row.clone() };
             run.learn(row);
             self.canaries.push(run);
@@ -334,7 +351,7 @@ impl Move {
 /// Semver or one numbering scheme of tags of one repository, else the order within a line.
 fn order(from: &Artifact, to: &Artifact, history: &dyn History) -> Result<Option<Ordering>, Error> {
     let tags = ArtifactRef::parse(&from.reference).zip(ArtifactRef::parse(&to.reference));
-    let one_repository = tags.filter(|(from, to)| from.repository == to.repository);
+    let one_repository = tags.filter(|(from, to)| from.repository_key() == to.repository_key());
     match one_repository.and_then(|(from, to)| version::compare(&from.tag, &to.tag)) {
         Some(order) => Ok(Some(order)),
         None => history.line_order(from, to),
@@ -524,6 +541,26 @@ mod tests {
                 runs 3.0.0 5% since 4
             "#]],
         );
+    }
+
+    #[test]
+    fn a_hostile_number_of_canary_groups_is_cut_and_counted() {
+        let lines: Vec<String> =
+            (0..CANARIES_MAX + 7).map(|n| format!("deploy 1.0.{n} weight=99 strategy=canary group=g{n}")).collect();
+        let mut rows: Vec<Row> = (2..).zip(&lines).map(|(time, line)| row(time, line)).collect();
+        rows.insert(0, row(1, "deploy 0.9.0"));
+        let (state, moves) = replay(&rows);
+        assert_eq!((state.canaries.len(), state.cut, moves.len()), (CANARIES_MAX, 7, CANARIES_MAX + 1));
+        rows.push(row(500, "deploy 0.9.0"));
+        assert_eq!(replay(&rows).0.cut, 0, "it runs alone again");
+    }
+
+    #[test]
+    fn bare_names_and_those_of_docker_hub_are_one() {
+        let artifact = |reference: &str| Artifact { reference: reference.to_owned(), digest: None };
+        assert!(artifact("nginx:1").same(&artifact("docker.io/library/nginx:1")));
+        assert!(!artifact("nginx:1").same(&artifact("ghcr.io/nginx:1")));
+        assert!(!artifact(UNKNOWN).same(&artifact("docker.io/library/unknown:latest")));
     }
 
     #[test]

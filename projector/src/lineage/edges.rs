@@ -439,13 +439,13 @@ impl Graph<'_> {
         let by_digest = links.links.iter().any(|link| link.relation == Relation::Base && link.to == profile.digest);
         for digest in &profile.group {
             let prefix = self.key(table::FROM).text(digest);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
+            let rows = self.scope.keyed::<String>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
             links.cut |= rows.len() == EDGE_ROWS_MAX;
             for (key, row) in rows {
                 let Some((repository, tag)) = second_and_third(&key) else { continue };
                 let bases = self.bases_of_tag(profile, &repository, &tag)?;
                 if bases.is_empty() && !by_digest {
-                    let (derived, reference) = (profile.digest.clone(), format!("{repository}:{tag}"));
+                    let (derived, reference) = (profile.digest.clone(), row.value.clone());
                     links.unknown.push(UnknownBase { derived, reference, index: row.stamp.index });
                 }
                 for base in bases {

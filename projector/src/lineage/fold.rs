@@ -8,7 +8,8 @@ use pedigraph_proto::event::{
 use pedigraph_proto::{ArtifactRef, Digest, Event, Purl, canonical, json};
 
 use super::rows::{
-    BaseClaim, BaseMethod, Claim, Class, CommitFact, Detail, Evidence, EvidenceKind, Naming, Work, key, role, table,
+    BaseClaim, BaseMethod, Claim, Class, CommitFact, Detail, Evidence, EvidenceKind, Naming, Work, key, repository_key,
+    role, table,
 };
 use crate::key::Key;
 use crate::view::{FactAt, Rows, View};
@@ -125,8 +126,29 @@ impl Fold<'_, '_, '_> {
     /// A fact names a digest: the row by which it exists, its line, its purl.
     fn name(&mut self, digest: &str, class: Class, text: &str, kind: i32, platform: &str) -> Result<(), Error> {
         let reference = ArtifactRef::parse(text);
+        let said_tag = reference.as_ref().filter(|reference| has_said_tag(text, reference));
+        if let Some(reference) = said_tag.filter(|_| class == Class::Other) {
+            self.named(reference, digest)?;
+        }
         let (repository, tag) = reference.map(|r| (r.repository, r.tag)).unwrap_or_default();
         self.name_as(digest, class, (&repository, &tag), kind, platform)
+    }
+
+    /// A fact names a digest by a tag in passing: that binds nothing, but whoever asks by this name may mean it.
+    fn named(&mut self, reference: &ArtifactRef, digest: &str) -> Result<(), Error> {
+        let repository = reference.repository_key();
+        if repository.is_empty() || reference.tag.is_empty() {
+            return Ok(());
+        }
+        self.rows
+            .put(self.key(table::NAMED).text(&repository).text(&reference.tag).stamp(self.at).text(digest), &digest)?;
+        self.short_name(&repository, &reference.tag)
+    }
+
+    fn short_name(&mut self, repository: &str, tag: &str) -> Result<(), Error> {
+        let last = repository.rsplit('/').next().unwrap_or(repository);
+        self.rows.put_first(self.key(table::SHORT).text(last).text(tag).text(repository), &())?;
+        Ok(())
     }
 
     fn name_as(
@@ -151,26 +173,24 @@ impl Fold<'_, '_, '_> {
         }
         self.rows.put(names, &naming)?;
         if !repository.is_empty() {
-            self.rows.put_first(self.key(table::LINE).text(repository).text(digest), &())?;
+            self.rows.put_first(self.key(table::LINE).text(&repository_key(repository)).text(digest), &())?;
         }
         Ok(())
     }
 
     /// A tag points at a digest from the fact's time on.
     fn tag(&mut self, repository: &str, tag: &str, digest: &str) -> Result<(), Error> {
+        let repository = repository_key(repository);
         if repository.is_empty() || tag.is_empty() {
             return Ok(());
         }
-        self.rows.put(self.key(table::TAGS).text(repository).text(tag).stamp(self.at), &digest)?;
-        let last = repository.rsplit('/').next().unwrap_or(repository);
-        self.rows.put_first(self.key(table::SHORT).text(last).text(tag).text(repository), &())?;
-        Ok(())
+        self.rows.put(self.key(table::TAGS).text(&repository).text(tag).stamp(self.at), &digest)?;
+        self.short_name(&repository, tag)
     }
 
     fn tag_of(&mut self, text: &str, digest: &str) -> Result<(), Error> {
         let Some(reference) = ArtifactRef::parse(text) else { return Ok(()) };
-        // An image that is named without a tag is not thereby `latest`.
-        if reference.tag == "latest" && !text.trim_end().ends_with(":latest") {
+        if !has_said_tag(text, &reference) {
             return Ok(());
         }
         self.tag(&reference.repository, &reference.tag, digest)
@@ -233,8 +253,10 @@ impl Fold<'_, '_, '_> {
             let claim = BaseClaim { method: BaseMethod::Annotation, reference: clip(text) };
             return self.base(derived, base.as_str(), &claim);
         }
-        let (repository, tag) = (&reference.repository, &reference.tag);
-        self.rows.put(self.key(table::FROM).text(derived).text(repository).text(tag).stamp(self.at), &())?;
+        let (repository, tag) = (&reference.repository_key(), &reference.tag);
+        let from = self.key(table::FROM).text(derived).text(repository).text(tag).stamp(self.at);
+        // One fact may name a base twice, each time written otherwise.
+        self.rows.put_first(from, &reference.to_string())?;
         self.rows.put(self.key(table::FROM_OF).text(repository).text(tag).text(derived).stamp(self.at), &())?;
         Ok(())
     }
@@ -704,7 +726,7 @@ impl Fold<'_, '_, '_> {
             return self.note(&subject, EvidenceKind::Deployment, evidence);
         }
         let Some(parsed) = parsed else { return Ok(()) };
-        let key = self.key(table::DEPLOYED_TAGS).text(&parsed.repository).text(&parsed.tag).stamp(self.at);
+        let key = self.key(table::DEPLOYED_TAGS).text(&parsed.repository_key()).text(&parsed.tag).stamp(self.at);
         self.rows.put(key, evidence)
     }
 
@@ -721,6 +743,11 @@ impl Fold<'_, '_, '_> {
         let id = clip(if id.is_empty() { kind.word() } else { id });
         self.note(&subject, kind, &Evidence { id, summary: clip(summary), details: vec![] })
     }
+}
+
+/// An image that is named without a tag is not thereby `latest`.
+fn has_said_tag(text: &str, reference: &ArtifactRef) -> bool {
+    reference.tag != "latest" || text.contains(":latest") || text.contains("tag=latest") || text.contains("@latest")
 }
 
 fn by(actor: &str) -> String {

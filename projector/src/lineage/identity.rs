@@ -9,7 +9,7 @@ use pedigraph_proto::event::ArtifactKind;
 use pedigraph_proto::{Digest, Nanos, canonical, json};
 use semver::Version;
 
-use super::rows::{Class, Naming, role, table};
+use super::rows::{Class, Naming, repository_key, role, table};
 use crate::answers::Node;
 use crate::key::{Key, KeyReader};
 use crate::scope::{Clocks, Scope};
@@ -29,6 +29,7 @@ pub(super) type Order = (i64, [u8; 16], u32);
 /// The line of an artifact: versions of one thing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct LineKey {
+    /// The repository's key.
     pub(super) repository: String,
     pub(super) kind: i32,
     pub(super) platform: String,
@@ -37,7 +38,10 @@ pub(super) struct LineKey {
 /// A tag that an artifact was given in a repository.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Tagged {
+    /// The repository's key.
     pub(super) repository: String,
+    /// The repository as the fact writes it.
+    pub(super) shown: String,
     pub(super) tag: String,
     pub(super) stamp: Stamp,
 }
@@ -202,13 +206,15 @@ fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) 
     let created = namings.iter().find(made).or(namings.first())?.stamp;
     let shown = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Published | Class::Observed);
     let published = namings.iter().find(shown).map_or(created.time, |naming| naming.stamp.time);
-    let repository = line_repository(namings);
+    let shown = line_repository(namings);
+    let repository = repository_key(&shown);
     let last = |said: fn(&Naming) -> bool| namings.iter().rev().find(|naming| said(&naming.value));
     let said_kind = last(|naming| naming.kind != 0).map(|naming| naming.value.kind);
     let kind = said_kind.unwrap_or_else(|| implied_kind(&repository));
     let platform = last(|naming| !naming.platform.is_empty()).map(|naming| naming.value.platform.clone());
     let tagged = |naming: &Stamped<Naming>| Tagged {
-        repository: naming.value.repository.clone(),
+        repository: repository_key(&naming.value.repository),
+        shown: naming.value.repository.clone(),
         tag: naming.value.tag.clone(),
         stamp: naming.stamp,
     };
@@ -219,7 +225,7 @@ fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) 
         .max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.tag.cmp(&a.1.tag)));
     let shown_tag = greatest.as_ref().map(|(_, tagged)| tagged.tag.as_str());
     let shown_tag = shown_tag.or_else(|| Some(of_line().next_back()?.tag.as_str()));
-    let reference = reference_of(canonical, &repository, shown_tag);
+    let reference = reference_of(canonical, &shown, shown_tag);
     let version = greatest.map(|(version, _)| version);
     let line = LineKey { repository, kind, platform: platform.unwrap_or_default() };
     Some(Profile { digest: canonical.to_owned(), group, line, created, published, tags, version, reference })

@@ -160,7 +160,7 @@ impl Graph<'_> {
         let Some(reference) = ArtifactRef::parse(text).filter(|reference| reference.digest.is_none()) else {
             return Ok(vec![]);
         };
-        let exact = self.tagged(&reference.repository, &reference.tag)?;
+        let exact = self.tagged(&reference.repository_key(), &reference.tag)?;
         if exact.is_some() || text.starts_with("pkg:") {
             return Ok(exact.into_iter().collect());
         }
@@ -185,7 +185,7 @@ impl Graph<'_> {
 
     fn tagged(&self, repository: &str, tag: &str) -> Result<Option<String>, Error> {
         let moment = self.scope.at.unwrap_or(Nanos(i64::MAX));
-        let Some((digest, _)) = self.scope.tag_at(repository, tag, moment)? else { return Ok(None) };
+        let Some(digest) = self.scope.named_at(repository, tag, moment)? else { return Ok(None) };
         Ok(self.profile(&digest)?.map(|profile| profile.digest.clone()))
     }
 

@@ -1,6 +1,6 @@
 //! The fact rows of lineage: one small row per thing that a fact says, keyed by what it is about.
 
-use pedigraph_proto::TenantId;
+use pedigraph_proto::{ArtifactRef, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
@@ -12,11 +12,13 @@ pub(super) const VIEW: u8 = b'l';
 pub(super) mod table {
     /// digest, stamp → [`super::Naming`].
     pub(in super::super) const NAMES: u8 = b'i';
-    /// repository, digest → (); the first fact that says so.
+    /// repository key, digest → (); the first fact that says so.
     pub(in super::super) const LINE: u8 = b'l';
-    /// repository, tag, stamp → digest, empty when the tag is gone.
+    /// repository key, tag, stamp → digest, empty when the tag is gone.
     pub(in super::super) const TAGS: u8 = b't';
-    /// last part of a repository, tag, repository → (); the first fact that says so.
+    /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment does.
+    pub(in super::super) const NAMED: u8 = b'n';
+    /// last part of a repository, tag, repository key → (); the first fact that says so.
     pub(in super::super) const SHORT: u8 = b's';
     /// digest, role, other digest, platform → (); the first fact that says so.
     pub(in super::super) const ALIAS: u8 = b'a';
@@ -26,9 +28,9 @@ pub(super) mod table {
     pub(in super::super) const BASES: u8 = b'b';
     /// base, derived, stamp → [`super::BaseClaim`].
     pub(in super::super) const DERIVED: u8 = b'B';
-    /// derived, repository, tag, stamp → ().
+    /// derived, repository key, tag, stamp → the reference as the fact writes it.
     pub(in super::super) const FROM: u8 = b'f';
-    /// repository, tag, derived, stamp → ().
+    /// repository key, tag, derived, stamp → ().
     pub(in super::super) const FROM_OF: u8 = b'F';
     /// child, parent, stamp → ().
     pub(in super::super) const PARENTS: u8 = b'p';
@@ -56,7 +58,7 @@ pub(super) mod table {
     pub(in super::super) const CLAIMS: u8 = b'k';
     /// package, version, digest → (); the first fact that says so.
     pub(in super::super) const PURLS: u8 = b'u';
-    /// repository, tag, stamp → [`super::Evidence`] of a deployment that names no digest.
+    /// repository key, tag, stamp → [`super::Evidence`] of a deployment that names no digest.
     pub(in super::super) const DEPLOYED_TAGS: u8 = b'y';
     /// vulnerability, digest, stamp → ().
     pub(in super::super) const VULNERABILITIES: u8 = b'v';
@@ -79,6 +81,11 @@ pub(super) fn key(tenant: &TenantId, table: u8) -> Key {
     Key::new(tenant, VIEW).byte(table)
 }
 
+/// The key of a repository that is no longer part of a reference.
+pub(super) fn repository_key(repository: &str) -> String {
+    ArtifactRef { repository: repository.to_owned(), tag: String::new(), digest: None }.repository_key()
+}
+
 /// What a naming fact is, for `createdAt` and for the repository of a line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) enum Class {
@@ -96,7 +103,7 @@ pub(super) enum Class {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Naming {
     pub(super) class: Class,
-    /// Normalized; empty when not said.
+    /// As the fact writes it; empty when not said.
     pub(super) repository: String,
     pub(super) tag: String,
     /// `ArtifactKind`; 0 when not said.

@@ -19,7 +19,23 @@ impl Scope {
     /// What a tag pointed at, at a time: digest as written by the event and index of its entry; `None` when it was unknown
     /// or gone.
     pub(crate) fn tag_at(&self, repository: &str, tag: &str, time: Nanos) -> Result<Option<(String, u64)>, Error> {
-        let prefix = key(&self.tenant, table::TAGS).text(repository).text(tag);
+        let newest = self.newest_at(table::TAGS, repository, tag, time)?;
+        Ok(newest.filter(|(digest, _)| !digest.is_empty()))
+    }
+
+    /// As [`Scope::tag_at`], but where nothing ever bound the tag until then, what was last called so.
+    pub(crate) fn named_at(&self, repository: &str, tag: &str, time: Nanos) -> Result<Option<String>, Error> {
+        let bound = self.newest_at(table::TAGS, repository, tag, time)?;
+        let found = match bound {
+            Some(_) => bound,
+            None => self.newest_at(table::NAMED, repository, tag, time)?,
+        };
+        Ok(found.map(|(digest, _)| digest).filter(|digest| !digest.is_empty()))
+    }
+
+    /// The newest row of a tag at a time: its digest and the index of its entry.
+    fn newest_at(&self, of: u8, repository: &str, tag: &str, time: Nanos) -> Result<Option<(String, u64)>, Error> {
+        let prefix = key(&self.tenant, of).text(repository).text(tag);
         let to = match time.0.checked_add(1) {
             Some(after) => prefix.clone().time(Nanos(after)),
             None => prefix.prefix_end(),
@@ -33,7 +49,7 @@ impl Scope {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(newest.filter(|(_, digest)| !digest.is_empty()).map(|(stamp, digest)| (digest, stamp.index)))
+        Ok(newest.map(|(stamp, digest)| (digest, stamp.index)))
     }
 
     /// The digest that a reference with a tag named at a time; `None` while that is unknown.
@@ -41,7 +57,7 @@ impl Scope {
         let Some(reference) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {
             return Ok(None);
         };
-        Ok(self.tag_at(&reference.repository, &reference.tag, time)?.map(|(digest, _)| digest))
+        Ok(self.tag_at(&reference.repository_key(), &reference.tag, time)?.map(|(digest, _)| digest))
     }
 
     /// When a tag first points elsewhere after a moment.
@@ -63,22 +79,22 @@ impl Scope {
 impl Graph<'_> {
     /// Every stretch in which a tag pointed at an artifact, newest first. `true` when the list was cut.
     pub(super) fn tags(&self, profile: &Profile) -> Result<(Vec<Tag>, bool), Error> {
-        let mut stretches: BTreeMap<(&str, &str), Vec<Stamp>> = BTreeMap::new();
+        let mut stretches: BTreeMap<(&str, &str), Vec<(Stamp, &str)>> = BTreeMap::new();
         for tagged in &profile.tags {
-            stretches.entry((&tagged.repository, &tagged.tag)).or_default().push(tagged.stamp);
+            stretches.entry((&tagged.repository, &tagged.tag)).or_default().push((tagged.stamp, &tagged.shown));
         }
         let mut tags = Vec::new();
         for ((repository, tag), stamps) in stretches {
             let mut open_until: Option<Nanos> = Some(Nanos(i64::MIN));
-            for stamp in stamps {
+            for (stamp, shown) in stamps {
                 let within = open_until.is_none_or(|until| stamp.time < until.0);
                 if within || !self.binds(repository, tag, &stamp, profile)? {
                     continue;
                 }
                 open_until = self.scope.tag_until(repository, tag, &stamp, &profile.group)?;
-                let separator = if repository.starts_with("pkg:") { '@' } else { ':' };
+                let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
                 tags.push(Tag {
-                    name: format!("{repository}{separator}{tag}"),
+                    name: format!("{shown}{separator}{tag}"),
                     from: Nanos(stamp.time),
                     until: open_until,
                     proof: self.scope.proof(stamp.index)?,

@@ -1,4 +1,7 @@
 //! From a running thing back to its source, hop by hop; what is missing says what to send.
+//!
+//! A trace begins with what was declared. The hop before it, `workload`, needs what was seen running; while no event says
+//! that, the hop is left out, since one that nothing can fill would make every trace incomplete.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -20,11 +23,6 @@ impl Graph<'_> {
     ) -> Result<Trace, Error> {
         let mut hops = Vec::new();
         if let Some(place) = place {
-            hops.push(missing(
-                "workload",
-                "what was seen running is not known",
-                "no runtime observations in this version".to_owned(),
-            ));
             hops.push(declared(place));
         }
         let artifact = match profile {

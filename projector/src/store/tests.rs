@@ -1,3 +1,5 @@
+//! Both stores against a map, with scans in both directions.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

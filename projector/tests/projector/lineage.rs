@@ -1,3 +1,5 @@
+//! Lineage from a real ledger: edges, names, traces, tags over time and both clocks.
+
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
@@ -5,8 +7,8 @@ use pedigraph_projector::answers::Direction;
 use pedigraph_projector::lineage::Found;
 use pedigraph_projector::{AsOf, Moment, Scope};
 use pedigraph_proto::event::{
-    ArtifactPublished, AttestationAttached, ChangeMerged, DigestKind, HistoryEntry, ImageObserved, Material,
-    PlatformManifest, RunFinished, SbomAttached, ServiceDeployed, TagObserved, TestsFinished,
+    ArtifactPublished, AttestationAttached, ChangeMerged, Component, ComponentsListed, DigestKind, HistoryEntry,
+    ImageObserved, Material, PlatformManifest, RunFinished, SbomAttached, ServiceDeployed, TagObserved, TestsFinished,
 };
 use pedigraph_proto::{Nanos, TenantId};
 
@@ -229,9 +231,9 @@ fn bases_come_from_materials_annotations_layers_and_history() {
         by annotation #1 by annotation
         by layers #1 by layers
         middle #1 middle
-        os index #1 docker.io/library/os:1
-        os #1 docker.io/library/os:1
-        os arm #1 docker.io/library/os:1
+        os index #1 os:1
+        os #1 os:1
+        os arm #1 os:1
         os index -> os build index 1
         os index -> os arm build index 1
         os index -> by history base history 0.7
@@ -311,7 +313,6 @@ fn a_trace_leads_from_an_environment_to_the_commit_and_says_what_to_send() {
         Found::Ambiguous(_) | Found::Nothing => "Nothing".to_owned(),
     };
     expect![[r#"
-        workload: missing what was seen running is not known [no runtime observations in this version]
         deployment: found cart in prod runs r.io/cart:1.2.0
         artifact: found r.io/cart:1.2.0
         attestations: missing no attestation or signature [send a DSSE envelope or in-toto statement whose subject is cart]
@@ -411,7 +412,135 @@ fn intake_is_counted_and_changes_are_told() {
     let before = views.at(&TenantId::default(), Moment { at: None, as_of: Some(AsOf::Index(0)) }).expect("a scope");
     assert_eq!(before.intake().expect("read").total, 0, "counted with the commit as a whole");
     let changes = |after| views.changes(&TenantId::default(), after, 10).expect("read").expect("kept");
-    let told: Vec<_> = changes((0, 0)).into_iter().map(|change| (change.index, change.n, change.change)).collect();
-    assert_eq!(told, [(1, 0, "message-rejected".to_owned()), (2, 0, "artifact-published".to_owned())]);
+    let told: Vec<_> =
+        changes((0, u32::MAX)).into_iter().map(|change| (change.index, change.n, change.change)).collect();
+    assert_eq!(told, [(1, 1, "message-rejected".to_owned()), (2, 1, "artifact-published".to_owned())]);
     assert!(changes(views.newest_change(&TenantId::default())).is_empty());
+}
+
+#[test]
+fn the_first_change_of_an_empty_ledger_is_told_and_none_twice() {
+    let mut book = Book::new();
+    let empty = book.views().newest_change(&TenantId::default());
+    book.commit(&[packaged("a", 1, |_| ()), packaged("b", 2, |_| ())]);
+    let views = book.views();
+    let changes = |after| -> Vec<(u64, u32)> {
+        let changes = views.changes(&TenantId::default(), after, 10).expect("read").expect("kept");
+        changes.into_iter().map(|change| (change.index, change.n)).collect()
+    };
+    assert_eq!(changes(empty), [(0, 1), (1, 1)]);
+    assert_eq!(changes((0, 1)), [(1, 1)]);
+    assert_eq!(changes((0, u32::MAX)), [(1, 1)]);
+}
+
+#[test]
+fn a_name_is_shown_as_used_and_found_however_it_is_written() {
+    let tag = TagObserved { repository: "shop/cart".into(), tag: "edge".into(), digest: digest("a") };
+    let from = ImageObserved {
+        digest: digest("derived"),
+        digest_kind: DigestKind::Manifest.into(),
+        base_ref: "shop/cart:1.0.0".into(),
+        ..Default::default()
+    };
+    let unknown = ImageObserved {
+        digest: digest("other"),
+        digest_kind: DigestKind::Manifest.into(),
+        base_ref: "shop/gone:1".into(),
+        ..Default::default()
+    };
+    let book = Book::of(&[
+        published("a", 1, "shop/cart:1.0.0"),
+        published("b", 2, "docker.io/shop/cart:1.1.0"),
+        said("tag", 3, tag),
+        said("from", 4, from),
+        said("unknown", 5, unknown),
+    ]);
+    let scope = book.scope();
+    let names = ["a", "b", "derived", "other"];
+    expect![[r#"
+        b #2 docker.io/shop/cart:1.1.0
+        derived #1 derived
+        a #1 shop/cart:1.0.0
+        a -> derived base history 0.7
+        a -> b parent semver 0.9
+    "#]]
+    .assert_eq(&edges(&scope, &names, "a"));
+    assert!(edges(&scope, &names, "other").contains("other on shop/gone:1 unresolved"));
+    for reference in ["shop/cart:1.0.0", "docker.io/shop/cart:1.0.0", "index.docker.io/shop/cart:edge", "cart:edge"] {
+        assert_eq!(scope.artifact_digest(reference).expect("read"), Found::One(digest("a")), "{reference}");
+    }
+    let tags = scope.artifact(&digest("a")).expect("read").expect("known").tags;
+    let tags: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
+    assert_eq!(tags, ["shop/cart:edge", "shop/cart:1.0.0"]);
+}
+
+#[test]
+fn what_a_deployment_calls_a_digest_is_found_unless_the_tag_says_otherwise() {
+    let deployed = |name: &str, minute: i64, tag: &str| {
+        let event = ServiceDeployed {
+            service: "cart".into(),
+            environment: "prod".into(),
+            artifact_ref: format!("r.io/cart:{tag}"),
+            artifact_digest: digest(name),
+            ..Default::default()
+        };
+        said(&format!("deployed {name} {tag}"), minute, event)
+    };
+    let book = Book::of(&[
+        deployed("a", 10, "1"),
+        deployed("b", 20, "1"),
+        deployed("a", 11, "2"),
+        published("c", 5, "r.io/cart:2"),
+        said(
+            "untagged",
+            12,
+            ServiceDeployed {
+                service: "pay".into(),
+                environment: "prod".into(),
+                artifact_ref: "r.io/pay".into(),
+                artifact_digest: digest("p"),
+                ..Default::default()
+            },
+        ),
+    ]);
+    let views = book.views();
+    let ask = |reference: &str, minute: i64| {
+        let moment = Moment { at: Some(at(minute)), as_of: None };
+        let scope = views.at(&TenantId::default(), moment).expect("a scope");
+        match scope.artifact_digest(reference).expect("read") {
+            Found::One(digest) => named(&["a", "b", "c", "p"], &digest),
+            Found::Ambiguous(_) | Found::Nothing => "Nothing".to_owned(),
+        }
+    };
+    assert_eq!(ask("r.io/cart:1", 9), "Nothing");
+    assert_eq!(ask("r.io/cart:1", 10), "a");
+    assert_eq!(ask("cart:1", 30), "b");
+    assert_eq!(ask("r.io/cart:2", 30), "c", "a publication binds, a deployment only names");
+    assert_eq!(ask("r.io/pay:latest", 30), "Nothing", "no tag was said");
+    let scope = book.scope();
+    assert!(scope.artifact(&digest("a")).expect("read").expect("known").tags.is_empty());
+    let found = scope.resolve("r.io/cart:1").expect("read");
+    assert_eq!(found.first().and_then(|found| found.digest.clone()), Some(digest("b")));
+    assert!(matches!(scope.trace("r.io/cart:1").expect("read"), Found::One(_)));
+}
+
+#[test]
+fn the_state_hash_covers_contents() {
+    let with = |purl: &str| {
+        let component = Component { purl: purl.into(), ..Default::default() };
+        let attached = SbomAttached {
+            artifact_digest: digest("a"),
+            sbom_digest: digest("sbom"),
+            component_set: digest("set"),
+            component_count: 1,
+            ..Default::default()
+        };
+        let listed =
+            ComponentsListed { component_set: digest("set"), components: vec![component], ..Default::default() };
+        let mut event = said("sbom", 1, attached);
+        event.facts.push(pedigraph_proto::wire::Fact::now(listed));
+        Book::of(&[event]).scope().state_hash().expect("read")
+    };
+    assert_eq!(with("pkg:npm/a@1"), with("pkg:npm/a@1"));
+    assert_ne!(with("pkg:npm/a@1"), with("pkg:npm/a@2"));
 }

@@ -37,15 +37,24 @@ async fn a_stream_goes_on_where_its_client_was() {
     world
         .append(&[1, 2, 3].map(|day| deployed(&format!("2026-01-0{day}T00:00:00Z"), "prod", "cart", &day.to_string())));
     let mut all = open(&client, "/api/v1/subscribe?from=0", &[]).await;
-    let seen = read_until(&mut all, "id: 2-0").await;
-    assert_eq!(ids(&seen), ["1-0", "2-0"]);
+    let seen = read_until(&mut all, "id: 2-1").await;
+    assert_eq!(ids(&seen), ["1-1", "2-1"]);
     assert!(seen.contains("event: deployments") && seen.contains("\"change\":\"service-deployed\""), "{seen}");
-    let mut resumed = open(&client, "/api/v1/subscribe?from=0", &[("last-event-id", "1-0")]).await;
-    assert_eq!(ids(&read_until(&mut resumed, "id: 2-0").await), ["2-0"]);
+    let mut resumed = open(&client, "/api/v1/subscribe?from=0", &[("last-event-id", "1-1")]).await;
+    assert_eq!(ids(&read_until(&mut resumed, "id: 2-1").await), ["2-1"]);
     let mut live = open(&client, "/api/v1/subscribe", &[]).await;
     world.append(&[deployed("2026-01-04T00:00:00Z", "prod", "cart", "4")]);
-    assert_eq!(ids(&read_until(&mut live, "id: 3-0").await), ["3-0"]);
-    assert_eq!(ids(&read_until(&mut all, "id: 3-0").await), ["3-0"]);
+    assert_eq!(ids(&read_until(&mut live, "id: 3-1").await), ["3-1"]);
+    assert_eq!(ids(&read_until(&mut all, "id: 3-1").await), ["3-1"]);
+}
+
+#[tokio::test]
+async fn a_stream_opened_on_an_empty_ledger_sees_the_first_change() {
+    let world = World::new();
+    let mut live = open(&world.client(), "/api/v1/subscribe", &[]).await;
+    read_until(&mut live, "connected").await;
+    world.append(&[1, 2].map(|day| deployed(&format!("2026-01-0{day}T00:00:00Z"), "prod", "cart", &day.to_string())));
+    assert_eq!(ids(&read_until(&mut live, "id: 1-1").await), ["0-1", "1-1"]);
 }
 
 #[tokio::test]
