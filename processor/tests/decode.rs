@@ -483,7 +483,7 @@ fn own_events_are_normalized_like_foreign_ones() {
         &binary("io.pedigraph.tag-observed.v1", &[], tag.as_bytes()),
         expect![[r#"
         pedigraph /ci 1 2026-03-20T14:27:05Z Producer
-        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"docker.io/library/nginx","tag":"1"}
+        TagObserved {"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","repository":"nginx","tag":"1"}
     "#]],
     );
     let gone = br#"{"repository":"pkg:npm/a","tag":"1"}"#;
@@ -507,7 +507,7 @@ fn own_events_are_normalized_like_foreign_ones() {
         &binary("io.pedigraph.service-deployed.v1", &[], deployed.as_bytes()),
         expect![[r#"
         pedigraph /ci 1 2026-03-20T14:27:05Z Producer
-        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"docker.io/library/nginx@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"e","service":"s"}
+        ServiceDeployed {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"nginx@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","environment":"e","service":"s"}
     "#]],
     );
 }
@@ -785,7 +785,7 @@ fn oci_documents_are_images_by_their_own_digest() {
         &message(index.as_bytes()),
         expect![[r#"
         oci-index document sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc 2026-01-01T00:00:00Z Payload
-        ImageObserved {"baseDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","baseRef":"docker.io/library/alpine:3","commit":"abc","created":"2026-01-01T00:00:00Z","digest":"sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc","digestKind":"index","manifests":[{"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","platform":"linux/arm64/v8"},{"artifactType":"attestation-manifest","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","platform":"unknown/unknown"}]}
+        ImageObserved {"baseDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","baseRef":"alpine:3","commit":"abc","created":"2026-01-01T00:00:00Z","digest":"sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc","digestKind":"index","manifests":[{"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","platform":"linux/arm64/v8"},{"artifactType":"attestation-manifest","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","platform":"unknown/unknown"}]}
     "#]],
     );
     let manifest = format!(

@@ -168,7 +168,7 @@ fn normalize_lists(event: &mut Event) {
     }
 }
 
-/// `nginx` is `docker.io/library/nginx` wherever else it is named: the same here.
+/// A repository is written as references are: without a scheme.
 fn normalize_repository(repository: &mut String, tag: &str) {
     let named = ArtifactRef::parse(&format!("{repository}:{tag}"));
     if let Some(named) = named.filter(|named| named.tag == tag && !repository.starts_with("pkg:")) {

@@ -163,7 +163,7 @@ impl Metadata<'_> {
         let pulled = pulled.and_then(|name| Some((name, name.digest.as_ref()?)));
         let alias = pulled.map(|(name, digest)| {
             let tags = self.repo_tags.0.iter().filter_map(|tag| ArtifactRef::parse(tag.as_str()));
-            let tags = tags.filter(|tag| tag.repository == name.repository).map(|tag| tag.tag);
+            let tags = tags.filter(|tag| tag.repository_key() == name.repository_key()).map(|tag| tag.tag);
             Fact::now(ImageObserved {
                 digest: digest.to_string(),
                 digest_kind: DigestKind::Unspecified.into(),
