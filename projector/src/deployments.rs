@@ -515,7 +515,7 @@ impl Scope {
     }
 
     /// What runs in each lane of which something was said, each with whether it is a canary.
-    fn lanes_running(&self, environment: &str) -> Result<Vec<(Lane, Vec<(bool, Running)>)>, Error> {
+    fn lanes_running(&self, environment: &str) -> Result<Vec<(Lane, LaneRuns)>, Error> {
         let configs = self.newest_settings(CONFIG, environment)?;
         let mut lanes = Vec::new();
         for recent in self.recent(environment)? {
@@ -587,12 +587,7 @@ impl Scope {
         Ok(rows)
     }
 
-    fn lane_running(
-        &self,
-        lane: &Lane,
-        rows: &[Row],
-        config: Option<&(Stamp, Setting)>,
-    ) -> Result<Vec<(bool, Running)>, Error> {
+    fn lane_running(&self, lane: &Lane, rows: &[Row], config: Option<&(Stamp, Setting)>) -> Result<LaneRuns, Error> {
         let (state, _) = timeline::replay(rows);
         let stable = state.stable.clone();
         let running = state.running().into_iter().map(|run| {
@@ -631,8 +626,8 @@ impl Scope {
         let mut newest = BTreeMap::new();
         while let Some((key, _)) = self.shared.store.scan(from.as_bytes(), end.as_bytes(), false, 1)?.pop() {
             let mut reader = table_key(&key)?;
-            (reader.byte(), reader.text());
-            let service = reader.text().ok_or_else(unreadable)?;
+            let service = reader.byte().and_then(|_| reader.text()).and_then(|_| reader.text());
+            let service = service.ok_or_else(unreadable)?;
             from = prefix.clone().text(&service).prefix_end();
             if let Some(setting) = self.newest_setting(topic, environment, &service, None)? {
                 newest.insert(service, setting);
@@ -832,6 +827,9 @@ impl Mark {
         self.key(scope, environment).as_bytes().get(prefix..).unwrap_or_default().to_vec()
     }
 }
+
+/// What runs in a lane, each with whether it is a canary.
+type LaneRuns = Vec<(bool, Running)>;
 
 /// A lane as it is read forwards.
 struct Recent {
