@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 
 /// Tells the story and keeps a trickle going until interrupted.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start("warn,librdkafka=error")?;
+    let _telemetry = telemetry::start("warn,librdkafka=error,fjall=error")?;
     let directory = Directory::new()?;
     let cluster = match &arguments.kafka {
         None => Some(mock::Cluster::start(&TOPICS).context("cannot start the in-process Kafka cluster")?),

@@ -32,7 +32,7 @@ pub(crate) enum Role {
 
 /// Runs until interrupted, or until the writer fails.
 pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::start("info,librdkafka=warn")?;
+    let _telemetry = telemetry::start("info,librdkafka=warn,fjall=warn,lsm_tree=warn,sled=warn")?;
     say(&format!("pedigraph {} on {}", env!("CARGO_PKG_VERSION"), config.data.display()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -199,7 +199,7 @@ impl Deriver {
         let head = state.logs.get(&log)?;
         let from = self.done.get(&log).copied().unwrap_or(head.recent_from);
         let skip = to_usize(from - head.recent_from);
-        let positions = head.recent.iter().skip(skip).map(|(at, _)| *at).collect();
+        let positions = head.recent.iter().skip(skip).map(|entry| entry.at).collect();
         Some(LogWork { log, from, positions })
     }
 
@@ -233,7 +233,7 @@ impl Deriver {
     /// Writes the tiles and bundles that became full between two sizes.
     fn write_tiles(&self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
         for number in from / WIDTH..to / WIDTH {
-            let bundle = hashes::build_bundle(&self.shared, log, number, WIDTH)?;
+            let bundle = hashes::full_bundle(&self.shared, log, number)?;
             self.write_tile(log, &Tile { of: Of::Entries, number, width: WIDTH }, &bundle)?;
             let mut number = number;
             for level in 0..8 {

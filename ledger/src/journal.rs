@@ -19,9 +19,9 @@ use crate::meta::Meta;
 use crate::publish;
 use crate::recover::{Recovered, recover, zero_sectors};
 use crate::segment::{self, Segment};
-use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Shared};
-use crate::storage::{Access, LocalFiles, Storage, StoredFile};
-use crate::tree::{digest, leaf_hash};
+use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Recent, Shared};
+use crate::storage::{Access, LocalFiles, PAGE_BYTES, Storage, StoredFile};
+use crate::tree::{self, digest, leaf_hash};
 use crate::{
     Batch, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader, Receipt,
 };
@@ -39,6 +39,8 @@ const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 const SEGMENT_GROWTH: u64 = 8;
 /// Facts chunks whose place is remembered, so that the same facts are stored once.
 const FACTS_REMEMBERED: usize = 8192;
+/// Smaller chunks are stored each time: a reference to one costs about as much to find as the bytes to write.
+const REMEMBERED_BYTES_MIN: usize = 512;
 
 /// Who prepares segments and writes derived files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -234,16 +236,25 @@ impl Writer {
             self.poison_unless_ok(outcome)?;
         }
         let staged = self.encode(&batch);
+        self.pad_frames();
         // The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
         // is on disk, and trying again would not: the kernel forgets what it failed to write.
         let outcome = self.file.write_at(&self.frames, self.offset).and_then(|()| self.file.sync());
         self.poison_unless_ok(outcome.map_err(Error::from))?;
-        let receipts = self.adopt(staged, &batch);
+        let receipts = self.adopt(staged, batch);
         if self.work == Work::Inline {
             let outcome = self.deriver.as_mut().map_or(Ok(()), Deriver::step);
             self.poison_unless_ok(outcome)?;
         }
         Ok(receipts)
+    }
+
+    /// Adds to the frames the zeros behind them up to the end of a page: the kernel, which need not have the page in memory, would
+    /// have to read it first if only a part of it were written.
+    fn pad_frames(&mut self) {
+        let end = self.offset + self.frames.len() as u64;
+        let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(self.segment.capacity);
+        self.frames.resize(self.frames.len() + frame::to_usize(page_end.saturating_sub(end)), 0);
     }
 
     fn check_usable(&mut self) -> Result<(), Error> {
@@ -295,6 +306,7 @@ impl Writer {
             edge.push(hash);
         }
         staged.commit = Some(self.put_commit(batch, &staged.touched, Hash(refs.finalize().into())));
+        staged.bytes = self.frames.len();
         staged
     }
 
@@ -319,10 +331,10 @@ impl Writer {
     }
 
     /// Takes over and shows what is durable.
-    fn adopt(&mut self, staged: Staged, batch: &Batch) -> Vec<Receipt> {
-        let Staged { touched, entries, commit } = staged;
+    fn adopt(&mut self, staged: Staged, batch: Batch) -> Vec<Receipt> {
+        let Staged { touched, entries, commit, bytes } = staged;
         let (commit, hash) = commit.expect("encode ends with a commit");
-        let bytes = self.frames.len() as u64;
+        let bytes = bytes as u64;
         let place = CommitPlace {
             at: self.segment.base + self.offset,
             bytes: u32::try_from(bytes).expect("append refuses larger batches"),
@@ -330,14 +342,17 @@ impl Writer {
         };
         self.offset += bytes;
         self.vectors.adopt(touched, &commit, hash);
-        let mut landed = batch.entries.iter().zip(&entries).map(|(new, (at, _, hash))| (&new.log, *at, *hash));
-        self.shared.land(Landed { seq: commit.seq, place, heads: &commit.heads, entries: &mut landed });
         let receipt = |(new, (_, index, leaf_hash)): (&NewEntry, &(u64, u64, Hash))| Receipt {
             log: new.log.clone(),
             index: *index,
             leaf_hash: *leaf_hash,
         };
-        batch.entries.iter().zip(&entries).map(receipt).collect()
+        let receipts = batch.entries.iter().zip(&entries).map(receipt).collect();
+        let recent =
+            |(new, (at, _, hash)): (NewEntry, (u64, u64, Hash))| (new.log, Recent { at, hash, leaf: new.leaf });
+        let mut landed = batch.entries.into_iter().zip(entries).map(recent);
+        self.shared.land(Landed { seq: commit.seq, place, heads: &commit.heads, entries: &mut landed });
+        receipts
     }
 
     /// Goes on in a new segment that holds at least `bytes` of batch. The rest of the old one stays zeros.
@@ -408,6 +423,8 @@ struct Staged {
     /// Journal position, index and leaf hash of each entry.
     entries: Vec<(u64, u64, Hash)>,
     commit: Option<(CommitFrame, Hash)>,
+    /// Length of its frames.
+    bytes: usize,
 }
 
 /// Places of facts chunks that were written lately.
@@ -431,8 +448,10 @@ impl RememberedFacts {
 
 /// Appends a facts chunk unless the journal has it.
 fn put_facts(out: &mut Vec<u8>, salt: u32, start: u64, part: &Part, seen: &mut RememberedFacts) -> PartRef {
-    let Part::Inline(bytes) = part else { return put_part(out, salt, start, Kind::Facts, part) };
-    let digest = digest(bytes);
+    let Some((bytes, digest)) = inline(part) else { return put_part(out, salt, start, Kind::Facts, part) };
+    if bytes.len() < REMEMBERED_BYTES_MIN {
+        return put_inline(out, salt, start, Kind::Facts, bytes, digest);
+    }
     if let Some(at) = seen.places.get(&digest) {
         return PartRef { digest, size: bytes.len() as u64, at: Some(*at), bytes: None };
     }
@@ -444,7 +463,17 @@ fn put_facts(out: &mut Vec<u8>, salt: u32, start: u64, part: &Part, seen: &mut R
 fn put_part(out: &mut Vec<u8>, salt: u32, start: u64, kind: Kind, part: &Part) -> PartRef {
     match part {
         Part::Inline(bytes) => put_inline(out, salt, start, kind, bytes, digest(bytes)),
+        Part::Hashed { bytes, digest } => put_inline(out, salt, start, kind, bytes, *digest),
         Part::Blob { digest, size } => PartRef { digest: *digest, size: *size, at: None, bytes: None },
+    }
+}
+
+/// The bytes and digest of a part that travels in the journal.
+fn inline(part: &Part) -> Option<(&Bytes, Hash)> {
+    match part {
+        Part::Inline(bytes) => Some((bytes, digest(bytes))),
+        Part::Hashed { bytes, digest } => Some((bytes, *digest)),
+        Part::Blob { .. } => None,
     }
 }
 
@@ -491,11 +520,14 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
 /// The bytes that a part adds to the journal.
 fn check_part(part: &Part, writer: &Writer) -> Result<usize, Error> {
     match part {
-        Part::Inline(bytes) if bytes.len() > INLINE_BYTES_MAX => Err(Error::Refused(format!(
-            "part of {} bytes: larger than {INLINE_BYTES_MAX}, make it a blob",
-            bytes.len()
-        ))),
+        Part::Inline(bytes) | Part::Hashed { bytes, .. } if bytes.len() > INLINE_BYTES_MAX => Err(Error::Refused(
+            format!("part of {} bytes: larger than {INLINE_BYTES_MAX}, make it a blob", bytes.len()),
+        )),
         Part::Inline(bytes) => Ok(bytes.len()),
+        Part::Hashed { bytes, digest } => {
+            debug_assert_eq!(*digest, tree::digest(bytes), "a part's digest is that of its bytes");
+            Ok(bytes.len())
+        }
         Part::Blob { digest, .. } if writer.blobs().has(digest) => Ok(0),
         Part::Blob { digest, .. } => Err(Error::Refused(format!("blob {digest} is not stored"))),
     }
@@ -514,21 +546,9 @@ fn make_spare(dir: &Path, capacity: u64, storage: &dyn Storage) -> io::Result<()
     }
     let tmp = path.with_extension("tmp");
     let file = storage.create(&tmp, Access::Shared)?;
-    put_zeros(&*file, 0, capacity)?;
+    file.write_zeros(0, capacity)?;
     file.sync()?;
     storage.rename(&tmp, &path)
-}
-
-fn put_zeros(file: &dyn StoredFile, from: u64, to: u64) -> io::Result<()> {
-    const PIECE: u64 = 1 << 20;
-    let zeros = vec![0; frame::to_usize(PIECE.min(to.saturating_sub(from)))];
-    let mut offset = from;
-    while offset < to {
-        let piece = frame::to_usize(PIECE.min(to - offset));
-        file.write_at(&zeros[..piece], offset)?;
-        offset += piece as u64;
-    }
-    Ok(())
 }
 
 /// Makes the spare the segment that starts at this state. Its header is durable before it has a segment's name, so a crash
@@ -549,7 +569,7 @@ fn enter_spare(
     let capacity = spare_bytes.max((measure + bytes).next_multiple_of(4096));
     let header = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, capacity));
     let file = storage.open(&tmp)?;
-    put_zeros(&*file, spare_bytes, capacity)?;
+    file.write_zeros(spare_bytes, capacity)?;
     file.write_at(&header, 0)?;
     file.sync()?;
     storage.rename(&tmp, &path)?;

@@ -130,6 +130,14 @@ pub enum Error {
 pub enum Part {
     /// At most [`INLINE_BYTES_MAX`] bytes.
     Inline(Bytes),
+    /// The same, with the SHA-256 of the bytes by a caller who had to know it anyway: bytes are hashed once on their way to
+    /// the disk. A wrong digest is found by whoever reads the part, and by [`verify`](fn@verify).
+    Hashed {
+        /// At most [`INLINE_BYTES_MAX`] bytes.
+        bytes: Bytes,
+        /// SHA-256 of the bytes.
+        digest: Hash,
+    },
     /// A stored blob: SHA-256 of its (uncompressed) bytes and their number.
     Blob {
         /// SHA-256 of the uncompressed bytes.

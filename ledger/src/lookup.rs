@@ -62,8 +62,8 @@ pub(crate) fn entry_place(shared: &Shared, log: &LogId, index: u64) -> Option<u6
     {
         let state = shared.state();
         let head = state.logs.get(log)?;
-        if let Some((at, _)) = index.checked_sub(head.recent_from).and_then(|i| head.recent.get(to_usize(i))) {
-            return Some(*at);
+        if let Some(entry) = index.checked_sub(head.recent_from).and_then(|i| head.recent.get(to_usize(i))) {
+            return Some(entry.at);
         }
     }
     derive::indexed_entry(&shared.dir, log, index)

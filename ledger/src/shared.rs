@@ -19,6 +19,8 @@ use crate::{Checkpoint, Error, Hash, LogId, derive, publish};
 
 /// Entries that may wait for the derived indexes; the writer waits when there are more.
 pub(crate) const LAG_ENTRIES_MAX: usize = 1 << 20;
+/// Leaves of entries that are not yet in a full bundle, bytes; what is more is read back from the journal.
+const RECENT_LEAF_BYTES_MAX: usize = 16 << 20;
 /// Open segment files that are kept.
 const FILES_MAX: usize = 64;
 /// How often a follower looks for a new commit while somebody waits.
@@ -56,6 +58,8 @@ pub(crate) struct State {
     pub(crate) underived: BTreeSet<LogId>,
     /// Entries that are not derived yet.
     pub(crate) lag_entries: usize,
+    /// Bytes of the leaves that are remembered.
+    leaf_bytes: usize,
     /// Why deriving stopped; the writer stops too.
     pub(crate) failed: Option<String>,
     pub(crate) stop: bool,
@@ -68,9 +72,20 @@ pub(crate) struct LogState {
     pub(crate) root: Hash,
     pub(crate) time_ns: i64,
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// (journal position, leaf hash) of entries from index `recent_from` on.
-    pub(crate) recent: VecDeque<(u64, Hash)>,
+    /// Entries from index `recent_from` on.
+    pub(crate) recent: VecDeque<Recent>,
     pub(crate) recent_from: u64,
+}
+
+/// A new entry, remembered until everything is derived from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Recent {
+    /// Journal position.
+    pub(crate) at: u64,
+    /// Leaf hash.
+    pub(crate) hash: Hash,
+    /// The leaf, so that bundles are not read back from the journal; empty when it was not kept.
+    pub(crate) leaf: Bytes,
 }
 
 /// Where a commit's batch lies.
@@ -86,8 +101,7 @@ pub(crate) struct Landed<'a> {
     pub(crate) seq: u64,
     pub(crate) place: CommitPlace,
     pub(crate) heads: &'a [(LogId, u64, Hash)],
-    /// Log, journal position and leaf hash of each entry.
-    pub(crate) entries: &'a mut dyn Iterator<Item = (&'a LogId, u64, Hash)>,
+    pub(crate) entries: &'a mut dyn Iterator<Item = (LogId, Recent)>,
 }
 
 /// The place in the journal up to which another process's commits were folded.
@@ -213,14 +227,13 @@ impl State {
     }
 
     pub(crate) fn land(&mut self, landed: Landed<'_>) {
-        for (log, at, hash) in landed.entries {
-            if !self.logs.contains_key(log) {
-                self.logs.insert(log.clone(), LogState::empty());
+        for (log, mut entry) in landed.entries {
+            if self.leaf_bytes + entry.leaf.len() > RECENT_LEAF_BYTES_MAX {
+                entry.leaf = Bytes::new();
             }
-            if let Some(head) = self.logs.get_mut(log) {
-                head.recent.push_back((at, hash));
-                self.lag_entries += 1;
-            }
+            self.leaf_bytes += entry.leaf.len();
+            self.lag_entries += 1;
+            self.logs.entry(log).or_insert_with(LogState::empty).recent.push_back(entry);
         }
         for (log, size, root) in landed.heads {
             if let Some(head) = self.logs.get_mut(log) {
@@ -236,7 +249,10 @@ impl State {
     pub(crate) fn forget_entries(&mut self, log: &LogId, indexed: u64) {
         let Some(head) = self.logs.get_mut(log) else { return };
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
-        while head.recent_from < keep_from && head.recent.pop_front().is_some() {
+        while head.recent_from < keep_from
+            && let Some(entry) = head.recent.pop_front()
+        {
+            self.leaf_bytes -= entry.leaf.len();
             head.recent_from += 1;
         }
     }
@@ -276,7 +292,9 @@ impl LogState {
 
 /// Makes a folded batch visible.
 pub(crate) fn land_read(state: &mut State, batch: &ReadBatch) {
-    let mut entries = batch.entries.iter().map(|(at, entry)| (&entry.log, *at, entry.leaf_hash));
+    // Without their leaves, which would keep whole batches in memory.
+    let recent = |at, hash| Recent { at, hash, leaf: Bytes::new() };
+    let mut entries = batch.entries.iter().map(|(at, entry)| (entry.log.clone(), recent(*at, entry.leaf_hash)));
     let place = CommitPlace {
         at: batch.at,
         bytes: u32::try_from(batch.bytes).unwrap_or(u32::MAX),

@@ -7,6 +7,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
+use crate::frame::to_usize;
+
 /// Every way a ledger changes its directory. Nothing is durable before the matching sync.
 pub trait Storage: Send + Sync {
     /// Creates an empty file, or empties the one that is there; only its owner may read or write it when `private`.
@@ -40,6 +44,31 @@ pub trait StoredFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes what was written durable: one `fdatasync`.
     fn sync(&self) -> io::Result<()>;
+
+    /// Writes zeros from one offset to another, in large pieces.
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        let zeros = vec![0; piece_bytes(from, to)];
+        each_piece(from, to, |offset, bytes| self.write_at(&zeros[..bytes], offset))
+    }
+}
+
+/// Bytes of zeros that are written at once.
+const PIECE_BYTES: u64 = 1 << 20;
+/// Alignment of file offsets, lengths and memory that every disk takes for direct writes.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+fn piece_bytes(from: u64, to: u64) -> usize {
+    to_usize(PIECE_BYTES.min(to.saturating_sub(from)))
+}
+
+fn each_piece(from: u64, to: u64, mut write: impl FnMut(u64, usize) -> io::Result<()>) -> io::Result<()> {
+    let mut offset = from;
+    while offset < to {
+        let bytes = piece_bytes(offset, to);
+        write(offset, bytes)?;
+        offset += bytes as u64;
+    }
+    Ok(())
 }
 
 /// The real file system.
@@ -88,6 +117,28 @@ impl StoredFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    /// Past the page cache where the file system allows it: zeros are read by nobody, so copying them into memory pages only
+    /// to write those out costs more than all else that a journal segment needs.
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        let bytes = piece_bytes(from, to);
+        let room = vec![0; bytes + PAGE_BYTES];
+        let start = room.as_ptr().align_offset(PAGE_BYTES);
+        let zeros = room.get(start..start.saturating_add(bytes)).unwrap_or(&room[..bytes]);
+        let flags = rustix::fs::fcntl_getfl(self)?;
+        let direct = rustix::fs::fcntl_setfl(self, flags | OFlags::DIRECT).is_ok();
+        let write = |offset, bytes| match self.write_all_at(&zeros[..bytes], offset) {
+            // What is not a whole number of the disk's blocks goes the usual way.
+            Err(e) if direct && e.kind() == io::ErrorKind::InvalidInput => {
+                rustix::fs::fcntl_setfl(self, flags)?;
+                self.write_all_at(&zeros[..bytes], offset)
+            }
+            outcome => outcome,
+        };
+        let outcome = each_piece(from, to, write);
+        rustix::fs::fcntl_setfl(self, flags)?;
+        outcome
     }
 }
 

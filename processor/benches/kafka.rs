@@ -26,8 +26,8 @@ use pedigraph_processor::{Config, Limits, decode, kafka, measure};
 use pedigraph_proto::TenantId;
 use pedigraph_proto::fact::encode_chunk;
 use pedigraph_proto::message::{Body, Message};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Entry, Origin, TimeSource};
-use prost::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 

@@ -20,9 +20,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use pedigraph_ledger::{Commit, Reader};
 use pedigraph_proto::fact::{Event, decode_chunk};
 use pedigraph_proto::message::Code;
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Entry, Status};
 use pedigraph_proto::{EventId, TenantId};
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;

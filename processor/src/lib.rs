@@ -3,7 +3,8 @@
 //! Foreign formats stop here: what leaves this crate for the ledger is canonical. It knows nothing about views or queries.
 //!
 //! Four hops from a source to the disk, each on threads of its own: a source fetches messages; the bounded queue
-//! (`intake.rs`) holds them; a worker redacts, hashes, decodes and encodes them (`prepare.rs`, `redact.rs`, `decode/`); the one writer
+//! (`intake.rs`) holds them; a worker unpacks, redacts, hashes, decodes and encodes them (`prepare.rs`, `raw.rs`, `redact.rs`,
+//! `decode/`); the one writer
 //! decides what is new (`decide.rs`, `known.rs`) and appends (`pipeline.rs`). What is acknowledged is durable.
 
 pub mod counters;
@@ -23,6 +24,7 @@ mod filter;
 mod known;
 mod pipeline;
 mod prepare;
+mod raw;
 mod redact;
 
 use std::path::PathBuf;
@@ -44,6 +46,7 @@ use intake::{Lane, Queue};
 use kafka::{Positions, Source};
 use pipeline::{Order, Shell, Unit};
 use prepare::Preparer;
+use raw::Scratch;
 
 /// What the caller must do: mend the configuration, or stop the process and start it again.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +76,7 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Directory of what this crate keeps beside the ledger: the index of known ids, which may be deleted while no process
-    /// runs, and the name of the Kafka member.
+    /// runs, the name of the Kafka member, and documents while they are unpacked.
     pub dir: PathBuf,
     /// What a message may be.
     pub limits: Limits,
@@ -129,7 +132,7 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     let blobs = writer.blobs();
     let (hand_on, units) = channel::<Unit>();
     for n in 0..config.workers.max(1) + 1 {
-        let preparer = Preparer::new(config.limits.clone(), blobs.clone());
+        let preparer = Preparer::new(config.limits.clone(), blobs.clone(), Scratch::new(config.dir.clone()));
         processor.start_worker(n, preparer, config.limits.clone(), hand_on.clone())?;
     }
     drop(hand_on);

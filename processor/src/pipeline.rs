@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, Writer};
 use pedigraph_proto::EventId;
 use pedigraph_proto::message::{Message, Receipt, Reject, Status};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire;
-use prost::Message as _;
 use tracing::field::Empty;
 
 use crate::clock::{now, now_ns};

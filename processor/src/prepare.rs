@@ -1,27 +1,27 @@
 //! From a message to an entry that lacks only what the writer alone knows: its index, its time of recording, and whether it
 //! is known already. Everything that costs time is done here, off the writer's thread; large parts become durable blobs.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use pedigraph_ledger::{Blobs, INLINE_BYTES_MAX, LogId, Part};
+use pedigraph_ledger::{Blobs, Hash, INLINE_BYTES_MAX, LogId, Part};
 use pedigraph_proto::canonical::{
     FACTS_PER_CHUNK_MAX, FORMAT_VERSION, LEAF_NAME_BYTES_MAX, LEAF_SUBJECTS_MAX, facts_digest, sha256,
 };
 use pedigraph_proto::fact::{Event, encode_chunk, subjects};
 use pedigraph_proto::message::{Body, Code, Message, Reject};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Entry, Fact, Origin, TimeSource};
 use pedigraph_proto::{Digest, EventId, Nanos, event};
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::decide::{Key, identity, key};
-use crate::decode::{Decoded, Rejected, decode, decode_stream};
+use crate::decode::{Decoded, Rejected, Unpacked};
 use crate::limits::Limits;
+use crate::raw::{Raw, Scratch};
 use crate::redact;
 
 /// A facts chunk is closed before it grows over this, so that folds never hold more than this and one fact. Bytes.
@@ -30,8 +30,6 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 const ORIGIN_BYTES_MAX: usize = 1_024;
 /// Headers, and the subject, that are kept with a reject. Bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
-/// Bytes read from a spooled document at once.
-const READ_BYTES: usize = 256 << 10;
 
 /// A message that is ready to be decided on.
 pub(crate) struct Prepared {
@@ -58,7 +56,7 @@ impl Prepared {
     /// Bytes that it adds to the journal, about.
     pub(crate) fn journal_bytes(&self) -> usize {
         let inline = |part: &Part| match part {
-            Part::Inline(bytes) => bytes.len(),
+            Part::Inline(bytes) | Part::Hashed { bytes, .. } => bytes.len(),
             Part::Blob { .. } => 0,
         };
         self.facts.iter().chain(&self.body).map(inline).sum()
@@ -69,13 +67,14 @@ impl Prepared {
 pub(crate) struct Preparer {
     limits: Limits,
     blobs: Blobs,
+    scratch: Scratch,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
 
-/// The received bytes, after redaction.
+/// The received bytes, after content decoding and redaction.
 struct Received {
-    body: Option<Part>,
+    raw: Raw,
     /// Has taken in the bytes; the event id's digest may go on from here.
     hasher: Sha256,
     size: u64,
@@ -84,27 +83,28 @@ struct Received {
 }
 
 impl Preparer {
-    pub(crate) fn new(limits: Limits, blobs: Blobs) -> Preparer {
-        Preparer { limits, blobs, log: LogId::default_log() }
+    pub(crate) fn new(limits: Limits, blobs: Blobs, scratch: Scratch) -> Preparer {
+        Preparer { limits, blobs, scratch, log: LogId::default_log() }
     }
 
-    /// Redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
+    /// Unpacks, redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
     ///
     /// # Errors
     /// The disk's only: whatever is wrong with the message is a reject.
     pub(crate) fn prepare(&mut self, mut message: Message, refused: Option<Reject>) -> Result<Prepared, Error> {
-        let received = match std::mem::replace(&mut message.body, Body::Null) {
-            Body::Null => self.receive(&message, Bytes::new())?,
+        let raw = match std::mem::replace(&mut message.body, Body::Null) {
+            Body::Null => Raw::Memory(Bytes::new()),
             Body::Bytes(bytes) => {
                 // Decoders read the redacted bytes only.
                 message.body = Body::Bytes(Bytes::new());
-                self.receive(&message, bytes)?
+                Raw::Memory(bytes)
             }
             Body::File { path, size } => {
                 message.body = Body::File { path: path.clone(), size };
-                self.receive_file(&message, &path)?
+                Raw::open(&path)?
             }
         };
+        let received = self.receive(&message, raw)?;
         let digest: [u8; 32] = received.hasher.clone().finalize().into();
         let outcome = match refused {
             Some(reject) => Err(named(reject, &digest)),
@@ -118,6 +118,7 @@ impl Preparer {
         let entry_type = decoded.facts.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
         let facts_count = u32::try_from(decoded.facts.len()).unwrap_or(u32::MAX);
         let facts = self.parts(std::mem::take(&mut decoded.facts))?;
+        let body = self.store(received.raw, received.size, digest)?;
         let identity = identity(received.hasher, &decoded.hashed_attributes);
         let event_id = EventId::of(&message.tenant, &decoded.source, &decoded.id, &identity);
         let key = key(&message.tenant, &decoded.source, &decoded.id);
@@ -156,7 +157,7 @@ impl Preparer {
             broker_time: message.broker_time,
             leaf,
             facts,
-            body: received.body,
+            body,
             source: message.source,
             traceparent,
             spool,
@@ -170,43 +171,53 @@ impl Preparer {
         Ok(self.log.clone())
     }
 
-    fn receive(&self, message: &Message, bytes: Bytes) -> Result<Received, Error> {
-        let redacted = redact::redact(&bytes);
-        let redaction_version = if redacted.is_some() { redact::VERSION } else { 0 };
-        let bytes = redacted.unwrap_or(bytes);
-        let hasher = Sha256::new_with_prefix(&bytes);
-        let digest = hasher.clone().finalize().into();
-        let outcome = unpanicking(message, &digest, || decode(message, &bytes, &digest, &self.limits));
-        let size = bytes.len() as u64;
-        let body = if bytes.is_empty() { None } else { Some(self.part(bytes)?) };
-        Ok(Received { body, hasher, size, redaction_version, outcome })
+    /// Takes in the bytes without compression. Those that cannot be unpacked are refused, and kept as they came; so are
+    /// those that are too large once unpacked, since a small message must not fill the disk.
+    fn receive(&self, message: &Message, mut raw: Raw) -> Result<Received, Error> {
+        let reject = match raw.unpack(message, &self.limits, &self.scratch)? {
+            Ok(Unpacked::Plain) => return self.read(message, raw),
+            Ok(Unpacked::Whole(bytes)) => return self.read(message, Raw::Memory(bytes)),
+            Ok(Unpacked::Large(file)) => {
+                let received = self.read(message, Raw::File(file))?;
+                match received.outcome {
+                    Err(rejected) if rejected.reject.code == Code::TooLarge => rejected.reject,
+                    Ok(_) | Err(_) => return Ok(received),
+                }
+            }
+            Err(reject) => reject,
+        };
+        take(raw, |_, digest| Ok(Err(named(reject, digest))))
     }
 
-    fn receive_file(&self, message: &Message, path: &Path) -> Result<Received, Error> {
-        let redaction_version = if redact::redact_file(path)? { redact::VERSION } else { 0 };
-        let mut file = File::open(path)?;
-        let (hasher, size) = hash(&mut file)?;
-        let digest = hasher.clone().finalize().into();
-        let mut failed = None;
-        let outcome = unpanicking(message, &digest, || {
-            let outcome = decode_stream(message, &mut file, &digest, &self.limits);
-            outcome.unwrap_or_else(|error| {
-                failed = Some(error);
-                Err(unreadable(&digest, "the document cannot be read"))
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
+    fn read(&self, message: &Message, raw: Raw) -> Result<Received, Error> {
+        take(raw, |raw, digest| {
+            let mut failed = None;
+            let outcome = unpanicking(message, digest, || {
+                raw.decode(message, digest, &self.limits).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    Err(unreadable(digest, "the document cannot be read"))
+                })
+            });
+            failed.map_or(Ok(outcome), Err)
+        })
+    }
+
+    fn store(&self, raw: Raw, size: u64, digest: [u8; 32]) -> Result<Option<Part>, Error> {
+        match raw {
+            Raw::Memory(bytes) if bytes.is_empty() => Ok(None),
+            Raw::Memory(bytes) => Ok(Some(self.part(bytes, Some(digest))?)),
+            Raw::File(mut file) => {
+                file.rewind()?;
+                Ok(Some(self.blobs.put_stream(&mut file, size)?))
+            }
         }
-        let body = self.blobs.put_stream(&mut File::open(path)?, size)?;
-        Ok(Received { body: Some(body), hasher, size, redaction_version, outcome })
     }
 
     /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
     /// same list gives the same bytes whatever was said of it.
     fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
-            return Ok(vec![self.part(encode_chunk(facts))?]);
+            return Ok(vec![self.part(encode_chunk(facts), None)?]);
         }
         let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
         for fact in facts {
@@ -214,19 +225,23 @@ impl Preparer {
             let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
             let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
             if !chunk.is_empty() && (full || other_kind) {
-                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)))?);
+                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)), None)?);
                 chunk_bytes = 0;
             }
             chunk_bytes += bytes;
             chunk.push(fact);
         }
-        parts.push(self.part(encode_chunk(chunk))?);
+        parts.push(self.part(encode_chunk(chunk), None)?);
         Ok(parts)
     }
 
     /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-    fn part(&self, bytes: Bytes) -> Result<Part, Error> {
-        if bytes.len() > INLINE_BYTES_MAX { Ok(self.blobs.put(&bytes)?) } else { Ok(Part::Inline(bytes)) }
+    fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+        if bytes.len() > INLINE_BYTES_MAX {
+            return Ok(self.blobs.put(&bytes)?);
+        }
+        let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
+        Ok(Part::Hashed { bytes, digest })
     }
 }
 
@@ -246,7 +261,7 @@ fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
 fn digest_of(part: &Part) -> [u8; 32] {
     match part {
         Part::Inline(bytes) => sha256(bytes),
-        Part::Blob { digest, .. } => digest.0,
+        Part::Hashed { digest, .. } | Part::Blob { digest, .. } => digest.0,
     }
 }
 
@@ -258,17 +273,15 @@ fn short_origin(mut origin: Origin) -> Origin {
     origin
 }
 
-fn hash(file: &mut File) -> io::Result<(Sha256, u64)> {
-    let (mut hasher, mut size) = (Sha256::new(), 0);
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((hasher, size));
-        }
-        hasher.update(&buffer[..read]);
-        size += read as u64;
-    }
+/// Redacts and hashes, before anything reads the bytes.
+fn take(
+    mut raw: Raw,
+    outcome: impl FnOnce(&mut Raw, &[u8; 32]) -> io::Result<Result<Decoded, Box<Rejected>>>,
+) -> Result<Received, Error> {
+    let redaction_version = if raw.redact()? { redact::VERSION } else { 0 };
+    let (hasher, size) = raw.hash()?;
+    let outcome = outcome(&mut raw, &hasher.clone().finalize().into())?;
+    Ok(Received { raw, hasher, size, redaction_version, outcome })
 }
 
 /// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and can be

@@ -2,12 +2,11 @@
 //!
 //! Shapes are strict: a false match would change bytes that somebody signed. Each needs a fixed prefix, an alphabet, a
 //! length, and something before it that could not be part of a longer token; so the base64 of a signature or of an
-//! envelope's payload is never touched by chance. Compressed bodies are not looked into.
+//! envelope's payload is never touched by chance. What is looked into is not compressed any more.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Match, packed};
@@ -75,12 +74,11 @@ pub(crate) fn redact(bytes: &Bytes) -> Option<Bytes> {
 
 /// Overwrites secrets of a spooled document in place; whether there were any. A crash in between is harmless: what was
 /// overwritten is not met again, and the document is handed in anew.
-pub(crate) fn redact_file(path: &Path) -> io::Result<bool> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+pub(crate) fn redact_file(file: &mut File) -> io::Result<bool> {
     let size = file.metadata()?.len();
     let (mut start, mut found) = (0, false);
     while start < size {
-        let window = read_window(&mut file, start)?;
+        let window = read_window(file, start)?;
         for secret in secrets(&window) {
             file.seek(SeekFrom::Start(start + secret.start as u64))?;
             file.write_all(&vec![b'*'; secret.len()])?;
@@ -267,10 +265,11 @@ mod tests {
             let mut text = vec![b' '; 2 * WINDOW_BYTES];
             text[at..at + token.len()].copy_from_slice(token.as_bytes());
             std::fs::write(&path, &text).unwrap();
-            assert!(redact_file(&path).unwrap());
+            let mut file = File::options().read(true).write(true).open(&path).unwrap();
+            assert!(redact_file(&mut file).unwrap());
             text[at + 5..at + token.len()].fill(b'*');
             assert!(std::fs::read(&path).unwrap() == text);
-            assert!(!redact_file(&path).unwrap());
+            assert!(!redact_file(&mut file).unwrap());
         }
     }
 }

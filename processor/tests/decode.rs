@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
-use pedigraph_processor::decode::{Decoded, Rejected, decode, decode_stream, split};
+use pedigraph_processor::decode::{Decoded, Rejected, Unpacked, decode, decode_stream, split, unpack};
 use pedigraph_processor::limits::Limits;
 use pedigraph_proto::canonical::{component_set, sha256};
 use pedigraph_proto::message::{Body, Code, Message};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Fact, Origin};
 use pedigraph_proto::{Event, TenantId};
 use proptest::prelude::*;
-use prost::Message as _;
 
 const DIGEST: &str = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
 const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -46,9 +46,18 @@ fn bytes_of(message: &Message) -> Bytes {
     }
 }
 
+/// Unpacks and decodes as a worker does: in memory what fits, from a file what does not.
 fn run(message: &Message, limits: &Limits) -> Result<Decoded, Box<Rejected>> {
     let body = bytes_of(message);
-    let result = decode(message, &body, &sha256(&body), limits);
+    let result = match unpack(message, &mut Cursor::new(&body), limits, tempfile::tempfile).expect("the disk works") {
+        Ok(Unpacked::Plain) => decode(message, &body, &sha256(&body), limits),
+        Ok(Unpacked::Whole(bytes)) => decode(message, &bytes, &sha256(&bytes), limits),
+        Ok(Unpacked::Large(mut file)) => decode_stream(message, &mut file, &[7; 32], limits).expect("the disk works"),
+        Err(reject) => {
+            let (source, id) = ("document".to_owned(), "sha256:".to_owned());
+            Err(Box::new(Rejected { reject, source, id, hashed_attributes: vec![], format: "" }))
+        }
+    };
     if let Ok(decoded) = &result {
         check_bounds(&decoded.facts);
     }
@@ -580,7 +589,7 @@ const BOM: &str = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber"
  {"bom-ref":"b","type":"library","name":"b","version":"2","purl":"pkg:npm/b@2","licenses":[{"license":{"id":"MIT"}}],
   "components":[{"bom-ref":"c","type":"file","name":"c","hashes":[{"alg":"MD5","content":"bad"},
    {"alg":"SHA-1","content":"6CE7A1FC92C21DC99E00682E1CBA39597F35DD54"}]}]},
- {"bom-ref":"a","type":"library","group":"g","name":"a","version":1,"purl":"pkg:NPM/a@1","licenses":[{"expression":"MIT OR Apache-2.0"}]},
+ {"bom-ref":"a","type":"library","group":"g","name":"a","version":null,"purl":"pkg:NPM/a@1","licenses":[{"expression":"MIT OR Apache-2.0"}]},
  {"bom-ref":"a2","type":"library","group":"g","name":"a","purl":"pkg:npm/a@1","licenses":[{"license":{"name":"Own"}}]},
  {"type":"library","name":"bad","purl":"not a purl"}],
 "dependencies":[{"ref":"root","dependsOn":["b","gone"]},{"ref":"b","dependsOn":["c","a2","a","b"]}],
@@ -596,12 +605,12 @@ fn an_sbom_becomes_a_sorted_set_with_its_dependencies_and_vex() {
     check(
         &message(bom.as_bytes()),
         expect![[r#"
-        cyclonedx document sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319 2026-01-02T02:04:05Z Payload
-        SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":4,"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","documentVersion":2,"format":"cyclonedx","kind":"container_image","sbomDigest":"sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319","serialNumber":"urn:uuid:1","skippedCount":1,"specVersion":"1.6","tool":"syft"}
-        ComponentsListed {"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","components":[{"digest":"sha1:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","name":"c","type":"file"},{"name":"bad","purl":"not a purl","type":"library"},{"group":"g","licenses":["MIT OR Apache-2.0","Own"],"name":"a","purl":"pkg:npm/a@1","type":"library"},{"dependsOn":[2],"licenses":["MIT"],"name":"b","purl":"pkg:npm/b@2","rootDependency":true,"type":"library","version":"2"}]}
-        VexIssued {"documentId":"urn:uuid:1","documentTime":"2026-01-02T02:04:05Z","documentVersion":"2","format":"cyclonedx","issuer":"Acme","statements":[{"action":"update","aliases":["GHSA-1"],"impact":"no","justification":"vulnerable_code_not_in_execute_path","product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"not_affected","subcomponents":["pkg:npm/a@1"],"vulnerability":"CVE-2026-1"},{"product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"},{"product":"pkg:npm/z@9","rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"}],"verification":"none"}
-        ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"installedVersion":"2","packageName":"b","purl":"pkg:npm/b@2","severity":"high","vulnerability":"CVE-2026-3"}],"scanId":"sha256:e23ff80f80675ca376d9257b053be68581677d27cb6470f0c6da69b821349319","scanner":"syft"}
-    "#]],
+            cyclonedx document sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1 2026-01-02T02:04:05Z Payload
+            SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":4,"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","documentVersion":2,"format":"cyclonedx","kind":"container_image","sbomDigest":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","serialNumber":"urn:uuid:1","skippedCount":1,"specVersion":"1.6","tool":"syft"}
+            ComponentsListed {"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","components":[{"digest":"sha1:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","name":"c","type":"file"},{"name":"bad","purl":"not a purl","type":"library"},{"group":"g","licenses":["MIT OR Apache-2.0","Own"],"name":"a","purl":"pkg:npm/a@1","type":"library"},{"dependsOn":[2],"licenses":["MIT"],"name":"b","purl":"pkg:npm/b@2","rootDependency":true,"type":"library","version":"2"}]}
+            VexIssued {"documentId":"urn:uuid:1","documentTime":"2026-01-02T02:04:05Z","documentVersion":"2","format":"cyclonedx","issuer":"Acme","statements":[{"action":"update","aliases":["GHSA-1"],"impact":"no","justification":"vulnerable_code_not_in_execute_path","product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"not_affected","subcomponents":["pkg:npm/a@1"],"vulnerability":"CVE-2026-1"},{"product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"},{"product":"pkg:npm/z@9","rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"}],"verification":"none"}
+            ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"installedVersion":"2","packageName":"b","purl":"pkg:npm/b@2","severity":"high","vulnerability":"CVE-2026-3"}],"scanId":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","scanner":"syft"}
+        "#]],
     );
 
     // The set depends on what is in it, not on the order that a tool writes.
@@ -887,6 +896,10 @@ fn every_rejection_has_its_code() {
         format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"io.pedigraph.{kebab}.v1","data":{data}}}"#)
             .into_bytes()
     };
+    let own_event = |kebab: &str, rest: &str| {
+        format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"io.pedigraph.{kebab}.v1",{rest}}}"#)
+            .into_bytes()
+    };
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep_bom = bom(&format!(r#""x":{deep}"#));
     let deep_object = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
@@ -1010,6 +1023,9 @@ fn every_rejection_has_its_code() {
             message(&own("service-deployed", r#"{"strategy":"slow"}"#)),
         ),
         ("an own event that names nothing", Code::SchemaViolation, message(&own("service-deployed", "{}"))),
+        ("an own event without data", Code::SchemaViolation, message(&own_event("change-merged", r#""time":null"#))),
+        ("an own event with null", Code::SchemaViolation, message(&own("change-merged", "null"))),
+        ("an own event without a body", Code::SchemaViolation, binary("io.pedigraph.run-started.v1", &[], b"")),
         ("an own scan of nothing", Code::SubjectMissing, message(&own("scan-completed", "{}"))),
         ("a scan of a folder", Code::SubjectMissing, message(&trivy(""))),
         (
@@ -1042,6 +1058,8 @@ fn every_rejection_has_its_code() {
         ("nine attributes", Code::TooManyItems, message(&event(r#""a":1,"b":1,"c":1,"d":1,"e":1"#))),
         ("nine headers", Code::TooManyItems, with_headers(b"{}", &[("a", "1"); 9])),
         ("a long attribute", Code::TooLarge, message(&event(&format!(r#""subject":"{long}""#)))),
+        ("a long extension", Code::TooLarge, message(&event(&format!(r#""unknown":"{long}""#)))),
+        ("a long extension that is a list", Code::TooLarge, message(&event(&format!(r#""unknown":["{long}"]"#)))),
         ("a long header", Code::TooLarge, with_headers(b"{}", &[("a", &long)])),
         ("a large body", Code::TooLarge, message(&vec![b' '; (16 << 20) + 1])),
         ("a gzip bomb", Code::DecompressionLimit, message(&gzip(&vec![b' '; 4 << 20]))),
@@ -1061,6 +1079,55 @@ fn every_rejection_has_its_code() {
             }
         }
     }
+}
+
+/// Documents in which `VALUE` stands where a string is read, and lists and objects of them.
+const READ_AS_TEXT: [&str; 25] = [
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"purl":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"version":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"group":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"bom-ref":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"hashes":[{"alg":"MD5","content":VALUE}]}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"licenses":[{"expression":VALUE}]}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"licenses":[{"license":{"id":VALUE}}]}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":VALUE}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"timestamp":VALUE}}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":"a","dependsOn":[VALUE]}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","vulnerabilities":[{"id":VALUE}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","vulnerabilities":[{"analysis":{"state":VALUE}}]}"#,
+    r#"{"@context":"https://openvex.dev/ns","statements":[{"products":["a"],"status":VALUE}]}"#,
+    r#"{"@context":"https://openvex.dev/ns","statements":[{"products":["a"],"vulnerability":{"name":VALUE}}]}"#,
+    r#"{"@context":"https://openvex.dev/ns","statements":[{"products":[{"@id":"a","identifiers":{"purl":VALUE}}]}]}"#,
+    r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST"},"Results":[{"Vulnerabilities":[{"VulnerabilityID":VALUE}]}]}"#,
+    r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST","RepoTags":[VALUE]},"Results":[]}"#,
+    r#"{"predicateType":"x","subject":[{"name":VALUE,"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}]}"#,
+    r#"{"predicateType":"https://slsa.dev/provenance/v1","subject":[{"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}],"predicate":{"runDetails":{"builder":{"id":VALUE}}}}"#,
+    r#"{"schemaVersion":2,"manifests":[{"digest":VALUE}]}"#,
+    r#"{"schemaVersion":2,"config":{"digest":VALUE},"layers":[]}"#,
+    r#"{"schemaVersion":2,"manifests":[],"annotations":{"org.opencontainers.image.source":VALUE}}"#,
+    r#"{"architecture":VALUE,"os":"linux","rootfs":{"diff_ids":["DIGEST"]}}"#,
+];
+
+#[test]
+fn a_wrong_type_where_we_read_is_refused_and_null_is_not() {
+    for document in READ_AS_TEXT {
+        let document = document.replace("DIGEST", DIGEST);
+        for value in ["null", "\"\"", "\"x\"", "\"pkg:%%\""] {
+            let found = run(&message(document.replace("VALUE", value).as_bytes()), &Limits::default());
+            assert!(found.is_ok(), "{document} {value}: {}", show(&found));
+        }
+        for value in ["7", "0.5", "true", "[\"x\"]", "{\"x\":1}"] {
+            let found = run(&message(document.replace("VALUE", value).as_bytes()), &Limits::default());
+            let code = found.as_ref().err().map(|rejected| rejected.reject.code);
+            assert_eq!(code, Some(Code::SchemaViolation), "{document} {value}: {}", show(&found));
+        }
+    }
+    // What a build type or a tool fills as it likes is read where it is what we know.
+    let free = r#"{"predicateType":"https://slsa.dev/provenance/v1","subject":[{"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}],
+        "predicate":{"buildDefinition":{"externalParameters":{"source":{"uri":7},"workflow":"x"}}}}"#;
+    run(&message(free.as_bytes()), &Limits::default()).expect("accepted");
 }
 
 /// A document of that many components, written piece by piece.
@@ -1119,9 +1186,7 @@ fn a_streamed_document_says_the_same_as_one_in_memory() {
         let (whole, streamed) = (run(&message(&bytes), &limits), run_stream(&message(&bytes), &bytes, &limits));
         assert_eq!(show(&whole), show(&streamed), "{}", path.display());
         let packed = gzip(&bytes);
-        let facts =
-            |result: Result<Decoded, Box<Rejected>>| result.map(|decoded| decoded.facts).map_err(|r| r.reject.code);
-        assert_eq!(facts(whole), facts(run(&message(&packed), &limits)), "{} packed", path.display());
+        assert_eq!(show(&whole), show(&run(&message(&packed), &limits)), "{} packed", path.display());
     }
 }
 
@@ -1130,6 +1195,9 @@ fn every_packing_is_unpacked_in_pieces() {
     let mut bytes = Vec::new();
     write_large_bom(&mut bytes, 100, true);
     let want = run(&message(&bytes), &Limits::default()).expect("accepted").facts;
+    let want_streamed =
+        decode_stream(&message(b""), &mut Cursor::new(&bytes), &[7; 32], &Limits::default()).expect("memory");
+    let want_streamed = want_streamed.expect("accepted").facts;
     let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
     bzip2.write_all(&bytes).expect("memory");
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
@@ -1144,8 +1212,17 @@ fn every_packing_is_unpacked_in_pieces() {
     for packed in packed {
         let decoded = run(&message(&packed), &Limits::default()).expect("accepted");
         assert_eq!(decoded.facts, want);
-        assert_eq!(decoded.id, format!("sha256:{}", hex::encode(sha256(&packed))), "named by what was received");
+        assert_eq!(decoded.id, format!("sha256:{}", hex::encode(sha256(&bytes))), "named by what was packed");
+        // Too large for memory: the same from a file, and nothing else may be so large.
+        let limits = Limits { event_bytes_max: 1_000, ..Limits::default() };
+        assert_eq!(run(&message(&packed), &limits).expect("accepted").facts, want_streamed);
     }
+    let limits = Limits { event_bytes_max: 1_000, ..Limits::default() };
+    let rejected = run(&message(&gzip(&cdevent("service.deployed.0.3.0", &"x".repeat(1_000), "{}", "{}"))), &limits);
+    assert_eq!(rejected.expect_err("refused").reject.code, Code::TooLarge);
+    // What is packed twice is what was packed once: no format of ours.
+    let rejected = run(&message(&gzip(&gzip(&bytes))), &Limits::default());
+    assert_eq!(rejected.expect_err("refused").reject.code, Code::MalformedJson);
 }
 
 const CHILD: &str = "PEDIGRAPH_TEST_LARGE_BOM";

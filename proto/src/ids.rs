@@ -186,6 +186,11 @@ pub struct Purl {
 impl Purl {
     /// Parses and canonicalizes; `None` for what is not a purl or longer than [`PURL_BYTES_MAX`].
     pub fn parse(text: &str) -> Option<Purl> {
+        Purl::parse_whole(text).map(|(purl, _)| purl)
+    }
+
+    /// The purl, and what it was made of: qualifiers need no second parse.
+    fn parse_whole(text: &str) -> Option<(Purl, PackageUrl<'_>)> {
         if text.len() > PURL_BYTES_MAX || !text.get(..4)?.eq_ignore_ascii_case("pkg:") {
             return None;
         }
@@ -197,11 +202,12 @@ impl Purl {
         if let Some(subpath) = parsed.subpath() {
             package.with_subpath(subpath.to_owned()).ok()?;
         }
-        Some(Purl {
+        let purl = Purl {
             canonical: parsed.to_string().into(),
             package: package.to_string().into(),
             version: parsed.version().unwrap_or_default().into(),
-        })
+        };
+        Some((purl, parsed))
     }
 
     /// The canonical form, whole.
@@ -227,13 +233,17 @@ impl Purl {
     /// A qualifier's value, percent-decoded.
     pub fn qualifier(&self, key: &str) -> Option<String> {
         let parsed = PackageUrl::from_str(&self.canonical).ok()?;
-        parsed.qualifiers().iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_string())
+        qualifier(&parsed, key)
     }
 
     /// The digest that a `pkg:oci` or `pkg:docker` purl names as its version.
     pub fn digest(&self) -> Option<Digest> {
         matches!(self.kind(), "oci" | "docker").then(|| self.version.parse().ok()).flatten()
     }
+}
+
+fn qualifier(parsed: &PackageUrl<'_>, key: &str) -> Option<String> {
+    parsed.qualifiers().iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_string())
 }
 
 impl fmt::Display for Purl {
@@ -261,8 +271,8 @@ impl ArtifactRef {
         if text.is_empty() || text.len() > PURL_BYTES_MAX || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
         }
-        if let Some(purl) = Purl::parse(text) {
-            return Some(ArtifactRef::of_purl(&purl));
+        if let Some((purl, parsed)) = Purl::parse_whole(text) {
+            return Some(ArtifactRef::of_purl(&purl, &parsed));
         }
         if let Ok(digest) = text.parse::<Digest>() {
             return Some(ArtifactRef { repository: String::new(), tag: String::new(), digest: Some(digest) });
@@ -283,12 +293,12 @@ impl ArtifactRef {
         })
     }
 
-    fn of_purl(purl: &Purl) -> ArtifactRef {
+    fn of_purl(purl: &Purl, parsed: &PackageUrl<'_>) -> ArtifactRef {
         let image = matches!(purl.kind(), "oci" | "docker");
         let digest = purl.digest();
         let version = if digest.is_some() { "" } else { purl.version() };
-        let tag = purl.qualifier("tag").filter(|_| image).unwrap_or_else(|| version.to_owned());
-        let repository = match purl.qualifier("repository_url").filter(|_| image) {
+        let tag = qualifier(parsed, "tag").filter(|_| image).unwrap_or_else(|| version.to_owned());
+        let repository = match qualifier(parsed, "repository_url").filter(|_| image) {
             Some(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned(),
             None if purl.kind() == "docker" => docker_name(purl.package().trim_start_matches("pkg:docker/")),
             None if image => purl.package().trim_start_matches("pkg:oci/").to_owned(),
@@ -368,6 +378,24 @@ mod tests {
         assert_eq!(ArtifactRef::parse("a b"), None);
         assert_eq!(ArtifactRef::parse(""), None);
         assert_eq!(ArtifactRef::parse("app@sha256:12"), None);
+    }
+
+    proptest::proptest! {
+        /// The qualifiers of the text as written are those of its canonical form.
+        #[test]
+        fn qualifiers_are_the_same_by_one_parse(
+            kind in "oci|docker|npm|OCI",
+            name in "[a-zA-Z][a-zA-Z0-9._-]{0,8}",
+            tag in "[a-zA-Z0-9.%+&:/ é-]{0,8}",
+            url in "(https://)?[a-z0-9.:/%-]{0,16}",
+        ) {
+            let text = format!("pkg:{kind}/{name}?tag={tag}&repository_url={url}&Arch=x");
+            if let Some((purl, parsed)) = Purl::parse_whole(&text) {
+                for key in ["tag", "repository_url", "arch"] {
+                    proptest::prop_assert_eq!(qualifier(&parsed, key), purl.qualifier(key), "{} {}", text, key);
+                }
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/pedigraph.ledger.v1.rs"));
 }
 
+/// How the messages here are encoded. No other crate depends on prost itself, so that all agree on one version of it.
+pub mod protobuf {
+    pub use prost::encoding::decode_varint;
+    pub use prost::{DecodeError, Message};
+}
+
 pub use fact::Event;
 pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX};
 pub use time::Nanos;

@@ -265,9 +265,14 @@ impl App {
 
     /// The views; a problem while they are not open yet.
     pub fn views(&self) -> Result<&Views, Problem> {
-        self.config.views.get().ok_or_else(|| {
-            Problem::new(Code::NotReady, "the views are being opened; try again in a moment").retry_after(2)
-        })
+        let missing = || match self.config.expect_views {
+            true => Problem::new(Code::NotReady, "the views are being opened; try again in a moment").retry_after(2),
+            false => Problem::new(
+                Code::NotReady,
+                "this node only writes; ask a node that runs `pedigraph serve` or `pedigraph up`",
+            ),
+        };
+        self.config.views.get().ok_or_else(missing)
     }
 
     /// Runs a blocking read on a thread for it, at most `reads_max` at once and for `read_time_max`.

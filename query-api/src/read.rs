@@ -140,16 +140,17 @@ impl Read {
             moment,
             page_size: page_size(&params)?,
             after: token.map(|token| token.key),
+            // `prod@{2h}` moves with the clock, not with the log.
+            volatile: params.get("ref").is_some_and(|reference| reference.contains("@{")) || path.contains("@{"),
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
             if_none_match: if_none_match.map(str::to_owned),
             question,
             params,
-            volatile: false,
         })
     }
 
-    /// The answer changes without the log growing, so it gets no `ETag`.
+    /// The answer changes without the log growing, so its `ETag` is made of its bytes.
     pub fn volatile(mut self) -> Read {
         self.volatile = true;
         self
@@ -165,6 +166,12 @@ impl Read {
         let hash = sha256(format!("{version} {} {}", self.question, self.uri).as_bytes());
         let index = as_of.map_or_else(|| "empty".to_owned(), |index| index.to_string());
         format!("W/\"{index}-{}\"", hex::encode(&hash[..8]))
+    }
+
+    /// For answers that change without the index: their bytes name them.
+    fn tagged_by_content(&self, content_type: &'static str, body: Vec<u8>) -> Response {
+        let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
+        if self.is_known(&etag) { not_modified(&etag) } else { tagged(content_type, body, &etag) }
     }
 
     fn is_known(&self, etag: &str) -> bool {
@@ -203,6 +210,14 @@ pub struct Fresh {
     pub lag_ms: u64,
 }
 
+fn tagged(content_type: &'static str, body: Vec<u8>, etag: &str) -> Response {
+    ([(header::CONTENT_TYPE, content_type), (header::ETAG, etag)], body).into_response()
+}
+
+fn not_modified(etag: &str) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()
+}
+
 impl Fresh {
     fn write(&self, headers: &mut HeaderMap) {
         if let Some(index) = self.as_of {
@@ -235,18 +250,13 @@ impl App {
         self.blocking(move || {
             let scope = views.at(&read.tenant, read.moment)?;
             let fresh = Fresh { as_of: scope.as_of(), lag_ms: views.lag_ms(&read.tenant, now) };
-            let etag = read.etag(fresh.as_of);
-            let mut response = if !read.volatile && read.is_known(&etag) {
-                StatusCode::NOT_MODIFIED.into_response()
-            } else {
-                ([(header::CONTENT_TYPE, content_type)], ask(&scope, &read, &fresh)?).into_response()
+            let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
+            let mut response = match etag {
+                Some(etag) if read.is_known(&etag) => not_modified(&etag),
+                Some(etag) => tagged(content_type, ask(&scope, &read, &fresh)?, &etag),
+                None => read.tagged_by_content(content_type, ask(&scope, &read, &fresh)?),
             };
             fresh.write(response.headers_mut());
-            if !read.volatile
-                && let Ok(etag) = HeaderValue::from_str(&etag)
-            {
-                response.headers_mut().insert(header::ETAG, etag);
-            }
             Ok(response)
         })
         .await
@@ -259,8 +269,9 @@ impl App {
         F: FnOnce(&Reader, &LogId) -> Result<T, Problem> + Send + 'static,
     {
         let limit = self.limits().answer_bytes_max;
+        let asked = read.clone();
         self.ledger_response(read, move |ledger, log| {
-            Ok(([(header::CONTENT_TYPE, JSON)], to_json(&ask(ledger, log)?, limit)?).into_response())
+            Ok(asked.tagged_by_content(JSON, to_json(&ask(ledger, log)?, limit)?))
         })
         .await
     }

@@ -14,11 +14,14 @@ use pedigraph_proto::{Event, Nanos};
 use serde::Deserialize;
 
 use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
-use super::read::{Lax, LaxList, Obj, Text, Whole, clip, clip_to, json};
+use super::read::{self, Lax, LaxList, Obj, clip, clip_to, json};
 use super::{Found, Known};
 
 /// Most flags of one deployment.
 const FLAGS_MAX: usize = 256;
+
+/// What producers of CDEvents write is often of another type than the schema says: such a string counts as absent.
+type Text<'a> = read::Text<'a, false>;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -185,7 +188,7 @@ struct Extras<'a> {
     signer: Text<'a>,
     #[serde(borrow)]
     strategy: Text<'a>,
-    weight: Whole,
+    weight: read::Whole<false>,
 }
 
 /// Reads an event that came without an envelope, and takes its name and time from its context; `None` when it is no
@@ -311,7 +314,7 @@ impl CdEvent<'_> {
     fn packaged(&self) -> Result<Event, Reject> {
         let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
         let change = &content.change.0;
-        let change_commit = Text(change.id.0.clone().filter(|id| is_commit(id)));
+        let change_commit = read::Text(change.id.0.clone().filter(|id| is_commit(id)));
         Ok(Event::from(ArtifactPackaged {
             kind: kind(&artifact, extras),
             artifact_digest: digest_or(artifact.digest, extras),

@@ -12,14 +12,14 @@ use pedigraph_proto::event::OpaqueReceived;
 use pedigraph_proto::message::{Body, Code, Message, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::detect::{self, Format};
-use super::guard::{self, Packing};
+use super::guard;
 use super::headers::{Headers, cloudevents_suffix, essence};
 use super::read::{clip, json, json_reject};
-use super::{Found, Given, Known, cdevents, document, own};
+use super::{Found, Given, Known, cdevents, document, own, packing};
 use crate::limits::Limits;
 
 /// The attributes of an event that matter here.
@@ -33,6 +33,8 @@ struct Attributes<'a> {
     time: Option<Cow<'a, str>>,
     content_type: Option<Cow<'a, str>>,
     dataref: bool,
+    /// A null value on Kafka without a content type: what was said under this key is taken back.
+    tombstone: bool,
     count: usize,
     longest: usize,
 }
@@ -92,7 +94,8 @@ pub(super) fn binary(
     given: &mut Given<'_>,
     known: &mut Known,
 ) -> Result<Found, Reject> {
-    let attributes = Attributes::of_headers(message)?;
+    let mut attributes = Attributes::of_headers(message)?;
+    attributes.tombstone = matches!(message.body, Body::Null) && attributes.content_type.is_none();
     attributes.name(known);
     known.hashed_attributes = attributes.hashed(given);
     attributes.check(given.limits)?;
@@ -139,6 +142,20 @@ impl<'a> Attributes<'a> {
         if slot.is_none() {
             *slot = value;
         }
+    }
+
+    /// Counts and measures an extension's value as JSON; the length of a string is exact where it may matter.
+    fn note(&mut self, raw: &str) {
+        self.count += 1;
+        // Escapes only make a string longer: what is short with them needs no reading.
+        let length = match raw.strip_prefix('"') {
+            Some(_) if raw.len() > self.longest => {
+                json::<Cow<'_, str>>(raw, Code::MalformedEnvelope).map_or(raw.len(), |text| text.len())
+            }
+            Some(_) => 0,
+            None => raw.len(),
+        };
+        self.longest = self.longest.max(length);
     }
 
     /// Notes what names the event, before anything can fail.
@@ -229,7 +246,7 @@ impl<'a> Attributes<'a> {
             let reason = "dataref is not on an allow-list of this server; send the data itself";
             return Err(Reject::new(Code::DatarefForbidden, reason));
         }
-        if own::kebab_name(self.kind()).is_some_and(|_| self.content_type.is_some()) {
+        if own::kebab_name(self.kind()).is_some() && !self.tombstone {
             return Err(Reject::new(Code::SchemaViolation, "the event has no data"));
         }
         Ok(self.opaque())
@@ -309,7 +326,7 @@ fn unframed(bytes: &[u8], protobuf: bool) -> Result<&[u8], Reject> {
 }
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    prost::encoding::decode_varint(bytes).ok()
+    pedigraph_proto::protobuf::decode_varint(bytes).ok()
 }
 
 fn unzigzag(number: u64) -> u64 {
@@ -350,8 +367,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Structured<'a> {
                             event.attributes.set(&name, value);
                         }
                         _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            event.attributes.count += 1;
+                            let raw = map.next_value::<&RawValue>()?.get();
+                            event.attributes.note(raw);
                         }
                     }
                 }
@@ -386,15 +403,13 @@ pub(super) fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Mes
 
 /// The body of a batch, decompressed.
 fn plain_body(message: &Message, limits: &Limits) -> Result<Bytes, Reject> {
-    let headers = Headers::read(message, limits)?;
+    Headers::read(message, limits)?;
     let body = match &message.body {
         Body::Null => return Err(malformed("a batch is empty")),
         Body::Bytes(body) if body.len() as u64 <= limits.event_bytes_max => body,
         Body::Bytes(_) | Body::File { .. } => return Err(super::too_large(limits.event_bytes_max)),
     };
-    let Some(packing) = Packing::of(body, headers.content_encoding)? else { return Ok(body.clone()) };
-    let unpacked = guard::unpacked(body, packing, limits).map_err(super::as_reject)?;
-    Ok(unpacked.into())
+    packing::whole(message, body, limits)
 }
 
 fn batch_elements(body: &Bytes, limits: &Limits) -> Result<Vec<Bytes>, Reject> {

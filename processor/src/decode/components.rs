@@ -7,7 +7,7 @@ use pedigraph_proto::event::Component as Listed;
 use serde::Deserialize;
 
 use super::facts::{canonical_purl, count};
-use super::read::{Lax, LaxList, Text, clip_to};
+use super::read::{List, Obj, Text, clip_to};
 
 /// Longest license name or expression that is kept, bytes.
 const LICENSE_BYTES_MAX: usize = 1_024;
@@ -25,9 +25,9 @@ pub(super) struct Component<'a> {
     pub(super) name: Text<'a>,
     pub(super) version: Text<'a>,
     pub(super) purl: Text<'a>,
-    pub(super) hashes: LaxList<Lax<Hash<'a>>>,
-    pub(super) licenses: LaxList<Lax<LicenseChoice<'a>>>,
-    pub(super) properties: LaxList<Lax<Property<'a>>>,
+    pub(super) hashes: List<Obj<Hash<'a>>>,
+    pub(super) licenses: List<Obj<LicenseChoice<'a>>>,
+    pub(super) properties: List<Obj<Property<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -43,7 +43,7 @@ pub(super) struct Hash<'a> {
 #[serde(default)]
 pub(super) struct LicenseChoice<'a> {
     #[serde(borrow)]
-    license: Lax<License<'a>>,
+    license: Obj<License<'a>>,
     #[serde(borrow)]
     expression: Text<'a>,
 }
@@ -72,14 +72,14 @@ impl Component<'_> {
         const STRONGEST_FIRST: [&str; 6] = ["sha512", "sha384", "sha256", "blake3", "sha1", "md5"];
         let rank = |digest: &Digest| STRONGEST_FIRST.iter().position(|alg| *alg == digest.algorithm()).unwrap_or(3);
         let digests = self.hashes.0.iter();
-        let digests = digests.filter_map(|Lax(hash)| Digest::from_parts(hash.alg.as_str(), hash.content.as_str()).ok());
+        let digests = digests.filter_map(|Obj(hash)| Digest::from_parts(hash.alg.as_str(), hash.content.as_str()).ok());
         digests.min_by_key(|digest| (rank(digest), digest.to_string()))
     }
 
     /// A property's value.
     pub(super) fn property(&self, name: &str) -> Option<&str> {
-        let found = self.properties.0.iter().find(|Lax(property)| property.name.as_str() == name);
-        found.and_then(|Lax(property)| property.value.get())
+        let found = self.properties.0.iter().find(|Obj(property)| property.name.as_str() == name);
+        found.and_then(|Obj(property)| property.value.get())
     }
 
     /// `group/name`, or the name alone.
@@ -91,7 +91,7 @@ impl Component<'_> {
     }
 
     fn licenses(&self) -> Vec<String> {
-        let names = self.licenses.0.iter().filter_map(|Lax(choice)| {
+        let names = self.licenses.0.iter().filter_map(|Obj(choice)| {
             let license = &choice.license.0;
             choice.expression.or(&license.id).or(&license.name).get()
         });

@@ -17,7 +17,7 @@ use super::components::{Component, Components};
 use super::cyclonedx_vex::{Subject, Vulnerability};
 use super::facts::{self, count, pieces};
 use super::guard::{self, Guarded};
-use super::read::{Lax, LaxList, Obj, Text, Whole, clip, json_reject};
+use super::read::{List, Obj, Text, Whole, clip, json_reject};
 use super::{Found, Given};
 
 /// What one pass over a document collects.
@@ -60,19 +60,15 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
 }
 
 /// Reads a document in pieces of 64 KiB.
-pub(super) fn decode_stream(mut guarded: Guarded<'_>, given: &Given<'_>) -> io::Result<Found> {
+pub(super) fn decode_stream(guarded: Guarded<'_>, given: &Given<'_>) -> io::Result<Found> {
     let mut bom = Bom::new(given);
-    let mut reader = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(64 << 10, &mut guarded));
+    let mut reader = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(64 << 10, guarded));
     let read = (&mut bom).deserialize(&mut reader).and_then(|()| reader.end());
-    drop(reader);
     let reject = match (read, bom.too_many.take()) {
         (_, Some(reason)) => Reject::new(Code::TooManyItems, reason),
         (Err(error), None) if error.is_io() => return Err(error.into()),
         (Err(error), None) => json_reject(&error, Code::SchemaViolation),
-        (Ok(()), None) => {
-            let sha256 = guarded.digest().unwrap_or(given.sha256);
-            return bom.found(&Given { sha256, ..given.clone() }).map_err(guard::refuse);
-        }
+        (Ok(()), None) => return bom.found(given).map_err(guard::refuse),
     };
     Err(guard::refuse(reject))
 }
@@ -358,7 +354,7 @@ struct Dependency<'a> {
     #[serde(borrow, rename = "ref")]
     from: Text<'a>,
     #[serde(borrow)]
-    depends_on: LaxList<Text<'a>>,
+    depends_on: List<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -402,11 +398,11 @@ impl<'de> Visitor<'de> for MetadataSeed<'_> {
                     map.next_value_seed(ComponentSeed { bom: &mut *bom, root: true })?;
                 }
                 MetadataKey::Authors => {
-                    let LaxList(authors) = map.next_value::<LaxList<Lax<Party<'de>>>>()?;
-                    bom.set_author(authors.first().map(|Lax(author)| author));
+                    let List(authors) = map.next_value::<List<Obj<Party<'de>>>>()?;
+                    bom.set_author(authors.first().map(|Obj(author)| author));
                 }
                 MetadataKey::Supplier | MetadataKey::Manufacture | MetadataKey::Manufacturer => {
-                    let Lax(party) = map.next_value::<Lax<Party<'de>>>()?;
+                    let Obj(party) = map.next_value::<Obj<Party<'de>>>()?;
                     bom.set_author(Some(&party));
                 }
                 MetadataKey::Other => {
@@ -437,11 +433,11 @@ struct Party<'a> {
 }
 
 /// A list of tools up to 1.4, an object with components and services since 1.5.
-struct Tools<'a>(Vec<Lax<Party<'a>>>);
+struct Tools<'a>(Vec<Obj<Party<'a>>>);
 
 impl Tools<'_> {
     fn name(&self) -> String {
-        self.0.iter().find_map(|Lax(tool)| tool.name.get()).map_or_else(String::new, |name| clip(name).to_owned())
+        self.0.iter().find_map(|Obj(tool)| tool.name.get()).map_or_else(String::new, |name| clip(name).to_owned())
     }
 }
 
@@ -456,9 +452,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tools<'a> {
             fn visit_unit<E: Error>(self) -> Result<Tools<'de>, E> {
                 Ok(Tools(vec![]))
             }
-            fn visit_str<E: Error>(self, _: &str) -> Result<Tools<'de>, E> {
-                Ok(Tools(vec![]))
-            }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tools<'de>, A::Error> {
                 let mut tools = Vec::new();
                 while let Some(tool) = seq.next_element()? {
@@ -468,8 +461,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tools<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tools<'de>, A::Error> {
                 let mut tools = Vec::new();
-                while let Some(_kind) = map.next_key::<Text<'de>>()? {
-                    tools.append(&mut map.next_value::<LaxList<Lax<Party<'de>>>>()?.0);
+                while let Some(kind) = map.next_key::<Text<'de>>()? {
+                    match kind.as_str() {
+                        "components" | "services" => tools.append(&mut map.next_value::<List<Obj<Party<'de>>>>()?.0),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
                 }
                 Ok(Tools(tools))
             }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::components::{Components, Resolved};
 use super::facts::{Budget, aliases, canonical_purl, canonical_time};
-use super::read::{Lax, LaxList, Text, clip};
+use super::read::{List, Obj, Text, clip};
 
 /// A vulnerability as a document writes it.
 #[derive(Deserialize, Default)]
@@ -15,15 +15,15 @@ pub(super) struct Read<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
-    references: LaxList<Lax<Reference<'a>>>,
+    references: List<Obj<Reference<'a>>>,
     #[serde(borrow)]
-    ratings: LaxList<Lax<Rating<'a>>>,
+    ratings: List<Obj<Rating<'a>>>,
     #[serde(borrow)]
     recommendation: Text<'a>,
     #[serde(borrow)]
-    analysis: Lax<Analysis<'a>>,
+    analysis: Obj<Analysis<'a>>,
     #[serde(borrow)]
-    affects: LaxList<Lax<Affected<'a>>>,
+    affects: List<Obj<Affected<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -48,7 +48,7 @@ struct Analysis<'a> {
     #[serde(borrow)]
     justification: Text<'a>,
     #[serde(borrow)]
-    response: LaxList<Text<'a>>,
+    response: List<Text<'a>>,
     #[serde(borrow)]
     detail: Text<'a>,
     #[serde(borrow)]
@@ -88,8 +88,8 @@ const LIST_MAX: usize = 10_000;
 impl Vulnerability {
     /// Copies what is needed out of the reader's buffer.
     pub(super) fn of(read: &Read<'_>) -> Vulnerability {
-        let references = read.references.0.iter().filter_map(|Lax(reference)| reference.id.get());
-        let affects = read.affects.0.iter().filter_map(|Lax(affected)| affected.reference.get());
+        let references = read.references.0.iter().filter_map(|Obj(reference)| reference.id.get());
+        let affects = read.affects.0.iter().filter_map(|Obj(affected)| affected.reference.get());
         Vulnerability {
             id: read.id.owned(),
             aliases: aliases(references),
@@ -101,9 +101,9 @@ impl Vulnerability {
     }
 }
 
-fn worst(ratings: &LaxList<Lax<Rating<'_>>>) -> String {
+fn worst(ratings: &List<Obj<Rating<'_>>>) -> String {
     const WORST_FIRST: [&str; 7] = ["critical", "high", "medium", "low", "info", "none", "unknown"];
-    let given = |word: &&&str| ratings.0.iter().any(|Lax(rating)| rating.severity.as_str().eq_ignore_ascii_case(word));
+    let given = |word: &&&str| ratings.0.iter().any(|Obj(rating)| rating.severity.as_str().eq_ignore_ascii_case(word));
     WORST_FIRST.iter().find(given).map_or_else(String::new, |word| (*word).to_owned())
 }
 

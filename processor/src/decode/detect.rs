@@ -299,7 +299,7 @@ impl<'de> Visitor<'de> for &mut Shape {
                 let name = clip_to(name.as_str(), MEMBER_BYTES_MAX).to_owned();
                 // The name counts even when its value is cut off by the end of the head.
                 self.members.push((name, String::new()));
-                let value = map.next_value::<Text<'de>>()?;
+                let value = map.next_value::<Text<'de, false>>()?;
                 if let Some((_, kept)) = self.members.last_mut() {
                     *kept = clip_to(value.as_str(), MEMBER_BYTES_MAX).to_owned();
                 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::detect::{self, Format};
-use super::read::{LaxList, List, Obj, Text, clip_to, json, json_reject};
+use super::read::{List, Obj, Text, clip_to, json, json_reject};
 use super::{Found, Given, guard, intoto};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -30,7 +30,7 @@ struct Document<'a> {
     #[serde(borrow)]
     payload: Text<'a>,
     #[serde(borrow)]
-    signatures: LaxList<Obj<Signature<'a>>>,
+    signatures: List<Obj<Signature<'a>>>,
     #[serde(borrow)]
     dsse_envelope: Option<Obj<Envelope<'a>>>,
     #[serde(borrow)]

@@ -2,9 +2,9 @@
 
 use pedigraph_proto::event::{AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement};
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::protobuf::Message;
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
-use prost::Message;
 
 use super::read::{clip, clip_to};
 

@@ -10,8 +10,6 @@ use crate::limits::Limits;
 pub(super) struct Headers<'a> {
     /// `content-type` as sent.
     pub(super) content_type: Option<&'a str>,
-    /// `content-encoding` as sent.
-    pub(super) content_encoding: Option<&'a str>,
     /// A CloudEvent in the structured JSON mode.
     pub(super) structured: bool,
     /// Some attribute of a CloudEvent that every event must have is a header.
@@ -42,7 +40,6 @@ impl<'a> Headers<'a> {
     fn note(&mut self, name: &str, value: &'a [u8]) {
         match name {
             "content-type" => self.content_type = std::str::from_utf8(value).ok(),
-            "content-encoding" => self.content_encoding = std::str::from_utf8(value).ok(),
             "pedigraph-format" => self.forced = std::str::from_utf8(value).ok(),
             _ => {
                 let attribute = name.strip_prefix("ce_").or_else(|| name.strip_prefix("ce-"));

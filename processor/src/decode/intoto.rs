@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::facts::{self, count, is_commit};
-use super::read::{Lax, LaxList, List, Obj, Pairs, Text, clip_to, json};
+use super::read::{List, Obj, Own, Pairs, Text, clip_to, json};
 use super::{Found, Given, cyclonedx, openvex};
 
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
@@ -61,21 +61,21 @@ struct Subject<'a> {
 #[serde(default, rename_all = "camelCase")]
 struct Provenance<'a> {
     #[serde(borrow)]
-    builder: Lax<Named<'a>>,
+    builder: Obj<Named<'a>>,
     #[serde(borrow)]
     build_type: Text<'a>,
     #[serde(borrow)]
-    recipe: Lax<Recipe<'a>>,
+    recipe: Obj<Recipe<'a>>,
     #[serde(borrow)]
-    invocation: Lax<Invocation<'a>>,
+    invocation: Obj<Invocation<'a>>,
     #[serde(borrow)]
-    metadata: Lax<Metadata<'a>>,
+    metadata: Obj<Metadata<'a>>,
     #[serde(borrow)]
-    materials: LaxList<Lax<Resource<'a>>>,
+    materials: List<Obj<Resource<'a>>>,
     #[serde(borrow)]
-    build_definition: Lax<BuildDefinition<'a>>,
+    build_definition: Obj<BuildDefinition<'a>>,
     #[serde(borrow)]
-    run_details: Lax<RunDetails<'a>>,
+    run_details: Obj<RunDetails<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -96,7 +96,7 @@ struct Recipe<'a> {
 #[serde(default, rename_all = "camelCase")]
 struct Invocation<'a> {
     #[serde(borrow)]
-    config_source: Lax<Resource<'a>>,
+    config_source: Obj<Resource<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -135,9 +135,9 @@ struct BuildDefinition<'a> {
     #[serde(borrow)]
     build_type: Text<'a>,
     #[serde(borrow)]
-    external_parameters: Lax<ExternalParameters<'a>>,
+    external_parameters: Own<ExternalParameters<'a>>,
     #[serde(borrow)]
-    resolved_dependencies: LaxList<Lax<Resource<'a>>>,
+    resolved_dependencies: List<Obj<Resource<'a>>>,
 }
 
 /// Parameters are the build type's own; these names are common to the public builders.
@@ -145,9 +145,9 @@ struct BuildDefinition<'a> {
 #[serde(default)]
 struct ExternalParameters<'a> {
     #[serde(borrow)]
-    workflow: Lax<Workflow<'a>>,
+    workflow: Own<Workflow<'a>>,
     #[serde(borrow)]
-    source: Lax<Resource<'a>>,
+    source: Own<Resource<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,22 +161,22 @@ struct Workflow<'a> {
 #[serde(default)]
 struct RunDetails<'a> {
     #[serde(borrow)]
-    builder: Lax<Named<'a>>,
+    builder: Obj<Named<'a>>,
     #[serde(borrow)]
-    metadata: Lax<Metadata<'a>>,
+    metadata: Obj<Metadata<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Summary<'a> {
     #[serde(borrow)]
-    verifier: Lax<Named<'a>>,
+    verifier: Obj<Named<'a>>,
     #[serde(borrow)]
     verification_result: Text<'a>,
     #[serde(borrow, rename = "verification_result")]
     old_result: Text<'a>,
     #[serde(borrow)]
-    verified_levels: LaxList<Text<'a>>,
+    verified_levels: List<Text<'a>>,
     #[serde(borrow)]
     time_verified: Text<'a>,
 }
@@ -189,9 +189,9 @@ struct TestResult<'a> {
     #[serde(borrow)]
     url: Text<'a>,
     #[serde(borrow)]
-    passed_tests: LaxList<Text<'a>>,
+    passed_tests: List<Text<'a>>,
     #[serde(borrow)]
-    failed_tests: LaxList<Text<'a>>,
+    failed_tests: List<Text<'a>>,
 }
 
 /// Cosign puts an SBOM beside a time instead of making it the predicate.
@@ -274,7 +274,7 @@ fn describe(head: &mut AttestationAttached, predicate: &str, given: &Given<'_>) 
         return provenance.describe(head, given.limits.statements_max);
     }
     if kind.contains("slsa.dev/verification_summary/") {
-        let Lax(summary): Lax<Summary<'_>> = json(predicate, Code::SchemaViolation)?;
+        let Obj(summary): Obj<Summary<'_>> = json(predicate, Code::SchemaViolation)?;
         summary.describe(head);
     }
     Ok(vec![])
@@ -282,7 +282,7 @@ fn describe(head: &mut AttestationAttached, predicate: &str, given: &Given<'_>) 
 
 impl Provenance<'_> {
     fn describe(&self, head: &mut AttestationAttached, materials_max: usize) -> Result<Vec<Material>, Reject> {
-        let (Lax(definition), Lax(run)) = (&self.build_definition, &self.run_details);
+        let (Obj(definition), Obj(run)) = (&self.build_definition, &self.run_details);
         let (old, new) = (&self.metadata.0, &run.metadata.0);
         head.builder = run.builder.0.id.or(&self.builder.0.id).owned();
         head.build_type = definition.build_type.or(&self.build_type).or(&self.recipe.0.kind).owned();
@@ -291,7 +291,7 @@ impl Provenance<'_> {
         head.started_on = new.started_on.or(&old.build_started_on).owned();
         head.finished_on = new.finished_on.or(&old.build_finished_on).owned();
         let all = self.materials.0.iter().chain(&definition.resolved_dependencies.0);
-        let materials: Vec<&Resource<'_>> = all.map(|Lax(resource)| resource).collect();
+        let materials: Vec<&Resource<'_>> = all.map(|Obj(resource)| resource).collect();
         (head.repository, head.commit) = self.source(&materials);
         if materials.len() > materials_max {
             return Err(Reject::new(Code::TooManyItems, format!("more than {materials_max} materials")));
@@ -370,7 +370,7 @@ fn inner_facts(
         return openvex::decode(predicate, &given).map(Some);
     }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {
-        let Lax(result): Lax<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
+        let Obj(result): Obj<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
         let facts = subjects.iter().map(|(digest, _)| Fact::now(result.of(digest)));
         return Ok(Some(Found { facts: facts.collect(), time: None }));
     }
@@ -379,7 +379,7 @@ fn inner_facts(
 
 /// An SBOM predicate may be cosign's wrapping, with the document as an object or as a string.
 fn unwrapped(predicate: &str) -> Cow<'_, str> {
-    let data = serde_json::from_str::<Lax<Wrapped<'_>>>(predicate).ok().and_then(|Lax(wrapped)| wrapped.data);
+    let data = serde_json::from_str::<Obj<Wrapped<'_>>>(predicate).ok().and_then(|Obj(wrapped)| wrapped.data);
     match data.map(RawValue::get) {
         Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text).unwrap_or_default().into(),
         Some(text) if text.starts_with('{') => text.into(),

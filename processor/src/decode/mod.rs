@@ -17,22 +17,25 @@ mod intoto;
 mod oci;
 mod openvex;
 mod own;
+mod packing;
 mod read;
 mod trivy;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 
 use bytes::Bytes;
 use pedigraph_proto::event::Verification;
 use pedigraph_proto::message::{Body, Code, Message, Reject};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Fact, TimeSource};
 use pedigraph_proto::{Digest, Nanos};
-use prost::Message as _;
 
 use crate::limits::Limits;
 use detect::Format;
-use guard::{Guarded, Packing};
+use guard::Guarded;
 use headers::Headers;
+
+pub use packing::{Unpacked, unpack};
 
 /// Version of the rules by which all decoders here read.
 const DECODER_VERSION: u32 = 1;
@@ -79,8 +82,8 @@ pub fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, 
     cloudevents::split(message, limits)
 }
 
-/// Decodes one message. `body` is its received bytes (a spooled file goes through [`decode_stream`]); `sha256` is their
-/// digest.
+/// Decodes one message. `body` is its bytes without compression (see [`unpack`]; what is spooled goes through
+/// [`decode_stream`]); `sha256` is their digest.
 pub fn decode(message: &Message, body: &Bytes, sha256: &[u8; 32], limits: &Limits) -> Result<Decoded, Box<Rejected>> {
     let mut known = Known::default();
     let found = understand(message, body, sha256, limits, &mut known);
@@ -91,7 +94,7 @@ pub fn decode(message: &Message, body: &Bytes, sha256: &[u8; 32], limits: &Limit
 pub trait ReadSeek: Read + Seek {}
 impl<R: Read + Seek> ReadSeek for R {}
 
-/// Decodes one message whose body was spooled. Only CycloneDX is read in pieces; any other format must fit into
+/// Decodes one message whose body was spooled and is not compressed. Only CycloneDX is read in pieces; any other format must fit into
 /// [`Limits::event_bytes_max`]. An error is the disk's, not the message's.
 pub fn decode_stream(
     message: &Message,
@@ -189,14 +192,10 @@ fn understand(
     if body.len() as u64 > limits.event_bytes_max {
         return Err(too_large(limits.event_bytes_max));
     }
-    if Packing::of(body, headers.content_encoding)?.is_some() {
-        let mut input = io::Cursor::new(body);
-        return understand_stream(message, &mut input, sha256, limits, known).map_err(as_reject);
-    }
     whole(message, &headers, body, *sha256, limits, known)
 }
 
-/// An error of reading from memory is always the message's.
+/// An error of unpacking in memory is always the message's.
 fn as_reject(error: io::Error) -> Reject {
     guard::reject_of(error).unwrap_or_else(|error| Reject::new(Code::MalformedJson, error.to_string()))
 }
@@ -213,30 +212,19 @@ fn understand_stream(
     known: &mut Known,
 ) -> io::Result<Found> {
     let headers = Headers::read(message, limits).map_err(guard::refuse)?;
-    let size = input.seek(SeekFrom::End(0))?;
-    let mut magic = Vec::new();
-    rewound(input)?.take(8).read_to_end(&mut magic)?;
-    let packed = Packing::of(&magic, headers.content_encoding).map_err(guard::refuse)?;
-
-    if !headers.is_event() && is_cyclonedx(message, &headers, Guarded::new(rewound(input)?, packed, size, limits)?)? {
+    if !headers.is_event() && is_cyclonedx(message, &headers, Guarded::new(input, limits)?)? {
         known.format = "cyclonedx";
         let subject = headers::subject(message).map_err(guard::refuse)?;
         let given = Given { subject, sha256: *sha256, verification: Verification::None, limits };
-        return cyclonedx::decode_stream(Guarded::new(rewound(input)?, packed, size, limits)?, &given);
+        return cyclonedx::decode_stream(Guarded::new(input, limits)?, &given);
     }
     let mut bytes = Vec::new();
-    let mut guarded = Guarded::new(rewound(input)?, packed, size, limits)?;
-    guarded.by_ref().take(limits.event_bytes_max + 1).read_to_end(&mut bytes)?;
+    input.rewind()?;
+    input.take(limits.event_bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits.event_bytes_max {
         return Err(guard::refuse(too_large(limits.event_bytes_max)));
     }
-    let sha256 = guarded.digest().unwrap_or(*sha256);
-    whole(message, &headers, &bytes.into(), sha256, limits, known).map_err(guard::refuse)
-}
-
-fn rewound(input: &mut dyn ReadSeek) -> io::Result<&mut dyn ReadSeek> {
-    input.rewind()?;
-    Ok(input)
+    whole(message, &headers, &bytes.into(), *sha256, limits, known).map_err(guard::refuse)
 }
 
 /// Whether a streamed document is CycloneDX: by its first bytes, else by all of its members' names.
@@ -252,7 +240,7 @@ fn is_cyclonedx(message: &Message, headers: &Headers<'_>, mut guarded: Guarded<'
     detect::is_cyclonedx(io::BufReader::with_capacity(64 << 10, head.chain(guarded)))
 }
 
-/// Understands a message that is whole in memory and not compressed. `sha256` is that of `body`.
+/// Understands a message that is whole in memory. `sha256` is that of `body`.
 fn whole(
     message: &Message,
     headers: &Headers<'_>,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::detect::Format;
 use super::facts::{ITEMS_MAX, canonical_digest, canonical_ref, pieces};
-use super::read::{Flag, Lax, List, Obj, Pairs, Text, Whole, clip_to, json};
+use super::read::{Flag, List, Obj, Pairs, Text, Whole, clip_to, json};
 use super::{Found, Given};
 
 /// Longest line of a build history that is kept, bytes: 512 of them must fit into a fact.
@@ -21,11 +21,11 @@ struct Index<'a> {
     #[serde(borrow)]
     manifests: List<Obj<Descriptor<'a>>>,
     #[serde(borrow)]
-    annotations: Pairs<'a>,
+    annotations: Pairs<'a, false>,
     #[serde(borrow)]
     artifact_type: Text<'a>,
     #[serde(borrow)]
-    subject: Lax<Descriptor<'a>>,
+    subject: Obj<Descriptor<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -39,9 +39,9 @@ struct Manifest<'a> {
     #[serde(borrow)]
     layers: List<Obj<Descriptor<'a>>>,
     #[serde(borrow)]
-    subject: Lax<Descriptor<'a>>,
+    subject: Obj<Descriptor<'a>>,
     #[serde(borrow)]
-    annotations: Pairs<'a>,
+    annotations: Pairs<'a, false>,
 }
 
 #[derive(Deserialize, Default)]
@@ -54,9 +54,9 @@ struct Descriptor<'a> {
     #[serde(borrow)]
     artifact_type: Text<'a>,
     #[serde(borrow)]
-    platform: Lax<Platform<'a>>,
+    platform: Obj<Platform<'a>>,
     #[serde(borrow)]
-    annotations: Pairs<'a>,
+    annotations: Pairs<'a, false>,
 }
 
 /// What an image runs on.
@@ -84,7 +84,7 @@ pub(super) struct Config<'a> {
     #[serde(borrow)]
     created: Text<'a>,
     #[serde(borrow)]
-    config: Lax<RunConfig<'a>>,
+    config: Obj<RunConfig<'a>>,
     #[serde(borrow)]
     rootfs: Obj<RootFs<'a>>,
     #[serde(borrow)]
@@ -95,7 +95,7 @@ pub(super) struct Config<'a> {
 #[serde(default)]
 struct RunConfig<'a> {
     #[serde(borrow, rename = "Labels")]
-    labels: Pairs<'a>,
+    labels: Pairs<'a, false>,
 }
 
 #[derive(Deserialize, Default)]
@@ -170,7 +170,7 @@ fn check_schema(version: Whole) -> Result<(), Reject> {
 /// unknown platform: they keep their type so that nobody takes them for images.
 fn platform_manifest(entry: &Descriptor<'_>) -> Option<PlatformManifest> {
     let digest = entry.digest.as_str().parse::<Digest>().ok()?;
-    let Lax(Platform { architecture, os, variant }) = &entry.platform;
+    let Obj(Platform { architecture, os, variant }) = &entry.platform;
     let reference_type = entry.annotations.get("vnd.docker.reference.type");
     let artifact_type = entry.artifact_type.get().unwrap_or(reference_type);
     Some(PlatformManifest {
@@ -253,7 +253,7 @@ fn history_entry(entry: &History<'_>) -> HistoryEntry {
 }
 
 /// What annotations of a manifest, or labels of a configuration, say by their common names.
-fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_>) -> ImageObserved {
+fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_, false>) -> ImageObserved {
     let get = |name: &str| clip_to(annotations.get(&format!("org.opencontainers.image.{name}")), 4_096).to_owned();
     ImageObserved {
         digest,

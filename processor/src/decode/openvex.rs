@@ -7,9 +7,10 @@ use pedigraph_proto::json::vex_status;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::facts::{self, Budget, canonical_purl, canonical_time};
-use super::read::{Lax, LaxList, List, Obj, Pairs, Text, TextOr, Whole, clip, clip_to, json};
+use super::read::{List, Obj, Pairs, Text, TextOr, Whole, clip, clip_to, json};
 use super::{Found, Given};
 
 /// Most subcomponents of one statement; a product that has more gets more statements.
@@ -45,9 +46,14 @@ struct VersionText<'a>(Cow<'a, str>);
 impl<'de: 'a, 'a> Deserialize<'de> for VersionText<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
-        let number = serde_json::from_str::<Whole>(raw).ok().and_then(|whole| whole.0);
-        let text = || serde_json::from_str::<Text<'_>>(raw).ok().and_then(|text| text.0);
-        Ok(VersionText(number.map_or_else(|| text().unwrap_or_default(), |number| number.to_string().into())))
+        if let Ok(Whole::<false>(Some(number))) = serde_json::from_str(raw) {
+            return Ok(VersionText(number.to_string().into()));
+        }
+        if raw.parse::<f64>().is_ok() {
+            return Ok(VersionText::default());
+        }
+        let Text(text): Text<'_> = serde_json::from_str(raw).map_err(D::Error::custom)?;
+        Ok(VersionText(text.unwrap_or_default()))
     }
 }
 
@@ -59,7 +65,7 @@ struct Statement<'a> {
     #[serde(borrow)]
     products: List<TextOr<'a, Product<'a>>>,
     #[serde(borrow)]
-    subcomponents: LaxList<TextOr<'a, Product<'a>>>,
+    subcomponents: List<TextOr<'a, Product<'a>>>,
     #[serde(borrow)]
     status: Text<'a>,
     #[serde(borrow)]
@@ -82,7 +88,7 @@ struct Vulnerability<'a> {
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(borrow)]
-    aliases: LaxList<Text<'a>>,
+    aliases: List<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -91,11 +97,11 @@ struct Product<'a> {
     #[serde(borrow, rename = "@id")]
     id: Text<'a>,
     #[serde(borrow)]
-    identifiers: Lax<Identifiers<'a>>,
+    identifiers: Obj<Identifiers<'a>>,
     #[serde(borrow)]
     hashes: Pairs<'a>,
     #[serde(borrow)]
-    subcomponents: LaxList<TextOr<'a, Identified<'a>>>,
+    subcomponents: List<TextOr<'a, Identified<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,7 +110,7 @@ struct Identified<'a> {
     #[serde(borrow, rename = "@id")]
     id: Text<'a>,
     #[serde(borrow)]
-    identifiers: Lax<Identifiers<'a>>,
+    identifiers: Obj<Identifiers<'a>>,
 }
 
 #[derive(Deserialize, Default)]

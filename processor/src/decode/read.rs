@@ -1,5 +1,6 @@
-//! Tolerant pieces of JSON documents: a scalar of a wrong type counts as absent, `null` counts as absent everywhere, a
-//! wrong type where a list or an object is read is an error (SPEC §2.4).
+//! Pieces of JSON documents: `null` counts as absent everywhere, a wrong type where we read is an error (SPEC §2.4). Where
+//! a format leaves the types to its users (what is custom in CDEvents), a wrong type counts as absent: `Text<'_, false>`,
+//! `Whole<false>`, `Lax`, `LaxList`, `Own`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +8,14 @@ use std::marker::PhantomData;
 
 use pedigraph_proto::message::{Code, Reject};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde_json::value::RawValue;
 
-/// A string, borrowed where the input allows; absent when it is anything else.
+/// A string, borrowed where the input allows; another type is an error, or counts as absent where not `STRICT`.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
+pub(super) struct Text<'a, const STRICT: bool = true>(pub(super) Option<Cow<'a, str>>);
 
-impl Text<'_> {
+impl<const STRICT: bool> Text<'_, STRICT> {
     /// The string; empty when it is absent.
     pub(super) fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
@@ -52,6 +54,29 @@ pub(super) fn clip_to(text: &str, bytes_max: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
+/// What is no value of the wanted type: an error, or absent where that is tolerated.
+macro_rules! wrong {
+    (if $strict:ident: $($method:ident($type:ty) as $kind:ident),* $(,)?) => {
+        $(fn $method<E: Error>(self, value: $type) -> Result<Self::Value, E> {
+            if $strict { Err(E::invalid_type(Unexpected::$kind(value), &self)) } else { Ok(Self::Value::default()) }
+        })*
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            if $strict {
+                return Err(A::Error::invalid_type(Unexpected::Seq, &self));
+            }
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            if $strict {
+                return Err(A::Error::invalid_type(Unexpected::Map, &self));
+            }
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
+    };
+}
+
 /// What is no value of the wanted type and counts as absent.
 macro_rules! absent {
     ($($method:ident($type:ty)),* $(,)?) => {
@@ -75,84 +100,71 @@ macro_rules! absent {
     };
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Text<'a, STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
+        struct TextVisitor<const STRICT: bool>;
+        impl<'de, const STRICT: bool> Visitor<'de> for TextVisitor<STRICT> {
+            type Value = Text<'de, STRICT>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
                 Ok(Text(Some(Cow::Borrowed(text))))
             }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(Text(Some(Cow::Owned(text.to_owned()))))
             }
-            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+            wrong!(if STRICT: visit_bool(bool) as Bool, visit_i64(i64) as Signed, visit_u64(u64) as Unsigned, visit_f64(f64) as Float);
             absent!(unit);
-            absent!(seq);
-            absent!(map);
         }
-        deserializer.deserialize_any(TextVisitor)
+        deserializer.deserialize_any(TextVisitor::<STRICT>)
     }
 }
 
-/// A whole number, or a string of digits; absent when it is anything else.
+/// A whole number, or a string of digits; another type is an error, or counts as absent where not `STRICT`. A number that is
+/// not whole counts as absent.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Whole(pub(super) Option<u64>);
+pub(super) struct Whole<const STRICT: bool = true>(pub(super) Option<u64>);
 
-impl Whole {
+impl<const STRICT: bool> Whole<STRICT> {
     /// The number if it fits.
     pub(super) fn get_u32(self) -> Option<u32> {
         self.0.and_then(|number| u32::try_from(number).ok())
     }
 }
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de, const STRICT: bool> Deserialize<'de> for Whole<STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WholeVisitor;
-        impl<'de> Visitor<'de> for WholeVisitor {
-            type Value = Whole;
+        struct WholeVisitor<const STRICT: bool>;
+        impl<'de, const STRICT: bool> Visitor<'de> for WholeVisitor<STRICT> {
+            type Value = Whole<STRICT>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a whole number")
             }
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
                 Ok(Whole(Some(number)))
             }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Whole, E> {
-                Ok(Whole(text.parse().ok()))
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                match text.parse() {
+                    Err(_) if STRICT => Err(E::invalid_type(Unexpected::Str(text), &self)),
+                    number => Ok(Whole(number.ok())),
+                }
             }
-            absent!(visit_bool(bool), visit_i64(i64), visit_f64(f64));
+            wrong!(if STRICT: visit_bool(bool) as Bool);
+            absent!(visit_i64(i64), visit_f64(f64));
             absent!(unit);
-            absent!(seq);
-            absent!(map);
         }
-        deserializer.deserialize_any(WholeVisitor)
+        deserializer.deserialize_any(WholeVisitor::<STRICT>)
     }
 }
 
-/// `true`; anything else is false.
+/// `true` or `false`; another type is an error.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Flag(pub(super) bool);
 
 impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FlagVisitor;
-        impl<'de> Visitor<'de> for FlagVisitor {
-            type Value = Flag;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true or false")
-            }
-            fn visit_bool<E: Error>(self, flag: bool) -> Result<Flag, E> {
-                Ok(Flag(flag))
-            }
-            absent!(visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
-            absent!(unit);
-            absent!(seq);
-            absent!(map);
-        }
-        deserializer.deserialize_any(FlagVisitor)
+        Ok(Flag(Option::deserialize(deserializer)?.unwrap_or_default()))
     }
 }
 
@@ -264,37 +276,54 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
     }
 }
 
-/// The members of an object whose names are data (annotations, labels, digest maps), in the document's order.
+/// The members of an object whose names are data, in the document's order: digest maps, or annotations and labels where not
+/// `STRICT`. Of these only those are read whose names begin like [`READ_LABELS`]; any other may have any type.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Pairs<'a>(pub(super) Vec<(Cow<'a, str>, Text<'a>)>);
+pub(super) struct Pairs<'a, const STRICT: bool = true>(pub(super) Vec<(Cow<'a, str>, Text<'a>)>);
 
-impl Pairs<'_> {
+/// What the names of labels and annotations begin with that are read.
+const READ_LABELS: [&str; 2] = ["org.opencontainers.image.", "vnd.docker.reference."];
+
+impl<const STRICT: bool> Pairs<'_, STRICT> {
     /// A member's string; empty when it is absent.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Pairs<'a, STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PairsVisitor;
-        impl<'de> Visitor<'de> for PairsVisitor {
-            type Value = Pairs<'de>;
+        struct PairsVisitor<const STRICT: bool>;
+        impl<'de, const STRICT: bool> Visitor<'de> for PairsVisitor<STRICT> {
+            type Value = Pairs<'de, STRICT>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some((key, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    pairs.push((key.0.unwrap_or_default(), value));
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if STRICT || READ_LABELS.iter().any(|prefix| key.as_str().starts_with(prefix)) {
+                        pairs.push((key.0.unwrap_or_default(), map.next_value()?));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
                 }
                 Ok(Pairs(pairs))
             }
-            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
             absent!(unit);
-            absent!(seq);
         }
-        deserializer.deserialize_any(PairsVisitor)
+        deserializer.deserialize_any(PairsVisitor::<STRICT>)
+    }
+}
+
+/// What a format leaves to its users to fill: default unless it happens to be readable.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Own<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Own<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        Ok(Own(serde_json::from_str(raw).unwrap_or_default()))
     }
 }
 

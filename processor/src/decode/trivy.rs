@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::facts::{self, canonical_purl};
 use super::oci::{Config, config_observed, diff_ids};
-use super::read::{Lax, LaxList, List, Obj, Text, Whole, clip, json};
+use super::read::{List, Obj, Text, Whole, clip, json};
 use super::{Found, Given};
 
 #[derive(Deserialize, Default)]
@@ -18,7 +18,7 @@ use super::{Found, Given};
 struct Report<'a> {
     schema_version: Whole,
     #[serde(borrow)]
-    trivy: Lax<Tool<'a>>,
+    trivy: Obj<Tool<'a>>,
     #[serde(borrow)]
     created_at: Text<'a>,
     #[serde(borrow)]
@@ -48,7 +48,7 @@ struct Metadata<'a> {
     #[serde(borrow)]
     repo_tags: List<Text<'a>>,
     #[serde(borrow)]
-    image_config: Lax<Config<'a>>,
+    image_config: Obj<Config<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -64,11 +64,11 @@ struct Vulnerability<'a> {
     #[serde(borrow, rename = "VulnerabilityID")]
     id: Text<'a>,
     #[serde(borrow, rename = "VendorIDs")]
-    vendor_ids: LaxList<Text<'a>>,
+    vendor_ids: List<Text<'a>>,
     #[serde(borrow)]
     pkg_name: Text<'a>,
     #[serde(borrow)]
-    pkg_identifier: Lax<Identifier<'a>>,
+    pkg_identifier: Obj<Identifier<'a>>,
     #[serde(borrow)]
     installed_version: Text<'a>,
     #[serde(borrow)]
