@@ -146,6 +146,7 @@ fn main() {
     let rebuilt = begun.elapsed().as_secs_f64();
 
     long_line();
+    wide_environment();
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for a person")]
     let (rows, events) = (rows.len() as f64, events as f64);
@@ -186,4 +187,32 @@ fn long_line() {
         begun.elapsed()
     });
     println!("lineage in a line of {VERSIONS} versions: {:.1} ms", took * 1_000.0);
+}
+
+/// An environment of thousands of services, each deployed a few times.
+fn wide_environment() {
+    const SERVICES: i64 = 2_000;
+    let deployed = |n: i64| {
+        let (service, artifact_ref) = (format!("app-{}", n % SERVICES), format!("registry.example/app:1.{n}.0"));
+        let artifact_digest = digest(&format!("v{n}"));
+        let environment = "prod".to_owned();
+        let event = ServiceDeployed { service, environment, artifact_digest, artifact_ref, ..Default::default() };
+        said(&format!("{n}"), n, event)
+    };
+    let mut book = Book::new();
+    let all: Vec<Said> = (0..SERVICES * 3).map(deployed).collect();
+    all.chunks(1_024).for_each(|events| book.commit(events));
+    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+    let views =
+        pedigraph_projector::Views::open(&book.dir.path().join("views"), book.reader(), &options).expect("opens");
+    assert!(views.wait_folded(book.reader().next_seq()));
+    let scope =
+        views.at(&pedigraph_proto::TenantId::default(), pedigraph_projector::Moment::default()).expect("a scope");
+    let took = best(|_| {
+        let begun = Instant::now();
+        let environment = scope.environment("prod", false).expect("read").expect("named");
+        assert_eq!(i64::try_from(environment.services.len()), Ok(SERVICES));
+        begun.elapsed()
+    });
+    println!("environment of {SERVICES} services: {:.1} ms", took * 1_000.0);
 }

@@ -19,7 +19,7 @@ use self::timeline::{Artifact, Enough, History, LaneFact, Move, Row, Run, Stamp,
 use crate::answers::{Change, Environment, EnvironmentSummary, Page, Proof, Running, ServiceState};
 use crate::key::{Key, KeyReader};
 use crate::scope::{Clocks, Scope};
-use crate::view::{FactAt, Rows, View};
+use crate::view::{FactAt, Rows, Stamped, View, split_stamp};
 use crate::views::Error;
 
 mod timeline;
@@ -35,6 +35,10 @@ pub const NUMBERED_ROWS_MAX: usize = 200_000;
 pub const LANES_MAX: usize = 100_000;
 /// Rows of one scan.
 const SCAN_ROWS_MAX: usize = 1_024;
+/// Rows of a lane that are read forwards with those of its neighbours; a longer lane is read backwards by itself.
+const SHORT_LANE_ROWS: usize = 32;
+/// Rows of many lanes that are read at once.
+const LANES_SCAN_ROWS_MAX: usize = 256;
 
 /// The view's byte in keys.
 const VIEW: u8 = b'd';
@@ -342,23 +346,19 @@ impl Scope {
         if !self.environment_is_named(name)? {
             return Ok(None);
         }
-        let mut services: BTreeMap<String, (Vec<(bool, Running)>, u64)> = BTreeMap::new();
-        for lane in self.lanes(name)? {
-            if let Some((running, cut)) = self.lane_running(&lane)? {
-                let of_service = services.entry(lane.service).or_default();
-                of_service.0.extend(running);
-                of_service.1 += cut;
-            }
+        let mut services: BTreeMap<String, LaneRuns> = BTreeMap::new();
+        for (lane, (running, cut)) in self.lanes_running(name)? {
+            let of_service = services.entry(lane.service).or_default();
+            of_service.0.extend(running);
+            of_service.1 += cut;
         }
         services.retain(|_, (running, _)| include_removed || !running.is_empty());
-        let everywhere = self.newest_setting(FREEZE, name, "", None)?;
+        let freezes = self.newest_settings(FREEZE, name)?;
         let states = services.into_iter().map(|(service, (running, canaries_cut))| {
-            let own = self.newest_setting(FREEZE, name, &service, None)?;
-            let state = service_state(service, running, is_frozen(everywhere.as_ref(), own.as_ref()));
-            Ok(ServiceState { canaries_cut, ..state })
+            let frozen = is_frozen(freezes.get(""), freezes.get(&service));
+            ServiceState { canaries_cut, ..service_state(service, running, frozen) }
         });
-        let services = states.collect::<Result<_, Error>>()?;
-        Ok(Some(Environment { environment: name.to_owned(), at: self.at, services }))
+        Ok(Some(Environment { environment: name.to_owned(), at: self.at, services: states.collect() }))
     }
 
     /// Its changes, newest first; `after` is a page's key. A page that read [`CHANGE_ROWS_MAX`] rows ends there, with a
@@ -436,10 +436,12 @@ impl Scope {
             None => self.environment_names()?,
         };
         let mut everywhere = Vec::new();
-        for lane in names.iter().map(|name| self.lanes(name)).collect::<Result<Vec<_>, _>>()?.concat() {
-            for (_, running) in self.lane_running(&lane)?.unwrap_or_default().0 {
-                let (environment, service) = (lane.environment.clone(), lane.service.clone());
-                everywhere.push(RunningIn { environment, service, running });
+        for name in &names {
+            for (lane, (all, _)) in self.lanes_running(name)? {
+                everywhere.extend(all.into_iter().map(|(_, running)| {
+                    let (environment, service) = (lane.environment.clone(), lane.service.clone());
+                    RunningIn { environment, service, running }
+                }));
             }
         }
         Ok(everywhere)
@@ -483,14 +485,10 @@ impl Scope {
         Ok(EnvironmentSummary { environment, services: services as u64, last_change })
     }
 
-    fn lanes(&self, environment: &str) -> Result<Vec<Lane>, Error> {
-        self.lanes_of(&self.table(LANES).text(environment))
-    }
-
     fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {
         let rows = self.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, LANES_MAX + 1)?;
         if rows.len() > LANES_MAX {
-            return Err(Error::Question(format!("more than {LANES_MAX} services run here: ask for one service")));
+            return Err(too_many_lanes());
         }
         rows.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
     }
@@ -523,25 +521,87 @@ impl Scope {
         if reference.is_empty() { Ok(None) } else { self.tagged_digest(reference, time) }
     }
 
-    /// What runs in a lane, each with whether it is a canary, and how many deployments of canaries beyond
-    /// [`CANARIES_MAX`] were left out; `None` where nothing was said of it yet.
-    fn lane_running(&self, lane: &Lane) -> Result<Option<LaneState>, Error> {
-        let rows = self.lane_rows(lane, None, &self.end_of(&self.table(LANE_ROWS).lane(lane)))?;
-        if rows.is_empty() {
-            return Ok(None);
+    /// What runs in each lane of which something was said.
+    fn lanes_running(&self, environment: &str) -> Result<Vec<(Lane, LaneRuns)>, Error> {
+        let configs = self.newest_settings(CONFIG, environment)?;
+        let mut lanes = Vec::new();
+        for recent in self.recent(environment)? {
+            let rows = match recent.is_short() {
+                true => self.exact_rows(recent.seen)?,
+                false => self.lane_rows(&recent.lane, None, &self.end_of(&recent.prefix))?,
+            };
+            if !rows.is_empty() {
+                let running = self.lane_running(&recent.lane, &rows, configs.get(&recent.lane.service))?;
+                lanes.push((recent.lane, running));
+            }
         }
-        let (state, _) = timeline::replay(&rows);
-        let config = match state.running().is_empty() {
-            true => None,
-            false => self.newest_setting(CONFIG, &lane.environment, &lane.service, None)?,
-        };
+        Ok(lanes)
+    }
+
+    /// The lanes of an environment in the order of their keys, read forwards at once, which costs much less than going
+    /// back from each lane's end; the rest of a long lane is jumped over.
+    fn recent(&self, environment: &str) -> Result<Vec<Recent>, Error> {
+        let prefix = self.table(LANE_ROWS).text(environment);
+        let (mut from, end) = (prefix.as_bytes().to_vec(), prefix.prefix_end());
+        let (mut lanes, mut page_rows) = (Vec::<Recent>::new(), LANES_SCAN_ROWS_MAX);
+        loop {
+            let page = self.shared.store.scan(&from, end.as_bytes(), false, page_rows)?;
+            for (key, bytes) in &page {
+                self.take_recent(&mut lanes, key, bytes)?;
+            }
+            if lanes.len() > LANES_MAX {
+                return Err(too_many_lanes());
+            }
+            let (Some((key, _)), Some(last)) = (page.last(), lanes.last()) else { return Ok(lanes) };
+            if last.is_short() {
+                from = [key.as_slice(), &[0]].concat();
+                page_rows = page_rows.saturating_mul(2).min(LANES_SCAN_ROWS_MAX);
+            } else {
+                from = last.prefix.prefix_end().as_bytes().to_vec();
+                page_rows = SHORT_LANE_ROWS + 1;
+            }
+        }
+    }
+
+    fn take_recent(&self, lanes: &mut Vec<Recent>, key: &[u8], bytes: &[u8]) -> Result<(), Error> {
+        if lanes.last().is_none_or(|last| !key.starts_with(last.prefix.as_bytes())) {
+            let lane = Lane::read(&mut table_key(key)?).ok_or_else(unreadable)?;
+            let prefix = self.table(LANE_ROWS).lane(&lane);
+            lanes.push(Recent { lane, prefix, read: 0, seen: vec![] });
+        }
+        let Some(recent) = lanes.last_mut() else { return Ok(()) };
+        recent.read += 1;
+        if recent.is_short() && self.sees(&split_stamp(bytes)?.0, Clocks::Both) {
+            let row = Stamped::<LaneFact>::decode(bytes)?;
+            recent.seen.push((Stamp::from(row.stamp), row.stamp.index, row.value));
+        }
+        Ok(())
+    }
+
+    /// As [`Scope::lane_rows`], for the newest state, from rows that were all read.
+    fn exact_rows(&self, seen: Vec<(Stamp, u64, LaneFact)>) -> Result<Vec<Row>, Error> {
+        let (mut rows, mut enough) = (Vec::new(), Enough::default());
+        for (stamp, index, fact) in seen.into_iter().rev() {
+            let artifact = self.artifact_of(&fact, stamp.time)?;
+            let row = Row { stamp, index, fact, artifact };
+            let done = enough.with(&row);
+            rows.push(row);
+            if done {
+                break;
+            }
+        }
+        rows.reverse();
+        Ok(rows)
+    }
+
+    fn lane_running(&self, lane: &Lane, rows: &[Row], config: Option<&(Stamp, Setting)>) -> Result<LaneRuns, Error> {
+        let (state, _) = timeline::replay(rows);
         let stable = state.stable.clone();
         let running = state.running().into_iter().map(|run| {
             let canary = stable.as_ref().is_none_or(|stable| !stable.artifact.same(&run.artifact));
-            Ok((canary, self.running(lane, run, config.as_ref())?))
+            Ok((canary, self.running(lane, run, config)?))
         });
-        let running = running.collect::<Result<_, Error>>()?;
-        Ok(Some((running, state.cut)))
+        Ok((running.collect::<Result<_, Error>>()?, state.cut))
     }
 
     fn running(&self, lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>) -> Result<Running, Error> {
@@ -564,6 +624,23 @@ impl Scope {
             namespace: text(&lane.namespace),
             proof: self.proof(run.row.index)?,
         })
+    }
+
+    /// The newest setting of a topic by service; jumps from one service's rows to the next one's.
+    fn newest_settings(&self, topic: u8, environment: &str) -> Result<BTreeMap<String, (Stamp, Setting)>, Error> {
+        let prefix = self.table(SETTINGS).byte(topic).text(environment);
+        let (mut from, end) = (prefix.clone(), prefix.prefix_end());
+        let mut newest = BTreeMap::new();
+        while let Some((key, _)) = self.shared.store.scan(from.as_bytes(), end.as_bytes(), false, 1)?.pop() {
+            let mut reader = table_key(&key)?;
+            let service = reader.byte().and_then(|_| reader.text()).and_then(|_| reader.text());
+            let service = service.ok_or_else(unreadable)?;
+            from = prefix.clone().text(&service).prefix_end();
+            if let Some(setting) = self.newest_setting(topic, environment, &service, None)? {
+                newest.insert(service, setting);
+            }
+        }
+        Ok(newest)
     }
 
     /// The newest setting of a topic, before a moment where one is given.
@@ -694,9 +771,6 @@ pub struct LastKnown {
     pub proof: Proof,
 }
 
-/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
-type LaneState = (Vec<(bool, Running)>, u64);
-
 /// Something that runs, and where.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct RunningIn {
@@ -759,6 +833,30 @@ impl Mark {
         let prefix = scope.table(BY_TIME).text(environment).as_bytes().len();
         self.key(scope, environment).as_bytes().get(prefix..).unwrap_or_default().to_vec()
     }
+}
+
+/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
+type LaneRuns = (Vec<(bool, Running)>, u64);
+
+/// A lane as it is read forwards.
+struct Recent {
+    lane: Lane,
+    /// Of its rows.
+    prefix: Key,
+    /// Rows that were read, seen or not.
+    read: usize,
+    /// All rows that are seen, ascending, if the lane is short.
+    seen: Vec<(Stamp, u64, LaneFact)>,
+}
+
+impl Recent {
+    fn is_short(&self) -> bool {
+        self.read <= SHORT_LANE_ROWS
+    }
+}
+
+fn too_many_lanes() -> Error {
+    Error::Question(format!("more than {LANES_MAX} services run here: ask for one service"))
 }
 
 /// After tenant, view and table.

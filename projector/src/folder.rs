@@ -15,7 +15,7 @@ use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
 use crate::views::Error;
 
 /// Version of the rows. Another version is wiped and folded anew.
-const ROWS_VERSION: u32 = 2;
+const ROWS_VERSION: u32 = 3;
 /// Key of the progress row; no tenant's key begins so.
 const PROGRESS_KEY: &[u8] = &[0];
 
@@ -160,7 +160,9 @@ impl Folder {
         let index = next_index.saturating_sub(1);
         let stamp = Stamp { index, ordinal: u32::MAX, time: commit.time.0, event: [0; 16] };
         let views = self.views.clone();
-        views.all().iter().try_for_each(|view| view.fold_commit(&at, &mut self.rows(stamp)))
+        views.all().iter().try_for_each(|view| view.fold_commit(&at, &mut self.rows(stamp)))?;
+        self.sink.end_unit();
+        Ok(())
     }
 
     fn fold_entry(
@@ -194,6 +196,7 @@ impl Folder {
                 ordinal += 1;
             }
         }
+        self.sink.end_unit();
         summary.changes = changes::count_shown(summary.changes);
         let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
         self.progress.logs.insert(tenant.as_str().to_owned(), log);

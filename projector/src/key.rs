@@ -14,12 +14,7 @@ impl Key {
     /// another's key.
     #[must_use]
     pub fn text(mut self, text: &str) -> Key {
-        for byte in text.bytes() {
-            self.0.push(byte);
-            if byte == 0 {
-                self.0.push(0xff);
-            }
-        }
+        self = self.text_prefix(text);
         self.0.extend_from_slice(&[0, 0]);
         self
     }
@@ -27,9 +22,9 @@ impl Key {
     /// The beginning of a text: for scans over all texts that begin so.
     #[must_use]
     pub fn text_prefix(mut self, text: &str) -> Key {
-        for byte in text.bytes() {
-            self.0.push(byte);
-            if byte == 0 {
+        for part in text.split_inclusive('\0') {
+            self.0.extend_from_slice(part.as_bytes());
+            if part.ends_with('\0') {
                 self.0.push(0xff);
             }
         }

@@ -1,7 +1,9 @@
 //! The view root: LtHash16 over the rows that folds inserted (Bellare and Micciancio 1997).
 //!
-//! Each row is expanded to 1,024 lanes of 16 bits (BLAKE3 in its extendable form over key length, key, value) and added
-//! lane by lane, so that order, batches and threads do not matter; the root shown is SHA-256 of the lanes.
+//! The rows of one entry, and those of one commit of a tenant, are a unit: BLAKE3 in its extendable form over key length,
+//! value length, key and value of each, in the order of the fold, expands it to 1,024 lanes of 16 bits. Units are added
+//! lane by lane, so that their order, batches and threads do not matter; the root shown is SHA-256 of the lanes.
+//! Expanding costs more than hashing: once per entry, not once per row.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
@@ -17,12 +19,12 @@ use crate::views::Error;
 /// Bytes of the state: 1,024 lanes of 16 bits.
 pub(crate) const STATE_BYTES: usize = 2_048;
 const LANES: usize = STATE_BYTES / 2;
-/// Bytes of rows that go to the hashing thread at once.
-const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks that may wait for the hashing thread.
-const CHUNKS_WAITING_MAX: usize = 16;
+/// Bytes of rows that go to the inserting thread at once.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Chunks that may wait for the inserting thread.
+const CHUNKS_WAITING_MAX: usize = 8;
 
-/// The sum of all rows.
+/// The sum of all units.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct RootState(Box<[u16; LANES]>);
 
@@ -33,14 +35,10 @@ impl Default for RootState {
 }
 
 impl RootState {
-    /// Adds a row.
-    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(key.len() as u64).to_be_bytes());
-        hasher.update(key);
-        hasher.update(value);
+    /// Adds a unit.
+    fn add(&mut self, unit: &blake3::Hasher) {
         let mut expanded = [0; STATE_BYTES];
-        hasher.finalize_xof().fill(&mut expanded);
+        unit.finalize_xof().fill(&mut expanded);
         for (lane, bytes) in self.0.iter_mut().zip(expanded.chunks_exact(2)) {
             *lane = lane.wrapping_add(u16::from_le_bytes([bytes[0], bytes[1]]));
         }
@@ -70,7 +68,7 @@ impl RootState {
 }
 
 enum Work {
-    Rows(Arc<Vec<u8>>),
+    Rows(Vec<u8>),
     Report,
 }
 
@@ -108,7 +106,7 @@ fn insert_all(store: &dyn Store, todo: &Receiver<Work>, done: &SyncSender<Result
     let mut result = Ok(());
     while let Ok(work) = todo.recv() {
         match work {
-            Work::Rows(chunk) if result.is_ok() => result = each_row(&chunk, |key, value| store.insert(key, value)),
+            Work::Rows(chunk) if result.is_ok() => result = insert_sorted(store, &chunk),
             Work::Rows(_) => {}
             Work::Report => {
                 if done.send(std::mem::replace(&mut result, Ok(()))).is_err() {
@@ -119,8 +117,15 @@ fn insert_all(store: &dyn Store, todo: &Receiver<Work>, done: &SyncSender<Result
     }
 }
 
-/// Where the rows of a fold go: into the store and into the root, each on a thread of its own, since inserting a row costs
-/// twice as much as folding it, and expanding it for the root about as much.
+/// In the order of keys, so that inserts that follow each other touch the same pages of the store.
+fn insert_sorted(store: &dyn Store, chunk: &[u8]) -> Result<(), Error> {
+    let mut rows = rows_of(chunk);
+    rows.sort_by_key(|(key, _)| *key);
+    rows.into_iter().try_for_each(|(key, value)| store.insert(key, value))
+}
+
+/// Where the rows of a fold go: into the root, and on a thread of its own, since that costs more than folding, into the
+/// store.
 pub(crate) struct RowSink {
     inserter: Inserter,
     /// Rows to insert that were not yet handed on.
@@ -129,18 +134,27 @@ pub(crate) struct RowSink {
     unsettled: bool,
     /// Hashes of the keys of rows that may not be in the store yet.
     pending: HashSet<u64>,
-    root: RootHasher,
+    /// The unit at hand, and whether it has rows.
+    unit: (blake3::Hasher, bool),
+    root: RootState,
 }
 
 impl RowSink {
     /// Goes on from a root.
     pub(crate) fn new(store: Arc<dyn Store>, root: RootState) -> RowSink {
-        let (inserter, root) = (Inserter::new(store), RootHasher::new(root));
-        RowSink { inserter, waiting: Vec::with_capacity(CHUNK_BYTES), unsettled: false, pending: HashSet::new(), root }
+        RowSink {
+            inserter: Inserter::new(store),
+            waiting: Vec::with_capacity(CHUNK_BYTES),
+            unsettled: false,
+            pending: HashSet::new(),
+            unit: (blake3::Hasher::new(), false),
+            root,
+        }
     }
 
     /// Takes a row; it is in the store after [`RowSink::settle`].
     pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.inserted(key, value);
         push_row(&mut self.waiting, key, value);
         self.pending.insert(hash_of(key));
         if self.waiting.len() >= CHUNK_BYTES {
@@ -150,7 +164,18 @@ impl RowSink {
 
     /// Adds a row to the root that the fold has inserted by itself.
     pub(crate) fn inserted(&mut self, key: &[u8], value: &[u8]) {
-        self.root.add(key, value);
+        let (hasher, any) = &mut self.unit;
+        hasher.update(&lengths(key, value)).update(key).update(value);
+        *any = true;
+    }
+
+    /// Ends a unit: every row since the one before. Where units end must not depend on steps.
+    pub(crate) fn end_unit(&mut self) {
+        let (hasher, any) = &mut self.unit;
+        if std::mem::take(any) {
+            self.root.add(hasher);
+            hasher.reset();
+        }
     }
 
     /// Waits until a key's row is in the store, if it was taken.
@@ -169,19 +194,17 @@ impl RowSink {
         self.inserter.results.recv().expect("the inserting thread lives as long as this")
     }
 
-    /// The root with every row so far.
-    pub(crate) fn root(&mut self) -> RootState {
-        self.hand_on();
-        self.root.state()
+    /// The root with every unit so far.
+    pub(crate) fn root(&self) -> &RootState {
+        &self.root
     }
 
     fn hand_on(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
-        let chunk = Arc::new(std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES)));
-        self.inserter.send(Work::Rows(chunk.clone()));
-        self.root.send(Work::Rows(chunk));
+        let chunk = std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES));
+        self.inserter.send(Work::Rows(chunk));
         self.unsettled = true;
     }
 }
@@ -193,120 +216,70 @@ fn hash_of(key: &[u8]) -> u64 {
     hasher.finish()
 }
 
+fn lengths(key: &[u8], value: &[u8]) -> [u8; 16] {
+    let mut lengths = [0; 16];
+    lengths[..8].copy_from_slice(&(key.len() as u64).to_be_bytes());
+    lengths[8..].copy_from_slice(&(value.len() as u64).to_be_bytes());
+    lengths
+}
+
 fn push_row(chunk: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    chunk.extend_from_slice(&(key.len() as u64).to_be_bytes());
-    chunk.extend_from_slice(&(value.len() as u64).to_be_bytes());
+    chunk.extend_from_slice(&lengths(key, value));
     chunk.extend_from_slice(key);
     chunk.extend_from_slice(value);
 }
 
-/// Adds rows to a root on a thread of its own.
-pub(crate) struct RootHasher {
-    chunk: Vec<u8>,
-    work: Option<SyncSender<Work>>,
-    states: Receiver<RootState>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl RootHasher {
-    /// Goes on from a state.
-    pub(crate) fn new(state: RootState) -> RootHasher {
-        let (work, todo) = sync_channel(CHUNKS_WAITING_MAX);
-        let (done, states) = sync_channel(1);
-        let thread = std::thread::spawn(move || add_all(state, &todo, &done));
-        RootHasher { chunk: Vec::with_capacity(CHUNK_BYTES), work: Some(work), states, thread: Some(thread) }
-    }
-
-    /// Adds a row.
-    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        push_row(&mut self.chunk, key, value);
-        if self.chunk.len() >= CHUNK_BYTES {
-            self.send_chunk();
-        }
-    }
-
-    /// The state with every row so far.
-    pub(crate) fn state(&mut self) -> RootState {
-        self.send_chunk();
-        self.send(Work::Report);
-        self.states.recv().expect("the hashing thread lives as long as this")
-    }
-
-    fn send_chunk(&mut self) {
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
-        self.send(Work::Rows(Arc::new(chunk)));
-    }
-
-    fn send(&self, work: Work) {
-        let sender = self.work.as_ref().expect("present until dropped");
-        sender.send(work).expect("the hashing thread lives as long as this");
-    }
-}
-
-impl Drop for RootHasher {
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn add_all(mut state: RootState, todo: &Receiver<Work>, done: &SyncSender<RootState>) {
-    while let Ok(work) = todo.recv() {
-        match work {
-            Work::Rows(chunk) => {
-                let added: Result<(), Error> = each_row(&chunk, |key, value| {
-                    state.add(key, value);
-                    Ok(())
-                });
-                debug_assert!(added.is_ok(), "adding cannot fail");
-            }
-            Work::Report => {
-                if done.send(state.clone()).is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn each_row(mut chunk: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+fn rows_of(mut chunk: &[u8]) -> Vec<(&[u8], &[u8])> {
     fn length(chunk: &mut &[u8]) -> Option<usize> {
         let (bytes, rest) = chunk.split_first_chunk::<8>()?;
         *chunk = rest;
         usize::try_from(u64::from_be_bytes(*bytes)).ok()
     }
+    let mut rows = Vec::new();
     while let (Some(key_len), Some(value_len)) = (length(&mut chunk), length(&mut chunk)) {
         let (key, rest) = chunk.split_at(key_len);
         let (value, rest) = rest.split_at(value_len);
-        visit(key, value)?;
+        rows.push((key, value));
         chunk = rest;
     }
-    Ok(())
+    rows
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MemStore;
 
-    #[test]
-    fn order_and_chunks_do_not_matter_and_content_does() {
-        let rows: Vec<(Vec<u8>, Vec<u8>)> = (0_u32..500).map(|n| (n.to_be_bytes().to_vec(), vec![1; 300])).collect();
-        let mut straight = RootState::default();
-        rows.iter().for_each(|(key, value)| straight.add(key, value));
-        let mut hasher = RootHasher::new(RootState::default());
-        for (n, (key, value)) in rows.iter().rev().enumerate() {
-            hasher.add(key, value);
-            if n % 97 == 0 {
-                hasher.state();
+    type Unit = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn root(units: &[Unit], settle_every: usize) -> RootState {
+        let store = Arc::new(MemStore::default());
+        let mut sink = RowSink::new(store.clone(), RootState::default());
+        for (n, unit) in units.iter().enumerate() {
+            unit.iter().for_each(|(key, value)| sink.insert(key, value));
+            sink.end_unit();
+            if n % settle_every == 0 {
+                sink.settle().expect("in memory");
             }
         }
-        assert_eq!(hasher.state(), straight);
+        sink.settle().expect("in memory");
+        for (key, value) in units.iter().flatten() {
+            assert_eq!(store.get(key).expect("in memory").as_ref(), Some(value));
+        }
+        sink.root().clone()
+    }
+
+    #[test]
+    fn order_of_units_and_chunks_do_not_matter_and_content_does() {
+        let row = |n: u32| (n.to_be_bytes().to_vec(), vec![1; 300]);
+        let mut units: Vec<Unit> = (0..500).map(|n| vec![row(2 * n), row(2 * n + 1)]).collect();
+        let straight = root(&units, 1_000);
+        units.reverse();
+        assert_eq!(root(&units, 97), straight);
         assert_eq!(RootState::from_bytes(&straight.to_bytes()), Some(straight.clone()));
-        let (mut split_early, mut split_late) = (RootState::default(), RootState::default());
-        split_early.add(b"a", b"bc");
-        split_late.add(b"ab", b"c");
-        assert_ne!(split_early, split_late);
+        units[7][1].1[0] = 2;
+        assert_ne!(root(&units, 97), straight);
+        let split = |key: &[u8], value: &[u8]| root(&[vec![(key.to_vec(), value.to_vec())]], 1);
+        assert_ne!(split(b"a", b"bc"), split(b"ab", b"c"));
     }
 }
