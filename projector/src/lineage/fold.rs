@@ -555,9 +555,10 @@ impl Fold<'_, '_, '_> {
         }
         let written = [event.format.as_str(), &event.spec_version].join(" ");
         let by = if event.tool.is_empty() { String::new() } else { format!(" by {}", event.tool) };
+        let noun = if event.component_count == 1 { "component" } else { "components" };
         let summary = match (event.component_set.is_empty(), written.trim()) {
             (true, _) => format!("links the SBOM {}", short(&event.sbom_digest)),
-            (false, written) => format!("{written}, {} components{by}", event.component_count),
+            (false, written) => format!("{written}, {} {noun}{by}", event.component_count),
         };
         let id = digest(&event.sbom_digest).unwrap_or_else(|| event.component_set.clone());
         self.note(&subject, EvidenceKind::Sbom, &Evidence { id, summary: clip(&summary), details })
