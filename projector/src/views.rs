@@ -110,6 +110,8 @@ struct Inner {
 struct Kept {
     dir: PathBuf,
     store: Arc<SledStore>,
+    /// Held until the store is closed.
+    _lock: fs::File,
 }
 
 struct Handle {
@@ -125,9 +127,10 @@ pub struct Views(Arc<Handle>);
 impl Views {
     /// Opens (creating if absent) the views, compares them with the ledger, rebuilds when in doubt, starts the runner.
     pub fn open(dir: &Path, ledger: Reader, options: &Options) -> Result<Views, Error> {
+        let lock = lock(dir)?;
         let store = open_store(dir, &ledger, options)?;
         marker::set_running(dir).map_err(|error| Error::Store(format!("marker: {error}")))?;
-        let kept = Kept { dir: dir.to_owned(), store: store.clone() };
+        let kept = Kept { dir: dir.to_owned(), store: store.clone(), _lock: lock };
         Views::start(store, Some(kept), ledger)
     }
 
@@ -324,7 +327,7 @@ pub fn rebuild(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(u64, String), Error> {
     let failed = |error: std::io::Error| Error::Store(format!("marker: {error}"));
-    fs::create_dir_all(dir).map_err(failed)?;
+    let _lock = lock(dir)?;
     marker::set_broken(dir).map_err(failed)?;
     let store = open_store(dir, ledger, options)?;
     marker::set_running(dir).map_err(failed)?;
@@ -361,9 +364,28 @@ fn fold_to_head(
     Ok((folder.progress().next_seq, folder.progress().root()))
 }
 
+/// How often, and after how long each time, a locked directory is tried again: five seconds in all.
+const LOCK_LOOKS_MAX: u32 = 100;
+const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Takes the directory for this process, before anything in it is wiped. A process that is just ending is waited for.
+fn lock(dir: &Path) -> Result<fs::File, Error> {
+    let failed = |error: std::io::Error| Error::Store(format!("lock: {error}"));
+    fs::create_dir_all(dir).map_err(failed)?;
+    let file = fs::File::options().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(failed)?;
+    for _ in 0..LOCK_LOOKS_MAX {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_LOOK_INTERVAL),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    let advice = "one process folds and serves a directory; give another one its own --data, or stop the first";
+    Err(Error::Store(format!("{} is in use: {advice}", dir.display())))
+}
+
 /// The store as it can be trusted: compared with the ledger, and empty when in doubt.
 fn open_store(dir: &Path, ledger: &Reader, options: &Options) -> Result<Arc<SledStore>, Error> {
-    fs::create_dir_all(dir).map_err(|error| Error::Store(format!("create: {error}")))?;
     let path = dir.join("rows");
     if marker::trusted(dir) {
         let (store, _) = SledStore::open(&path, options.cache_bytes)?;

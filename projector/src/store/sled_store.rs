@@ -6,6 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Row, Store};
 use crate::views::Error;
@@ -18,6 +19,10 @@ const FLUSHES_PER_COLLECTION: usize = 8;
 /// Renamed directories of stores that could not be opened which are kept for a look.
 const CORRUPT_KEPT_MAX: u32 = 1_000;
 
+/// How often, and after how long each time, a locked store is tried again: five seconds in all.
+const LOCK_LOOKS_MAX: u32 = 100;
+const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A store in a directory of its own, locked to this process.
 #[derive(Debug)]
 pub struct SledStore {
@@ -29,9 +34,16 @@ pub struct SledStore {
 impl SledStore {
     /// Opens or creates the store. When it cannot be opened, the directory is renamed to `<dir>.corrupt-<n>` and an empty
     /// store is created: views are a cache of the ledger. `true` when that happened.
+    ///
+    /// A store that is locked is waited for and never set aside: threads of sled's may hold the lock for a moment after
+    /// a store of this process was closed, and another process that serves it must not lose it.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<(SledStore, bool), Error> {
-        match SledStore::open_once(dir, cache_bytes) {
+        match SledStore::open_unlocked(dir, cache_bytes) {
             Ok(store) => Ok((store, false)),
+            Err(reason) if is_locked(&reason) => Err(Error::Store(format!(
+                "{} is used by another process; give each a directory of its own",
+                dir.display()
+            ))),
             Err(reason) => {
                 let kept = set_aside(dir).map_err(|error| fault("set aside", error))?;
                 tracing::error!(%reason, kept = %kept.display(), "views: the store cannot be opened, starting anew");
@@ -39,6 +51,18 @@ impl SledStore {
                 Ok((store, true))
             }
         }
+    }
+
+    fn open_unlocked(dir: &Path, cache_bytes: u64) -> Result<SledStore, String> {
+        let mut opened = SledStore::open_once(dir, cache_bytes);
+        for _ in 0..LOCK_LOOKS_MAX {
+            match &opened {
+                Err(reason) if is_locked(reason) => std::thread::park_timeout(LOCK_LOOK_INTERVAL),
+                Err(_) | Ok(_) => break,
+            }
+            opened = SledStore::open_once(dir, cache_bytes);
+        }
+        opened
     }
 
     /// sled panics on some damage instead of returning an error.
@@ -119,6 +143,11 @@ impl Store for SledStore {
         self.db.flush().map_err(|error| fault("flush", error))?;
         Ok(())
     }
+}
+
+/// sled has no error of its own for this.
+fn is_locked(reason: &str) -> bool {
+    reason.contains("could not acquire lock")
 }
 
 fn fault(step: &str, error: impl Display) -> Error {

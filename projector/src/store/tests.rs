@@ -127,3 +127,15 @@ fn sled_stays_within_a_bound_of_memory() {
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < 400 << 20, "grew by {} MiB", grown >> 20);
 }
+
+#[test]
+fn a_store_that_is_open_is_never_set_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let (store, _) = SledStore::open(&path, 1 << 20).expect("opens");
+    store.insert(b"k", b"v").expect("inserts");
+    let refused = SledStore::open(&path, 1 << 20).expect_err("is in use").to_string();
+    assert!(refused.contains("used by another process"), "{refused}");
+    assert_eq!(store.get(b"k").expect("reads").as_deref(), Some(&b"v"[..]));
+    assert!(path.exists() && !dir.path().join("s.corrupt-1").exists());
+}

@@ -167,11 +167,14 @@ fn views_go_on_where_they_stopped_and_begin_anew_when_in_doubt() {
     let root = fold_into_memory(&book.reader(), 1 << 20).expect("folds").1;
     assert_eq!(views.root().1, root, "what was folded before and after the restart");
     views.close().expect("closes");
+    drop(views);
 
     // A marker that says neither clean nor this kernel: as after a loss of power.
     std::fs::write(dir.join("marker"), "running elsewhere").expect("written");
     let views = open(&book);
     assert_eq!(views.root().1, root);
+    let refused = Views::open(&dir, book.reader(), &options).map(|_| ()).expect_err("is in use").to_string();
+    assert!(refused.contains("is in use"), "{refused}");
     drop(views);
 
     // Rows of another ledger.
