@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use pedigraph_ledger::{Options, Publisher, Reader, Writer};
@@ -12,6 +12,7 @@ use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::message::Message;
 use pedigraph_query_api as api;
+pub(crate) use pedigraph_query_api::app::system_clock as now_ns;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -252,11 +253,4 @@ fn intake(processor: &Processor) -> api::Intake {
         let intake = intake.clone();
         Box::pin(async move { intake.submit(message).await })
     })
-}
-
-/// The one clock of the process: nanoseconds since 1970 UTC.
-#[expect(clippy::disallowed_methods, reason = "the shell reads the clock; everything inside takes time as an argument")]
-pub(crate) fn now_ns() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,10 @@ pub use sled_store::SledStore;
 
 use crate::views::Error;
 
+/// How often, and after how long each time, what another holder has locked is tried again: five seconds in all.
+pub(crate) const LOCK_LOOKS_MAX: u32 = 100;
+pub(crate) const LOCK_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 

@@ -21,7 +21,7 @@ use crate::intake::CHANGES;
 use crate::marker;
 pub use crate::scope::Scope;
 use crate::scope::Shared;
-use crate::store::{MemStore, SledStore, Store};
+use crate::store::{LOCK_LOOK_INTERVAL, LOCK_LOOKS_MAX, MemStore, SledStore, Store};
 
 /// Bytes of journal that one step reads at most: what becomes visible together.
 const STEP_BYTES_MAX: usize = 1 << 20;
@@ -363,10 +363,6 @@ fn fold_to_head(
     store.flush()?;
     Ok((folder.progress().next_seq, folder.progress().root()))
 }
-
-/// How often, and after how long each time, a locked directory is tried again: five seconds in all.
-const LOCK_LOOKS_MAX: u32 = 100;
-const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Takes the directory for this process, before anything in it is wiped. A process that is just ending is waited for.
 fn lock(dir: &Path) -> Result<fs::File, Error> {

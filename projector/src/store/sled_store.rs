@@ -6,9 +6,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use super::{Row, Store};
+use super::{LOCK_LOOK_INTERVAL, LOCK_LOOKS_MAX, Row, Store};
 use crate::views::Error;
 
 /// Inserts between two collections of the epoch's garbage. Replaced pages wait in crossbeam's epoch, which collects too
@@ -18,10 +17,6 @@ const INSERTS_PER_COLLECTION: u64 = 1_024;
 const FLUSHES_PER_COLLECTION: usize = 8;
 /// Renamed directories of stores that could not be opened which are kept for a look.
 const CORRUPT_KEPT_MAX: u32 = 1_000;
-
-/// How often, and after how long each time, a locked store is tried again: five seconds in all.
-const LOCK_LOOKS_MAX: u32 = 100;
-const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A store in a directory of its own, locked to this process.
 #[derive(Debug)]
