@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use pedigraph_projector::store::{Row, SledStore, Store};
 use pedigraph_projector::views::fold_into;
-use pedigraph_projector::{Error, rebuild};
+use pedigraph_projector::{Error, Moment, Options, Scope, Views, rebuild};
+use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ServiceDeployed, TestsFinished};
 
 #[path = "../tests/projector/book.rs"]
@@ -141,7 +142,7 @@ fn main() {
         begun.elapsed()
     });
     let begun = Instant::now();
-    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+    let options = Options { cache_bytes: CACHE_BYTES };
     rebuild(&book.dir.path().join("views"), &reader, &options, &mut |_, _| ()).expect("rebuilds");
     let rebuilt = begun.elapsed().as_secs_f64();
 
@@ -164,6 +165,21 @@ fn main() {
     println!("in memory: {:.0} rows/s; rebuild with sync: {:.0} events/s", rows / memory, events / rebuilt);
 }
 
+/// A ledger of these events, and views that have folded all of it.
+fn folded(events: Vec<Said>) -> (Book, Views) {
+    let mut book = Book::new();
+    events.chunks(1_024).for_each(|events| book.commit(events));
+    let options = Options { cache_bytes: CACHE_BYTES };
+    let views = Views::open(&book.dir.path().join("views"), book.reader(), &options).expect("opens");
+    assert!(views.wait_folded(book.reader().next_seq()));
+    (book, views)
+}
+
+/// Everything that is known, as of the head.
+fn now(views: &Views) -> Scope {
+    views.at(&TenantId::default(), Moment::default()).expect("a scope")
+}
+
 /// A line of thousands of versions: one question about one of them reads the whole line.
 fn long_line() {
     const VERSIONS: i64 = 5_000;
@@ -171,15 +187,8 @@ fn long_line() {
         let (artifact_digest, artifact_ref) = (digest(&format!("v{n}")), format!("registry.example/app:1.{n}.0"));
         said(&format!("{n}"), n, ArtifactPublished { artifact_digest, artifact_ref, ..Default::default() })
     };
-    let mut book = Book::new();
-    let all: Vec<Said> = (0..VERSIONS).map(version).collect();
-    all.chunks(1_024).for_each(|events| book.commit(events));
-    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
-    let views =
-        pedigraph_projector::Views::open(&book.dir.path().join("views"), book.reader(), &options).expect("opens");
-    assert!(views.wait_folded(book.reader().next_seq()));
-    let scope =
-        views.at(&pedigraph_proto::TenantId::default(), pedigraph_projector::Moment::default()).expect("a scope");
+    let (_book, views) = folded((0..VERSIONS).map(version).collect());
+    let scope = now(&views);
     let asked = digest("v2500");
     let took = best(|_| {
         let begun = Instant::now();
@@ -199,15 +208,8 @@ fn wide_environment() {
         let event = ServiceDeployed { service, environment, artifact_digest, artifact_ref, ..Default::default() };
         said(&format!("{n}"), n, event)
     };
-    let mut book = Book::new();
-    let all: Vec<Said> = (0..SERVICES * 3).map(deployed).collect();
-    all.chunks(1_024).for_each(|events| book.commit(events));
-    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
-    let views =
-        pedigraph_projector::Views::open(&book.dir.path().join("views"), book.reader(), &options).expect("opens");
-    assert!(views.wait_folded(book.reader().next_seq()));
-    let scope =
-        views.at(&pedigraph_proto::TenantId::default(), pedigraph_projector::Moment::default()).expect("a scope");
+    let (_book, views) = folded((0..SERVICES * 3).map(deployed).collect());
+    let scope = now(&views);
     let took = best(|_| {
         let begun = Instant::now();
         let environment = scope.environment("prod", false).expect("read").expect("named");

@@ -9,8 +9,20 @@ pub use sled_store::SledStore;
 use crate::views::Error;
 
 /// How often, and after how long each time, what another holder has locked is tried again: five seconds in all.
-pub(crate) const LOCK_LOOKS_MAX: u32 = 100;
-pub(crate) const LOCK_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+const LOCK_LOOKS_MAX: u32 = 100;
+const LOCK_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Tries for some seconds to get what another holder, which may be just ending, has locked. `look` answers `None` while it is
+/// locked; so does this when it stayed so.
+pub(crate) fn wait_unlocked<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..LOCK_LOOKS_MAX {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        std::thread::park_timeout(LOCK_LOOK_INTERVAL);
+    }
+    look()
+}
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);

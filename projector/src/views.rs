@@ -21,7 +21,7 @@ use crate::intake::CHANGES;
 use crate::marker;
 pub use crate::scope::Scope;
 use crate::scope::Shared;
-use crate::store::{LOCK_LOOK_INTERVAL, LOCK_LOOKS_MAX, MemStore, SledStore, Store};
+use crate::store::{MemStore, SledStore, Store, wait_unlocked};
 
 /// Bytes of journal that one step reads at most: what becomes visible together.
 const STEP_BYTES_MAX: usize = 1 << 20;
@@ -369,15 +369,14 @@ fn lock(dir: &Path) -> Result<fs::File, Error> {
     let failed = |error: std::io::Error| Error::Store(format!("lock: {error}"));
     fs::create_dir_all(dir).map_err(failed)?;
     let file = fs::File::options().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(failed)?;
-    for _ in 0..LOCK_LOOKS_MAX {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_LOOK_INTERVAL),
-            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-        }
-    }
+    let locked = wait_unlocked(|| match file.try_lock() {
+        Ok(()) => Some(Ok(())),
+        Err(fs::TryLockError::WouldBlock) => None,
+        Err(fs::TryLockError::Error(error)) => Some(Err(failed(error))),
+    });
     let advice = "one process folds and serves a directory; give another one its own --data, or stop the first";
-    Err(Error::Store(format!("{} is in use: {advice}", dir.display())))
+    let in_use = || Error::Store(format!("{} is in use: {advice}", dir.display()));
+    locked.ok_or_else(in_use)?.map(|()| file)
 }
 
 /// The store as it can be trusted: compared with the ledger, and empty when in doubt.

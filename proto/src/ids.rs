@@ -308,11 +308,9 @@ impl ArtifactRef {
         ArtifactRef { repository, tag, digest }
     }
 
-    /// What rows are keyed by and repositories compared by: names without a registry meet those of Docker Hub, so that
-    /// `nginx`, `library/nginx` and `docker.io/library/nginx` are one. Never shown: a bare name may well be of another
-    /// registry that the event did not name.
+    /// The [`repository_key`] of its repository.
     pub fn repository_key(&self) -> String {
-        docker_name(&self.repository)
+        repository_key(&self.repository)
     }
 
     /// The same reference under its key, to compare whole references.
@@ -329,13 +327,17 @@ fn shown_name(name: &str) -> String {
     }
 }
 
-/// `nginx` is `docker.io/library/nginx`, `grafana/loki` is `docker.io/grafana/loki`; a first part with a dot, a port or
-/// `localhost` is a registry. A package is no image and stays as it is, and so does no name at all.
-fn docker_name(name: &str) -> String {
-    if name.is_empty() || name.starts_with("pkg:") {
-        return name.to_owned();
+/// What rows are keyed by and repositories compared by: names without a registry meet those of Docker Hub, so that
+/// `nginx`, `library/nginx` and `docker.io/library/nginx` are one. Never shown: a bare name may well be of another
+/// registry that the event did not name.
+///
+/// A first part with a dot, a port or `localhost` is a registry. A package is no image and stays as it is, and so does no
+/// name at all.
+pub fn repository_key(repository: &str) -> String {
+    if repository.is_empty() || repository.starts_with("pkg:") {
+        return repository.to_owned();
     }
-    let name = shown_name(name);
+    let name = shown_name(repository);
     let name = name.strip_prefix("docker.io/").unwrap_or(&name);
     match name.split_once('/') {
         None => format!("docker.io/library/{name}"),

@@ -31,5 +31,5 @@ pub mod protobuf {
 }
 
 pub use fact::Event;
-pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX};
+pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, repository_key};
 pub use time::Nanos;

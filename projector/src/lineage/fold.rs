@@ -5,11 +5,10 @@ use pedigraph_proto::event::{
     ImageObserved, Material, RefUpdated, RunFinished, RunStarted, SbomAttached, ScanCompleted, ServiceDeployed,
     TagObserved, TestsFinished, VexIssued, VexStatement,
 };
-use pedigraph_proto::{ArtifactRef, Digest, Event, Purl, canonical, json};
+use pedigraph_proto::{ArtifactRef, Digest, Event, Purl, canonical, json, repository_key};
 
 use super::rows::{
-    BaseClaim, BaseMethod, Claim, Class, CommitFact, Detail, Evidence, EvidenceKind, Naming, Work, key, repository_key,
-    role, table,
+    BaseClaim, BaseMethod, Claim, Class, CommitFact, Detail, Evidence, EvidenceKind, Naming, Work, key, role, table,
 };
 use crate::key::Key;
 use crate::view::{FactAt, Rows, View};

@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pedigraph_proto::event::ArtifactKind;
-use pedigraph_proto::{Digest, Nanos, canonical, json};
+use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 use semver::Version;
 
-use super::rows::{Class, Naming, repository_key, role, table};
+use super::rows::{Class, Naming, role, table};
 use crate::answers::Node;
 use crate::key::{Key, KeyReader};
 use crate::scope::{Clocks, Scope};

@@ -1,6 +1,6 @@
 //! The fact rows of lineage: one small row per thing that a fact says, keyed by what it is about.
 
-use pedigraph_proto::{ArtifactRef, TenantId};
+use pedigraph_proto::TenantId;
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
@@ -79,11 +79,6 @@ pub(super) mod role {
 /// A key of this view.
 pub(super) fn key(tenant: &TenantId, table: u8) -> Key {
     Key::new(tenant, VIEW).byte(table)
-}
-
-/// The key of a repository that is no longer part of a reference.
-pub(super) fn repository_key(repository: &str) -> String {
-    ArtifactRef { repository: repository.to_owned(), tag: String::new(), digest: None }.repository_key()
 }
 
 /// What a naming fact is, for `createdAt` and for the repository of a line.

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{LOCK_LOOK_INTERVAL, LOCK_LOOKS_MAX, Row, Store};
+use super::{Row, Store, wait_unlocked};
 use crate::views::Error;
 
 /// Inserts between two collections of the epoch's garbage. Replaced pages wait in crossbeam's epoch, which collects too
@@ -33,31 +33,23 @@ impl SledStore {
     /// A store that is locked is waited for and never set aside: threads of sled's may hold the lock for a moment after
     /// a store of this process was closed, and another process that serves it must not lose it.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<(SledStore, bool), Error> {
-        match SledStore::open_unlocked(dir, cache_bytes) {
-            Ok(store) => Ok((store, false)),
-            Err(reason) if is_locked(&reason) => Err(Error::Store(format!(
+        let opened = wait_unlocked(|| match SledStore::open_once(dir, cache_bytes) {
+            Err(reason) if is_locked(&reason) => None,
+            opened => Some(opened),
+        });
+        match opened {
+            None => Err(Error::Store(format!(
                 "{} is used by another process; give each a directory of its own",
                 dir.display()
             ))),
-            Err(reason) => {
+            Some(Ok(store)) => Ok((store, false)),
+            Some(Err(reason)) => {
                 let kept = set_aside(dir).map_err(|error| fault("set aside", error))?;
                 tracing::error!(%reason, kept = %kept.display(), "views: the store cannot be opened, starting anew");
                 let store = SledStore::open_once(dir, cache_bytes).map_err(Error::Store)?;
                 Ok((store, true))
             }
         }
-    }
-
-    fn open_unlocked(dir: &Path, cache_bytes: u64) -> Result<SledStore, String> {
-        let mut opened = SledStore::open_once(dir, cache_bytes);
-        for _ in 0..LOCK_LOOKS_MAX {
-            match &opened {
-                Err(reason) if is_locked(reason) => std::thread::park_timeout(LOCK_LOOK_INTERVAL),
-                Err(_) | Ok(_) => break,
-            }
-            opened = SledStore::open_once(dir, cache_bytes);
-        }
-        opened
     }
 
     /// sled panics on some damage instead of returning an error.
