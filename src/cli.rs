@@ -52,6 +52,9 @@ pub(crate) struct Serve {
     /// Consumer group [default: pedigraph].
     #[arg(long, env = "PEDIGRAPH_GROUP")]
     pub(crate) group: Option<String>,
+    /// Milliseconds between the view roots that `up` records in the ledger; 0: none [default: 60000].
+    #[arg(long, env = "PEDIGRAPH_VIEW_ROOT_INTERVAL_MS")]
+    pub(crate) view_root_interval_ms: Option<u64>,
     /// TOML file with these and further settings (see `pedigraph config show`).
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     pub(crate) config: Option<PathBuf>,

@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: u64,
     /// Milliseconds between checkpoints.
     pub(crate) checkpoint_interval_ms: u64,
+    /// Milliseconds between the view roots that a process with both roles records in the ledger; 0: none.
+    pub(crate) view_root_interval_ms: u64,
     /// MiB of the views' cache.
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
@@ -76,6 +78,7 @@ impl Default for Config {
             name: None,
             segment_bytes: 64 << 20,
             checkpoint_interval_ms: 1_000,
+            view_root_interval_ms: 60_000,
             view_cache_mib: 256,
             drop_directory: None,
             hosts: Vec::new(),
@@ -106,6 +109,9 @@ impl Serve {
         }
         if let Some(listen) = self.listen {
             config.listen = listen;
+        }
+        if let Some(interval) = self.view_root_interval_ms {
+            config.view_root_interval_ms = interval;
         }
         if let Some(brokers) = &self.kafka {
             config.kafka.brokers.clone_from(brokers);

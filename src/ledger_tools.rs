@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use pedigraph_ledger::{LogId, Reader};
+use pedigraph_projector::answers::ViewRoots;
 use serde_json::json;
 
 use crate::cli::Client;
@@ -109,14 +110,30 @@ impl Rebuild {
         let bar = progress_bar(ledger.next_seq(), "commits");
         let mut progress = |done, _| bar.set_position(done);
         let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
-        let (seq, root) = if self.check {
+        let folded = if self.check {
             pedigraph_projector::fold_into_memory(&ledger, STEP_BYTES)?
         } else {
             pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &options, &mut progress)?
         };
         bar.finish_and_clear();
-        put(&format!("{root}  after {seq} commits"));
-        Ok(())
+        put(&format!("{}  after {} commits", folded.root, folded.commits));
+        told_of_recorded(&folded.recorded)
+    }
+}
+
+/// Says what the roots in the ledger came to; a difference is a fault.
+fn told_of_recorded(roots: &ViewRoots) -> anyhow::Result<()> {
+    let ViewRoots { compared, mismatched, other_version, out_of_reach, .. } = roots;
+    say(&format!("{compared} recorded view roots compared, {mismatched} differ"));
+    if *other_version > 0 {
+        say(&format!("{other_version} more are of another version of the views and cannot be compared"));
+    }
+    if *out_of_reach > 0 {
+        say(&format!("{out_of_reach} more were recorded too long after their commit and cannot be compared"));
+    }
+    match &roots.first_mismatch {
+        None => Ok(()),
+        Some(first) => Err(Failure::error(Exit::VerificationFailed, format!("first difference: {first}"))),
     }
 }
 

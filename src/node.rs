@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::{metrics, telemetry};
+use crate::{metrics, telemetry, view_roots};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +100,9 @@ impl Node {
         };
         if let Some(views) = &views {
             let _set_once = late.set(views.clone());
+            if let Some(write) = &write {
+                view_roots::spawn(views.clone(), Arc::clone(&write.processor), config.view_root_interval_ms, &stop);
+            }
             tokio::spawn(api::watch_end_to_end(views.clone(), TenantId::default(), end_to_end, now_ns));
         }
         Ok(Node { address, write, views, stop, server })
@@ -253,4 +256,63 @@ fn intake(processor: &Processor) -> api::Intake {
         let intake = intake.clone();
         Box::pin(async move { intake.submit(message).await })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pedigraph_proto::event::{self, ViewRootRecorded};
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::client::Server;
+
+    /// A wrong root, recorded through the writer, is seen at every place that somebody may look at.
+    #[test]
+    fn a_root_that_the_views_did_not_come_to_is_an_alarm_everywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config { data: dir.path().to_owned(), listen, view_root_interval_ms: 0, ..Config::default() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let node = runtime.block_on(Node::start(Role::Both, &config, listen)).unwrap();
+        let (processor, views) = (&node.write.as_ref().unwrap().processor, node.views().unwrap());
+        let tenant = TenantId::default();
+        let record = |root: ViewRootRecorded| {
+            let receipt = processor.record_blocking(&tenant, root).unwrap();
+            assert!(runtime.block_on(views.wait_visible(&tenant, receipt.index, Duration::from_secs(30))));
+        };
+        let server = Server::new(&format!("http://{}", node.address), None);
+        let text = |path: &str| {
+            let answer = server.fetch(path, &[("verbose", Some(""))]).unwrap();
+            (answer.status, String::from_utf8(answer.body).unwrap())
+        };
+        let key = event::KeyRotated { sequence: 1, ..event::KeyRotated::default() };
+        let first = processor.record_blocking(&tenant, key).unwrap();
+        assert!(runtime.block_on(views.wait_visible(&tenant, first.index, Duration::from_secs(30))));
+        record(views.root_to_record(&tenant).unwrap());
+        let (status, ready) = text("/readyz");
+        assert!(status == 200 && ready.contains("view-roots ok: 1 compared, 0 differed"), "{ready}");
+
+        let own = views.root_to_record(&tenant).unwrap();
+        let lie = ViewRootRecorded { root: format!("sha256:{}", "0".repeat(64)), ..own.clone() };
+        record(lie.clone());
+        let (status, ready) = text("/readyz");
+        assert!(status == 503 && ready.contains("[-]view-roots failed: entry 2 recorded sha256:0"), "{ready}");
+        assert!(ready.contains(&own.root) && ready.contains("runbook.md"), "{ready}");
+        let metrics = text("/metrics").1;
+        for line in ["pedigraph_view_roots_compared_total 2\n", "pedigraph_view_root_mismatches_total 1\n"] {
+            assert!(metrics.contains(line), "{metrics}");
+        }
+        let fresh = &server.get("/api/v1/freshness", &[]).unwrap()["viewRoots"];
+        let last =
+            serde_json::json!({"index": 2, "seq": own.next_seq - 1, "root": lie.root, "own": own.root, "equal": false});
+        assert_eq!((&fresh["compared"], &fresh["mismatched"], &fresh["last"]), (&2.into(), &1.into(), &last));
+        runtime.block_on(node.stop()).unwrap();
+
+        let data = dir.path().to_str().unwrap();
+        let check = <Cli as clap::Parser>::try_parse_from(["pedigraph", "rebuild", "--check", "--data", data]).unwrap();
+        let failed = check.run().expect_err("a difference is a fault");
+        assert_eq!(Exit::of(&failed), Exit::VerificationFailed);
+        let said = failed.to_string();
+        assert!(said.contains("entry 2") && said.contains(&lie.root) && said.contains(&own.root), "{said}");
+    }
 }

@@ -114,7 +114,7 @@ fn main() {
     let reader = book.reader();
 
     let recorder = Arc::new(Recorder::default());
-    let (_, root) = fold_into(recorder.clone(), &reader, STEP_BYTES).expect("folds");
+    let root = fold_into(recorder.clone(), &reader, STEP_BYTES).expect("folds").root;
     let rows = std::mem::take(&mut *recorder.rows.lock().expect("one thread"));
     let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
     println!("{events} events, {} rows, {} bytes a row", rows.len(), bytes / rows.len());
@@ -132,7 +132,7 @@ fn main() {
     let figure = best(|round| {
         let (store, _) = SledStore::open(&book.dir.path().join(format!("fold-{round}")), CACHE_BYTES).expect("opens");
         let (begun, begun_cpu) = (Instant::now(), on_cpu());
-        assert_eq!(fold_into(Arc::new(store), &reader, STEP_BYTES).expect("folds").1, root);
+        assert_eq!(fold_into(Arc::new(store), &reader, STEP_BYTES).expect("folds").root, root);
         figure_cpu = figure_cpu.min(on_cpu() - begun_cpu);
         begun.elapsed()
     });

@@ -1,7 +1,7 @@
 //! What readers get: the shapes of SPEC §3.2, §4, §6 and §9, ready to be written as JSON.
 
 use pedigraph_proto::Nanos;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The ledger entry that proves a fact: `{"index","leafHash"}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -511,4 +511,55 @@ pub struct ViewProgress {
     /// View root, `sha256:` and hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+}
+
+/// View roots that the ledger recorded and that were compared with those which these views came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ViewRoots {
+    /// Records that were compared.
+    pub compared: u64,
+    /// Those that named another root.
+    pub mismatched: u64,
+    /// Records of another version of the views, which are not compared: their roots differ rightly.
+    pub other_version: u64,
+    /// Records of a commit that was too far back, or not folded yet, and so was not compared.
+    pub out_of_reach: u64,
+    /// The newest comparison. A root covers all rows, so when it is equal the views agree, whatever was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<ComparedRoot>,
+    /// The first comparison that was not equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_mismatch: Option<ComparedRoot>,
+}
+
+/// One comparison.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparedRoot {
+    /// Index of the entry that recorded the root.
+    pub index: u64,
+    /// The commit after which it was the root.
+    pub seq: u64,
+    /// The recorded root, `sha256:` and hex.
+    pub root: String,
+    /// The root that these views had then.
+    pub own: String,
+    /// Whether both are the same.
+    pub equal: bool,
+}
+
+impl ViewRoots {
+    /// Whether these views are those that the ledger recorded, as far as was compared.
+    pub fn agree(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| last.equal)
+    }
+}
+
+impl std::fmt::Display for ComparedRoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ComparedRoot { index, seq, root, own, equal } = self;
+        let verdict = if *equal { "the same" } else { "another one" };
+        write!(f, "entry {index} recorded {root} after commit {seq}; folding gives {verdict}: {own}")
+    }
 }

@@ -9,13 +9,14 @@ use pedigraph_proto::{Event, Nanos, TenantId, canonical, fact};
 use serde::{Deserialize, Serialize};
 
 use crate::changes;
+use crate::recorded::Roots;
 use crate::root::{RootState, RowSink};
 use crate::store::Store;
 use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
 use crate::views::Error;
 
 /// Version of the rows. Another version is wiped and folded anew.
-const ROWS_VERSION: u32 = 3;
+pub(crate) const ROWS_VERSION: u32 = 3;
 /// Key of the progress row; no tenant's key begins so.
 const PROGRESS_KEY: &[u8] = &[0];
 
@@ -110,6 +111,7 @@ pub(crate) struct Folder {
     views: Arc<ViewSet>,
     progress: Progress,
     sink: RowSink,
+    roots: Roots,
     buffer: Vec<u8>,
 }
 
@@ -121,11 +123,16 @@ impl Folder {
         for view in views.all() {
             view.opened(store.as_ref(), &|tenant| progress.next_of(tenant))?;
         }
-        Ok(Folder { store, views, progress, sink, buffer: Vec::new() })
+        let roots = Roots::open(store.as_ref(), progress.next_seq, sink.root())?;
+        Ok(Folder { store, views, progress, sink, roots, buffer: Vec::new() })
     }
 
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// Folds one commit. Nothing of it is visible before [`Folder::finish_step`].
@@ -145,6 +152,7 @@ impl Folder {
             self.fold_commit_of(commit, tenant, entries, duplicates)?;
         }
         self.progress.next_seq = commit.seq + 1;
+        self.roots.folded(self.progress.next_seq, self.sink.root());
         Ok(())
     }
 
@@ -214,6 +222,9 @@ impl Folder {
         if let Event::MessageRejected(rejected) = event {
             summary.code = Some(rejected.code.clone());
         }
+        if let Event::ViewRootRecorded(recorded) = event {
+            self.roots.compare(entry_in.index, recorded);
+        }
         summary.changes = summary.changes.saturating_add(changes::count(event));
         let occurred_at = Nanos(if fact.occurred_at == 0 { summary.entry.occurred_at } else { fact.occurred_at });
         let at = FactAt {
@@ -238,7 +249,9 @@ impl Folder {
         self.progress.root = self.sink.root().to_bytes();
         let unwritable = |error| Error::Store(format!("progress: {error}"));
         let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
-        self.store.batch(&[(PROGRESS_KEY.to_vec(), value)])
+        let mut last = vec![(PROGRESS_KEY.to_vec(), value)];
+        last.extend(self.roots.row()?);
+        self.store.batch(&last)
     }
 
     fn rows(&mut self, stamp: Stamp) -> Rows<'_> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use pedigraph_proto::TenantId;
 use pedigraph_proto::wire::{Entry, Status};
+use pedigraph_proto::{TenantId, control};
 use serde::{Deserialize, Serialize};
 
 use crate::answers;
@@ -84,12 +84,15 @@ impl View for Intake {
         Ok(())
     }
 
-    /// Counters are cumulative, one row per commit that moved them, so that steps of any size leave the same rows.
+    /// What the ledger says of itself did not come in and is not counted. Counters are cumulative, one row per commit that moved them, so that steps of any size leave the same rows.
     fn fold_commit(&self, at: &CommitAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         let mut moved: BTreeMap<String, u64> = BTreeMap::new();
         let mut count = |counter: String, n: u64| *moved.entry(counter).or_default() += n;
         for summary in at.entries {
             let entry = &summary.entry;
+            if said_by_ledger(entry) {
+                continue;
+            }
             count(format!("status:{}", status_name(entry)), 1);
             count(format!("source:{}", source_name(entry)), 1);
             if !entry.format.is_empty() {
@@ -125,6 +128,10 @@ fn status_name(entry: &Entry) -> &'static str {
         Status::Rejected => "rejected",
         Status::Unspecified => "unknown",
     }
+}
+
+fn said_by_ledger(entry: &Entry) -> bool {
+    entry.origin.as_ref().is_some_and(|origin| origin.kind == control::SOURCE)
 }
 
 /// The Kafka topic, else the kind of origin: file names and paths would be too many.

@@ -12,10 +12,11 @@ mod intake;
 pub mod key;
 pub mod lineage;
 mod marker;
+mod recorded;
 mod root;
 mod scope;
 pub mod store;
 pub mod view;
 pub mod views;
 
-pub use views::{AsOf, Error, Moment, Options, Scope, Views, fold_into_memory, rebuild};
+pub use views::{AsOf, Error, Folded, Moment, Options, Scope, Views, fold_into_memory, rebuild};

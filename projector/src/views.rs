@@ -11,14 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use pedigraph_ledger::{Commit, LogId, Reader};
+use pedigraph_proto::event::ViewRootRecorded;
 use pedigraph_proto::{Nanos, TenantId, fact};
 use tokio::sync::watch;
 
-use crate::answers::{ViewChange, ViewProgress};
+use crate::answers::{ViewChange, ViewProgress, ViewRoots};
 use crate::changes::{self, CHANGES_KEPT};
-use crate::folder::{CommitIn, EntryIn, Folder, Progress, ViewSet, decode_leaf};
+use crate::folder::{CommitIn, EntryIn, Folder, Progress, ROWS_VERSION, ViewSet, decode_leaf};
 use crate::intake::CHANGES;
 use crate::marker;
+use crate::recorded::COMMITS_KEPT_MAX;
 pub use crate::scope::Scope;
 use crate::scope::Shared;
 use crate::store::{MemStore, SledStore, Store, wait_unlocked};
@@ -84,15 +86,18 @@ struct Visible {
     next_seq: u64,
     sizes: BTreeMap<TenantId, u64>,
     root: String,
+    recorded: ViewRoots,
 }
 
 impl Visible {
-    fn of(progress: &Progress) -> Visible {
+    fn of(folder: &Folder) -> Visible {
+        let progress = folder.progress();
         let size = |(name, log): (&String, &crate::folder::LogProgress)| Some((TenantId::new(name)?, log.next));
         Visible {
             next_seq: progress.next_seq,
             sizes: progress.logs.iter().filter_map(size).collect(),
             root: progress.root(),
+            recorded: folder.roots().outcome().clone(),
         }
     }
 }
@@ -145,7 +150,7 @@ impl Views {
         let inner = Arc::new(Inner {
             reader,
             shared: Arc::new(Shared { store, views }),
-            visible: RwLock::new(Visible::of(folder.progress())),
+            visible: RwLock::new(Visible::of(&folder)),
             moved: watch::Sender::new(0),
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),
@@ -280,6 +285,30 @@ impl Views {
         (visible.next_seq.saturating_sub(1), visible.root.clone())
     }
 
+    /// The view roots that the ledger recorded, held against those of these views.
+    pub fn recorded_roots(&self) -> ViewRoots {
+        self.0.inner.visible.read().recorded.clone()
+    }
+
+    /// The root at the head as an event to record in a tenant's log; `None` before the first commit, and while the views are
+    /// so far behind that whoever folds the record would no longer have the root to compare.
+    pub fn root_to_record(&self, tenant: &TenantId) -> Option<ViewRootRecorded> {
+        let visible = self.0.inner.visible.read();
+        let behind = self.ledger().next_seq().saturating_sub(visible.next_seq);
+        let in_reach = visible.next_seq > 0 && behind < COMMITS_KEPT_MAX as u64 / 2;
+        in_reach.then(|| ViewRootRecorded {
+            view_schema: ROWS_VERSION,
+            next_seq: visible.next_seq,
+            next_index: visible.sizes.get(tenant).copied().unwrap_or(0),
+            root: visible.root.clone(),
+        })
+    }
+
+    /// Number of visible entries of all tenants.
+    pub fn visible_in_all(&self) -> u64 {
+        self.0.inner.visible.read().sizes.values().sum()
+    }
+
     fn changes_of(&self, tenant: &TenantId, index: u64) -> Result<Vec<ViewChange>, Error> {
         let Some(log) = log_of(tenant) else { return Ok(vec![]) };
         let Some(entry) = self.ledger().entry(&log, index)? else { return Ok(vec![]) };
@@ -318,14 +347,24 @@ fn close_kept(kept: &Kept) -> Result<(), Error> {
     marker::set_clean(&kept.dir).map_err(|error| Error::Store(format!("marker: {error}")))
 }
 
-/// Wipes the views in a directory and folds the ledger up to its head; `progress` gets (commits folded, commits). Returns
-/// the number of commits and the view root.
+/// What folding a ledger from its beginning came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Folded {
+    /// Number of commits.
+    pub commits: u64,
+    /// The view root after them, `sha256:` and hex.
+    pub root: String,
+    /// The roots that the ledger recorded, held against those on the way.
+    pub recorded: ViewRoots,
+}
+
+/// Wipes the views in a directory and folds the ledger up to its head; `progress` gets (commits folded, commits).
 pub fn rebuild(
     dir: &Path,
     ledger: &Reader,
     options: &Options,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(u64, String), Error> {
+) -> Result<Folded, Error> {
     let failed = |error: std::io::Error| Error::Store(format!("marker: {error}"));
     let _lock = lock(dir)?;
     marker::set_broken(dir).map_err(failed)?;
@@ -337,14 +376,14 @@ pub fn rebuild(
     Ok(folded)
 }
 
-/// Folds the ledger up to its head into memory, in steps of about `step_bytes` of journal. Returns the number of commits
-/// and the view root, to be compared with [`Views::root`].
-pub fn fold_into_memory(ledger: &Reader, step_bytes: usize) -> Result<(u64, String), Error> {
+/// Folds the ledger up to its head into memory, in steps of about `step_bytes` of journal; the root is to be compared with
+/// [`Views::root`].
+pub fn fold_into_memory(ledger: &Reader, step_bytes: usize) -> Result<Folded, Error> {
     fold_into(Arc::new(MemStore::default()), ledger, step_bytes)
 }
 
 /// Folds the ledger up to its head into an empty store, in steps of about `step_bytes` of journal.
-pub fn fold_into(store: Arc<dyn Store>, ledger: &Reader, step_bytes: usize) -> Result<(u64, String), Error> {
+pub fn fold_into(store: Arc<dyn Store>, ledger: &Reader, step_bytes: usize) -> Result<Folded, Error> {
     fold_to_head(store, ledger, step_bytes, &mut |_, _| ())
 }
 
@@ -353,7 +392,7 @@ fn fold_to_head(
     ledger: &Reader,
     step_bytes: usize,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(u64, String), Error> {
+) -> Result<Folded, Error> {
     let mut folder = Folder::open(store.clone(), Arc::new(ViewSet::default()))?;
     let end = ledger.next_seq();
     while folder.progress().next_seq < end {
@@ -361,7 +400,8 @@ fn fold_to_head(
         progress(folder.progress().next_seq, end);
     }
     store.flush()?;
-    Ok((folder.progress().next_seq, folder.progress().root()))
+    let (commits, root) = (folder.progress().next_seq, folder.progress().root());
+    Ok(Folded { commits, root, recorded: folder.roots().outcome().clone() })
 }
 
 /// Takes the directory for this process, before anything in it is wiped. A process that is just ending is waited for.
@@ -437,7 +477,7 @@ fn flush_idle(inner: &Inner, unflushed: &mut u32) -> Result<(), Error> {
 
 fn run_step(inner: &Inner, folder: &mut Folder, unflushed: &mut u32) -> Result<(), Error> {
     step(&inner.reader, folder, STEP_BYTES_MAX)?;
-    *inner.visible.write() = Visible::of(folder.progress());
+    *inner.visible.write() = Visible::of(folder);
     inner.moved.send_modify(|n| *n += 1);
     *unflushed += 1;
     if *unflushed >= STEPS_PER_FLUSH { flush_idle(inner, unflushed) } else { Ok(()) }

@@ -8,3 +8,5 @@ mod corpus;
 mod invariants;
 #[path = "projector/lineage.rs"]
 mod lineage;
+#[path = "projector/recorded.rs"]
+mod recorded;

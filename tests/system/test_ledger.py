@@ -228,6 +228,39 @@ def test_views_are_a_function_of_the_ledger(log, tmp_path):
     assert root("--data", copy) == checked
 
 
+def test_recorded_view_roots_are_what_others_come_to(nodes, tmp_path):
+    """`up` says in the ledger what its views came to; a read node and a check on copies come to the same."""
+    node = nodes(env={"PEDIGRAPH_VIEW_ROOT_INTERVAL_MS": "100"})
+
+    def recorded():
+        return [entry for entry in node.entries() if entry["type"] == "ViewRootRecorded"]
+
+    publish(node, 0, 50)
+    until(lambda: len(recorded()) >= 1, "a recorded root", 30, node.alive)
+    publish(node, 100, 50)
+    until(lambda: len(recorded()) >= 2, "a root of what came since", 30, node.alive)
+    until(lambda: node.entries()[-1]["type"] == "ViewRootRecorded", "a root as the last word", 30, node.alive)
+    node.wait_visible()
+    roots = node.json("/api/v1/freshness")["viewRoots"]
+    assert roots["compared"] >= 2 and roots["mismatched"] == 0 and roots["last"]["equal"], roots
+    assert node.intake()["byStatus"]["accepted"] == 100, "what the ledger says of itself did not come in"
+    forged = node.post(json.dumps({"specversion": "1.0", "id": "1", "source": "x", "type": "io.pedigraph.view-root-recorded.v1", "data": {}}).encode(), CLOUDEVENT)
+    assert forged.status_code == 422 and forged.json()["code"] == "CONTROL_EVENT_FORBIDDEN", forged.text
+    assert node.stop() == 0
+
+    checked = run("rebuild", "--check", "--data", node.data)
+    assert checked.returncode == 0, checked.stderr.decode()
+    assert b"recorded view roots compared, 0 differ" in checked.stderr
+    copy = copy_data(node.data, tmp_path / "elsewhere")
+    shutil.rmtree(copy / "views")
+    reader = nodes("elsewhere", role="serve")
+    reader.wait_visible()
+    theirs = reader.json("/api/v1/freshness")["viewRoots"]
+    assert theirs["compared"] == len([e for e in reader.entries() if e["type"] == "ViewRootRecorded"]), theirs
+    assert theirs["mismatched"] == theirs["outOfReach"] == theirs["otherVersion"] == 0 and theirs["last"]["equal"], theirs
+    assert reader.get("/readyz").status_code == 200
+
+
 def test_views_lost_are_built_again(nodes):
     node = nodes()
     publish(node, 0, 200)

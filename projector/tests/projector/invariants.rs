@@ -134,15 +134,15 @@ proptest! {
     fn any_step_gives_the_same_root(events in prop::collection::vec(event(), 1..25), cuts in prop::collection::vec(any::<usize>(), 0..6)) {
         let book = commits(&distinct(events), &cuts);
         let reader = book.reader();
-        let (seq, root) = fold_into_memory(&reader, 1).expect("folds");
+        let folded = fold_into_memory(&reader, 1).expect("folds");
         for step_bytes in [700, 5_000, 1 << 20] {
-            prop_assert_eq!(fold_into_memory(&reader, step_bytes).expect("folds"), (seq, root.clone()));
+            prop_assert_eq!(&fold_into_memory(&reader, step_bytes).expect("folds"), &folded);
         }
         let dir = book.dir.path().join("views");
         let options = Options { cache_bytes: 1 << 20 };
-        prop_assert_eq!(rebuild(&dir, &reader, &options, &mut |_, _| ()).expect("folds"), (seq, root.clone()));
+        prop_assert_eq!(&rebuild(&dir, &reader, &options, &mut |_, _| ()).expect("folds"), &folded);
         let views = Views::open(&dir, reader, &options).expect("opens");
-        prop_assert_eq!(views.root().1, root);
+        prop_assert_eq!(views.root().1, folded.root);
         views.close().expect("closes");
     }
 }
@@ -164,7 +164,7 @@ fn views_go_on_where_they_stopped_and_begin_anew_when_in_doubt() {
     open(&book).close().expect("closes");
     book.commit(&[packaged("one more", 99, |_| ())]);
     let views = open(&book);
-    let root = fold_into_memory(&book.reader(), 1 << 20).expect("folds").1;
+    let root = fold_into_memory(&book.reader(), 1 << 20).expect("folds").root;
     assert_eq!(views.root().1, root, "what was folded before and after the restart");
     views.close().expect("closes");
     drop(views);
@@ -180,6 +180,6 @@ fn views_go_on_where_they_stopped_and_begin_anew_when_in_doubt() {
     // Rows of another ledger.
     let other = Book::of(&[packaged("stranger", 1, |_| ())]);
     let views = open(&other);
-    assert_eq!(views.root().1, fold_into_memory(&other.reader(), 1 << 20).expect("folds").1);
+    assert_eq!(views.root().1, fold_into_memory(&other.reader(), 1 << 20).expect("folds").root);
     assert_eq!(views.visible(&TenantId::default()), 1);
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use pedigraph_ledger::LogId;
 use pedigraph_projector::Views;
-use pedigraph_projector::answers::ViewProgress;
+use pedigraph_projector::answers::{ViewProgress, ViewRoots};
 use pedigraph_proto::{Nanos, TenantId};
 use serde::Serialize;
 
@@ -45,6 +45,8 @@ pub struct Freshness {
     pub sources: Vec<SourceLag>,
     /// By name.
     pub views: Vec<ViewProgress>,
+    /// View roots that the ledger recorded, held against those of these views.
+    pub view_roots: ViewRoots,
     /// From durable to visible.
     pub end_to_end_ms: Percentiles,
 }
@@ -63,6 +65,7 @@ pub fn freshness_of(app: &App, tenant: &TenantId) -> Result<Freshness, Problem> 
         head: head_of(app, &log_of(tenant)?),
         sources,
         views: progress_of(views, tenant, app.now()),
+        view_roots: views.recorded_roots(),
         end_to_end_ms: app.config.end_to_end.percentiles(),
     })
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use pedigraph_projector::answers::ViewRoots;
 use pedigraph_proto::TenantId;
 
 use crate::api::freshness;
@@ -28,6 +29,7 @@ async fn livez() -> &'static str {
 
 async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     let mut checks = vec![views_check(&app)];
+    checks.extend(app.config.views.get().map(|views| roots_check(&views.recorded_roots())));
     checks.extend((app.config.ready)());
     let ready = checks.iter().all(|check| check.ok);
     let text = if is_verbose(&uri) { verbose(&checks, ready) } else { summary(ready).to_owned() };
@@ -46,6 +48,17 @@ fn views_check(app: &App) -> Check {
     };
     let lag_ms = views.lag_ms(&TenantId::default(), app.now());
     Check { name, ok: lag_ms <= app.limits().ready_lag_ms_max, detail: format!("{lag_ms} ms behind") }
+}
+
+/// Views that differ from what the ledger recorded answer, but nobody should be sent to them.
+fn roots_check(roots: &ViewRoots) -> Check {
+    let advice = "do not trust the answers of this node: PedigraphViewRootMismatch in deploy/runbook.md";
+    let detail = match &roots.last {
+        None => "no recorded root was compared yet".to_owned(),
+        Some(last) if last.equal => format!("{} compared, {} differed", roots.compared, roots.mismatched),
+        Some(last) => format!("{last}; {advice}"),
+    };
+    Check { name: "view-roots".to_owned(), ok: roots.agree(), detail }
 }
 
 fn is_verbose(uri: &Uri) -> bool {
@@ -98,6 +111,10 @@ fn read_freshness(to: &mut Readings, fresh: &freshness::Freshness) {
     to.gauges("pedigraph_view_lag_entries", "Durable entries that a view does not show yet", rows);
     let rows = fresh.views.iter().map(|row| (view(&row.name), float(row.lag_ms) / 1e3));
     to.gauges("pedigraph_view_lag_seconds", "Age of the oldest entry that a view does not show yet", rows);
+    let compared = [(vec![], fresh.view_roots.compared)];
+    to.counters("pedigraph_view_roots_compared", "Recorded view roots that were compared with this node's", compared);
+    let mismatched = [(vec![], fresh.view_roots.mismatched)];
+    to.counters("pedigraph_view_root_mismatches", "Recorded view roots that this node did not come to", mismatched);
     let source = |row: &crate::app::SourceLag| -> Labels {
         vec![("source", row.name.clone()), ("partition", row.partition.map_or_else(String::new, |p| p.to_string()))]
     };

@@ -30,12 +30,13 @@ async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Probl
 
 fn content(freshness: &Freshness) -> Markup {
     let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
-    let end_to_end = freshness.end_to_end_ms;
+    let (end_to_end, roots) = (freshness.end_to_end_ms, &freshness.view_roots);
     html! {
         h1 { "Freshness" }
         dl {
             dt { "Ledger" } dd { (freshness.head.size) " entries" }
             dt { "Signed" } dd { "up to " (freshness.head.checkpoint_size) @if let Some(at) = freshness.head.checkpoint_at { ", " (time(at)) } }
+            dt { "View roots" } dd { (roots.compared) " compared, " (roots.mismatched) " differed" @if let Some(last) = roots.last.as_ref().filter(|last| !last.equal) { ": " (last) } }
             dt { "Durable to visible" } dd { "median " (ms(end_to_end.p50)) ", p90 " (ms(end_to_end.p90)) ", p99 " (ms(end_to_end.p99)) }
         }
         (table("Sources", "By partition", &["Source", "Next offset", "End", "Behind"], &freshness.sources.iter().map(source).collect::<Vec<_>>()))

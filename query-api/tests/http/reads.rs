@@ -193,7 +193,10 @@ async fn freshness_and_probes_tell_where_everything_stands() {
     assert!(fresh["views"].as_array().is_some_and(|views| views.iter().all(|view| view["nextIndex"] == 4)), "{fresh}");
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.get("/readyz").await.status, 200);
-    assert_eq!(client.get("/readyz?verbose").await.text(), "[+]views ok: 0 ms behind\nready\n");
+    assert_eq!(
+        client.get("/readyz?verbose").await.text(),
+        "[+]views ok: 0 ms behind\n[+]view-roots ok: no recorded root was compared yet\nready\n"
+    );
     let metrics = client.get("/metrics").await.text();
     assert!(metrics.contains("pedigraph_ledger_entries 4.0\n"), "{metrics}");
     assert!(metrics.contains("pedigraph_intake_messages_total{status=\"accepted\"} 4\n"), "{metrics}");
