@@ -215,7 +215,7 @@ impl Preparer {
 
     /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
     /// same list gives the same bytes whatever was said of it.
-    fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
+    pub(crate) fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
             return Ok(vec![self.part(encode_chunk(facts), None)?]);
         }
@@ -236,7 +236,7 @@ impl Preparer {
     }
 
     /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-    fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+    pub(crate) fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
         if bytes.len() > INLINE_BYTES_MAX {
             return Ok(self.blobs.put(&bytes)?);
         }
@@ -253,7 +253,7 @@ fn more_subjects(count: usize) -> u32 {
     if count > LEAF_SUBJECTS_MAX { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 }
 }
 
-fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
+pub(crate) fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
     let digests: Vec<[u8; 32]> = parts.iter().map(digest_of).collect();
     facts_digest(digests.iter())
 }
