@@ -192,6 +192,11 @@ impl Read for Packed {
     }
 }
 
+/// Compares the checksum at the end of a blob's file, without unpacking it.
+pub(crate) fn check_file(file: &File) -> io::Result<()> {
+    io::copy(&mut Packed::open(file.try_clone()?)?, &mut io::sink()).map(drop)
+}
+
 /// Bytes whose digest is compared at the end.
 struct Checked<R> {
     from: R,

@@ -106,7 +106,8 @@ pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work:
     start(dir, meta, recovered, storage, work, lock)
 }
 
-fn take_lock(dir: &Path) -> Result<File, Error> {
+/// Keeps every other writer out until it is dropped.
+pub(crate) fn take_lock(dir: &Path) -> Result<File, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -14,6 +14,7 @@
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
+mod backup;
 mod blobs;
 mod derive;
 mod fold;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
 pub use journal::{Work, Writer, open, open_with};
 pub use mirror::{mirror, verify_mirror};

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
+use crate::meta::Meta;
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
 use crate::tile::{Of, Tile, WIDTH};
@@ -160,11 +161,17 @@ fn load_key(shared: &Shared) -> Result<SigningKey, Error> {
     })
 }
 
+/// Whether a file's bytes are the key of a ledger.
+pub(crate) fn is_key_of(bytes: &[u8], meta: &Meta) -> bool {
+    parse_key(bytes).is_some_and(|key| *key.verifying_key().as_bytes() == meta.public_key)
+}
+
 fn parse_key(bytes: &[u8]) -> Option<SigningKey> {
     let seed = std::str::from_utf8(bytes).ok()?.strip_prefix(KEY_LINE)?.strip_suffix('\n')?;
     Some(SigningKey::from_bytes(&hex::decode(seed).ok()?.try_into().ok()?))
 }
 
-fn key_path(ledger: &Path) -> PathBuf {
+/// The file of the ledger's key.
+pub(crate) fn key_path(ledger: &Path) -> PathBuf {
     ledger.join("key")
 }

@@ -1,6 +1,7 @@
 //! The ledger from outside: what is acknowledged stays, what is changed is found, what clients ask for is there.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
 
+mod backup;
 mod basics;
 mod fault;
 mod model;
