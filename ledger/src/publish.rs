@@ -39,7 +39,7 @@ impl Publisher {
     /// Publishes what is new at `now_ns`; returns how many checkpoints were made.
     ///
     /// # Errors
-    /// [`Error::Io`]: the disk failed; the publisher is poisoned and the process must stop.
+    /// [`Error::Full`]: there is no room for it now. [`Error::Io`]: the disk failed; the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
             return Err(std::io::Error::other("an earlier checkpoint could not be written; stop the process").into());
@@ -47,7 +47,12 @@ impl Publisher {
         let grown = self.grown();
         for (log, head) in &grown {
             let outcome = publish_head(&self.shared, &*self.storage, &self.key, log, head, now_ns);
-            self.poisoned |= outcome.is_err();
+            let outcome = outcome.map_err(|error| match error {
+                Error::Io(error) => Error::while_preparing("a checkpoint", error),
+                other => other,
+            });
+            // On a full disk the old one stands; if the name is new already, the same bytes follow, or a later size's.
+            self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_)));
             outcome?;
         }
         Ok(grown.len())
