@@ -4,6 +4,7 @@
 mod backup;
 mod basics;
 mod fault;
+mod full;
 mod model;
 mod recovery;
 mod support;
