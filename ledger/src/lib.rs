@@ -14,6 +14,7 @@
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
+mod backup;
 mod blobs;
 mod derive;
 mod fold;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
 pub use journal::{Work, Writer, open, open_with};
 pub use mirror::{mirror, verify_mirror};
@@ -120,9 +122,22 @@ pub enum Error {
     /// What is stored contradicts itself or a published checkpoint: never start, never skip. The text says what to do.
     #[error("corrupt: {0}")]
     Corrupt(String),
+    /// The disk is full, nothing was written, and the writer goes on: make room and try again.
+    #[error("no space left: {0}")]
+    Full(String),
     /// The disk failed; the writer is poisoned and the process must stop.
     #[error("storage: {0}")]
     Io(#[from] std::io::Error),
+}
+
+impl Error {
+    /// For steps before which nothing is named: without room nothing happened, any other failure poisons.
+    pub(crate) fn while_preparing(what: &str, error: std::io::Error) -> Error {
+        match storage::is_full(&error) {
+            true => Error::Full(format!("{what}: {error}")),
+            false => Error::Io(error),
+        }
+    }
 }
 
 /// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`].

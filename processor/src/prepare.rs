@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::decide::{Key, identity, key};
 use crate::decode::{Decoded, Rejected, Unpacked};
+use crate::disk::Disk;
 use crate::limits::Limits;
 use crate::raw::{Raw, Scratch};
 use crate::redact;
@@ -68,6 +69,7 @@ pub(crate) struct Preparer {
     limits: Limits,
     blobs: Blobs,
     scratch: Scratch,
+    disk: Disk,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
@@ -83,8 +85,8 @@ struct Received {
 }
 
 impl Preparer {
-    pub(crate) fn new(limits: Limits, blobs: Blobs, scratch: Scratch) -> Preparer {
-        Preparer { limits, blobs, scratch, log: LogId::default_log() }
+    pub(crate) fn new(limits: Limits, blobs: Blobs, scratch: Scratch, disk: Disk) -> Preparer {
+        Preparer { limits, blobs, scratch, disk, log: LogId::default_log() }
     }
 
     /// Unpacks, redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
@@ -174,7 +176,10 @@ impl Preparer {
     /// Takes in the bytes without compression. Those that cannot be unpacked are refused, and kept as they came; so are
     /// those that are too large once unpacked, since a small message must not fill the disk.
     fn receive(&self, message: &Message, mut raw: Raw) -> Result<Received, Error> {
-        let reject = match raw.unpack(message, &self.limits, &self.scratch)? {
+        let unpacked = self
+            .disk
+            .with_room(|| Ok(raw.rewind().and_then(|()| raw.unpack(message, &self.limits, &self.scratch))?))?;
+        let reject = match unpacked {
             Ok(Unpacked::Plain) => return self.read(message, raw),
             Ok(Unpacked::Whole(bytes)) => return self.read(message, Raw::Memory(bytes)),
             Ok(Unpacked::Large(file)) => {
@@ -207,8 +212,11 @@ impl Preparer {
             Raw::Memory(bytes) if bytes.is_empty() => Ok(None),
             Raw::Memory(bytes) => Ok(Some(self.part(bytes, Some(digest))?)),
             Raw::File(mut file) => {
-                file.rewind()?;
-                Ok(Some(self.blobs.put_stream(&mut file, size)?))
+                let stored = self.disk.with_room(|| {
+                    file.rewind()?;
+                    Ok(self.blobs.put_stream(&mut file, size)?)
+                });
+                stored.map(Some)
             }
         }
     }
@@ -238,7 +246,7 @@ impl Preparer {
     /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
     pub(crate) fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
         if bytes.len() > INLINE_BYTES_MAX {
-            return Ok(self.blobs.put(&bytes)?);
+            return self.disk.with_room(|| Ok(self.blobs.put(&bytes)?));
         }
         let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
         Ok(Part::Hashed { bytes, digest })

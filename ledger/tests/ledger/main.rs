@@ -1,8 +1,10 @@
 //! The ledger from outside: what is acknowledged stays, what is changed is found, what clients ask for is there.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
 
+mod backup;
 mod basics;
 mod fault;
+mod full;
 mod model;
 mod recovery;
 mod support;
