@@ -129,10 +129,11 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         drops: Mutex::default(),
         threads: Mutex::default(),
     };
-    let blobs = writer.blobs();
+    let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let (hand_on, units) = channel::<Unit>();
     for n in 0..config.workers.max(1) + 1 {
-        let preparer = Preparer::new(config.limits.clone(), blobs.clone(), Scratch::new(config.dir.clone()));
+        let scratch = Scratch::new(config.dir.clone());
+        let preparer = Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch);
         processor.start_worker(n, preparer, config.limits.clone(), hand_on.clone())?;
     }
     drop(hand_on);

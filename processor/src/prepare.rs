@@ -67,6 +67,7 @@ impl Prepared {
 pub(crate) struct Preparer {
     limits: Limits,
     blobs: Blobs,
+    bodies: Blobs,
     scratch: Scratch,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
@@ -83,8 +84,8 @@ struct Received {
 }
 
 impl Preparer {
-    pub(crate) fn new(limits: Limits, blobs: Blobs, scratch: Scratch) -> Preparer {
-        Preparer { limits, blobs, scratch, log: LogId::default_log() }
+    pub(crate) fn new(limits: Limits, blobs: Blobs, bodies: Blobs, scratch: Scratch) -> Preparer {
+        Preparer { limits, blobs, bodies, scratch, log: LogId::default_log() }
     }
 
     /// Unpacks, redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
@@ -205,10 +206,10 @@ impl Preparer {
     fn store(&self, raw: Raw, size: u64, digest: [u8; 32]) -> Result<Option<Part>, Error> {
         match raw {
             Raw::Memory(bytes) if bytes.is_empty() => Ok(None),
-            Raw::Memory(bytes) => Ok(Some(self.part(bytes, Some(digest))?)),
+            Raw::Memory(bytes) => Ok(Some(part(&self.bodies, bytes, Some(digest))?)),
             Raw::File(mut file) => {
                 file.rewind()?;
-                Ok(Some(self.blobs.put_stream(&mut file, size)?))
+                Ok(Some(self.bodies.put_stream(&mut file, size)?))
             }
         }
     }
@@ -217,7 +218,7 @@ impl Preparer {
     /// same list gives the same bytes whatever was said of it.
     fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
-            return Ok(vec![self.part(encode_chunk(facts), None)?]);
+            return Ok(vec![part(&self.blobs, encode_chunk(facts), None)?]);
         }
         let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
         for fact in facts {
@@ -225,24 +226,24 @@ impl Preparer {
             let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
             let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
             if !chunk.is_empty() && (full || other_kind) {
-                parts.push(self.part(encode_chunk(std::mem::take(&mut chunk)), None)?);
+                parts.push(part(&self.blobs, encode_chunk(std::mem::take(&mut chunk)), None)?);
                 chunk_bytes = 0;
             }
             chunk_bytes += bytes;
             chunk.push(fact);
         }
-        parts.push(self.part(encode_chunk(chunk), None)?);
+        parts.push(part(&self.blobs, encode_chunk(chunk), None)?);
         Ok(parts)
     }
+}
 
-    /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-    fn part(&self, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
-        if bytes.len() > INLINE_BYTES_MAX {
-            return Ok(self.blobs.put(&bytes)?);
-        }
-        let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
-        Ok(Part::Hashed { bytes, digest })
+/// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
+fn part(blobs: &Blobs, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+    if bytes.len() > INLINE_BYTES_MAX {
+        return Ok(blobs.put(&bytes)?);
     }
+    let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
+    Ok(Part::Hashed { bytes, digest })
 }
 
 fn lists_components(fact: &Fact) -> bool {
