@@ -10,13 +10,15 @@
 //!    journal (`derive.rs`), never trusted when read (`reader.rs`) and may be deleted while no writer runs.
 //! 3. Recovery (`recover.rs`) folds the newest segment with the code that a follower and `verify` use (`fold.rs`). It cuts an
 //!    uncommitted tail and refuses everything else.
-//! 4. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody can read it (`publish.rs`).
+//! 4. A body's bytes go only after the commit that says so is durable, and then surely (`erase.rs`).
+//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody can read it (`publish.rs`).
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
 mod backup;
 mod blobs;
 mod derive;
+mod erase;
 mod fold;
 mod frame;
 mod hashes;
@@ -140,7 +142,8 @@ impl Error {
     }
 }
 
-/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`].
+/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`] in the store of its kind
+/// ([`Writer::blobs`], [`Writer::bodies`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part {
     /// At most [`INLINE_BYTES_MAX`] bytes.
@@ -186,6 +189,8 @@ pub struct Batch {
     pub positions: Vec<(Bytes, u64)>,
     /// Duplicates seen since the last commit: (log, source name, count).
     pub duplicates: Vec<(LogId, String, u64)>,
+    /// Entries, durable before this batch, whose bodies are erased once it is: (log, index). The batch has an entry that says so.
+    pub erasures: Vec<(LogId, u64)>,
 }
 
 /// Where a durable entry is.
@@ -225,8 +230,19 @@ pub struct PartRef {
     pub size: u64,
     /// Journal position of the part's frame; `None`: it is a blob.
     pub(crate) at: Option<u64>,
+    /// What the bytes are: says in which store a blob is.
+    pub(crate) content: Content,
     /// The bytes, while the batch that holds them is in memory. Not yet compared with the digest.
     pub(crate) bytes: Option<Bytes>,
+}
+
+/// What a part is of its entry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Content {
+    /// A facts chunk: kept as long as the entry.
+    Facts,
+    /// The body: erasable.
+    Body,
 }
 
 impl PartialEq for PartRef {
@@ -251,6 +267,8 @@ pub struct Commit {
     pub positions: Vec<(Bytes, u64)>,
     /// Duplicate counts: (log, source name, count).
     pub duplicates: Vec<(LogId, String, u64)>,
+    /// Entries whose bodies it erases: (log, index).
+    pub erasures: Vec<(LogId, u64)>,
 }
 /// Size and root of a log at its newest durable commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     files: Mutex<BTreeMap<u64, Arc<File>>>,
     /// The partial tile of each log and level above 0: its number and hashes so far.
     pub(crate) partials: Mutex<Partials>,
+    /// Held while a stored body gets its name or is erased.
+    pub(crate) naming: Arc<Mutex<()>>,
 }
 
 /// By log and level: the tile's number and its hashes so far.
@@ -122,6 +124,7 @@ impl Shared {
             follower: follower.map(Mutex::new),
             files: Mutex::default(),
             partials: Mutex::default(),
+            naming: Arc::default(),
         })
     }
 

@@ -143,10 +143,12 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         counters: Arc::clone(&counters),
     };
     disk.look();
-    let blobs = writer.blobs();
+    let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let (hand_on, units) = channel::<Unit>();
-    let preparer =
-        || Preparer::new(config.limits.clone(), blobs.clone(), Scratch::new(config.dir.clone()), disk.clone());
+    let preparer = || {
+        let scratch = Scratch::new(config.dir.clone());
+        Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch, disk.clone())
+    };
     let mut processor = Processor {
         counters,
         queue,

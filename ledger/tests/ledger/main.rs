@@ -3,6 +3,7 @@
 
 mod backup;
 mod basics;
+mod erase;
 mod fault;
 mod full;
 mod model;
