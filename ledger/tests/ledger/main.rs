@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
 
 mod basics;
+mod copies;
 mod fault;
 mod model;
 mod recovery;
