@@ -11,6 +11,7 @@ mod node;
 mod output;
 mod story;
 mod telemetry;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
 //! The append-only, tamper-evident ledger: one journal per directory, one RFC 6962 tree per tenant log.
 //!
 //! Opaque bytes in, opaque bytes out: this crate knows nothing about events, facts, tenants' rights, Kafka or HTTP.
-//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1, RFC 6962 §2.
+//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1,
+//! tlog-cosignature v1 (Ed25519), tlog-policy, RFC 6962 §2.
 //!
 //! What holds, and where:
 //!
@@ -17,6 +18,7 @@
 
 mod backup;
 mod blobs;
+mod cosign;
 mod derive;
 mod erase;
 mod fold;
@@ -27,6 +29,8 @@ mod lookup;
 mod meta;
 mod mirror;
 mod note;
+mod policy;
+mod proof;
 mod publish;
 mod reader;
 mod recover;
@@ -36,6 +40,9 @@ mod storage;
 mod tile;
 mod tree;
 mod verify;
+mod verify_against;
+mod verify_state;
+mod verify_tiles;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -45,14 +52,20 @@ use bytes::Bytes;
 
 pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
+pub use cosign::Cosignature;
 pub use journal::{Work, Writer, open, open_with};
-pub use mirror::{mirror, verify_mirror};
+pub use mirror::{mirror, read_mirror, verify_mirror};
 pub use note::{verify_checkpoint, verify_note};
+pub use policy::{POLICY_BYTES_MAX, POLICY_LINES_MAX, Policy, PolicyLog, Trust, Trusted, Witness};
+pub use proof::{PROOF_BYTES_MAX, Proved, verify_proof};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
 pub use storage::{Access, LocalFiles, Storage, StoredFile};
+pub use tile::{bundle_path, entry_of_bundle};
 pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
 pub use verify::{Verified, verify};
+pub use verify_against::{Fault, verify_against};
+pub use verify_tiles::{Fetch, TilesCheck, verify_tiles};
 
 /// Largest leaf, bytes (C2SP tlog-tiles: entries carry a 16-bit length).
 pub const LEAF_BYTES_MAX: usize = 65_535;
