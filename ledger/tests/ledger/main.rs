@@ -8,6 +8,7 @@ mod erase;
 mod fault;
 mod full;
 mod model;
+mod proofs;
 mod recovery;
 mod support;
 mod sweep;
