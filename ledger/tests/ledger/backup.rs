@@ -28,7 +28,7 @@ fn refused<T>(outcome: Result<T, Error>) -> String {
 /// Batch `n`: entries of two logs, parts, and in every fourth a blob.
 fn scripted(n: u64, writer: &Writer) -> Batch {
     let body = match n % 4 {
-        0 => writer.blobs().put(format!("blob {n}").repeat(9_000).as_bytes()).unwrap(),
+        0 => writer.bodies().put(format!("blob {n}").repeat(9_000).as_bytes()).unwrap(),
         _ => Part::Inline(vec![7; 5_000].into()),
     };
     let first = NewEntry { body: Some(body), ..entry(&LogId::default_log(), format!("first {n}")) };
