@@ -104,7 +104,7 @@ fn with_progress(work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<Copied, E
     bar.finish_and_clear();
     outcome.map_err(|error| match error {
         Error::Corrupt(text) => Failure::error(Exit::VerificationFailed, text),
-        other => other.into(),
+        other @ (Error::Locked(_) | Error::Refused(_) | Error::Full(_) | Error::Io(_)) => other.into(),
     })
 }
 

@@ -68,7 +68,7 @@ impl Blobs {
             drop(self.storage.remove(&tmp));
             match error {
                 Error::Io(error) => no_room(error),
-                other => other,
+                other @ (Error::Locked(_) | Error::Refused(_) | Error::Corrupt(_) | Error::Full(_)) => other,
             }
         })
     }
@@ -82,9 +82,11 @@ impl Blobs {
         if self.is_erased(digest)? {
             return Ok(None);
         }
-        let file = File::open(self.path(digest)).map_err(|why| match why.kind() {
-            io::ErrorKind::NotFound => Error::Corrupt(format!("blob {digest} is missing; restore it from a copy")),
-            _ => why.into(),
+        let file = File::open(self.path(digest)).map_err(|why| {
+            if why.kind() == io::ErrorKind::NotFound {
+                return Error::Corrupt(format!("blob {digest} is missing; restore it from a copy"));
+            }
+            why.into()
         })?;
         let packed = Packed::open(file).map_err(|why| damaged(digest, &why))?;
         let from = zstd::Decoder::new(packed)?;

@@ -49,7 +49,7 @@ impl Publisher {
             let outcome = publish_head(&self.shared, &*self.storage, &self.key, log, head, now_ns);
             let outcome = outcome.map_err(|error| match error {
                 Error::Io(error) => Error::while_preparing("a checkpoint", error),
-                other => other,
+                other @ (Error::Locked(_) | Error::Refused(_) | Error::Corrupt(_) | Error::Full(_)) => other,
             });
             // On a full disk the old one stands; if the name is new already, the same bytes follow, or a later size's.
             self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_)));

@@ -74,7 +74,12 @@ fn is_full(error: &Error) -> bool {
     let kind = match error {
         Error::Ledger(pedigraph_ledger::Error::Full(_)) => return true,
         Error::Io(error) => error.kind(),
-        _ => return false,
+        Error::Config(_)
+        | Error::Kafka(_)
+        | Error::Ledger(_)
+        | Error::Index(_)
+        | Error::Stopping
+        | Error::Corrupt(_) => return false,
     };
     matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

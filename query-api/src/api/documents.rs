@@ -54,9 +54,12 @@ struct Spooled {
 impl Spooled {
     async fn receive(app: &App, body: Body) -> Result<Spooled, Problem> {
         let path = app.config.spool_dir.join(format!("{SPOOL_PREFIX}{}", Uuid::new_v4()));
-        let failed = |error: std::io::Error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => receipt::no_room(),
-            _ => Problem::internal("a document cannot be spooled", &error),
+        let failed = |error: std::io::Error| {
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                receipt::no_room()
+            } else {
+                Problem::internal("a document cannot be spooled", &error)
+            }
         };
         let mut file = create(&path).await.map_err(failed)?;
         let mut spooled = Spooled { path, size: 0 };
