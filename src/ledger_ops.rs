@@ -102,9 +102,11 @@ fn with_progress(work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<Copied, E
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    outcome.map_err(|error| match error {
-        Error::Corrupt(text) => Failure::error(Exit::VerificationFailed, text),
-        other @ (Error::Locked(_) | Error::Refused(_) | Error::Full(_) | Error::Io(_)) => other.into(),
+    outcome.map_err(|error| {
+        if let Error::Corrupt(text) = error {
+            return Failure::error(Exit::VerificationFailed, text);
+        }
+        error.into()
     })
 }
 

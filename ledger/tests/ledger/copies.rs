@@ -153,7 +153,9 @@ fn fork_of(copies: &Copies, swap: fn(u64) -> u64) -> String {
     let ledger = copies.dir.path().join("ledger");
     let dir = memory_dir();
     // The description and the key make the log what it is.
-    ["key", "ledger"].map(|name| fs::copy(ledger.join(name), dir.path().join(name)).unwrap());
+    for name in ["key", "ledger"] {
+        fs::copy(ledger.join(name), dir.path().join(name)).unwrap();
+    }
     let mut writer = open_here(dir.path());
     let entries: Vec<_> = numbered(0, 300);
     let swapped = (0..300).map(|n| entries[usize::try_from(swap(n)).unwrap()].clone()).collect();
