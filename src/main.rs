@@ -4,12 +4,14 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod ledger_ops;
 mod ledger_tools;
 mod metrics;
 mod node;
 mod output;
 mod story;
 mod telemetry;
+mod verify;
 mod view_roots;
 
 use std::process::ExitCode;

@@ -177,6 +177,10 @@ fn publish_checkpoints(
 fn published(publisher: &mut Publisher) -> bool {
     match publisher.publish(now_ns()) {
         Ok(_) => true,
+        Err(error @ pedigraph_ledger::Error::Full(_)) => {
+            tracing::warn!(%error, "no checkpoint could be published; it is tried again");
+            true
+        }
         Err(error) => {
             tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
             false
@@ -193,6 +197,7 @@ async fn open_views(config: &Config, reader: Reader) -> anyhow::Result<Views> {
 
 fn processor_config(config: &Config) -> anyhow::Result<pedigraph_processor::Config> {
     let mut processor = pedigraph_processor::Config::new(&config.data);
+    processor.reserve_bytes = config.reserve_bytes();
     if !config.kafka.brokers.is_empty() {
         processor.kafka.push(kafka_config(&config.kafka)?);
     }
@@ -234,15 +239,20 @@ fn api_config(
     prepare_spool(spool)?;
     let processor = Arc::clone(&write.processor);
     all.intake = Some(intake(&processor));
+    all.refuses = Arc::new({
+        let intake = processor.intake();
+        move || intake.refuses()
+    });
+    let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
         let processor = Arc::clone(&processor);
-        move || metrics::checks(&processor)
+        move || metrics::checks(&processor, reserve_bytes)
     });
     all.sources = Arc::new({
         let processor = Arc::clone(&processor);
         move || metrics::sources(&processor, now_ns())
     });
-    all.extra_metrics = Arc::new(move |text| metrics::write(&processor, text));
+    all.extra_metrics = Arc::new(move |text| metrics::write(&processor, reserve_bytes, text));
     Ok(all)
 }
 

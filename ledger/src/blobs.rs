@@ -1,32 +1,41 @@
-//! Large parts: `blobs/<2 hex>/<64 hex>`, named by the SHA-256 of what is in it: one zstd frame, then a skippable frame with the
+//! Large parts: `blobs/<2 hex>/<64 hex>` for facts, `bodies/…` for bodies, named by the SHA-256 of what is in it: one zstd frame, then a skippable frame with the
 //! CRC-32 of the first. Any zstd tool unpacks it; the CRC finds the flipped bits that a decoder does not care about.
+//!
+//! Facts and bodies are apart because bodies are erased and senders choose their bytes: a body that equals the facts of another
+//! entry must not take those with it. A body that was erased is one skippable frame that says so; it stays erased, whoever
+//! sends the same bytes again.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::storage::{Access, Storage, StoredFile};
-use crate::{Error, Hash, Part};
+use crate::shared::{Shared, lock};
+use crate::storage::{self, Access, Storage, StoredFile};
+use crate::{Content, Error, Hash, Part};
 
 const ZSTD_LEVEL: i32 = 3;
 const PIECE_BYTES: usize = 64 << 10;
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 const TRAILER_BYTES: usize = 12;
+/// What an erased body's file holds: a zstd skippable frame. Every stored blob is longer.
+const ERASED: &[u8; 16] = b"\x51\x2a\x4d\x18\x08\0\0\0erased\n\0";
 
 /// Content-addressed blobs, zstd on disk, durable when `put` returns.
 #[derive(Clone)]
 pub struct Blobs {
     dir: PathBuf,
     storage: Arc<dyn Storage>,
+    /// Held while a blob gets its name or is erased.
+    naming: Arc<Mutex<()>>,
 }
 
 impl Blobs {
-    pub(crate) fn new(ledger: &Path, storage: Arc<dyn Storage>) -> Blobs {
-        Blobs { dir: ledger.join("blobs"), storage }
+    pub(crate) fn new(shared: &Shared, content: Content, storage: Arc<dyn Storage>) -> Blobs {
+        Blobs { dir: dir_of(&shared.dir, content), storage, naming: Arc::clone(&shared.naming) }
     }
 
     /// Stores the bytes (once) and makes them durable.
@@ -35,7 +44,7 @@ impl Blobs {
     /// [`Error::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<Part, Error> {
         let digest = crate::tree::digest(bytes);
-        if self.has(&digest) {
+        if self.knows(&digest) {
             // Another thread may have given it its name and not yet made that durable.
             self.sync_name(&digest)?;
             return Ok(Part::Blob { digest, size: bytes.len() as u64 });
@@ -46,46 +55,56 @@ impl Blobs {
     /// Streams a reader into the store; refuses more than `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Refused`] beyond the limit, [`Error::Io`] from the reader or the disk; a half-written file is removed.
+    /// [`Error::Refused`] beyond the limit, [`Error::Full`], [`Error::Io`] from the reader or the disk; a half-written file is
+    /// removed.
     pub fn put_stream(&self, from: &mut dyn Read, limit: u64) -> Result<Part, Error> {
         let incoming = self.dir.join("incoming");
         if !incoming.is_dir() {
-            self.storage.create_dir(&incoming)?;
+            self.storage.create_dir(&incoming).map_err(no_room)?;
         }
         let tmp = incoming.join(uuid::Uuid::new_v4().to_string());
-        let outcome = self.write(from, limit, &tmp);
-        match outcome {
-            Ok((digest, size)) => self.place(&tmp, digest, size),
-            Err(error) => {
-                drop(self.storage.remove(&tmp));
-                Err(error)
+        let outcome = self.write(from, limit, &tmp).and_then(|(digest, size)| self.place(&tmp, digest, size));
+        outcome.map_err(|error| {
+            drop(self.storage.remove(&tmp));
+            match error {
+                Error::Io(error) => no_room(error),
+                other @ (Error::Locked(_) | Error::Refused(_) | Error::Corrupt(_) | Error::Full(_)) => other,
             }
-        }
+        })
     }
 
-    /// Opens a blob for streaming; `None` when it is not there. Reading ends in an error, not in the end of the stream, when the
+    /// Opens a blob for streaming; `None` when it was erased. Reading ends in an error, not in the end of the stream, when the
     /// bytes are not those of the digest.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Corrupt`] when it is missing or cut, [`Error::Io`].
     pub fn open(&self, digest: &Hash) -> Result<Option<Box<dyn Read + Send>>, Error> {
-        let file = match File::open(self.path(digest)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
+        if self.is_erased(digest)? {
+            return Ok(None);
+        }
+        let file = File::open(self.path(digest)).map_err(|why| {
+            if why.kind() == io::ErrorKind::NotFound {
+                return Error::Corrupt(format!("blob {digest} is missing; restore it from a copy"));
+            }
+            why.into()
+        })?;
         let packed = Packed::open(file).map_err(|why| damaged(digest, &why))?;
         let from = zstd::Decoder::new(packed)?;
         Ok(Some(Box::new(Checked { from, hasher: Sha256::new(), digest: *digest })))
     }
 
-    /// Whether a blob is stored.
-    pub fn has(&self, digest: &Hash) -> bool {
+    /// Whether a blob is stored, or was until it was erased.
+    pub(crate) fn knows(&self, digest: &Hash) -> bool {
         self.path(digest).exists()
     }
 
-    pub(crate) fn path(&self, digest: &Hash) -> PathBuf {
-        let name = digest.to_string();
-        self.dir.join(&name[..2]).join(name)
+    /// Whether a blob was erased.
+    pub(crate) fn is_erased(&self, digest: &Hash) -> io::Result<bool> {
+        is_erased(&self.path(digest))
+    }
+
+    fn path(&self, digest: &Hash) -> PathBuf {
+        path_in(&self.dir, digest)
     }
 
     /// Hashes and compresses into a file, durable when this returns.
@@ -123,7 +142,12 @@ impl Blobs {
             self.storage.create_dir(dir)?;
             self.dir.parent().map_or(Ok(()), |ledger| self.storage.sync_dir(ledger))?;
         }
-        self.storage.rename(tmp, &path)?;
+        let naming = lock(&self.naming);
+        match is_erased(&path)? {
+            true => self.storage.remove(tmp)?,
+            false => self.storage.rename(tmp, &path)?,
+        }
+        drop(naming);
         self.sync_name(&digest)?;
         Ok(Part::Blob { digest, size })
     }
@@ -133,6 +157,57 @@ impl Blobs {
         self.storage.sync_dir(&self.dir)?;
         self.path(digest).parent().map_or(Ok(()), |dir| self.storage.sync_dir(dir))
     }
+}
+
+/// No entry names a blob that is being stored.
+fn no_room(error: io::Error) -> Error {
+    Error::while_preparing("a blob", error)
+}
+
+/// Erases a body: zeros over its bytes, then, in its place, a file that says so. Doing it again is harmless.
+pub(crate) fn erase(ledger: &Path, digest: &Hash, storage: &dyn Storage, naming: &Mutex<()>) -> io::Result<()> {
+    let path = path_of(ledger, Content::Body, digest);
+    let _named_by_nobody_else = lock(naming);
+    if is_erased(&path)? {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+        storage.create_dir(dir)?;
+    }
+    if let Ok(old) = fs::metadata(&path) {
+        let file = storage.open(&path)?;
+        file.write_zeros(0, old.len())?;
+        file.sync()?;
+    }
+    storage::replace(storage, &path, ERASED, Access::Shared)
+}
+
+/// Whether a file says that its blob was erased.
+pub(crate) fn is_erased(path: &Path) -> io::Result<bool> {
+    // Mostly told without opening it.
+    match fs::metadata(path) {
+        Ok(file) if file.len() == ERASED.len() as u64 => Ok(fs::read(path)? == ERASED),
+        Ok(_) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The file of a blob.
+pub(crate) fn path_of(ledger: &Path, content: Content, digest: &Hash) -> PathBuf {
+    path_in(&dir_of(ledger, content), digest)
+}
+
+fn dir_of(ledger: &Path, content: Content) -> PathBuf {
+    ledger.join(match content {
+        Content::Facts => "blobs",
+        Content::Body => "bodies",
+    })
+}
+
+fn path_in(dir: &Path, digest: &Hash) -> PathBuf {
+    let name = digest.to_string();
+    dir.join(&name[..2]).join(name)
 }
 
 /// A file written from its start.
@@ -190,6 +265,11 @@ impl Read for Packed {
             read => Ok(read),
         }
     }
+}
+
+/// Compares the checksum at the end of a blob's file, without unpacking it.
+pub(crate) fn check_file(file: &File) -> io::Result<()> {
+    io::copy(&mut Packed::open(file.try_clone()?)?, &mut io::sink()).map(drop)
 }
 
 /// Bytes whose digest is compared at the end.

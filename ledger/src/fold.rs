@@ -144,6 +144,9 @@ impl Vectors {
         if commit.entries as usize != batch.entries.len() || commit.refs != batch.refs {
             return corrupt("its entries or their references are not those it was made for".into());
         }
+        if let Some((log, index)) = commit.erasures.iter().find(|(log, index)| *index >= self.size(log)) {
+            return corrupt(format!("erases the body of entry {index} of log {log}, which was not there before it"));
+        }
         let mut touched = Touched::default();
         for (at, entry) in &batch.entries {
             let edge = touched.edge(&entry.log, self);
@@ -210,9 +213,9 @@ impl ReadBatch {
 
     /// The batch as callers see it.
     pub(crate) fn into_commit(self) -> crate::Commit {
-        let CommitFrame { seq, time_ns, heads, positions, duplicates, .. } = self.commit;
+        let CommitFrame { seq, time_ns, heads, positions, duplicates, erasures, .. } = self.commit;
         let entries = self.entries.into_iter().map(|(_, entry)| entry).collect();
-        crate::Commit { seq, time_ns, entries, heads, positions, duplicates }
+        crate::Commit { seq, time_ns, entries, heads, positions, duplicates, erasures }
     }
 }
 

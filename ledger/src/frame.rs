@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::tree::{Edge, digest};
-use crate::{Hash, LogId, PartRef};
+use crate::{Content, Hash, LogId, PartRef};
 
 /// Bytes of length, checksum and type.
 pub(crate) const HEAD_BYTES: usize = 9;
@@ -38,6 +38,16 @@ impl Kind {
         [Kind::Entry, Kind::Facts, Kind::Body, Kind::Commit, Kind::Erased, Kind::Header]
             .into_iter()
             .find(|k| *k as u8 == byte)
+    }
+}
+
+impl Content {
+    /// The frame that holds it.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Content::Facts => Kind::Facts,
+            Content::Body => Kind::Body,
+        }
     }
 }
 
@@ -135,10 +145,10 @@ pub(crate) fn take_entry(payload: &[u8]) -> Option<EntryFrame<'_>> {
     let leaf = input.bytes(to_usize(len.into()))?;
     let refs = input.0;
     let count = input.u16()?;
-    let facts = (0..count).map(|_| input.part()).collect::<Option<Vec<_>>>()?;
+    let facts = (0..count).map(|_| input.part(Content::Facts)).collect::<Option<Vec<_>>>()?;
     let body = match input.u8()? {
         0 => None,
-        1 => Some(input.part()?),
+        1 => Some(input.part(Content::Body)?),
         _ => return None,
     };
     input.0.is_empty().then_some(EntryFrame { log, index, leaf, facts, body, refs })
@@ -162,6 +172,8 @@ pub(crate) struct CommitFrame {
     pub(crate) heads: Vec<(LogId, u64, Hash)>,
     pub(crate) positions: Vec<(Bytes, u64)>,
     pub(crate) duplicates: Vec<(LogId, String, u64)>,
+    /// Entries before this batch whose bodies it erases.
+    pub(crate) erasures: Vec<(LogId, u64)>,
 }
 
 impl CommitFrame {
@@ -185,6 +197,10 @@ impl CommitFrame {
             put_bytes(out, source.as_bytes());
             out.extend_from_slice(&count.to_le_bytes());
         });
+        put_each(out, &self.erasures, |out, (log, index)| {
+            put_log(out, log);
+            out.extend_from_slice(&index.to_le_bytes());
+        });
     }
 
     /// Reads a payload; `None` unless it is exactly what [`CommitFrame::put`] writes.
@@ -201,6 +217,7 @@ impl CommitFrame {
             heads: input.each(|i| Some((i.log()?, i.u64()?, i.hash()?)))?,
             positions: input.each(Input::position)?,
             duplicates: input.each(|i| Some((i.log()?, String::from_utf8(i.short()?.to_vec()).ok()?, i.u64()?)))?,
+            erasures: input.each(|i| Some((i.log()?, i.u64()?)))?,
         };
         input.0.is_empty().then_some(frame)
     }
@@ -351,7 +368,7 @@ impl<'a> Input<'a> {
         Some((Bytes::copy_from_slice(self.short()?), self.u64()?))
     }
 
-    fn part(&mut self) -> Option<PartRef> {
+    fn part(&mut self, content: Content) -> Option<PartRef> {
         let kind = self.u8()?;
         let (digest, size, at) = (self.hash()?, self.u64()?, self.u64()?);
         let at = match kind {
@@ -359,7 +376,7 @@ impl<'a> Input<'a> {
             1 => Some(at),
             _ => return None,
         };
-        Some(PartRef { digest, size, at, bytes: None })
+        Some(PartRef { digest, size, at, content, bytes: None })
     }
 
     fn log_vector(&mut self) -> Option<(LogId, LogVector)> {
@@ -419,7 +436,8 @@ mod tests {
             refs: Hash([2; 32]),
             heads: vec![(log.clone(), 9, Hash([3; 32]))],
             positions: vec![(Bytes::from_static(b"topic/0"), 12)],
-            duplicates: vec![(log, "ci".into(), 4)],
+            duplicates: vec![(log.clone(), "ci".into(), 4)],
+            erasures: vec![(log, 3)],
         }
     }
 

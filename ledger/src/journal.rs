@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::blobs::Blobs;
 use crate::derive::Deriver;
+use crate::erase;
 use crate::fold::{Touched, Vectors};
 use crate::frame::{self, CommitFrame, HEAD_BYTES, Kind, REF_BYTES};
 use crate::meta::Meta;
@@ -23,7 +24,8 @@ use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Recent, Shared};
 use crate::storage::{Access, LocalFiles, PAGE_BYTES, Storage, StoredFile};
 use crate::tree::{self, digest, leaf_hash};
 use crate::{
-    Batch, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader, Receipt,
+    Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader,
+    Receipt,
 };
 
 /// Largest batch, bytes of frames.
@@ -65,6 +67,7 @@ pub struct Writer {
     facts: RememberedFacts,
     epoch: u64,
     poisoned: bool,
+    given_back: Option<Batch>,
     work: Work,
     spare: Option<JoinHandle<io::Result<()>>>,
     deriver: Option<Deriver>,
@@ -102,11 +105,13 @@ pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work:
     if segments.is_empty() {
         segments.push(first_segment(dir, &meta, &*storage)?);
     }
+    erase::finish_interrupted(dir, &meta, &segments, &*storage)?;
     let recovered = recover(dir, &meta, &*storage, segments)?;
     start(dir, meta, recovered, storage, work, lock)
 }
 
-fn take_lock(dir: &Path) -> Result<File, Error> {
+/// Keeps every other writer out until it is dropped.
+pub(crate) fn take_lock(dir: &Path) -> Result<File, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -148,10 +153,12 @@ fn start(
     work: Work,
     lock: File,
 ) -> Result<Writer, Error> {
-    let Recovered { vectors, state, segment, offset } = recovered;
+    let Recovered { vectors, state, segment, offset, erasures } = recovered;
     let file = storage.open(&segment::path_of(dir, segment.first_seq))?;
     let epoch = vectors.epoch.saturating_add(1);
     let shared = Shared::new(dir, meta, state, None);
+    // Every other commit's were carried out before the commit after it was made.
+    erase::erase(&shared, &*storage, &erase::targets(&shared, &erasures)?)?;
     publish::publish_empty_default(&shared, &*storage)?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
     let mut writer = Writer {
@@ -166,6 +173,7 @@ fn start(
         facts: RememberedFacts::default(),
         epoch,
         poisoned: false,
+        given_back: None,
         work,
         spare: None,
         deriving: None,
@@ -207,9 +215,14 @@ impl Writer {
         &self.vectors.positions
     }
 
-    /// The shared blob store.
+    /// The shared store of large facts chunks.
     pub fn blobs(&self) -> Blobs {
-        Blobs::new(&self.shared.dir, Arc::clone(&self.storage))
+        Blobs::new(&self.shared, Content::Facts, Arc::clone(&self.storage))
+    }
+
+    /// The shared store of large bodies. What was erased there is not stored again.
+    pub fn bodies(&self) -> Blobs {
+        Blobs::new(&self.shared, Content::Body, Arc::clone(&self.storage))
     }
 
     /// A reader of the same ledger in this process: sees each commit as soon as it is durable.
@@ -217,24 +230,27 @@ impl Writer {
         Reader(Arc::clone(&self.shared))
     }
 
-    /// Appends one batch durably. After [`Error::Io`] the writer is poisoned and every later call fails.
+    /// Appends one batch durably. After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
+    /// batch can be had back by [`Writer::given_back`], for another try.
+    ///
+    /// Bodies that the batch erases are gone from the disk when this returns; after a crash, when the ledger is open again.
     ///
     /// A batch without entries, positions and duplicates writes nothing. One that is larger than a segment gets a segment as
     /// large as it needs.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the batch breaks a limit, nothing was written and the writer goes on; [`Error::Io`] when it is
-    /// unknown whether the batch is durable: the process must stop, and opening the ledger again tells.
+    /// [`Error::Refused`] when the batch breaks a limit, and [`Error::Full`] when there is no room for another segment: nothing was
+    /// written and the writer goes on; [`Error::Io`] when it is unknown whether the batch is durable: the process must
+    /// stop, and opening the ledger again tells.
     pub fn append(&mut self, batch: Batch) -> Result<Vec<Receipt>, Error> {
-        self.check_usable()?;
-        let bytes_max = check(&batch, self)?;
-        if batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty() {
+        if let Err(error) = self.find_room(&batch) {
+            self.given_back = matches!(error, Error::Full(_)).then_some(batch);
+            return Err(error);
+        }
+        if writes_nothing(&batch) {
             return Ok(Vec::new());
         }
-        if self.offset + bytes_max as u64 > self.segment.capacity {
-            let outcome = self.enter_next_segment(bytes_max as u64);
-            self.poison_unless_ok(outcome)?;
-        }
+        let targets = erase::targets(&self.shared, &batch.erasures)?;
         let staged = self.encode(&batch);
         self.pad_frames();
         // The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
@@ -242,11 +258,29 @@ impl Writer {
         let outcome = self.file.write_at(&self.frames, self.offset).and_then(|()| self.file.sync());
         self.poison_unless_ok(outcome.map_err(Error::from))?;
         let receipts = self.adopt(staged, batch);
+        let outcome = erase::erase(&self.shared, &*self.storage, &targets);
+        self.poison_unless_ok(outcome)?;
         if self.work == Work::Inline {
             let outcome = self.deriver.as_mut().map_or(Ok(()), Deriver::step);
             self.poison_unless_ok(outcome)?;
         }
         Ok(receipts)
+    }
+
+    /// The batch that the last [`Writer::append`] found no room for.
+    pub fn given_back(&mut self) -> Option<Batch> {
+        self.given_back.take()
+    }
+
+    /// Goes on in a new segment when the batch may not fit into this one.
+    fn find_room(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.check_usable()?;
+        let bytes_max = check(batch, self)?;
+        if writes_nothing(batch) || self.offset + bytes_max as u64 <= self.segment.capacity {
+            return Ok(());
+        }
+        let outcome = self.enter_next_segment(bytes_max as u64);
+        self.poison_unless_ok(outcome)
     }
 
     /// Adds to the frames the zeros behind them up to the end of a page: the kernel, which need not have the page in memory, would
@@ -260,9 +294,14 @@ impl Writer {
     fn check_usable(&mut self) -> Result<(), Error> {
         let failed = match self.work {
             Work::Background => {
-                let ready =
-                    |state: &crate::shared::State| state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some();
-                self.shared.wait_until(ready).failed.clone()
+                let ready = |state: &crate::shared::State| {
+                    state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some() || state.full.is_some()
+                };
+                let state = self.shared.wait_until(ready);
+                if let Some(why) = state.full.clone().filter(|_| state.lag_entries >= LAG_ENTRIES_MAX) {
+                    return Err(Error::Full(why));
+                }
+                state.failed.clone()
             }
             Work::Inline => None,
         };
@@ -279,7 +318,7 @@ impl Writer {
     }
 
     fn poison_unless_ok<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        self.poisoned |= outcome.is_err();
+        self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_)));
         outcome
     }
 
@@ -293,7 +332,7 @@ impl Writer {
         for new in &batch.entries {
             let facts: Vec<_> =
                 new.facts.iter().map(|part| put_facts(&mut self.frames, salt, start, part, &mut self.facts)).collect();
-            let body = new.body.as_ref().map(|part| put_part(&mut self.frames, salt, start, Kind::Body, part));
+            let body = new.body.as_ref().map(|part| put_part(&mut self.frames, salt, start, Content::Body, part));
             let edge = staged.touched.edge(&new.log, &self.vectors);
             let hash = leaf_hash(&new.leaf);
             staged.entries.push((start + self.frames.len() as u64, edge.size(), hash));
@@ -323,6 +362,7 @@ impl Writer {
             heads: touched.heads(),
             positions: batch.positions.clone(),
             duplicates: batch.duplicates.clone(),
+            erasures: batch.erasures.clone(),
         };
         let start = self.frames.len() + HEAD_BYTES;
         frame::write(&mut self.frames, self.shared.meta.salt, Kind::Commit, |out| commit.put(out));
@@ -358,12 +398,13 @@ impl Writer {
     /// Goes on in a new segment that holds at least `bytes` of batch. The rest of the old one stays zeros.
     fn enter_next_segment(&mut self, bytes: u64) -> Result<(), Error> {
         let dir = &self.shared.dir;
-        match self.spare.take() {
+        let made = match self.spare.take() {
             Some(making) => {
-                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))??
+                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))?
             }
-            None => make_spare(dir, self.next_capacity(), &*self.storage)?,
-        }
+            None => make_spare(dir, self.next_capacity(), &*self.storage),
+        };
+        made.map_err(|error| Error::while_preparing("the next journal segment", error))?;
         // A segment without commits has the name that the next one would get, and is replaced.
         let empty = self.segment.first_seq == self.vectors.next_seq;
         let base = if empty { self.segment.base } else { self.segment.end() };
@@ -401,6 +442,10 @@ impl Writer {
         self.spare = Some(std::thread::Builder::new().name("ledger-segment".into()).spawn(make)?);
         Ok(())
     }
+}
+
+fn writes_nothing(batch: &Batch) -> bool {
+    batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty()
 }
 
 impl Drop for Writer {
@@ -448,23 +493,23 @@ impl RememberedFacts {
 
 /// Appends a facts chunk unless the journal has it.
 fn put_facts(out: &mut Vec<u8>, salt: u32, start: u64, part: &Part, seen: &mut RememberedFacts) -> PartRef {
-    let Some((bytes, digest)) = inline(part) else { return put_part(out, salt, start, Kind::Facts, part) };
+    let Some((bytes, digest)) = inline(part) else { return put_part(out, salt, start, Content::Facts, part) };
     if bytes.len() < REMEMBERED_BYTES_MIN {
-        return put_inline(out, salt, start, Kind::Facts, bytes, digest);
+        return put_inline(out, salt, start, Content::Facts, bytes, digest);
     }
     if let Some(at) = seen.places.get(&digest) {
-        return PartRef { digest, size: bytes.len() as u64, at: Some(*at), bytes: None };
+        return PartRef { digest, size: bytes.len() as u64, at: Some(*at), content: Content::Facts, bytes: None };
     }
-    let written = put_inline(out, salt, start, Kind::Facts, bytes, digest);
+    let written = put_inline(out, salt, start, Content::Facts, bytes, digest);
     written.at.into_iter().for_each(|at| seen.remember(digest, at));
     written
 }
 
-fn put_part(out: &mut Vec<u8>, salt: u32, start: u64, kind: Kind, part: &Part) -> PartRef {
+fn put_part(out: &mut Vec<u8>, salt: u32, start: u64, content: Content, part: &Part) -> PartRef {
     match part {
-        Part::Inline(bytes) => put_inline(out, salt, start, kind, bytes, digest(bytes)),
-        Part::Hashed { bytes, digest } => put_inline(out, salt, start, kind, bytes, *digest),
-        Part::Blob { digest, size } => PartRef { digest: *digest, size: *size, at: None, bytes: None },
+        Part::Inline(bytes) => put_inline(out, salt, start, content, bytes, digest(bytes)),
+        Part::Hashed { bytes, digest } => put_inline(out, salt, start, content, bytes, *digest),
+        Part::Blob { digest, size } => PartRef { digest: *digest, size: *size, at: None, content, bytes: None },
     }
 }
 
@@ -477,16 +522,18 @@ fn inline(part: &Part) -> Option<(&Bytes, Hash)> {
     }
 }
 
-fn put_inline(out: &mut Vec<u8>, salt: u32, start: u64, kind: Kind, bytes: &Bytes, digest: Hash) -> PartRef {
+fn put_inline(out: &mut Vec<u8>, salt: u32, start: u64, content: Content, bytes: &Bytes, digest: Hash) -> PartRef {
     let at = start + out.len() as u64;
-    frame::write(out, salt, kind, |out| out.extend_from_slice(bytes));
-    PartRef { digest, size: bytes.len() as u64, at: Some(at), bytes: None }
+    frame::write(out, salt, content.kind(), |out| out.extend_from_slice(bytes));
+    PartRef { digest, size: bytes.len() as u64, at: Some(at), content, bytes: None }
 }
 
 /// Refuses what breaks a limit; returns how many bytes the batch has at most.
 fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
     let refused = |why: String| Err(Error::Refused(why));
+    let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let mut bytes = 1024;
+    bytes += erase::check(batch, writer)?;
     for new in &batch.entries {
         if new.leaf.is_empty() || new.leaf.len() > LEAF_BYTES_MAX {
             return refused(format!("leaf of {} bytes: 1 to {LEAF_BYTES_MAX} are possible", new.leaf.len()));
@@ -496,8 +543,11 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
         }
         // Each entry may be the first of its log in the batch, which the commit then names.
         bytes += new.leaf.len() + 2 * HEAD_BYTES + 3 * 64 + 64;
-        for part in new.facts.iter().chain(&new.body) {
-            bytes += REF_BYTES + HEAD_BYTES + check_part(part, writer)?;
+        for part in &new.facts {
+            bytes += REF_BYTES + HEAD_BYTES + check_part(part, &blobs)?;
+        }
+        if let Some(part) = &new.body {
+            bytes += REF_BYTES + HEAD_BYTES + check_part(part, &bodies)?;
         }
     }
     for key in batch
@@ -518,7 +568,7 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
 }
 
 /// The bytes that a part adds to the journal.
-fn check_part(part: &Part, writer: &Writer) -> Result<usize, Error> {
+fn check_part(part: &Part, blobs: &Blobs) -> Result<usize, Error> {
     match part {
         Part::Inline(bytes) | Part::Hashed { bytes, .. } if bytes.len() > INLINE_BYTES_MAX => Err(Error::Refused(
             format!("part of {} bytes: larger than {INLINE_BYTES_MAX}, make it a blob", bytes.len()),
@@ -528,7 +578,7 @@ fn check_part(part: &Part, writer: &Writer) -> Result<usize, Error> {
             debug_assert_eq!(*digest, tree::digest(bytes), "a part's digest is that of its bytes");
             Ok(bytes.len())
         }
-        Part::Blob { digest, .. } if writer.blobs().has(digest) => Ok(0),
+        Part::Blob { digest, .. } if blobs.knows(digest) => Ok(0),
         Part::Blob { digest, .. } => Err(Error::Refused(format!("blob {digest} is not stored"))),
     }
 }
@@ -563,16 +613,34 @@ fn enter_spare(
 ) -> Result<(Segment, u64, Box<dyn StoredFile>), Error> {
     let tmp = segment::dir_of(dir).join("entered.tmp");
     let path = segment::path_of(dir, vectors.next_seq);
-    storage.rename(&spare_path(dir), &tmp)?;
-    let spare_bytes = fs::metadata(&tmp)?.len();
+    let entered = prepare_entered(dir, meta, vectors, base, bytes, storage, &tmp);
+    let (segment, offset, file) = entered.map_err(|error| {
+        drop(storage.remove(&tmp));
+        Error::while_preparing("the next journal segment", error)
+    })?;
+    // From here on a failure poisons: the segment may have its name, and then the old one must not grow.
+    storage.rename(&tmp, &path)?;
+    storage.sync_dir(&segment::dir_of(dir))?;
+    Ok((segment, offset, file))
+}
+
+fn prepare_entered(
+    dir: &Path,
+    meta: &Meta,
+    vectors: &Vectors,
+    base: u64,
+    bytes: u64,
+    storage: &dyn Storage,
+    tmp: &Path,
+) -> io::Result<(Segment, u64, Box<dyn StoredFile>)> {
+    storage.rename(&spare_path(dir), tmp)?;
+    let spare_bytes = fs::metadata(tmp)?.len();
     let measure = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, spare_bytes)).len() as u64;
     let capacity = spare_bytes.max((measure + bytes).next_multiple_of(4096));
     let header = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, capacity));
-    let file = storage.open(&tmp)?;
+    let file = storage.open(tmp)?;
     file.write_zeros(spare_bytes, capacity)?;
     file.write_at(&header, 0)?;
     file.sync()?;
-    storage.rename(&tmp, &path)?;
-    storage.sync_dir(&segment::dir_of(dir))?;
     Ok((Segment { first_seq: vectors.next_seq, base, capacity }, header.len() as u64, file))
 }

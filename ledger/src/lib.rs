@@ -1,7 +1,8 @@
 //! The append-only, tamper-evident ledger: one journal per directory, one RFC 6962 tree per tenant log.
 //!
 //! Opaque bytes in, opaque bytes out: this crate knows nothing about events, facts, tenants' rights, Kafka or HTTP.
-//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1, RFC 6962 §2.
+//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1,
+//! tlog-cosignature v1 (Ed25519), tlog-policy, RFC 6962 §2.
 //!
 //! What holds, and where:
 //!
@@ -10,12 +11,16 @@
 //!    journal (`derive.rs`), never trusted when read (`reader.rs`) and may be deleted while no writer runs.
 //! 3. Recovery (`recover.rs`) folds the newest segment with the code that a follower and `verify` use (`fold.rs`). It cuts an
 //!    uncommitted tail and refuses everything else.
-//! 4. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody can read it (`publish.rs`).
+//! 4. A body's bytes go only after the commit that says so is durable, and then surely (`erase.rs`).
+//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody can read it (`publish.rs`).
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
+mod backup;
 mod blobs;
+mod cosign;
 mod derive;
+mod erase;
 mod fold;
 mod frame;
 mod hashes;
@@ -24,6 +29,8 @@ mod lookup;
 mod meta;
 mod mirror;
 mod note;
+mod policy;
+mod proof;
 mod publish;
 mod reader;
 mod recover;
@@ -33,6 +40,9 @@ mod storage;
 mod tile;
 mod tree;
 mod verify;
+mod verify_against;
+mod verify_state;
+mod verify_tiles;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,15 +50,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
+pub use cosign::Cosignature;
 pub use journal::{Work, Writer, open, open_with};
-pub use mirror::{mirror, verify_mirror};
+pub use mirror::{mirror, read_mirror, verify_mirror};
 pub use note::{verify_checkpoint, verify_note};
+pub use policy::{POLICY_BYTES_MAX, POLICY_LINES_MAX, Policy, PolicyLog, Trust, Trusted, Witness};
+pub use proof::{PROOF_BYTES_MAX, Proved, verify_proof};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
 pub use storage::{Access, LocalFiles, Storage, StoredFile};
+pub use tile::{bundle_path, entry_of_bundle};
 pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
 pub use verify::{Verified, verify};
+pub use verify_against::{Fault, verify_against};
+pub use verify_tiles::{Fetch, TilesCheck, verify_tiles};
 
 /// Largest leaf, bytes (C2SP tlog-tiles: entries carry a 16-bit length).
 pub const LEAF_BYTES_MAX: usize = 65_535;
@@ -120,12 +137,26 @@ pub enum Error {
     /// What is stored contradicts itself or a published checkpoint: never start, never skip. The text says what to do.
     #[error("corrupt: {0}")]
     Corrupt(String),
+    /// The disk is full, nothing was written, and the writer goes on: make room and try again.
+    #[error("no space left: {0}")]
+    Full(String),
     /// The disk failed; the writer is poisoned and the process must stop.
     #[error("storage: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`].
+impl Error {
+    /// For steps before which nothing is named: without room nothing happened, any other failure poisons.
+    pub(crate) fn while_preparing(what: &str, error: std::io::Error) -> Error {
+        match storage::is_full(&error) {
+            true => Error::Full(format!("{what}: {error}")),
+            false => Error::Io(error),
+        }
+    }
+}
+
+/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`] in the store of its kind
+/// ([`Writer::blobs`], [`Writer::bodies`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part {
     /// At most [`INLINE_BYTES_MAX`] bytes.
@@ -171,6 +202,8 @@ pub struct Batch {
     pub positions: Vec<(Bytes, u64)>,
     /// Duplicates seen since the last commit: (log, source name, count).
     pub duplicates: Vec<(LogId, String, u64)>,
+    /// Entries, durable before this batch, whose bodies are erased once it is: (log, index). The batch has an entry that says so.
+    pub erasures: Vec<(LogId, u64)>,
 }
 
 /// Where a durable entry is.
@@ -210,8 +243,19 @@ pub struct PartRef {
     pub size: u64,
     /// Journal position of the part's frame; `None`: it is a blob.
     pub(crate) at: Option<u64>,
+    /// What the bytes are: says in which store a blob is.
+    pub(crate) content: Content,
     /// The bytes, while the batch that holds them is in memory. Not yet compared with the digest.
     pub(crate) bytes: Option<Bytes>,
+}
+
+/// What a part is of its entry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Content {
+    /// A facts chunk: kept as long as the entry.
+    Facts,
+    /// The body: erasable.
+    Body,
 }
 
 impl PartialEq for PartRef {
@@ -236,6 +280,8 @@ pub struct Commit {
     pub positions: Vec<(Bytes, u64)>,
     /// Duplicate counts: (log, source name, count).
     pub duplicates: Vec<(LogId, String, u64)>,
+    /// Entries whose bodies it erases: (log, index).
+    pub erasures: Vec<(LogId, u64)>,
 }
 /// Size and root of a log at its newest durable commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

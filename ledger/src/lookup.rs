@@ -11,7 +11,7 @@ use crate::fold::{ReadBatch, parse_lone_entry};
 use crate::frame::{self, Found, HEAD_BYTES, Kind, to_usize};
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
-use crate::{Entry, Error, LogId, PartRef, derive};
+use crate::{Content, Entry, Error, LogId, PartRef, derive};
 
 /// Bytes read at first for a frame of unknown length.
 const FRAME_GUESS_BYTES: usize = 4096;
@@ -195,19 +195,30 @@ pub(crate) fn commit_span(shared: &Shared, seq: u64) -> Result<(u64, u64), Error
     }
 }
 
-/// The bytes of an inline part; `None` when it was erased.
+/// The bytes of an inline part; `None` when it is a body that was erased.
 pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Option<Bytes>, Error> {
-    match frame_at(shared, at)? {
-        LoneFrame::Found(Kind::Facts | Kind::Body, payload) => Ok(Some(payload)),
-        LoneFrame::Found(Kind::Erased, _) => Ok(None),
-        LoneFrame::Found(Kind::Entry | Kind::Commit | Kind::Header, _) | LoneFrame::Nothing => Err(Error::Corrupt(
-            format!("part {} is not at journal position {at}; restore the journal from a copy", part.digest),
-        )),
+    let found = match frame_at(shared, at)? {
+        // It may be overwritten just now.
+        LoneFrame::Nothing => frame_at(shared, at)?,
+        found @ LoneFrame::Found(..) => found,
+    };
+    match found {
+        LoneFrame::Found(kind, payload) if kind == part.content.kind() => Ok(Some(payload)),
+        LoneFrame::Found(Kind::Erased, zeros) if is_erased(part, &zeros) => Ok(None),
+        LoneFrame::Found(..) | LoneFrame::Nothing => Err(Error::Corrupt(format!(
+            "part {} is not at journal position {at}; restore the journal from a copy",
+            part.digest
+        ))),
     }
 }
 
+/// Whether an erased frame is exactly what stands for a part: only bodies are erased, and nothing else hides in there.
+fn is_erased(part: &PartRef, zeros: &[u8]) -> bool {
+    part.content == Content::Body && zeros.len() as u64 == part.size && zeros.iter().all(|byte| *byte == 0)
+}
+
 /// The newest segment whose header fits; headers are ordered by what they count.
-fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
+pub(crate) fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
     let segments = shared.state().segments.clone();
     let (mut low, mut high) = (0, segments.len());
     while high - low > 1 {

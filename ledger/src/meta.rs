@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use crate::storage::{self, Access, Storage};
 use crate::{Error, LogId, Options};
 
-const FILE: &str = "ledger";
+/// Its name.
+pub(crate) const FILE: &str = "ledger";
 const VERSION_LINE: &str = "pedigraph ledger 1";
 
 /// What is fixed when a ledger is created.
@@ -62,7 +63,8 @@ impl Meta {
         Ok(storage::replace(storage, &dir.join(FILE), self.text().as_bytes(), Access::Private)?)
     }
 
-    fn text(&self) -> String {
+    /// The content of the file.
+    pub(crate) fn text(&self) -> String {
         let Meta { uuid, name, segment_bytes, salt, public_key } = self;
         let key = BASE64_STANDARD.encode(public_key);
         let lines = format!(

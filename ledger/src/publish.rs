@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
+use crate::meta::Meta;
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
 use crate::tile::{Of, Tile, WIDTH};
@@ -38,7 +39,7 @@ impl Publisher {
     /// Publishes what is new at `now_ns`; returns how many checkpoints were made.
     ///
     /// # Errors
-    /// [`Error::Io`]: the disk failed; the publisher is poisoned and the process must stop.
+    /// [`Error::Full`]: there is no room for it now. [`Error::Io`]: the disk failed; the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
             return Err(std::io::Error::other("an earlier checkpoint could not be written; stop the process").into());
@@ -46,7 +47,12 @@ impl Publisher {
         let grown = self.grown();
         for (log, head) in &grown {
             let outcome = publish_head(&self.shared, &*self.storage, &self.key, log, head, now_ns);
-            self.poisoned |= outcome.is_err();
+            let outcome = outcome.map_err(|error| match error {
+                Error::Io(error) => Error::while_preparing("a checkpoint", error),
+                other @ (Error::Locked(_) | Error::Refused(_) | Error::Corrupt(_) | Error::Full(_)) => other,
+            });
+            // On a full disk the old one stands; if the name is new already, the same bytes follow, or a later size's.
+            self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_)));
             outcome?;
         }
         Ok(grown.len())
@@ -160,11 +166,17 @@ fn load_key(shared: &Shared) -> Result<SigningKey, Error> {
     })
 }
 
+/// Whether a file's bytes are the key of a ledger.
+pub(crate) fn is_key_of(bytes: &[u8], meta: &Meta) -> bool {
+    parse_key(bytes).is_some_and(|key| *key.verifying_key().as_bytes() == meta.public_key)
+}
+
 fn parse_key(bytes: &[u8]) -> Option<SigningKey> {
     let seed = std::str::from_utf8(bytes).ok()?.strip_prefix(KEY_LINE)?.strip_suffix('\n')?;
     Some(SigningKey::from_bytes(&hex::decode(seed).ok()?.try_into().ok()?))
 }
 
-fn key_path(ledger: &Path) -> PathBuf {
+/// The file of the ledger's key.
+pub(crate) fn key_path(ledger: &Path) -> PathBuf {
     ledger.join("key")
 }

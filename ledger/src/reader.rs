@@ -19,7 +19,7 @@ use crate::shared::{Follower, LogState, Shared};
 use crate::storage::LocalFiles;
 use crate::tile::{self, Of, Tile};
 use crate::tree::{self, consistency_holds, inclusion_holds};
-use crate::{Checkpoint, Commit, Entry, Error, Hash, Head, LogId, PartRef, note, publish};
+use crate::{Checkpoint, Commit, Content, Entry, Error, Hash, Head, LogId, PartRef, note, publish};
 
 /// A read handle; cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -31,6 +31,14 @@ pub struct Reader(pub(crate) Arc<Shared>);
 /// [`Error::Refused`] when there is no ledger (yet), [`Error::Corrupt`] when its newest segment contradicts itself or a
 /// published checkpoint, [`Error::Io`].
 pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
+    let (meta, Folded { recovered, scan, .. }) = fold_durable(dir)?;
+    let follower = Follower { scan, vectors: recovered.vectors };
+    let shared = Shared::new(dir, meta, recovered.state, Some(follower));
+    Ok(Reader(shared))
+}
+
+/// Folds the newest segment of a ledger that another process may be writing, and makes sure that what was folded is durable.
+pub(crate) fn fold_durable(dir: &Path) -> Result<(Meta, Folded), Error> {
     let none = || Error::Refused(format!("{} has no ledger", dir.display()));
     let meta = Meta::load(dir)?.ok_or_else(none)?;
     if segment::list(dir)?.is_empty() {
@@ -40,12 +48,9 @@ pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     let folded =
         fold_newest(dir, &meta, segment::list(dir)?).or_else(|_| fold_newest(dir, &meta, segment::list(dir)?))?;
     folded.check_published()?;
-    let Folded { recovered, scan, .. } = folded;
     // What was folded may be in the writer's page cache only.
-    scan.file.sync_data()?;
-    let follower = Follower { scan, vectors: recovered.vectors };
-    let shared = Shared::new(dir, meta, recovered.state, Some(follower));
-    Ok(Reader(shared))
+    folded.scan.file.sync_data()?;
+    Ok((meta, folded))
 }
 
 impl Reader {
@@ -108,10 +113,10 @@ impl Reader {
         }
     }
 
-    /// The bytes of a part; `None` when erased or collected.
+    /// The bytes of a part; `None` when it is a body that was erased.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the bytes are not those of the digest, [`Error::Io`].
+    /// [`Error::Corrupt`] when the bytes are missing or not those of the digest, [`Error::Io`].
     pub fn part(&self, part: &PartRef) -> Result<Option<Bytes>, Error> {
         let bytes = match (&part.bytes, part.at) {
             (Some(bytes), _) => Some(bytes.clone()),
@@ -126,19 +131,19 @@ impl Reader {
         }
     }
 
-    /// Opens a part for streaming; `None` when erased or collected. See [`Blobs::open`] for what reading tells.
+    /// Opens a part for streaming; `None` when it is a body that was erased. See [`Blobs::open`] for what reading tells.
     ///
     /// # Errors
     /// As [`Reader::part`].
     pub fn open_part(&self, part: &PartRef) -> Result<Option<Box<dyn Read + Send>>, Error> {
         match part.at {
-            None => self.blobs().open(&part.digest),
+            None => self.blobs(part.content).open(&part.digest),
             Some(_) => Ok(self.part(part)?.map(|bytes| Box::new(std::io::Cursor::new(bytes)) as Box<dyn Read + Send>)),
         }
     }
 
     fn blob(&self, part: &PartRef) -> Result<Option<Bytes>, Error> {
-        let Some(from) = self.blobs().open(&part.digest)? else { return Ok(None) };
+        let Some(from) = self.blobs(part.content).open(&part.digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be: enough to see that it is another blob, whatever was packed.
         from.take(part.size.saturating_add(1))
@@ -147,8 +152,8 @@ impl Reader {
         Ok(Some(bytes.into()))
     }
 
-    pub(crate) fn blobs(&self) -> Blobs {
-        Blobs::new(&self.0.dir, Arc::new(LocalFiles))
+    pub(crate) fn blobs(&self, content: Content) -> Blobs {
+        Blobs::new(&self.0, content, Arc::new(LocalFiles))
     }
 
     /// The number of entries of a log that were recorded at or before a time (commit time).

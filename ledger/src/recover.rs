@@ -27,6 +27,8 @@ pub(crate) struct Recovered {
     /// The newest segment and the offset of the next batch.
     pub(crate) segment: Segment,
     pub(crate) offset: u64,
+    /// What the last commit erases: a crash may have come before it was done.
+    pub(crate) erasures: Vec<(LogId, u64)>,
 }
 
 /// Recovers a journal that has at least one segment.
@@ -67,13 +69,15 @@ pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Re
         .logs
         .iter()
         .try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
+    let mut erasures = Vec::new();
     while let Step::Batch { bytes, at } = scan.step()? {
         let batch = ReadBatch::parse(&bytes, at, meta.salt)?;
         vectors.fold(&batch)?;
         batch.commit.heads.iter().try_for_each(|(log, size, root)| compare(&published, log, *size, *root))?;
         land_read(&mut state, &batch);
+        erasures = batch.commit.erasures;
     }
-    let recovered = Recovered { vectors, state, segment: newest, offset: scan.offset };
+    let recovered = Recovered { vectors, state, segment: newest, offset: scan.offset, erasures };
     Ok(Folded { recovered, scan, published })
 }
 

@@ -7,15 +7,18 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc;
 
+use crate::erase::Erased;
 use crate::fold::{ReadBatch, Vectors};
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
-use crate::{Checkpoint, Error, Hash, LogId, PartRef, Reader, derive, note, open_reader};
+use crate::{Checkpoint, Content, Error, Fault, Hash, LogId, PartRef, Reader, derive, note, open_reader};
 
 /// Batches that are read before they are checked.
 const BATCHES_AHEAD: usize = 4;
+/// Journal that is read at once of what was appended meanwhile.
+const LATER_BYTES: usize = 8 << 20;
 
 /// What `verify` found, in words and numbers.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,8 @@ pub struct Verified {
     pub checks: Vec<String>,
     /// The first fault found, as a sentence that names index, expected and found; `None` when all is well.
     pub fault: Option<String>,
+    /// Where that is, as far as it can be said.
+    pub first_fault: Option<Fault>,
 }
 
 /// Full check of a ledger directory: chain of commits, every leaf hash, every root, facts and bodies against their digests, tiles,
@@ -55,8 +60,14 @@ fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Veri
     let end = shared.state().next_seq;
     let heads: Vec<_> = shared.state().logs.iter().map(|(log, head)| (log.clone(), head.size)).collect();
     let total = heads.iter().map(|(_, size)| size).sum();
-    let mut check =
-        Check { reader: &reader, logs: BTreeMap::new(), blobs: BTreeSet::new(), vectors: Vectors::default(), verified };
+    let mut check = Check {
+        reader: &reader,
+        logs: BTreeMap::new(),
+        blobs: BTreeSet::new(),
+        erased: Erased::default(),
+        vectors: Vectors::default(),
+        verified,
+    };
     for (log, size) in &heads {
         // As it was before the journal was read: a writer at work may publish a larger one meanwhile.
         let checkpoint = shared.state().logs.get(log).and_then(|head| head.checkpoint.clone());
@@ -74,7 +85,8 @@ struct Check<'a> {
     reader: &'a Reader,
     logs: BTreeMap<LogId, LogCheck>,
     /// Blobs found good.
-    blobs: BTreeSet<Hash>,
+    blobs: BTreeSet<(Content, Hash)>,
+    erased: Erased,
     vectors: Vectors,
     verified: &'a mut Verified,
 }
@@ -175,7 +187,9 @@ impl Check<'_> {
         }
         for (at, entry) in &batch.entries {
             for part in entry.facts.iter().chain(&entry.body) {
-                self.part(part)?;
+                if !self.part(part)? {
+                    self.erased.met(&entry.log, entry.index, part);
+                }
             }
             let (dir, log) = (&shared.dir, &entry.log);
             let Some(check) = self.logs.get_mut(log) else {
@@ -185,6 +199,7 @@ impl Check<'_> {
             self.verified.bytes += entry.leaf.len() as u64;
             self.verified.entries += 1;
         }
+        self.erased.listed(self.reader, seq, &batch.commit.erasures)?;
         self.verified.commits += 1;
         for (log, size, root) in &batch.commit.heads {
             let Some(check) = self.logs.get_mut(log) else { continue };
@@ -197,29 +212,31 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn part(&mut self, part: &PartRef) -> Result<(), Error> {
+    /// Whether the bytes of a part are there, as they must be; `false` when it is a body that was erased.
+    fn part(&mut self, part: &PartRef) -> Result<bool, Error> {
         match part.at {
-            None if self.blobs.contains(&part.digest) => Ok(()),
+            None if self.blobs.contains(&(part.content, part.digest)) => Ok(true),
             None => self.blob(part),
             Some(_) => {
                 let bytes = self.reader.part(part)?;
-                self.verified.bytes += bytes.map_or(0, |bytes| bytes.len() as u64);
-                Ok(())
+                self.verified.bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                Ok(bytes.is_some())
             }
         }
     }
 
-    fn blob(&mut self, part: &PartRef) -> Result<(), Error> {
+    fn blob(&mut self, part: &PartRef) -> Result<bool, Error> {
         let fault = |why: String| Error::Corrupt(format!("blob {}: {why}; restore it from a copy", part.digest));
-        let blobs = self.reader.blobs();
-        let mut from = blobs.open(&part.digest)?.ok_or_else(|| fault("missing".into()))?;
+        let Some(mut from) = self.reader.blobs(part.content).open(&part.digest)? else {
+            return if part.content == Content::Body { Ok(false) } else { Err(fault("facts are never erased".into())) };
+        };
         let size = std::io::copy(&mut from, &mut std::io::sink()).map_err(|why| fault(why.to_string()))?;
         if size != part.size {
             return Err(fault(format!("has {size} bytes, its entry states {}", part.size)));
         }
         (self.verified.bytes, self.verified.blobs) = (self.verified.bytes + size, self.verified.blobs + 1);
-        self.blobs.insert(part.digest);
-        Ok(())
+        self.blobs.insert((part.content, part.digest));
+        Ok(true)
     }
 
     /// What can only be said at the end.
@@ -244,6 +261,7 @@ impl Check<'_> {
         if self.vectors.next_seq < derive::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
             return corrupt(format!("the index names commit {}, the journal ends before it", self.vectors.next_seq));
         }
+        self.finish_erased(shared)?;
         let tiles: u64 = self.logs.values().map(|check| check.tiles).sum();
         for (log, check) in &self.logs {
             if let Some((size, _)) = check.checkpoint.filter(|(size, _)| *size > 0) {
@@ -258,6 +276,7 @@ impl Check<'_> {
             ),
             format!("{entries} entries hash to the roots that their commits state"),
             format!("facts and bodies have their digests; {bytes} bytes hashed, {blobs} blobs read"),
+            format!("{} bodies are erased, each by a commit that says so, and no others", self.erased.count),
             "every segment's header states what the commits before it lead to".into(),
             format!("{tiles} tiles and bundles on disk, and the indexes, are those that the entries imply"),
             format!(
@@ -266,6 +285,21 @@ impl Check<'_> {
             ),
         ];
         Ok(())
+    }
+}
+
+impl Check<'_> {
+    /// A writer at work may have erased more since, and be erasing what its last commit says.
+    fn finish_erased(&mut self, shared: &Shared) -> Result<(), Error> {
+        let mut seq = self.vectors.next_seq;
+        let busy = is_written(&shared.dir);
+        while busy && seq < self.reader.next_seq() {
+            for commit in self.reader.commits(seq, LATER_BYTES)? {
+                self.erased.listed(self.reader, commit.seq, &commit.erasures)?;
+                seq = commit.seq + 1;
+            }
+        }
+        self.erased.finish(self.reader, busy.then(|| seq.saturating_sub(1)))
     }
 }
 

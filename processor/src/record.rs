@@ -91,7 +91,7 @@ impl Preparer {
             broker_time: None,
             leaf,
             facts,
-            body: Some(self.part(body, Some(digest))?),
+            body: Some(self.body_part(body, digest)?),
             source: control::SOURCE.to_owned(),
             traceparent: None,
             spool: None,

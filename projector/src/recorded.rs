@@ -20,6 +20,9 @@ pub(crate) const COMMITS_KEPT_MAX: usize = 1_024;
 /// Key of the row with the outcome; no tenant's key begins so.
 const ROOTS_KEY: &[u8] = &[0, b'r'];
 
+/// A row: key and value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// The outcome as it is stored.
 #[derive(Default, Serialize, Deserialize)]
 struct Row {
@@ -91,7 +94,7 @@ impl Roots {
     }
 
     /// The row to store when something was compared since the last time.
-    pub(crate) fn row(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    pub(crate) fn row(&mut self) -> Result<Option<Pair>, Error> {
         if !std::mem::take(&mut self.changed) {
             return Ok(None);
         }

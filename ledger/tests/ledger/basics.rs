@@ -20,6 +20,7 @@ fn what_is_appended_is_read_back_and_survives_reopening() {
         entries: vec![with_parts, entry(&b, "other")],
         positions: vec![("topic/0".into(), 5)],
         duplicates: vec![(a.clone(), "ci".into(), 2)],
+        ..Batch::default()
     };
     let receipts = writer.append(first).unwrap();
     assert_eq!((receipts[0].index, receipts[1].index), (0, 0));

@@ -13,7 +13,7 @@ use crate::support::*;
 const BATCHES: u64 = 16;
 
 /// The script's batch `n`: several logs, parts, a blob now and then, one batch larger than a segment.
-fn scripted(n: u64, blobs: &Blobs) -> Result<Batch, Error> {
+fn scripted(n: u64, bodies: &Blobs) -> Result<Batch, Error> {
     let logs = [log("default"), log("b"), log("c")];
     let leaf_bytes = if n == 9 { 9000 } else { 20 };
     let mut entries = Vec::new();
@@ -26,17 +26,17 @@ fn scripted(n: u64, blobs: &Blobs) -> Result<Batch, Error> {
         entries.push(NewEntry { facts, body, ..entry(log, leaf) });
     }
     if n.is_multiple_of(8) {
-        entries[0].body = Some(blobs.put(format!("blob {n}").as_bytes())?);
+        entries[0].body = Some(bodies.put(format!("blob {n}").as_bytes())?);
     }
     let time_ns = i64::try_from(n).unwrap();
-    Ok(Batch { time_ns, entries, positions: vec![("source".into(), n + 1)], duplicates: Vec::new() })
+    Ok(Batch { time_ns, entries, positions: vec![("source".into(), n + 1)], ..Batch::default() })
 }
 
-fn small() -> Options {
+pub(crate) fn small() -> Options {
     Options { segment_bytes: 64 << 10, ..options() }
 }
 
-fn open_faulty(dir: &Path, storage: &FaultyFiles) -> Result<Writer, Error> {
+pub(crate) fn open_faulty(dir: &Path, storage: &FaultyFiles) -> Result<Writer, Error> {
     open_with(dir, &small(), Arc::new(storage.clone()), Work::Inline)
 }
 
@@ -55,7 +55,7 @@ fn run(dir: &Path, storage: &FaultyFiles, told: &mut Told) -> Result<(), Error> 
         let from = writer.positions().get(&b"source"[..]).copied().unwrap_or(0);
         assert!(from >= told.batches, "{} batches were acknowledged, {from} are there", told.batches);
         for n in from..end {
-            writer.append(scripted(n, &writer.blobs())?)?;
+            writer.append(scripted(n, &writer.bodies())?)?;
             told.batches = n + 1;
             if n % 5 == 4 {
                 publisher.publish(i64::try_from(n).unwrap())?;
@@ -105,8 +105,8 @@ fn every_call_fails_or_dies_once() {
     assert_eq!(told.batches, BATCHES);
     assert_sound(&whole);
     let expected_heads = heads(&whole);
-    let blobs = open_faulty(&whole, &FaultyFiles::default()).unwrap().blobs();
-    let expected: Vec<_> = (0..BATCHES).map(|n| scripted(n, &blobs).unwrap()).collect();
+    let bodies = open_faulty(&whole, &FaultyFiles::default()).unwrap().bodies();
+    let expected: Vec<_> = (0..BATCHES).map(|n| scripted(n, &bodies).unwrap()).collect();
 
     let (next, runs) = (AtomicU64::new(1), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -18,7 +18,7 @@ fn rich_ledger(dir: &Path) {
             (0..100).map(|i| entry(if i % 9 == 0 { &b } else { &a }, format!("{n} {i} {}", "x".repeat(900)))).collect();
         entries[1].body = Some(Part::Inline(format!("body {n}").into()));
         entries[2].facts = vec![Part::Inline("same facts".into())];
-        entries[3].body = Some(writer.blobs().put(format!("blob {}", n % 3).repeat(50).as_bytes()).unwrap());
+        entries[3].body = Some(writer.bodies().put(format!("blob {}", n % 3).repeat(50).as_bytes()).unwrap());
         writer.append(batch(entries)).unwrap();
         if n == 7 {
             publisher.publish(1).unwrap();
@@ -89,8 +89,8 @@ fn every_bit_of_a_batch_and_of_a_blob_counts() {
 fn missing_and_added_things_are_found() {
     type Change = fn(&Path);
     let table: [(&str, Change); 5] = [
-        ("a blob is cut", |dir| fs::write(files(&dir.join("blobs")).pop().unwrap(), "short").unwrap()),
-        ("a blob is gone", |dir| fs::remove_file(files(&dir.join("blobs")).pop().unwrap()).unwrap()),
+        ("a blob is cut", |dir| fs::write(files(&dir.join("bodies")).pop().unwrap(), "short").unwrap()),
+        ("a blob is gone", |dir| fs::remove_file(files(&dir.join("bodies")).pop().unwrap()).unwrap()),
         ("a tile that no entry implies", |dir| fs::write(dir.join("logs/default/tile/0/900"), [0; 8192]).unwrap()),
         ("a segment is gone", |dir| fs::remove_file(segments(dir).remove(0)).unwrap()),
         ("two segments changed places", |dir| {
