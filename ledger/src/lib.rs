@@ -22,6 +22,7 @@ mod fold;
 mod frame;
 mod hashes;
 mod journal;
+mod keys;
 mod lookup;
 mod meta;
 mod mirror;
@@ -31,6 +32,7 @@ mod reader;
 mod recover;
 mod segment;
 mod shared;
+mod signer;
 mod storage;
 mod tile;
 mod tree;
@@ -44,10 +46,12 @@ use bytes::Bytes;
 
 pub use blobs::Blobs;
 pub use journal::{Work, Writer, open, open_with};
+pub use keys::{Rotation, follow_keys, rotate_key};
 pub use mirror::{mirror, verify_mirror};
 pub use note::{verify_checkpoint, verify_note};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
+pub use signer::{CommandSigner, SecretKey, Signer};
 pub use storage::{Access, LocalFiles, Storage, StoredFile};
 pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
 pub use verify::{Verified, verify};
@@ -102,10 +106,12 @@ pub struct Options {
     pub name: Option<String>,
     /// Bytes of one pre-written journal segment. Fixed at creation.
     pub segment_bytes: u64,
+    /// Who signs checkpoints; `None`: the key in the file `key`, which is made with the ledger.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 impl Default for Options {
     fn default() -> Self {
-        Options { name: None, segment_bytes: 64 << 20 }
+        Options { name: None, segment_bytes: 64 << 20, signer: None }
     }
 }
 
@@ -122,6 +128,9 @@ pub enum Error {
     /// What is stored contradicts itself or a published checkpoint: never start, never skip. The text says what to do.
     #[error("corrupt: {0}")]
     Corrupt(String),
+    /// A signer did not sign: no checkpoint was published, entries go on, and it may be tried again.
+    #[error("signer: {0}")]
+    Signer(String),
     /// The disk failed; the writer is poisoned and the process must stop.
     #[error("storage: {0}")]
     Io(#[from] std::io::Error),

@@ -7,9 +7,9 @@ use crate::frame::to_usize;
 use crate::storage::{self, Access, LocalFiles};
 use crate::tile::{self, Of, Tile, WIDTH, tiles_of};
 use crate::tree::{Edge, leaf_hash};
-use crate::{Error, Hash, LogId, Reader, note};
+use crate::{Error, Hash, LogId, Reader, follow_keys, note};
 
-/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint) that any web server
+/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint, the chain of keys) that any web server
 /// can serve; returns the number of files. Tiles first: who sees the checkpoint finds everything that it implies.
 ///
 /// # Errors
@@ -28,17 +28,26 @@ pub fn mirror(reader: &Reader, log: &LogId, dir: &Path) -> Result<u64, Error> {
         files += 1;
     }
     fs::create_dir_all(dir)?;
+    let chain = reader.key_chain();
+    if !chain.is_empty() {
+        storage::replace(&LocalFiles, &dir.join("keys"), chain.as_bytes(), Access::Shared)?;
+        files += 1;
+    }
     storage::replace(&LocalFiles, &dir.join("checkpoint"), &checkpoint.note, Access::Shared)?;
     Ok(files)
 }
 
-/// Checks a static copy against a verifier key: the signature, every bundle, every tile, the root. Returns the tree's size.
+/// Checks a static copy against a verifier key, or one that it leads to by the copy's chain of keys: the signature, every bundle, every tile, the root. Returns the tree's size.
 ///
 /// # Errors
 /// [`Error::Refused`] when the checkpoint is not by the key, [`Error::Corrupt`] naming the first file that is missing or wrong.
 pub fn verify_mirror(dir: &Path, vkey: &str) -> Result<u64, Error> {
     let checkpoint = fs::read_to_string(dir.join("checkpoint"))?;
-    let (size, root) = note::verify_checkpoint(&checkpoint, vkey)?;
+    let chain = storage::read_if_there(&dir.join("keys"))?.unwrap_or_default();
+    let newest = follow_keys(&String::from_utf8_lossy(&chain), vkey)?;
+    // One that was made before the log grew under the newest key is still by the given one.
+    let (size, root) = note::verify_checkpoint(&checkpoint, &newest)
+        .or_else(|why| note::verify_checkpoint(&checkpoint, vkey).map_err(|_| why))?;
     let mut edge = Edge::default();
     let mut rows: Vec<Vec<Hash>> = vec![Vec::new(); 8];
     while edge.size() < size {

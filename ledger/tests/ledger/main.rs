@@ -4,6 +4,7 @@
 mod basics;
 mod erase;
 mod fault;
+mod keys;
 mod model;
 mod recovery;
 mod support;
