@@ -75,7 +75,7 @@ pub struct Writer {
     deriver: Option<Deriver>,
     deriving: Option<JoinHandle<()>>,
     /// Held until the writer is gone; the kernel releases it when the process dies.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Opens (creating if absent) a ledger for writing: takes the lock, recovers, cuts an uncommitted tail, refuses what
@@ -113,10 +113,20 @@ pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work:
     start(dir, meta, recovered, storage, options.signer.clone(), work, lock)
 }
 
-fn take_lock(dir: &Path) -> Result<File, Error> {
+/// The lock of the one writer.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a child process that is just being started, such as a signer, has it open too.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<Lock, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
         Err(TryLockError::Error(e)) => Err(e.into()),
     }
@@ -157,7 +167,7 @@ fn start(
     storage: Arc<dyn Storage>,
     signer: Option<Arc<dyn Signer>>,
     work: Work,
-    lock: File,
+    lock: Lock,
 ) -> Result<Writer, Error> {
     let Recovered { vectors, state, segment, offset, erasures } = recovered;
     let file = storage.open(&segment::path_of(dir, segment.first_seq))?;

@@ -29,6 +29,8 @@ pub struct Rotation {
     pub old: [u8; 32],
     /// The key that signs since.
     pub new: [u8; 32],
+    /// The signed note that says so.
+    pub note: String,
 }
 
 /// The public keys of a ledger.
@@ -138,6 +140,7 @@ pub fn rotate_key(
         commits: writer.shared.state().next_seq,
         old: old.public_key(),
         new: new.public_key(),
+        note: String::new(),
     };
     if meta.keys.all().any(|key| key == rotation.new) {
         return Err(Error::Refused("the new key is or was a key of this ledger; make another".into()));
@@ -152,14 +155,14 @@ pub fn rotate_key(
     storage::replace(&*storage, &chain_path(dir), text.as_bytes(), Access::Shared)?;
     let keys = Keys::load(dir, meta)?;
     finish_rotation(dir, &keys, &*storage)?;
-    Ok(rotation)
+    Ok(Rotation { note, ..rotation })
 }
 
 /// Puts a new secret key in the place of the old one, or removes the one of a rotation that did not happen.
 pub(crate) fn finish_rotation(dir: &Path, keys: &Keys, storage: &dyn Storage) -> Result<(), Error> {
-    let [path, next_path, old_path] = ["key", "key.next", "key.old"].map(|name| dir.join(name));
+    let [path, next_path, old_path, half_made] = ["key", "key.next", "key.old", "key.tmp"].map(|name| dir.join(name));
     let retired = read_key(&path)?.is_some_and(|key| keys.signed_until(&key.public_key()).is_some());
-    if !retired && !next_path.exists() && !old_path.exists() {
+    if !retired && ![&next_path, &old_path, &half_made].iter().any(|path| path.exists()) {
         return Ok(());
     }
     // The chain may have been read from memory only: no secret goes before it is on the disk.
@@ -173,6 +176,7 @@ pub(crate) fn finish_rotation(dir: &Path, keys: &Keys, storage: &dyn Storage) ->
     }
     storage.sync_dir(dir)?;
     remove(&old_path, storage)?;
+    remove(&half_made, storage)?;
     Ok(storage.sync_dir(dir)?)
 }
 
@@ -209,7 +213,7 @@ fn encode(meta: &Meta, rotation: &Rotation, old: &dyn Signer, new: &dyn Signer) 
 }
 
 fn rotation_text(uuid: &str, rotation: &Rotation) -> String {
-    let Rotation { sequence, commits, old, new } = rotation;
+    let Rotation { sequence, commits, old, new, note: _ } = rotation;
     let (old, new) = (BASE64_STANDARD.encode(old), BASE64_STANDARD.encode(new));
     format!("{ROTATION_LINE}\nledger {uuid}\nsequence {sequence}\ncommits {commits}\nold {old}\nnew {new}\n")
 }
@@ -248,7 +252,7 @@ fn parse_rotation(note: &str) -> Option<(String, Rotation)> {
     let uuid = value("ledger")?.to_owned();
     let (sequence, commits) = (value("sequence")?.parse().ok()?, value("commits")?.parse().ok()?);
     let mut key = |name: &str| -> Option<[u8; 32]> { BASE64_STANDARD.decode(value(name)?).ok()?.try_into().ok() };
-    let rotation = Rotation { sequence, commits, old: key("old")?, new: key("new")? };
+    let rotation = Rotation { sequence, commits, old: key("old")?, new: key("new")?, note: note.to_owned() };
     // Exactly what is written.
     (rotation_text(&uuid, &rotation) == format!("{text}\n")).then_some((uuid, rotation))
 }

@@ -48,7 +48,7 @@ pub use blobs::Blobs;
 pub use journal::{Work, Writer, open, open_with};
 pub use keys::{Rotation, follow_keys, rotate_key};
 pub use mirror::{mirror, verify_mirror};
-pub use note::{verify_checkpoint, verify_note};
+pub use note::{public_key, verify_checkpoint, verify_note};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
 pub use signer::{CommandSigner, SecretKey, Signer};

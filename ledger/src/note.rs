@@ -16,6 +16,11 @@ pub(crate) fn vkey(name: &str, key: &[u8; 32]) -> String {
     format!("{name}+{}+{}", hex::encode(key_id(name, key)), BASE64_STANDARD.encode(typed(key)))
 }
 
+/// The public key in a verifier key; `None` when that is malformed.
+pub fn public_key(vkey: &str) -> Option<[u8; 32]> {
+    parse_vkey(vkey).map(|(_, key)| key)
+}
+
 /// Name and public key of a verifier key.
 pub(crate) fn parse_vkey(vkey: &str) -> Option<(&str, [u8; 32])> {
     Key::parse(vkey).map(|key| (key.name, *key.key.as_bytes()))

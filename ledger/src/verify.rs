@@ -336,8 +336,10 @@ fn read_batches(mut scan: Scan, salt: u32, end: u64, send: &mpsc::SyncSender<Res
 
 /// Whether a writer has the ledger open now.
 fn is_written(dir: &Path) -> bool {
-    let lock = File::open(dir.join("LOCK"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let Ok(lock) = File::open(dir.join("LOCK")) else { return false };
+    let written = matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+    drop(lock.unlock());
+    written
 }
 
 impl LogCheck {
