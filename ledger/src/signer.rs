@@ -14,6 +14,8 @@ use crate::{Error, note};
 
 /// The argument that asks a command for its public key.
 const PUBLIC_KEY: &str = "--public-key";
+/// How often one is looked at that has answered and not ended.
+const NAP: Duration = Duration::from_millis(2);
 /// Answers of a command are shorter.
 const ANSWER_BYTES_MAX: u64 = 1024;
 
@@ -137,27 +139,28 @@ fn run(command: &[String], message: &[u8], timeout: Duration) -> Result<Vec<u8>,
         let _nobody_waits = send.send(read.transpose().map(|_| answer));
     };
     std::thread::Builder::new().name("signer".into()).spawn(talk)?;
-    match answered.recv_timeout(timeout) {
-        Ok(answer) => finished(command, child, answer?),
-        Err(_) => {
-            let why = format!("did not answer within {} ms", timeout.as_millis());
-            let _it_may_have_ended = (child.kill(), child.wait());
-            Err(failed(command, &why))
+    let answer = match answered.recv_timeout(timeout) {
+        Ok(answer) => answer?,
+        Err(_) => return Err(too_late(command, child, timeout)),
+    };
+    // It has closed its output; its status says whether it means it.
+    let mut left = timeout;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(answer),
+            Some(status) => return Err(failed(command, &format!("ended with {status}"))),
+            None if left.is_zero() => return Err(too_late(command, child, timeout)),
+            None => {}
         }
+        let nap = left.min(NAP);
+        std::thread::park_timeout(nap);
+        left -= nap;
     }
 }
 
-fn finished(command: &[String], mut child: Child, answer: Vec<u8>) -> Result<Vec<u8>, Error> {
-    // It has closed its output; it must not keep this thread by living on.
-    if child.try_wait()?.is_none() {
-        let _it_may_have_ended = child.kill();
-    }
-    let status = child.wait()?;
-    // Killed by us after a whole answer is as good as ended.
-    match status.code() {
-        Some(0) | None => Ok(answer),
-        Some(code) => Err(failed(command, &format!("ended with status {code}"))),
-    }
+fn too_late(command: &[String], mut child: Child, timeout: Duration) -> Error {
+    let _it_may_have_ended = (child.kill(), child.wait());
+    failed(command, &format!("did not answer and end within {} ms", timeout.as_millis()))
 }
 
 fn failed(command: &[String], why: &str) -> Error {

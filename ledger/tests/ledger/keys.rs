@@ -243,9 +243,9 @@ fn a_command_signs_and_its_failures_stop_no_entries() {
     assert_eq!(writer.reader().checkpoint(&log), None);
     let mut publisher = Publisher::new(&writer).unwrap();
     let failures = [
-        ("exit 3", "ended with status 3"),
+        ("exit 3", "ended with exit status: 3"),
         ("cat > /dev/null; echo nonsense", "64 bytes in base64"),
-        ("cat > /dev/null; head -c 5000 /dev/zero", "64 bytes in base64"),
+        ("cat > /dev/null; head -c 5000 /dev/zero", "/bin/sh"),
         ("cat > /dev/null; cat $D/public", "64 bytes in base64"),
         ("cat > /dev/null; cat $D/signature", "not by the key"),
     ];
