@@ -25,6 +25,7 @@ mod known;
 mod pipeline;
 mod prepare;
 mod raw;
+mod record;
 mod redact;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pedigraph_ledger::Writer;
+use pedigraph_proto::message::Receipt;
+use pedigraph_proto::{Control, TenantId};
 use tokio::sync::watch;
 
 pub use counters::Counters;
@@ -41,12 +44,14 @@ pub use intake::{Intake, QueueLimits};
 pub use kafka::KafkaHealth;
 pub use limits::Limits;
 pub use pipeline::BatchLimits;
+pub use record::erasures;
 
 use intake::{Lane, Queue};
 use kafka::{Positions, Source};
 use pipeline::{Order, Shell, Unit};
 use prepare::Preparer;
 use raw::Scratch;
+use record::Recorder;
 
 /// What the caller must do: mend the configuration, or stop the process and start it again.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +72,12 @@ pub enum Error {
     /// The disk.
     #[error("disk: {0}")]
     Io(#[from] std::io::Error),
+    /// What was to be recorded cannot be; nothing was.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The process is stopping, or failed.
+    #[error("nothing can be recorded any more: the process is stopping")]
+    Stopping,
     /// What is stored contradicts itself.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -120,6 +131,10 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     let counters = Arc::new(Counters::default());
     let queue = Arc::new(Queue::new(config.queue.clone(), Arc::clone(&counters)));
     let fatal = Fatal(Arc::new(watch::channel(None).0));
+    let (blobs, bodies) = (writer.blobs(), writer.bodies());
+    let (hand_on, units) = channel::<Unit>();
+    let scratch = || Scratch::new(config.dir.clone());
+    let preparer = || Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch());
     let mut processor = Processor {
         counters,
         queue,
@@ -127,14 +142,11 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         abandoned: Arc::new(AtomicBool::new(false)),
         sources: Mutex::default(),
         drops: Mutex::default(),
+        recorder: Recorder::new(preparer(), reader.clone(), hand_on.clone()),
         threads: Mutex::default(),
     };
-    let (blobs, bodies) = (writer.blobs(), writer.bodies());
-    let (hand_on, units) = channel::<Unit>();
     for n in 0..config.workers.max(1) + 1 {
-        let scratch = Scratch::new(config.dir.clone());
-        let preparer = Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch);
-        processor.start_worker(n, preparer, config.limits.clone(), hand_on.clone())?;
+        processor.start_worker(n, preparer(), config.limits.clone(), hand_on.clone())?;
     }
     drop(hand_on);
     let shell = Shell {
@@ -162,6 +174,7 @@ pub struct Processor {
     abandoned: Arc<AtomicBool>,
     sources: Mutex<Vec<Source>>,
     drops: Mutex<Vec<files::Watch>>,
+    recorder: Recorder,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -169,6 +182,24 @@ impl Processor {
     /// Where messages are handed in.
     pub fn intake(&self) -> Intake {
         Intake::new(Arc::clone(&self.queue))
+    }
+
+    /// Appends what the ledger says of itself, in order with everything else, and waits until it is durable. The same thing
+    /// recorded again is a duplicate and adds no entry. The bodies that a `BodyErased` names are gone from the disk then: see
+    /// [`erasures`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a named entry has no such body; [`Error::Stopping`]; the disk's when the event is large.
+    pub async fn record(&self, tenant: &TenantId, event: impl Into<Control>) -> Result<Receipt, Error> {
+        record::receipt(self.recorder.send(tenant, event.into())?.await)
+    }
+
+    /// [`Processor::record`] for a thread outside of any runtime.
+    ///
+    /// # Errors
+    /// As for [`Processor::record`].
+    pub fn record_blocking(&self, tenant: &TenantId, event: impl Into<Control>) -> Result<Receipt, Error> {
+        record::receipt(self.recorder.send(tenant, event.into())?.blocking_recv())
     }
 
     /// What happened since the start.
@@ -201,6 +232,7 @@ impl Processor {
         sources.iter().for_each(Source::stop);
         sources.iter_mut().for_each(Source::join);
         self.queue.close();
+        self.recorder.close();
         self.join();
     }
 
@@ -249,6 +281,7 @@ impl Processor {
     /// Runs a part of the path; when it fails, or panics, all of it stops.
     fn spawn(&self, name: &str, run: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
         let (fatal, queue, abandoned) = (self.fatal.clone(), Arc::clone(&self.queue), Arc::clone(&self.abandoned));
+        let recorder = self.recorder.clone();
         let guarded = move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let reason = match outcome {
@@ -260,6 +293,7 @@ impl Processor {
             fatal.set(&reason);
             abandoned.store(true, Ordering::Release);
             queue.abandon();
+            recorder.close();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?;
         lock(&self.threads).push(thread);
@@ -271,6 +305,7 @@ impl Drop for Processor {
     fn drop(&mut self) {
         self.abandoned.store(true, Ordering::Release);
         self.queue.abandon();
+        self.recorder.close();
         let mut sources = std::mem::take(&mut *lock(&self.sources));
         sources.iter().for_each(Source::abandon);
         lock(&self.drops).drain(..).for_each(files::Watch::stop);

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, Writer};
 use pedigraph_proto::EventId;
-use pedigraph_proto::message::{Message, Receipt, Reject, Status};
+use pedigraph_proto::message::{Message, Receipt, Reject, Status, Submitted};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire;
+use tokio::sync::oneshot;
 use tracing::field::Empty;
 
 use crate::clock::{now, now_ns};
@@ -60,6 +61,14 @@ pub(crate) struct Unit {
     ticket: Option<Ticket>,
     /// The last unit of its job.
     last: bool,
+}
+
+impl Unit {
+    /// What the ledger says of itself. It never was in the queue: it takes no room there, and is not the last of a job of it.
+    pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
+        let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
+        Unit { items, room: Room::default(), lane: Lane::Requests, ticket: None, last: false }
+    }
 }
 
 /// A prepared message and who is told what it came to.
@@ -264,6 +273,7 @@ impl Shell {
         }
         let version = Version { event_id: prepared.event_id, index, code };
         self.known.note(&prepared.key, version, !versions.is_empty());
+        decided.batch.erasures.extend(prepared.erases.iter().map(|index| (prepared.log.clone(), *index)));
         decided.batch.entries.push(entry(prepared, status, conflicts_with, decided.batch.time_ns));
         Ok(())
     }

@@ -50,6 +50,8 @@ pub(crate) struct Prepared {
     pub(crate) traceparent: Option<Bytes>,
     /// The spooled document, removed when the entry is durable.
     pub(crate) spool: Option<PathBuf>,
+    /// Entries of its log whose bodies go with it.
+    pub(crate) erases: Vec<u64>,
 }
 
 impl Prepared {
@@ -67,7 +69,7 @@ impl Prepared {
 pub(crate) struct Preparer {
     limits: Limits,
     blobs: Blobs,
-    bodies: Blobs,
+    pub(crate) bodies: Blobs,
     scratch: Scratch,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
@@ -162,6 +164,7 @@ impl Preparer {
             source: message.source,
             traceparent,
             spool,
+            erases: Vec::new(),
         })
     }
 
@@ -216,7 +219,7 @@ impl Preparer {
 
     /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
     /// same list gives the same bytes whatever was said of it.
-    fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
+    pub(crate) fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
             return Ok(vec![part(&self.blobs, encode_chunk(facts), None)?]);
         }
@@ -238,7 +241,7 @@ impl Preparer {
 }
 
 /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-fn part(blobs: &Blobs, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+pub(crate) fn part(blobs: &Blobs, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
     if bytes.len() > INLINE_BYTES_MAX {
         return Ok(blobs.put(&bytes)?);
     }
@@ -254,7 +257,7 @@ fn more_subjects(count: usize) -> u32 {
     if count > LEAF_SUBJECTS_MAX { u32::try_from(count).unwrap_or(u32::MAX) } else { 0 }
 }
 
-fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
+pub(crate) fn digest_of_parts(parts: &[Part]) -> [u8; 32] {
     let digests: Vec<[u8; 32]> = parts.iter().map(digest_of).collect();
     facts_digest(digests.iter())
 }

@@ -556,6 +556,29 @@ fn what_has_no_decoder_is_kept_as_opaque() {
 }
 
 #[test]
+fn a_control_event_comes_from_no_source() {
+    let forbidden = |message: &Message| {
+        let refused = run(message, &Limits::default()).expect_err("only the ledger itself says this");
+        assert_eq!(refused.reject.code, Code::ControlEventForbidden, "{refused:?}");
+    };
+    for kind in ["key-rotated.v1", "view-root-recorded.v1", "body-erased.v1", "body-erased.v2", "key-rotated"] {
+        let kind = format!("io.pedigraph.{kind}");
+        forbidden(&binary(&kind, &[], b"{}"));
+        forbidden(&Message { body: Body::Null, ..binary(&kind, &[], b"") });
+        let event =
+            format!(r#"{{"specversion":"1.0","id":"7","source":"/s","type":"{kind}","data":{{"sequence":1}}}}"#);
+        forbidden(&message(event.as_bytes()));
+        forbidden(&Message { format: Some("cloudevents".into()), ..message(event.as_bytes()) });
+    }
+    forbidden(&message(br#"{"specversion":"1.0","id":"key-rotated/1","source":"pedigraph","type":"com.example.x"}"#));
+    let cdevent = r#"{"context":{"version":"0.4.1","id":"1","source":"pedigraph","type":"dev.cdevents.service.removed.0.2.0",
+        "timestamp":"2023-03-20T14:27:05Z"},"subject":{"id":"s","type":"service","content":{"environment":{"id":"e"}}}}"#;
+    forbidden(&message(cdevent.as_bytes()));
+    let other = message(cdevent.replace("pedigraph", "pedigraph2").as_bytes());
+    assert!(run(&other, &Limits::default()).is_ok());
+}
+
+#[test]
 fn a_document_in_an_event_is_about_the_events_subject() {
     let bom = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"a"}]}"#;
     let event = format!(

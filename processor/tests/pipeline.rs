@@ -17,10 +17,10 @@ use pedigraph_processor::kafka::Topic;
 use pedigraph_processor::mock::Cluster;
 use pedigraph_processor::producer::Producer;
 use pedigraph_processor::{Config, Limits, Processor, QueueLimits, files, kafka};
-use pedigraph_proto::TenantId;
 use pedigraph_proto::canonical::{decode_entry, sha256};
 use pedigraph_proto::message::{Body, Code, Message, Receipt, Refused, Status, Submitted};
 use pedigraph_proto::wire::{self, Origin};
+use pedigraph_proto::{TenantId, event};
 use proptest::prelude::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -305,6 +305,47 @@ fn a_batch_is_answered_in_order_and_a_reject_never_blocks_acceptance() {
     let accepted = node.submit(replay);
     assert_eq!(accepted.status, Status::Accepted);
     assert_eq!(node.leaf(accepted.index).replay_of, Some(4));
+}
+
+#[test]
+fn what_the_ledger_says_of_itself_is_recorded_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let tenant = TenantId::default();
+    let root = |root: &str| event::ViewRootRecorded {
+        view_schema: 3,
+        next_seq: 5,
+        root: root.to_owned(),
+        ..event::ViewRootRecorded::default()
+    };
+    let node = Node::open(dir.path(), |_| ());
+    // The id is taken by a forger first: refused, and not in the way.
+    let forged = r#"{"specversion":"1.0","id":"view-root/3/5","source":"pedigraph","type":"com.example.x"}"#;
+    assert_eq!(node.submit(message(forged)).reject.unwrap().code, Code::ControlEventForbidden);
+    node.submit(message(event("a", "x")));
+    let first = node.processor.record_blocking(&tenant, root("a")).unwrap();
+    assert_eq!((first.status, first.index), (Status::Accepted, 2));
+    node.submit(message(event("b", "x")));
+    let again = node.processor.record_blocking(&tenant, root("a")).unwrap();
+    assert_eq!(again, Receipt { status: Status::Duplicate, ..first.clone() });
+    node.processor.shutdown();
+    let stopped = node.processor.record_blocking(&tenant, root("a"));
+    assert!(matches!(stopped, Err(pedigraph_processor::Error::Stopping)), "{stopped:?}");
+    drop(node);
+
+    let node = Node::open(dir.path(), |_| ());
+    let again = node.processor.record_blocking(&tenant, root("a")).unwrap();
+    assert_eq!(again, Receipt { status: Status::Duplicate, ..first });
+    let other = node.processor.record_blocking(&tenant, root("b")).unwrap();
+    assert_eq!((other.status, other.index, other.conflicts_with), (Status::Conflict, 4, Some(2)));
+    let many = event::BodyErased { indexes: (0..200_000).collect(), ..event::BodyErased::default() };
+    assert_eq!(node.processor.record_blocking(&tenant, many).unwrap().index, 5);
+    let leaf = node.leaf(2);
+    assert_eq!((leaf.r#type.as_str(), leaf.source.as_str()), ("ViewRootRecorded", "pedigraph"));
+    assert_eq!(leaf.origin.unwrap().kind, "pedigraph");
+    let entry = node.reader.entry(&LogId::default_log(), 2).unwrap().unwrap();
+    let body = node.reader.part(&entry.body.unwrap()).unwrap().unwrap();
+    assert_eq!(leaf.body_digest, sha256(&body)[..]);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["nextSeq"], 5);
 }
 
 #[test]

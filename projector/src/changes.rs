@@ -72,7 +72,11 @@ fn view_of(event: &Event) -> &'static str {
         | Event::FlagChanged(_)
         | Event::ConfigChanged(_)
         | Event::FreezeChanged(_) => "deployments",
-        Event::OpaqueReceived(_) | Event::MessageRejected(_) => "intake",
+        Event::OpaqueReceived(_)
+        | Event::MessageRejected(_)
+        | Event::KeyRotated(_)
+        | Event::ViewRootRecorded(_)
+        | Event::BodyErased(_) => "intake",
         Event::ChangeMerged(_)
         | Event::RefUpdated(_)
         | Event::RepositoryObserved(_)
@@ -95,7 +99,7 @@ fn subjects(event: &Event) -> Vec<String> {
         _ => vec![format!("{service}@{environment}")],
     };
     match event {
-        Event::ComponentsListed(_) => vec![],
+        Event::ComponentsListed(_) | Event::KeyRotated(_) | Event::ViewRootRecorded(_) | Event::BodyErased(_) => vec![],
         Event::EnvironmentChanged(e) => vec![e.environment.clone()],
         Event::ServiceDeployed(e) => placed(&e.service, &e.environment),
         Event::ServiceRemoved(e) => placed(&e.service, &e.environment),

@@ -180,7 +180,10 @@ impl View for Deployments {
             | Event::RebuildChecked(_)
             | Event::ApprovalDecided(_)
             | Event::OpaqueReceived(_)
-            | Event::MessageRejected(_) => Ok(()),
+            | Event::MessageRejected(_)
+            | Event::KeyRotated(_)
+            | Event::ViewRootRecorded(_)
+            | Event::BodyErased(_) => Ok(()),
         }
     }
 }

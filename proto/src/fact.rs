@@ -61,6 +61,7 @@ events! {
     CanaryChanged "canary-changed", FlagChanged "flag-changed", ConfigChanged "config-changed",
     FreezeChanged "freeze-changed",
     OpaqueReceived "opaque-received", MessageRejected "message-rejected",
+    KeyRotated "key-rotated", ViewRootRecorded "view-root-recorded", BodyErased "body-erased",
 }
 
 impl Event {
@@ -101,7 +102,10 @@ impl Event {
             | Event::ConfigChanged(_)
             | Event::FreezeChanged(_)
             | Event::OpaqueReceived(_)
-            | Event::MessageRejected(_) => vec![],
+            | Event::MessageRejected(_)
+            | Event::KeyRotated(_)
+            | Event::ViewRootRecorded(_)
+            | Event::BodyErased(_) => vec![],
         }
     }
 }

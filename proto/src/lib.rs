@@ -4,6 +4,7 @@
 //! pure function from values to values. Specification: SPEC §2.1 (own event types), §2.3 (identity and time).
 
 pub mod canonical;
+pub mod control;
 pub mod fact;
 pub mod ids;
 pub mod json;
@@ -30,6 +31,7 @@ pub mod protobuf {
     pub use prost::{DecodeError, Message};
 }
 
+pub use control::Control;
 pub use fact::Event;
 pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, repository_key};
 pub use time::Nanos;

@@ -180,6 +180,8 @@ codes! {
     DatarefForbidden = "DATAREF_FORBIDDEN",
     /// The fetched body does not match the claim check's digest.
     DatarefMismatch = "DATAREF_MISMATCH",
+    /// What only the ledger itself may say: a control event, or an event of the source `pedigraph`.
+    ControlEventForbidden = "CONTROL_EVENT_FORBIDDEN",
 }
 
 #[cfg(test)]

@@ -198,9 +198,12 @@ impl<'a> Attributes<'a> {
             }
         }
         match self.specversion.as_deref() {
-            Some(version) if version.starts_with("1.") || version == "0.3" => Ok(()),
-            _ => Err(Reject::new(Code::UnsupportedVersion, "specversion of CloudEvents is neither 1.x nor 0.3")),
+            Some(version) if version.starts_with("1.") || version == "0.3" => {}
+            _ => {
+                return Err(Reject::new(Code::UnsupportedVersion, "specversion of CloudEvents is neither 1.x nor 0.3"));
+            }
         }
+        own::check_kind(self.kind())
     }
 
     fn kind(&self) -> &str {

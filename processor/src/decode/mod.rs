@@ -38,7 +38,7 @@ use headers::Headers;
 pub use packing::{Unpacked, unpack};
 
 /// Version of the rules by which all decoders here read.
-const DECODER_VERSION: u32 = 1;
+pub(crate) const DECODER_VERSION: u32 = 1;
 /// Bytes of a streamed document that are looked at before all of it is.
 const HEAD_BYTES: u64 = 64 << 10;
 
@@ -149,7 +149,7 @@ impl Known {
     ) -> Result<Decoded, Box<Rejected>> {
         let (source, id) = self.name.unwrap_or_else(|| document_name(message, sha256));
         let (hashed_attributes, format) = (self.hashed_attributes, self.format);
-        let found = match found {
+        let found = match found.and_then(|found| own::check_source(&source).map(|()| found)) {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };

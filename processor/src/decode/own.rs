@@ -4,7 +4,7 @@
 
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Event};
+use pedigraph_proto::{ArtifactRef, Digest, Event, control};
 
 use super::facts::{self, Named, canonical_purl, canonical_ref};
 use super::read::json_reject;
@@ -15,6 +15,28 @@ use super::{Found, Given};
 pub(super) fn kebab_name(kind: &str) -> Option<&str> {
     let kebab = kind.strip_prefix("io.pedigraph.")?.strip_suffix(".v1")?;
     (kebab != "components-listed" && Event::KEBAB_NAMES.contains(&kebab)).then_some(kebab)
+}
+
+/// Refuses a type that only the ledger itself may say, in any version: sent by a pipeline it would be a lie in the ledger's
+/// own name (docs/decisions/008).
+pub(super) fn check_kind(kind: &str) -> Result<(), Reject> {
+    let name = kind.strip_prefix("io.pedigraph.").and_then(|rest| rest.split('.').next());
+    match name.filter(|name| control::KEBAB_NAMES.contains(name)) {
+        Some(name) => Err(forbidden(&format!("{name} is said by the ledger itself"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the source under which the ledger speaks.
+pub(super) fn check_source(source: &str) -> Result<(), Reject> {
+    if source == control::SOURCE {
+        return Err(forbidden(&format!("the source {source:?} is the ledger's own; name another one")));
+    }
+    Ok(())
+}
+
+fn forbidden(reason: &str) -> Reject {
+    Reject::new(Code::ControlEventForbidden, reason)
 }
 
 /// Reads the data of an event of our own.
@@ -70,7 +92,10 @@ fn artifact(event: &mut Event) -> Option<(&mut String, Option<&mut String>)> {
         | Event::ConfigChanged(_)
         | Event::FreezeChanged(_)
         | Event::OpaqueReceived(_)
-        | Event::MessageRejected(_) => return None,
+        | Event::MessageRejected(_)
+        | Event::KeyRotated(_)
+        | Event::ViewRootRecorded(_)
+        | Event::BodyErased(_) => return None,
     })
 }
 
@@ -164,7 +189,10 @@ fn normalize_lists(event: &mut Event) {
         | Event::FlagChanged(_)
         | Event::FreezeChanged(_)
         | Event::OpaqueReceived(_)
-        | Event::MessageRejected(_) => {}
+        | Event::MessageRejected(_)
+        | Event::KeyRotated(_)
+        | Event::ViewRootRecorded(_)
+        | Event::BodyErased(_) => {}
     }
 }
 
@@ -214,6 +242,9 @@ fn check_names(event: &Event) -> Result<(), Reject> {
         Event::FlagChanged(e) => (any(&[&e.flag]), Code::SchemaViolation, "flag"),
         Event::ConfigChanged(e) => service_named(&e.service, &e.environment),
         Event::FreezeChanged(e) => (any(&[&e.environment]), Code::SchemaViolation, "environment"),
+        Event::KeyRotated(_) | Event::ViewRootRecorded(_) | Event::BodyErased(_) => {
+            return Err(forbidden(&format!("{} is said by the ledger itself", event.name())));
+        }
         Event::ComponentsListed(_) | Event::OpaqueReceived(_) | Event::MessageRejected(_) => return Ok(()),
     };
     if ok { Ok(()) } else { Err(Reject::new(code, format!("{} needs {needed}", event.name()))) }

@@ -82,7 +82,10 @@ impl View for LineageFacts {
             | Event::ConfigChanged(_)
             | Event::FreezeChanged(_)
             | Event::OpaqueReceived(_)
-            | Event::MessageRejected(_) => Ok(()),
+            | Event::MessageRejected(_)
+            | Event::KeyRotated(_)
+            | Event::ViewRootRecorded(_)
+            | Event::BodyErased(_) => Ok(()),
         }
     }
 }

@@ -1,0 +1,84 @@
+//! What the ledger says of itself: events that only the process which writes it may append.
+
+use crate::event::{BodyErased, KeyRotated, ViewRootRecorded};
+use crate::fact::Event;
+
+/// Source of every entry that the ledger says of itself, and the kind of its origin. No message of another may name it.
+pub const SOURCE: &str = "pedigraph";
+
+/// Names of these events in kebab-case.
+pub const KEBAB_NAMES: [&str; 3] = ["key-rotated", "view-root-recorded", "body-erased"];
+
+/// An event that only the ledger itself may say.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Control {
+    /// See [`KeyRotated`].
+    KeyRotated(KeyRotated),
+    /// See [`ViewRootRecorded`].
+    ViewRootRecorded(ViewRootRecorded),
+    /// See [`BodyErased`].
+    BodyErased(BodyErased),
+}
+
+impl Control {
+    /// The entry's id: recording the same thing again makes a duplicate, saying something else of it a conflict.
+    pub fn id(&self) -> String {
+        match self {
+            Control::KeyRotated(e) => format!("key-rotated/{}", e.sequence),
+            Control::ViewRootRecorded(e) => format!("view-root/{}/{}", e.view_schema, e.next_seq),
+            Control::BodyErased(e) => {
+                let last = e.indexes.iter().max().map_or_else(String::new, u64::to_string);
+                format!("body-erased/{}/{last}", e.body_digest)
+            }
+        }
+    }
+}
+
+impl From<Control> for Event {
+    fn from(control: Control) -> Event {
+        match control {
+            Control::KeyRotated(e) => e.into(),
+            Control::ViewRootRecorded(e) => e.into(),
+            Control::BodyErased(e) => e.into(),
+        }
+    }
+}
+
+impl From<KeyRotated> for Control {
+    fn from(event: KeyRotated) -> Control {
+        Control::KeyRotated(event)
+    }
+}
+
+impl From<ViewRootRecorded> for Control {
+    fn from(event: ViewRootRecorded) -> Control {
+        Control::ViewRootRecorded(event)
+    }
+}
+
+impl From<BodyErased> for Control {
+    fn from(event: BodyErased) -> Control {
+        Control::BodyErased(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_control_event_is_an_event_of_ours_with_an_id_of_its_own() {
+        let body = BodyErased { body_digest: "sha256:00".into(), indexes: vec![7, 9], ..BodyErased::default() };
+        let all: [Control; 3] = [
+            KeyRotated { sequence: 3, ..KeyRotated::default() }.into(),
+            ViewRootRecorded { view_schema: 2, next_seq: 8, ..ViewRootRecorded::default() }.into(),
+            body.into(),
+        ];
+        let ids: Vec<String> = all.iter().map(Control::id).collect();
+        assert_eq!(ids, ["key-rotated/3", "view-root/2/8", "body-erased/sha256:00/9"]);
+        for (control, kebab) in all.into_iter().zip(KEBAB_NAMES) {
+            let again = Event::from_json(kebab, b"{}").expect("known").expect("empty is valid");
+            assert_eq!(again.name(), Event::from(control).name());
+        }
+    }
+}
