@@ -25,6 +25,11 @@ pub(crate) struct Config {
     pub(crate) segment_bytes: u64,
     /// Milliseconds between checkpoints.
     pub(crate) checkpoint_interval_ms: u64,
+    /// Program and arguments that sign checkpoints: message on stdin, 64-byte Ed25519 signature in base64 on stdout; with
+    /// `--public-key` the public key in base64. Empty: the environment variable PEDIGRAPH_LEDGER_KEY, else the ledger's file `key`.
+    pub(crate) signer_command: Vec<String>,
+    /// Milliseconds that it may take.
+    pub(crate) signer_timeout_ms: u64,
     /// MiB of the views' cache.
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
@@ -76,6 +81,8 @@ impl Default for Config {
             name: None,
             segment_bytes: 64 << 20,
             checkpoint_interval_ms: 1_000,
+            signer_command: Vec::new(),
+            signer_timeout_ms: 5_000,
             view_cache_mib: 256,
             drop_directory: None,
             hosts: Vec::new(),
@@ -121,7 +128,8 @@ impl Serve {
 }
 
 impl Config {
-    fn read(path: &Path) -> anyhow::Result<Config> {
+    /// Reads a TOML file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Config> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut config: Config =
             toml::from_str(&text).map_err(|e| Failure::error(Exit::Usage, format!("{}: {e}", path.display())))?;

@@ -7,7 +7,9 @@ mod demo;
 mod ledger_tools;
 mod metrics;
 mod node;
+mod offline;
 mod output;
+mod signers;
 mod story;
 mod telemetry;
 
