@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Server;
 use crate::output::{Format, put};
-use crate::{client, config, demo, ledger_tools, node, signers};
+use crate::{client, config, demo, ledger_ops, ledger_tools, node, signers, verify};
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
 8 the disk failed and the writer stopped.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
@@ -75,10 +75,14 @@ enum Command {
     Impact(client::Impact),
     /// What runs in an environment.
     Env(client::Env),
-    /// Check a ledger, completely and without trusting it: a data directory, a ledger or a mirror.
-    Verify(ledger_tools::Verify),
+    /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or one proof, offline.
+    Verify(verify::Verify),
     /// Fold the views anew from the ledger, and say whether the result is the same.
     Rebuild(ledger_tools::Rebuild),
+    /// Copy a ledger whose server may be running, or bring an older copy up to date.
+    Backup(ledger_ops::Backup),
+    /// Make a ledger of a copy. One that would lose what was published is refused.
+    Restore(ledger_ops::Restore),
     /// The ledger: key, entries, proofs, static copies.
     #[command(subcommand)]
     Log(ledger_tools::Log),
@@ -114,6 +118,8 @@ impl Cli {
             Command::Env(env) => env.run(),
             Command::Verify(verify) => verify.run(),
             Command::Rebuild(rebuild) => rebuild.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             Command::Log(log) => log.run(),
             Command::Key(key) => key.run(),
             Command::Rejects(rejects) => rejects.run(),

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) name: Option<String>,
     /// Bytes of a journal segment of a ledger that is created.
     pub(crate) segment_bytes: u64,
+    /// MiB of the disk that stay free: below it new events are refused. Without it 256, or two journal segments if that is more.
+    pub(crate) reserve_mib: Option<u64>,
     /// Milliseconds between checkpoints.
     pub(crate) checkpoint_interval_ms: u64,
     /// Program and arguments that sign checkpoints: message on stdin, 64-byte Ed25519 signature in base64 on stdout; with
@@ -80,6 +82,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             name: None,
             segment_bytes: 64 << 20,
+            reserve_mib: None,
             checkpoint_interval_ms: 1_000,
             signer_command: Vec::new(),
             signer_timeout_ms: 5_000,
@@ -128,6 +131,12 @@ impl Serve {
 }
 
 impl Config {
+    /// Bytes of the disk that stay free.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        let default = pedigraph_processor::RESERVE_BYTES.max(self.segment_bytes.saturating_mul(2));
+        self.reserve_mib.map_or(default, |mib| mib.saturating_mul(1 << 20))
+    }
+
     /// Reads a TOML file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Config> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

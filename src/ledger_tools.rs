@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_processor::erasures;
 use pedigraph_proto::TenantId;
-use serde_json::json;
 
 use crate::cli::Client;
+use crate::client::Server;
 use crate::offline::Stopped;
-use crate::output::{Exit, Failure, Format, answer, progress_bar, put, say};
+use crate::output::{Exit, Failure, answer, progress_bar, put, put_bytes, say};
 
 /// Bytes of the views' cache while they are rebuilt.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -22,77 +22,6 @@ const STEP_BYTES: usize = 4 << 20;
 pub(crate) fn ledger_dir(data: &Path) -> PathBuf {
     let below = data.join("ledger");
     if below.is_dir() { below } else { data.to_owned() }
-}
-
-/// `pedigraph verify`
-#[derive(Args, Debug)]
-pub(crate) struct Verify {
-    /// A data directory, a ledger directory, or a static copy made by `log mirror`.
-    dir: PathBuf,
-    /// For a static copy: the log's verifier key, or a file that holds it.
-    #[arg(long)]
-    vkey: Option<String>,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-impl Verify {
-    pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let dir = ledger_dir(&self.dir);
-        if !dir.is_dir() {
-            return Err(Failure::error(Exit::NotFound, format!("{} is not a directory", dir.display())));
-        }
-        let bar = progress_bar(0, "entries");
-        let mut progress = |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        };
-        let found = if dir.join("journal").is_dir() {
-            pedigraph_ledger::verify(&dir, &mut progress)
-        } else {
-            pedigraph_ledger::verify_mirror(&dir, &self.vkey(&dir)?).map(copy_verified)
-        };
-        bar.finish_and_clear();
-        let found = found.map_err(|e| Failure::error(Exit::VerificationFailed, e.to_string()))?;
-        self.print(&found);
-        match found.fault {
-            None => Ok(()),
-            Some(fault) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}"))),
-        }
-    }
-
-    fn print(&self, found: &pedigraph_ledger::Verified) {
-        let body = json!({
-            "verified": found.fault.is_none(), "commits": found.commits, "entries": found.entries, "bytes": found.bytes,
-            "blobs": found.blobs, "checks": found.checks, "fault": found.fault,
-        });
-        if self.output != Format::Table {
-            return answer(self.output, &body, std::slice::from_ref(&body), &[]);
-        }
-        found.checks.iter().for_each(|check| put(&format!("ok  {check}")));
-        let verdict = if found.fault.is_none() { "verified" } else { "NOT verified" };
-        put(&format!(
-            "{verdict}: {} entries, {} commits, {} blobs, {} bytes",
-            found.entries, found.commits, found.blobs, found.bytes
-        ));
-    }
-
-    fn vkey(&self, dir: &Path) -> anyhow::Result<String> {
-        let given = self.vkey.clone().ok_or_else(|| {
-            let text =
-                format!("{} is a static copy: name its verifier key with --vkey (`pedigraph log vkey`)", dir.display());
-            Failure::error(Exit::Usage, text)
-        })?;
-        let read = || std::fs::read_to_string(&given).with_context(|| format!("cannot read {given}"));
-        let key = if Path::new(&given).is_file() { read()? } else { given.clone() };
-        Ok(key.trim().to_owned())
-    }
-}
-
-fn copy_verified(entries: u64) -> pedigraph_ledger::Verified {
-    let checks = ["the checkpoint is signed by the key", "every bundle and tile gives the root that it signs"];
-    pedigraph_ledger::Verified { entries, checks: checks.map(str::to_owned).to_vec(), ..Default::default() }
 }
 
 /// `pedigraph rebuild`
@@ -133,7 +62,7 @@ fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
     Ok(pedigraph_ledger::open_reader(&dir)?)
 }
 
-/// Where `log` commands read.
+/// Where `log` commands read, and where they write.
 #[derive(Args, Debug)]
 pub(crate) struct Source {
     /// Read this data directory instead of asking a server.
@@ -142,8 +71,15 @@ pub(crate) struct Source {
     /// The tenant whose log it is.
     #[arg(long, default_value = "default")]
     tenant: String,
-    #[command(flatten)]
-    client: Client,
+    /// The server.
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Bearer token, for a server that asks for one.
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Write to this file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// `pedigraph log …`
@@ -170,7 +106,7 @@ pub(crate) enum Log {
         #[command(flatten)]
         client: Client,
     },
-    /// The inclusion proof of an entry (C2SP tlog-proof).
+    /// The inclusion proof of an entry (C2SP tlog-proof), to be checked offline by `verify --proof`.
     Proof {
         /// Ledger index.
         index: u64,
@@ -179,6 +115,13 @@ pub(crate) enum Log {
     },
     /// Erase the received bytes of entries for good. The entries, their proofs and all answers stay; the ledger still verifies.
     Erase(Erase),
+    /// The bytes of an entry as the tree hashes them: its leaf.
+    Entry {
+        /// Ledger index.
+        index: u64,
+        #[command(flatten)]
+        source: Source,
+    },
     /// Write a static tlog-tiles copy that any web server can serve and any tlog tool verifies.
     Mirror {
         /// The directory to write.
@@ -195,7 +138,9 @@ pub(crate) enum Log {
 impl Log {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
-            Log::Vkey { chain: false, source } => source.text("vkey", |reader, log| Ok(Some(reader.vkey(log)))),
+            Log::Vkey { chain: false, source } => {
+                source.text("vkey", |reader, log| Ok(Some(format!("{}\n", reader.vkey(log)))))
+            }
             Log::Vkey { chain: true, source } => source.text("keys", |reader, _| Ok(Some(reader.key_chain()))),
             Log::Erase(erase) => erase.run(),
             Log::Checkpoint(source) => source.text("checkpoint", |reader, log| {
@@ -203,6 +148,7 @@ impl Log {
             }),
             Log::Entries { from, limit, client } => entries(&client, from, limit),
             Log::Proof { index, source } => source.proof(index),
+            Log::Entry { index, source } => source.entry(index),
             Log::Mirror { dir, data, tenant } => {
                 let written = pedigraph_ledger::mirror(&open_ledger(&data)?, &log_id(&tenant)?, &dir)?;
                 say(&format!("{written} files written to {}", dir.display()));
@@ -282,9 +228,8 @@ impl Source {
             Some(data) => local(&open_ledger(data)?, &log)?,
             None => Some(self.ask(&format!("/ledger/{}/{path}", self.tenant))?),
         };
-        let text = text.ok_or_else(|| Failure::error(Exit::NotFound, format!("there is no log {:?}", self.tenant)))?;
-        put(text.trim_end_matches('\n'));
-        Ok(())
+        let none = || Failure::error(Exit::NotFound, format!("there is no log {:?}", self.tenant));
+        self.write(text.ok_or_else(none)?.as_bytes())
     }
 
     fn proof(&self, index: u64) -> anyhow::Result<()> {
@@ -294,13 +239,46 @@ impl Source {
             None => Some(self.ask(&format!("/api/v1/entries/{index}/proof"))?),
         };
         let none = || Failure::error(Exit::NotFound, format!("no checkpoint covers entry {index} yet"));
-        put(text.ok_or_else(none)?.trim_end_matches('\n'));
-        Ok(())
+        self.write(text.ok_or_else(none)?.as_bytes())
+    }
+
+    /// From the data directory, or out of the published bundle that holds it.
+    fn entry(&self, index: u64) -> anyhow::Result<()> {
+        let log = log_id(&self.tenant)?;
+        let leaf = match &self.data {
+            Some(data) => open_ledger(data)?.entry(&log, index)?.map(|entry| entry.leaf.to_vec()),
+            None => self.published_entry(index)?,
+        };
+        let none = || Failure::error(Exit::NotFound, format!("no entry {index} is published (yet)"));
+        self.write(&leaf.ok_or_else(none)?)
+    }
+
+    fn published_entry(&self, index: u64) -> anyhow::Result<Option<Vec<u8>>> {
+        let prefix = format!("/ledger/{}", self.tenant);
+        let checkpoint = self.ask(&format!("{prefix}/checkpoint"))?;
+        let size = checkpoint.split('\n').nth(1).and_then(|size| size.parse().ok()).context("not a checkpoint")?;
+        let Some(path) = pedigraph_ledger::bundle_path(index, size) else { return Ok(None) };
+        let bundle = self.fetch(&format!("{prefix}/{path}"))?;
+        let leaf = pedigraph_ledger::entry_of_bundle(&bundle, index, size);
+        Ok(Some(leaf.with_context(|| format!("{path} is not a bundle of this log"))?.to_vec()))
     }
 
     fn ask(&self, path: &str) -> anyhow::Result<String> {
-        let server = self.client.server();
-        let answer = server.fetch(path, &[])?.ok(&self.client.url)?;
-        Ok(String::from_utf8(answer.body)?)
+        Ok(String::from_utf8(self.fetch(path)?)?)
+    }
+
+    fn fetch(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(Server::new(&self.url, self.token.clone()).fetch(path, &[])?.ok(&self.url)?.body)
+    }
+
+    /// The bytes as they are.
+    fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.output {
+            Some(file) => std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display())),
+            None => {
+                put_bytes(bytes);
+                Ok(())
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod ledger_ops;
 mod ledger_tools;
 mod metrics;
 mod node;
@@ -12,6 +13,7 @@ mod output;
 mod signers;
 mod story;
 mod telemetry;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -4,14 +4,18 @@ use std::fmt::Write as _;
 
 use pedigraph_processor::Processor;
 use pedigraph_processor::counters::COMMIT_BUCKETS_US;
-use pedigraph_proto::message::Status;
+use pedigraph_proto::message::{Refused, Status};
 use pedigraph_query_api::{Check, SourceLag};
 
 /// Lines of `/readyz`.
-pub(crate) fn checks(processor: &Processor) -> Vec<Check> {
+pub(crate) fn checks(processor: &Processor, reserve_bytes: u64) -> Vec<Check> {
     let failure = processor.failure();
     let detail = failure.as_deref().unwrap_or_default().to_owned();
     let mut checks = vec![Check { name: "ledger-writable".to_owned(), ok: failure.is_none(), detail }];
+    let free = processor.counters().disk_free_bytes();
+    let detail = format!("{} MiB free, {} MiB are kept in reserve", free >> 20, reserve_bytes >> 20);
+    let ok = processor.intake().refuses() != Some(Refused::NoRoom);
+    checks.push(Check { name: "disk-space".to_owned(), ok, detail });
     for (n, source) in processor.kafka_sources().into_iter().enumerate() {
         let detail = source.last_error.unwrap_or_default();
         checks.push(Check { name: format!("kafka-{n}"), ok: source.cluster.is_some(), detail });
@@ -35,7 +39,7 @@ pub(crate) fn sources(processor: &Processor, now_ns: i64) -> Vec<SourceLag> {
 }
 
 /// Prometheus text of the processor's counters.
-pub(crate) fn write(processor: &Processor, unsigned: u64, text: &mut String) {
+pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, text: &mut String) {
     let counters = processor.counters();
     header(text, "pedigraph_messages_total", "counter", "Messages that ended so, durably.");
     for status in [Status::Accepted, Status::Duplicate, Status::Conflict, Status::Rejected] {
@@ -56,6 +60,14 @@ pub(crate) fn write(processor: &Processor, unsigned: u64, text: &mut String) {
             "Submissions refused since the queue was full.",
             counters.refused_busy(),
         ),
+        (
+            "pedigraph_refused_no_room_total",
+            "counter",
+            "Submissions refused since the disk was full up to its reserve.",
+            counters.refused_no_room(),
+        ),
+        ("pedigraph_disk_free_bytes", "gauge", "Free bytes of the data directory's disk.", counters.disk_free_bytes()),
+        ("pedigraph_disk_reserve_bytes", "gauge", "Free bytes below which new events are refused.", reserve_bytes),
         (
             "pedigraph_stale_messages_total",
             "counter",

@@ -199,6 +199,10 @@ impl Checkpoints {
                 tracing::warn!(why, "no checkpoint was signed; entries go on, the signer is asked again");
                 true
             }
+            Err(error @ pedigraph_ledger::Error::Full(_)) => {
+                tracing::warn!(%error, "no checkpoint could be published; it is tried again");
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
                 false
@@ -216,6 +220,7 @@ async fn open_views(config: &Config, reader: Reader) -> anyhow::Result<Views> {
 
 fn processor_config(config: &Config) -> anyhow::Result<pedigraph_processor::Config> {
     let mut processor = pedigraph_processor::Config::new(&config.data);
+    processor.reserve_bytes = config.reserve_bytes();
     if !config.kafka.brokers.is_empty() {
         processor.kafka.push(kafka_config(&config.kafka)?);
     }
@@ -257,16 +262,22 @@ fn api_config(
     prepare_spool(spool)?;
     let processor = Arc::clone(&write.processor);
     all.intake = Some(intake(&processor));
+    all.refuses = Arc::new({
+        let intake = processor.intake();
+        move || intake.refuses()
+    });
+    let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
         let processor = Arc::clone(&processor);
-        move || metrics::checks(&processor)
+        move || metrics::checks(&processor, reserve_bytes)
     });
     all.sources = Arc::new({
         let processor = Arc::clone(&processor);
         move || metrics::sources(&processor, now_ns())
     });
     let unsigned = Arc::clone(&write.unsigned);
-    all.extra_metrics = Arc::new(move |text| metrics::write(&processor, unsigned.load(Ordering::Relaxed), text));
+    all.extra_metrics =
+        Arc::new(move |text| metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text));
     Ok(all)
 }
 

@@ -97,6 +97,12 @@ pub(crate) fn put(text: &str) {
     let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
 }
 
+/// Bytes, on stdout, as they are.
+pub(crate) fn put_bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _closed_pipe = out.write_all(bytes).and_then(|()| out.flush());
+}
+
 /// A progress bar where stderr is a terminal; nothing elsewhere.
 pub(crate) fn progress_bar(total: u64, unit: &str) -> indicatif::ProgressBar {
     if !std::io::stderr().is_terminal() {

@@ -55,21 +55,26 @@ impl Blobs {
     /// Streams a reader into the store; refuses more than `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Refused`] beyond the limit, [`Error::Io`] from the reader or the disk; a half-written file is removed.
+    /// [`Error::Refused`] beyond the limit, [`Error::Full`], [`Error::Io`] from the reader or the disk; a half-written file is
+    /// removed.
     pub fn put_stream(&self, from: &mut dyn Read, limit: u64) -> Result<Part, Error> {
         let incoming = self.dir.join("incoming");
         if !incoming.is_dir() {
-            self.storage.create_dir(&incoming)?;
+            self.storage.create_dir(&incoming).map_err(no_room)?;
         }
         let tmp = incoming.join(uuid::Uuid::new_v4().to_string());
-        let outcome = self.write(from, limit, &tmp);
-        match outcome {
-            Ok((digest, size)) => self.place(&tmp, digest, size),
-            Err(error) => {
-                drop(self.storage.remove(&tmp));
-                Err(error)
+        let outcome = self.write(from, limit, &tmp).and_then(|(digest, size)| self.place(&tmp, digest, size));
+        outcome.map_err(|error| {
+            drop(self.storage.remove(&tmp));
+            match error {
+                Error::Io(error) => no_room(error),
+                other @ (Error::Locked(_)
+                | Error::Refused(_)
+                | Error::Corrupt(_)
+                | Error::Full(_)
+                | Error::Signer(_)) => other,
             }
-        }
+        })
     }
 
     /// Opens a blob for streaming; `None` when it was erased. Reading ends in an error, not in the end of the stream, when the
@@ -81,9 +86,11 @@ impl Blobs {
         if self.is_erased(digest)? {
             return Ok(None);
         }
-        let file = File::open(self.path(digest)).map_err(|why| match why.kind() {
-            io::ErrorKind::NotFound => Error::Corrupt(format!("blob {digest} is missing; restore it from a copy")),
-            _ => why.into(),
+        let file = File::open(self.path(digest)).map_err(|why| {
+            if why.kind() == io::ErrorKind::NotFound {
+                return Error::Corrupt(format!("blob {digest} is missing; restore it from a copy"));
+            }
+            why.into()
         })?;
         let packed = Packed::open(file).map_err(|why| damaged(digest, &why))?;
         let from = zstd::Decoder::new(packed)?;
@@ -154,6 +161,11 @@ impl Blobs {
         self.storage.sync_dir(&self.dir)?;
         self.path(digest).parent().map_or(Ok(()), |dir| self.storage.sync_dir(dir))
     }
+}
+
+/// No entry names a blob that is being stored.
+fn no_room(error: io::Error) -> Error {
+    Error::while_preparing("a blob", error)
 }
 
 /// Erases a body: zeros over its bytes, then, in its place, a file that says so. Doing it again is harmless.
@@ -257,6 +269,11 @@ impl Read for Packed {
             read => Ok(read),
         }
     }
+}
+
+/// Compares the checksum at the end of a blob's file, without unpacking it.
+pub(crate) fn check_file(file: &File) -> io::Result<()> {
+    io::copy(&mut Packed::open(file.try_clone()?)?, &mut io::sink()).map(drop)
 }
 
 /// Bytes whose digest is compared at the end.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::fold::ReadBatch;
 use crate::frame::{Input, to_usize};
@@ -23,6 +24,8 @@ const ENTRY_BYTES: u64 = 8;
 const COMMIT_BYTES: u64 = 24;
 /// Index files that are kept open for writing.
 const FILES_MAX: usize = 64;
+/// How often a full disk is tried again.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The directory of one log.
 pub(crate) fn log_dir(ledger: &Path, log: &LogId) -> PathBuf {
@@ -131,13 +134,14 @@ impl Deriver {
         }
     }
 
-    /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing.
+    /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing. A full disk is
+    /// waited for: the next opening derives what is still missing then.
     pub(crate) fn run(mut self) {
-        let mut outcome = self.backfill();
+        let mut outcome = self.with_room(Deriver::backfill);
         while outcome.is_ok() {
             let next_seq = self.next_seq;
             let stop = self.shared.wait_until(|state| state.stop || state.next_seq > next_seq).stop;
-            outcome = self.step();
+            outcome = self.with_room(Deriver::step);
             if stop {
                 break;
             }
@@ -147,14 +151,37 @@ impl Deriver {
         }
     }
 
+    /// Does something, again and again while the disk is full and the state does not say stop.
+    fn with_room(&mut self, work: fn(&mut Deriver) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            match work(self) {
+                Err(Error::Io(error)) if storage::is_full(&error) => {
+                    let first = self.shared.change(|state| state.full.replace(error.to_string()).is_none());
+                    if first {
+                        tracing::warn!(%error, "no room for tiles and indexes; they wait for it");
+                    }
+                    if self.shared.wait_stop(ROOM_INTERVAL) {
+                        return Ok(());
+                    }
+                }
+                outcome => {
+                    if self.shared.state().full.is_some() {
+                        self.shared.change(|state| state.full = None);
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
     /// Derives everything that is durable now.
     pub(crate) fn step(&mut self) -> Result<(), Error> {
         let (logs, commits) = self.take_work();
-        for work in &logs {
-            self.write_positions(&work.log, work.from, &work.positions)?;
-            self.write_tiles(&work.log, work.from, work.from + work.positions.len() as u64)?;
+        if let Err(error) = self.write(&logs, &commits) {
+            // What is written twice is the same.
+            self.shared.state().underived.extend(logs.into_iter().map(|work| work.log));
+            return Err(error);
         }
-        self.write_commits(self.next_seq, &commits)?;
         self.next_seq += commits.len() as u64;
         let next_seq = self.next_seq;
         for work in &logs {
@@ -167,6 +194,14 @@ impl Deriver {
             state.forget_commits(next_seq);
         });
         self.sync_segment()
+    }
+
+    fn write(&mut self, logs: &[LogWork], commits: &[CommitPlace]) -> Result<(), Error> {
+        for work in logs {
+            self.write_positions(&work.log, work.from, &work.positions)?;
+            self.write_tiles(&work.log, work.from, work.from + work.positions.len() as u64)?;
+        }
+        self.write_commits(self.next_seq, commits)
     }
 
     /// Once the writer has gone on in a new segment and all before it is derived: makes that durable and notes it.

@@ -70,6 +70,7 @@ pub struct Writer {
     facts: RememberedFacts,
     epoch: u64,
     poisoned: bool,
+    given_back: Option<Batch>,
     work: Work,
     spare: Option<JoinHandle<io::Result<()>>>,
     deriver: Option<Deriver>,
@@ -114,7 +115,7 @@ pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work:
 }
 
 /// The lock of the one writer.
-struct Lock(File);
+pub(crate) struct Lock(File);
 
 impl Drop for Lock {
     /// Closing the file would not do: a child process that is just being started, such as a signer, has it open too.
@@ -123,7 +124,8 @@ impl Drop for Lock {
     }
 }
 
-fn take_lock(dir: &Path) -> Result<Lock, Error> {
+/// Keeps every other writer out until it is dropped.
+pub(crate) fn take_lock(dir: &Path) -> Result<Lock, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
@@ -190,6 +192,7 @@ fn start(
         facts: RememberedFacts::default(),
         epoch,
         poisoned: false,
+        given_back: None,
         work,
         spare: None,
         deriving: None,
@@ -246,7 +249,8 @@ impl Writer {
         Reader(Arc::clone(&self.shared))
     }
 
-    /// Appends one batch durably. After [`Error::Io`] the writer is poisoned and every later call fails.
+    /// Appends one batch durably. After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
+    /// batch can be had back by [`Writer::given_back`], for another try.
     ///
     /// Bodies that the batch erases are gone from the disk when this returns; after a crash, when the ledger is open again.
     ///
@@ -254,19 +258,18 @@ impl Writer {
     /// large as it needs.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the batch breaks a limit, nothing was written and the writer goes on; [`Error::Io`] when it is
-    /// unknown whether the batch is durable: the process must stop, and opening the ledger again tells.
+    /// [`Error::Refused`] when the batch breaks a limit, and [`Error::Full`] when there is no room for another segment: nothing was
+    /// written and the writer goes on; [`Error::Io`] when it is unknown whether the batch is durable: the process must
+    /// stop, and opening the ledger again tells.
     pub fn append(&mut self, batch: Batch) -> Result<Vec<Receipt>, Error> {
-        self.check_usable()?;
-        let bytes_max = check(&batch, self)?;
-        if batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty() {
+        if let Err(error) = self.find_room(&batch) {
+            self.given_back = matches!(error, Error::Full(_)).then_some(batch);
+            return Err(error);
+        }
+        if writes_nothing(&batch) {
             return Ok(Vec::new());
         }
         let targets = erase::targets(&self.shared, &batch.erasures)?;
-        if self.offset + bytes_max as u64 > self.segment.capacity {
-            let outcome = self.enter_next_segment(bytes_max as u64);
-            self.poison_unless_ok(outcome)?;
-        }
         let staged = self.encode(&batch);
         self.pad_frames();
         // The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
@@ -283,6 +286,22 @@ impl Writer {
         Ok(receipts)
     }
 
+    /// The batch that the last [`Writer::append`] found no room for.
+    pub fn given_back(&mut self) -> Option<Batch> {
+        self.given_back.take()
+    }
+
+    /// Goes on in a new segment when the batch may not fit into this one.
+    fn find_room(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.check_usable()?;
+        let bytes_max = check(batch, self)?;
+        if writes_nothing(batch) || self.offset + bytes_max as u64 <= self.segment.capacity {
+            return Ok(());
+        }
+        let outcome = self.enter_next_segment(bytes_max as u64);
+        self.poison_unless_ok(outcome)
+    }
+
     /// Adds to the frames the zeros behind them up to the end of a page: the kernel, which need not have the page in memory, would
     /// have to read it first if only a part of it were written.
     fn pad_frames(&mut self) {
@@ -294,9 +313,14 @@ impl Writer {
     fn check_usable(&mut self) -> Result<(), Error> {
         let failed = match self.work {
             Work::Background => {
-                let ready =
-                    |state: &crate::shared::State| state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some();
-                self.shared.wait_until(ready).failed.clone()
+                let ready = |state: &crate::shared::State| {
+                    state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some() || state.full.is_some()
+                };
+                let state = self.shared.wait_until(ready);
+                if let Some(why) = state.full.clone().filter(|_| state.lag_entries >= LAG_ENTRIES_MAX) {
+                    return Err(Error::Full(why));
+                }
+                state.failed.clone()
             }
             Work::Inline => None,
         };
@@ -313,7 +337,7 @@ impl Writer {
     }
 
     fn poison_unless_ok<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        self.poisoned |= outcome.is_err();
+        self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_)));
         outcome
     }
 
@@ -393,12 +417,13 @@ impl Writer {
     /// Goes on in a new segment that holds at least `bytes` of batch. The rest of the old one stays zeros.
     fn enter_next_segment(&mut self, bytes: u64) -> Result<(), Error> {
         let dir = &self.shared.dir;
-        match self.spare.take() {
+        let made = match self.spare.take() {
             Some(making) => {
-                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))??
+                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))?
             }
-            None => make_spare(dir, self.next_capacity(), &*self.storage)?,
-        }
+            None => make_spare(dir, self.next_capacity(), &*self.storage),
+        };
+        made.map_err(|error| Error::while_preparing("the next journal segment", error))?;
         // A segment without commits has the name that the next one would get, and is replaced.
         let empty = self.segment.first_seq == self.vectors.next_seq;
         let base = if empty { self.segment.base } else { self.segment.end() };
@@ -436,6 +461,10 @@ impl Writer {
         self.spare = Some(std::thread::Builder::new().name("ledger-segment".into()).spawn(make)?);
         Ok(())
     }
+}
+
+fn writes_nothing(batch: &Batch) -> bool {
+    batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty()
 }
 
 impl Drop for Writer {
@@ -603,16 +632,34 @@ fn enter_spare(
 ) -> Result<(Segment, u64, Box<dyn StoredFile>), Error> {
     let tmp = segment::dir_of(dir).join("entered.tmp");
     let path = segment::path_of(dir, vectors.next_seq);
-    storage.rename(&spare_path(dir), &tmp)?;
-    let spare_bytes = fs::metadata(&tmp)?.len();
+    let entered = prepare_entered(dir, meta, vectors, base, bytes, storage, &tmp);
+    let (segment, offset, file) = entered.map_err(|error| {
+        drop(storage.remove(&tmp));
+        Error::while_preparing("the next journal segment", error)
+    })?;
+    // From here on a failure poisons: the segment may have its name, and then the old one must not grow.
+    storage.rename(&tmp, &path)?;
+    storage.sync_dir(&segment::dir_of(dir))?;
+    Ok((segment, offset, file))
+}
+
+fn prepare_entered(
+    dir: &Path,
+    meta: &Meta,
+    vectors: &Vectors,
+    base: u64,
+    bytes: u64,
+    storage: &dyn Storage,
+    tmp: &Path,
+) -> io::Result<(Segment, u64, Box<dyn StoredFile>)> {
+    storage.rename(&spare_path(dir), tmp)?;
+    let spare_bytes = fs::metadata(tmp)?.len();
     let measure = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, spare_bytes)).len() as u64;
     let capacity = spare_bytes.max((measure + bytes).next_multiple_of(4096));
     let header = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, capacity));
-    let file = storage.open(&tmp)?;
+    let file = storage.open(tmp)?;
     file.write_zeros(spare_bytes, capacity)?;
     file.write_at(&header, 0)?;
     file.sync()?;
-    storage.rename(&tmp, &path)?;
-    storage.sync_dir(&segment::dir_of(dir))?;
     Ok((Segment { first_seq: vectors.next_seq, base, capacity }, header.len() as u64, file))
 }

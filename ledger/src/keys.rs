@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::meta::Meta;
 use crate::signer::{SecretKey, Signer};
 use crate::storage::{self, Access, Storage};
-use crate::{Error, Hash, Options, Work, note, open_with};
+use crate::{Error, Hash, Options, Trust, Work, note, open_with};
 
 const KEY_LINE: &str = "pedigraph ledger key 1 ed25519 ";
 const ROTATION_LINE: &str = "pedigraph key rotation 1";
@@ -100,16 +100,41 @@ impl Keys {
 /// [`Error::Refused`] when the key is malformed, a rotation is not signed by its old and its new key, or the chain does not
 /// contain the key.
 pub fn follow_keys(chain: &str, vkey: &str) -> Result<String, Error> {
+    successors(chain, vkey).map(|mut keys| keys.pop().unwrap_or_default())
+}
+
+/// Checks something by a trusted key, or else by one that it leads to: `chain` gets the rotations where there are any.
+pub(crate) fn following<T>(
+    trust: &Trust,
+    chain: impl FnOnce() -> Result<Option<Vec<u8>>, Error>,
+    check: impl Fn(&Trust) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let why = match check(trust) {
+        Err(why) => why,
+        checked => return checked,
+    };
+    let Some(vkey) = &trust.vkey else { return Err(why) };
+    // Another server may answer anything here: what is no chain from this key is as good as none.
+    let chain = String::from_utf8(chain()?.unwrap_or_default()).unwrap_or_default();
+    let newer = successors(&chain, vkey).unwrap_or_default();
+    let by = |vkey: String| check(&Trust { vkey: Some(vkey), ..trust.clone() }).ok();
+    newer.into_iter().rev().find_map(by).ok_or(why)
+}
+
+/// The given key and those that followed it, as verifier keys of the same log.
+fn successors(chain: &str, vkey: &str) -> Result<Vec<String>, Error> {
     let refused = |why: &str| Error::Refused(format!("chain of keys: {why}"));
     let (name, trusted) = note::parse_vkey(vkey).ok_or_else(|| refused("the verifier key is malformed"))?;
     let (prefix, _) = name.rsplit_once('/').ok_or_else(|| refused("the verifier key is of no log"))?;
     let rotations = parse_chain(chain, prefix).map_err(|why| refused(&why))?;
-    let Some((_, newest)) = rotations.last() else { return Ok(vkey.to_owned()) };
-    let known = newest.new == trusted || rotations.iter().any(|(_, rotation)| rotation.old == trusted);
-    match known {
-        true => Ok(note::vkey(name, &newest.new)),
-        false => Err(refused("it does not contain the given key")),
+    let newer: Vec<_> =
+        rotations.iter().map(|(_, rotation)| rotation).skip_while(|rotation| rotation.old != trusted).collect();
+    let is_last = rotations.last().is_none_or(|(_, rotation)| rotation.new == trusted);
+    if newer.is_empty() && !is_last {
+        return Err(refused("it does not contain the given key"));
     }
+    let keys = newer.iter().map(|rotation| note::vkey(name, &rotation.new));
+    Ok(std::iter::once(vkey.to_owned()).chain(keys).collect())
 }
 
 /// Replaces the ledger's key by a new one, which is the given signer's, or one in the file `key`. No other process may have the ledger
@@ -258,9 +283,11 @@ fn parse_rotation(note: &str) -> Option<(String, Rotation)> {
 }
 
 fn read_key(path: &Path) -> Result<Option<SecretKey>, Error> {
-    let Some(bytes) = storage::read_if_there(path)? else { return Ok(None) };
-    let seed = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_prefix(KEY_LINE)?.strip_suffix('\n'));
-    Ok(seed.and_then(SecretKey::parse))
+    Ok(storage::read_if_there(path)?.and_then(|bytes| parse_key(&bytes)))
+}
+
+fn parse_key(bytes: &[u8]) -> Option<SecretKey> {
+    SecretKey::parse(std::str::from_utf8(bytes).ok()?.strip_prefix(KEY_LINE)?.strip_suffix('\n')?)
 }
 
 fn write_key(path: &Path, key: &SecretKey, storage: &dyn Storage) -> Result<(), Error> {
@@ -277,10 +304,17 @@ fn remove(path: &Path, storage: &dyn Storage) -> Result<(), Error> {
     Ok(storage.remove(path)?)
 }
 
-fn chain_path(dir: &Path) -> PathBuf {
+/// The file of the chain.
+pub(crate) fn chain_path(dir: &Path) -> PathBuf {
     dir.join("keys")
 }
 
-fn key_path(dir: &Path) -> PathBuf {
+/// Whether a file's bytes are the newest key of a ledger.
+pub(crate) fn is_key_of(bytes: &[u8], meta: &Meta) -> bool {
+    parse_key(bytes).is_some_and(|key| key.public_key() == meta.keys.current())
+}
+
+/// The file of the ledger's key.
+pub(crate) fn key_path(dir: &Path) -> PathBuf {
     dir.join("key")
 }

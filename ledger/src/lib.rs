@@ -1,7 +1,8 @@
 //! The append-only, tamper-evident ledger: one journal per directory, one RFC 6962 tree per tenant log.
 //!
 //! Opaque bytes in, opaque bytes out: this crate knows nothing about events, facts, tenants' rights, Kafka or HTTP.
-//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1, RFC 6962 §2.
+//! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1,
+//! tlog-cosignature v1 (Ed25519), tlog-policy, RFC 6962 §2.
 //!
 //! What holds, and where:
 //!
@@ -15,7 +16,9 @@
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
+mod backup;
 mod blobs;
+mod cosign;
 mod derive;
 mod erase;
 mod fold;
@@ -27,6 +30,8 @@ mod lookup;
 mod meta;
 mod mirror;
 mod note;
+mod policy;
+mod proof;
 mod publish;
 mod reader;
 mod recover;
@@ -37,6 +42,9 @@ mod storage;
 mod tile;
 mod tree;
 mod verify;
+mod verify_against;
+mod verify_state;
+mod verify_tiles;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -44,17 +52,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
+pub use cosign::Cosignature;
 pub use journal::{Work, Writer, open, open_with};
 pub use keys::{Rotation, follow_keys, rotate_key};
-pub use mirror::{mirror, verify_mirror};
+pub use mirror::{mirror, read_mirror, verify_mirror};
 pub use note::{public_key, verify_checkpoint, verify_note};
+pub use policy::{POLICY_BYTES_MAX, POLICY_LINES_MAX, Policy, PolicyLog, Trust, Trusted, Witness};
+pub use proof::{PROOF_BYTES_MAX, Proved, verify_proof};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
 pub use signer::{CommandSigner, SecretKey, Signer};
 pub use storage::{Access, LocalFiles, Storage, StoredFile};
+pub use tile::{bundle_path, entry_of_bundle};
 pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
 pub use verify::{Verified, verify};
+pub use verify_against::{Fault, verify_against};
+pub use verify_tiles::{Fetch, TilesCheck, verify_tiles};
 
 /// Largest leaf, bytes (C2SP tlog-tiles: entries carry a 16-bit length).
 pub const LEAF_BYTES_MAX: usize = 65_535;
@@ -131,9 +146,22 @@ pub enum Error {
     /// A signer did not sign: no checkpoint was published, entries go on, and it may be tried again.
     #[error("signer: {0}")]
     Signer(String),
+    /// The disk is full, nothing was written, and the writer goes on: make room and try again.
+    #[error("no space left: {0}")]
+    Full(String),
     /// The disk failed; the writer is poisoned and the process must stop.
     #[error("storage: {0}")]
     Io(#[from] std::io::Error),
+}
+
+impl Error {
+    /// For steps before which nothing is named: without room nothing happened, any other failure poisons.
+    pub(crate) fn while_preparing(what: &str, error: std::io::Error) -> Error {
+        match storage::is_full(&error) {
+            true => Error::Full(format!("{what}: {error}")),
+            false => Error::Io(error),
+        }
+    }
 }
 
 /// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`] in the store of its kind

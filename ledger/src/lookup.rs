@@ -218,7 +218,7 @@ fn is_erased(part: &PartRef, zeros: &[u8]) -> bool {
 }
 
 /// The newest segment whose header fits; headers are ordered by what they count.
-fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
+pub(crate) fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
     let segments = shared.state().segments.clone();
     let (mut low, mut high) = (0, segments.len());
     while high - low > 1 {

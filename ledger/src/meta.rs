@@ -10,7 +10,8 @@ use crate::keys::Keys;
 use crate::storage::{self, Access, Storage};
 use crate::{Error, LogId, Options};
 
-const FILE: &str = "ledger";
+/// Its name.
+pub(crate) const FILE: &str = "ledger";
 const VERSION_LINE: &str = "pedigraph ledger 1";
 
 /// What is fixed when a ledger is created.
@@ -69,7 +70,8 @@ impl Meta {
         Ok(storage::replace(storage, &dir.join(FILE), self.text().as_bytes(), Access::Private)?)
     }
 
-    fn text(&self) -> String {
+    /// The content of the file.
+    pub(crate) fn text(&self) -> String {
         let Meta { uuid, name, segment_bytes, salt, public_key, keys: _ } = self;
         let key = BASE64_STANDARD.encode(public_key);
         let lines = format!(

@@ -7,13 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Hash, Signer};
 
-const ED25519: u8 = 1;
+/// Key type of a log: Ed25519 over the note's text.
+pub(crate) const ED25519: u8 = 1;
 /// Signature lines that a note may have; Go's client refuses more.
 const SIGNATURES_MAX: usize = 100;
 
 /// The verifier key of a name: `name+keyid+base64(type || key)`.
 pub(crate) fn vkey(name: &str, key: &[u8; 32]) -> String {
-    format!("{name}+{}+{}", hex::encode(key_id(name, key)), BASE64_STANDARD.encode(typed(key)))
+    format!("{name}+{}+{}", hex::encode(key_id(name, ED25519, key)), BASE64_STANDARD.encode(typed(ED25519, key)))
 }
 
 /// The public key in a verifier key; `None` when that is malformed.
@@ -23,7 +24,7 @@ pub fn public_key(vkey: &str) -> Option<[u8; 32]> {
 
 /// Name and public key of a verifier key.
 pub(crate) fn parse_vkey(vkey: &str) -> Option<(&str, [u8; 32])> {
-    Key::parse(vkey).map(|key| (key.name, *key.key.as_bytes()))
+    Key::parse(vkey, ED25519).map(|key| (key.name, *key.key.as_bytes()))
 }
 
 /// The seed in what follows `PRIVATE+KEY+` (Go's `sumdb/note`): name, key id, base64 of type and seed.
@@ -33,7 +34,7 @@ pub(crate) fn go_seed(rest: &str) -> Option<[u8; 32]> {
     let (&ED25519, seed) = seed.split_first()? else { return None };
     let seed: [u8; 32] = seed.try_into().ok()?;
     let public = *ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().as_bytes();
-    (hex::encode(key_id(name, &public)) == id).then_some(seed)
+    (hex::encode(key_id(name, ED25519, &public)) == id).then_some(seed)
 }
 
 /// Signs a text, which ends in a newline.
@@ -49,7 +50,7 @@ pub(crate) fn line(text: &str, name: &str, signer: &dyn Signer) -> Result<String
     if key.verify(text.as_bytes(), &Signature::from_bytes(&signature)).is_err() {
         return Err(Error::Signer("its signature is not by the key that it says it has".into()));
     }
-    let line = [&key_id(name, &public)[..], &signature].concat();
+    let line = [&key_id(name, ED25519, &public)[..], &signature].concat();
     Ok(format!("\u{2014} {name} {}\n", BASE64_STANDARD.encode(line)))
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn line(text: &str, name: &str, signer: &dyn Signer) -> Result<String
 /// # Errors
 /// [`Error::Refused`] when the key or note is malformed, no line is by this key, or one by this key does not verify.
 pub fn verify_note<'a>(note: &'a str, vkey: &str) -> Result<&'a str, Error> {
-    let key = Key::parse(vkey).ok_or_else(|| refused("verifier key is malformed"))?;
+    let key = Key::parse(vkey, ED25519).ok_or_else(|| refused("verifier key is malformed"))?;
     let (text, signatures) = split(note).ok_or_else(|| refused("note is malformed"))?;
     let ours: Vec<_> =
         signatures.iter().filter(|line| line.name == key.name && line.bytes.starts_with(&key.id)).collect();
@@ -93,7 +94,8 @@ pub(crate) fn body(origin: &str, size: u64, root: &Hash) -> String {
     format!("{origin}\n{size}\n{}\n", BASE64_STANDARD.encode(root.0))
 }
 
-fn parse_body(text: &str) -> Option<(&str, u64, Hash)> {
+/// Origin, size and root of a checkpoint's text.
+pub(crate) fn parse_body(text: &str) -> Option<(&str, u64, Hash)> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
     let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
     let number: u64 = size.parse().ok()?;
@@ -102,33 +104,36 @@ fn parse_body(text: &str) -> Option<(&str, u64, Hash)> {
     (extensions_fit && !origin.is_empty() && number.to_string() == size).then_some((origin, number, root))
 }
 
-struct Key<'a> {
-    name: &'a str,
-    id: [u8; 4],
-    key: VerifyingKey,
+/// A verifier key of one type.
+pub(crate) struct Key<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: [u8; 4],
+    pub(crate) key: VerifyingKey,
 }
 
 impl Key<'_> {
-    fn parse(vkey: &str) -> Option<Key<'_>> {
+    /// `None` for a malformed key and for a key of another type.
+    pub(crate) fn parse(vkey: &str, kind: u8) -> Option<Key<'_>> {
         let mut fields = vkey.splitn(3, '+');
         let (name, id, key) = (fields.next()?, fields.next()?, fields.next()?);
         let key = BASE64_STANDARD.decode(key).ok()?;
-        let (&ED25519, key) = key.split_first()? else { return None };
+        let (&found, key) = key.split_first()?;
         let key: [u8; 32] = key.try_into().ok()?;
-        let stated = hex::encode(key_id(name, &key)) == id;
+        let stated = found == kind && hex::encode(key_id(name, kind, &key)) == id;
         let key = VerifyingKey::from_bytes(&key).ok()?;
-        (stated && name_fits(name)).then_some(Key { name, id: key_id(name, key.as_bytes()), key })
+        (stated && name_fits(name)).then_some(Key { name, id: key_id(name, kind, key.as_bytes()), key })
     }
 }
 
-struct Line<'a> {
-    name: &'a str,
+/// One signature line.
+pub(crate) struct Line<'a> {
+    pub(crate) name: &'a str,
     /// Key id, then the signature.
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Text and signature lines; the last blank line parts them.
-fn split(note: &str) -> Option<(&str, Vec<Line<'_>>)> {
+pub(crate) fn split(note: &str) -> Option<(&str, Vec<Line<'_>>)> {
     if note.chars().any(|c| c.is_ascii_control() && c != '\n') {
         return None;
     }
@@ -141,7 +146,7 @@ fn split(note: &str) -> Option<(&str, Vec<Line<'_>>)> {
     Some((text, lines.into_iter().map(parse_line).collect::<Option<_>>()?))
 }
 
-fn parse_line(line: &str) -> Option<Line<'_>> {
+pub(crate) fn parse_line(line: &str) -> Option<Line<'_>> {
     let (name, bytes) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
     let bytes = BASE64_STANDARD.decode(bytes).ok()?;
     (name_fits(name) && bytes.len() > 4).then_some(Line { name, bytes })
@@ -151,17 +156,17 @@ fn name_fits(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c == '+')
 }
 
-fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
+fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name.as_bytes());
     hasher.update(b"\n");
-    hasher.update(typed(key));
+    hasher.update(typed(kind, key));
     let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
     [a, b, c, d]
 }
 
-fn typed(key: &[u8; 32]) -> [u8; 33] {
-    let mut typed = [ED25519; 33];
+fn typed(kind: u8, key: &[u8; 32]) -> [u8; 33] {
+    let mut typed = [kind; 33];
     typed[1..].copy_from_slice(key);
     typed
 }

@@ -35,7 +35,8 @@ impl Publisher {
     /// Publishes what is new at `now_ns`; returns how many checkpoints were made.
     ///
     /// # Errors
-    /// [`Error::Signer`]: nothing more was published, call it again; [`Error::Io`]: the disk failed; the publisher is poisoned and the process must stop.
+    /// [`Error::Signer`]: nothing more was published, call it again. [`Error::Full`]: there is no room for it now. [`Error::Io`]: the
+    /// disk failed; the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
             return Err(std::io::Error::other("an earlier checkpoint could not be written; stop the process").into());
@@ -43,7 +44,16 @@ impl Publisher {
         let grown = self.grown();
         for (log, head) in &grown {
             let outcome = publish_head(&self.shared, &*self.storage, &*self.signer, log, head, now_ns);
-            self.poisoned |= matches!(&outcome, Err(error) if !matches!(error, Error::Signer(_)));
+            let outcome = outcome.map_err(|error| match error {
+                Error::Io(error) => Error::while_preparing("a checkpoint", error),
+                other @ (Error::Locked(_)
+                | Error::Refused(_)
+                | Error::Corrupt(_)
+                | Error::Full(_)
+                | Error::Signer(_)) => other,
+            });
+            // On a full disk the old one stands; if the name is new already, the same bytes follow, or a later size's.
+            self.poisoned |= outcome.as_ref().is_err_and(|error| !matches!(error, Error::Full(_) | Error::Signer(_)));
             outcome?;
         }
         Ok(grown.len())

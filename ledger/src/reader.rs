@@ -32,6 +32,14 @@ pub struct Reader(pub(crate) Arc<Shared>);
 /// [`Error::Refused`] when there is no ledger (yet), [`Error::Corrupt`] when its newest segment contradicts itself or a
 /// published checkpoint, [`Error::Io`].
 pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
+    let (meta, Folded { recovered, scan, .. }) = fold_durable(dir)?;
+    let follower = Follower { scan, vectors: recovered.vectors };
+    let shared = Shared::new(dir, meta, recovered.state, Some(follower));
+    Ok(Reader(shared))
+}
+
+/// Folds the newest segment of a ledger that another process may be writing, and makes sure that what was folded is durable.
+pub(crate) fn fold_durable(dir: &Path) -> Result<(Meta, Folded), Error> {
     let none = || Error::Refused(format!("{} has no ledger", dir.display()));
     let meta = Meta::load(dir)?.ok_or_else(none)?;
     if segment::list(dir)?.is_empty() {
@@ -41,12 +49,9 @@ pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     let folded =
         fold_newest(dir, &meta, segment::list(dir)?).or_else(|_| fold_newest(dir, &meta, segment::list(dir)?))?;
     folded.check_published()?;
-    let Folded { recovered, scan, .. } = folded;
     // What was folded may be in the writer's page cache only.
-    scan.file.sync_data()?;
-    let follower = Follower { scan, vectors: recovered.vectors };
-    let shared = Shared::new(dir, meta, recovered.state, Some(follower));
-    Ok(Reader(shared))
+    folded.scan.file.sync_data()?;
+    Ok((meta, folded))
 }
 
 impl Reader {

@@ -5,11 +5,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 
 use crate::Error;
 use crate::frame::{self, Found, HeaderFrame, Kind, to_usize};
@@ -17,8 +17,9 @@ use crate::meta::Meta;
 
 /// Name and, in the last byte, format version of a segment.
 pub(crate) const MAGIC: [u8; 16] = *b"pedigraph-jrnl\0\x01";
-/// Bytes read at once when a segment is scanned.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes read at once when a segment is scanned: the first time, since a follower finds one batch mostly, and at most.
+const READ_BYTES_MIN: usize = 128 << 10;
+const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Where a segment lies in the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,17 +116,23 @@ pub(crate) fn read_header(ledger: &Path, meta: &Meta, segment: &Segment) -> Resu
 
 /// Reads `count` bytes, fewer at the end of the file.
 pub(crate) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    let mut filled = 0;
-    while filled < count {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+    read_on(file, offset, count, &[])
+}
+
+/// The bytes that are known of the file from `offset` on, and after them those up to `count` in all, fewer at the end of the file.
+fn read_on(file: &File, offset: u64, count: usize, known: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(count);
+    bytes.extend_from_slice(known);
+    while bytes.len() < count {
+        let at = offset + bytes.len() as u64;
+        // Into memory that was not filled with zeros before.
+        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
             Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Ok(_) => bytes.truncate(count),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
         }
     }
-    bytes.truncate(filled);
     Ok(bytes)
 }
 
@@ -147,22 +154,27 @@ pub(crate) struct Scan {
     salt: u32,
     /// Offset of the next batch.
     pub(crate) offset: u64,
+    /// What was read ahead, from `offset` on.
     chunk: Bytes,
+    /// How many bytes of it are frames of the next batch whose checksums hold.
+    walked: usize,
+    /// Bytes to read ahead next: more each time.
+    read_bytes: usize,
 }
 
 impl Scan {
     /// Starts at an offset where a batch begins.
     pub(crate) fn open(ledger: &Path, meta: &Meta, segment: Segment, offset: u64) -> Result<Scan, Error> {
         let file = Arc::new(File::open(path_of(ledger, segment.first_seq))?);
-        Ok(Scan { file, segment, salt: meta.salt, offset, chunk: Bytes::new() })
+        let (chunk, walked) = (Bytes::new(), 0);
+        Ok(Scan { file, segment, salt: meta.salt, offset, chunk, walked, read_bytes: READ_BYTES_MIN })
     }
 
     /// The next batch, and steps over it.
     pub(crate) fn step(&mut self) -> io::Result<Step> {
-        let mut want = CHUNK_BYTES;
         loop {
-            match walk(&self.chunk, self.salt) {
-                Walk::Commit(bytes) => return Ok(self.take(bytes)),
+            match walk(&self.chunk, &mut self.walked, self.salt) {
+                Walk::Commit => return Ok(self.take()),
                 Walk::Nothing => return Ok(Step::End),
                 Walk::Bad => return Ok(Step::Bad),
                 Walk::Short => {}
@@ -171,14 +183,13 @@ impl Scan {
             if self.chunk.len() >= left {
                 return Ok(if self.chunk.iter().all(|b| *b == 0) { Step::End } else { Step::Bad });
             }
-            while want <= self.chunk.len() {
-                want = want.saturating_mul(2);
-            }
-            let bytes = read_at(&self.file, self.offset, want.min(left))?;
+            let want = self.chunk.len().saturating_mul(2).max(self.read_bytes).min(left);
+            let bytes = read_on(&self.file, self.offset, want, &self.chunk)?;
             if bytes.len() <= self.chunk.len() {
                 return Ok(Step::Bad);
             }
             self.chunk = bytes.into();
+            self.read_bytes = self.read_bytes.saturating_mul(2).min(READ_BYTES_MAX);
         }
     }
 
@@ -191,7 +202,7 @@ impl Scan {
 
     /// Forgets what was read ahead: another process may have written there since.
     pub(crate) fn refresh(&mut self) {
-        self.chunk = Bytes::new();
+        (self.chunk, self.walked, self.read_bytes) = (Bytes::new(), 0, READ_BYTES_MIN);
     }
 
     /// All bytes from the next batch to the segment's end.
@@ -199,30 +210,33 @@ impl Scan {
         read_at(&self.file, self.offset, to_usize(self.segment.capacity.saturating_sub(self.offset)))
     }
 
-    fn take(&mut self, bytes: usize) -> Step {
+    fn take(&mut self) -> Step {
         let at = self.segment.base + self.offset;
+        let bytes = std::mem::take(&mut self.walked);
         self.offset += bytes as u64;
         Step::Batch { bytes: self.chunk.split_to(bytes), at }
     }
 }
 
 enum Walk {
-    /// The batch's length.
-    Commit(usize),
+    /// The frames up to here are a batch.
+    Commit,
     Nothing,
     Short,
     Bad,
 }
 
-/// Steps over frames up to the first commit.
-fn walk(bytes: &[u8], salt: u32) -> Walk {
-    let mut offset = 0;
+/// Steps over frames, from where it stopped before, up to the first commit.
+fn walk(bytes: &[u8], offset: &mut usize, salt: u32) -> Walk {
     loop {
-        match frame::read(&bytes[offset..], salt) {
-            Found::Frame { kind: Kind::Commit, bytes, .. } => return Walk::Commit(offset + bytes),
+        match frame::read(&bytes[*offset..], salt) {
+            Found::Frame { kind: Kind::Commit, bytes, .. } => {
+                *offset += bytes;
+                return Walk::Commit;
+            }
             Found::Frame { kind: Kind::Header, .. } | Found::Bad => return Walk::Bad,
-            Found::Frame { bytes, .. } => offset += bytes,
-            Found::Nothing if offset == 0 => return Walk::Nothing,
+            Found::Frame { bytes, .. } => *offset += bytes,
+            Found::Nothing if *offset == 0 => return Walk::Nothing,
             Found::Nothing => return Walk::Bad,
             Found::Short => return Walk::Short,
         }

@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) lag_entries: usize,
     /// Bytes of the leaves that are remembered.
     leaf_bytes: usize,
+    /// Why deriving has to wait for room.
+    pub(crate) full: Option<String>,
     /// Why deriving stopped; the writer stops too.
     pub(crate) failed: Option<String>,
     pub(crate) stop: bool,
@@ -148,6 +150,12 @@ impl Shared {
     pub(crate) fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let waiting = self.changed.wait_while(self.state(), |state| !wanted(state));
         waiting.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a while, or until the state says stop; whether it does.
+    pub(crate) fn wait_stop(&self, timeout: Duration) -> bool {
+        let waiting = self.changed.wait_timeout_while(self.state(), timeout, |state| !state.stop);
+        waiting.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
     /// Waits until there is a commit after `seq`, or for the timeout; returns the next seq.

@@ -153,6 +153,11 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], access: 
     storage.sync_dir(dir)
 }
 
+/// Whether an effect failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The content of a file, `None` when there is none.
 pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {

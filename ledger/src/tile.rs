@@ -81,6 +81,22 @@ pub(crate) fn tiles_of(size: u64) -> impl Iterator<Item = Tile> {
     })
 }
 
+/// The bundle that holds an entry of a log of a size, as a path below the log; `None` when there is no such entry.
+pub fn bundle_path(index: u64, size: u64) -> Option<String> {
+    (index < size).then(|| bundle_of(index, size).path())
+}
+
+/// An entry out of the bundle at [`bundle_path`]; `None` when the bytes are not that bundle's.
+pub fn entry_of_bundle(bytes: &[u8], index: u64, size: u64) -> Option<&[u8]> {
+    let at = usize::try_from(index % WIDTH).ok()?;
+    split_bundle(bytes, bundle_of(index, size).width)?.get(at).copied()
+}
+
+fn bundle_of(index: u64, size: u64) -> Tile {
+    let from = index - index % WIDTH;
+    Tile { of: Of::Entries, number: index / WIDTH, width: size.saturating_sub(from).min(WIDTH) }
+}
+
 /// The root of a full tile: the hash that stands for it one level up.
 pub(crate) fn tile_root(hashes: &[Hash]) -> Hash {
     let mut row = hashes.to_vec();

@@ -13,7 +13,7 @@ use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
-use crate::{Checkpoint, Content, Error, Hash, LogId, PartRef, Reader, derive, open_reader};
+use crate::{Checkpoint, Content, Error, Fault, Hash, LogId, PartRef, Reader, derive, open_reader};
 
 /// Batches that are read before they are checked.
 const BATCHES_AHEAD: usize = 4;
@@ -35,6 +35,8 @@ pub struct Verified {
     pub checks: Vec<String>,
     /// The first fault found, as a sentence that names index, expected and found; `None` when all is well.
     pub fault: Option<String>,
+    /// Where that is, as far as it can be said.
+    pub first_fault: Option<Fault>,
 }
 
 /// Full check of a ledger directory: chain of commits, every leaf hash, every root, facts and bodies against their digests, tiles,

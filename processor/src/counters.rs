@@ -21,6 +21,8 @@ pub struct Counters {
     commit_us: AtomicU64,
     commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
     refused_busy: AtomicU64,
+    refused_no_room: AtomicU64,
+    pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) queue_messages: AtomicU64,
     pub(crate) queue_bytes: AtomicU64,
 }
@@ -62,6 +64,16 @@ impl Counters {
         self.refused_busy.load(Ordering::Relaxed)
     }
 
+    /// Submissions refused since the disk is full up to its reserve.
+    pub fn refused_no_room(&self) -> u64 {
+        self.refused_no_room.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are free on the disk, as last looked at.
+    pub fn disk_free_bytes(&self) -> u64 {
+        self.disk_free_bytes.load(Ordering::Relaxed)
+    }
+
     /// Messages between intake and durability.
     pub fn queue_messages(&self) -> u64 {
         self.queue_messages.load(Ordering::Relaxed)
@@ -83,6 +95,10 @@ impl Counters {
 
     pub(crate) fn refused(&self) {
         self.refused_busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_for_room(&self) {
+        self.refused_no_room.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn committed(&self, took: Duration) {

@@ -48,13 +48,13 @@ impl Intake {
     /// When the returned future is dropped the message is recorded all the same.
     ///
     /// # Errors
-    /// [`Refused::Busy`] when the queue is full, [`Refused::Stopping`]; then nothing is recorded, unless the process stopped
-    /// while the message was under way: sending it again makes a duplicate at worst.
+    /// [`Refused::Busy`] when the queue is full, [`Refused::NoRoom`], [`Refused::Stopping`]; then nothing is recorded, unless the
+    /// process stopped while the message was under way: sending it again makes a duplicate at worst.
     pub async fn submit(&self, message: Message) -> Result<Submitted, Refused> {
         self.enqueue(message)?.await.map_err(|_| Refused::Stopping)
     }
 
-    /// [`Intake::submit`] for a thread outside of any runtime; a full queue is waited for.
+    /// [`Intake::submit`] for a thread outside of any runtime; a full queue, or a full disk, is waited for.
     ///
     /// # Errors
     /// [`Refused::Stopping`].
@@ -64,7 +64,7 @@ impl Intake {
             self.queue.wait_for_room(job.room.bytes, lane)?;
             match self.queue.push(job, lane) {
                 Ok(()) => return receiver.blocking_recv().map_err(|_| Refused::Stopping),
-                Err((Refused::Busy, back)) => job = back,
+                Err((Refused::Busy | Refused::NoRoom, back)) => job = back,
                 Err((refused, _)) => return Err(refused),
             }
         }
@@ -74,6 +74,11 @@ impl Intake {
         let (job, lane, receiver) = request(message);
         self.queue.push(job, lane).map_err(|(refused, _)| refused)?;
         Ok(receiver)
+    }
+
+    /// Why everything is refused now, so that a large body need not be received first.
+    pub fn refuses(&self) -> Option<Refused> {
+        self.queue.refuses()
     }
 }
 
@@ -155,7 +160,18 @@ struct State {
     kafka_used: Room,
     kafka_next: bool,
     tickets: Ticket,
+    disk: Space,
     closed: bool,
+}
+
+/// Whether the disk has more room than what is kept in reserve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Space {
+    /// It has.
+    #[default]
+    Enough,
+    /// It has not: nothing new is taken in.
+    Short,
 }
 
 impl Queue {
@@ -169,11 +185,25 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why nothing is taken in now, however small.
+    pub(crate) fn refuses(&self) -> Option<Refused> {
+        let state = self.state();
+        match (state.closed, state.disk) {
+            (true, _) => Some(Refused::Stopping),
+            (false, Space::Short) => Some(Refused::NoRoom),
+            (false, Space::Enough) => None,
+        }
+    }
+
     /// Puts a job at the end of its lane, or gives it back.
     pub(crate) fn push(&self, job: Job, lane: Lane) -> Result<(), (Refused, Job)> {
         let mut state = self.state();
         if state.closed {
             return Err((Refused::Stopping, job));
+        }
+        if state.disk == Space::Short {
+            self.counters.refused_for_room();
+            return Err((Refused::NoRoom, job));
         }
         if !self.has_room(&state, job.room.bytes, lane) {
             self.counters.refused();
@@ -222,7 +252,7 @@ impl Queue {
         };
         let messages_fit = (used.messages as u64) * 100 < limits.messages_max as u64 * percent;
         let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(bytes) <= limits.bytes_max / 100 * percent;
-        messages_fit && bytes_fit
+        messages_fit && bytes_fit && state.disk == Space::Enough
     }
 
     /// The next job of the quick lanes; `None` once the queue is closed and empty.
@@ -271,6 +301,19 @@ impl Queue {
     pub(crate) fn wait_until(&self, timeout: Duration, mut met: impl FnMut() -> bool) -> bool {
         let waited = self.left.wait_timeout_while(self.state(), timeout, |_| !met());
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// What the disk has now; returns what it had.
+    pub(crate) fn set_space(&self, space: Space) -> Space {
+        let before = std::mem::replace(&mut self.state().disk, space);
+        self.left.notify_all();
+        before
+    }
+
+    /// Waits for a while, or until the queue is closed; whether it is.
+    pub(crate) fn wait_closed(&self, timeout: Duration) -> bool {
+        let waited = self.left.wait_timeout_while(self.state(), timeout, |state| !state.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
     /// Nothing more comes in; what is in is still taken out.

@@ -499,9 +499,11 @@ impl Reading {
                 Ok(()) => break,
                 // The messages stay on the broker and the ledger's position before them.
                 Err((Refused::Stopping | Refused::TooLarge(_), _)) => break,
-                Err((Refused::Busy, back)) => job = back,
+                Err((Refused::Busy | Refused::NoRoom, back)) => job = back,
             }
-            if self.shared.abandoned.load(Ordering::Acquire) {
+            let stopping = self.shared.stopping.load(Ordering::Acquire);
+            // A full queue empties; a full disk may not.
+            if self.shared.abandoned.load(Ordering::Acquire) || stopping && self.shared.queue.refuses().is_some() {
                 break;
             }
             if !self.shared.queue.wait_for_kafka_room(job.room.bytes, FULL_MAX) {

@@ -20,6 +20,7 @@ pub mod producer;
 
 mod clock;
 mod decide;
+mod disk;
 mod filter;
 mod known;
 mod pipeline;
@@ -46,6 +47,7 @@ pub use limits::Limits;
 pub use pipeline::BatchLimits;
 pub use record::erasures;
 
+use disk::Disk;
 use intake::{Lane, Queue};
 use kafka::{Positions, Source};
 use pipeline::{Order, Shell, Unit};
@@ -83,6 +85,9 @@ pub enum Error {
     Corrupt(String),
 }
 
+/// Default of [`Config::reserve_bytes`]: room for some journal segments and the growth of views and indexes meanwhile.
+pub const RESERVE_BYTES: u64 = 256 << 20;
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -91,6 +96,9 @@ pub struct Config {
     pub dir: PathBuf,
     /// What a message may be.
     pub limits: Limits,
+    /// Bytes of the disk below which new messages are refused, so that what was taken in, and all that is derived from it, still
+    /// finds room.
+    pub reserve_bytes: u64,
     /// What is between the sources and the disk.
     pub queue: QueueLimits,
     /// When a batch is committed.
@@ -110,6 +118,7 @@ impl Config {
         Config {
             dir: dir.into(),
             limits: Limits::default(),
+            reserve_bytes: RESERVE_BYTES,
             queue: QueueLimits::default(),
             batch: BatchLimits::default(),
             workers: (cores / 2).clamp(1, 4),
@@ -131,10 +140,19 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     let counters = Arc::new(Counters::default());
     let queue = Arc::new(Queue::new(config.queue.clone(), Arc::clone(&counters)));
     let fatal = Fatal(Arc::new(watch::channel(None).0));
+    let disk = Disk {
+        dir: config.dir.clone(),
+        reserve_bytes: config.reserve_bytes,
+        queue: Arc::clone(&queue),
+        counters: Arc::clone(&counters),
+    };
+    disk.look();
     let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let (hand_on, units) = channel::<Unit>();
-    let scratch = || Scratch::new(config.dir.clone());
-    let preparer = || Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch());
+    let preparer = || {
+        let scratch = Scratch::new(config.dir.clone());
+        Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch, disk.clone())
+    };
     let mut processor = Processor {
         counters,
         queue,
@@ -157,10 +175,15 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         order: Order::default(),
         queue: Arc::clone(&processor.queue),
         counters: Arc::clone(&processor.counters),
+        disk: disk.clone(),
         limits: config.batch.clone(),
         abandoned: Arc::clone(&processor.abandoned),
     };
     processor.spawn("writer", move || shell.run())?;
+    processor.spawn("disk", move || {
+        disk.watch();
+        Ok(())
+    })?;
     processor.start_sources(&config, &positions)?;
     Ok(processor)
 }

@@ -23,6 +23,7 @@ use tracing::field::Empty;
 use crate::clock::{now, now_ns};
 use crate::counters::Counters;
 use crate::decide::{Decision, Version, decide, occurred};
+use crate::disk::Disk;
 use crate::intake::{Job, Lane, Origin, Queue, Reply, Room, Ticket};
 use crate::kafka::{Fetched, Partition};
 use crate::known::Known;
@@ -154,6 +155,7 @@ pub(crate) struct Shell {
     pub(crate) order: Order,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) disk: Disk,
     pub(crate) limits: BatchLimits,
     /// Set when the process must stop without draining.
     pub(crate) abandoned: Arc<AtomicBool>,
@@ -176,12 +178,23 @@ impl Shell {
             let decided = self.decide(units, time_ns)?;
             decided.record(&span);
             let started = now();
-            let receipts = self.ledger.append(decided.batch)?;
+            let receipts = self.append(decided.batch)?;
             self.counters.committed(now() - started);
             self.known.committed(self.reader.next_seq())?;
             self.acknowledge(decided.outcomes, &receipts, decided.partitions, &decided.rooms)?;
         }
         if self.abandoned.load(Ordering::Acquire) { Ok(()) } else { self.known.close(self.reader.next_seq()) }
+    }
+
+    /// Appends; while there is no room for the next segment the batch waits for it.
+    fn append(&mut self, batch: Batch) -> Result<Vec<pedigraph_ledger::Receipt>, Error> {
+        let mut waiting = Some(batch);
+        let (ledger, disk) = (&mut self.ledger, &self.disk);
+        disk.with_room(|| {
+            let outcome = ledger.append(waiting.take().unwrap_or_default());
+            waiting = ledger.given_back();
+            Ok(outcome?)
+        })
     }
 
     /// What is ready, and a little of what soon will be; `None` when nothing more can come.

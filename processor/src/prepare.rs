@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::decide::{Key, identity, key};
 use crate::decode::{Decoded, Rejected, Unpacked};
+use crate::disk::Disk;
 use crate::limits::Limits;
 use crate::raw::{Raw, Scratch};
 use crate::redact;
@@ -69,8 +70,9 @@ impl Prepared {
 pub(crate) struct Preparer {
     limits: Limits,
     blobs: Blobs,
-    pub(crate) bodies: Blobs,
+    bodies: Blobs,
     scratch: Scratch,
+    disk: Disk,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
@@ -86,8 +88,8 @@ struct Received {
 }
 
 impl Preparer {
-    pub(crate) fn new(limits: Limits, blobs: Blobs, bodies: Blobs, scratch: Scratch) -> Preparer {
-        Preparer { limits, blobs, bodies, scratch, log: LogId::default_log() }
+    pub(crate) fn new(limits: Limits, blobs: Blobs, bodies: Blobs, scratch: Scratch, disk: Disk) -> Preparer {
+        Preparer { limits, blobs, bodies, scratch, disk, log: LogId::default_log() }
     }
 
     /// Unpacks, redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
@@ -178,7 +180,10 @@ impl Preparer {
     /// Takes in the bytes without compression. Those that cannot be unpacked are refused, and kept as they came; so are
     /// those that are too large once unpacked, since a small message must not fill the disk.
     fn receive(&self, message: &Message, mut raw: Raw) -> Result<Received, Error> {
-        let reject = match raw.unpack(message, &self.limits, &self.scratch)? {
+        let unpacked = self
+            .disk
+            .with_room(|| Ok(raw.rewind().and_then(|()| raw.unpack(message, &self.limits, &self.scratch))?))?;
+        let reject = match unpacked {
             Ok(Unpacked::Plain) => return self.read(message, raw),
             Ok(Unpacked::Whole(bytes)) => return self.read(message, Raw::Memory(bytes)),
             Ok(Unpacked::Large(file)) => {
@@ -209,10 +214,13 @@ impl Preparer {
     fn store(&self, raw: Raw, size: u64, digest: [u8; 32]) -> Result<Option<Part>, Error> {
         match raw {
             Raw::Memory(bytes) if bytes.is_empty() => Ok(None),
-            Raw::Memory(bytes) => Ok(Some(part(&self.bodies, bytes, Some(digest))?)),
+            Raw::Memory(bytes) => Ok(Some(self.body_part(bytes, digest)?)),
             Raw::File(mut file) => {
-                file.rewind()?;
-                Ok(Some(self.bodies.put_stream(&mut file, size)?))
+                let stored = self.disk.with_room(|| {
+                    file.rewind()?;
+                    Ok(self.bodies.put_stream(&mut file, size)?)
+                });
+                stored.map(Some)
             }
         }
     }
@@ -221,7 +229,7 @@ impl Preparer {
     /// same list gives the same bytes whatever was said of it.
     pub(crate) fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
         if facts.len() == 1 {
-            return Ok(vec![part(&self.blobs, encode_chunk(facts), None)?]);
+            return Ok(vec![self.facts_part(encode_chunk(facts))?]);
         }
         let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
         for fact in facts {
@@ -229,24 +237,32 @@ impl Preparer {
             let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
             let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
             if !chunk.is_empty() && (full || other_kind) {
-                parts.push(part(&self.blobs, encode_chunk(std::mem::take(&mut chunk)), None)?);
+                parts.push(self.facts_part(encode_chunk(std::mem::take(&mut chunk)))?);
                 chunk_bytes = 0;
             }
             chunk_bytes += bytes;
             chunk.push(fact);
         }
-        parts.push(part(&self.blobs, encode_chunk(chunk), None)?);
+        parts.push(self.facts_part(encode_chunk(chunk))?);
         Ok(parts)
     }
-}
 
-/// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
-pub(crate) fn part(blobs: &Blobs, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
-    if bytes.len() > INLINE_BYTES_MAX {
-        return Ok(blobs.put(&bytes)?);
+    fn facts_part(&self, bytes: Bytes) -> Result<Part, Error> {
+        self.part(&self.blobs, bytes, None)
     }
-    let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
-    Ok(Part::Hashed { bytes, digest })
+
+    pub(crate) fn body_part(&self, bytes: Bytes, digest: [u8; 32]) -> Result<Part, Error> {
+        self.part(&self.bodies, bytes, Some(digest))
+    }
+
+    /// A large part is durable before the entry that names it; a crash in between leaves a blob that nobody names.
+    fn part(&self, store: &Blobs, bytes: Bytes, digest: Option<[u8; 32]>) -> Result<Part, Error> {
+        if bytes.len() > INLINE_BYTES_MAX {
+            return self.disk.with_room(|| Ok(store.put(&bytes)?));
+        }
+        let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
+        Ok(Part::Hashed { bytes, digest })
+    }
 }
 
 fn lists_components(fact: &Fact) -> bool {

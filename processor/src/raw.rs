@@ -29,6 +29,14 @@ impl Raw {
         Ok(Raw::File(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
+    /// Goes back to the first byte.
+    pub(crate) fn rewind(&mut self) -> io::Result<()> {
+        match self {
+            Raw::Memory(_) => Ok(()),
+            Raw::File(file) => file.rewind(),
+        }
+    }
+
     /// Undoes compression. What is over the limits before it is unpacked is left to the decoder to refuse.
     pub(crate) fn unpack(
         &mut self,

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::decide::key;
 use crate::decode::DECODER_VERSION;
 use crate::pipeline::Unit;
-use crate::prepare::{Prepared, Preparer, digest_of_parts, part};
+use crate::prepare::{Prepared, Preparer, digest_of_parts};
 use crate::{Error, lock};
 
 /// Entries whose bodies one event erases: a batch of such events stays below the ledger's limit.
@@ -165,7 +165,7 @@ impl Preparer {
             broker_time: None,
             leaf,
             facts,
-            body: Some(part(&self.bodies, body, Some(digest))?),
+            body: Some(self.body_part(body, digest)?),
             source: control::SOURCE.to_owned(),
             traceparent: None,
             spool: None,

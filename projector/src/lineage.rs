@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use pedigraph_proto::canonical;
 
 pub(crate) use self::fold::LineageFacts;
-use self::identity::Graph;
+pub(crate) use self::identity::Graph;
 use self::refs::Target;
 use crate::answers::{Artifact, Candidate, Direction, Lineage, Trace};
 use crate::views::{Error, Scope};

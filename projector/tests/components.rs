@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pedigraph_projector::answers::Impact;
 use pedigraph_projector::components::ImpactQuestion;
 use pedigraph_projector::{Error, Scope};
-use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached, ServiceDeployed};
+use pedigraph_proto::event::{ArtifactPublished, Component, ComponentsListed, SbomAttached, ServiceDeployed};
 use pedigraph_proto::{Event, canonical};
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
@@ -135,6 +135,54 @@ fn the_newest_sbom_of_each_tool_counts_and_links_bring_contents() {
     let old = ask(&now, "pkg:npm/old", None, None).not_deployed.expect("all");
     assert_eq!(old.iter().map(|row| row.digest.clone()).collect::<Vec<_>>(), [digest(2)]);
     assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/old", None, None).counts.not_deployed, 0);
+}
+
+fn published(n: usize, reference: &str) -> Event {
+    let (artifact_digest, artifact_ref) = (digest(n), reference.to_owned());
+    ArtifactPublished { artifact_digest, artifact_ref, ..ArtifactPublished::default() }.into()
+}
+
+/// (artifact, fixedIn) of everything that contains it.
+fn fixes(scope: &Scope, versions: Option<&str>) -> BTreeMap<String, Option<String>> {
+    let rows = ask(scope, "pkg:npm/left-pad", versions, None).not_deployed.expect("all environments");
+    rows.into_iter().map(|row| (row.artifact_ref, row.fixed_in)).collect()
+}
+
+#[test]
+fn the_fix_is_the_next_version_of_the_line_that_is_known_to_be_free() {
+    let mut world = World::new();
+    let holds = |n: usize, purl: &str| sbom(&digest(n), &digest(100 + n), "syft", vec![component(purl)], 10);
+    world.append(&[
+        sent(1, 11, vec![published(1, "r.example/app:1.0.0")]),
+        sent(2, 12, vec![published(2, "r.example/app:2.0.0")]),
+        sent(3, 13, vec![published(3, "r.example/app:1.0.1")]),
+        sent(4, 14, vec![published(4, "r.example/app:2.1.0")]),
+        sent(5, 15, vec![published(5, "r.example/app:2.2.0")]),
+        sent(6, 16, vec![published(6, "r.example/other:9.0.0")]),
+        sent(11, 20, holds(1, "pkg:npm/left-pad@1.0.0")),
+        sent(12, 20, holds(2, "pkg:npm/left-pad@1.1.0")),
+        sent(13, 20, holds(3, "pkg:npm/right-pad@1.0.0")),
+        sent(16, 20, holds(6, "pkg:npm/right-pad@1.0.0")),
+        // Nobody describes 2.1.0.
+        sent(15, 21, holds(5, "pkg:npm/left-pad@3.0.0")),
+    ]);
+    let views = world.views();
+    let app = |version: &str| format!("r.example/app:{version}");
+    let now = scope(&views, None, None);
+    let want = [("1.0.0", Some("1.0.1")), ("2.0.0", None), ("2.2.0", None)];
+    assert_eq!(
+        fixes(&now, None),
+        want.map(|(here, fix)| (app(here), fix.map(app))).into(),
+        "a fix is no lower version"
+    );
+    let want = [("1.0.0", Some("1.0.1")), ("2.0.0", Some("2.2.0"))];
+    assert_eq!(
+        fixes(&now, Some("vers:npm/<3.0.0")),
+        want.map(|(here, fix)| (app(here), fix.map(app))).into(),
+        "what is in the range counts, and what nobody describes is passed over"
+    );
+    let before = scope(&views, None, Some(7));
+    assert_eq!(fixes(&before, None), [("1.0.0", None), ("2.0.0", None)].map(|(v, fix)| (app(v), fix)).into());
 }
 
 /// Documents of a generated history: artifact, tool, time, purls.

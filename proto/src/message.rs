@@ -125,6 +125,9 @@ pub enum Refused {
     /// The queue is full.
     #[error("the intake queue is full")]
     Busy,
+    /// The disk's free space is down to its reserve.
+    #[error("there is no room on the disk")]
+    NoRoom,
     /// The process is stopping.
     #[error("the intake is stopping")]
     Stopping,

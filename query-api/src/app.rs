@@ -20,6 +20,8 @@ use crate::problem::{Code, Problem};
 /// Takes a message in and answers when it is durable.
 pub type Intake =
     Arc<dyn Fn(Message) -> Pin<Box<dyn Future<Output = Result<Submitted, Refused>> + Send>> + Send + Sync>;
+/// Why intake refuses everything now, if it does.
+pub type Refuses = Arc<dyn Fn() -> Option<Refused> + Send + Sync>;
 /// Where every source partition stands.
 pub type Sources = Arc<dyn Fn() -> Vec<SourceLag> + Send + Sync>;
 /// Further readiness checks of the process.
@@ -142,6 +144,8 @@ pub struct Config {
     pub expect_views: bool,
     /// Intake; `None` on a read node, where writing is answered 503.
     pub intake: Option<Intake>,
+    /// Why intake refuses everything now, if it does.
+    pub refuses: Refuses,
     /// Source lags for `freshness` and metrics.
     pub sources: Sources,
     /// Directory for documents on their way in; see [`prepare_spool`].
@@ -170,6 +174,7 @@ impl Config {
             views,
             expect_views: true,
             intake: None,
+            refuses: Arc::new(|| None),
             sources: Arc::new(Vec::new),
             spool_dir,
             limits: Limits::default(),

@@ -19,7 +19,9 @@ pub mod routes;
 pub mod serve;
 pub mod token;
 
-pub use app::{Check, Config, ExtraMetrics, Intake, LateViews, Limits, Ready, SourceLag, Sources, prepare_spool};
+pub use app::{
+    Check, Config, ExtraMetrics, Intake, LateViews, Limits, Ready, Refuses, SourceLag, Sources, prepare_spool,
+};
 pub use host::check_bind;
 pub use percentiles::{EndToEnd, watch_end_to_end};
 pub use routes::router;

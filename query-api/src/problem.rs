@@ -70,6 +70,8 @@ codes! {
     IntakeBusy 429 "INTAKE_BUSY" "The intake queue is full",
     /// Something that should not happen.
     Internal 500 "INTERNAL" "Something went wrong on the server",
+    /// The disk is full up to its reserve.
+    InsufficientStorage 507 "INSUFFICIENT_STORAGE" "There is no room for new events",
     /// The views are not as far as `minIndex`.
     ProjectionBehind 503 "PROJECTION_BEHIND" "The views have not reached the index yet",
     /// Too many requests or reads at once.
@@ -121,6 +123,7 @@ impl Problem {
             415 => Code::UnsupportedMediaType,
             429 => Code::IntakeBusy,
             503 => Code::Overloaded,
+            507 => Code::InsufficientStorage,
             400..500 => Code::BadRequest,
             _ => Code::Internal,
         };

@@ -57,7 +57,7 @@ def environment(**more):
 class Node:
     """One server process on one data directory; `start` again after `kill` is a restart."""
 
-    def __init__(self, data, *, kafka=None, topics=None, group=None, role="up", options=(), env=None):
+    def __init__(self, data, *, kafka=None, topics=None, group=None, role="up", options=(), env=None, wrapper=()):
         self.data = Path(data)
         self.arguments = [role, "--data", str(self.data), "--listen", "127.0.0.1:0"]
         if kafka:
@@ -67,6 +67,7 @@ class Node:
         if group:
             self.arguments += ["--group", group]
         self.arguments += list(options)
+        self.wrapper = list(wrapper)
         self.env = environment(**(env or {}))
         self.log = self.data.parent / f"{self.data.name}-{role}.log"
         self.process = None
@@ -78,7 +79,7 @@ class Node:
         self.data.parent.mkdir(parents=True, exist_ok=True)
         log = self.log.open("ab")
         self.process = subprocess.Popen(
-            [BINARY, *self.arguments], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.env
+            [*self.wrapper, BINARY, *self.arguments], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.env
         )
         log.close()
         lines = queue.Queue()

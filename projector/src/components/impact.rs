@@ -9,6 +9,7 @@ use super::versions::Range;
 use super::{LINKS, PACKAGES, SET_SUBJECTS, clipped, table};
 use crate::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, Running, UnknownRow};
 use crate::deployments::RunningIn;
+use crate::lineage::Graph;
 use crate::scope::Scope;
 use crate::views::Error;
 
@@ -57,7 +58,7 @@ impl Scope {
         let range = range.transpose().map_err(Error::Question)?;
         let matches = self.matching(&purl, range.as_ref())?;
         let affected = self.affected(&matches)?;
-        let mut answer = Answer { scope: self, matches, affected, contents: BTreeMap::new() };
+        let mut answer = Answer { scope: self, matches, affected, contents: BTreeMap::new(), graph: Graph::new(self) };
         let running = self.running_everywhere(question.environment.as_deref())?;
         let sorted = answer.sort(running)?;
         let not_deployed = question.environment.is_none().then_some(&sorted.not_deployed);
@@ -219,6 +220,8 @@ struct Answer<'a> {
     affected: BTreeMap<String, Affected>,
     /// Sets that were read for this answer.
     contents: BTreeMap<u32, Contents>,
+    /// Lines and versions that were read for this answer.
+    graph: Graph<'a>,
 }
 
 /// The lists before they are cut into pages.
@@ -265,6 +268,25 @@ impl Answer<'_> {
         Ok(false)
     }
 
+    /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of anything,
+    /// and of an index neither is one of whose manifests nobody described.
+    fn is_free(&self, digest: &str) -> Result<bool, Error> {
+        let parts = self.scope.parts_of(digest)?;
+        if parts.iter().any(|part| self.affected.contains_key(part)) {
+            return Ok(false);
+        }
+        let Some((itself, manifests)) = parts.split_first() else { return Ok(false) };
+        if !self.scope.current_sboms(itself)?.is_empty() {
+            return Ok(true);
+        }
+        for manifest in manifests {
+            if self.scope.current_sboms(manifest)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(!manifests.is_empty())
+    }
+
     fn deployed_row(&mut self, run: &RunningIn, part: &str) -> Result<ImpactRow, Error> {
         let Running { artifact_ref, digest, since, proof, .. } = run.running.clone();
         let row = self.row(part)?;
@@ -304,7 +326,7 @@ impl Answer<'_> {
             since: None,
             components: components.into_iter().map(|(purl, path)| ComponentPath { purl, path }).collect(),
             first_known_at: found.known_at,
-            fixed_in: None,
+            fixed_in: self.graph.next_version(digest, |later| self.is_free(later))?,
             proof: self.scope.proof(found.proof)?,
         })
     }

@@ -66,14 +66,14 @@ pub(super) struct Profile {
 }
 
 /// One question's reads, each done once.
-pub(super) struct Graph<'a> {
+pub(crate) struct Graph<'a> {
     pub(super) scope: &'a Scope,
     profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
     pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
 }
 
 impl<'a> Graph<'a> {
-    pub(super) fn new(scope: &'a Scope) -> Graph<'a> {
+    pub(crate) fn new(scope: &'a Scope) -> Graph<'a> {
         Graph { scope, profiles: RefCell::default(), lines: RefCell::default() }
     }
 

@@ -11,6 +11,9 @@ use crate::scope::Clocks;
 use crate::view::Stamp;
 use crate::views::Error;
 
+/// Versions after one that are looked at for the next that is free of something.
+const NEXT_VERSIONS_MAX: usize = 1_000;
+
 /// How a parent was found when none was declared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Derived {
@@ -36,6 +39,15 @@ impl Line {
         self.parents.get(child)
     }
 
+    /// The versions after one, by rank.
+    pub(super) fn after(&self, digest: &str) -> Vec<&str> {
+        let Some(rank) = self.rank.get(digest) else { return vec![] };
+        let mut later: Vec<(u64, &str)> =
+            self.rank.iter().filter(|(_, n)| *n > rank).map(|(digest, n)| (*n, digest.as_str())).collect();
+        later.sort_unstable();
+        later.into_iter().map(|(_, digest)| digest).collect()
+    }
+
     pub(super) fn children(&self, parent: &str) -> &[String] {
         self.children.get(parent).map(Vec::as_slice).unwrap_or_default()
     }
@@ -51,6 +63,32 @@ impl Graph<'_> {
         let line = Rc::new(line_of(&members, cut));
         self.lines.borrow_mut().insert(profile.line.clone(), line.clone());
         Ok(line)
+    }
+
+    /// The first of the next [`NEXT_VERSIONS_MAX`] versions of an artifact's line that passes, as answers refer to it. A
+    /// lower version that came later, such as a patch of an older one, is no next version.
+    pub(crate) fn next_version(
+        &self,
+        digest: &str,
+        mut passes: impl FnMut(&str) -> Result<bool, Error>,
+    ) -> Result<Option<String>, Error> {
+        let Some(profile) = self.profile(digest)? else { return Ok(None) };
+        let line = self.line(&profile)?;
+        let mut looked_at = 0;
+        for later in line.after(&profile.digest) {
+            let Some(later) = self.profile(later)? else { continue };
+            if later.version.as_ref().zip(profile.version.as_ref()).is_some_and(|(later, here)| later < here) {
+                continue;
+            }
+            if passes(&later.digest)? {
+                return Ok(Some(later.reference.clone()));
+            }
+            looked_at += 1;
+            if looked_at == NEXT_VERSIONS_MAX {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Rank by (createdAt, digest) in its line, from 1.

@@ -1,5 +1,6 @@
 //! `POST /api/v1/documents`: one large document, streamed to a file on its way to the processor.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -33,6 +34,7 @@ async fn post(
     let beside = Beside::of(&uri)?;
     check_media(&headers)?;
     body::check_length(&headers, app.limits().document_bytes_max)?;
+    receipt::check_open(&app)?;
     let Ok(permit) = app.documents.clone().try_acquire_owned() else {
         return Err(Problem::new(Code::Overloaded, "too many documents at once; try again").retry_after(5));
     };
@@ -52,7 +54,13 @@ struct Spooled {
 impl Spooled {
     async fn receive(app: &App, body: Body) -> Result<Spooled, Problem> {
         let path = app.config.spool_dir.join(format!("{SPOOL_PREFIX}{}", Uuid::new_v4()));
-        let failed = |error: std::io::Error| Problem::internal("a document cannot be spooled", &error);
+        let failed = |error: std::io::Error| {
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                receipt::no_room()
+            } else {
+                Problem::internal("a document cannot be spooled", &error)
+            }
+        };
         let mut file = create(&path).await.map_err(failed)?;
         let mut spooled = Spooled { path, size: 0 };
         let mut parts = body::Parts::new(app, body);

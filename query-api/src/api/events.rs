@@ -59,6 +59,7 @@ async fn post(
 ) -> Result<Response, Problem> {
     let beside = Beside::of(&uri)?;
     check_media(&headers)?;
+    receipt::check_open(&app)?;
     let held = body::read(&app, &headers, body).await?;
     let message = message(tenant, uri.path(), &headers, &beside, message::Body::Bytes(held.bytes.clone()));
     receipt::submit(&app, message, beside.wait_visible(), held).await

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
+/// When a full disk is worth another try, seconds.
+const NO_ROOM_RETRY_SECONDS: u32 = 30;
+
 /// Hands a message to intake and answers once it is durable, or also visible. A client that goes away does not take back
 /// what it sent, so `kept` (memory, a file) is held until intake is done with the message.
 pub async fn submit<K>(app: &App, message: Message, wait_visible: bool, kept: K) -> Result<Response, Problem>
@@ -32,9 +35,21 @@ where
     Ok(answer(&submitted, visible))
 }
 
+/// Refuses before a body is received what would be refused after it.
+pub fn check_open(app: &App) -> Result<(), Problem> {
+    (app.config.refuses)().map_or(Ok(()), |why| Err(refused(why)))
+}
+
+/// The disk is full up to its reserve.
+pub fn no_room() -> Problem {
+    let advice = "the server's disk is full up to its reserve; nothing was recorded, send it again when the operator has made room";
+    Problem::new(Code::InsufficientStorage, advice).retry_after(NO_ROOM_RETRY_SECONDS)
+}
+
 fn refused(refused: Refused) -> Problem {
     match refused {
         Refused::Busy => Problem::new(Code::IntakeBusy, "the intake queue is full; send it again").retry_after(1),
+        Refused::NoRoom => no_room(),
         Refused::Stopping => Problem::new(Code::NotReady, "the server is stopping; send it again").retry_after(5),
         Refused::TooLarge(detail) => Problem::new(Code::TooLarge, detail),
     }

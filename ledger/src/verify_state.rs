@@ -1,0 +1,243 @@
+//! How far a check of a copy came: the newest hashes of each level, and the file in which they outlive an interruption.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::storage::{self, Access, LocalFiles};
+use crate::tile::{self, WIDTH};
+use crate::tree::{self, Edge, node_hash};
+use crate::{Error, Hash};
+
+const MAGIC: &str = "pedigraph verify state 1";
+/// Levels of tiles that a log of less than 2^64 entries can have.
+const LEVELS: usize = 8;
+
+/// An older checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OldHead {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+}
+
+/// What is known to be good.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) rows: Rows,
+    /// Bytes of entries that were hashed.
+    pub(crate) bytes: u64,
+}
+
+/// The hashes of the newest, not yet full tile of each level.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Rows {
+    size: u64,
+    levels: [Vec<Hash>; LEVELS],
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows { size: 0, levels: std::array::from_fn(|_| Vec::new()) }
+    }
+}
+
+impl Rows {
+    /// Leaves so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The hashes of the level's newest tile.
+    pub(crate) fn level(&self, level: u8) -> &[Hash] {
+        &self.levels[usize::from(level)]
+    }
+
+    /// Adds a leaf; returns the tiles that are full now, as (level, number, hashes), lowest first.
+    pub(crate) fn push(&mut self, leaf: Hash) -> Vec<(u8, u64, Vec<Hash>)> {
+        self.size += 1;
+        let (mut hash, mut count, mut full) = (leaf, self.size, Vec::new());
+        for (level, row) in (0_u8..).zip(&mut self.levels) {
+            row.push(hash);
+            if !count.is_multiple_of(WIDTH) {
+                break;
+            }
+            hash = tile::tile_root(row);
+            count /= WIDTH;
+            full.push((level, count - 1, std::mem::take(row)));
+        }
+        full
+    }
+
+    /// The root of the tree.
+    pub(crate) fn root(&self) -> Hash {
+        self.root_with(&[])
+    }
+
+    /// The root of the tree with a few leaves more.
+    pub(crate) fn root_with(&self, leaves: &[Hash]) -> Hash {
+        let lowest: Vec<_> = self.levels[0].iter().chain(leaves).copied().collect();
+        let rows = self.levels.iter().skip(1).rev().map(Vec::as_slice).chain([&lowest[..]]);
+        let mut subtrees = Vec::new();
+        for row in rows {
+            let mut edge = Edge::default();
+            row.iter().for_each(|hash| edge.push(*hash));
+            subtrees.extend_from_slice(edge.stack());
+        }
+        // Two neighbours of the same height become one here, as in the tree.
+        let joined = subtrees.into_iter().rev().reduce(|right, left| node_hash(&left, &right));
+        joined.unwrap_or_else(tree::empty_root)
+    }
+
+    /// `None` unless the last bundle is whole and each level has as many hashes as a tree of the size.
+    fn restore(size: u64, levels: [Vec<Hash>; LEVELS]) -> Option<Rows> {
+        let mut hashes = if size.is_multiple_of(WIDTH) { size } else { return None };
+        for row in &levels {
+            if row.len() as u64 != hashes % WIDTH {
+                return None;
+            }
+            hashes /= WIDTH;
+        }
+        Some(Rows { size, levels })
+    }
+}
+
+/// Reads the state of an interrupted check of the same log against the same older checkpoint; `None` when there is none.
+///
+/// # Errors
+/// [`Error::Refused`] when the file is no such state, [`Error::Io`].
+pub(crate) fn load(file: &Path, vkey: &str, old: Option<OldHead>, size: u64) -> Result<Option<Checked>, Error> {
+    let Some(bytes) = storage::read_if_there(file)? else { return Ok(None) };
+    let state = std::str::from_utf8(&bytes).ok().and_then(decode);
+    let (stated_key, stated_old, checked) = state.ok_or_else(|| {
+        Error::Refused(format!(
+            "{} is not the state of an interrupted check; name another file, or delete it",
+            file.display()
+        ))
+    })?;
+    if stated_key != vkey {
+        return Err(Error::Refused(format!("{} is of the log {stated_key}; name another file", file.display())));
+    }
+    // A log may have been longer than its checkpoint is now only if it shrank: then nothing noted is of use.
+    Ok((stated_old == old && checked.rows.size <= size).then_some(checked))
+}
+
+/// Writes the state, durably.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn save(file: &Path, vkey: &str, old: Option<OldHead>, checked: &Checked) -> Result<(), Error> {
+    let file = Path::new(".").join(file);
+    Ok(storage::replace(&LocalFiles, &file, encode(vkey, old, checked).as_bytes(), Access::Private)?)
+}
+
+/// The check is done.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove(file: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn encode(vkey: &str, old: Option<OldHead>, checked: &Checked) -> String {
+    let mut text = format!("{MAGIC}\nkey {vkey}\n");
+    let _infallible = match old {
+        None => writeln!(text, "older none"),
+        Some(old) => writeln!(text, "older {} {}", old.size, old.root),
+    };
+    let _infallible = writeln!(text, "size {}\nbytes {}", checked.rows.size, checked.bytes);
+    for row in &checked.rows.levels {
+        let hashes: String = row.iter().map(ToString::to_string).collect();
+        let _infallible = writeln!(text, "level {hashes}");
+    }
+    let checksum = tree::digest(text.as_bytes());
+    let _infallible = writeln!(text, "checksum {checksum}");
+    text
+}
+
+fn decode(text: &str) -> Option<(&str, Option<OldHead>, Checked)> {
+    let mut lines = text.strip_prefix(MAGIC)?.strip_prefix('\n')?.split('\n');
+    let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
+    let vkey = field("key")?;
+    let old = match field("older")? {
+        "none" => None,
+        stated => {
+            let (size, root) = stated.split_once(' ')?;
+            Some(OldHead { size: size.parse().ok()?, root: hash(root)? })
+        }
+    };
+    let (size, bytes) = (field("size")?.parse().ok()?, field("bytes")?.parse().ok()?);
+    let mut levels: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
+    for row in &mut levels {
+        let (hashes, rest) = field("level")?.as_bytes().as_chunks::<64>();
+        if !rest.is_empty() {
+            return None;
+        }
+        *row = hashes.iter().map(|hex| hash(std::str::from_utf8(hex).ok()?)).collect::<Option<_>>()?;
+    }
+    let checked = Checked { rows: Rows::restore(size, levels)?, bytes };
+    // One spelling each, and the checksum of it.
+    (encode(vkey, old, &checked) == text).then_some((vkey, old, checked))
+}
+
+fn hash(text: &str) -> Option<Hash> {
+    hex::decode(text).ok()?.try_into().ok().map(Hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows(count: u64) -> Rows {
+        let mut rows = Rows::default();
+        (0..count).for_each(|n| drop(rows.push(tree::leaf_hash(&n.to_be_bytes()))));
+        rows
+    }
+
+    #[test]
+    fn roots_are_those_of_the_edge() {
+        let mut edge = Edge::default();
+        let mut rows = Rows::default();
+        for n in 0..1400_u64 {
+            assert_eq!(rows.root(), edge.root(), "{n}");
+            let leaf = tree::leaf_hash(&n.to_be_bytes());
+            edge.push(leaf);
+            assert_eq!(rows.root_with(&[leaf]), edge.root(), "{n}");
+            rows.push(leaf);
+        }
+        let leaves: Vec<_> = (0..512_u64).map(|n| tree::leaf_hash(&n.to_be_bytes())).collect();
+        let mut first = Rows::default();
+        leaves[..256].iter().for_each(|leaf| drop(first.push(*leaf)));
+        assert_eq!(first.root_with(&leaves[256..]), rows_root(&leaves));
+    }
+
+    fn rows_root(leaves: &[Hash]) -> Hash {
+        let mut edge = Edge::default();
+        leaves.iter().for_each(|leaf| edge.push(*leaf));
+        edge.root()
+    }
+
+    #[test]
+    fn a_state_round_trips_and_no_changed_one_is_read() {
+        let old = Some(OldHead { size: 7, root: tree::empty_root() });
+        let checked = Checked { rows: rows(1280), bytes: 5 };
+        for old in [None, old] {
+            let text = encode("key+1+2", old, &checked);
+            assert_eq!(decode(&text), Some(("key+1+2", old, checked.clone())));
+            for (at, c) in text.char_indices() {
+                let other = if c == '0' { '1' } else { '0' };
+                assert_eq!(decode(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None, "{at}");
+                assert_eq!(decode(&text[..at]), None, "cut at {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_states_never_panic(text in "(pedigraph verify state 1\n)?.{0,80}(\nlevel [0-9a-f]{0,70}){0,9}\n.{0,9}") {
+            prop_assert_eq!(decode(&text), None);
+        }
+    }
+}

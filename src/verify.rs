@@ -1,0 +1,284 @@
+//! `pedigraph verify`: what a stranger checks, with nothing but a key or a policy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::ProgressBar;
+use pedigraph_ledger::{Error, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified};
+use serde_json::{Value, json};
+
+use crate::ledger_tools::ledger_dir;
+use crate::output::{Exit, Failure, Format, answer, progress_bar, put};
+
+/// Largest resource of a log, bytes: a bundle of 256 entries of the largest size, with their lengths.
+const RESOURCE_BYTES_MAX: u64 = 256 * 65_537;
+/// How long one resource may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections that are kept open: the check asks for so many resources at the same time.
+const CONNECTIONS: usize = 8;
+
+/// `pedigraph verify`
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A data directory, a ledger directory, a static copy made by `log mirror`, or a log's URL (http://HOST/ledger/default).
+    #[arg(value_name = "DIR|URL", required_unless_present = "proof")]
+    target: Option<String>,
+    /// The log's verifier key (`log vkey`), or a file that holds it. Copies and proofs need it, or a policy that names the log.
+    #[arg(long, value_name = "KEY")]
+    vkey: Option<String>,
+    /// A C2SP tlog-policy file: the logs that are accepted, and the witnesses that must have cosigned.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// An older checkpoint that was kept: the log must be a continuation of it.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Note the progress in this file and go on from it, for copies and URLs. What the file says is believed: keep it where nobody
+    /// else can write.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Check this proof (`log proof`) instead, offline.
+    #[arg(long, value_name = "FILE", requires = "entry", conflicts_with_all = ["target", "checkpoint", "resume"])]
+    proof: Option<PathBuf>,
+    /// The bytes of the entry that the proof is for (`log entry`).
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    entry: Option<PathBuf>,
+    /// Bearer token, for a server that asks for one.
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+impl Verify {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let trust = self.trust()?;
+        if let (Some(proof), Some(entry)) = (&self.proof, &self.entry) {
+            return self.proof(proof, entry, &trust);
+        }
+        let target = self.target.as_deref().unwrap_or_default();
+        let older = self.checkpoint.as_deref().map(read_text).transpose()?;
+        let bar = progress_bar(0, "entries");
+        let mut started = false;
+        let mut progress = |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+            if !started {
+                // What an earlier run did says nothing about the speed of this one.
+                bar.reset_eta();
+                started = true;
+            }
+        };
+        let found = if target.starts_with("http://") || target.starts_with("https://") {
+            let agent = agent();
+            let fetch = |path: &str| get(&agent, target, self.token.as_deref(), path);
+            self.copy(&fetch, &trust, older.as_deref(), &mut progress)
+        } else {
+            self.directory(&ledger_dir(Path::new(target)), &trust, older.as_deref(), &mut progress)
+        };
+        bar.finish_and_clear();
+        let found = found.map_err(|error| self.failure(error))?;
+        self.print(&found, &bar);
+        match found.fault {
+            None => Ok(()),
+            Some(fault) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}"))),
+        }
+    }
+
+    fn directory(
+        &self,
+        dir: &Path,
+        trust: &Trust,
+        older: Option<&str>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> anyhow::Result<Verified> {
+        if !dir.is_dir() {
+            return Err(Failure::error(Exit::NotFound, format!("{} is not a directory", dir.display())));
+        }
+        if !dir.join("journal").is_dir() {
+            return self.copy(&|path| pedigraph_ledger::read_mirror(dir, path), trust, older, progress);
+        }
+        if self.resume.is_some() {
+            let text = "--resume is for copies and URLs; the check of a data directory begins anew";
+            return Err(Failure::error(Exit::Usage, text));
+        }
+        let mut found = pedigraph_ledger::verify(dir, progress)?;
+        let asked = older.is_some() || trust.vkey.is_some() || trust.policy.is_some();
+        if asked && found.fault.is_none() {
+            pedigraph_ledger::verify_against(&pedigraph_ledger::open_reader(dir)?, trust, older, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn copy(
+        &self,
+        fetch: pedigraph_ledger::Fetch<'_>,
+        trust: &Trust,
+        older: Option<&str>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> anyhow::Result<Verified> {
+        need_key(trust)?;
+        let check = TilesCheck { trust, older, resume: self.resume.as_deref() };
+        Ok(pedigraph_ledger::verify_tiles(fetch, &check, progress)?)
+    }
+
+    fn proof(&self, proof: &Path, entry: &Path, trust: &Trust) -> anyhow::Result<()> {
+        need_key(trust)?;
+        let text = read_text(proof)?;
+        let entry = std::fs::read(entry).with_context(|| format!("cannot read {}", entry.display()))?;
+        let proved =
+            pedigraph_ledger::verify_proof(&text, &entry, trust).map_err(|error| self.failure(error.into()))?;
+        let names: Vec<_> = proved.checkpoint.cosignatures.iter().map(|c| c.witness.as_str()).collect();
+        let body = json!({
+            "verified": true, "index": proved.index, "leafHash": proved.leaf_hash.to_string(), "origin": proved.checkpoint.origin,
+            "size": proved.checkpoint.size, "root": proved.checkpoint.root.to_string(), "cosignedBy": names,
+        });
+        if self.output != Format::Table {
+            answer(self.output, &body, std::slice::from_ref(&body), &[]);
+            return Ok(());
+        }
+        put(&format!("ok  the checkpoint of {} is signed by the log's key", proved.checkpoint.origin));
+        if trust.policy.is_some() {
+            put(&format!("ok  the policy's quorum is reached; cosigned by: {}", listed(&names)));
+        }
+        put(&format!("verified: the entry is number {} of {} entries", proved.index, proved.checkpoint.size));
+        Ok(())
+    }
+
+    fn trust(&self) -> anyhow::Result<Trust> {
+        let policy = self.policy.as_deref().map(read_policy).transpose()?;
+        Ok(Trust { vkey: self.vkey.as_deref().map(key_text).transpose()?, policy })
+    }
+
+    fn print(&self, found: &Verified, bar: &ProgressBar) {
+        let seconds = bar.elapsed().as_secs_f64();
+        let rate = |count: u64| if seconds > 0.0 { (approximate(count) / seconds).round() } else { 0.0 };
+        let mut body = json!({
+            "verified": found.fault.is_none(), "commits": found.commits, "entries": found.entries, "bytes": found.bytes,
+            "blobs": found.blobs, "checks": found.checks, "fault": found.fault, "seconds": seconds,
+            "entriesPerSecond": rate(found.entries),
+        });
+        if let Some(fault) = &found.first_fault {
+            body["faultIndex"] = fault.index.map_or(Value::Null, Value::from);
+            body["expected"] = fault.expected.map_or(Value::Null, |hash| hash.to_string().into());
+            body["found"] = fault.found.map_or(Value::Null, |hash| hash.to_string().into());
+            body["affected"] = fault.affected.clone().into();
+        }
+        if self.output != Format::Table {
+            return answer(self.output, &body, std::slice::from_ref(&body), &[]);
+        }
+        found.checks.iter().for_each(|check| put(&format!("ok  {check}")));
+        let verdict = if found.fault.is_none() { "verified" } else { "NOT verified" };
+        put(&format!(
+            "{verdict}: {} entries, {} commits, {} blobs, {} bytes in {seconds:.1} s, {} entries/s",
+            found.entries,
+            found.commits,
+            found.blobs,
+            found.bytes,
+            rate(found.entries)
+        ));
+        if let Some(fault) = &found.first_fault {
+            let index = fault.index.map_or_else(|| "cannot be said".to_owned(), |index| index.to_string());
+            put(&format!("first bad index: {index}"));
+            let hash = |name: &str, hash: Option<pedigraph_ledger::Hash>| {
+                hash.into_iter().for_each(|hash| put(&format!("{name} {hash}")));
+            };
+            hash("expected:       ", fault.expected);
+            hash("found:          ", fault.found);
+            put(&format!("affected:        {}", fault.affected));
+        }
+    }
+
+    /// What was refused is a failed check; what could not be read is none.
+    fn failure(&self, error: anyhow::Error) -> anyhow::Error {
+        let url = self.target.as_deref().is_some_and(|target| target.starts_with("http"));
+        match error.downcast_ref::<Error>() {
+            Some(Error::Refused(_) | Error::Corrupt(_)) => {
+                Failure::error(Exit::VerificationFailed, format!("verification failed: {error}"))
+            }
+            Some(Error::Io(why)) if url => {
+                let hint = "nothing is said about the log; try again, with --resume FILE to go on from where it ended";
+                Failure::error(Exit::Unreachable, format!("{why}; {hint}"))
+            }
+            Some(_) => Failure::error(Exit::Error, error.to_string()),
+            None => error,
+        }
+    }
+}
+
+/// Good enough for a rate.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn approximate(count: u64) -> f64 {
+    count as f64
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// A copy says itself what its key is; that is worth nothing.
+fn need_key(trust: &Trust) -> anyhow::Result<()> {
+    let listed = trust.policy.as_ref().is_some_and(|policy| !policy.logs().is_empty());
+    if trust.vkey.is_some() || listed {
+        return Ok(());
+    }
+    let text = "name the log's verifier key with --vkey (`pedigraph log vkey`), or a --policy with a log line";
+    Err(Failure::error(Exit::Usage, text))
+}
+
+fn key_text(given: &str) -> anyhow::Result<String> {
+    let key = if Path::new(given).is_file() { read_text(Path::new(given))? } else { given.to_owned() };
+    Ok(key.trim().to_owned())
+}
+
+/// A policy file.
+pub(crate) fn read_policy(file: &Path) -> anyhow::Result<Policy> {
+    let bytes = read_small(file, POLICY_BYTES_MAX)?;
+    Policy::parse(&bytes).map_err(|error| Failure::error(Exit::Usage, format!("{}: {error}", file.display())))
+}
+
+fn read_text(file: &Path) -> anyhow::Result<String> {
+    let bytes = read_small(file, PROOF_BYTES_MAX)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::error(Exit::VerificationFailed, format!("{} is not UTF-8", file.display())))
+}
+
+fn read_small(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    open.take(most as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.len() > most {
+        return Err(Failure::error(Exit::Usage, format!("{} has more than {most} bytes", file.display())));
+    }
+    Ok(bytes)
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+    // A log is where its URL says.
+    let config = config.max_redirects(0).max_idle_connections_per_host(CONNECTIONS);
+    config.max_idle_connections(CONNECTIONS).build().into()
+}
+
+/// One resource of a log that is served over HTTP; `None` when the server says that it does not exist.
+fn get(agent: &ureq::Agent, base: &str, token: Option<&str>, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    let url = format!("{}/{path}", base.trim_end_matches('/'));
+    let failed = |why: String| Error::Io(std::io::Error::other(format!("{url}: {why}")));
+    // Hashes do not compress; a server that sends gzip unasked is understood all the same.
+    let mut request = agent.get(&url).header("accept-encoding", "identity");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut response = request.call().map_err(|error| failed(error.to_string()))?;
+    match response.status().as_u16() {
+        200 => {
+            let body = response.body_mut().with_config().limit(RESOURCE_BYTES_MAX).read_to_vec();
+            Ok(Some(body.map_err(|error| failed(error.to_string()))?))
+        }
+        404 | 410 => Ok(None),
+        status => Err(failed(format!("HTTP {status}"))),
+    }
+}
