@@ -90,6 +90,30 @@ fn who_trusts_any_key_can_follow_the_chain() {
 }
 
 #[test]
+fn a_copy_of_a_ledger_has_its_chain_and_a_stranger_with_an_old_key_follows_it() {
+    let (dir, place) = (memory_dir(), memory_dir());
+    run(dir.path(), &FaultyFiles::default()).unwrap();
+    let (copy, restored) = (place.path().join("copy"), place.path().join("restored"));
+    backup(dir.path(), &copy, KeyCopy::Without, &mut |_, _| {}).unwrap();
+    check_chain(&copy, "copy");
+    assert!(restore(&copy, &restored, &RestoreOptions::default(), &mut |_, _| {}).is_err(), "nobody could sign");
+    let signed = RestoreOptions { signer: Some(external(1)), ..RestoreOptions::default() };
+    restore(&copy, &restored, &signed, &mut |_, _| {}).unwrap();
+    check_chain(&restored, "restored");
+    // An older state of the chain does not take the place of a newer one.
+    rotate_key(&restored, &Options { signer: Some(external(1)), ..small() }, None, Arc::new(LocalFiles)).unwrap();
+    let back = restore(&copy, &restored, &signed, &mut |_, _| {});
+    assert!(matches!(&back, Err(Error::Refused(why)) if why.contains("was replaced after")), "{back:?}");
+    let reader = open_reader(dir.path()).unwrap();
+    let first = Trust { vkey: Some(reader.first_vkey(&LogId::default_log())), policy: None };
+    let mut verified = verify(dir.path(), &mut |_, _| {}).unwrap();
+    verify_against(&reader, &first, None, &mut verified).unwrap();
+    assert_eq!(verified.fault, None);
+    let stranger = Trust { vkey: Some(first.vkey.unwrap().replace('A', "B")), policy: None };
+    assert!(verify_against(&reader, &stranger, None, &mut verified).is_err());
+}
+
+#[test]
 fn a_reader_that_was_open_before_sees_the_new_key() {
     let dir = memory_dir();
     drop(open(dir.path(), &small()).unwrap());
