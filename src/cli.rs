@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Server;
 use crate::output::{Format, put};
-use crate::{client, config, demo, ledger_ops, ledger_tools, node, verify};
+use crate::{client, config, demo, ledger_ops, ledger_tools, node, signers, verify};
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
 8 the disk failed and the writer stopped.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
@@ -89,6 +89,9 @@ enum Command {
     /// The ledger: key, entries, proofs, static copies.
     #[command(subcommand)]
     Log(ledger_tools::Log),
+    /// The key that signs the ledger's checkpoints: look at it, replace it.
+    #[command(subcommand)]
+    Key(signers::Key),
     /// Messages that were rejected: look at them, drive them again.
     #[command(subcommand)]
     Rejects(client::Rejects),
@@ -121,6 +124,7 @@ impl Cli {
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Log(log) => log.run(),
+            Command::Key(key) => key.run(),
             Command::Rejects(rejects) => rejects.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {

@@ -29,6 +29,11 @@ pub(crate) struct Config {
     pub(crate) checkpoint_interval_ms: u64,
     /// Milliseconds between the view roots that a process with both roles records in the ledger; 0: none.
     pub(crate) view_root_interval_ms: u64,
+    /// Program and arguments that sign checkpoints: message on stdin, 64-byte Ed25519 signature in base64 on stdout; with
+    /// `--public-key` the public key in base64. Empty: the environment variable PEDIGRAPH_LEDGER_KEY, else the ledger's file `key`.
+    pub(crate) signer_command: Vec<String>,
+    /// Milliseconds that it may take.
+    pub(crate) signer_timeout_ms: u64,
     /// MiB of the views' cache.
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
@@ -82,6 +87,8 @@ impl Default for Config {
             reserve_mib: None,
             checkpoint_interval_ms: 1_000,
             view_root_interval_ms: 60_000,
+            signer_command: Vec::new(),
+            signer_timeout_ms: 5_000,
             view_cache_mib: 256,
             drop_directory: None,
             hosts: Vec::new(),
@@ -136,7 +143,8 @@ impl Config {
         self.reserve_mib.map_or(default, |mib| mib.saturating_mul(1 << 20))
     }
 
-    fn read(path: &Path) -> anyhow::Result<Config> {
+    /// Reads a TOML file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Config> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut config: Config =
             toml::from_str(&text).map_err(|e| Failure::error(Exit::Usage, format!("{}: {e}", path.display())))?;

@@ -7,8 +7,10 @@ use clap::Args;
 use pedigraph_ledger::{Copied, Error, KeyCopy, RestoreOptions};
 use serde_json::json;
 
+use crate::config::Config;
 use crate::ledger_tools::ledger_dir;
 use crate::output::{Exit, Failure, Format, answer, progress_bar, put, say};
+use crate::signers;
 
 /// `pedigraph backup`
 #[derive(Args, Debug)]
@@ -70,7 +72,8 @@ impl Restore {
         let read =
             |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let checkpoints = self.checkpoint.iter().map(read).collect::<anyhow::Result<_>>()?;
-        let options = RestoreOptions { key: self.key.clone(), checkpoints };
+        let signer = signers::configured(&Config::default())?;
+        let options = RestoreOptions { key: self.key.clone(), signer, checkpoints };
         let from = ledger_dir(&self.from);
         let copied = with_progress(|progress| pedigraph_ledger::restore(&from, &to, &options, progress))?;
         let verified = pedigraph_ledger::verify(&to, &mut |_, _| {})?;

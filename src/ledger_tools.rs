@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use pedigraph_ledger::{LogId, Reader};
+use pedigraph_processor::erasures;
 use pedigraph_projector::answers::ViewRoots;
+use pedigraph_proto::TenantId;
 
 use crate::cli::Client;
 use crate::client::Server;
+use crate::offline::Stopped;
 use crate::output::{Exit, Failure, answer, progress_bar, put, put_bytes, say};
 
 /// Bytes of the views' cache while they are rebuilt.
@@ -99,8 +102,14 @@ pub(crate) struct Source {
 /// `pedigraph log …`
 #[derive(Subcommand, Debug)]
 pub(crate) enum Log {
-    /// The verifier key: give it to those who check.
-    Vkey(Source),
+    /// The newest verifier key: give it to those who check.
+    Vkey {
+        /// The signed notes by which each key introduced the next, instead: who trusts an older key can follow them.
+        #[arg(long)]
+        chain: bool,
+        #[command(flatten)]
+        source: Source,
+    },
     /// The newest checkpoint.
     Checkpoint(Source),
     /// Entries, oldest first.
@@ -121,6 +130,8 @@ pub(crate) enum Log {
         #[command(flatten)]
         source: Source,
     },
+    /// Erase the received bytes of entries for good. The entries, their proofs and all answers stay; the ledger still verifies.
+    Erase(Erase),
     /// The bytes of an entry as the tree hashes them: its leaf.
     Entry {
         /// Ledger index.
@@ -144,7 +155,11 @@ pub(crate) enum Log {
 impl Log {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
-            Log::Vkey(source) => source.text("vkey", |reader, log| Ok(Some(format!("{}\n", reader.vkey(log))))),
+            Log::Vkey { chain: false, source } => {
+                source.text("vkey", |reader, log| Ok(Some(format!("{}\n", reader.vkey(log)))))
+            }
+            Log::Vkey { chain: true, source } => source.text("keys", |reader, _| Ok(Some(reader.key_chain()))),
+            Log::Erase(erase) => erase.run(),
             Log::Checkpoint(source) => source.text("checkpoint", |reader, log| {
                 Ok(reader.checkpoint(log).map(|c| String::from_utf8_lossy(&c.note).into_owned()))
             }),
@@ -157,6 +172,44 @@ impl Log {
                 Ok(())
             }
         }
+    }
+}
+
+/// `pedigraph log erase`
+#[derive(Args, Debug)]
+pub(crate) struct Erase {
+    /// Ledger indexes of the entries.
+    #[arg(required = true)]
+    indexes: Vec<u64>,
+    /// Why: it is recorded, with the digest of what was erased.
+    #[arg(long)]
+    reason: String,
+    /// Who; recorded too.
+    #[arg(long, env = "USER", default_value = "")]
+    actor: String,
+    /// The tenant whose log it is.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    #[command(flatten)]
+    ledger: Stopped,
+}
+
+impl Erase {
+    fn run(&self) -> anyhow::Result<()> {
+        let (_, signer) = self.ledger.ledger()?;
+        let tenant = TenantId::new(&self.tenant).ok_or_else(|| {
+            Failure::error(Exit::Usage, format!("{:?} is not a tenant: [a-z0-9-]{{1,63}}", self.tenant))
+        })?;
+        let receipts = self.ledger.record(signer, |processor, reader| {
+            let events = erasures(reader, &tenant, &self.indexes, &self.reason, &self.actor)?;
+            let record = |event| Ok(processor.record_blocking(&tenant, event)?);
+            events.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        if receipts.is_empty() {
+            say("nothing to erase: these bytes are gone already");
+        }
+        receipts.iter().for_each(|receipt| put(&format!("erased, which entry {} says", receipt.index)));
+        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn sources(processor: &Processor, now_ns: i64) -> Vec<SourceLag> {
 }
 
 /// Prometheus text of the processor's counters.
-pub(crate) fn write(processor: &Processor, reserve_bytes: u64, text: &mut String) {
+pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, text: &mut String) {
     let counters = processor.counters();
     header(text, "pedigraph_messages_total", "counter", "Messages that ended so, durably.");
     for status in [Status::Accepted, Status::Duplicate, Status::Conflict, Status::Rejected] {
@@ -47,6 +47,12 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, text: &mut String
             writeln!(text, "pedigraph_messages_total{{status=\"{}\"}} {}", status.as_str(), counters.messages(status));
     }
     let single = [
+        (
+            "pedigraph_checkpoints_unsigned_total",
+            "counter",
+            "Times that a checkpoint was due and its signer did not sign.",
+            unsigned,
+        ),
         ("pedigraph_received_bytes_total", "counter", "Received bytes that were committed.", counters.bytes()),
         (
             "pedigraph_refused_total",

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use pedigraph_ledger::{Options, Publisher, Reader, Writer};
+use pedigraph_ledger::{Options, Publisher, Reader};
 use pedigraph_processor::{Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::{metrics, telemetry, view_roots};
+use crate::{metrics, offline, signers, telemetry, view_roots};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,8 @@ pub(crate) struct Node {
 struct Write {
     processor: Arc<Processor>,
     publisher: std::thread::JoinHandle<()>,
+    /// Times that no checkpoint was signed.
+    unsigned: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -149,41 +152,64 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
         return Ok((None, pedigraph_ledger::open_reader(&dir).with_context(missing)?));
     }
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot create {}", config.data.display()))?;
-    let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes };
+    let signer = signers::configured(config)?;
+    let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes, signer };
     let writer = pedigraph_ledger::open(&dir, &options).with_context(|| format!("cannot open {}", dir.display()))?;
     let reader = writer.reader();
-    let publisher = publish_checkpoints(&writer, config, stopping.clone())?;
-    let processor = pedigraph_processor::start(writer, processor_config(config)?)?;
-    Ok((Some(Write { processor: Arc::new(processor), publisher }), reader))
+    let publisher = Publisher::new(&writer)?;
+    let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
+    let unsigned = Arc::new(AtomicU64::new(0));
+    let checkpoints = Checkpoints { publisher, processor: Arc::clone(&processor), unsigned: Arc::clone(&unsigned) };
+    let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
+    Ok((Some(Write { processor, publisher, unsigned }), reader))
 }
 
-/// A thread that signs what has become durable, each interval and once more at the end.
-fn publish_checkpoints(
-    writer: &Writer,
-    config: &Config,
-    stopping: watch::Receiver<bool>,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let mut publisher = Publisher::new(writer)?;
-    let interval = Duration::from_millis(config.checkpoint_interval_ms.max(100));
-    let publish = move || {
-        while !*stopping.borrow() && published(&mut publisher) {
-            std::thread::park_timeout(interval);
-        }
-        published(&mut publisher);
-    };
-    Ok(std::thread::Builder::new().name("checkpoints".to_owned()).spawn(publish)?)
+/// Signs what has become durable.
+struct Checkpoints {
+    publisher: Publisher,
+    processor: Arc<Processor>,
+    unsigned: Arc<AtomicU64>,
 }
 
-fn published(publisher: &mut Publisher) -> bool {
-    match publisher.publish(now_ns()) {
-        Ok(_) => true,
-        Err(error @ pedigraph_ledger::Error::Full(_)) => {
-            tracing::warn!(%error, "no checkpoint could be published; it is tried again");
-            true
-        }
-        Err(error) => {
-            tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
-            false
+impl Checkpoints {
+    /// A thread that publishes each interval and once more at the end. Before the first time the logs say whose signature it is.
+    fn start(
+        mut self,
+        reader: Reader,
+        config: &Config,
+        stopping: watch::Receiver<bool>,
+    ) -> anyhow::Result<std::thread::JoinHandle<()>> {
+        let interval = Duration::from_millis(config.checkpoint_interval_ms.max(100));
+        let publish = move || {
+            if let Err(error) = offline::record_rotation(&self.processor, &reader) {
+                tracing::error!(%error, "the new key could not be recorded; no checkpoint is published until the next start");
+                return;
+            }
+            while !*stopping.borrow() && self.publish() {
+                std::thread::park_timeout(interval);
+            }
+            self.publish();
+        };
+        Ok(std::thread::Builder::new().name("checkpoints".to_owned()).spawn(publish)?)
+    }
+
+    /// Whether to go on.
+    fn publish(&mut self) -> bool {
+        match self.publisher.publish(now_ns()) {
+            Ok(_) => true,
+            Err(pedigraph_ledger::Error::Signer(why)) => {
+                self.unsigned.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(why, "no checkpoint was signed; entries go on, the signer is asked again");
+                true
+            }
+            Err(error @ pedigraph_ledger::Error::Full(_)) => {
+                tracing::warn!(%error, "no checkpoint could be published; it is tried again");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
+                false
+            }
         }
     }
 }
@@ -252,7 +278,9 @@ fn api_config(
         let processor = Arc::clone(&processor);
         move || metrics::sources(&processor, now_ns())
     });
-    all.extra_metrics = Arc::new(move |text| metrics::write(&processor, reserve_bytes, text));
+    let unsigned = Arc::clone(&write.unsigned);
+    all.extra_metrics =
+        Arc::new(move |text| metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text));
     Ok(all)
 }
 

@@ -18,7 +18,7 @@ use crate::reader::fold_durable;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::Shared;
 use crate::storage::{self, Access, LocalFiles, Storage, StoredFile};
-use crate::{Checkpoint, Error, Hash, LogId, blobs, derive, lookup, meta, note, publish};
+use crate::{Checkpoint, Error, Hash, LogId, Signer, blobs, derive, keys, lookup, meta, publish};
 
 /// Directories of blobs.
 const STORES: [&str; 2] = ["blobs", "bodies"];
@@ -57,6 +57,8 @@ pub struct Copied {
 pub struct RestoreOptions {
     /// The file of the ledger's key, for a copy without it.
     pub key: Option<PathBuf>,
+    /// Who signs, when the newest key is in no file.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Published checkpoints (signed notes) that the restored ledger must cover.
     pub checkpoints: Vec<String>,
 }
@@ -86,7 +88,7 @@ pub fn backup_with(
     refuse_nested(from, to)?;
     let key = match key {
         KeyCopy::Without => None,
-        KeyCopy::With => Some(source.key(&publish::key_path(from))?),
+        KeyCopy::With => Some(source.key(&keys::key_path(from))?),
     };
     storage.create_dir(to)?;
     let _lock = take_lock(to)?;
@@ -94,7 +96,7 @@ pub fn backup_with(
     let seen = Seen::load(to)?;
     let (mut copy, seen) = copy_all(&source, to, seen, storage, progress)?;
     if let Some(key) = key {
-        copy.put(&publish::key_path(to), &key, Access::Private)?;
+        copy.put(&keys::key_path(to), &key, Access::Private)?;
     }
     copy.put(&to.join(COPIED), seen.text().as_bytes(), Access::Shared)?;
     copy.finish()
@@ -122,7 +124,9 @@ pub fn restore(
     }
     check_prefix(&source, to)?;
     let (mut copy, _) = copy_all(&source, to, Seen::default(), storage, progress)?;
-    copy.put(&publish::key_path(to), &key, Access::Private)?;
+    if let Some(key) = key {
+        copy.put(&keys::key_path(to), &key, Access::Private)?;
+    }
     copy.finish()
 }
 
@@ -160,7 +164,7 @@ impl State {
     fn key(&self, path: &Path) -> Result<Vec<u8>, Error> {
         let bytes = storage::read_if_there(path)?;
         let bytes = bytes.ok_or_else(|| Error::Refused(format!("{} does not exist", path.display())))?;
-        match publish::is_key_of(&bytes, &self.shared.meta) {
+        match keys::is_key_of(&bytes, &self.shared.meta) {
             true => Ok(bytes),
             false => Err(Error::Refused(format!("{} is not the key of this ledger", path.display()))),
         }
@@ -239,20 +243,26 @@ fn parse_published(source: &State, text: &str, whence: String) -> Result<Publish
     let log = origin.strip_prefix(&meta.name).and_then(|rest| LogId::new(rest.strip_prefix('/')?));
     let log =
         log.ok_or_else(|| Error::Refused(format!("checkpoint ({whence}): {origin:?} is no log of this ledger")))?;
-    let (size, root) = note::verify_checkpoint(text, &note::vkey(origin, &meta.public_key))
+    let (size, root, _) = meta
+        .keys
+        .verify_checkpoint(text, origin)
         .map_err(|why| Error::Refused(format!("checkpoint ({whence}): {why}")))?;
     Ok(Published { log, size, root, whence })
 }
 
-fn restored_key(source: &State, from: &Path, to: &Path, options: &RestoreOptions) -> Result<Vec<u8>, Error> {
+fn restored_key(source: &State, from: &Path, to: &Path, options: &RestoreOptions) -> Result<Option<Vec<u8>>, Error> {
     if let Some(path) = &options.key {
-        return source.key(path);
+        return source.key(path).map(Some);
     }
-    let there = [from, to].map(publish::key_path).into_iter().find(|path| path.exists());
+    let newest = source.shared.meta.keys.current();
+    if options.signer.as_ref().is_some_and(|signer| signer.public_key() == newest) {
+        return Ok(None);
+    }
+    let there = [from, to].map(keys::key_path).into_iter().find(|path| path.exists());
     let path = there.ok_or_else(|| {
-        Error::Refused("the copy was made without the key, so nothing could sign for the ledger: name the key's file (`key` of the ledger's directory, kept apart)".into())
+        Error::Refused("the copy was made without the key, so nothing could sign for the ledger: name the key's file (`key` of the ledger's directory, kept apart), or the signer that has it".into())
     })?;
-    source.key(&path)
+    source.key(&path).map(Some)
 }
 
 /// A copy inside of what is copied would not be apart from it.
@@ -273,7 +283,15 @@ fn check_prefix(source: &State, to: &Path) -> Result<(), Error> {
         None if fs::read(partial_path(to)).is_ok_and(|text| text == meta.text().as_bytes()) => return Ok(()),
         None if is_empty(to)? => return Ok(()),
         None => return Err(Error::Refused(format!("{} is not empty and holds no copy of this ledger", to.display()))),
-        Some(there) if there != *meta => return Err(other()),
+        Some(there) if there.text() != meta.text() => return Err(other()),
+        Some(there) if !meta.keys.text.starts_with(&there.keys.text) => {
+            let text = format!(
+                "the key of {} was replaced after {} was made: copy that one",
+                to.display(),
+                source.dir.display()
+            );
+            return Err(Error::Refused(text));
+        }
         Some(_) => {}
     }
     if segment::list(to)?.is_empty() {
@@ -334,6 +352,11 @@ fn copy_all<'a>(
         copy.blobs(store)?;
     }
     let seen = copy.journal(seen, progress)?;
+    // Before the checkpoints that need it.
+    let chain = &source.shared.meta.keys.text;
+    if !chain.is_empty() {
+        copy.put(&keys::chain_path(to), chain.as_bytes(), Access::Shared)?;
+    }
     copy.checkpoints()?;
     Ok((copy, seen))
 }
@@ -528,7 +551,7 @@ impl Copy<'_> {
             logs: self.source.logs(),
             files_written: self.files_written,
             bytes_written: self.bytes_written,
-            has_key: publish::key_path(self.to).exists(),
+            has_key: keys::key_path(self.to).exists(),
         })
     }
 }

@@ -68,7 +68,11 @@ impl Blobs {
             drop(self.storage.remove(&tmp));
             match error {
                 Error::Io(error) => no_room(error),
-                other @ (Error::Locked(_) | Error::Refused(_) | Error::Corrupt(_) | Error::Full(_)) => other,
+                other @ (Error::Locked(_)
+                | Error::Refused(_)
+                | Error::Corrupt(_)
+                | Error::Full(_)
+                | Error::Signer(_)) => other,
             }
         })
     }

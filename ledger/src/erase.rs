@@ -18,7 +18,7 @@ use crate::storage::{self, Access, Storage};
 use crate::{Batch, Content, Error, Hash, INLINE_BYTES_MAX, LogId, PartRef, Reader, Writer, blobs};
 
 /// Erasures of one batch.
-const ERASURES_MAX: usize = 4096;
+const ERASURES_MAX: usize = 65_536;
 const VERSION_LINE: &str = "pedigraph erasing 1";
 
 /// Bytes that must go.

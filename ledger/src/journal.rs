@@ -16,6 +16,7 @@ use crate::derive::Deriver;
 use crate::erase;
 use crate::fold::{Touched, Vectors};
 use crate::frame::{self, CommitFrame, HEAD_BYTES, Kind, REF_BYTES};
+use crate::keys;
 use crate::meta::Meta;
 use crate::publish;
 use crate::recover::{Recovered, recover, zero_sectors};
@@ -25,7 +26,7 @@ use crate::storage::{Access, LocalFiles, PAGE_BYTES, Storage, StoredFile};
 use crate::tree::{self, digest, leaf_hash};
 use crate::{
     Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader,
-    Receipt,
+    Receipt, Signer,
 };
 
 /// Largest batch, bytes of frames.
@@ -57,6 +58,8 @@ pub enum Work {
 pub struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) storage: Arc<dyn Storage>,
+    /// Who signs, unless the key is in its file.
+    pub(crate) signer: Option<Arc<dyn Signer>>,
     vectors: Vectors,
     segment: Segment,
     file: Box<dyn StoredFile>,
@@ -73,7 +76,7 @@ pub struct Writer {
     deriver: Option<Deriver>,
     deriving: Option<JoinHandle<()>>,
     /// Held until the writer is gone; the kernel releases it when the process dies.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Opens (creating if absent) a ledger for writing: takes the lock, recovers, cuts an uncommitted tail, refuses what
@@ -101,20 +104,31 @@ pub fn open_with(dir: &Path, options: &Options, storage: Arc<dyn Storage>, work:
         None => create(dir, options, &*storage)?,
     };
     remove_leftovers(dir, &*storage)?;
+    keys::finish_rotation(dir, &meta.keys, &*storage)?;
     let mut segments = segment::list(dir)?;
     if segments.is_empty() {
         segments.push(first_segment(dir, &meta, &*storage)?);
     }
     erase::finish_interrupted(dir, &meta, &segments, &*storage)?;
     let recovered = recover(dir, &meta, &*storage, segments)?;
-    start(dir, meta, recovered, storage, work, lock)
+    start(dir, meta, recovered, storage, options.signer.clone(), work, lock)
+}
+
+/// The lock of the one writer.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a child process that is just being started, such as a signer, has it open too.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
+    }
 }
 
 /// Keeps every other writer out until it is dropped.
-pub(crate) fn take_lock(dir: &Path) -> Result<File, Error> {
+pub(crate) fn take_lock(dir: &Path) -> Result<Lock, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
         Err(TryLockError::Error(e)) => Err(e.into()),
     }
@@ -129,8 +143,11 @@ fn create(dir: &Path, options: &Options, storage: &dyn Storage) -> Result<Meta, 
             dir.display()
         )));
     }
-    let key = publish::create_key(dir, storage)?;
-    let meta = Meta::new(options, *key.verifying_key().as_bytes())?;
+    let public_key = match &options.signer {
+        Some(signer) => signer.public_key(),
+        None => keys::create_key(dir, storage)?.public_key(),
+    };
+    let meta = Meta::new(options, public_key)?;
     storage.create_dir(&segment::dir_of(dir))?;
     meta.store(storage, dir)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -150,8 +167,9 @@ fn start(
     meta: Meta,
     recovered: Recovered,
     storage: Arc<dyn Storage>,
+    signer: Option<Arc<dyn Signer>>,
     work: Work,
-    lock: File,
+    lock: Lock,
 ) -> Result<Writer, Error> {
     let Recovered { vectors, state, segment, offset, erasures } = recovered;
     let file = storage.open(&segment::path_of(dir, segment.first_seq))?;
@@ -159,12 +177,13 @@ fn start(
     let shared = Shared::new(dir, meta, state, None);
     // Every other commit's were carried out before the commit after it was made.
     erase::erase(&shared, &*storage, &erase::targets(&shared, &erasures)?)?;
-    publish::publish_empty_default(&shared, &*storage)?;
+    publish::publish_empty_default(&shared, &*storage, signer.as_ref())?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
         shared,
         storage,
+        signer,
         vectors,
         segment,
         file,

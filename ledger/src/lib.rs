@@ -25,6 +25,7 @@ mod fold;
 mod frame;
 mod hashes;
 mod journal;
+mod keys;
 mod lookup;
 mod meta;
 mod mirror;
@@ -36,6 +37,7 @@ mod reader;
 mod recover;
 mod segment;
 mod shared;
+mod signer;
 mod storage;
 mod tile;
 mod tree;
@@ -54,12 +56,14 @@ pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
 pub use cosign::Cosignature;
 pub use journal::{Work, Writer, open, open_with};
+pub use keys::{Rotation, follow_keys, rotate_key};
 pub use mirror::{mirror, read_mirror, verify_mirror};
-pub use note::{verify_checkpoint, verify_note};
+pub use note::{public_key, verify_checkpoint, verify_note};
 pub use policy::{POLICY_BYTES_MAX, POLICY_LINES_MAX, Policy, PolicyLog, Trust, Trusted, Witness};
 pub use proof::{PROOF_BYTES_MAX, Proved, verify_proof};
 pub use publish::Publisher;
 pub use reader::{Reader, open_reader};
+pub use signer::{CommandSigner, SecretKey, Signer};
 pub use storage::{Access, LocalFiles, Storage, StoredFile};
 pub use tile::{bundle_path, entry_of_bundle};
 pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
@@ -117,10 +121,12 @@ pub struct Options {
     pub name: Option<String>,
     /// Bytes of one pre-written journal segment. Fixed at creation.
     pub segment_bytes: u64,
+    /// Who signs checkpoints; `None`: the key in the file `key`, which is made with the ledger.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 impl Default for Options {
     fn default() -> Self {
-        Options { name: None, segment_bytes: 64 << 20 }
+        Options { name: None, segment_bytes: 64 << 20, signer: None }
     }
 }
 
@@ -137,6 +143,9 @@ pub enum Error {
     /// What is stored contradicts itself or a published checkpoint: never start, never skip. The text says what to do.
     #[error("corrupt: {0}")]
     Corrupt(String),
+    /// A signer did not sign: no checkpoint was published, entries go on, and it may be tried again.
+    #[error("signer: {0}")]
+    Signer(String),
     /// The disk is full, nothing was written, and the writer goes on: make room and try again.
     #[error("no space left: {0}")]
     Full(String),

@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::keys::Keys;
 use crate::storage::{self, Access, Storage};
 use crate::{Error, LogId, Options};
 
@@ -23,6 +24,8 @@ pub(crate) struct Meta {
     /// Where frames' checksums start. Known only to who can read the directory.
     pub(crate) salt: u32,
     pub(crate) public_key: [u8; 32],
+    /// That key and those that followed it, from the file `keys`.
+    pub(crate) keys: Keys,
 }
 
 impl Meta {
@@ -37,7 +40,8 @@ impl Meta {
         }
         let mut salt = [0; 4];
         getrandom::fill(&mut salt).map_err(std::io::Error::other)?;
-        Ok(Meta { uuid, name, segment_bytes: options.segment_bytes, salt: u32::from_le_bytes(salt), public_key })
+        let (segment_bytes, salt, keys) = (options.segment_bytes, u32::from_le_bytes(salt), Keys::new(public_key));
+        Ok(Meta { uuid, name, segment_bytes, salt, public_key, keys })
     }
 
     /// The origin and key name of a log.
@@ -50,7 +54,10 @@ impl Meta {
         let Some(bytes) = storage::read_if_there(&dir.join(FILE))? else { return Ok(None) };
         let meta = std::str::from_utf8(&bytes).ok().and_then(parse);
         match meta {
-            Some(meta) => Ok(Some(meta)),
+            Some(meta) => {
+                let keys = Keys::load(dir, &meta)?;
+                Ok(Some(Meta { keys, ..meta }))
+            }
             None => Err(Error::Corrupt(format!(
                 "{} is not a ledger description of version 1; restore it from a copy",
                 dir.join(FILE).display()
@@ -65,7 +72,7 @@ impl Meta {
 
     /// The content of the file.
     pub(crate) fn text(&self) -> String {
-        let Meta { uuid, name, segment_bytes, salt, public_key } = self;
+        let Meta { uuid, name, segment_bytes, salt, public_key, keys: _ } = self;
         let key = BASE64_STANDARD.encode(public_key);
         let lines = format!(
             "{VERSION_LINE}\nuuid {uuid}\nname {name}\nsegment_bytes {segment_bytes}\nsalt {salt}\npublic_key {key}\n"
@@ -79,13 +86,11 @@ fn parse(text: &str) -> Option<Meta> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
     (lines.next()? == VERSION_LINE).then_some(())?;
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
-    let meta = Meta {
-        uuid: value("uuid")?.parse().ok()?,
-        name: value("name").filter(|name| name_fits(name))?.to_owned(),
-        segment_bytes: value("segment_bytes")?.parse().ok()?,
-        salt: value("salt")?.parse().ok()?,
-        public_key: BASE64_STANDARD.decode(value("public_key")?).ok()?.try_into().ok()?,
-    };
+    let uuid = value("uuid")?.parse().ok()?;
+    let name = value("name").filter(|name| name_fits(name))?.to_owned();
+    let (segment_bytes, salt) = (value("segment_bytes")?.parse().ok()?, value("salt")?.parse().ok()?);
+    let public_key = BASE64_STANDARD.decode(value("public_key")?).ok()?.try_into().ok()?;
+    let meta = Meta { uuid, name, segment_bytes, salt, public_key, keys: Keys::new(public_key) };
     // Exactly what is written: a flipped bit that still parses must not pass.
     (meta.text() == text).then_some(meta)
 }

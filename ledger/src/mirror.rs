@@ -7,7 +7,7 @@ use crate::storage::{self, Access, LocalFiles};
 use crate::tile::tiles_of;
 use crate::{Error, LogId, Reader, TilesCheck, Trust, verify_tiles};
 
-/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint) that any web server
+/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint, the chain of keys) that any web server
 /// can serve; returns the number of files. Tiles first: who sees the checkpoint finds everything that it implies.
 ///
 /// # Errors
@@ -26,11 +26,16 @@ pub fn mirror(reader: &Reader, log: &LogId, dir: &Path) -> Result<u64, Error> {
         files += 1;
     }
     fs::create_dir_all(dir)?;
+    let chain = reader.key_chain();
+    if !chain.is_empty() {
+        storage::replace(&LocalFiles, &dir.join("keys"), chain.as_bytes(), Access::Shared)?;
+        files += 1;
+    }
     storage::replace(&LocalFiles, &dir.join("checkpoint"), &checkpoint.note, Access::Shared)?;
     Ok(files)
 }
 
-/// Checks a static copy against a verifier key: the signature, every bundle, every tile, the root. Returns the tree's size.
+/// Checks a static copy against a verifier key, or one that it leads to by the copy's chain of keys: the signature, every bundle, every tile, the root. Returns the tree's size.
 /// [`verify_tiles`] can more.
 ///
 /// # Errors

@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Hash};
+use crate::{Error, Hash, Signer};
 
 /// Key type of a log: Ed25519 over the note's text.
 pub(crate) const ED25519: u8 = 1;
@@ -17,11 +17,41 @@ pub(crate) fn vkey(name: &str, key: &[u8; 32]) -> String {
     format!("{name}+{}+{}", hex::encode(key_id(name, ED25519, key)), BASE64_STANDARD.encode(typed(ED25519, key)))
 }
 
+/// The public key in a verifier key; `None` when that is malformed.
+pub fn public_key(vkey: &str) -> Option<[u8; 32]> {
+    parse_vkey(vkey).map(|(_, key)| key)
+}
+
+/// Name and public key of a verifier key.
+pub(crate) fn parse_vkey(vkey: &str) -> Option<(&str, [u8; 32])> {
+    Key::parse(vkey, ED25519).map(|key| (key.name, *key.key.as_bytes()))
+}
+
+/// The seed in what follows `PRIVATE+KEY+` (Go's `sumdb/note`): name, key id, base64 of type and seed.
+pub(crate) fn go_seed(rest: &str) -> Option<[u8; 32]> {
+    let mut fields = rest.splitn(3, '+');
+    let (name, id, seed) = (fields.next()?, fields.next()?, BASE64_STANDARD.decode(fields.next()?).ok()?);
+    let (&ED25519, seed) = seed.split_first()? else { return None };
+    let seed: [u8; 32] = seed.try_into().ok()?;
+    let public = *ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().as_bytes();
+    (hex::encode(key_id(name, ED25519, &public)) == id).then_some(seed)
+}
+
 /// Signs a text, which ends in a newline.
-pub(crate) fn sign(text: &str, name: &str, key: &SigningKey) -> String {
-    let mut line = key_id(name, ED25519, key.verifying_key().as_bytes()).to_vec();
-    line.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-    format!("{text}\n\u{2014} {name} {}\n", BASE64_STANDARD.encode(line))
+pub(crate) fn sign(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
+    Ok(format!("{text}\n{}", line(text, name, signer)?))
+}
+
+/// The signature line of a text. What the signer answers is not believed: a wrong signature must not be published.
+pub(crate) fn line(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
+    let public = signer.public_key();
+    let signature = signer.sign(text.as_bytes())?;
+    let key = VerifyingKey::from_bytes(&public).map_err(|_| Error::Signer("its public key is none".into()))?;
+    if key.verify(text.as_bytes(), &Signature::from_bytes(&signature)).is_err() {
+        return Err(Error::Signer("its signature is not by the key that it says it has".into()));
+    }
+    let line = [&key_id(name, ED25519, &public)[..], &signature].concat();
+    Ok(format!("\u{2014} {name} {}\n", BASE64_STANDARD.encode(line)))
 }
 
 /// Checks a signed note against a verifier key and returns its text.
@@ -183,17 +213,17 @@ mod tests {
 
     #[test]
     fn checkpoints_name_their_key() {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let public = *key.verifying_key().as_bytes();
+        let key = crate::SecretKey::parse(&"07".repeat(32)).unwrap();
+        let public = key.public_key();
         let root = crate::tree::empty_root();
         let text = body("a.example/default", 0, &root);
         assert_eq!(text, "a.example/default\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n");
-        let note = sign(&text, "a.example/default", &key);
+        let note = sign(&text, "a.example/default", &key).unwrap();
         assert_eq!(verify_checkpoint(&note, &vkey("a.example/default", &public)).unwrap(), (0, root));
         assert!(verify_checkpoint(&note, &vkey("b.example/default", &public)).is_err());
-        let other = sign(&text, "b.example/default", &key);
+        let other = sign(&text, "b.example/default", &key).unwrap();
         assert!(verify_checkpoint(&other, &vkey("b.example/default", &public)).is_err());
-        let zeros = sign(&text.replace("\n0\n", "\n00\n"), "a.example/default", &key);
+        let zeros = sign(&text.replace("\n0\n", "\n00\n"), "a.example/default", &key).unwrap();
         assert!(verify_checkpoint(&zeros, &vkey("a.example/default", &public)).is_err());
     }
 

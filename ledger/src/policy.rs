@@ -309,17 +309,18 @@ fn decimal(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SecretKey;
+    use crate::Signer as _;
     use crate::cosign::tests::{Signer, cosignature, signer};
-    use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
 
     fn log_vkey(seed: u8) -> String {
-        note::vkey("a.example/log", SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes())
+        note::vkey("a.example/log", &SecretKey::parse(&hex::encode([seed; 32])).unwrap().public_key())
     }
 
     fn checkpoint(cosigned_by: &[&Signer]) -> String {
         let body = note::body("a.example/log", 5, &crate::tree::empty_root());
-        let mut text = note::sign(&body, "a.example/log", &SigningKey::from_bytes(&[1; 32]));
+        let mut text = note::sign(&body, "a.example/log", &SecretKey::parse(&hex::encode([1; 32])).unwrap()).unwrap();
         cosigned_by.iter().for_each(|signer| text.push_str(&cosignature(signer, &body, 1_700_000_000)));
         text
     }
@@ -434,8 +435,8 @@ mod tests {
         let line = |n: usize| {
             let mut seed = [0; 32];
             seed[..8].copy_from_slice(&n.to_be_bytes());
-            let key = SigningKey::from_bytes(&seed);
-            format!("log {}\n", note::vkey(&format!("l{n}"), key.verifying_key().as_bytes()))
+            let key = SecretKey::parse(&hex::encode(seed)).unwrap();
+            format!("log {}\n", note::vkey(&format!("l{n}"), &key.public_key()))
         };
         let logs = |count: usize| (0..count).map(line).collect::<String>() + "quorum none";
         assert_eq!(Policy::parse(logs(POLICY_LINES_MAX).as_bytes()).unwrap().logs().len(), POLICY_LINES_MAX);

@@ -75,16 +75,16 @@ fn parse_hash(line: &str) -> Option<Hash> {
 mod tests {
     use super::*;
     use crate::note;
-    use ed25519_dalek::SigningKey;
+    use crate::{SecretKey, Signer as _};
     use proptest::prelude::*;
 
     fn made() -> (String, Trust) {
-        let key = SigningKey::from_bytes(&[9; 32]);
+        let key = SecretKey::parse(&hex::encode([9; 32])).unwrap();
         let (left, right) = (leaf_hash(b"left"), leaf_hash(b"right"));
         let body = note::body("a.example", 2, &crate::tree::node_hash(&left, &right));
-        let note = note::sign(&body, "a.example", &key);
+        let note = note::sign(&body, "a.example", &key).unwrap();
         let proof = format!("c2sp.org/tlog-proof@v1\nindex 1\n{}\n\n{note}", BASE64_STANDARD.encode(left.0));
-        let vkey = note::vkey("a.example", key.verifying_key().as_bytes());
+        let vkey = note::vkey("a.example", &key.public_key());
         (proof, Trust { vkey: Some(vkey), policy: None })
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::blobs::{self, Blobs};
 use crate::hashes::{self, TileNodes};
+use crate::keys::{Keys, Rotation};
 use crate::lookup;
 use crate::meta::Meta;
 use crate::recover::{Folded, fold_newest};
@@ -281,9 +282,37 @@ impl Reader {
         self.0.state().logs.get(log)?.checkpoint.clone()
     }
 
-    /// The log's verifier key, `name+keyid+base64`.
+    /// The log's newest verifier key, `name+keyid+base64`.
     pub fn vkey(&self, log: &LogId) -> String {
+        note::vkey(&self.0.meta.origin(log), &self.keys().current())
+    }
+
+    /// The log's first verifier key: all others follow from it by [`Reader::key_chain`].
+    pub fn first_vkey(&self, log: &LogId) -> String {
         note::vkey(&self.0.meta.origin(log), &self.0.meta.public_key)
+    }
+
+    /// The rotations as signed notes, the oldest first, parted by blank lines; empty while the first key is the newest. Follow them
+    /// with [`follow_keys`](crate::follow_keys).
+    pub fn key_chain(&self) -> String {
+        self.keys().text
+    }
+
+    /// The rotations, the oldest first.
+    pub fn rotations(&self) -> Vec<Rotation> {
+        self.keys().rotations
+    }
+
+    /// Another process may have rotated the key since this ledger was opened here.
+    fn keys(&self) -> Keys {
+        let known = &self.0.meta.keys;
+        if !self.0.follows() {
+            return known.clone();
+        }
+        Keys::load(&self.0.dir, &self.0.meta).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the chain of keys");
+            known.clone()
+        })
     }
 
     /// The log's origin: first line of its checkpoints, and its key's name.

@@ -13,7 +13,7 @@ use crate::meta::Meta;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{State, land_read};
 use crate::storage::Storage;
-use crate::{Error, Hash, LogId, derive, note};
+use crate::{Error, Hash, LogId, derive};
 
 /// Aligned units that a disk writes whole.
 const SECTOR_BYTES: usize = 512;
@@ -115,9 +115,8 @@ fn published(state: &State, meta: &Meta) -> Result<Vec<Published>, Error> {
     let mut all = Vec::new();
     for (log, head) in &state.logs {
         let Some(checkpoint) = &head.checkpoint else { continue };
-        let vkey = note::vkey(&meta.origin(log), &meta.public_key);
         let text = std::str::from_utf8(&checkpoint.note).unwrap_or_default();
-        let (size, root) = note::verify_checkpoint(text, &vkey).map_err(|why| {
+        let (size, root, _) = meta.keys.verify_checkpoint(text, &meta.origin(log)).map_err(|why| {
             Error::Corrupt(format!(
                 "the published checkpoint of log {log} is damaged ({why}); restore its file from a copy or a mirror"
             ))

@@ -13,7 +13,7 @@ use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::empty_root;
-use crate::{Checkpoint, Content, Error, Fault, Hash, LogId, PartRef, Reader, derive, note, open_reader};
+use crate::{Checkpoint, Content, Error, Fault, Hash, LogId, PartRef, Reader, derive, open_reader};
 
 /// Batches that are read before they are checked.
 const BATCHES_AHEAD: usize = 4;
@@ -100,19 +100,25 @@ struct LogCheck {
     positions: Option<BufReader<File>>,
     /// The checkpoint that no commit has had the size of so far.
     checkpoint: Option<(u64, Hash)>,
+    /// The seq from which on the key that signed it signs nothing.
+    retired_at: Option<u64>,
     tiles: u64,
 }
 
 impl Check<'_> {
     fn start_log(&mut self, log: &LogId, size: u64, checkpoint: Option<Checkpoint>) -> Result<(), Error> {
         let dir = self.reader.dir();
+        let mut retired_at = None;
         let checkpoint = match checkpoint {
             None => None,
             Some(checkpoint) => {
                 let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
-                let signed = note::verify_checkpoint(&text, &self.reader.vkey(log));
-                let exact = signed.map_err(|why| Error::Corrupt(format!("checkpoint of log {log}: {why}")))?;
-                Some(exact)
+                let keys = &self.reader.0.meta.keys;
+                let signed = keys.verify_checkpoint(&text, &self.reader.origin(log));
+                let (size, root, key) =
+                    signed.map_err(|why| Error::Corrupt(format!("checkpoint of log {log}: {why}")))?;
+                retired_at = keys.signed_until(&key);
+                Some((size, root))
             }
         };
         match checkpoint {
@@ -125,8 +131,15 @@ impl Check<'_> {
             Some(_) | None => {}
         }
         let positions = File::open(derive::entries_path(dir, log)).ok().map(BufReader::new);
-        let check =
-            LogCheck { rows: vec![Vec::new(); 8], bundle: Vec::new(), size: 0, positions, checkpoint, tiles: 0 };
+        let check = LogCheck {
+            rows: vec![Vec::new(); 8],
+            bundle: Vec::new(),
+            size: 0,
+            positions,
+            checkpoint,
+            retired_at,
+            tiles: 0,
+        };
         self.logs.insert(log.clone(), check);
         Ok(())
     }
@@ -203,10 +216,14 @@ impl Check<'_> {
         self.verified.commits += 1;
         for (log, size, root) in &batch.commit.heads {
             let Some(check) = self.logs.get_mut(log) else { continue };
-            if let Some((_, signed)) = check.checkpoint.take_if(|(published, _)| published == size)
-                && signed != *root
-            {
+            let Some((_, signed)) = check.checkpoint.take_if(|(published, _)| published == size) else { continue };
+            if signed != *root {
                 return corrupt(format!("log {log} at size {size} has root {root}, its checkpoint signs {signed}"));
+            }
+            if check.retired_at.is_some_and(|retired_at| seq >= retired_at) {
+                return corrupt(format!(
+                    "log {log} at size {size}: its checkpoint is by a key that was replaced before commit {seq}"
+                ));
             }
         }
         Ok(())
@@ -280,7 +297,7 @@ impl Check<'_> {
             "every segment's header states what the commits before it lead to".into(),
             format!("{tiles} tiles and bundles on disk, and the indexes, are those that the entries imply"),
             format!(
-                "the checkpoints of {} logs are signed by the ledger's key and sign roots of these entries",
+                "the checkpoints of {} logs are signed by the ledger's key of their time and sign roots of these entries",
                 self.logs.len()
             ),
         ];
@@ -321,8 +338,10 @@ fn read_batches(mut scan: Scan, salt: u32, end: u64, send: &mpsc::SyncSender<Res
 
 /// Whether a writer has the ledger open now.
 fn is_written(dir: &Path) -> bool {
-    let lock = File::open(dir.join("LOCK"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let Ok(lock) = File::open(dir.join("LOCK")) else { return false };
+    let written = matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+    drop(lock.unlock());
+    written
 }
 
 impl LogCheck {

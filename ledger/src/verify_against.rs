@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Hash, LogId, Reader, Trust, Trusted, Verified};
+use crate::{Error, Hash, LogId, Reader, Trust, Trusted, Verified, keys};
 
 /// Where a check failed, as far as it can be said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -56,15 +56,18 @@ pub fn verify_against(
     verified: &mut Verified,
 ) -> Result<(), Error> {
     let log = log_of(reader, trust, older)?;
-    let own = Trust { vkey: Some(trust.vkey.clone().unwrap_or_else(|| reader.vkey(&log))), ..trust.clone() };
+    let own = Trust { vkey: Some(trust.vkey.clone().unwrap_or_else(|| reader.first_vkey(&log))), ..trust.clone() };
     let checkpoint = reader.checkpoint(&log).ok_or_else(|| Error::Refused(format!("log {log} has no checkpoint")))?;
-    let head = own.checkpoint(&String::from_utf8_lossy(&checkpoint.note))?;
+    let note = String::from_utf8_lossy(&checkpoint.note);
+    let chain = || Ok(Some(reader.key_chain().into_bytes()));
+    let head = keys::following(&own, chain, |trust| trust.checkpoint(&note))?;
     verified
         .checks
         .push(format!("the checkpoint of {} for {} entries is signed by {}", head.origin, head.size, head.vkey));
     verified.checks.extend(head.cosigned_by(&own));
     let Some(older) = older else { return Ok(()) };
-    let old = own.signed(older).map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
+    let signed = keys::following(&own, chain, |trust| trust.signed(older));
+    let old = signed.map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
     let size = reader.head(&log).size;
     if old.size > size {
         let what =

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use crate::frame::to_usize;
+use crate::keys;
 use crate::policy::{Trust, Trusted};
 use crate::tile::{self, Of, Tile, WIDTH, tiles_of};
 use crate::tree::leaf_hash;
@@ -49,7 +50,7 @@ pub fn verify_tiles(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Verified, Error> {
     let head = newest(fetch, check.trust)?;
-    let old = check.older.map(|older| older_head(older, check.trust, &head)).transpose()?;
+    let old = check.older.map(|older| older_head(fetch, older, check.trust, &head)).transpose()?;
     let start = check.resume.map(|file| verify_state::load(file, &head.vkey, old, head.size)).transpose()?.flatten();
     let resumed = start.as_ref().map_or(0, |start| start.rows.size());
     let mut walk = Walk { fetch, head: &head, old, tiles: 0, state: start.unwrap_or_default() };
@@ -118,11 +119,12 @@ fn newest(fetch: Fetch<'_>, trust: &Trust) -> Result<Trusted, Error> {
         return Err(Error::Refused(format!("the checkpoint has more than {CHECKPOINT_BYTES_MAX} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::Refused("the checkpoint is not UTF-8".into()))?;
-    trust.checkpoint(&text)
+    keys::following(trust, || fetch("keys"), |trust| trust.checkpoint(&text))
 }
 
-fn older_head(older: &str, trust: &Trust, head: &Trusted) -> Result<OldHead, Error> {
-    let old = trust.signed(older).map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
+fn older_head(fetch: Fetch<'_>, older: &str, trust: &Trust, head: &Trusted) -> Result<OldHead, Error> {
+    let signed = keys::following(trust, || fetch("keys"), |trust| trust.signed(older));
+    let old = signed.map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
     if old.origin != head.origin {
         return Err(Error::Refused(format!("the older checkpoint is of {}, the log is {}", old.origin, head.origin)));
     }

@@ -79,6 +79,7 @@ fn is_full(error: &Error) -> bool {
         | Error::Ledger(_)
         | Error::Index(_)
         | Error::Stopping
+        | Error::Refused(_)
         | Error::Corrupt(_) => return false,
     };
     matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)

@@ -45,6 +45,7 @@ pub use intake::{Intake, QueueLimits};
 pub use kafka::KafkaHealth;
 pub use limits::Limits;
 pub use pipeline::BatchLimits;
+pub use record::erasures;
 
 use disk::Disk;
 use intake::{Lane, Queue};
@@ -73,6 +74,9 @@ pub enum Error {
     /// The disk.
     #[error("disk: {0}")]
     Io(#[from] std::io::Error),
+    /// What was to be recorded cannot be; nothing was.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The process is stopping, or failed.
     #[error("nothing can be recorded any more: the process is stopping")]
     Stopping,
@@ -156,7 +160,7 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         abandoned: Arc::new(AtomicBool::new(false)),
         sources: Mutex::default(),
         drops: Mutex::default(),
-        recorder: Recorder::new(preparer(), hand_on.clone()),
+        recorder: Recorder::new(preparer(), reader.clone(), hand_on.clone()),
         threads: Mutex::default(),
     };
     for n in 0..config.workers.max(1) + 1 {
@@ -204,10 +208,11 @@ impl Processor {
     }
 
     /// Appends what the ledger says of itself, in order with everything else, and waits until it is durable. The same thing
-    /// recorded again is a duplicate and adds no entry.
+    /// recorded again is a duplicate and adds no entry. The bodies that a `BodyErased` names are gone from the disk then: see
+    /// [`erasures`].
     ///
     /// # Errors
-    /// [`Error::Stopping`]; the disk's when the event is large.
+    /// [`Error::Refused`] when a named entry has no such body; [`Error::Stopping`]; the disk's when the event is large.
     pub async fn record(&self, tenant: &TenantId, event: impl Into<Control>) -> Result<Receipt, Error> {
         record::receipt(self.recorder.send(tenant, event.into())?.await)
     }

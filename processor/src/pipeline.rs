@@ -286,6 +286,7 @@ impl Shell {
         }
         let version = Version { event_id: prepared.event_id, index, code };
         self.known.note(&prepared.key, version, !versions.is_empty());
+        decided.batch.erasures.extend(prepared.erases.iter().map(|index| (prepared.log.clone(), *index)));
         decided.batch.entries.push(entry(prepared, status, conflicts_with, decided.batch.time_ns));
         Ok(())
     }

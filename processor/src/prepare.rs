@@ -51,6 +51,8 @@ pub(crate) struct Prepared {
     pub(crate) traceparent: Option<Bytes>,
     /// The spooled document, removed when the entry is durable.
     pub(crate) spool: Option<PathBuf>,
+    /// Entries of its log whose bodies go with it.
+    pub(crate) erases: Vec<u64>,
 }
 
 impl Prepared {
@@ -164,6 +166,7 @@ impl Preparer {
             source: message.source,
             traceparent,
             spool,
+            erases: Vec::new(),
         })
     }
 

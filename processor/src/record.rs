@@ -1,11 +1,13 @@
 //! What the ledger says of itself: on its way to the one writer like everything else, but never from a source.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use pedigraph_ledger::LogId;
+use pedigraph_ledger::{Hash, LogId, PartRef, Reader};
 use pedigraph_proto::canonical::{FORMAT_VERSION, sha256};
+use pedigraph_proto::event::BodyErased;
 use pedigraph_proto::message::{Receipt, Submitted};
 use pedigraph_proto::wire::{Entry, Fact, Origin};
 use pedigraph_proto::{Control, Event, EventId, TenantId, control};
@@ -17,16 +19,22 @@ use crate::pipeline::Unit;
 use crate::prepare::{Prepared, Preparer, digest_of_parts};
 use crate::{Error, lock};
 
+/// Entries whose bodies one event erases: a batch of such events stays below the ledger's limit.
+const ERASED_MAX: usize = 64;
+/// Longest reason and actor of an erasure, bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+
 /// The way to the writer for what the ledger says of itself; closed when the process stops.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     preparer: Arc<Preparer>,
+    reader: Reader,
     units: Arc<Mutex<Option<Sender<Unit>>>>,
 }
 
 impl Recorder {
-    pub(crate) fn new(preparer: Preparer, units: Sender<Unit>) -> Recorder {
-        Recorder { preparer: Arc::new(preparer), units: Arc::new(Mutex::new(Some(units))) }
+    pub(crate) fn new(preparer: Preparer, reader: Reader, units: Sender<Unit>) -> Recorder {
+        Recorder { preparer: Arc::new(preparer), reader, units: Arc::new(Mutex::new(Some(units))) }
     }
 
     /// Nothing more is recorded: the writer waits for as long as somebody could.
@@ -36,13 +44,79 @@ impl Recorder {
 
     /// Hands an event to the writer, whose answer comes when it is durable.
     pub(crate) fn send(&self, tenant: &TenantId, event: Control) -> Result<oneshot::Receiver<Submitted>, Error> {
-        let prepared = self.preparer.prepare_own(tenant, event)?;
+        let erases = match &event {
+            Control::BodyErased(event) => erased(&self.reader, tenant, event)?,
+            Control::KeyRotated(_) | Control::ViewRootRecorded(_) => Vec::new(),
+        };
+        let prepared = Prepared { erases, ..self.preparer.prepare_own(tenant, event)? };
         let (answer, receiver) = oneshot::channel();
         let unit = Unit::own(prepared, answer);
         let units = lock(&self.units);
         units.as_ref().ok_or(Error::Stopping)?.send(unit).map_err(|_| Error::Stopping)?;
         Ok(receiver)
     }
+}
+
+/// What is to be recorded so that the bodies of some entries go: one event for the entries of one body. Bodies that are gone already
+/// are left out.
+///
+/// # Errors
+/// [`Error::Refused`] when an entry is not there or has no body, or the reason is empty or too long.
+pub fn erasures(
+    reader: &Reader,
+    tenant: &TenantId,
+    indexes: &[u64],
+    reason: &str,
+    actor: &str,
+) -> Result<Vec<BodyErased>, Error> {
+    if reason.is_empty() || reason.len() > REASON_BYTES_MAX || actor.len() > REASON_BYTES_MAX {
+        return Err(Error::Refused(format!("an erasure needs a reason, of at most {REASON_BYTES_MAX} bytes")));
+    }
+    let mut found: BTreeMap<Hash, BodyErased> = BTreeMap::new();
+    for index in indexes {
+        let body = body_of(reader, tenant, *index)?;
+        if reader.open_part(&body)?.is_none() {
+            continue;
+        }
+        let event = found.entry(body.digest).or_insert_with(|| BodyErased {
+            body_digest: format!("sha256:{}", body.digest),
+            body_size: body.size,
+            reason: reason.to_owned(),
+            actor: actor.to_owned(),
+            ..BodyErased::default()
+        });
+        event.indexes.push(*index);
+    }
+    let mut events = Vec::new();
+    for mut event in found.into_values() {
+        event.indexes.sort_unstable();
+        event.indexes.dedup();
+        let parts = event.indexes.chunks(ERASED_MAX);
+        events.extend(parts.map(|indexes| BodyErased { indexes: indexes.to_vec(), ..event.clone() }));
+    }
+    Ok(events)
+}
+
+/// The entries that an event erases, each of which has the body that it names: the ledger refuses a batch in which one has none,
+/// and that would stop the writer.
+fn erased(reader: &Reader, tenant: &TenantId, event: &BodyErased) -> Result<Vec<u64>, Error> {
+    if event.indexes.is_empty() || event.indexes.len() > ERASED_MAX {
+        let count = event.indexes.len();
+        return Err(Error::Refused(format!("{count} entries in one erasure: 1 to {ERASED_MAX} are possible")));
+    }
+    for index in &event.indexes {
+        if format!("sha256:{}", body_of(reader, tenant, *index)?.digest) != event.body_digest {
+            return Err(Error::Refused(format!("entry {index} has another body than {}", event.body_digest)));
+        }
+    }
+    Ok(event.indexes.clone())
+}
+
+fn body_of(reader: &Reader, tenant: &TenantId, index: u64) -> Result<PartRef, Error> {
+    let log = LogId::new(tenant.as_str()).ok_or_else(|| Error::Corrupt(format!("{tenant} cannot name a log")))?;
+    let entry = reader.entry(&log, index)?;
+    let entry = entry.ok_or_else(|| Error::Refused(format!("there is no entry {index}")))?;
+    entry.body.ok_or_else(|| Error::Refused(format!("entry {index} has no body")))
 }
 
 /// The one receipt of what was recorded.
@@ -95,6 +169,7 @@ impl Preparer {
             source: control::SOURCE.to_owned(),
             traceparent: None,
             spool: None,
+            erases: Vec::new(),
         })
     }
 }

@@ -16,7 +16,7 @@ use pedigraph_ledger::{LogId, Options, Reader};
 use pedigraph_processor::kafka::Topic;
 use pedigraph_processor::mock::Cluster;
 use pedigraph_processor::producer::Producer;
-use pedigraph_processor::{Config, Limits, Processor, QueueLimits, files, kafka};
+use pedigraph_processor::{Config, Limits, Processor, QueueLimits, erasures, files, kafka};
 use pedigraph_proto::canonical::{decode_entry, sha256};
 use pedigraph_proto::message::{Body, Code, Message, Receipt, Refused, Status, Submitted};
 use pedigraph_proto::wire::{self, Origin};
@@ -337,8 +337,8 @@ fn what_the_ledger_says_of_itself_is_recorded_once_and_in_order() {
     assert_eq!(again, Receipt { status: Status::Duplicate, ..first });
     let other = node.processor.record_blocking(&tenant, root("b")).unwrap();
     assert_eq!((other.status, other.index, other.conflicts_with), (Status::Conflict, 4, Some(2)));
-    let many = event::BodyErased { indexes: (0..200_000).collect(), ..event::BodyErased::default() };
-    assert_eq!(node.processor.record_blocking(&tenant, many).unwrap().index, 5);
+    let large = event::KeyRotated { note: "n".repeat(200_000), ..event::KeyRotated::default() };
+    assert_eq!(node.processor.record_blocking(&tenant, large).unwrap().index, 5);
     let leaf = node.leaf(2);
     assert_eq!((leaf.r#type.as_str(), leaf.source.as_str()), ("ViewRootRecorded", "pedigraph"));
     assert_eq!(leaf.origin.unwrap().kind, "pedigraph");
@@ -346,6 +346,43 @@ fn what_the_ledger_says_of_itself_is_recorded_once_and_in_order() {
     let body = node.reader.part(&entry.body.unwrap()).unwrap().unwrap();
     assert_eq!(leaf.body_digest, sha256(&body)[..]);
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["nextSeq"], 5);
+}
+
+#[test]
+fn what_is_erased_is_gone_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let tenant = TenantId::default();
+    let node = Node::open(dir.path(), |_| ());
+    let large = |id: &str| event(id, &"large ".repeat(20_000));
+    for body in [event("a", "first"), large("b"), event("c", "third")] {
+        assert_eq!(node.submit(message(body)).status, Status::Accepted);
+    }
+    let asked = |indexes: &[u64], reason: &str| erasures(&node.reader, &tenant, indexes, reason, "tester");
+    assert!(matches!(asked(&[9], "why"), Err(pedigraph_processor::Error::Refused(_))));
+    assert!(matches!(asked(&[0], ""), Err(pedigraph_processor::Error::Refused(_))));
+    let events = asked(&[1, 0, 1], "personal data").unwrap();
+    assert_eq!(events.len(), 2, "one for each body");
+    // What does not fit is refused before it reaches the writer, which goes on.
+    let other = event::BodyErased { indexes: vec![2], ..events[0].clone() };
+    let refused = node.processor.record_blocking(&tenant, other);
+    assert!(matches!(refused, Err(pedigraph_processor::Error::Refused(_))), "{refused:?}");
+    for event in events {
+        assert_eq!(node.processor.record_blocking(&tenant, event).unwrap().status, Status::Accepted);
+    }
+    let body = |index| {
+        let entry = node.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+        node.reader.part(&entry.body.unwrap()).unwrap()
+    };
+    assert_eq!((body(0), body(1), body(2).is_some()), (None, None, true));
+    assert!(asked(&[0, 1], "again").unwrap().is_empty(), "both are gone already");
+    assert_eq!(node.leaf(3).r#type, "BodyErased");
+    // Sent again it is a duplicate, and its bytes are not kept.
+    assert_eq!(node.submit(message(large("b"))).status, Status::Duplicate);
+    assert_eq!(body(1), None);
+    node.processor.shutdown();
+    drop(node);
+    let verified = pedigraph_ledger::verify(&dir.path().join("ledger"), &mut |_, _| {}).unwrap();
+    assert_eq!((verified.fault, verified.entries), (None, 5));
 }
 
 #[test]

@@ -54,7 +54,7 @@ codes! {
     RequestTimeout 408 "REQUEST_TIMEOUT" "The request came too slowly",
     /// Replay of an entry that is no reject.
     NotAReject 409 "NOT_A_REJECT" "The entry is not a reject",
-    /// The body was erased or collected.
+    /// The body was erased.
     BodyErased 410 "BODY_ERASED" "The received bytes are no longer kept",
     /// A request's body is above the limit.
     TooLarge 413 "TOO_LARGE" "The body is larger than the limit",

@@ -116,7 +116,7 @@ fn what_cannot_be_erased_is_refused_and_nothing_is_written() {
         (Batch { erasures: vec![(default.clone(), 2)], ..saying() }, "no entry 2"),
         (Batch { erasures: vec![(log("none"), 0)], ..saying() }, "no entry 0"),
         (Batch { erasures: vec![(default.clone(), 1)], ..saying() }, "has no body"),
-        (Batch { erasures: vec![(default.clone(), 0); 5000], ..saying() }, "at most 4096"),
+        (Batch { erasures: vec![(default.clone(), 0); 70_000], ..saying() }, "at most 65536"),
     ];
     for (batch, why) in table {
         match writer.append(batch) {

@@ -7,6 +7,7 @@ mod copies;
 mod erase;
 mod fault;
 mod full;
+mod keys;
 mod model;
 mod proofs;
 mod recovery;

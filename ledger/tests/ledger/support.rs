@@ -11,7 +11,7 @@ pub(crate) fn log(name: &str) -> LogId {
 
 /// Segments of 1 MiB: the pre-written zeros of a test stay small.
 pub(crate) fn options() -> Options {
-    Options { name: Some("test.example/ledger".into()), segment_bytes: 1 << 20 }
+    Options { name: Some("test.example/ledger".into()), segment_bytes: 1 << 20, ..Options::default() }
 }
 
 pub(crate) fn open_here(dir: &Path) -> Writer {

@@ -286,11 +286,12 @@ async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Res
         let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
         let erased =
             || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
-        let part = entry.body.ok_or_else(erased)?;
+        let none = || Problem::new(Code::NotFound, format!("entry {index} was received without a body"));
+        let part = entry.body.ok_or_else(none)?;
+        let from = ledger.open_part(&part)?.ok_or_else(erased)?;
         if part.size > limit {
             return Err(Problem::new(Code::AnswerTooLarge, format!("the body has {} bytes", part.size)));
         }
-        let from = ledger.open_part(&part)?.ok_or_else(erased)?;
         Ok(attachment(index, part.size, stream_of(from, part.size)))
     })
     .await

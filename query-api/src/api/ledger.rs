@@ -23,6 +23,7 @@ pub fn routes() -> Routes {
     Routes::new()
         .get("/ledger/{tenant}/checkpoint", checkpoint)
         .get("/ledger/{tenant}/vkey", vkey)
+        .get("/ledger/{tenant}/keys", keys)
         .get("/ledger/{tenant}/tile/{*path}", tile)
 }
 
@@ -66,6 +67,10 @@ async fn checkpoint(
 
 async fn vkey(State(app): State<App>, Tenant(own): Tenant, Path(asked): Path<String>) -> Result<Response, Problem> {
     read(app, own, asked, [TEXT, NO_CACHE], |ledger, log| Ok(Some(format!("{}\n", ledger.vkey(log)).into()))).await
+}
+
+async fn keys(State(app): State<App>, Tenant(own): Tenant, Path(asked): Path<String>) -> Result<Response, Problem> {
+    read(app, own, asked, [TEXT, NO_CACHE], |ledger, _| Ok(Some(ledger.key_chain().into()))).await
 }
 
 async fn tile(

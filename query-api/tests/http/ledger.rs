@@ -1,6 +1,6 @@
 //! Entries, bodies, proofs and the tlog-tiles paths.
 
-use pedigraph_ledger::{LogId, inclusion_holds};
+use pedigraph_ledger::{Batch, LogId, NewEntry, inclusion_holds};
 use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::wire::Status;
 
@@ -91,6 +91,21 @@ async fn proofs_hold_once_a_checkpoint_covers_the_entry() {
 }
 
 #[tokio::test]
+async fn an_erased_body_is_gone_and_its_entry_stays() {
+    let world = world();
+    let client = world.client();
+    assert_eq!(client.get("/api/v1/entries/0/body").await.status, 200);
+    let log = LogId::default_log();
+    let saying = NewEntry { log: log.clone(), leaf: "erased".into(), facts: Vec::new(), body: None };
+    let erasing = Batch { time_ns: 1, entries: vec![saying], erasures: vec![(log, 0)], ..Batch::default() };
+    world.writer.lock().expect("a writer").append(erasing).expect("appended");
+    assert_eq!(client.get("/api/v1/entries/0/body").await.problem(), (410, "BODY_ERASED".into()));
+    assert_eq!(client.get("/api/v1/entries/3/body").await.problem(), (404, "NOT_FOUND".into()));
+    assert_eq!(client.get("/api/v1/entries/1/body").await.status, 200);
+    assert_eq!(client.get("/api/v1/entries/0").await.status, 200);
+}
+
+#[tokio::test]
 async fn the_log_is_laid_out_as_tlog_tiles_says() {
     let world = world();
     world.publish_checkpoint();
@@ -100,6 +115,7 @@ async fn the_log_is_laid_out_as_tlog_tiles_says() {
     assert_eq!(checkpoint.header("cache-control"), Some("no-cache"));
     assert!(checkpoint.text().starts_with("test.example/ledger/default\n3\n"), "{}", checkpoint.text());
     assert!(client.get("/ledger/default/vkey").await.text().starts_with("test.example/ledger/default+"));
+    assert_eq!(client.get("/ledger/default/keys").await.text(), "");
     let tile = client.get("/ledger/default/tile/0/000.p/3").await;
     assert_eq!(tile.bytes.len(), 96);
     assert_eq!(tile.header("content-type"), Some("application/octet-stream"));

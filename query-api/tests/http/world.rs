@@ -31,7 +31,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> World {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = Options { name: Some("test.example/ledger".into()), segment_bytes: 1 << 20 };
+        let options =
+            Options { name: Some("test.example/ledger".into()), segment_bytes: 1 << 20, ..Options::default() };
         let writer = pedigraph_ledger::open(&dir.path().join("ledger"), &options).expect("a ledger");
         let views = Views::in_memory(writer.reader()).expect("views");
         World { dir, writer: Arc::new(Mutex::new(writer)), views }
