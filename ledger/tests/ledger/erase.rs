@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pedigraph_ledger::*;
 
-use crate::fault::{Fault, FaultyFiles, Loss, random};
+use crate::fault::{FaultyFiles, random};
 use crate::support::*;
-use crate::sweep::open_faulty;
+use crate::sweep::{crash_everywhere, open_faulty};
 
 const BATCHES: u64 = 8;
 
@@ -207,34 +206,11 @@ fn every_call_of_a_run_with_erasures_fails_or_dies_once() {
         reader.logs().iter().map(|log| reader.head(log).root).collect::<Vec<_>>()
     };
     let expected = heads(&whole);
-    let (next, runs) = (AtomicU64::new(1), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for worker in 0..2 {
-            let dir = place.path().join(format!("run {worker}"));
-            let (next, runs, expected) = (&next, &runs, &expected);
-            scope.spawn(move || {
-                while let Some(n) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n <= calls) {
-                    for fault in [Fault::Fails, Fault::Dies] {
-                        for loss in [Loss::Nothing, Loss::All, Loss::Torn(n)] {
-                            let label = format!("call {n}, {fault:?}, {loss:?}");
-                            let storage = FaultyFiles::at(n, fault);
-                            let outcome = run(&dir, &storage);
-                            assert!(outcome.is_err() || fault == Fault::Fails, "{label}: went unnoticed");
-                            storage.crash(loss);
-                            let reopened = open_faulty(&dir, &FaultyFiles::default());
-                            drop(reopened.unwrap_or_else(|error| panic!("{label}: does not open: {error}")));
-                            check_erased(&dir, &label);
-                            run(&dir, &FaultyFiles::default()).unwrap();
-                            assert_eq!(&heads(&dir), expected, "{label}");
-                            fs::remove_dir_all(&dir).unwrap();
-                            runs.fetch_add(1, Relaxed);
-                        }
-                    }
-                }
-            });
-        }
+    let crashes = crash_everywhere(calls, |crash| {
+        crash.happens(run(&crash.dir, &crash.storage));
+        check_erased(&crash.dir, &crash.label);
+        run(&crash.dir, &FaultyFiles::default()).unwrap();
+        assert_eq!(heads(&crash.dir), expected, "{}", crash.label);
     });
-    let runs = runs.into_inner();
-    assert_eq!(runs, calls * 6);
-    eprintln!("erasure sweep: {calls} calls, {runs} crashes");
+    eprintln!("erasure sweep: {calls} calls, {crashes} crashes");
 }

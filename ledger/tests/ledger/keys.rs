@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pedigraph_ledger::*;
 
-use crate::fault::{Fault, FaultyFiles, Loss};
+use crate::fault::FaultyFiles;
 use crate::support::*;
-use crate::sweep::small;
+use crate::sweep::{crash_everywhere, small};
 
 fn external(seed: u8) -> Arc<dyn Signer> {
     Arc::new(SecretKey::parse(&hex::encode([seed; 32])).unwrap())
@@ -198,27 +198,17 @@ fn every_call_of_a_run_with_rotations_fails_or_dies_once() {
     let whole = place.path().join("whole");
     let storage = FaultyFiles::default();
     run(&whole, &storage).unwrap();
-    let (calls, dir) = (storage.calls(), place.path().join("run"));
-    for n in 1..=calls {
-        for fault in [Fault::Fails, Fault::Dies] {
-            for loss in [Loss::Nothing, Loss::All, Loss::Torn(n)] {
-                let label = format!("call {n}, {fault:?}, {loss:?}");
-                let storage = FaultyFiles::at(n, fault);
-                let outcome = run(&dir, &storage);
-                assert!(outcome.is_err() || fault == Fault::Fails, "{label}: went unnoticed");
-                storage.crash(loss);
-                let reopened = open_with(&dir, &small(), Arc::new(FaultyFiles::default()), Work::Inline);
-                drop(reopened.unwrap_or_else(|error| panic!("{label}: does not open: {error}")));
-                check_chain(&dir, &label);
-                run(&dir, &FaultyFiles::default()).unwrap_or_else(|error| panic!("{label}: {error}"));
-                check_chain(&dir, &label);
-                let reader = open_reader(&dir).unwrap();
-                assert_eq!((reader.rotations().len(), reader.head(&LogId::default_log()).size), (2, 6), "{label}");
-                fs::remove_dir_all(&dir).unwrap();
-            }
-        }
-    }
-    eprintln!("rotation sweep: {calls} calls, {} crashes", calls * 6);
+    let calls = storage.calls();
+    let crashes = crash_everywhere(calls, |crash| {
+        let (dir, label) = (crash.dir.as_path(), &crash.label);
+        crash.happens(run(dir, &crash.storage));
+        check_chain(dir, label);
+        run(dir, &FaultyFiles::default()).unwrap_or_else(|error| panic!("{label}: {error}"));
+        check_chain(dir, label);
+        let reader = open_reader(dir).unwrap();
+        assert_eq!((reader.rotations().len(), reader.head(&LogId::default_log()).size), (2, 6), "{label}");
+    });
+    eprintln!("rotation sweep: {calls} calls, {crashes} crashes");
 }
 
 /// A shell script that "signs" by looking up what was prepared.

@@ -1,7 +1,7 @@
 //! The crash sweep: a scripted run in which every call to the storage fails or dies once, for every n. What was acknowledged
 //! is there afterwards, once; and the run, resumed from the positions in the ledger, ends where it would have ended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -108,39 +108,64 @@ fn every_call_fails_or_dies_once() {
     let bodies = open_faulty(&whole, &FaultyFiles::default()).unwrap().bodies();
     let expected: Vec<_> = (0..BATCHES).map(|n| scripted(n, &bodies).unwrap()).collect();
 
-    let (next, runs) = (AtomicU64::new(1), AtomicU64::new(0));
+    let crashes = crash_everywhere(calls, |crash| {
+        let (dir, label) = (crash.dir.as_path(), &crash.label);
+        let mut told = Told::default();
+        crash.happens(run(dir, &crash.storage, &mut told));
+        check_told(dir, &told, &expected);
+        assert_eq!(verify(dir, &mut |_, _| {}).unwrap().fault, None, "{label}");
+        run(dir, &FaultyFiles::default(), &mut told).unwrap();
+        assert_eq!(heads(dir), expected_heads, "{label}");
+    });
+    eprintln!("crash sweep: {calls} calls, {crashes} crashes, each reopened, verified and run to its end");
+}
+
+/// One crash of a sweep: the storage that brings it about, and a directory of its own.
+pub(crate) struct Crash {
+    pub(crate) dir: PathBuf,
+    pub(crate) storage: FaultyFiles,
+    pub(crate) label: String,
+    fault: Fault,
+    loss: Loss,
+}
+
+impl Crash {
+    /// The run must have noticed; then the machine is gone, and the ledger opens again.
+    pub(crate) fn happens(&self, outcome: Result<(), Error>) {
+        let label = &self.label;
+        assert!(outcome.is_err() || self.fault == Fault::Fails, "{label}: went unnoticed");
+        self.storage.crash(self.loss);
+        let reopened = open_faulty(&self.dir, &FaultyFiles::default());
+        drop(reopened.unwrap_or_else(|error| panic!("{label}: does not open: {error}")));
+    }
+}
+
+/// Every call of a run fails once and is the last one once, with each loss, on two threads; returns the number of crashes.
+pub(crate) fn crash_everywhere(calls: u64, crash: impl Fn(&Crash) + Sync) -> u64 {
+    let place = memory_dir();
+    let (next, crashes) = (AtomicU64::new(1), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for worker in 0..2 {
             let dir = place.path().join(format!("run {worker}"));
-            let (next, runs, expected, expected_heads) = (&next, &runs, &expected, &expected_heads);
+            let (next, crashes, crash) = (&next, &crashes, &crash);
             scope.spawn(move || {
                 while let Some(n) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n <= calls) {
-                    for loss in [Loss::Nothing, Loss::All, Loss::Torn(n)] {
-                        crash_once(&dir, n, Fault::Fails, loss, expected, expected_heads);
-                        crash_once(&dir, n, Fault::Dies, loss, expected, expected_heads);
-                        runs.fetch_add(2, Relaxed);
+                    for (fault, loss) in faults(n) {
+                        let label = format!("call {n}, {fault:?}, {loss:?}");
+                        crash(&Crash { dir: dir.clone(), storage: FaultyFiles::at(n, fault), label, fault, loss });
+                        std::fs::remove_dir_all(&dir).unwrap();
+                        crashes.fetch_add(1, Relaxed);
                     }
                 }
             });
         }
     });
-    let runs = runs.into_inner();
-    assert_eq!(runs, calls * 6);
-    eprintln!("crash sweep: {calls} calls, {runs} crashes, each reopened, verified and run to its end");
+    let crashes = crashes.into_inner();
+    assert_eq!(crashes, calls * 6);
+    crashes
 }
 
-fn crash_once(dir: &Path, n: u64, fault: Fault, loss: Loss, expected: &[Batch], expected_heads: &[(LogId, u64, Hash)]) {
-    let label = format!("call {n}, {fault:?}, {loss:?}");
-    let storage = FaultyFiles::at(n, fault);
-    let mut told = Told::default();
-    let outcome = run(dir, &storage, &mut told);
-    assert!(outcome.is_err() || fault == Fault::Fails, "{label}: went unnoticed");
-    storage.crash(loss);
-    let reopened = open_faulty(dir, &FaultyFiles::default());
-    drop(reopened.unwrap_or_else(|error| panic!("{label}: does not open: {error}")));
-    check_told(dir, &told, expected);
-    assert_eq!(verify(dir, &mut |_, _| {}).unwrap().fault, None, "{label}");
-    run(dir, &FaultyFiles::default(), &mut told).unwrap();
-    assert_eq!(heads(dir), expected_heads, "{label}");
-    std::fs::remove_dir_all(dir).unwrap();
+fn faults(n: u64) -> impl Iterator<Item = (Fault, Loss)> {
+    let losses = [Loss::Nothing, Loss::All, Loss::Torn(n)];
+    [Fault::Fails, Fault::Dies].into_iter().flat_map(move |fault| losses.map(|loss| (fault, loss)))
 }
