@@ -69,14 +69,18 @@ fn told_of_recorded(roots: &ViewRoots) -> anyhow::Result<()> {
     }
 }
 
-fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
+/// The ledger in a data directory, which must be there.
+pub(crate) fn existing_ledger(data: &Path) -> anyhow::Result<PathBuf> {
     let dir = ledger_dir(data);
-    let missing =
-        || Failure::error(Exit::NotFound, format!("{} holds no ledger; name the data directory", dir.display()));
     if !dir.join("journal").is_dir() {
-        return Err(missing());
+        let text = format!("{} holds no ledger; name the data directory", dir.display());
+        return Err(Failure::error(Exit::NotFound, text));
     }
-    Ok(pedigraph_ledger::open_reader(&dir)?)
+    Ok(dir)
+}
+
+fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
+    Ok(pedigraph_ledger::open_reader(&existing_ledger(data)?)?)
 }
 
 /// Where `log` commands read, and where they write.

@@ -11,9 +11,9 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::event::KeyRotated;
 
 use crate::config::Config;
-use crate::ledger_tools::ledger_dir;
+use crate::ledger_tools::{existing_ledger, ledger_dir};
 use crate::node::now_ns;
-use crate::output::{Exit, Failure, say};
+use crate::output::say;
 use crate::signers;
 
 /// Which ledger, of a server that is stopped.
@@ -31,12 +31,7 @@ impl Stopped {
     /// Directory and signer.
     pub(crate) fn ledger(&self) -> anyhow::Result<(PathBuf, Option<Arc<dyn Signer>>)> {
         let config = self.config()?;
-        let dir = ledger_dir(&self.data);
-        if !dir.join("journal").is_dir() {
-            let text = format!("{} holds no ledger; name the data directory", dir.display());
-            return Err(Failure::error(Exit::NotFound, text));
-        }
-        Ok((dir, signers::configured(&config)?))
+        Ok((existing_ledger(&self.data)?, signers::configured(&config)?))
     }
 
     fn config(&self) -> anyhow::Result<Config> {

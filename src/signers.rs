@@ -1,5 +1,6 @@
 //! The ledger's key: who signs, as configured, and `pedigraph key …`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,28 +84,32 @@ fn show(ledger: &Stopped) -> anyhow::Result<()> {
 }
 
 fn rotate_into_file(ledger: &Stopped) -> anyhow::Result<()> {
-    let (_, signer) = ledger.ledger()?;
-    rotate(ledger, signer, None)
+    let (dir, signer) = ledger.ledger()?;
+    rotate(ledger, &dir, signer, None)
 }
 
 fn rotate_to_signer(ledger: &Stopped) -> anyhow::Result<()> {
-    let (_, signer) = ledger.ledger()?;
+    let (dir, signer) = ledger.ledger()?;
     let none = || Failure::error(Exit::Usage, format!("no signer is configured: set {VARIABLE} or signer-command"));
-    rotate(ledger, None, Some(signer.ok_or_else(none)?))
+    rotate(ledger, &dir, None, Some(signer.ok_or_else(none)?))
 }
 
-fn rotate(ledger: &Stopped, old: Option<Arc<dyn Signer>>, new: Option<Arc<dyn Signer>>) -> anyhow::Result<()> {
-    let (dir, _) = ledger.ledger()?;
+fn rotate(
+    ledger: &Stopped,
+    dir: &Path,
+    old: Option<Arc<dyn Signer>>,
+    new: Option<Arc<dyn Signer>>,
+) -> anyhow::Result<()> {
     // A rotation before this one may not be in the logs yet.
     ledger.record(old.clone(), |_, _| Ok(()))?;
     let options = Options { signer: old.clone(), ..Options::default() };
-    let rotation = rotate_key(&dir, &options, new.clone(), Arc::new(LocalFiles))?;
+    let rotation = rotate_key(dir, &options, new.clone(), Arc::new(LocalFiles))?;
     ledger.record(new, |_, _| Ok(()))?;
     say(&format!("key {} of this ledger signs now, introduced by the one before", rotation.sequence + 1));
     if old.is_some() {
         say(&format!("the old signer is not needed any more: unset {VARIABLE} and signer-command"));
     }
-    let reader = open_reader(&dir)?;
+    let reader = open_reader(dir)?;
     reader.logs().iter().for_each(|log| put(&reader.vkey(log)));
     Ok(())
 }
