@@ -8,7 +8,7 @@ use pedigraph_proto::message::{Refused, Status};
 use pedigraph_query_api::{Check, SourceLag};
 
 /// Lines of `/readyz`.
-pub(crate) fn checks(processor: &Processor, reserve_bytes: u64) -> Vec<Check> {
+pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<String>) -> Vec<Check> {
     let failure = processor.failure();
     let detail = failure.as_deref().unwrap_or_default().to_owned();
     let mut checks = vec![Check { name: "ledger-writable".to_owned(), ok: failure.is_none(), detail }];
@@ -16,6 +16,7 @@ pub(crate) fn checks(processor: &Processor, reserve_bytes: u64) -> Vec<Check> {
     let detail = format!("{} MiB free, {} MiB are kept in reserve", free >> 20, reserve_bytes >> 20);
     let ok = processor.intake().refuses() != Some(Refused::NoRoom);
     checks.push(Check { name: "disk-space".to_owned(), ok, detail });
+    checks.push(Check { name: "checkpoints".to_owned(), ok: no_room.is_none(), detail: no_room.unwrap_or_default() });
     for (n, source) in processor.kafka_sources().into_iter().enumerate() {
         let detail = source.last_error.unwrap_or_default();
         checks.push(Check { name: format!("kafka-{n}"), ok: source.cluster.is_some(), detail });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -79,7 +79,11 @@ struct Write {
     publisher: std::thread::JoinHandle<()>,
     /// Times that no checkpoint was signed.
     unsigned: Arc<AtomicU64>,
+    no_room: NoRoom,
 }
+
+/// Why checkpoints, or the files that are derived from the journal, have to wait for room on the disk.
+type NoRoom = Arc<Mutex<Option<String>>>;
 
 impl Node {
     /// Starts the parts of a role. The server answers `/livez` while the views are still being compared or rebuilt.
@@ -159,9 +163,15 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
     let publisher = Publisher::new(&writer)?;
     let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
     let unsigned = Arc::new(AtomicU64::new(0));
-    let checkpoints = Checkpoints { publisher, processor: Arc::clone(&processor), unsigned: Arc::clone(&unsigned) };
+    let no_room = NoRoom::default();
+    let checkpoints = Checkpoints {
+        publisher,
+        processor: Arc::clone(&processor),
+        unsigned: Arc::clone(&unsigned),
+        no_room: Arc::clone(&no_room),
+    };
     let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
-    Ok((Some(Write { processor, publisher, unsigned }), reader))
+    Ok((Some(Write { processor, publisher, unsigned, no_room }), reader))
 }
 
 /// Signs what has become durable.
@@ -169,6 +179,7 @@ struct Checkpoints {
     publisher: Publisher,
     processor: Arc<Processor>,
     unsigned: Arc<AtomicU64>,
+    no_room: NoRoom,
 }
 
 impl Checkpoints {
@@ -185,17 +196,19 @@ impl Checkpoints {
                 tracing::error!(%error, "the new key could not be recorded; no checkpoint is published until the next start");
                 return;
             }
-            while !*stopping.borrow() && self.publish() {
+            // Once more at the end, unless the disk failed.
+            while self.publish() && !*stopping.borrow() {
                 std::thread::park_timeout(interval);
             }
-            self.publish();
         };
         Ok(std::thread::Builder::new().name("checkpoints".to_owned()).spawn(publish)?)
     }
 
     /// Whether to go on.
     fn publish(&mut self) -> bool {
-        match self.publisher.publish(now_ns()) {
+        let outcome = self.publisher.publish(now_ns());
+        self.show_room(outcome.as_ref().err());
+        match outcome {
             Ok(_) => true,
             Err(pedigraph_ledger::Error::Signer(why)) => {
                 self.unsigned.fetch_add(1, Ordering::Relaxed);
@@ -206,11 +219,19 @@ impl Checkpoints {
                 tracing::warn!(%error, "no checkpoint could be published; it is tried again");
                 true
             }
+            // Whether it is on disk nobody can tell, and another try would not: the kernel forgets what it failed to write.
             Err(error) => {
-                tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
+                self.processor.fail(&format!("no checkpoint can be published: {error}"));
                 false
             }
         }
+    }
+
+    /// What `/readyz` says of it.
+    fn show_room(&self, error: Option<&pedigraph_ledger::Error>) {
+        let full = error.filter(|error| matches!(error, pedigraph_ledger::Error::Full(_)));
+        let why = full.map(ToString::to_string).or_else(|| self.publisher.derived_waits());
+        *self.no_room.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 
@@ -271,8 +292,11 @@ fn api_config(
     });
     let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
-        let processor = Arc::clone(&processor);
-        move || metrics::checks(&processor, reserve_bytes)
+        let (processor, no_room) = (Arc::clone(&processor), Arc::clone(&write.no_room));
+        move || {
+            let no_room = no_room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            metrics::checks(&processor, reserve_bytes, no_room)
+        }
     });
     all.sources = Arc::new({
         let processor = Arc::clone(&processor);

@@ -36,10 +36,13 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::Signer`]: nothing more was published, call it again. [`Error::Full`]: there is no room for it now. [`Error::Io`]: the
-    /// disk failed; the publisher is poisoned and the process must stop.
+    /// disk failed, here or under the files that are derived from the journal; the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
             return Err(std::io::Error::other("an earlier checkpoint could not be written; stop the process").into());
+        }
+        if let Some(why) = self.shared.state().failed.clone() {
+            return Err(std::io::Error::other(format!("derived files cannot be written: {why}")).into());
         }
         let grown = self.grown();
         for (log, head) in &grown {
@@ -57,6 +60,11 @@ impl Publisher {
             outcome?;
         }
         Ok(grown.len())
+    }
+
+    /// Why tiles and indexes have to wait for room on the disk, if they do.
+    pub fn derived_waits(&self) -> Option<String> {
+        self.shared.state().full.clone()
     }
 
     fn grown(&self) -> Vec<(LogId, LogState)> {

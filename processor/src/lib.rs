@@ -248,6 +248,12 @@ impl Processor {
         self.fatal.0.borrow().clone()
     }
 
+    /// For a part of the write path that runs elsewhere and failed, such as who signs checkpoints: all of it stops at once, as after
+    /// a failure of its own.
+    pub fn fail(&self, reason: &str) {
+        self.stopper()(reason);
+    }
+
     /// Takes in nothing more, waits until all that was taken in is durable and every sender was told, leaves Kafka.
     pub fn shutdown(&self) {
         lock(&self.drops).drain(..).for_each(files::Watch::stop);
@@ -301,10 +307,22 @@ impl Processor {
         Ok(())
     }
 
-    /// Runs a part of the path; when it fails, or panics, all of it stops.
-    fn spawn(&self, name: &str, run: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    /// Stops everything without draining, and says why.
+    fn stopper(&self) -> impl Fn(&str) + Send + 'static {
         let (fatal, queue, abandoned) = (self.fatal.clone(), Arc::clone(&self.queue), Arc::clone(&self.abandoned));
         let recorder = self.recorder.clone();
+        move |reason| {
+            tracing::error!(reason, "the write path stops");
+            fatal.set(reason);
+            abandoned.store(true, Ordering::Release);
+            queue.abandon();
+            recorder.close();
+        }
+    }
+
+    /// Runs a part of the path; when it fails, or panics, all of it stops.
+    fn spawn(&self, name: &str, run: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+        let stop = self.stopper();
         let guarded = move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let reason = match outcome {
@@ -312,11 +330,7 @@ impl Processor {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a thread of the write path panicked".to_owned(),
             };
-            tracing::error!(reason, "the write path stops");
-            fatal.set(&reason);
-            abandoned.store(true, Ordering::Release);
-            queue.abandon();
-            recorder.close();
+            stop(&reason);
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(guarded)?;
         lock(&self.threads).push(thread);
