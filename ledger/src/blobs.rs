@@ -4,7 +4,12 @@
 //! Facts and bodies are apart because bodies are erased and senders choose their bytes: a body that equals the facts of another
 //! entry must not take those with it. A body that was erased is one skippable frame that says so; it stays erased, whoever
 //! sends the same bytes again.
+//!
+//! A crash between a blob and its entry leaves a blob that nothing names. Before a blob gets its name an empty file
+//! `incoming/<next seq>-<digest>` says from which commit on an entry may name it; the file goes once one does. So opening the
+//! ledger need look at neither all blobs nor all entries to find such orphans ([`collect`]).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -15,18 +20,22 @@ use sha2::{Digest as _, Sha256};
 
 use crate::shared::{Shared, lock};
 use crate::storage::{self, Access, Storage, StoredFile};
-use crate::{Content, Error, Hash, Part};
+use crate::{Content, Error, Hash, Part, lookup};
 
 const ZSTD_LEVEL: i32 = 3;
 const PIECE_BYTES: usize = 64 << 10;
 const SKIPPABLE_MAGIC: u32 = 0x184d_2a50;
 const TRAILER_BYTES: usize = 12;
+/// Journal that is read, when a ledger is opened, to find out whether new blobs are named.
+const COLLECT_BYTES_MAX: u64 = 128 << 20;
 /// What an erased body's file holds: a zstd skippable frame. Every stored blob is longer.
 const ERASED: &[u8; 16] = b"\x51\x2a\x4d\x18\x08\0\0\0erased\n\0";
 
 /// Content-addressed blobs, zstd on disk, durable when `put` returns.
 #[derive(Clone)]
 pub struct Blobs {
+    shared: Arc<Shared>,
+    content: Content,
     dir: PathBuf,
     storage: Arc<dyn Storage>,
     /// Held while a blob gets its name or is erased.
@@ -34,8 +43,9 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    pub(crate) fn new(shared: &Shared, content: Content, storage: Arc<dyn Storage>) -> Blobs {
-        Blobs { dir: dir_of(&shared.dir, content), storage, naming: Arc::clone(&shared.naming) }
+    pub(crate) fn new(shared: &Arc<Shared>, content: Content, storage: Arc<dyn Storage>) -> Blobs {
+        let (dir, naming) = (dir_of(&shared.dir, content), Arc::clone(&shared.naming));
+        Blobs { shared: Arc::clone(shared), content, dir, storage, naming }
     }
 
     /// Stores the bytes (once) and makes them durable.
@@ -58,7 +68,7 @@ impl Blobs {
     /// [`Error::Refused`] beyond the limit, [`Error::Full`], [`Error::Io`] from the reader or the disk; a half-written file is
     /// removed.
     pub fn put_stream(&self, from: &mut dyn Read, limit: u64) -> Result<Part, Error> {
-        let incoming = self.dir.join("incoming");
+        let incoming = incoming(&self.dir);
         if !incoming.is_dir() {
             self.storage.create_dir(&incoming).map_err(no_room)?;
         }
@@ -149,11 +159,25 @@ impl Blobs {
         let naming = lock(&self.naming);
         match is_erased(&path)? {
             true => self.storage.remove(tmp)?,
-            false => self.storage.rename(tmp, &path)?,
+            false => {
+                if !path.exists() {
+                    self.say_unnamed(digest)?;
+                }
+                self.storage.rename(tmp, &path)?;
+            }
         }
         drop(naming);
         self.sync_name(&digest)?;
         Ok(Part::Blob { digest, size })
+    }
+
+    /// Not synced: if the power takes this file and not the blob, an orphan stays, which is harmless.
+    fn say_unnamed(&self, digest: Hash) -> io::Result<()> {
+        let next_seq = self.shared.state().next_seq;
+        let path = incoming(&self.dir).join(format!("{next_seq:020}-{digest}"));
+        self.storage.create(&path, Access::Shared)?;
+        lock(&self.shared.unnamed).insert((self.content, digest), path);
+        Ok(())
     }
 
     /// Both directories, always: another thread, or a process that was killed, may have made them and not synced them.
@@ -161,6 +185,87 @@ impl Blobs {
         self.storage.sync_dir(&self.dir)?;
         self.path(digest).parent().map_or(Ok(()), |dir| self.storage.sync_dir(dir))
     }
+}
+
+/// Forgets that nothing named these blobs: a durable commit does.
+pub(crate) fn named(shared: &Shared, storage: &dyn Storage, blobs: &[(Content, Hash)]) {
+    if blobs.is_empty() {
+        return;
+    }
+    let mut unnamed = lock(&shared.unnamed);
+    for path in blobs.iter().filter_map(|blob| unnamed.remove(blob)) {
+        // One that stays is looked at when the ledger is opened, and its blob found to be named.
+        drop(storage.remove(&path));
+    }
+}
+
+/// Removes what a crash left of blobs: half-written ones, and new ones that no commit names. Before anything is stored, so
+/// that none is met that a batch is about to name.
+pub(crate) fn collect(shared: &Shared, storage: &dyn Storage) -> Result<(), Error> {
+    for content in [Content::Facts, Content::Body] {
+        let mut unnamed = Vec::new();
+        for path in files_in(&incoming(&dir_of(&shared.dir, content)))? {
+            match unnamed_by(&path) {
+                Some((seq, digest)) => unnamed.push((seq, digest, path)),
+                None => storage.remove(&path)?,
+            }
+        }
+        let Some(from) = unnamed.iter().map(|(seq, ..)| *seq).min() else { continue };
+        let Some(named) = named_since(shared, content, from) else { continue };
+        for (_, digest, path) in unnamed {
+            if !named.contains(&digest) {
+                remove_orphan(&path_of(&shared.dir, content, &digest), storage)?;
+            }
+            storage.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_orphan(path: &Path, storage: &dyn Storage) -> io::Result<()> {
+    if !path.exists() || is_erased(path)? {
+        return Ok(());
+    }
+    tracing::info!(blob = %path.display(), "no entry names this blob: a crash came first; it is removed");
+    storage.remove(path)?;
+    path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
+}
+
+/// Blobs that commits from a seq on name; `None` when that is too much to read, or cannot be read: orphans are harmless.
+fn named_since(shared: &Shared, content: Content, from: u64) -> Option<BTreeSet<Hash>> {
+    let next_seq = shared.state().next_seq;
+    let mut named = BTreeSet::new();
+    let mut bytes = 0;
+    for seq in from..next_seq {
+        let batch = lookup::commit(shared, seq).ok()?;
+        let parts = batch.entries.iter().flat_map(|(_, entry)| entry.facts.iter().chain(&entry.body));
+        named.extend(parts.filter(|part| part.at.is_none() && part.content == content).map(|part| part.digest));
+        bytes += batch.bytes;
+        if bytes > COLLECT_BYTES_MAX {
+            return None;
+        }
+    }
+    Some(named)
+}
+
+/// The seq and digest in the name of a file that says that nothing names a blob.
+fn unnamed_by(path: &Path) -> Option<(u64, Hash)> {
+    let (seq, digest) = path.file_name()?.to_str()?.split_once('-').filter(|(seq, _)| seq.len() == 20)?;
+    let mut hash = [0; 32];
+    hex::decode_to_slice(digest, &mut hash).ok()?;
+    Some((seq.parse().ok()?, Hash(hash)))
+}
+
+fn files_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(names) => names.map(|name| Ok(name?.path())).collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+fn incoming(dir: &Path) -> PathBuf {
+    dir.join("incoming")
 }
 
 /// No entry names a blob that is being stored.

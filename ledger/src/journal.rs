@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::blobs::Blobs;
+use crate::blobs::{self, Blobs};
 use crate::derive::Deriver;
 use crate::erase;
 use crate::fold::{Touched, Vectors};
@@ -177,6 +177,7 @@ fn start(
     let shared = Shared::new(dir, meta, state, None);
     // Every other commit's were carried out before the commit after it was made.
     erase::erase(&shared, &*storage, &erase::targets(&shared, &erasures)?)?;
+    blobs::collect(&shared, &*storage)?;
     publish::publish_empty_default(&shared, &*storage, signer.as_ref())?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
     let mut writer = Writer {
@@ -276,7 +277,9 @@ impl Writer {
         // is on disk, and trying again would not: the kernel forgets what it failed to write.
         let outcome = self.file.write_at(&self.frames, self.offset).and_then(|()| self.file.sync());
         self.poison_unless_ok(outcome.map_err(Error::from))?;
+        let blobs = blobs_named(&batch);
         let receipts = self.adopt(staged, batch);
+        blobs::named(&self.shared, &*self.storage, &blobs);
         let outcome = erase::erase(&self.shared, &*self.storage, &targets);
         self.poison_unless_ok(outcome)?;
         if self.work == Work::Inline {
@@ -465,6 +468,18 @@ impl Writer {
 
 fn writes_nothing(batch: &Batch) -> bool {
     batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty()
+}
+
+/// The blobs that a batch names.
+fn blobs_named(batch: &Batch) -> Vec<(Content, Hash)> {
+    let blob = |content, part: &Part| match part {
+        Part::Blob { digest, .. } => Some((content, *digest)),
+        Part::Inline(_) | Part::Hashed { .. } => None,
+    };
+    let facts =
+        |new: &NewEntry| new.facts.iter().filter_map(move |part| blob(Content::Facts, part)).collect::<Vec<_>>();
+    let body = |new: &NewEntry| new.body.as_ref().and_then(|part| blob(Content::Body, part));
+    batch.entries.iter().flat_map(|new| facts(new).into_iter().chain(body(new))).collect()
 }
 
 impl Drop for Writer {

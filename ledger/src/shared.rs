@@ -15,7 +15,7 @@ use crate::fold::{ReadBatch, Vectors};
 use crate::meta::Meta;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::tile::WIDTH;
-use crate::{Checkpoint, Error, Hash, LogId, derive, publish};
+use crate::{Checkpoint, Content, Error, Hash, LogId, derive, publish};
 
 /// Entries that may wait for the derived indexes; the writer waits when there are more.
 pub(crate) const LAG_ENTRIES_MAX: usize = 1 << 20;
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) partials: Mutex<Partials>,
     /// Held while a stored body gets its name or is erased.
     pub(crate) naming: Arc<Mutex<()>>,
+    /// New blobs that no entry names yet, with the files that say so.
+    pub(crate) unnamed: Mutex<BTreeMap<(Content, Hash), PathBuf>>,
 }
 
 /// By log and level: the tile's number and its hashes so far.
@@ -125,6 +127,7 @@ impl Shared {
             files: Mutex::default(),
             partials: Mutex::default(),
             naming: Arc::default(),
+            unnamed: Mutex::default(),
         })
     }
 
