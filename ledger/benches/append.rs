@@ -1,6 +1,7 @@
 //! Durable appends of 1 KiB entries, beside what this machine can do at most in the same run: how fast it hashes, and how long
 //! one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start. Run with `cargo bench -p pedigraph-ledger --bench append`; set
-//! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory.
+//! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory. `PEDIGRAPH_BENCH_OPEN=10000000` measures
+//! instead how long a ledger of so many short entries takes to open, and in how much memory.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first fault")]
@@ -23,6 +24,9 @@ const RUNS: [(u32, u32); 4] = [(1, 500), (16, 500), (1024, 200), (4096, 50)];
 
 fn main() {
     let root = std::env::var_os("PEDIGRAPH_BENCH_DIR").map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
+    if let Ok(entries) = std::env::var("PEDIGRAPH_BENCH_OPEN") {
+        return open_large(root.path(), entries.parse().unwrap());
+    }
     let leaf = vec![7; LEAF_BYTES];
     let hash_rate = hash_rate(&leaf);
     println!("ceiling sha256            {hash_rate:>10.0} leaves/s of {LEAF_BYTES} bytes on one core");
@@ -110,6 +114,46 @@ fn reopen_and_verify(dir: &Path, entries: f64, hash_rate: f64) {
         "verify                    {rate:>10.0} entries/s  ({:.2} of the ceiling; {cpu_rate:.0} entries per CPU second)",
         rate / hash_rate
     );
+}
+
+/// Opening reads the newest segment alone, so neither time nor memory may grow with the entries before it.
+fn open_large(root: &Path, entries: u32) {
+    const BATCH: u32 = 4096;
+    let dir = root.join("large");
+    let log = LogId::default_log();
+    let entry = |n: u32| NewEntry {
+        log: log.clone(),
+        leaf: Bytes::from(n.to_be_bytes().to_vec()),
+        facts: Vec::new(),
+        body: None,
+    };
+    let mut writer = open(&dir, &Options::default()).unwrap();
+    let mut appended = 0;
+    for part in [entries / 10, entries] {
+        while appended < part {
+            let to = part.min(appended + BATCH);
+            let entries = (appended..to).map(entry).collect();
+            writer.append(Batch { time_ns: appended.into(), entries, ..Batch::default() }).unwrap();
+            appended = to;
+        }
+        drop(writer);
+        let before = resident_mib();
+        let (start, cpu_before) = (Instant::now(), cpu_seconds());
+        writer = open(&dir, &Options::default()).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "open {appended:>9} entries   {:>7.0} ms  ({:.2} CPU seconds, must be below 2000 ms; resident {:.0} MiB, before {before:.0})",
+            seconds * 1e3,
+            cpu_seconds() - cpu_before,
+            resident_mib(),
+        );
+    }
+}
+
+fn resident_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 fn hash_rate(leaf: &[u8]) -> f64 {
