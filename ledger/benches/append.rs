@@ -1,17 +1,22 @@
 //! Durable appends of 1 KiB entries, beside what this machine can do at most in the same run: how fast it hashes, and how long
-//! one write with one `fdatasync` of such a batch takes. Run with `cargo bench -p pedigraph-ledger --bench append`; set
-//! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory.
+//! one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start. Run with `cargo bench -p pedigraph-ledger --bench append`; set
+//! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory. `PEDIGRAPH_BENCH_OPEN=10000000` measures
+//! instead how long a ledger of so many short entries takes to open, and in how much memory.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first fault")]
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pedigraph_ledger::{Batch, LogId, NewEntry, Options, leaf_hash, open, verify};
+use pedigraph_ledger::{
+    Access, Batch, LocalFiles, LogId, NewEntry, Options, Storage, StoredFile, Work, leaf_hash, open, open_with, verify,
+};
 
 const LEAF_BYTES: usize = 1024;
 /// Batch size and number of batches.
@@ -19,6 +24,9 @@ const RUNS: [(u32, u32); 4] = [(1, 500), (16, 500), (1024, 200), (4096, 50)];
 
 fn main() {
     let root = std::env::var_os("PEDIGRAPH_BENCH_DIR").map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
+    if let Ok(entries) = std::env::var("PEDIGRAPH_BENCH_OPEN") {
+        return open_large(root.path(), entries.parse().unwrap());
+    }
     let leaf = vec![7; LEAF_BYTES];
     let hash_rate = hash_rate(&leaf);
     println!("ceiling sha256            {hash_rate:>10.0} leaves/s of {LEAF_BYTES} bytes on one core");
@@ -28,59 +36,124 @@ fn main() {
 }
 
 fn run(root: &Path, entries: u32, batches: u32, hash_rate: f64) {
-    let sync = sync_p50(root, entries as usize * LEAF_BYTES);
-    let ceiling = f64::from(entries) / (f64::from(entries) / hash_rate).max(sync.as_secs_f64());
-    let sync_ms = sync.as_secs_f64() * 1e3;
-    println!("batch {entries:>5}  ceiling     {ceiling:>10.0} entries/s  (write + fdatasync p50 {sync_ms:.2} ms)");
-
     let dir = root.join(entries.to_string());
-    let mut writer = open(&dir, &Options::default()).unwrap();
-    let log = LogId::default_log();
+    let disk = Arc::new(Disk::default());
+    let mut writer =
+        open_with(&dir, &Options::default(), Arc::clone(&disk) as Arc<dyn Storage>, Work::Background).unwrap();
+    let batches: Vec<_> = (0..batches).map(|n| batch(n, entries)).collect();
+    let all = f64::from(entries) * batches.len() as f64;
+    let mut probes = probe(root, entries as usize * LEAF_BYTES);
+
+    disk.times().clear();
     let mut latencies = Vec::new();
     let cpu_before = cpu_seconds();
     let start = Instant::now();
-    for n in 0..batches {
-        let leaf = |i: u32| {
-            let mut leaf = vec![0; LEAF_BYTES];
-            leaf.chunks_exact_mut(8)
-                .for_each(|eight| eight.copy_from_slice(&((u64::from(n) << 32) + u64::from(i) + 1).to_be_bytes()));
-            NewEntry { log: log.clone(), leaf: Bytes::from(leaf), facts: Vec::new(), body: None }
-        };
-        let batch = Batch { time_ns: n.into(), entries: (0..entries).map(leaf).collect(), ..Batch::default() };
+    for batch in batches {
         let before = Instant::now();
         writer.append(batch).unwrap();
         latencies.push(before.elapsed());
     }
     let seconds = start.elapsed().as_secs_f64();
+    let mut written = disk.times().clone();
     drop(writer);
     let cpu = cpu_seconds() - cpu_before;
-    latencies.sort_unstable();
-    let all = f64::from(entries * batches);
-    let percentile =
-        |percent: usize| latencies[(latencies.len() * percent / 100).min(latencies.len() - 1)].as_secs_f64() * 1e3;
+
+    // Before and after: the disk of a shared machine is not the same a second later.
+    probes.extend(probe(root, entries as usize * LEAF_BYTES));
+    let sync = percentile_ms(&mut probes, 50);
+    let ceiling = f64::from(entries) / (f64::from(entries) / hash_rate).max(sync / 1e3);
+    println!("batch {entries:>5}  ceiling     {ceiling:>10.0} entries/s  (write + fdatasync p50 {sync:.2} ms)");
     println!(
-        "batch {entries:>5}  figure      {:>10.0} entries/s  ({:.2} of the ceiling; append p50 {:.2} ms, p99 {:.2} ms; {:.0} entries per CPU second with tiles)",
+        "batch {entries:>5}  figure      {:>10.0} entries/s  ({:.2} of the ceiling; append p50 {:.2} ms, p99 {:.2} ms)",
         all / seconds,
         all / seconds / ceiling,
-        percentile(50),
-        percentile(99),
-        all / cpu,
+        percentile_ms(&mut latencies, 50),
+        percentile_ms(&mut latencies, 99),
     );
+    let on_disk: Duration = written.iter().sum();
+    println!(
+        "batch {entries:>5}  of which    {:>10} fdatasyncs of the journal, with their writes {:.0} % of the time, p50 {:.2} ms",
+        written.len(),
+        on_disk.as_secs_f64() / seconds * 100.0,
+        percentile_ms(&mut written, 50),
+    );
+    println!("batch {entries:>5}  cost        {:>10.0} entries per CPU second, tiles and indexes included", all / cpu);
     if entries == 1024 {
         reopen_and_verify(&dir, all, hash_rate);
     }
     fs::remove_dir_all(&dir).unwrap();
 }
 
+fn batch(n: u32, entries: u32) -> Batch {
+    let log = LogId::default_log();
+    let entry = |i: u32| {
+        let mut leaf = vec![0; LEAF_BYTES];
+        leaf.chunks_exact_mut(8)
+            .for_each(|eight| eight.copy_from_slice(&((u64::from(n) << 32) + u64::from(i) + 1).to_be_bytes()));
+        NewEntry { log: log.clone(), leaf: Bytes::from(leaf), facts: Vec::new(), body: None }
+    };
+    Batch { time_ns: n.into(), entries: (0..entries).map(entry).collect(), ..Batch::default() }
+}
+
+fn percentile_ms(times: &mut [Duration], percent: usize) -> f64 {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e3
+}
+
 fn reopen_and_verify(dir: &Path, entries: f64, hash_rate: f64) {
     let start = Instant::now();
     drop(open(dir, &Options::default()).unwrap());
     println!("open                      {:>10.1} ms for {entries} entries", start.elapsed().as_secs_f64() * 1e3);
+    let cpu_before = cpu_seconds();
     let start = Instant::now();
     let verified = verify(dir, &mut |_, _| {}).unwrap();
     assert_eq!(verified.fault, None);
     let rate = entries / start.elapsed().as_secs_f64();
-    println!("verify                    {rate:>10.0} entries/s  ({:.2} of the ceiling)", rate / hash_rate);
+    let cpu_rate = entries / (cpu_seconds() - cpu_before);
+    println!(
+        "verify                    {rate:>10.0} entries/s  ({:.2} of the ceiling; {cpu_rate:.0} entries per CPU second)",
+        rate / hash_rate
+    );
+}
+
+/// Opening reads the newest segment alone, so neither time nor memory may grow with the entries before it.
+fn open_large(root: &Path, entries: u32) {
+    const BATCH: u32 = 4096;
+    let dir = root.join("large");
+    let log = LogId::default_log();
+    let entry = |n: u32| NewEntry {
+        log: log.clone(),
+        leaf: Bytes::from(n.to_be_bytes().to_vec()),
+        facts: Vec::new(),
+        body: None,
+    };
+    let mut writer = open(&dir, &Options::default()).unwrap();
+    let mut appended = 0;
+    for part in [entries / 10, entries] {
+        while appended < part {
+            let to = part.min(appended + BATCH);
+            let entries = (appended..to).map(entry).collect();
+            writer.append(Batch { time_ns: appended.into(), entries, ..Batch::default() }).unwrap();
+            appended = to;
+        }
+        drop(writer);
+        let before = resident_mib();
+        let (start, cpu_before) = (Instant::now(), cpu_seconds());
+        writer = open(&dir, &Options::default()).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "open {appended:>9} entries   {:>7.0} ms  ({:.2} CPU seconds, must be below 2000 ms; resident {:.0} MiB, before {before:.0})",
+            seconds * 1e3,
+            cpu_seconds() - cpu_before,
+            resident_mib(),
+        );
+    }
+}
+
+fn resident_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 fn hash_rate(leaf: &[u8]) -> f64 {
@@ -92,24 +165,95 @@ fn hash_rate(leaf: &[u8]) -> f64 {
     f64::from(rounds) / start.elapsed().as_secs_f64()
 }
 
-/// The median time of one write and one `fdatasync` into a file that was written before, as the journal's segments are.
-fn sync_p50(root: &Path, bytes: usize) -> Duration {
+/// Times of one write and one `fdatasync` into a file that was written before, as the journal's segments are.
+fn probe(root: &Path, bytes: usize) -> Vec<Duration> {
     let path = root.join("probe");
     let file = File::create(&path).unwrap();
     file.write_all_at(&vec![0; 64 << 20], 0).unwrap();
     file.sync_all().unwrap();
     let data = vec![1; bytes];
-    let mut times: Vec<_> = (0..(64 << 20) / bytes.max(1 << 20) as u64)
-        .map(|n| {
-            let start = Instant::now();
-            file.write_all_at(&data, n * data.len() as u64).unwrap();
-            file.sync_data().unwrap();
-            start.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
+    let one = |n: u64| {
+        let start = Instant::now();
+        file.write_all_at(&data, n * data.len() as u64).unwrap();
+        file.sync_data().unwrap();
+        start.elapsed()
+    };
+    let times = (0..(64 << 20) / bytes.max(1 << 20) as u64).map(one).collect();
     fs::remove_file(path).unwrap();
-    times[times.len() / 2]
+    times
+}
+
+/// The real disk, with the times of the journal's writes and syncs.
+#[derive(Default)]
+struct Disk(Arc<Mutex<Vec<Duration>>>);
+
+impl Disk {
+    fn times(&self) -> std::sync::MutexGuard<'_, Vec<Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for Disk {
+    fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>> {
+        LocalFiles.create(path, access)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        let journal = path.parent().is_some_and(|dir| dir.ends_with("journal"));
+        let file = File::options().write(true).open(path)?;
+        Ok(if journal { Box::new(Timed { file, times: Arc::clone(&self.0) }) } else { Box::new(file) })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        LocalFiles.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        LocalFiles.remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        LocalFiles.create_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        LocalFiles.sync_dir(path)
+    }
+
+    fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        LocalFiles.sync_tree(path)
+    }
+}
+
+struct Timed {
+    file: File,
+    times: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl StoredFile for Timed {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let start = Instant::now();
+        self.file.write_all_at(bytes, offset)?;
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed());
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let start = Instant::now();
+        self.file.sync_data()?;
+        // Beside the write that it makes durable.
+        self.times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last_mut()
+            .into_iter()
+            .for_each(|time| *time += start.elapsed());
+        Ok(())
+    }
+
+    fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        StoredFile::write_zeros(&self.file, from, to)
+    }
 }
 
 /// User and system time of all threads of this process, in seconds.

@@ -507,7 +507,7 @@ impl Copy<'_> {
         while vectors.next_seq < end_seq
             && let Step::Batch { bytes, at } = scan.step()?
         {
-            vectors.fold(&ReadBatch::parse(&bytes, at, meta.salt)?)?;
+            vectors.fold(&ReadBatch::parse(&bytes, at)?)?;
             out.put(&bytes)?;
         }
         if vectors.next_seq != end_seq {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogNames, LogVector, to_usize};
+use crate::segment::{self, Walk};
 use crate::tree::{Edge, leaf_hash};
 use crate::{Entry, Error, Hash, LogId, PartRef};
 
@@ -178,8 +179,18 @@ impl Vectors {
 const RESTORE: &str = "the journal was changed or the disk is failing: restore the journal from a copy, or run `verify` to see what is affected";
 
 impl ReadBatch {
+    /// Checks the frames' checksums, then parses.
+    pub(crate) fn read(bytes: &Bytes, at: u64, salt: u32) -> Result<ReadBatch, Error> {
+        match segment::walk(bytes, &mut 0, salt) {
+            Walk::Commit => ReadBatch::parse(bytes, at),
+            Walk::Nothing | Walk::Short | Walk::Bad => {
+                Err(Error::Corrupt(format!("batch at journal position {at}: a checksum is wrong; {RESTORE}")))
+            }
+        }
+    }
+
     /// Parses a whole batch whose frames' checksums were found right. `Err` names what is malformed.
-    pub(crate) fn parse(bytes: &Bytes, at: u64, salt: u32) -> Result<ReadBatch, Error> {
+    pub(crate) fn parse(bytes: &Bytes, at: u64) -> Result<ReadBatch, Error> {
         let malformed = |offset: usize| {
             Error::Corrupt(format!("frame at journal position {}: malformed; {RESTORE}", at + offset as u64))
         };
@@ -188,13 +199,13 @@ impl ReadBatch {
         let mut names = LogNames::default();
         let mut offset = 0;
         loop {
-            let Found::Frame { kind, payload, bytes: length } = frame::read(&bytes[offset..], salt) else {
+            let Found::Frame { kind, payload, bytes: length } = frame::split(&bytes[offset..]) else {
                 return Err(malformed(offset));
             };
             match kind {
                 Kind::Entry => {
                     let (entry, stated) =
-                        parse_entry(bytes, payload, at, salt, &mut names).ok_or_else(|| malformed(offset))?;
+                        parse_entry(bytes, payload, at, &mut names).ok_or_else(|| malformed(offset))?;
                     refs.update(stated);
                     entries.push((at + offset as u64, entry));
                 }
@@ -220,17 +231,11 @@ impl ReadBatch {
 }
 
 /// An entry of a batch, its parts at hand where the batch holds them, and its encoded references.
-fn parse_entry<'a>(
-    batch: &Bytes,
-    payload: &'a [u8],
-    at: u64,
-    salt: u32,
-    names: &mut LogNames,
-) -> Option<(Entry, &'a [u8])> {
+fn parse_entry<'a>(batch: &Bytes, payload: &'a [u8], at: u64, names: &mut LogNames) -> Option<(Entry, &'a [u8])> {
     let found = frame::take_entry(payload)?;
     let at_hand = |part: PartRef| {
         let offset = part.at.and_then(|part_at| part_at.checked_sub(at));
-        let bytes = offset.and_then(|offset| part_bytes(batch, to_usize(offset), salt));
+        let bytes = offset.and_then(|offset| part_bytes(batch, to_usize(offset)));
         PartRef { bytes, ..part }
     };
 
@@ -246,8 +251,8 @@ fn parse_entry<'a>(
 }
 
 /// The part whose frame starts at an offset of the batch; `None` when it was erased or is elsewhere.
-fn part_bytes(batch: &Bytes, offset: usize, salt: u32) -> Option<Bytes> {
-    match frame::read(batch.get(offset..)?, salt) {
+fn part_bytes(batch: &Bytes, offset: usize) -> Option<Bytes> {
+    match frame::split(batch.get(offset..)?) {
         Found::Frame { kind: Kind::Facts | Kind::Body, payload, .. } => Some(batch.slice_ref(payload)),
         Found::Frame { .. } | Found::Nothing | Found::Short | Found::Bad => None,
     }

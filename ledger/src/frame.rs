@@ -66,19 +66,22 @@ pub(crate) enum Found<'a> {
 
 /// Reads the frame at the start of `bytes`.
 pub(crate) fn read(bytes: &[u8], salt: u32) -> Found<'_> {
+    match split(bytes) {
+        Found::Frame { kind, payload, .. } if bytes[4..8] != checksum(salt, kind, payload).to_le_bytes() => Found::Bad,
+        found @ (Found::Frame { .. } | Found::Nothing | Found::Short | Found::Bad) => found,
+    }
+}
+
+/// The frame at the start of bytes whose checksums were found right before: sums nothing up again.
+pub(crate) fn split(bytes: &[u8]) -> Found<'_> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return Found::Short };
-    let [l0, l1, l2, l3, c0, c1, c2, c3, kind] = *head;
+    let [l0, l1, l2, l3, _, _, _, _, kind] = *head;
     let len = to_usize(u32::from_le_bytes([l0, l1, l2, l3]).into());
     if len == 0 {
         return Found::Nothing;
     }
     let Some(payload) = rest.get(..len - 1) else { return Found::Short };
-    match Kind::from(kind) {
-        Some(kind) if checksum(salt, kind, payload) == u32::from_le_bytes([c0, c1, c2, c3]) => {
-            Found::Frame { kind, payload, bytes: 8 + len }
-        }
-        Some(_) | None => Found::Bad,
-    }
+    Kind::from(kind).map_or(Found::Bad, |kind| Found::Frame { kind, payload, bytes: 8 + len })
 }
 
 /// Appends one frame whose payload is what `fill` appends.

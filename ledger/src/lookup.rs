@@ -169,7 +169,7 @@ pub(crate) fn commit_place(shared: &Shared, seq: u64) -> Option<CommitPlace> {
 fn commit_at(shared: &Shared, place: &CommitPlace, seq: u64) -> Option<ReadBatch> {
     let (segment, file) = shared.file_at(place.at).ok()?;
     let bytes = read_batch(&file, &segment, place)?;
-    let batch = ReadBatch::parse(&bytes, place.at, shared.meta.salt).ok()?;
+    let batch = ReadBatch::read(&bytes, place.at, shared.meta.salt).ok()?;
     (batch.commit.seq == seq).then_some(batch)
 }
 
@@ -238,7 +238,7 @@ pub(crate) fn scan(shared: &Shared, segment: Segment, mut more: impl FnMut(ReadB
     let (_, offset) = segment::read_header(&shared.dir, &shared.meta, &segment)?;
     let mut scan = Scan::open(&shared.dir, &shared.meta, segment, offset)?;
     while let Step::Batch { bytes, at } = scan.step()? {
-        if !more(ReadBatch::parse(&bytes, at, shared.meta.salt)?) {
+        if !more(ReadBatch::parse(&bytes, at)?) {
             break;
         }
     }

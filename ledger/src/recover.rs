@@ -40,8 +40,8 @@ pub(crate) fn recover(
 ) -> Result<Recovered, Error> {
     let folded = fold_newest(dir, meta, segments)?;
     let Folded { recovered, scan, .. } = &folded;
-    let tail = scan.tail()?;
-    if tail.iter().any(|byte| *byte != 0) {
+    let tail = if scan.written_behind()?.is_some() { scan.tail()? } else { Vec::new() };
+    if !tail.is_empty() {
         judge_tail(&tail, scan, &recovered.vectors, meta.salt)?;
     }
     folded.check_published()?;
@@ -71,7 +71,7 @@ pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Re
         .try_for_each(|(log, vector)| compare(&published, log, vector.edge.size(), vector.edge.root()))?;
     let mut erasures = Vec::new();
     while let Step::Batch { bytes, at } = scan.step()? {
-        let batch = ReadBatch::parse(&bytes, at, meta.salt)?;
+        let batch = ReadBatch::parse(&bytes, at)?;
         vectors.fold(&batch)?;
         batch.commit.heads.iter().try_for_each(|(log, size, root)| compare(&published, log, *size, *root))?;
         land_read(&mut state, &batch);

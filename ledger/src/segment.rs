@@ -114,6 +114,14 @@ pub(crate) fn read_header(ledger: &Path, meta: &Meta, segment: &Segment) -> Resu
     Ok((header, end as u64))
 }
 
+/// Where the first byte lies that is not zero; looks at many at once.
+fn first_written(bytes: &[u8]) -> Option<usize> {
+    const STRIDE_BYTES: usize = 4096;
+    let zero = |stride: &&[u8]| stride.iter().fold(0, |all, byte| all | byte) == 0;
+    let from = bytes.chunks(STRIDE_BYTES).take_while(zero).count() * STRIDE_BYTES;
+    bytes.get(from..)?.iter().position(|byte| *byte != 0).map(|at| from + at)
+}
+
 /// Reads `count` bytes, fewer at the end of the file.
 pub(crate) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<u8>> {
     read_on(file, offset, count, &[])
@@ -205,6 +213,23 @@ impl Scan {
         (self.chunk, self.walked, self.read_bytes) = (Bytes::new(), 0, READ_BYTES_MIN);
     }
 
+    /// The offset of the first byte that is not zero, from the next batch on: nothing was written there but by a crash, a fault or
+    /// a writer at work.
+    pub(crate) fn written_behind(&self) -> io::Result<Option<u64>> {
+        let mut offset = self.offset;
+        while offset < self.segment.capacity {
+            let bytes = read_at(&self.file, offset, READ_BYTES_MAX.min(to_usize(self.segment.capacity - offset)))?;
+            if let Some(at) = first_written(&bytes) {
+                return Ok(Some(offset + at as u64));
+            }
+            if bytes.is_empty() {
+                break;
+            }
+            offset += bytes.len() as u64;
+        }
+        Ok(None)
+    }
+
     /// All bytes from the next batch to the segment's end.
     pub(crate) fn tail(&self) -> io::Result<Vec<u8>> {
         read_at(&self.file, self.offset, to_usize(self.segment.capacity.saturating_sub(self.offset)))
@@ -218,7 +243,7 @@ impl Scan {
     }
 }
 
-enum Walk {
+pub(crate) enum Walk {
     /// The frames up to here are a batch.
     Commit,
     Nothing,
@@ -227,7 +252,7 @@ enum Walk {
 }
 
 /// Steps over frames, from where it stopped before, up to the first commit.
-fn walk(bytes: &[u8], offset: &mut usize, salt: u32) -> Walk {
+pub(crate) fn walk(bytes: &[u8], offset: &mut usize, salt: u32) -> Walk {
     loop {
         match frame::read(&bytes[*offset..], salt) {
             Found::Frame { kind: Kind::Commit, bytes, .. } => {

@@ -334,7 +334,7 @@ impl Follower {
             }
             self.scan.file.sync_data()?;
             for (bytes, at) in found {
-                self.take(shared, &ReadBatch::parse(&bytes, at, shared.meta.salt)?)?;
+                self.take(shared, &ReadBatch::parse(&bytes, at)?)?;
             }
         }
     }

@@ -7,6 +7,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc;
 
+use bytes::Bytes;
+
 use crate::erase::Erased;
 use crate::fold::{ReadBatch, Vectors};
 use crate::segment::{self, Scan, Segment, Step};
@@ -161,9 +163,13 @@ impl Check<'_> {
         let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
         if self.vectors.next_seq < end {
             let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
-            // Reading and hashing leaves on one thread, trees and files on the other.
+            // Seqs have no gap.
+            let count = end - self.vectors.next_seq;
+            let (found, read) = mpsc::sync_channel(BATCHES_AHEAD);
+            // Reading and checksums on one thread, hashing leaves on another, trees and files here.
             scan = std::thread::scope(|scope| {
-                let reading = scope.spawn(move || read_batches(scan, shared.meta.salt, end, &send));
+                let reading = scope.spawn(move || read_batches(scan, count, &found));
+                scope.spawn(move || hash_batches(&read, &send));
                 for batch in batches {
                     let batch = batch?;
                     self.vectors.fold(&batch)?;
@@ -175,14 +181,12 @@ impl Check<'_> {
         }
         scan.refresh();
         let newest = shared.state().segments.last() == Some(segment);
-        match scan.tail()?.iter().position(|byte| *byte != 0) {
+        match scan.written_behind()? {
             // A writer at work has bytes behind the last commit that is durable.
             Some(_) if newest && is_written(&shared.dir) => Ok(()),
             Some(at) => corrupt(format!(
                 "segment {:020} has bytes at offset {} behind its last whole commit: commit {} or a later one is damaged, or a crash left an uncommitted tail, which the next start cuts",
-                segment.first_seq,
-                scan.offset + at as u64,
-                self.vectors.next_seq
+                segment.first_seq, at, self.vectors.next_seq
             )),
             None => Ok(()),
         }
@@ -320,18 +324,30 @@ impl Check<'_> {
     }
 }
 
-/// Sends the batches of a segment below a seq, then gives the scan back.
-fn read_batches(mut scan: Scan, salt: u32, end: u64, send: &mpsc::SyncSender<Result<ReadBatch, Error>>) -> Scan {
-    loop {
-        let batch = match scan.step() {
-            Ok(Step::Batch { bytes, at }) => ReadBatch::parse(&bytes, at, salt),
-            Ok(Step::End | Step::Bad) => return scan,
+/// Sends so many batches of a segment, with their journal positions, then gives the scan back.
+fn read_batches(mut scan: Scan, count: u64, send: &mpsc::SyncSender<Result<(Bytes, u64), Error>>) -> Scan {
+    for _ in 0..count {
+        let found = match scan.step() {
+            Ok(Step::Batch { bytes, at }) => Ok((bytes, at)),
+            Ok(Step::End | Step::Bad) => break,
             Err(error) => Err(error.into()),
         };
-        let last = !batch.as_ref().is_ok_and(|batch| batch.commit.seq.saturating_add(1) < end);
+        let failed = found.is_err();
         // The checking side stops listening at the first fault.
-        if send.send(batch).is_err() || last {
-            return scan;
+        if send.send(found).is_err() || failed {
+            break;
+        }
+    }
+    scan
+}
+
+/// Parses what was read, which hashes every leaf, up to the first fault.
+fn hash_batches(read: &mpsc::Receiver<Result<(Bytes, u64), Error>>, send: &mpsc::SyncSender<Result<ReadBatch, Error>>) {
+    for found in read {
+        let batch = found.and_then(|(bytes, at)| ReadBatch::parse(&bytes, at));
+        let failed = batch.is_err();
+        if send.send(batch).is_err() || failed {
+            return;
         }
     }
 }
