@@ -82,7 +82,7 @@ pub(crate) fn encode_commit(seq: u64, place: &CommitPlace) -> [u8; 24] {
     record
 }
 
-fn decode_commit(seq: u64, bytes: &[u8]) -> Option<CommitPlace> {
+pub(crate) fn decode_commit(seq: u64, bytes: &[u8]) -> Option<CommitPlace> {
     let mut input = Input(bytes);
     let (at, bytes, crc, time_ns) = (input.u64()?, input.u32()?, input.u32()?, input.i64()?);
     let place = CommitPlace { at, bytes, time_ns };

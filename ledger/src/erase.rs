@@ -228,7 +228,7 @@ fn path(ledger: &Path) -> PathBuf {
     segment::dir_of(ledger).join("erasing")
 }
 
-fn encode(targets: &[Target], salt: u32) -> String {
+pub(crate) fn encode(targets: &[Target], salt: u32) -> String {
     let line = |target: &Target| match target {
         Target::Frame { at, bytes } => format!("frame {at} {bytes}\n"),
         Target::Blob(digest) => format!("body {digest}\n"),
@@ -239,7 +239,7 @@ fn encode(targets: &[Target], salt: u32) -> String {
 }
 
 /// Exactly what is written, or `None`.
-fn decode(text: &str, salt: u32) -> Option<Vec<Target>> {
+pub(crate) fn decode(text: &str, salt: u32) -> Option<Vec<Target>> {
     let lines = text.strip_prefix(VERSION_LINE)?.strip_prefix('\n')?;
     let (lines, _) = lines.split_once("crc32 ")?;
     let targets = lines.lines().map(decode_line).collect::<Option<Vec<_>>>()?;

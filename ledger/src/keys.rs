@@ -231,7 +231,7 @@ pub(crate) fn create_key(dir: &Path, storage: &dyn Storage) -> Result<SecretKey,
     Ok(key)
 }
 
-fn encode(meta: &Meta, rotation: &Rotation, old: &dyn Signer, new: &dyn Signer) -> Result<String, Error> {
+pub(crate) fn encode(meta: &Meta, rotation: &Rotation, old: &dyn Signer, new: &dyn Signer) -> Result<String, Error> {
     let text = rotation_text(&meta.uuid.to_string(), rotation);
     let lines = note::line(&text, &meta.name, old)? + &note::line(&text, &meta.name, new)?;
     Ok(format!("{text}\n{lines}"))
@@ -245,7 +245,7 @@ fn rotation_text(uuid: &str, rotation: &Rotation) -> String {
 
 /// The rotations of a chain with the ledger that each names: every note signed by both of its keys under the ledger's name, each
 /// beginning where the one before ends.
-fn parse_chain(text: &str, name: &str) -> Result<Vec<(String, Rotation)>, String> {
+pub(crate) fn parse_chain(text: &str, name: &str) -> Result<Vec<(String, Rotation)>, String> {
     let mut chain: Vec<(String, Rotation)> = Vec::new();
     let starts: Vec<_> = text.match_indices(ROTATION_LINE).map(|(at, _)| at).collect();
     let ends = starts.iter().skip(1).map(|start| start - 1).chain([text.len()]);
@@ -286,7 +286,7 @@ fn read_key(path: &Path) -> Result<Option<SecretKey>, Error> {
     Ok(storage::read_if_there(path)?.and_then(|bytes| parse_key(&bytes)))
 }
 
-fn parse_key(bytes: &[u8]) -> Option<SecretKey> {
+pub(crate) fn parse_key(bytes: &[u8]) -> Option<SecretKey> {
     SecretKey::parse(std::str::from_utf8(bytes).ok()?.strip_prefix(KEY_LINE)?.strip_suffix('\n')?)
 }
 

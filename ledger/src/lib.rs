@@ -29,6 +29,8 @@ mod keys;
 mod lookup;
 mod meta;
 mod mirror;
+#[cfg(test)]
+mod mutate;
 mod note;
 mod policy;
 mod proof;

@@ -82,7 +82,7 @@ impl Meta {
     }
 }
 
-fn parse(text: &str) -> Option<Meta> {
+pub(crate) fn parse(text: &str) -> Option<Meta> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
     (lines.next()? == VERSION_LINE).then_some(())?;
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');

@@ -44,13 +44,13 @@ pub fn verify_proof(proof: &str, entry: &[u8], trust: &Trust) -> Result<Proved, 
     }
 }
 
-struct Parts<'a> {
-    index: u64,
-    hashes: Vec<Hash>,
-    checkpoint: &'a str,
+pub(crate) struct Parts<'a> {
+    pub(crate) index: u64,
+    pub(crate) hashes: Vec<Hash>,
+    pub(crate) checkpoint: &'a str,
 }
 
-fn parse(proof: &str) -> Option<Parts<'_>> {
+pub(crate) fn parse(proof: &str) -> Option<Parts<'_>> {
     if proof.len() > PROOF_BYTES_MAX {
         return None;
     }

@@ -6,6 +6,7 @@ mod basics;
 mod copies;
 mod erase;
 mod fault;
+mod frozen;
 mod full;
 mod keys;
 mod model;

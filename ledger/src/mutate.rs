@@ -1,0 +1,291 @@
+//! Changed encodings of everything that is stored, given to its decoder: nothing panics, nothing takes memory that the input does not
+//! account for, and what is accepted is exactly what would be written.
+//!
+//! `PEDIGRAPH_TEST_MUTATIONS` sets how many per decoder, `PEDIGRAPH_TEST_SEED` repeats a run.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+
+use crate::derive::{decode_commit, encode_commit};
+use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogVector};
+use crate::keys::{self, Keys};
+use crate::meta::{self, Meta};
+use crate::shared::CommitPlace;
+use crate::tile::{self, Tile};
+use crate::tree::{Edge, digest};
+use crate::{Content, Hash, LogId, PartRef, Policy, SecretKey, Signer as _, cosign, erase, note, proof};
+
+/// Mutations per decoder, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
+const MUTATIONS: u64 = 4_000;
+/// Memory that a decoder may take: for each byte of its input, and besides.
+const BYTES_PER_BYTE: u64 = 256;
+const BYTES_BESIDES: u64 = 64 << 10;
+
+/// SplitMix64: a few lines that give the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// One to four changes of the kinds that disks, editors and attackers make.
+fn mutate(sample: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = sample.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        let end = (at + 1 + random.below(16)).min(bytes.len());
+        match random.below(8) {
+            _ if bytes.is_empty() => bytes.push(0),
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'\n', b' ', b'0'][random.below(8)],
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => bytes.insert(at, random.below(256).try_into().unwrap()),
+            5 => {
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            6 => bytes[at..end].fill(0xff),
+            _ => {
+                let other = random.below(bytes.len());
+                bytes.swap(at, other);
+            }
+        }
+    }
+    bytes
+}
+
+/// `decode` gives what is written for what it read, or `None` when it refuses.
+fn check(name: &str, samples: &[Vec<u8>], decode: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+    let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
+    let long = if std::env::var_os("PEDIGRAPH_TEST_LONG").is_some() { 100 } else { 1 };
+    let count = number("PEDIGRAPH_TEST_MUTATIONS").unwrap_or(MUTATIONS * long);
+    eprintln!("{name}: {count} mutations, PEDIGRAPH_TEST_SEED={seed}");
+    for sample in samples {
+        assert_eq!(decode(sample).as_ref(), Some(sample), "{name} reads what it writes");
+    }
+    let mut random = Random(seed);
+    for n in 0..count {
+        let input = mutate(&samples[random.below(samples.len())], &mut random);
+        let mut written = None;
+        let memory = allocation_counter::measure(|| written = decode(&input)).bytes_max;
+        let most = BYTES_BESIDES + BYTES_PER_BYTE * input.len() as u64;
+        assert!(memory <= most, "{name}, seed {seed}, mutation {n}: {memory} bytes of memory for {input:?}");
+        if let Some(written) = written {
+            assert_eq!(written, input, "{name}, seed {seed}, mutation {n}: accepted, and it is not what is written");
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn hash(n: u8) -> Hash {
+    digest(&[n])
+}
+
+fn part(n: u8, at: Option<u64>, content: Content) -> PartRef {
+    PartRef { digest: hash(n), size: n.into(), at, content, bytes: None }
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::parse(&hex::encode([seed; 32])).unwrap()
+}
+
+fn written(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out);
+    out
+}
+
+fn commit() -> CommitFrame {
+    CommitFrame {
+        seq: 7,
+        previous: hash(1),
+        epoch: 2,
+        time_ns: -5,
+        entries: 3,
+        zero_sectors: 1,
+        refs: hash(2),
+        heads: vec![(LogId::default_log(), 9, hash(3)), (LogId::new("b").unwrap(), 1, hash(4))],
+        positions: vec![(Bytes::from_static(b"topic/0"), 12)],
+        duplicates: vec![(LogId::default_log(), "ci".into(), 4)],
+        erasures: vec![(LogId::default_log(), 3)],
+    }
+}
+
+fn entry_payload() -> Vec<u8> {
+    let facts = [part(1, Some(70), Content::Facts), part(2, None, Content::Facts)];
+    written(|out| {
+        frame::put_entry(out, &LogId::default_log(), 5, b"a leaf");
+        frame::put_refs(out, &facts, Some(&part(3, Some(90), Content::Body)));
+    })
+}
+
+#[test]
+fn frames() {
+    let salt = 99;
+    let frames = [
+        written(|out| frame::write(out, salt, Kind::Body, |out| out.extend_from_slice(b"a body"))),
+        written(|out| frame::write(out, salt, Kind::Commit, |out| commit().put(out))),
+    ];
+    check("frame", &frames, |bytes| match frame::read(bytes, salt) {
+        Found::Frame { kind, payload, bytes: whole } if whole == bytes.len() => {
+            Some(written(|out| frame::write(out, salt, kind, |out| out.extend_from_slice(payload))))
+        }
+        Found::Frame { .. } | Found::Nothing | Found::Short | Found::Bad => None,
+    });
+    check("entry frame", &[entry_payload()], |bytes| {
+        let entry = frame::take_entry(bytes)?;
+        let log = LogId::new(entry.log)?;
+        Some(written(|out| {
+            frame::put_entry(out, &log, entry.index, entry.leaf);
+            frame::put_refs(out, &entry.facts, entry.body.as_ref());
+        }))
+    });
+    check("commit frame", &[written(|out| commit().put(out))], |bytes| {
+        CommitFrame::take(bytes).map(|frame| written(|out| frame.put(out)))
+    });
+}
+
+#[test]
+fn headers_and_places() {
+    let mut edge = Edge::default();
+    (0..11).for_each(|n| edge.push(hash(n)));
+    let header = HeaderFrame {
+        uuid: [4; 16],
+        first_seq: 3,
+        base: 4096,
+        capacity: 8192,
+        previous: hash(5),
+        epoch: 1,
+        time_ns: 6,
+        logs: vec![(LogId::default_log(), LogVector { edge, time_ns: 5 })],
+        positions: commit().positions,
+    };
+    check("header frame", &[written(|out| header.put(out))], |bytes| {
+        HeaderFrame::take(bytes).map(|header| written(|out| header.put(out)))
+    });
+    let place = CommitPlace { at: 4096, bytes: 700, time_ns: 17 };
+    check("place of a commit", &[encode_commit(7, &place).to_vec()], |bytes| {
+        // The file is read in records of this length.
+        let record: &[u8; 24] = bytes.try_into().ok()?;
+        decode_commit(7, record).map(|place| encode_commit(7, &place).to_vec())
+    });
+}
+
+#[test]
+fn tiles_bundles_and_their_paths() {
+    let hashes: Vec<_> = (0..=255).map(hash).collect();
+    check("tile", &[tile::encode_hashes(&hashes)], |bytes| {
+        // Any 256 hashes are a tile: whether they are the right ones is for the root to say.
+        tile::decode_full(bytes).map(|hashes| tile::encode_hashes(&hashes))
+    });
+    let leaves: [&[u8]; 3] = [b"first", b"", &[7; 300]];
+    let bundle = |leaves: &[&[u8]]| written(|out| leaves.iter().for_each(|leaf| tile::put_bundled(out, leaf)));
+    check("bundle", &[bundle(&leaves)], |bytes| tile::split_bundle(bytes, 3).map(|leaves| bundle(&leaves)));
+    let paths = ["tile/0/000", "tile/2/x001/x234/067.p/255", "tile/entries/x001/002.p/1", "tile/entries/999"];
+    check("path of a tile", &paths.map(|path| path.as_bytes().to_vec()), |bytes| {
+        Tile::parse(text(bytes)?).map(|tile| tile.path().into_bytes())
+    });
+}
+
+#[test]
+fn notes_checkpoints_cosignatures_and_proofs() {
+    let body = note::body("test.example/a", 11, &hash(1));
+    let witness = cosign::tests::signer("w.example", 3);
+    let signed =
+        note::sign(&body, "test.example/a", &key(1)).unwrap() + &cosign::tests::cosignature(&witness, &body, 7);
+    check("signed note", &[signed.clone().into_bytes()], |bytes| {
+        let (text, lines) = note::split(text(bytes)?)?;
+        let line = |line: &note::Line<'_>| format!("\u{2014} {} {}\n", line.name, BASE64_STANDARD.encode(&line.bytes));
+        Some(format!("{text}\n{}", lines.iter().map(line).collect::<String>()).into_bytes())
+    });
+    check("checkpoint", &[body.into_bytes()], |bytes| {
+        let stated = text(bytes)?;
+        let (origin, size, root) = note::parse_body(stated)?;
+        // Extension lines are allowed and mean nothing here.
+        let own = note::body(origin, size, &root);
+        Some([own.as_bytes(), stated.strip_prefix(&own)?.as_bytes()].concat())
+    });
+    let vkey = note::vkey("test.example/a", &key(1).public_key());
+    check("verifier key", &[vkey.clone().into_bytes()], |bytes| {
+        note::parse_vkey(text(bytes)?).map(|(name, key)| note::vkey(name, &key).into_bytes())
+    });
+    let cosigner = cosign::Cosigner::parse(&witness.vkey).unwrap();
+    check("cosignature", &[signed.clone().into_bytes()], |bytes| {
+        // Other lines may change; the one of the witness and the text stand.
+        let accepted = cosign::time_of(text(bytes)?, &cosigner).ok()??;
+        (accepted == 7).then(|| bytes.to_vec())
+    });
+    let hashes: String = (0..4).map(|n| format!("{}\n", BASE64_STANDARD.encode(hash(n).0))).collect();
+    let proof = format!("c2sp.org/tlog-proof@v1\nindex 5\n{hashes}\n{signed}");
+    check("proof", &[proof.into_bytes()], |bytes| {
+        let given = text(bytes)?;
+        let proof::Parts { index, hashes, checkpoint } = proof::parse(given)?;
+        if given.contains("\nextra ") {
+            return Some(bytes.to_vec());
+        }
+        let hashes: String = hashes.iter().map(|hash| format!("{}\n", BASE64_STANDARD.encode(hash.0))).collect();
+        Some(format!("c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{checkpoint}").into_bytes())
+    });
+    let policy = format!("log {vkey}\nwitness w1 {}\ngroup all 1 w1\nquorum all\n", witness.vkey);
+    // Blanks and comments are free: what is accepted is not one spelling.
+    check("policy", &[policy.into_bytes()], |bytes| Policy::parse(bytes).ok().map(|_| bytes.to_vec()));
+}
+
+#[test]
+fn descriptions_keys_and_erasures() {
+    let keys = Keys::new(key(1).public_key());
+    let name = "test.example/a".to_owned();
+    let public_key = key(1).public_key();
+    let described = Meta { uuid: uuid::Uuid::nil(), name, segment_bytes: 65_536, salt: 9, public_key, keys };
+    check("description of a ledger", &[described.text().into_bytes()], |bytes| {
+        meta::parse(text(bytes)?).map(|meta| meta.text().into_bytes())
+    });
+    check("chain of keys", &[chain(&described).into_bytes()], |bytes| {
+        let chain = keys::parse_chain(text(bytes)?, &described.name).ok()?;
+        let notes: Vec<_> = chain.into_iter().map(|(_, rotation)| rotation.note).collect();
+        Some(notes.join("\n").into_bytes())
+    });
+    let secret = format!("pedigraph ledger key 1 ed25519 {}\n", hex::encode([7; 32]));
+    check("secret key", &[secret.into_bytes()], |bytes| {
+        // Hex digits of either case and blanks around them are read.
+        keys::parse_key(bytes).map(|_| bytes.to_vec())
+    });
+    let targets = [erase::Target::Frame { at: 70, bytes: 5 }, erase::Target::Blob(hash(1))];
+    check("what is being erased", &[erase::encode(&targets, 9).into_bytes()], |bytes| {
+        erase::decode(text(bytes)?, 9).map(|targets| erase::encode(&targets, 9).into_bytes())
+    });
+}
+
+fn chain(meta: &Meta) -> String {
+    let rotation = |sequence: u8| {
+        let (old, new) = (key(sequence), key(sequence + 1));
+        let rotation = keys::Rotation {
+            sequence: sequence.into(),
+            commits: 4,
+            old: old.public_key(),
+            new: new.public_key(),
+            note: String::new(),
+        };
+        keys::encode(meta, &rotation, &old, &new).unwrap()
+    };
+    format!("{}\n{}", rotation(1), rotation(2))
+}
