@@ -15,3 +15,4 @@ mod support;
 mod sweep;
 mod tamper;
 mod tiles;
+mod witness;
