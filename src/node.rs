@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use pedigraph_ledger::{Options, Publisher, Reader};
+use pedigraph_ledger::{Options, Publisher, Reader, Witnesses};
 use pedigraph_processor::{Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::{metrics, offline, signers, telemetry, view_roots};
+use crate::{metrics, offline, signers, telemetry, view_roots, witnesses};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +79,9 @@ struct Write {
     publisher: std::thread::JoinHandle<()>,
     /// Times that no checkpoint was signed.
     unsigned: Arc<AtomicU64>,
+    witnesses: Option<Arc<Witnesses>>,
+    /// What a witness said that knows another history.
+    forked: watch::Receiver<Option<String>>,
 }
 
 impl Node {
@@ -116,9 +119,15 @@ impl Node {
         match &self.write {
             None => std::future::pending().await,
             Some(write) => {
-                let reason = write.processor.failed().await;
-                let text = format!("nothing can be recorded any more: {reason}");
-                Failure::error(Exit::Poisoned, text)
+                let mut forked = write.forked.clone();
+                tokio::select! {
+                    reason = write.processor.failed() => {
+                        Failure::error(Exit::Poisoned, format!("nothing can be recorded any more: {reason}"))
+                    }
+                    Ok(why) = forked.wait_for(Option::is_some) => {
+                        Failure::error(Exit::Forked, why.as_deref().unwrap_or_default())
+                    }
+                }
             }
         }
     }
@@ -137,8 +146,12 @@ impl Node {
                 write.processor.shutdown();
                 write.publisher.thread().unpark();
                 let _it_has_logged = write.publisher.join();
+                // The last checkpoint may have been the one.
+                if let Some(why) = write.forked.borrow().as_deref() {
+                    return Err(Failure::error(Exit::Forked, why));
+                }
             }
-            self.views.map_or(Ok(()), |views| views.close())
+            Ok(self.views.map_or(Ok(()), |views| views.close())?)
         })
         .await??;
         Ok(())
@@ -156,12 +169,15 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
     let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes, signer };
     let writer = pedigraph_ledger::open(&dir, &options).with_context(|| format!("cannot open {}", dir.display()))?;
     let reader = writer.reader();
-    let publisher = Publisher::new(&writer)?;
+    let witnesses = witnesses::configured(config)?;
+    let publisher = witnesses::publisher(&writer, witnesses.as_ref())?;
     let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
     let unsigned = Arc::new(AtomicU64::new(0));
-    let checkpoints = Checkpoints { publisher, processor: Arc::clone(&processor), unsigned: Arc::clone(&unsigned) };
+    let (fork, forked) = watch::channel(None);
+    let checkpoints =
+        Checkpoints { publisher, processor: Arc::clone(&processor), unsigned: Arc::clone(&unsigned), fork };
     let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
-    Ok((Some(Write { processor, publisher, unsigned }), reader))
+    Ok((Some(Write { processor, publisher, unsigned, witnesses, forked }), reader))
 }
 
 /// Signs what has become durable.
@@ -169,6 +185,7 @@ struct Checkpoints {
     publisher: Publisher,
     processor: Arc<Processor>,
     unsigned: Arc<AtomicU64>,
+    fork: watch::Sender<Option<String>>,
 }
 
 impl Checkpoints {
@@ -185,7 +202,10 @@ impl Checkpoints {
                 tracing::error!(%error, "the new key could not be recorded; no checkpoint is published until the next start");
                 return;
             }
-            while !*stopping.borrow() && self.publish() {
+            while !*stopping.borrow() {
+                if !self.publish() {
+                    return;
+                }
                 std::thread::park_timeout(interval);
             }
             self.publish();
@@ -205,6 +225,10 @@ impl Checkpoints {
             Err(error @ pedigraph_ledger::Error::Full(_)) => {
                 tracing::warn!(%error, "no checkpoint could be published; it is tried again");
                 true
+            }
+            Err(pedigraph_ledger::Error::Fork(why)) => {
+                self.fork.send_replace(Some(why));
+                false
             }
             Err(error) => {
                 tracing::error!(%error, "no checkpoint could be published; none will be until the next start");
@@ -272,15 +296,25 @@ fn api_config(
     let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
         let processor = Arc::clone(&processor);
-        move || metrics::checks(&processor, reserve_bytes)
+        let witnesses = write.witnesses.clone();
+        move || {
+            let mut checks = metrics::checks(&processor, reserve_bytes);
+            checks.extend(witnesses.as_deref().map(witnesses::check));
+            checks
+        }
     });
     all.sources = Arc::new({
         let processor = Arc::clone(&processor);
         move || metrics::sources(&processor, now_ns())
     });
     let unsigned = Arc::clone(&write.unsigned);
-    all.extra_metrics =
-        Arc::new(move |text| metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text));
+    let witnesses = write.witnesses.clone();
+    all.extra_metrics = Arc::new(move |text| {
+        metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text);
+        if let Some(witnesses) = &witnesses {
+            witnesses::write(witnesses, text);
+        }
+    });
     Ok(all)
 }
 

@@ -75,7 +75,9 @@ impl Publisher {
     /// witness knows another history. [`Error::Io`]: the disk failed. After these two the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
-            return Err(std::io::Error::other("an earlier checkpoint could not be written; stop the process").into());
+            return Err(
+                std::io::Error::other("no checkpoint is signed after an earlier one failed; stop the process").into()
+            );
         }
         let mut count = 0;
         for logs in self.due().chunks(LOGS_AT_ONCE) {
