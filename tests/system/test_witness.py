@@ -57,7 +57,8 @@ class Scripted:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def key_id(self):
         return hashlib.sha256(NAME.encode() + b"\n" + self.typed).digest()[:4]
@@ -144,7 +145,7 @@ def test_a_cosigned_checkpoint_satisfies_the_policy(tmp_path, peer):
         assert verified(node, tmp_path, policy) == 0
         stranger = tmp_path / "stranger"
         stranger.mkdir()
-        assert verified(node, tmp_path, policy_of(stranger, Scripted(2).vkey, peer.url)) == 5
+        assert verified(node, tmp_path, policy_of(stranger, STRANGER.vkey, peer.url)) == 5
         assert metric(node, 'pedigraph_witness_cosigned_entries{witness="W"}') == 2
         assert metric(node, 'pedigraph_witness_cosigned_timestamp_seconds{witness="W"}') == 1_700_000_000
         assert metric(node, "pedigraph_checkpoints_below_quorum") == 0
@@ -158,10 +159,10 @@ FAULTS = {
     "garbage": ("garbage", lambda asked: (200, b"\xff" * 100)),
     "endless": ("garbage", lambda asked: (200, b"x" * 70_000)),
     "no size": ("garbage", lambda asked: (409, b"what\n")),
-    "other key": ("signature", lambda asked: (200, Scripted(2).line(asked[3]))),
+    "other key": ("signature", lambda asked: (200, STRANGER.line(asked[3]))),
     "other tree": ("signature", lambda asked: (200, OWN.line(asked[3].replace("\n1\n", "\n7\n")))),
 }
-OWN = Scripted()
+OWN, STRANGER = Scripted(1), Scripted(2)
 
 
 @pytest.mark.parametrize("mode", ["publish", "hold"])
