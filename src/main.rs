@@ -23,6 +23,10 @@ use clap::Parser;
 
 use crate::output::{Exit, say};
 
+/// What one thread allocates another frees, all day: docs/decisions/009.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
     match arguments.run() {

@@ -31,6 +31,10 @@ use pedigraph_proto::wire::{Entry, Origin, TimeSource};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 
+/// The same as in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TOPIC: &str = "pedigraph.cd";
 /// The mock keeps 5 MiB a partition.
 const EACH_PARTITION: usize = 2_000;

@@ -17,6 +17,10 @@ mod book;
 
 use book::{Book, Said, digest, said};
 
+/// The same as in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CACHE_BYTES: u64 = 256 << 20;
 const STEP_BYTES: usize = 1 << 20;
 const ROUNDS: usize = 3;
