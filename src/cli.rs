@@ -10,7 +10,7 @@ use crate::output::{Format, put};
 use crate::{client, config, demo, ledger_ops, ledger_tools, node, signers, verify};
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
-8 the disk failed and the writer stopped.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
+8 the disk failed and the writer stopped, 9 a witness knows another history of the ledger.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
 
 /// Artifact lineage with proof: what runs, what built it, what is in it, what changed.
 #[derive(Parser, Debug)]
@@ -55,6 +55,15 @@ pub(crate) struct Serve {
     /// Milliseconds between the view roots that `up` records in the ledger; 0: none [default: 60000].
     #[arg(long, env = "PEDIGRAPH_VIEW_ROOT_INTERVAL_MS")]
     pub(crate) view_root_interval_ms: Option<u64>,
+    /// C2SP tlog-policy file: its witnesses are asked to cosign every checkpoint; none: checkpoints carry the ledger's signature alone.
+    #[arg(long, env = "PEDIGRAPH_WITNESS_POLICY")]
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// What becomes of a checkpoint that the policy's quorum has not cosigned [default: publish].
+    #[arg(long, env = "PEDIGRAPH_WITNESS_MODE", value_enum)]
+    pub(crate) witness_mode: Option<config::WitnessMode>,
+    /// Milliseconds that one answer of a witness may take [default: 2000].
+    #[arg(long, env = "PEDIGRAPH_WITNESS_TIMEOUT_MS")]
+    pub(crate) witness_timeout_ms: Option<u64>,
     /// TOML file with these and further settings (see `pedigraph config show`).
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     pub(crate) config: Option<PathBuf>,

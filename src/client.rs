@@ -34,8 +34,8 @@ pub(crate) struct Answer {
 impl Server {
     /// Nothing is sent yet.
     pub(crate) fn new(url: &str, token: Option<String>) -> Server {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
-        Server { agent: config.into(), base: url.trim_end_matches('/').to_owned(), token }
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+        Server { agent: config.tls_config(tls()).build().into(), base: url.trim_end_matches('/').to_owned(), token }
     }
 
     /// GET of a path whose query values are given apart, so that they are escaped here and only here.
@@ -85,6 +85,12 @@ impl Server {
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(unreachable)?;
         Ok(Answer { status, body })
     }
+}
+
+/// `https` by the system's OpenSSL and its trusted roots.
+pub(crate) fn tls() -> ureq::tls::TlsConfig {
+    use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+    TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier).build()
 }
 
 impl Answer {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Serve;
@@ -34,6 +34,12 @@ pub(crate) struct Config {
     pub(crate) signer_command: Vec<String>,
     /// Milliseconds that it may take.
     pub(crate) signer_timeout_ms: u64,
+    /// C2SP tlog-policy file whose witnesses are asked to cosign every checkpoint before it is published.
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// What becomes of a checkpoint that the policy's quorum has not cosigned.
+    pub(crate) witness_mode: WitnessMode,
+    /// Milliseconds that one answer of a witness may take.
+    pub(crate) witness_timeout_ms: u64,
     /// MiB of the views' cache.
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
@@ -44,6 +50,16 @@ pub(crate) struct Config {
     pub(crate) public_ledger: bool,
     /// Kafka; without brokers there is none.
     pub(crate) kafka: Kafka,
+}
+
+/// What becomes of a checkpoint without a quorum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WitnessMode {
+    /// It is published and marked; what is missing is asked for again and added.
+    Publish,
+    /// It is not published before the quorum is there.
+    Hold,
 }
 
 /// Where events come from.
@@ -89,6 +105,9 @@ impl Default for Config {
             view_root_interval_ms: 60_000,
             signer_command: Vec::new(),
             signer_timeout_ms: 5_000,
+            witness_policy: None,
+            witness_mode: WitnessMode::Publish,
+            witness_timeout_ms: 2_000,
             view_cache_mib: 256,
             drop_directory: None,
             hosts: Vec::new(),
@@ -122,6 +141,15 @@ impl Serve {
         }
         if let Some(interval) = self.view_root_interval_ms {
             config.view_root_interval_ms = interval;
+        }
+        if let Some(policy) = &self.witness_policy {
+            config.witness_policy = Some(policy.clone());
+        }
+        if let Some(mode) = self.witness_mode {
+            config.witness_mode = mode;
+        }
+        if let Some(timeout) = self.witness_timeout_ms {
+            config.witness_timeout_ms = timeout;
         }
         if let Some(brokers) = &self.kafka {
             config.kafka.brokers.clone_from(brokers);

@@ -15,6 +15,7 @@ mod story;
 mod telemetry;
 mod verify;
 mod view_roots;
+mod witnesses;
 
 use std::process::ExitCode;
 

@@ -102,6 +102,7 @@ fn seconds(microseconds: u64) -> String {
     std::time::Duration::from_micros(microseconds).as_secs_f64().to_string()
 }
 
-fn header(text: &mut String, name: &str, kind: &str, help: &str) {
+/// The two lines before a metric's values.
+pub(crate) fn header(text: &mut String, name: &str, kind: &str, help: &str) {
     let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }

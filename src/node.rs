@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use pedigraph_ledger::{Options, Publisher, Reader};
+use pedigraph_ledger::{Options, Publisher, Reader, Witnesses};
 use pedigraph_processor::{Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::{metrics, offline, signers, telemetry, view_roots};
+use crate::{metrics, offline, signers, telemetry, view_roots, witnesses};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +80,9 @@ struct Write {
     /// Times that no checkpoint was signed.
     unsigned: Arc<AtomicU64>,
     no_room: NoRoom,
+    witnesses: Option<Arc<Witnesses>>,
+    /// What a witness said that knows another history.
+    forked: watch::Receiver<Option<String>>,
 }
 
 /// Why checkpoints, or the files that are derived from the journal, have to wait for room on the disk.
@@ -120,9 +123,15 @@ impl Node {
         match &self.write {
             None => std::future::pending().await,
             Some(write) => {
-                let reason = write.processor.failed().await;
-                let text = format!("nothing can be recorded any more: {reason}");
-                Failure::error(Exit::Poisoned, text)
+                let mut forked = write.forked.clone();
+                tokio::select! {
+                    reason = write.processor.failed() => {
+                        Failure::error(Exit::Poisoned, format!("nothing can be recorded any more: {reason}"))
+                    }
+                    Ok(why) = forked.wait_for(Option::is_some) => {
+                        Failure::error(Exit::Forked, why.as_deref().unwrap_or_default())
+                    }
+                }
             }
         }
     }
@@ -141,8 +150,12 @@ impl Node {
                 write.processor.shutdown();
                 write.publisher.thread().unpark();
                 let _it_has_logged = write.publisher.join();
+                // The last checkpoint may have been the one.
+                if let Some(why) = write.forked.borrow().as_deref() {
+                    return Err(Failure::error(Exit::Forked, why));
+                }
             }
-            self.views.map_or(Ok(()), |views| views.close())
+            Ok(self.views.map_or(Ok(()), |views| views.close())?)
         })
         .await??;
         Ok(())
@@ -160,18 +173,21 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
     let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes, signer };
     let writer = pedigraph_ledger::open(&dir, &options).with_context(|| format!("cannot open {}", dir.display()))?;
     let reader = writer.reader();
-    let publisher = Publisher::new(&writer)?;
+    let witnesses = witnesses::configured(config)?;
+    let publisher = witnesses::publisher(&writer, witnesses.as_ref())?;
     let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
     let unsigned = Arc::new(AtomicU64::new(0));
     let no_room = NoRoom::default();
+    let (fork, forked) = watch::channel(None);
     let checkpoints = Checkpoints {
         publisher,
         processor: Arc::clone(&processor),
         unsigned: Arc::clone(&unsigned),
         no_room: Arc::clone(&no_room),
+        fork,
     };
     let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
-    Ok((Some(Write { processor, publisher, unsigned, no_room }), reader))
+    Ok((Some(Write { processor, publisher, unsigned, no_room, witnesses, forked }), reader))
 }
 
 /// Signs what has become durable.
@@ -180,6 +196,7 @@ struct Checkpoints {
     processor: Arc<Processor>,
     unsigned: Arc<AtomicU64>,
     no_room: NoRoom,
+    fork: watch::Sender<Option<String>>,
 }
 
 impl Checkpoints {
@@ -218,6 +235,10 @@ impl Checkpoints {
             Err(error @ pedigraph_ledger::Error::Full(_)) => {
                 tracing::warn!(%error, "no checkpoint could be published; it is tried again");
                 true
+            }
+            Err(pedigraph_ledger::Error::Fork(why)) => {
+                self.fork.send_replace(Some(why));
+                false
             }
             // Whether it is on disk nobody can tell, and another try would not: the kernel forgets what it failed to write.
             Err(error) => {
@@ -293,9 +314,12 @@ fn api_config(
     let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
         let (processor, no_room) = (Arc::clone(&processor), Arc::clone(&write.no_room));
+        let witnesses = write.witnesses.clone();
         move || {
             let no_room = no_room.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            metrics::checks(&processor, reserve_bytes, no_room)
+            let mut checks = metrics::checks(&processor, reserve_bytes, no_room);
+            checks.extend(witnesses.as_deref().map(witnesses::check));
+            checks
         }
     });
     all.sources = Arc::new({
@@ -303,8 +327,13 @@ fn api_config(
         move || metrics::sources(&processor, now_ns())
     });
     let unsigned = Arc::clone(&write.unsigned);
-    all.extra_metrics =
-        Arc::new(move |text| metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text));
+    let witnesses = write.witnesses.clone();
+    all.extra_metrics = Arc::new(move |text| {
+        metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text);
+        if let Some(witnesses) = &witnesses {
+            witnesses::write(witnesses, text);
+        }
+    });
     Ok(all)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use pedigraph_ledger::{Hash, LogId, Options, Publisher, Reader, Signer};
+use pedigraph_ledger::{Hash, LogId, Options, Reader, Signer};
 use pedigraph_processor::Processor;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::event::KeyRotated;
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::ledger_tools::{existing_ledger, ledger_dir};
 use crate::node::now_ns;
 use crate::output::say;
-use crate::signers;
+use crate::{signers, witnesses};
 
 /// Which ledger, of a server that is stopped.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +48,8 @@ impl Stopped {
         let dir = ledger_dir(&self.data);
         let writer = pedigraph_ledger::open(&dir, &Options { signer, ..Options::default() })?;
         let reader = writer.reader();
-        let mut publisher = Publisher::new(&writer)?;
+        let witnesses = witnesses::configured(&self.config()?)?;
+        let mut publisher = witnesses::publisher(&writer, witnesses.as_ref())?;
         let processor = pedigraph_processor::start(writer, pedigraph_processor::Config::new(&self.data))?;
         let outcome = record_rotation(&processor, &reader).and_then(|()| what(&processor, &reader));
         processor.shutdown();

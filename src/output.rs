@@ -40,6 +40,8 @@ pub(crate) enum Exit {
     Unreachable = 7,
     /// The disk failed and the writer stopped itself: start again, start-up repairs.
     Poisoned = 8,
+    /// A witness knows another history of the ledger: do not start again before that is settled.
+    Forked = 9,
 }
 
 impl Exit {
@@ -60,6 +62,7 @@ impl From<Exit> for ExitCode {
             Exit::Stale => 6,
             Exit::Unreachable => 7,
             Exit::Poisoned => 8,
+            Exit::Forked => 9,
         })
     }
 }

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use pedigraph_ledger::{Error, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified};
 use serde_json::{Value, json};
 
+use crate::client;
 use crate::ledger_tools::ledger_dir;
 use crate::output::{Exit, Failure, Format, answer, progress_bar, put};
 
@@ -259,7 +260,7 @@ fn read_small(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
     // A log is where its URL says.
-    let config = config.max_redirects(0).max_idle_connections_per_host(CONNECTIONS);
+    let config = config.max_redirects(0).tls_config(client::tls()).max_idle_connections_per_host(CONNECTIONS);
     config.max_idle_connections(CONNECTIONS).build().into()
 }
 

@@ -227,9 +227,12 @@ fn published(source: &State, to: &Path, options: &RestoreOptions) -> Result<Vec<
     let mut notes = Vec::new();
     if let Ok(names) = fs::read_dir(to.join("logs")) {
         for name in names {
-            let path = name?.path().join("checkpoint");
-            if let Some(bytes) = storage::read_if_there(&path)? {
-                notes.push((String::from_utf8_lossy(&bytes).into_owned(), path.display().to_string()));
+            let log = name?.path();
+            // What is pending may have been shown to witnesses.
+            for path in [log.join("checkpoint"), log.join("pending")] {
+                if let Some(bytes) = storage::read_if_there(&path)? {
+                    notes.push((String::from_utf8_lossy(&bytes).into_owned(), path.display().to_string()));
+                }
             }
         }
     }

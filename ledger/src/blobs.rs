@@ -82,6 +82,7 @@ impl Blobs {
                 | Error::Refused(_)
                 | Error::Corrupt(_)
                 | Error::Full(_)
+                | Error::Fork(_)
                 | Error::Signer(_)) => other,
             }
         })

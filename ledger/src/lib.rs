@@ -2,7 +2,7 @@
 //!
 //! Opaque bytes in, opaque bytes out: this crate knows nothing about events, facts, tenants' rights, Kafka or HTTP.
 //! Specifications: C2SP tlog-tiles v0.1.0, tlog-checkpoint v1.0.0, signed-note v1.0.0, tlog-proof v1,
-//! tlog-cosignature v1 (Ed25519), tlog-policy, RFC 6962 §2.
+//! tlog-cosignature v1 (Ed25519), tlog-witness v1.0.0, tlog-policy, RFC 6962 §2.
 //!
 //! What holds, and where:
 //!
@@ -12,7 +12,8 @@
 //! 3. Recovery (`recover.rs`) folds the newest segment with the code that a follower and `verify` use (`fold.rs`). It cuts an
 //!    uncommitted tail and refuses everything else.
 //! 4. A body's bytes go only after the commit that says so is durable, and then surely (`erase.rs`).
-//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody can read it (`publish.rs`).
+//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody, a witness included, can
+//!    read it (`publish.rs`).
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
@@ -47,6 +48,8 @@ mod verify;
 mod verify_against;
 mod verify_state;
 mod verify_tiles;
+mod witness;
+mod witnesses;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,6 +75,8 @@ pub use tree::{consistency_holds, inclusion_holds, leaf_hash, node_hash};
 pub use verify::{Verified, verify};
 pub use verify_against::{Fault, verify_against};
 pub use verify_tiles::{Fetch, TilesCheck, verify_tiles};
+pub use witness::{Failure, Reply, WITNESS_ANSWER_BYTES_MAX};
+pub use witnesses::{Mode, Status, Transport, WITNESSES_MAX, WitnessStatus, Witnesses};
 
 /// Largest leaf, bytes (C2SP tlog-tiles: entries carry a 16-bit length).
 pub const LEAF_BYTES_MAX: usize = 65_535;
@@ -148,6 +153,9 @@ pub enum Error {
     /// A signer did not sign: no checkpoint was published, entries go on, and it may be tried again.
     #[error("signer: {0}")]
     Signer(String),
+    /// A witness knows another history of a log: nothing more may be signed, and the process must stop. The text says what to do.
+    #[error("fork: {0}")]
+    Fork(String),
     /// The disk is full, nothing was written, and the writer goes on: make room and try again.
     #[error("no space left: {0}")]
     Full(String),

@@ -16,3 +16,4 @@ mod support;
 mod sweep;
 mod tamper;
 mod tiles;
+mod witness;
