@@ -11,6 +11,7 @@ use pedigraph_proto::TenantId;
 
 use crate::cli::Client;
 use crate::client::Server;
+use crate::ledger_stats::Stats;
 use crate::offline::Stopped;
 use crate::output::{Exit, Failure, answer, progress_bar, put, put_bytes, say};
 
@@ -143,6 +144,8 @@ pub(crate) enum Log {
         #[command(flatten)]
         source: Source,
     },
+    /// What the ledger costs: entries, bytes, files, and how it grows by the day.
+    Stats(Stats),
     /// Write a static tlog-tiles copy that any web server can serve and any tlog tool verifies.
     Mirror {
         /// The directory to write.
@@ -164,6 +167,7 @@ impl Log {
             }
             Log::Vkey { chain: true, source } => source.text("keys", |reader, _| Ok(Some(reader.key_chain()))),
             Log::Erase(erase) => erase.run(),
+            Log::Stats(stats) => stats.run(),
             Log::Checkpoint(source) => source.text("checkpoint", |reader, log| {
                 Ok(reader.checkpoint(log).map(|c| String::from_utf8_lossy(&c.note).into_owned()))
             }),

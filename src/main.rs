@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod demo;
 mod ledger_ops;
+mod ledger_stats;
 mod ledger_tools;
 mod metrics;
 mod node;

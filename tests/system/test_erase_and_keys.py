@@ -50,6 +50,28 @@ def test_a_body_is_erased(nodes):
     assert same(again) == same(answers)
 
 
+def test_stats_say_what_the_ledger_costs(nodes):
+    node = nodes()
+    for name in ("one", "two", "three"):
+        told(node, name)
+    live = json.loads(ok("log", "stats", node.data, "-o", "json"))
+    assert (live["entries"], live["erased"]) == (3, 0)
+    node.stop()
+    ok("log", "erase", "0", "--reason", "asked for", "--data", node.data)
+    stats = json.loads(ok("log", "stats", node.data, "-o", "json"))
+    assert (stats["entries"], stats["erased"]) == (4, 1)
+    assert stats["tenants"]["default"]["entries"] == sum(day["entries"] for day in stats["days"]) == 4
+    assert stats["tenants"]["default"]["bodies"] >= 3
+    files = [path.stat().st_size for path in (node.data / "ledger").rglob("*") if path.is_file()]
+    assert stats["bytes"] == sum(files)
+    assert 0 < stats["bytes"] - stats["reservedBytes"] < 1 << 20, "reserved zeros are not content"
+    assert stats["bytesPerEntry"] == (stats["bytes"] - stats["reservedBytes"]) // 4
+    assert stats["segments"]["count"] == len(list((node.data / "ledger" / "journal").glob("*.seg")))
+    table = ok("log", "stats", node.data)
+    assert "4 entries" in table and "1 bodies erased" in table and "default" in table
+    assert run("log", "stats", node.data.parent / "nothing").returncode == 3
+
+
 def chain_of(node):
     return node.get("/ledger/default/keys").text
 
