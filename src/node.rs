@@ -330,9 +330,7 @@ fn api_config(
     let witnesses = write.witnesses.clone();
     all.extra_metrics = Arc::new(move |text| {
         metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text);
-        if let Some(witnesses) = &witnesses {
-            witnesses::write(witnesses, text);
-        }
+        witnesses::write(witnesses.as_deref(), text);
     });
     Ok(all)
 }

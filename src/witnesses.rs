@@ -80,9 +80,9 @@ fn logs<'a>(what: &str, logs: impl IntoIterator<Item = &'a LogId>) -> Option<Str
     })
 }
 
-/// Prometheus text: how it stands with each witness, and with the checkpoints.
-pub(crate) fn write(witnesses: &Witnesses, text: &mut String) {
-    let status = witnesses.status();
+/// Prometheus text: how it stands with each witness, and with the checkpoints. Alerts name them, so they exist without any.
+pub(crate) fn write(witnesses: Option<&Witnesses>, text: &mut String) {
+    let status = witnesses.map(Witnesses::status).unwrap_or_default();
     gauge(text, "pedigraph_checkpoints_below_quorum", "Logs whose published checkpoint the quorum has not cosigned.");
     let _infallible = writeln!(text, "pedigraph_checkpoints_below_quorum {}", status.below_quorum.len());
     gauge(text, "pedigraph_checkpoints_held", "Logs whose newest checkpoint waits for the quorum.");
