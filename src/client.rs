@@ -141,8 +141,9 @@ impl Clocks {
 /// `pedigraph publish`
 #[derive(Args, Debug)]
 pub(crate) struct Publish {
-    /// A file, a directory (every file in it), or - for stdin.
-    path: PathBuf,
+    /// Files, directories (every file below, hidden directories left out), or - for stdin.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
     /// The artifact that a document is about, where it does not say so itself (sha256:…).
     #[arg(long)]
     subject: Option<String>,
@@ -188,13 +189,17 @@ impl Publish {
     }
 
     fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        if !self.path.is_dir() {
-            return Ok(vec![self.path.clone()]);
+        let mut files = Vec::new();
+        for path in &self.paths {
+            match path.is_dir() {
+                true => files.extend(files_below(path)?),
+                false => files.push(path.clone()),
+            }
         }
-        let entries = std::fs::read_dir(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        let mut files: Vec<PathBuf> = entries.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
-        files.retain(|file| file.is_file());
-        files.sort();
+        if files.is_empty() {
+            let named: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
+            return Err(Failure::error(Exit::NotFound, format!("nothing to send: no files in {}", named.join(", "))));
+        }
         Ok(files)
     }
 
@@ -227,6 +232,23 @@ impl Publish {
         };
         results(answer, &server.base, &file.display().to_string())
     }
+}
+
+/// In the order of their paths. Links to directories are not followed: they may lead back.
+fn files_below(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+            let entry = entry?;
+            if entry.path().is_file() {
+                files.push(entry.path());
+            } else if entry.file_type()?.is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn with_query(path: &str, query: &[String]) -> String {

@@ -70,6 +70,20 @@ def test_publish_a_directory(told, tmp_path):
     assert len(told.json("/api/v1/environments/cli-dir")["services"]) == 7
 
 
+def test_publish_many(told, tmp_path):
+    """What a shell makes of *.json, and directories in directories; hidden ones and links to directories are left out."""
+    names = ["a/x.json", "a/b/y.json", ".git/z.json", "w.json"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(deployed("cli-many", "registry.example/cli:1", "cli-many", id_=f"many {name}")))
+    (tmp_path / "a/b/back").symlink_to(tmp_path / "a")
+    rows = json.loads(ok("publish", tmp_path / "w.json", tmp_path / "a", "-o", "json", url=told.url))["results"]
+    assert [row["file"].removeprefix(f"{tmp_path}/") for row in rows] == ["w.json", "a/b/y.json", "a/x.json"]
+    assert {row["status"] for row in rows} == {"accepted"}
+    (tmp_path / "empty").mkdir()
+    assert b"no files in" in fails(3, "publish", tmp_path / "empty", url=told.url).stderr
+
+
 def test_publish_from_stdin(told):
     lines = "\n".join(json.dumps(deployed(f"stdin-{n}", "r.example/app:1", "cli-stdin")) for n in range(3)).encode()
     rows = json.loads(ok("publish", "-", "--wait", "-o", "json", stdin=lines, url=told.url))["results"]
