@@ -204,7 +204,7 @@ impl Check<'_> {
         }
         for (at, entry) in &batch.entries {
             for part in entry.facts.iter().chain(&entry.body) {
-                if !self.part(part)? {
+                if !self.part(part).map_err(|fault| affecting(fault, &entry.log, entry.index))? {
                     self.erased.met(&entry.log, entry.index, part);
                 }
             }
@@ -322,6 +322,11 @@ impl Check<'_> {
         }
         self.erased.finish(self.reader, busy.then(|| seq.saturating_sub(1)))
     }
+}
+
+/// A fault of what an entry names is a fault of that entry.
+fn affecting(fault: Error, log: &LogId, index: u64) -> Error {
+    if let Error::Corrupt(why) = fault { Error::Corrupt(format!("entry {index} of log {log}: {why}")) } else { fault }
 }
 
 /// Sends so many batches of a segment, with their journal positions, then gives the scan back.

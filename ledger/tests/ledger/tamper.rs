@@ -72,7 +72,7 @@ fn every_bit_of_a_batch_and_of_a_blob_counts() {
     drop(writer);
     assert_sound(dir.path());
     let blob = files(&dir.path().join("blobs")).pop().unwrap();
-    for path in [segments(dir.path()).remove(0), blob] {
+    for path in [segments(dir.path()).remove(0), blob.clone()] {
         let bytes = fs::read(&path).unwrap();
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 10;
         for bit in 0..used.min(bytes.len()) * 8 {
@@ -83,6 +83,9 @@ fn every_bit_of_a_batch_and_of_a_blob_counts() {
         }
         fs::write(&path, &bytes).unwrap();
     }
+    fs::remove_file(blob).unwrap();
+    let fault = verify(dir.path(), &mut |_, _| {}).unwrap().fault.unwrap();
+    assert!(format!("{fault:?}").contains("entry 0 of log default: blob "), "{fault:?}");
 }
 
 #[test]
