@@ -270,18 +270,3 @@ def test_a_failing_disk_stops_an_idle_server(nodes, tmp_path, path, call):
     assert node.stop() == 0
     assert (node.data / TILE).with_suffix("").stat().st_size == 8192
     assert run("verify", node.data).returncode == 0
-
-
-@pytest.mark.parametrize("path", [CHECKPOINT, TILE])
-def test_a_full_disk_is_waited_for(nodes, tmp_path, path):
-    """No room for a checkpoint or a tile: the server says so, goes on, and makes up for it."""
-    # Long enough to be seen on a busy machine.
-    times = "1..100" if path == CHECKPOINT else "1..5"
-    node = struck_node(nodes, tmp_path, path, "pwrite64", f"error=ENOSPC:when={times}")
-    ready = until(lambda: "[-]checkpoints" in (text := node.get("/readyz", verbose="").text) and text, "word of a full disk", 20, node.alive)
-    assert "No space left" in ready, ready
-    until(lambda: node.get("/readyz").status_code == 200, "readiness", 120, node.alive)
-    until(lambda: node.get("/ledger/default/checkpoint").text.split("\n")[1] == "256", "a checkpoint", 20, node.alive)
-    assert node.stop() == 0
-    assert (node.data / TILE).with_suffix("").stat().st_size == 8192
-    assert run("verify", node.data).returncode == 0
