@@ -200,47 +200,27 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let journal = path.parent().is_some_and(|dir| dir.ends_with("journal"));
-        let file = File::options().write(true).open(path)?;
-        Ok(if journal { Box::new(Timed { file, times: Arc::clone(&self.0) }) } else { Box::new(file) })
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        LocalFiles.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.remove(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.sync_dir(path)
-    }
-
-    fn sync_tree(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.sync_tree(path)
+        let file = LocalFiles.open(path)?;
+        Ok(if journal { Box::new(Timed { file, times: Arc::clone(&self.0) }) } else { file })
     }
 }
 
 struct Timed {
-    file: File,
+    file: Box<dyn StoredFile>,
     times: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl StoredFile for Timed {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let start = Instant::now();
-        self.file.write_all_at(bytes, offset)?;
+        self.file.write_at(bytes, offset)?;
         self.times.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed());
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let start = Instant::now();
-        self.file.sync_data()?;
+        self.file.sync()?;
         // Beside the write that it makes durable.
         self.times
             .lock()
@@ -252,7 +232,7 @@ impl StoredFile for Timed {
     }
 
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        StoredFile::write_zeros(&self.file, from, to)
+        self.file.write_zeros(from, to)
     }
 }
 

@@ -11,22 +11,33 @@ use rustix::fs::OFlags;
 
 use crate::frame::to_usize;
 
-/// Every way a ledger changes its directory. Nothing is durable before the matching sync.
+/// Every way a ledger changes its directory. Nothing is durable before the matching sync. Names are those of the local file
+/// system, unless an implementation has its own; files are always its own.
 pub trait Storage: Send + Sync {
     /// Creates an empty file, or empties the one that is there; only its owner may read or write it when `private`.
     fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>>;
     /// Opens an existing file for writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
     /// Renames, replacing what has the new name; durable after [`Storage::sync_dir`].
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
     /// Removes a file.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
     /// Creates a directory and its parents; nothing happens to those that are there.
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
     /// Makes the names in a directory durable.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
     /// Makes all that was written below a directory durable, and maybe more: one `syncfs`.
-    fn sync_tree(&self, path: &Path) -> io::Result<()>;
+    fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
+    }
 }
 
 /// Who may read a new file.
@@ -87,26 +98,6 @@ impl Storage for LocalFiles {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         Ok(Box::new(OpenOptions::new().write(true).open(path)?))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-
-    fn sync_tree(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 }
 

@@ -690,21 +690,6 @@ mod gate {
         fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
             Ok(Box::new(GatedFile(LocalFiles.open(path)?, Arc::clone(&self.0))))
         }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            LocalFiles.rename(from, to)
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            LocalFiles.remove(path)
-        }
-        fn create_dir(&self, path: &Path) -> io::Result<()> {
-            LocalFiles.create_dir(path)
-        }
-        fn sync_dir(&self, path: &Path) -> io::Result<()> {
-            LocalFiles.sync_dir(path)
-        }
-        fn sync_tree(&self, path: &Path) -> io::Result<()> {
-            LocalFiles.sync_tree(path)
-        }
     }
 
     struct GatedFile(Box<dyn StoredFile>, Arc<Gate>);

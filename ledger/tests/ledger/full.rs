@@ -23,21 +23,6 @@ impl Storage for FullFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         LocalFiles.open(path)
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        LocalFiles.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.create_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.sync_dir(path)
-    }
-    fn sync_tree(&self, path: &Path) -> io::Result<()> {
-        LocalFiles.sync_tree(path)
-    }
 }
 
 #[test]
