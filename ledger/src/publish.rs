@@ -1,6 +1,6 @@
 //! Checkpoints: signed for durable sizes only, once per size, durable before anybody can read them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
 use crate::tile::{Of, Tile, WIDTH};
-use crate::witnesses::{self, Draft, Mode, Witnesses};
+use crate::witnesses::{self, Draft, Mode, Standing, Witnesses};
 use crate::{Checkpoint, Error, LogId, Reader, Signer, Writer, derive, keys, note};
 
 /// Logs that are signed, shown to the witnesses and published together.
@@ -25,8 +25,6 @@ pub struct Publisher {
     witnesses: Option<Arc<Witnesses>>,
     /// Signed, durable in the log's file `pending`, and not published yet.
     pending: BTreeMap<LogId, Draft>,
-    /// Logs whose published checkpoint lacks cosignatures.
-    below_quorum: BTreeSet<LogId>,
     /// A failed write may be on disk or not; another signature must not follow it.
     poisoned: bool,
 }
@@ -41,15 +39,7 @@ impl Publisher {
         let signer = keys::signer(&shared.dir, &shared.meta, writer.signer.as_ref())?;
         let pending = pending(&writer.reader())?;
         let storage = Arc::clone(&writer.storage);
-        Ok(Publisher {
-            shared,
-            storage,
-            signer,
-            witnesses: None,
-            pending,
-            below_quorum: BTreeSet::new(),
-            poisoned: false,
-        })
+        Ok(Publisher { shared, storage, signer, witnesses: None, pending, poisoned: false })
     }
 
     /// With witnesses, who are asked to cosign each checkpoint before it is published.
@@ -61,7 +51,7 @@ impl Publisher {
             witnesses.remember(&self.shared.dir, &log)?;
             let published = self.published(&log).filter(|draft| draft.size > 0);
             if published.is_some_and(|draft| !witnesses.is_quorum(&draft.note)) {
-                self.below_quorum.insert(log);
+                witnesses.mark(&log, Standing::BelowQuorum);
             }
         }
         self.witnesses = Some(witnesses);
@@ -112,9 +102,10 @@ impl Publisher {
 
     /// Logs that have grown, and those whose checkpoint lacks cosignatures.
     fn due(&self) -> Vec<LogId> {
+        let lacking = self.witnesses.as_ref().map(|witnesses| witnesses.below_quorum()).unwrap_or_default();
         let state = self.shared.state();
         let grown = |head: &LogState| head.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.size < head.size);
-        let due = state.logs.iter().filter(|(log, head)| grown(head) || self.below_quorum.contains(log));
+        let due = state.logs.iter().filter(|(log, head)| grown(head) || lacking.contains(log));
         due.map(|(log, _)| log.clone()).collect()
     }
 
@@ -177,35 +168,35 @@ impl Publisher {
 
     /// Publishes a checkpoint if it may be; returns how many were.
     fn finish(&mut self, before: &Draft, draft: Draft, now_ns: i64) -> Result<usize, Error> {
-        let log = draft.log.clone();
-        let published = self.published(&log);
+        let published = self.published(&draft.log);
         let is_new = published.as_ref().is_none_or(|published| published.size < draft.size);
-        let reached = self.witnesses.as_ref().is_none_or(|witnesses| witnesses.is_quorum(&draft.note));
-        let holds = self.witnesses.as_ref().is_some_and(|witnesses| witnesses.mode() == Mode::Hold);
-        let held = is_new && !reached && holds && draft.size > 0;
-        if is_new && !held || !is_new && before.note != draft.note {
+        let is_cosigned = before.note != draft.note;
+        if !is_new && !is_cosigned {
+            return Ok(0);
+        }
+        let standing = self.standing(&draft, is_new);
+        let is_held = standing == Standing::Held;
+        if !is_held {
             publish_note(&self.shared, &*self.storage, &draft, published.is_none(), now_ns)?;
-            self.pending.remove(&log);
-        }
-        if before.note != draft.note
-            && let Some(witnesses) = &self.witnesses
-        {
-            let path = witnesses::path(&self.shared.dir, &log);
-            storage::replace(&*self.storage, &path, witnesses.remembered(&log).as_bytes(), Access::Shared)?;
-        }
-        self.mark(&log, reached || draft.size == 0, held);
-        Ok(usize::from(is_new && !held))
-    }
-
-    fn mark(&mut self, log: &LogId, reached: bool, held: bool) {
-        // A held one says nothing about the one before it, which is still the published one.
-        if reached {
-            self.below_quorum.remove(log);
-        } else if !held {
-            self.below_quorum.insert(log.clone());
+            self.pending.remove(&draft.log);
         }
         if let Some(witnesses) = &self.witnesses {
-            witnesses.note(log, (self.below_quorum.contains(log), held));
+            if is_cosigned {
+                let path = witnesses::path(&self.shared.dir, &draft.log);
+                let remembered = witnesses.remembered(&draft.log);
+                storage::replace(&*self.storage, &path, remembered.as_bytes(), Access::Shared)?;
+            }
+            witnesses.mark(&draft.log, standing);
+        }
+        Ok(usize::from(is_new && !is_held))
+    }
+
+    fn standing(&self, draft: &Draft, is_new: bool) -> Standing {
+        match &self.witnesses {
+            Some(witnesses) if draft.size > 0 && !witnesses.is_quorum(&draft.note) => {
+                if is_new && witnesses.mode() == Mode::Hold { Standing::Held } else { Standing::BelowQuorum }
+            }
+            Some(_) | None => Standing::Reached,
         }
     }
 }

@@ -69,6 +69,16 @@ pub struct WitnessStatus {
     left_out: u32,
 }
 
+/// How a log's newest checkpoint stands with the quorum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    Reached,
+    /// Published without it.
+    BelowQuorum,
+    /// Waits for it. That says nothing about the one before it, which is still the published one.
+    Held,
+}
+
 /// A signed checkpoint on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Draft {
@@ -98,6 +108,11 @@ impl Witnesses {
     /// How it stands.
     pub fn status(&self) -> Status {
         self.locked().clone()
+    }
+
+    /// Logs whose newest checkpoint is published without a quorum.
+    pub(crate) fn below_quorum(&self) -> BTreeSet<LogId> {
+        self.locked().below_quorum.clone()
     }
 
     /// What happens without a quorum.
@@ -136,14 +151,16 @@ impl Witnesses {
     }
 
     /// Notes how it stands with a log.
-    pub(crate) fn note(&self, log: &LogId, (published, held): (bool, bool)) {
-        let mut status = self.locked();
-        let mut set = |logs: fn(&mut Status) -> &mut BTreeSet<LogId>, is: bool| match is {
-            true => logs(&mut status).insert(log.clone()),
-            false => logs(&mut status).remove(log),
+    pub(crate) fn mark(&self, log: &LogId, standing: Standing) {
+        let status = &mut *self.locked();
+        match standing {
+            Standing::Reached => status.below_quorum.remove(log),
+            Standing::BelowQuorum => status.below_quorum.insert(log.clone()),
+            Standing::Held => status.held.insert(log.clone()),
         };
-        set(|status| &mut status.below_quorum, published);
-        set(|status| &mut status.held, held);
+        if standing != Standing::Held {
+            status.held.remove(log);
+        }
     }
 
     /// Asks every witness for what it has not cosigned yet of some checkpoints and adds its lines to their notes.
@@ -186,14 +203,13 @@ impl Witnesses {
 
     /// What one witness says to each checkpoint that has no line by it.
     fn ask_one(&self, n: usize, reader: &Reader, drafts: &[Draft]) -> Vec<(usize, Heard)> {
-        let status = self.locked().witnesses[n].clone();
-        let witness = &self.policy.witnesses()[status.number];
+        let witness = &self.policy.witnesses()[self.locked().witnesses[n].number];
         let mut all = Vec::new();
         for (number, draft) in drafts.iter().enumerate() {
             if cosign::time_of(&draft.note, &witness.cosigner).is_ok_and(|time| time.is_some()) {
                 continue;
             }
-            let from = status.cosigned.get(&draft.log).map_or(0, |(size, _)| *size);
+            let from = self.locked().witnesses[n].cosigned.get(&draft.log).map_or(0, |(size, _)| *size);
             let heard = self.talk(witness, reader, draft, from);
             // It would keep the next one waiting just as long.
             let is_over = matches!(heard, Heard::Not(Failure::Unreachable, _) | Heard::Fork(_));
