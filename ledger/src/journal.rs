@@ -476,10 +476,11 @@ fn blobs_named(batch: &Batch) -> Vec<(Content, Hash)> {
         Part::Blob { digest, .. } => Some((content, *digest)),
         Part::Inline(_) | Part::Hashed { .. } => None,
     };
-    let facts =
-        |new: &NewEntry| new.facts.iter().filter_map(move |part| blob(Content::Facts, part)).collect::<Vec<_>>();
-    let body = |new: &NewEntry| new.body.as_ref().and_then(|part| blob(Content::Body, part));
-    batch.entries.iter().flat_map(|new| facts(new).into_iter().chain(body(new))).collect()
+    let of_entries = batch.entries.iter().flat_map(|new| {
+        let facts = new.facts.iter().filter_map(|part| blob(Content::Facts, part));
+        facts.chain(new.body.iter().filter_map(|part| blob(Content::Body, part)))
+    });
+    of_entries.collect()
 }
 
 impl Drop for Writer {
