@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import queue
+import random
 import re
 import shutil
 import signal
@@ -168,6 +169,21 @@ class Node:
     def size(self):
         return self.head()["size"]
 
+    def checkpoint(self):
+        """The default log's newest published checkpoint; empty where there is none."""
+        answer = self.get("/ledger/default/checkpoint")
+        return answer.text if answer.status_code == 200 else ""
+
+    def signed_size(self):
+        """The size that it signs; nothing where there is none."""
+        lines = self.checkpoint().split("\n")
+        return int(lines[1]) if len(lines) > 1 else None
+
+    def ready(self):
+        """The status of `/readyz`, and every line of it."""
+        answer = self.get("/readyz", verbose="")
+        return answer.status_code, answer.text
+
     def intake(self):
         return self.json("/api/v1/intake")
 
@@ -237,6 +253,21 @@ def copy_data(data, to):
     """A stopped server's data directory, elsewhere."""
     shutil.copytree(data, to)
     return Path(to)
+
+
+def flip(path):
+    """One bit in the middle of a file is another."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def tear(segment):
+    """Rubbish a little behind the last commit, which may end in zeros itself: pages of a write reach the disk in any order."""
+    data = bytearray(segment.read_bytes())
+    tail = (len(data.rstrip(b"\0")) + 511) // 8 * 8
+    data[tail : tail + 100] = random.Random(5).randbytes(100)
+    segment.write_bytes(bytes(data))
 
 
 # Events

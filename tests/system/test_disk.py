@@ -32,11 +32,6 @@ def memory():
     shutil.rmtree(directory)
 
 
-def ready(node):
-    answer = node.get("/readyz", verbose="")
-    return answer.status_code, answer.text
-
-
 def test_below_the_reserve(request, nodes, memory, topic, figure):
     """HTTP is told 507, Kafka waits, reading goes on; with room again everything goes on where it was."""
     kafka, topics, producer = {}, [], None
@@ -57,10 +52,10 @@ def test_below_the_reserve(request, nodes, memory, topic, figure):
 
     node.wait_size(1 + len(send(range(50))))
     size = node.size()
-    assert ready(node)[0] == 200
+    assert node.ready()[0] == 200
     with (memory / "filled").open("wb") as filled:
         os.posix_fallocate(filled.fileno(), 0, FILLED_MIB * MIB)
-    status, text = until(lambda: (now := ready(node))[0] == 503 and now, "word of a full disk", 10, node.alive)
+    status, text = until(lambda: (now := node.ready())[0] == 503 and now, "word of a full disk", 10, node.alive)
     assert "[-]disk-space" in text and "MiB are kept in reserve" in text, text
     late = json.dumps(deployed("svc", "r.example/app:2", id_="late")).encode()
     problem(node.post(late, CLOUDEVENT), 507, "INSUFFICIENT_STORAGE")
@@ -74,7 +69,7 @@ def test_below_the_reserve(request, nodes, memory, topic, figure):
     assert node.size() == size, "nothing new is taken in"
     assert node.json(f"/api/v1/entries/{first['index']}")
     (memory / "filled").unlink()
-    until(lambda: ready(node)[0] == 200, "readiness", 10, node.alive)
+    until(lambda: node.ready()[0] == 200, "readiness", 10, node.alive)
     node.accept(late)
     node.wait_size(2 + len(delivered))
     if producer:

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 import strace
-from pedigraph import BATCH, CLOUDEVENT, Node, copy_data, deployed, run, until
+from pedigraph import BATCH, CLOUDEVENT, Node, copy_data, deployed, run, tear, until
 
 LONG = os.environ.get("PEDIGRAPH_TEST_LONG") == "1"
 # Faults of one run of the test under each kind of file.
@@ -92,8 +92,7 @@ class Run:
         def there():
             if self.node.process.poll() is not None:
                 raise Gone
-            answer = self.node.get("/ledger/default/checkpoint")
-            return answer.status_code == 200 and int(answer.text.split("\n")[1]) >= size
+            return (self.node.signed_size() or 0) >= size
 
         until(there, f"a checkpoint of {size} entries", 20)
         return self
@@ -187,11 +186,7 @@ def crashed(directory):
     ledger = directory / "data" / "ledger"
     (ledger / "journal" / "entered.tmp").write_bytes(b"half")
     (ledger / "commits").unlink()
-    segment = ledger / "journal" / f"{0:020}.seg"
-    data = bytearray(segment.read_bytes())
-    tail = (len(data.rstrip(b"\0")) + 511) // 8 * 8
-    data[tail : tail + 100] = random.Random(5).randbytes(100)
-    segment.write_bytes(bytes(data))
+    tear(ledger / "journal" / f"{0:020}.seg")
     return directory / "data"
 
 
@@ -266,7 +261,7 @@ def test_a_failing_disk_stops_an_idle_server(nodes, tmp_path, path, call):
     assert node.stop() == POISONED, node.tail()
     node.wrapper = []
     node.start()
-    until(lambda: node.get("/ledger/default/checkpoint").text.split("\n")[1] == "256", "what could not be published before", 20)
+    until(lambda: node.signed_size() == 256, "what could not be published before", 20)
     assert node.stop() == 0
     assert (node.data / TILE).with_suffix("").stat().st_size == 8192
     assert run("verify", node.data).returncode == 0

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import verifiers
-from pedigraph import CLOUDEVENT, NDJSON, Node, copy_data, deployed, run, until
+from pedigraph import CLOUDEVENT, NDJSON, Node, copy_data, deployed, flip, run, until
 
 # Nothing, one, around a full tile of each level, and one with partial tiles on all of them.
 SIZES = (0, 1, 255, 256, 257, 65_535, 65_536, 65_537, 200_123)
@@ -23,14 +23,11 @@ class Log:
         self.node = Node(data or directory / "data", role="process").start()
         self.key = directory / "vkey"
         self.key.write_text(self.node.get("/ledger/default/vkey").text)
-        self.size = self.signed()
+        self.size = self.node.signed_size()
 
     @property
     def url(self):
         return self.node.url + "/ledger/default"
-
-    def signed(self):
-        return int(self.node.get("/ledger/default/checkpoint").text.split("\n")[1])
 
     def event(self, n):
         made = deployed(f"svc-{n % 100}", f"r.example/app:{n}", id_=f"{self.word}-{n}")
@@ -45,7 +42,7 @@ class Log:
             answer = self.node.post(body, NDJSON if end - self.size > 1 else CLOUDEVENT)
             assert answer.status_code == 201, answer.text[:300]
             self.size = end
-        until(lambda: self.signed() == size, f"a checkpoint of {size} entries", 30, self.node.alive)
+        until(lambda: self.node.signed_size() == size, f"a checkpoint of {size} entries", 30, self.node.alive)
         self.checkpoint(size).write_bytes(self.node.get("/ledger/default/checkpoint").content)
         made = run("log", "mirror", self.mirror(size), "--data", self.node.data)
         assert made.returncode == 0, made.stderr.decode()
@@ -102,12 +99,6 @@ def test_every_size_is_accepted(log, figure):
                 assert accepted, said
         old = log.checkpoint(size)
     figure(f"verifiers of others and ours: {judgements} judgements of sizes {', '.join(map(str, SIZES))}, over HTTP and static: all accepted")
-
-
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
 
 
 def swap_entries(path):

@@ -106,22 +106,9 @@ def send(node, number=0):
     return node.accept(cloudevent("dev.example.note", {"n": number}, id_=f"e{number}"))
 
 
-def checkpoint(node):
-    answer = node.get("/ledger/default/checkpoint")
-    return answer.text if answer.status_code == 200 else ""
-
-
-def published(node):
-    return int(checkpoint(node).split("\n")[1])
-
-
 def metric(node, name):
     found = re.search(rf"^{re.escape(name)} (\S+)$", node.get("/metrics").text, re.M)
     return float(found.group(1)) if found else None
-
-
-def ready(node):
-    return node.get("/readyz", verbose="").text
 
 
 def verified(node, directory, policy):
@@ -134,14 +121,14 @@ def test_a_cosigned_checkpoint_satisfies_the_policy(tmp_path, peer):
     policy = policy_of(tmp_path, peer.vkey, peer.url + "/base/")
     with started(tmp_path, policy, "hold") as node:
         send(node)
-        until(lambda: published(node) == 1, "the checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 1, "the checkpoint", alive=node.alive)
         send(node, 1)
-        until(lambda: published(node) == 2, "the next one", alive=node.alive)
+        until(lambda: node.signed_size() == 2, "the next one", alive=node.alive)
         assert [(path, old, len(proof)) for path, old, proof, _ in peer.asked] == [
             ("/base/add-checkpoint", 0, 0),
             ("/base/add-checkpoint", 1, 1),
         ]
-        assert peer.line(peer.asked[1][3]).decode() in checkpoint(node)
+        assert peer.line(peer.asked[1][3]).decode() in node.checkpoint()
         assert verified(node, tmp_path, policy) == 0
         stranger = tmp_path / "stranger"
         stranger.mkdir()
@@ -174,19 +161,19 @@ def test_a_witness_that_fails_is_done_without_or_waited_for(tmp_path, peer, faul
         send(node)
         until(lambda: metric(node, f'pedigraph_witness_failures_total{{witness="W",kind="{kind}"}}') > 0, kind, alive=node.alive)
         if mode == "publish":
-            until(lambda: published(node) == 1, "the checkpoint without a quorum", alive=node.alive)
+            until(lambda: node.signed_size() == 1, "the checkpoint without a quorum", alive=node.alive)
             until(lambda: metric(node, "pedigraph_checkpoints_below_quorum") == 1, "the mark", alive=node.alive)
-            assert "default is published without a quorum" in ready(node)
-            assert NAME not in checkpoint(node)
+            assert "default is published without a quorum" in node.ready()[1]
+            assert NAME not in node.checkpoint()
             assert verified(node, tmp_path, policy) == 5
         else:
             until(lambda: metric(node, "pedigraph_checkpoints_held") == 1, "the mark", alive=node.alive)
-            assert "default is held until there is a quorum" in ready(node)
-            assert published(node) == 0
+            assert "default is held until there is a quorum" in node.ready()[1]
+            assert node.signed_size() == 0
         # It comes back: the same note gets its line, in both modes.
         peer.script = peer.cosign
-        until(lambda: NAME in checkpoint(node), "the cosignature", alive=node.alive)
-        assert published(node) == 1
+        until(lambda: NAME in node.checkpoint(), "the cosignature", alive=node.alive)
+        assert node.signed_size() == 1
         assert len({note.split("\n\n")[0] for _, _, _, note in peer.asked}) == 1
         assert verified(node, tmp_path, policy) == 0
         assert metric(node, "pedigraph_checkpoints_below_quorum") == metric(node, "pedigraph_checkpoints_held") == 0
@@ -203,11 +190,11 @@ def test_a_smaller_size_is_where_the_next_question_starts(tmp_path, peer):
     with started(tmp_path, policy_of(tmp_path, peer.vkey, peer.url), "hold") as node:
         for size in (1, 2):
             send(node, size)
-            until(lambda size=size: published(node) == size, "the checkpoint", alive=node.alive)
+            until(lambda size=size: node.signed_size() == size, "the checkpoint", alive=node.alive)
         sizes[0] = 1
         peer.script = script
         send(node, 3)
-        until(lambda: published(node) == 3, "the checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 3, "the checkpoint", alive=node.alive)
         assert [(old, len(proof)) for _, old, proof, _ in peer.asked] == [(0, 0), (1, 1), (2, 1), (1, 2), (0, 0)]
 
 
@@ -233,8 +220,8 @@ def test_what_was_signed_is_taken_up_after_a_kill(tmp_path, peer):
         node.kill()
         peer.script = peer.cosign
         node.start()
-        until(lambda: published(node) == 1, "the checkpoint", alive=node.alive)
-        assert checkpoint(node) == peer.asked[0][3] + peer.line(peer.asked[0][3]).decode()
+        until(lambda: node.signed_size() == 1, "the checkpoint", alive=node.alive)
+        assert node.checkpoint() == peer.asked[0][3] + peer.line(peer.asked[0][3]).decode()
 
 
 def test_a_policy_that_cannot_be_satisfied_is_refused(tmp_path, peer):
@@ -291,17 +278,17 @@ def test_aics_witness_cosigns(tmp_path, aics):
         send(node)
         until(lambda: metric(node, "pedigraph_checkpoints_held") == 1, "the held checkpoint", alive=node.alive)
         aics["serve"](run("log", "vkey", "--data", node.data).stdout.decode().strip())
-        until(lambda: published(node) == 1, "the checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 1, "the checkpoint", alive=node.alive)
         for number in range(1, 300):
             send(node, number)
-        until(lambda: published(node) == 300, "the newest checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 300, "the newest checkpoint", alive=node.alive)
         assert verified(node, tmp_path, policy) == 0
         # What is remembered is gone: it starts at 0 and the witness says where it is.
         node.stop()
         (node.data / "ledger/logs/default/witnesses").unlink()
         node.start()
         send(node, 300)
-        until(lambda: published(node) == 301, "the checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 301, "the checkpoint", alive=node.alive)
         assert verified(node, tmp_path, policy) == 0
 
 
@@ -311,14 +298,14 @@ def test_aics_witness_sees_the_fork(tmp_path, aics):
     with started(tmp_path, policy) as node:
         aics["serve"](run("log", "vkey", "--data", node.data).stdout.decode().strip())
         send(node)
-        until(lambda: "aics.example" in checkpoint(node), "the checkpoint", alive=node.alive)
+        until(lambda: "aics.example" in node.checkpoint(), "the checkpoint", alive=node.alive)
         node.stop()
         old = tmp_path / "old"
         subprocess.run(["cp", "-r", node.data, old], check=True)
         node.start()
         for number in (1, 2):
             send(node, number)
-        until(lambda: published(node) == 3, "the checkpoint", alive=node.alive)
+        until(lambda: node.signed_size() == 3, "the checkpoint", alive=node.alive)
         node.stop()
         subprocess.run(["rm", "-r", node.data], check=True)
         old.rename(node.data)
