@@ -1,4 +1,4 @@
-//! Derived files, written off the writer's thread: where entries and commits lie, full tiles, full bundles.
+//! Derived files, written off the writer's thread: where entries and commits lie, full tiles.
 //!
 //! None of them is believed. They are synced once per segment; the file `derived` then names the segment from whose start they
 //! are made again when the ledger is opened, because a power cut may have torn what was written since. The one thing they prove: a commit that the index names
@@ -32,7 +32,7 @@ pub(crate) fn log_dir(ledger: &Path, log: &LogId) -> PathBuf {
     ledger.join("logs").join(log.as_str())
 }
 
-/// The file of a full tile or bundle.
+/// The file of a full tile.
 pub(crate) fn tile_path(ledger: &Path, log: &LogId, tile: &Tile) -> PathBuf {
     log_dir(ledger, log).join(tile.path())
 }
@@ -59,10 +59,19 @@ pub(crate) fn indexed_commits(ledger: &Path) -> u64 {
 
 /// Where the index says that an entry lies.
 pub(crate) fn indexed_entry(ledger: &Path, log: &LogId, index: u64) -> Option<u64> {
-    let file = File::open(entries_path(ledger, log)).ok()?;
-    let bytes = segment::read_at(&file, index.checked_mul(ENTRY_BYTES)?, to_usize(ENTRY_BYTES)).ok()?;
+    indexed_range(ledger, log, index, 1).pop()?
+}
+
+/// Where the index says that each of some entries lies; fewer where it ends.
+pub(crate) fn indexed_range(ledger: &Path, log: &LogId, from: u64, count: u64) -> Vec<Option<u64>> {
+    let read = || {
+        let file = File::open(entries_path(ledger, log)).ok()?;
+        segment::read_at(&file, from.checked_mul(ENTRY_BYTES)?, to_usize(count * ENTRY_BYTES)).ok()
+    };
+    let bytes = read().unwrap_or_default();
+    let (records, _) = bytes.as_chunks::<8>();
     // Position 0 is the journal's first magic: a hole that a crash left.
-    Input(&bytes).u64().filter(|at| *at != 0)
+    records.iter().map(|record| Some(u64::from_le_bytes(*record)).filter(|at| *at != 0)).collect()
 }
 
 /// Where the index says that a commit lies; `None` unless the record's checksum holds.
@@ -265,11 +274,9 @@ impl Deriver {
         }
     }
 
-    /// Writes the tiles and bundles that became full between two sizes.
+    /// Writes the tiles that became full between two sizes.
     fn write_tiles(&self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
         for number in from / WIDTH..to / WIDTH {
-            let bundle = hashes::full_bundle(&self.shared, log, number)?;
-            self.write_tile(log, &Tile { of: Of::Entries, number, width: WIDTH }, &bundle)?;
             let mut number = number;
             for level in 0..8 {
                 let hashes = hashes::hashes(&self.shared, log, level, number, WIDTH)?;
@@ -351,9 +358,8 @@ impl Deriver {
         for (log, size) in sizes {
             let dir = &self.shared.dir;
             let there = |number: &u64| {
-                let tile = |of| tile_path(dir, &log, &Tile { of, number: *number, width: WIDTH });
-                let hashes = fs::metadata(tile(Of::Level(0))).is_ok_and(|file| file.len() == 32 * WIDTH);
-                hashes && fs::metadata(tile(Of::Entries)).is_ok_and(|file| file.len() > 0)
+                let tile = tile_path(dir, &log, &Tile { of: Of::Level(0), number: *number, width: WIDTH });
+                fs::metadata(tile).is_ok_and(|file| file.len() == 32 * WIDTH)
             };
             let (full, safe) = (size / WIDTH, synced.get(&log).copied().unwrap_or(0) / WIDTH);
             let missing = full - safe + (0..safe).rev().take_while(|number| !there(number)).count() as u64;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::frame::to_usize;
-use crate::shared::{Shared, State, lock};
+use crate::shared::{Shared, lock};
 use crate::tile::{self, Of, Tile, WIDTH};
 use crate::tree::{Nodes, leaf_hash, node_hash};
 use crate::{Error, Hash, LogId, derive, lookup};
@@ -53,40 +53,8 @@ fn tile_roots(shared: &Shared, log: &LogId, below: u8, number: u64, width: u64) 
     Ok(roots)
 }
 
-/// The first `width` leaves of a bundle, encoded.
+/// The first `width` leaves of a bundle, encoded. Bundles are not stored: that would write every entry to the disk twice.
 pub(crate) fn bundle(shared: &Shared, log: &LogId, number: u64, width: u64) -> Result<Bytes, Error> {
-    let tile = Tile { of: Of::Entries, number, width: WIDTH };
-    if let Some(full) = std::fs::read(derive::tile_path(&shared.dir, log, &tile)).ok().map(Bytes::from)
-        && let Some(leaves) = tile::split_bundle(&full, WIDTH)
-    {
-        let bytes: usize = leaves.iter().take(to_usize(width)).map(|leaf| leaf.len() + 2).sum();
-        return Ok(full.slice(..bytes));
-    }
-    build_bundle(shared, log, number, width)
-}
-
-/// A full bundle: of the leaves in memory if they are there, which saves reading back what lies between them.
-pub(crate) fn full_bundle(shared: &Shared, log: &LogId, number: u64) -> Result<Bytes, Error> {
-    // The lock is released before the journal is read, which takes it again.
-    let remembered = remembered_bundle(&shared.state(), log, number * WIDTH);
-    remembered.map_or_else(|| build_bundle(shared, log, number, WIDTH), Ok)
-}
-
-fn remembered_bundle(state: &State, log: &LogId, from: u64) -> Option<Bytes> {
-    let head = state.logs.get(log)?;
-    let start = to_usize(from.checked_sub(head.recent_from)?);
-    let end = start + to_usize(WIDTH);
-    let leaves = || head.recent.range(start..end).map(|entry| &entry.leaf);
-    if head.recent.len() < end || leaves().any(Bytes::is_empty) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(leaves().map(|leaf| leaf.len() + 2).sum());
-    leaves().for_each(|leaf| tile::put_bundled(&mut bytes, leaf));
-    Some(bytes.into())
-}
-
-/// A bundle from the journal alone.
-pub(crate) fn build_bundle(shared: &Shared, log: &LogId, number: u64, width: u64) -> Result<Bytes, Error> {
     let leaves = lookup::leaves(shared, log, number * WIDTH, width)?;
     let mut bytes = Vec::with_capacity(leaves.iter().map(|leaf| leaf.len() + 2).sum());
     leaves.iter().for_each(|leaf| tile::put_bundled(&mut bytes, leaf));

@@ -1,10 +1,10 @@
 //! The one writer: a batch becomes frames, the frames one write and one `fdatasync`, and then it is durable, visible and
-//! acknowledged, in this order.
+//! acknowledged, in this order. While one batch goes to the disk (`disk.rs`) the next may be encoded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::blobs::{self, Blobs};
 use crate::derive::Deriver;
+use crate::disk::{Disk, Job};
 use crate::erase;
 use crate::fold::{Touched, Vectors};
 use crate::frame::{self, CommitFrame, HEAD_BYTES, Kind, REF_BYTES};
@@ -22,7 +23,8 @@ use crate::publish;
 use crate::recover::{Recovered, recover, zero_sectors};
 use crate::segment::{self, Segment};
 use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Recent, Shared};
-use crate::storage::{Access, LocalFiles, PAGE_BYTES, Storage, StoredFile};
+use crate::spare::{self, Entered, Pace, Spare};
+use crate::storage::{LocalFiles, PAGE_BYTES, Pages, Storage, StoredFile};
 use crate::tree::{self, digest, leaf_hash};
 use crate::{
     Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader,
@@ -44,6 +46,8 @@ const SEGMENT_GROWTH: u64 = 8;
 const FACTS_REMEMBERED: usize = 8192;
 /// Smaller chunks are stored each time: a reference to one costs about as much to find as the bytes to write.
 const REMEMBERED_BYTES_MIN: usize = 512;
+/// Leaves of a batch from which on two threads hash them, bytes: what costs more than to start a thread.
+const HASHED_BY_TWO_BYTES_MIN: usize = 512 << 10;
 
 /// Who prepares segments and writes derived files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,19 +64,26 @@ pub struct Writer {
     pub(crate) storage: Arc<dyn Storage>,
     /// Who signs, unless the key is in its file.
     pub(crate) signer: Option<Arc<dyn Signer>>,
+    /// The state after all that was submitted.
     vectors: Vectors,
     segment: Segment,
-    file: Box<dyn StoredFile>,
+    file: Arc<dyn StoredFile>,
     /// Where the next batch begins in the segment.
     offset: u64,
-    /// The frames of one batch; kept for its allocation.
-    frames: Vec<u8>,
+    /// What the page in which the next batch begins holds before it: whole pages are written.
+    page: Bytes,
     facts: RememberedFacts,
     epoch: u64,
     poisoned: bool,
     given_back: Option<Batch>,
     work: Work,
-    spare: Option<JoinHandle<io::Result<()>>>,
+    disk: Disk,
+    /// The batch that the disk is writing.
+    under_way: Option<UnderWay>,
+    /// Receipts of batches that are durable, for [`Writer::landed`].
+    receipts: VecDeque<Vec<Receipt>>,
+    pace: Arc<Pace>,
+    spare: Option<Spare>,
     deriver: Option<Deriver>,
     deriving: Option<JoinHandle<()>>,
     /// Held until the writer is gone; the kernel releases it when the process dies.
@@ -158,8 +169,8 @@ fn create(dir: &Path, options: &Options, storage: &dyn Storage) -> Result<Meta, 
 
 fn first_segment(dir: &Path, meta: &Meta, storage: &dyn Storage) -> Result<Segment, Error> {
     let capacity = meta.segment_bytes.min(FIRST_SEGMENT_BYTES);
-    make_spare(dir, capacity, storage)?;
-    enter_spare(dir, meta, &Vectors::default(), 0, 0, storage).map(|(segment, ..)| segment)
+    spare::make(dir, capacity, storage)?;
+    spare::enter(dir, meta, &Vectors::default(), 0, 0, storage).map(|entered| entered.segment)
 }
 
 fn start(
@@ -172,7 +183,8 @@ fn start(
     lock: Lock,
 ) -> Result<Writer, Error> {
     let Recovered { vectors, state, segment, offset, erasures } = recovered;
-    let file = storage.open(&segment::path_of(dir, segment.first_seq))?;
+    let path = segment::path_of(dir, segment.first_seq);
+    let file = storage.open_pages(&path)?.into();
     let epoch = vectors.epoch.saturating_add(1);
     let shared = Shared::new(dir, meta, state, None);
     // Every other commit's were carried out before the commit after it was made.
@@ -180,6 +192,10 @@ fn start(
     blobs::collect(&shared, &*storage)?;
     publish::publish_empty_default(&shared, &*storage, signer.as_ref())?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
+    let disk = match work {
+        Work::Background => Disk::thread()?,
+        Work::Inline => Disk::inline(),
+    };
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
         shared,
@@ -189,18 +205,28 @@ fn start(
         segment,
         file,
         offset,
-        frames: Vec::new(),
+        page: page_before(&path, offset)?,
         facts: RememberedFacts::default(),
         epoch,
         poisoned: false,
         given_back: None,
         work,
+        disk,
+        under_way: None,
+        receipts: VecDeque::new(),
+        pace: Arc::default(),
         spare: None,
         deriving: None,
         _lock: lock,
     };
     writer.start_work()?;
     Ok(writer)
+}
+
+/// What the page at an offset of a file holds before it.
+fn page_before(path: &Path, offset: u64) -> io::Result<Bytes> {
+    let bytes = offset % PAGE_BYTES as u64;
+    Ok(segment::read_at(&File::open(path)?, offset - bytes, frame::to_usize(bytes))?.into())
 }
 
 /// Half-made files of a crash. The spare segment itself is kept: it has its name only when it is whole.
@@ -225,12 +251,12 @@ impl Writer {
         now_ns.max(self.vectors.time_ns)
     }
 
-    /// Size of a log, counting what is durable; 0 for one that does not exist.
+    /// Size of a log, counting all that was submitted; 0 for one that does not exist.
     pub fn size(&self, log: &LogId) -> u64 {
         self.vectors.size(log)
     }
 
-    /// Durable positions: opaque key to next offset.
+    /// Positions as what was submitted last left them: opaque key to next offset.
     pub fn positions(&self) -> &BTreeMap<Bytes, u64> {
         &self.vectors.positions
     }
@@ -250,7 +276,21 @@ impl Writer {
         Reader(Arc::clone(&self.shared))
     }
 
-    /// Appends one batch durably. After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
+    /// Appends one batch durably: [`Writer::submit`], then [`Writer::landed`] until this batch has. Its receipts come back.
+    ///
+    /// # Errors
+    /// As [`Writer::submit`].
+    pub fn append(&mut self, batch: Batch) -> Result<Vec<Receipt>, Error> {
+        self.submit(batch)?;
+        let mut last = Vec::new();
+        while let Some(receipts) = self.landed()? {
+            last = receipts;
+        }
+        Ok(last)
+    }
+
+    /// Begins to append one batch. It is encoded while the one before it goes to the disk, and returns when that one is durable.
+    /// After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
     /// batch can be had back by [`Writer::given_back`], for another try.
     ///
     /// Bodies that the batch erases are gone from the disk when this returns; after a crash, when the ledger is open again.
@@ -260,57 +300,105 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Refused`] when the batch breaks a limit, and [`Error::Full`] when there is no room for another segment: nothing was
-    /// written and the writer goes on; [`Error::Io`] when it is unknown whether the batch is durable: the process must
+    /// written of it and the writer goes on; [`Error::Io`] when it is unknown whether what was submitted is durable: the process must
     /// stop, and opening the ledger again tells.
-    pub fn append(&mut self, batch: Batch) -> Result<Vec<Receipt>, Error> {
-        if let Err(error) = self.find_room(&batch) {
-            self.given_back = matches!(error, Error::Full(_)).then_some(batch);
-            return Err(error);
-        }
+    pub fn submit(&mut self, batch: Batch) -> Result<(), Error> {
+        let bytes_max = match self.find_room(&batch) {
+            Ok(bytes_max) => bytes_max,
+            Err(error) => {
+                self.given_back = matches!(error, Error::Full(_)).then_some(batch);
+                return Err(error);
+            }
+        };
         if writes_nothing(&batch) {
-            return Ok(Vec::new());
+            self.land()?;
+            self.receipts.push_back(Vec::new());
+            return Ok(());
         }
+        if !batch.erasures.is_empty() {
+            self.land()?;
+        }
+        self.pace.set_busy(true);
         let targets = erase::targets(&self.shared, &batch.erasures)?;
-        let staged = self.encode(&batch);
-        self.pad_frames();
-        // The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
-        // is on disk, and trying again would not: the kernel forgets what it failed to write.
-        let outcome = self.file.write_at(&self.frames, self.offset).and_then(|()| self.file.sync());
+        let (staged, job) = self.encode(batch, bytes_max);
+        // The next one goes to the disk before anybody hears of the last one: the disk is what is waited for.
+        let before = self.wait_for_disk()?;
+        let outcome = self.disk.start(job);
         self.poison_unless_ok(outcome.map_err(Error::from))?;
-        let blobs = blobs_named(&batch);
-        let receipts = self.adopt(staged, batch);
+        self.under_way = Some(staged);
+        before.map_or(Ok(()), |before| self.show(before))?;
+        if targets.is_empty() {
+            return Ok(());
+        }
+        self.land()?;
+        let outcome = erase::erase(&self.shared, &*self.storage, &targets).and_then(|()| self.read_page());
+        self.poison_unless_ok(outcome)
+    }
+
+    /// Waits until the oldest batch that was submitted is durable, and gives its receipts, once; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as [`Writer::submit`].
+    pub fn landed(&mut self) -> Result<Option<Vec<Receipt>>, Error> {
+        if self.receipts.is_empty() {
+            self.land()?;
+        }
+        Ok(self.receipts.pop_front())
+    }
+
+    /// Makes all that was submitted durable and visible.
+    fn land(&mut self) -> Result<(), Error> {
+        let before = self.wait_for_disk()?;
+        self.pace.set_busy(false);
+        before.map_or(Ok(()), |before| self.show(before))
+    }
+
+    /// The batch that was under way, which is durable now.
+    fn wait_for_disk(&mut self) -> Result<Option<UnderWay>, Error> {
+        let Some(staged) = self.under_way.take() else { return Ok(None) };
+        let outcome = self.disk.finish().map_err(Error::from);
+        self.poison_unless_ok(outcome).map(|()| Some(staged))
+    }
+
+    /// Shows what is durable.
+    fn show(&mut self, staged: UnderWay) -> Result<(), Error> {
+        let UnderWay { place, frames, entries, commit, blobs } = staged;
+        let receipt =
+            |(log, entry): &(LogId, Recent), index: u64| Receipt { log: log.clone(), index, leaf_hash: entry.hash };
+        self.receipts.push_back(entries.iter().map(|(entry, index)| receipt(entry, *index)).collect());
+        let mut landed = entries.into_iter().map(|(entry, _)| entry);
+        self.shared.land(Landed { seq: commit.seq, place, frames, heads: &commit.heads, entries: &mut landed });
         blobs::named(&self.shared, &*self.storage, &blobs);
-        let outcome = erase::erase(&self.shared, &*self.storage, &targets);
-        self.poison_unless_ok(outcome)?;
         if self.work == Work::Inline {
             let outcome = self.deriver.as_mut().map_or(Ok(()), Deriver::step);
             self.poison_unless_ok(outcome)?;
         }
-        Ok(receipts)
+        Ok(())
     }
 
-    /// The batch that the last [`Writer::append`] found no room for.
+    /// After the journal was changed in place.
+    fn read_page(&mut self) -> Result<(), Error> {
+        self.shared.state().forget_frames();
+        self.page = page_before(&segment::path_of(&self.shared.dir, self.segment.first_seq), self.offset)?;
+        Ok(())
+    }
+
+    /// The batch that the last [`Writer::submit`] found no room for.
     pub fn given_back(&mut self) -> Option<Batch> {
         self.given_back.take()
     }
 
-    /// Goes on in a new segment when the batch may not fit into this one.
-    fn find_room(&mut self, batch: &Batch) -> Result<(), Error> {
+    /// Goes on in a new segment when the batch may not fit into this one. Returns how many bytes the batch has at most.
+    fn find_room(&mut self, batch: &Batch) -> Result<usize, Error> {
         self.check_usable()?;
         let bytes_max = check(batch, self)?;
-        if writes_nothing(batch) || self.offset + bytes_max as u64 <= self.segment.capacity {
-            return Ok(());
+        if !writes_nothing(batch) && self.offset + bytes_max as u64 > self.segment.capacity {
+            // The new segment's header states what is durable.
+            self.land()?;
+            let outcome = self.enter_next_segment(bytes_max as u64);
+            self.poison_unless_ok(outcome)?;
         }
-        let outcome = self.enter_next_segment(bytes_max as u64);
-        self.poison_unless_ok(outcome)
-    }
-
-    /// Adds to the frames the zeros behind them up to the end of a page: the kernel, which need not have the page in memory, would
-    /// have to read it first if only a part of it were written.
-    fn pad_frames(&mut self) {
-        let end = self.offset + self.frames.len() as u64;
-        let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(self.segment.capacity);
-        self.frames.resize(self.frames.len() + frame::to_usize(page_end.saturating_sub(end)), 0);
+        Ok(bytes_max)
     }
 
     fn check_usable(&mut self) -> Result<(), Error> {
@@ -344,21 +432,19 @@ impl Writer {
         outcome
     }
 
-    /// Fills `frames` with the batch; changes no state.
-    fn encode(&mut self, batch: &Batch) -> Staged {
-        self.frames.clear();
-        let salt = self.shared.meta.salt;
-        let start = self.segment.base + self.offset;
-        let mut staged = Staged::default();
+    /// Turns a batch into frames and takes over the state after it: a failure from here on poisons.
+    fn encode(&mut self, batch: Batch, bytes_max: usize) -> (UnderWay, Job) {
+        let blobs = blobs_named(&batch);
+        let mut draft = Draft::new(&self.page, bytes_max, self.segment.base + self.offset, self.shared.meta.salt);
+        let mut touched = Touched::default();
         let mut refs = Sha256::new();
-        for new in &batch.entries {
-            let facts: Vec<_> =
-                new.facts.iter().map(|part| put_facts(&mut self.frames, salt, start, part, &mut self.facts)).collect();
-            let body = new.body.as_ref().map(|part| put_part(&mut self.frames, salt, start, Content::Body, part));
-            let edge = staged.touched.edge(&new.log, &self.vectors);
-            let hash = leaf_hash(&new.leaf);
-            staged.entries.push((start + self.frames.len() as u64, edge.size(), hash));
-            frame::write(&mut self.frames, salt, Kind::Entry, |out| {
+        let mut entries = Vec::with_capacity(batch.entries.len());
+        for (new, hash) in batch.entries.iter().zip(leaf_hashes(&batch.entries)) {
+            let facts: Vec<_> = new.facts.iter().map(|part| draft.put_facts(part, &mut self.facts)).collect();
+            let body = new.body.as_ref().map(|part| draft.put_part(Content::Body, part));
+            let edge = touched.edge(&new.log, &self.vectors);
+            entries.push(((new.log.clone(), Recent { at: draft.here(), hash }), edge.size()));
+            draft.put(Kind::Entry, |out| {
                 frame::put_entry(out, &new.log, edge.size(), &new.leaf);
                 let from = out.len();
                 frame::put_refs(out, &facts, body.as_ref());
@@ -366,72 +452,69 @@ impl Writer {
             });
             edge.push(hash);
         }
-        staged.commit = Some(self.put_commit(batch, &staged.touched, Hash(refs.finalize().into())));
-        staged.bytes = self.frames.len();
-        staged
+        let (commit, hash) = self.put_commit(&mut draft, batch, &touched, Hash(refs.finalize().into()));
+        self.vectors.adopt(touched, &commit, hash);
+        let (frames, job) = self.finish_draft(draft);
+        let place = CommitPlace {
+            at: self.segment.base + self.offset,
+            bytes: u32::try_from(frames.len()).expect("append refuses larger batches"),
+            time_ns: commit.time_ns,
+        };
+        self.offset += frames.len() as u64;
+        (UnderWay { place, frames, entries, commit, blobs }, job)
     }
 
     /// Appends the commit frame; returns it with its hash.
-    fn put_commit(&mut self, batch: &Batch, touched: &Touched, refs: Hash) -> (CommitFrame, Hash) {
+    fn put_commit(&self, draft: &mut Draft, batch: Batch, touched: &Touched, refs: Hash) -> (CommitFrame, Hash) {
         let commit = CommitFrame {
             seq: self.vectors.next_seq,
             previous: self.vectors.last_commit.0,
             epoch: self.epoch,
             time_ns: self.next_time(batch.time_ns),
             entries: u32::try_from(batch.entries.len()).expect("a batch has fewer bytes"),
-            zero_sectors: zero_sectors(&self.frames, self.offset),
+            zero_sectors: zero_sectors(draft.frames(), self.offset),
             refs,
             heads: touched.heads(),
-            positions: batch.positions.clone(),
-            duplicates: batch.duplicates.clone(),
-            erasures: batch.erasures.clone(),
+            positions: batch.positions,
+            duplicates: batch.duplicates,
+            erasures: batch.erasures,
         };
-        let start = self.frames.len() + HEAD_BYTES;
-        frame::write(&mut self.frames, self.shared.meta.salt, Kind::Commit, |out| commit.put(out));
-        let hash = frame::commit_hash(&self.frames[start..]);
+        let start = draft.frames().len() + HEAD_BYTES;
+        draft.put(Kind::Commit, |out| commit.put(out));
+        let hash = frame::commit_hash(&draft.frames()[start..]);
         (commit, hash)
     }
 
-    /// Takes over and shows what is durable.
-    fn adopt(&mut self, staged: Staged, batch: Batch) -> Vec<Receipt> {
-        let Staged { touched, entries, commit, bytes } = staged;
-        let (commit, hash) = commit.expect("encode ends with a commit");
-        let bytes = bytes as u64;
-        let place = CommitPlace {
-            at: self.segment.base + self.offset,
-            bytes: u32::try_from(bytes).expect("append refuses larger batches"),
-            time_ns: commit.time_ns,
-        };
-        self.offset += bytes;
-        self.vectors.adopt(touched, &commit, hash);
-        let receipt = |(new, (_, index, leaf_hash)): (&NewEntry, &(u64, u64, Hash))| Receipt {
-            log: new.log.clone(),
-            index: *index,
-            leaf_hash: *leaf_hash,
-        };
-        let receipts = batch.entries.iter().zip(&entries).map(receipt).collect();
-        let recent =
-            |(new, (at, _, hash)): (NewEntry, (u64, u64, Hash))| (new.log, Recent { at, hash, leaf: new.leaf });
-        let mut landed = batch.entries.into_iter().zip(entries).map(recent);
-        self.shared.land(Landed { seq: commit.seq, place, heads: &commit.heads, entries: &mut landed });
-        receipts
+    /// The frames, and the write of the whole pages that hold them: with the bytes before them in the first page, and zeros
+    /// behind them in the last one. The kernel, which need not have these pages in memory, would have to read them if only a part were written.
+    fn finish_draft(&mut self, mut draft: Draft) -> (Bytes, Job) {
+        let (before, bytes) = (self.page.len(), draft.frames().len());
+        let end = self.offset + bytes as u64;
+        let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(self.segment.capacity);
+        let padding = frame::to_usize(page_end.saturating_sub(end));
+        draft.pages.bytes.resize(draft.pages.bytes.len() + padding, 0);
+        let pages = Bytes::from_owner(draft.pages);
+        let written = before + bytes;
+        self.page = pages.slice(written - frame::to_usize(end % PAGE_BYTES as u64)..written);
+        let job = Job { file: Arc::clone(&self.file), offset: self.offset - before as u64, pages: pages.clone() };
+        (pages.slice(before..written), job)
     }
 
     /// Goes on in a new segment that holds at least `bytes` of batch. The rest of the old one stays zeros.
     fn enter_next_segment(&mut self, bytes: u64) -> Result<(), Error> {
         let dir = &self.shared.dir;
         let made = match self.spare.take() {
-            Some(making) => {
-                making.join().map_err(|_| io::Error::other("the thread that prepares segments panicked"))?
-            }
-            None => make_spare(dir, self.next_capacity(), &*self.storage),
+            Some(spare) => spare.finish(),
+            None => spare::make(dir, self.next_capacity(), &*self.storage),
         };
         made.map_err(|error| Error::while_preparing("the next journal segment", error))?;
         // A segment without commits has the name that the next one would get, and is replaced.
         let empty = self.segment.first_seq == self.vectors.next_seq;
         let base = if empty { self.segment.base } else { self.segment.end() };
-        let (segment, offset, file) = enter_spare(dir, &self.shared.meta, &self.vectors, base, bytes, &*self.storage)?;
-        (self.segment, self.offset, self.file) = (segment, offset, file);
+        let Entered { segment, file, header } =
+            spare::enter(dir, &self.shared.meta, &self.vectors, base, bytes, &*self.storage)?;
+        (self.segment, self.offset, self.file) = (segment, header.len() as u64, file.into());
+        self.page = Bytes::from(header).split_off(frame::to_usize(self.offset / PAGE_BYTES as u64) * PAGE_BYTES);
         self.shared.state().enter_segment(segment);
         if self.work == Work::Background {
             self.start_spare()?;
@@ -459,11 +542,25 @@ impl Writer {
     }
 
     fn start_spare(&mut self) -> Result<(), Error> {
-        let (dir, capacity, storage) = (self.shared.dir.clone(), self.next_capacity(), Arc::clone(&self.storage));
-        let make = move || make_spare(&dir, capacity, &*storage);
-        self.spare = Some(std::thread::Builder::new().name("ledger-segment".into()).spawn(make)?);
+        let (dir, storage) = (&self.shared.dir, Arc::clone(&self.storage));
+        self.spare = Some(Spare::start(dir, self.next_capacity(), storage, Arc::clone(&self.pace))?);
         Ok(())
     }
+}
+
+/// The hashes of a batch's leaves.
+fn leaf_hashes(entries: &[NewEntry]) -> Vec<Hash> {
+    let hashes = |entries: &[NewEntry]| entries.iter().map(|new| leaf_hash(&new.leaf)).collect::<Vec<_>>();
+    if entries.iter().map(|new| new.leaf.len()).sum::<usize>() < HASHED_BY_TWO_BYTES_MIN {
+        return hashes(entries);
+    }
+    let (first, second) = entries.split_at(entries.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| hashes(second));
+        let mut all = hashes(first);
+        all.extend(other.join().unwrap_or_else(|_| hashes(second)));
+        all
+    })
 }
 
 fn writes_nothing(batch: &Batch) -> bool {
@@ -486,25 +583,89 @@ fn blobs_named(batch: &Batch) -> Vec<(Content, Hash)> {
 impl Drop for Writer {
     /// Lets the derived files catch up, so that the next opening finds them whole.
     fn drop(&mut self) {
+        // Whoever submitted it and did not wait does not hear of it; the next opening finds it, whole or not at all.
+        let _nobody_waits = self.land();
+        std::mem::replace(&mut self.disk, Disk::inline()).close();
         self.shared.change(|state| state.stop = true);
         if let Some(deriving) = self.deriving.take() {
             drop(deriving.join());
         }
-        if let Some(making) = self.spare.take() {
-            drop(making.join());
+        if let Some(spare) = self.spare.take() {
+            drop(spare.finish());
         }
     }
 }
 
-/// A batch that is encoded and not yet durable.
-#[derive(Default)]
-struct Staged {
-    touched: Touched,
-    /// Journal position, index and leaf hash of each entry.
-    entries: Vec<(u64, u64, Hash)>,
-    commit: Option<(CommitFrame, Hash)>,
-    /// Length of its frames.
-    bytes: usize,
+/// A batch that is encoded and goes to the disk.
+struct UnderWay {
+    place: CommitPlace,
+    frames: Bytes,
+    /// Entries with their indexes.
+    entries: Vec<((LogId, Recent), u64)>,
+    commit: CommitFrame,
+    /// The blobs that it names.
+    blobs: Vec<(Content, Hash)>,
+}
+
+/// The frames of a batch while it is encoded, behind what their first page holds already.
+struct Draft {
+    pages: Pages,
+    /// Where they begin.
+    from: usize,
+    /// The journal position of that.
+    at: u64,
+    salt: u32,
+}
+
+impl Draft {
+    fn new(page: &[u8], bytes_max: usize, at: u64, salt: u32) -> Draft {
+        let mut pages = Pages::with_room(page.len() + bytes_max + PAGE_BYTES);
+        pages.bytes.extend_from_slice(page);
+        let from = pages.bytes.len();
+        Draft { pages, from, at, salt }
+    }
+
+    /// The frames so far.
+    fn frames(&self) -> &[u8] {
+        &self.pages.bytes[self.from..]
+    }
+
+    /// The journal position of the next one.
+    fn here(&self) -> u64 {
+        self.at + self.frames().len() as u64
+    }
+
+    fn put(&mut self, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) {
+        frame::write(&mut self.pages.bytes, self.salt, kind, fill);
+    }
+
+    /// Appends a facts chunk unless the journal has it.
+    fn put_facts(&mut self, part: &Part, seen: &mut RememberedFacts) -> PartRef {
+        let Some((bytes, digest)) = inline(part) else { return self.put_part(Content::Facts, part) };
+        if bytes.len() < REMEMBERED_BYTES_MIN {
+            return self.put_inline(Content::Facts, bytes, digest);
+        }
+        if let Some(at) = seen.places.get(&digest) {
+            return PartRef { digest, size: bytes.len() as u64, at: Some(*at), content: Content::Facts, bytes: None };
+        }
+        let written = self.put_inline(Content::Facts, bytes, digest);
+        written.at.into_iter().for_each(|at| seen.remember(digest, at));
+        written
+    }
+
+    fn put_part(&mut self, content: Content, part: &Part) -> PartRef {
+        match part {
+            Part::Inline(bytes) => self.put_inline(content, bytes, digest(bytes)),
+            Part::Hashed { bytes, digest } => self.put_inline(content, bytes, *digest),
+            Part::Blob { digest, size } => PartRef { digest: *digest, size: *size, at: None, content, bytes: None },
+        }
+    }
+
+    fn put_inline(&mut self, content: Content, bytes: &Bytes, digest: Hash) -> PartRef {
+        let at = self.here();
+        self.put(content.kind(), |out| out.extend_from_slice(bytes));
+        PartRef { digest, size: bytes.len() as u64, at: Some(at), content, bytes: None }
+    }
 }
 
 /// Places of facts chunks that were written lately.
@@ -526,28 +687,6 @@ impl RememberedFacts {
     }
 }
 
-/// Appends a facts chunk unless the journal has it.
-fn put_facts(out: &mut Vec<u8>, salt: u32, start: u64, part: &Part, seen: &mut RememberedFacts) -> PartRef {
-    let Some((bytes, digest)) = inline(part) else { return put_part(out, salt, start, Content::Facts, part) };
-    if bytes.len() < REMEMBERED_BYTES_MIN {
-        return put_inline(out, salt, start, Content::Facts, bytes, digest);
-    }
-    if let Some(at) = seen.places.get(&digest) {
-        return PartRef { digest, size: bytes.len() as u64, at: Some(*at), content: Content::Facts, bytes: None };
-    }
-    let written = put_inline(out, salt, start, Content::Facts, bytes, digest);
-    written.at.into_iter().for_each(|at| seen.remember(digest, at));
-    written
-}
-
-fn put_part(out: &mut Vec<u8>, salt: u32, start: u64, content: Content, part: &Part) -> PartRef {
-    match part {
-        Part::Inline(bytes) => put_inline(out, salt, start, content, bytes, digest(bytes)),
-        Part::Hashed { bytes, digest } => put_inline(out, salt, start, content, bytes, *digest),
-        Part::Blob { digest, size } => PartRef { digest: *digest, size: *size, at: None, content, bytes: None },
-    }
-}
-
 /// The bytes and digest of a part that travels in the journal.
 fn inline(part: &Part) -> Option<(&Bytes, Hash)> {
     match part {
@@ -555,12 +694,6 @@ fn inline(part: &Part) -> Option<(&Bytes, Hash)> {
         Part::Hashed { bytes, digest } => Some((bytes, *digest)),
         Part::Blob { .. } => None,
     }
-}
-
-fn put_inline(out: &mut Vec<u8>, salt: u32, start: u64, content: Content, bytes: &Bytes, digest: Hash) -> PartRef {
-    let at = start + out.len() as u64;
-    frame::write(out, salt, content.kind(), |out| out.extend_from_slice(bytes));
-    PartRef { digest, size: bytes.len() as u64, at: Some(at), content, bytes: None }
 }
 
 /// Refuses what breaks a limit; returns how many bytes the batch has at most.
@@ -616,66 +749,4 @@ fn check_part(part: &Part, blobs: &Blobs) -> Result<usize, Error> {
         Part::Blob { digest, .. } if blobs.knows(digest) => Ok(0),
         Part::Blob { digest, .. } => Err(Error::Refused(format!("blob {digest} is not stored"))),
     }
-}
-
-fn spare_path(dir: &Path) -> PathBuf {
-    segment::dir_of(dir).join("spare")
-}
-
-/// Writes the zeros of the next segment, durable before it has its name. Overwriting what was written once needs no change of
-/// the file's metadata, which makes a later `fdatasync` one disk write.
-fn make_spare(dir: &Path, capacity: u64, storage: &dyn Storage) -> io::Result<()> {
-    let path = spare_path(dir);
-    if fs::metadata(&path).is_ok_and(|file| file.len() == capacity) {
-        return Ok(());
-    }
-    let tmp = path.with_extension("tmp");
-    let file = storage.create(&tmp, Access::Shared)?;
-    file.write_zeros(0, capacity)?;
-    file.sync()?;
-    storage.rename(&tmp, &path)
-}
-
-/// Makes the spare the segment that starts at this state. Its header is durable before it has a segment's name, so a crash
-/// leaves no segment or one without commits; the state it states was durable before.
-fn enter_spare(
-    dir: &Path,
-    meta: &Meta,
-    vectors: &Vectors,
-    base: u64,
-    bytes: u64,
-    storage: &dyn Storage,
-) -> Result<(Segment, u64, Box<dyn StoredFile>), Error> {
-    let tmp = segment::dir_of(dir).join("entered.tmp");
-    let path = segment::path_of(dir, vectors.next_seq);
-    let entered = prepare_entered(dir, meta, vectors, base, bytes, storage, &tmp);
-    let (segment, offset, file) = entered.map_err(|error| {
-        drop(storage.remove(&tmp));
-        Error::while_preparing("the next journal segment", error)
-    })?;
-    // From here on a failure poisons: the segment may have its name, and then the old one must not grow.
-    storage.rename(&tmp, &path)?;
-    storage.sync_dir(&segment::dir_of(dir))?;
-    Ok((segment, offset, file))
-}
-
-fn prepare_entered(
-    dir: &Path,
-    meta: &Meta,
-    vectors: &Vectors,
-    base: u64,
-    bytes: u64,
-    storage: &dyn Storage,
-    tmp: &Path,
-) -> io::Result<(Segment, u64, Box<dyn StoredFile>)> {
-    storage.rename(&spare_path(dir), tmp)?;
-    let spare_bytes = fs::metadata(tmp)?.len();
-    let measure = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, spare_bytes)).len() as u64;
-    let capacity = spare_bytes.max((measure + bytes).next_multiple_of(4096));
-    let header = segment::encode_header(&vectors.header(*meta.uuid.as_bytes(), base, capacity));
-    let file = storage.open(tmp)?;
-    file.write_zeros(spare_bytes, capacity)?;
-    file.write_at(&header, 0)?;
-    file.sync()?;
-    Ok((Segment { first_seq: vectors.next_seq, base, capacity }, header.len() as u64, file))
 }

@@ -7,8 +7,9 @@
 //! What holds, and where:
 //!
 //! 1. One write and one `fdatasync` make a batch durable; nothing is visible before ([`Writer::append`], `journal.rs`).
-//! 2. Only the journal, the blobs, the key and the checkpoints are primary. Tiles, bundles and indexes are derived from the
-//!    journal (`derive.rs`), never trusted when read (`reader.rs`) and may be deleted while no writer runs.
+//! 2. Only the journal, the blobs, the key and the checkpoints are primary. Tiles and indexes are derived from the
+//!    journal (`derive.rs`), never trusted when read (`reader.rs`) and may be deleted while no writer runs. Entry bundles are cut
+//!    out of the journal when somebody asks for one.
 //! 3. Recovery (`recover.rs`) folds the newest segment with the code that a follower and `verify` use (`fold.rs`). It cuts an
 //!    uncommitted tail and refuses everything else.
 //! 4. A body's bytes go only after the commit that says so is durable, and then surely (`erase.rs`).
@@ -21,6 +22,7 @@ mod backup;
 mod blobs;
 mod cosign;
 mod derive;
+mod disk;
 mod erase;
 mod fold;
 mod frame;
@@ -41,6 +43,7 @@ mod recover;
 mod segment;
 mod shared;
 mod signer;
+mod spare;
 mod storage;
 mod tile;
 mod tree;

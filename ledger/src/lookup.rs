@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::fold::{ReadBatch, parse_lone_entry};
 use crate::frame::{self, Found, HEAD_BYTES, Kind, to_usize};
 use crate::segment::{self, Scan, Segment, Step};
-use crate::shared::{CommitPlace, Shared};
+use crate::shared::{CommitPlace, Shared, State};
 use crate::{Content, Entry, Error, LogId, PartRef, derive};
 
 /// Bytes read at first for a frame of unknown length.
@@ -26,6 +26,10 @@ pub(crate) enum LoneFrame {
 
 /// Reads the frame at a journal position.
 pub(crate) fn frame_at(shared: &Shared, at: u64) -> Result<LoneFrame, Error> {
+    let remembered = shared.state().frames_at(at);
+    if let Some(frames) = remembered {
+        return Ok(lone(&frames, shared.meta.salt));
+    }
     let (segment, file) = shared.file_at(at)?;
     let offset = at - segment.base;
     let left = to_usize(segment.capacity - offset);
@@ -59,14 +63,28 @@ pub(crate) fn entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, E
 
 /// The journal position of an entry, as memory or the index has it.
 pub(crate) fn entry_place(shared: &Shared, log: &LogId, index: u64) -> Option<u64> {
-    {
+    let recent = recent_place(&shared.state(), log, index);
+    recent.or_else(|| derive::indexed_entry(&shared.dir, log, index))
+}
+
+fn recent_place(state: &State, log: &LogId, index: u64) -> Option<u64> {
+    let head = state.logs.get(log)?;
+    let entry = head.recent.get(to_usize(index.checked_sub(head.recent_from)?))?;
+    Some(entry.at)
+}
+
+/// [`entry_place`] of each of some entries.
+fn entry_places(shared: &Shared, log: &LogId, from: u64, count: u64) -> Vec<Option<u64>> {
+    // The index is read after memory was asked: what memory has forgotten by then is in the index.
+    let mut places: Vec<_> = {
         let state = shared.state();
-        let head = state.logs.get(log)?;
-        if let Some(entry) = index.checked_sub(head.recent_from).and_then(|i| head.recent.get(to_usize(i))) {
-            return Some(entry.at);
-        }
+        (from..from + count).map(|index| recent_place(&state, log, index)).collect()
+    };
+    if places.iter().any(Option::is_none) {
+        let indexed = derive::indexed_range(&shared.dir, log, from, count);
+        places.iter_mut().zip(indexed).for_each(|(place, indexed)| *place = place.or(indexed));
     }
-    derive::indexed_entry(&shared.dir, log, index)
+    places
 }
 
 fn entry_at(shared: &Shared, at: u64, log: &LogId, index: u64) -> Result<Option<Entry>, Error> {
@@ -78,7 +96,7 @@ fn entry_at(shared: &Shared, at: u64, log: &LogId, index: u64) -> Result<Option<
 /// Leaves `from..from + count`, all below the durable size; reads neighbours with one system call.
 pub(crate) fn leaves(shared: &Shared, log: &LogId, from: u64, count: u64) -> Result<Vec<Bytes>, Error> {
     let mut leaves: Vec<Bytes> = Vec::with_capacity(to_usize(count));
-    let places: Vec<_> = (from..from + count).map(|index| entry_place(shared, log, index)).collect();
+    let places = entry_places(shared, log, from, count);
     let mut window = Window::default();
     for (index, at) in (from..).zip(&places) {
         let near = at.and_then(|at| window.leaf(shared, at, (log, index), &places[leaves.len()..]));
@@ -104,6 +122,11 @@ impl Window {
         const SPAN_BYTES: u64 = 1 << 20;
         if let Some(leaf) = self.parse(shared, at, name) {
             return Some(leaf);
+        }
+        let remembered = shared.state().frames_at(at);
+        if let Some(frames) = remembered {
+            (self.bytes, self.from) = (frames, at);
+            return self.parse(shared, at, name);
         }
         let last = next.iter().flatten().take_while(|place| **place >= at && **place - at < SPAN_BYTES).last()?;
         let (segment, file) = shared.file_at(at).ok()?;
@@ -167,6 +190,10 @@ pub(crate) fn commit_place(shared: &Shared, seq: u64) -> Option<CommitPlace> {
 }
 
 fn commit_at(shared: &Shared, place: &CommitPlace, seq: u64) -> Option<ReadBatch> {
+    let remembered = shared.state().frames_at(place.at);
+    if let Some(frames) = remembered {
+        return ReadBatch::parse(&frames, place.at).ok().filter(|batch| batch.commit.seq == seq);
+    }
     let (segment, file) = shared.file_at(place.at).ok()?;
     let bytes = read_batch(&file, &segment, place)?;
     let batch = ReadBatch::read(&bytes, place.at, shared.meta.salt).ok()?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::fold::{ReadBatch, Vectors};
+use crate::frame::to_usize;
 use crate::meta::Meta;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::tile::WIDTH;
@@ -19,8 +20,8 @@ use crate::{Checkpoint, Content, Error, Hash, LogId, derive, publish};
 
 /// Entries that may wait for the derived indexes; the writer waits when there are more.
 pub(crate) const LAG_ENTRIES_MAX: usize = 1 << 20;
-/// Leaves of entries that are not yet in a full bundle, bytes; what is more is read back from the journal.
-const RECENT_LEAF_BYTES_MAX: usize = 16 << 20;
+/// The newest batches, bytes; older ones are read back from the journal.
+const FRAMES_BYTES_MAX: usize = 16 << 20;
 /// Open segment files that are kept.
 const FILES_MAX: usize = 64;
 /// How often a follower looks for a new commit while somebody waits.
@@ -62,8 +63,9 @@ pub(crate) struct State {
     pub(crate) underived: BTreeSet<LogId>,
     /// Entries that are not derived yet.
     pub(crate) lag_entries: usize,
-    /// Bytes of the leaves that are remembered.
-    leaf_bytes: usize,
+    /// The newest batches with their journal positions, so that who follows the writer in its process need not read them.
+    frames: VecDeque<(u64, Bytes)>,
+    frames_bytes: usize,
     /// Why deriving has to wait for room.
     pub(crate) full: Option<String>,
     /// Why deriving stopped; the writer stops too.
@@ -84,14 +86,12 @@ pub(crate) struct LogState {
 }
 
 /// A new entry, remembered until everything is derived from it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
     /// Journal position.
     pub(crate) at: u64,
     /// Leaf hash.
     pub(crate) hash: Hash,
-    /// The leaf, so that bundles are not read back from the journal; empty when it was not kept.
-    pub(crate) leaf: Bytes,
 }
 
 /// Where a commit's batch lies.
@@ -106,6 +106,8 @@ pub(crate) struct CommitPlace {
 pub(crate) struct Landed<'a> {
     pub(crate) seq: u64,
     pub(crate) place: CommitPlace,
+    /// Its batch; empty where that is not to be remembered.
+    pub(crate) frames: Bytes,
     pub(crate) heads: &'a [(LogId, u64, Hash)],
     pub(crate) entries: &'a mut dyn Iterator<Item = (LogId, Recent)>,
 }
@@ -241,11 +243,7 @@ impl State {
     }
 
     pub(crate) fn land(&mut self, landed: Landed<'_>) {
-        for (log, mut entry) in landed.entries {
-            if self.leaf_bytes + entry.leaf.len() > RECENT_LEAF_BYTES_MAX {
-                entry.leaf = Bytes::new();
-            }
-            self.leaf_bytes += entry.leaf.len();
+        for (log, entry) in landed.entries {
             self.lag_entries += 1;
             self.logs.entry(log).or_insert_with(LogState::empty).recent.push_back(entry);
         }
@@ -257,16 +255,41 @@ impl State {
         }
         self.commits.push_back(landed.place);
         self.next_seq = landed.seq + 1;
+        self.remember(landed.place.at, landed.frames);
+    }
+
+    fn remember(&mut self, at: u64, frames: Bytes) {
+        if frames.is_empty() {
+            return;
+        }
+        self.frames_bytes += frames.len();
+        self.frames.push_back((at, frames));
+        while self.frames_bytes > FRAMES_BYTES_MAX
+            && let Some((_, oldest)) = self.frames.pop_front()
+        {
+            self.frames_bytes -= oldest.len();
+        }
+    }
+
+    /// The bytes from a journal position to the end of its batch, if memory has them.
+    pub(crate) fn frames_at(&self, at: u64) -> Option<Bytes> {
+        let after = self.frames.partition_point(|(start, _)| *start <= at);
+        let (start, frames) = self.frames.get(after.checked_sub(1)?)?;
+        let offset = to_usize(at - start);
+        (offset < frames.len()).then(|| frames.slice(offset..))
+    }
+
+    /// Forgets the batches: the journal was changed in place.
+    pub(crate) fn forget_frames(&mut self) {
+        self.frames.clear();
+        self.frames_bytes = 0;
     }
 
     /// Forgets the entries of a log that are both in its index and below its last partial tile.
     pub(crate) fn forget_entries(&mut self, log: &LogId, indexed: u64) {
         let Some(head) = self.logs.get_mut(log) else { return };
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
-        while head.recent_from < keep_from
-            && let Some(entry) = head.recent.pop_front()
-        {
-            self.leaf_bytes -= entry.leaf.len();
+        while head.recent_from < keep_from && head.recent.pop_front().is_some() {
             head.recent_from += 1;
         }
     }
@@ -306,15 +329,15 @@ impl LogState {
 
 /// Makes a folded batch visible.
 pub(crate) fn land_read(state: &mut State, batch: &ReadBatch) {
-    // Without their leaves, which would keep whole batches in memory.
-    let recent = |at, hash| Recent { at, hash, leaf: Bytes::new() };
+    let recent = |at, hash| Recent { at, hash };
     let mut entries = batch.entries.iter().map(|(at, entry)| (entry.log.clone(), recent(*at, entry.leaf_hash)));
     let place = CommitPlace {
         at: batch.at,
         bytes: u32::try_from(batch.bytes).unwrap_or(u32::MAX),
         time_ns: batch.commit.time_ns,
     };
-    state.land(Landed { seq: batch.commit.seq, place, heads: &batch.commit.heads, entries: &mut entries });
+    let (seq, frames) = (batch.commit.seq, Bytes::new());
+    state.land(Landed { seq, place, frames, heads: &batch.commit.heads, entries: &mut entries });
 }
 
 impl Follower {

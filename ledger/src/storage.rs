@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
 
 use crate::frame::to_usize;
 
@@ -18,6 +19,10 @@ pub trait Storage: Send + Sync {
     fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>>;
     /// Opens an existing file for writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+    /// Opens an existing file for writing whole pages ([`StoredFile::write_pages`]).
+    fn open_pages(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        self.open(path)
+    }
     /// Renames, replacing what has the new name; durable after [`Storage::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
@@ -55,6 +60,22 @@ pub trait StoredFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes what was written durable: one `fdatasync`.
     fn sync(&self) -> io::Result<()>;
+
+    /// [`StoredFile::write_at`] of whole pages, out of memory that starts at a page, in a file of [`Storage::open_pages`].
+    fn write_pages(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+
+    /// Gives a file blocks that read as zeros from one offset to another.
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        self.write_zeros(from, to)
+    }
+
+    /// The first offset from which on blocks are given but were not written, so that writing there changes the file's metadata
+    /// too; `None` when there is none or it cannot be told.
+    fn first_unwritten(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 
     /// Writes zeros from one offset to another, in large pieces.
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
@@ -99,6 +120,20 @@ impl Storage for LocalFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         Ok(Box::new(OpenOptions::new().write(true).open(path)?))
     }
+
+    /// Past the page cache where the file system allows it.
+    fn open_pages(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        let _kept_as_it_is_where_that_cannot_be = set_direct(&file, true);
+        Ok(Box::new(file))
+    }
+}
+
+/// Whether writes go past the page cache.
+fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 impl StoredFile for File {
@@ -106,30 +141,70 @@ impl StoredFile for File {
         self.write_all_at(bytes, offset)
     }
 
+    fn write_pages(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.write_all_at(bytes, offset) {
+            // What is not a whole number of the disk's blocks goes the usual way, and so does all that follows.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                set_direct(self, false)?;
+                self.write_all_at(bytes, offset)
+            }
+            outcome => outcome,
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), from, to.saturating_sub(from)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(from, to),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn first_unwritten(&self) -> io::Result<Option<u64>> {
+        let end = self.metadata()?.len();
+        match rustix::fs::seek(self, SeekFrom::Hole(0)) {
+            Ok(hole) => Ok((hole < end).then_some(hole)),
+            Err(Errno::INVAL | Errno::NXIO | Errno::OPNOTSUPP) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Past the page cache where the file system allows it: zeros are read by nobody, so copying them into memory pages only
     /// to write those out costs more than all else that a journal segment needs.
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
-        let bytes = piece_bytes(from, to);
-        let room = vec![0; bytes + PAGE_BYTES];
-        let start = room.as_ptr().align_offset(PAGE_BYTES);
-        let zeros = room.get(start..start.saturating_add(bytes)).unwrap_or(&room[..bytes]);
-        let flags = rustix::fs::fcntl_getfl(self)?;
-        let direct = rustix::fs::fcntl_setfl(self, flags | OFlags::DIRECT).is_ok();
-        let write = |offset, bytes| match self.write_all_at(&zeros[..bytes], offset) {
-            // What is not a whole number of the disk's blocks goes the usual way.
-            Err(e) if direct && e.kind() == io::ErrorKind::InvalidInput => {
-                rustix::fs::fcntl_setfl(self, flags)?;
-                self.write_all_at(&zeros[..bytes], offset)
-            }
-            outcome => outcome,
-        };
-        let outcome = each_piece(from, to, write);
-        rustix::fs::fcntl_setfl(self, flags)?;
+        let mut zeros = Pages::with_room(piece_bytes(from, to));
+        zeros.bytes.resize(zeros.bytes.len() + piece_bytes(from, to), 0);
+        let _the_usual_way_where_that_cannot_be = set_direct(self, true);
+        let outcome = each_piece(from, to, |offset, bytes| self.write_pages(&zeros.as_ref()[..bytes], offset));
+        set_direct(self, false)?;
         outcome
+    }
+}
+
+/// Bytes that start at a page of memory, so that a disk can fetch them from there.
+#[derive(Default)]
+pub(crate) struct Pages {
+    /// What is written, after what is skipped.
+    pub(crate) bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Pages {
+    /// Nothing yet, and room for so many bytes: with more the memory moves, and may start elsewhere.
+    pub(crate) fn with_room(bytes: usize) -> Pages {
+        let mut room: Vec<u8> = Vec::with_capacity(bytes + PAGE_BYTES);
+        let start = room.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        room.resize(start, 0);
+        Pages { bytes: room, start }
+    }
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 

@@ -96,7 +96,6 @@ struct Check<'a> {
 /// One log's tiles as its entries imply them.
 struct LogCheck {
     rows: Vec<Vec<Hash>>,
-    bundle: Vec<u8>,
     size: u64,
     /// What is in its files, to be compared.
     positions: Option<BufReader<File>>,
@@ -133,15 +132,7 @@ impl Check<'_> {
             Some(_) | None => {}
         }
         let positions = File::open(derive::entries_path(dir, log)).ok().map(BufReader::new);
-        let check = LogCheck {
-            rows: vec![Vec::new(); 8],
-            bundle: Vec::new(),
-            size: 0,
-            positions,
-            checkpoint,
-            retired_at,
-            tiles: 0,
-        };
+        let check = LogCheck { rows: vec![Vec::new(); 8], size: 0, positions, checkpoint, retired_at, tiles: 0 };
         self.logs.insert(log.clone(), check);
         Ok(())
     }
@@ -212,7 +203,7 @@ impl Check<'_> {
             let Some(check) = self.logs.get_mut(log) else {
                 return corrupt(format!("log {log} is not in the newest state"));
             };
-            check.leaf(dir, log, *at, &entry.leaf, entry.leaf_hash)?;
+            check.leaf(dir, log, *at, entry.leaf_hash)?;
             self.verified.bytes += entry.leaf.len() as u64;
             self.verified.entries += 1;
         }
@@ -299,7 +290,7 @@ impl Check<'_> {
             format!("facts and bodies have their digests; {bytes} bytes hashed, {blobs} blobs read"),
             format!("{} bodies are erased, each by a commit that says so, and no others", self.erased.count),
             "every segment's header states what the commits before it lead to".into(),
-            format!("{tiles} tiles and bundles on disk, and the indexes, are those that the entries imply"),
+            format!("{tiles} tiles on disk, and the indexes, are those that the entries imply"),
             format!(
                 "the checkpoints of {} logs are signed by the ledger's key of their time and sign roots of these entries",
                 self.logs.len()
@@ -366,15 +357,9 @@ fn is_written(dir: &Path) -> bool {
 }
 
 impl LogCheck {
-    fn leaf(&mut self, dir: &Path, log: &LogId, at: u64, leaf: &[u8], hash: Hash) -> Result<(), Error> {
+    fn leaf(&mut self, dir: &Path, log: &LogId, at: u64, hash: Hash) -> Result<(), Error> {
         self.position(dir, log, at)?;
-        tile::put_bundled(&mut self.bundle, leaf);
         self.size += 1;
-        if self.size.is_multiple_of(WIDTH) {
-            let tile = Tile { of: Of::Entries, number: self.size / WIDTH - 1, width: WIDTH };
-            self.tiles += compare(dir, log, &tile, &self.bundle)?;
-            self.bundle.clear();
-        }
         let (mut hash, mut count) = (hash, self.size);
         for level in 0..8_u8 {
             let row = &mut self.rows[usize::from(level)];
