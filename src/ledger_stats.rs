@@ -122,10 +122,8 @@ fn described(dir: &Path, totals: &Totals, commits: u64) -> anyhow::Result<Value>
     let all = files(dir, &|_| true)?;
     let below = |path: &str| files(&dir.join(path), &|_| true);
     let segments = files(&dir.join("journal"), &|path| path.extension().is_some_and(|name| name == "seg"))?;
-    let is_bundle = |path: &Path| path.components().any(|part| part.as_os_str() == "entries");
     let is_tile = |path: &Path| path.components().any(|part| part.as_os_str() == "tile");
-    let tiles = files(&dir.join("logs"), &|path| is_tile(path) && !is_bundle(path))?;
-    let bundles = files(&dir.join("logs"), &|path| is_tile(path) && is_bundle(path))?;
+    let tiles = files(&dir.join("logs"), &is_tile)?;
     let (blobs, bodies, reserved) = (below("blobs")?, below("bodies")?, reserved(dir)?);
     let entries: u64 = totals.tenants.values().map(|tenant| tenant.entries).sum();
     let erased: u64 = totals.tenants.values().map(|tenant| tenant.erased).sum();
@@ -139,7 +137,7 @@ fn described(dir: &Path, totals: &Totals, commits: u64) -> anyhow::Result<Value>
         "directory": dir, "commits": commits, "entries": entries, "erased": erased,
         "bytes": all.bytes, "reservedBytes": reserved,
         "bytesPerEntry": all.bytes.saturating_sub(reserved).checked_div(entries),
-        "segments": segments.json(), "blobs": blobs.json(), "bodies": bodies.json(), "tiles": tiles.json(), "bundles": bundles.json(),
+        "segments": segments.json(), "blobs": blobs.json(), "bodies": bodies.json(), "tiles": tiles.json(),
         "tenants": tenants, "days": totals.days.iter().map(day).collect::<Vec<_>>(),
     }))
 }
@@ -201,7 +199,7 @@ fn print(body: &Value) {
     put(&format!("{} entries in {} commits, {} bodies erased", body["entries"], body["commits"], body["erased"]));
     let each = body["bytesPerEntry"].as_u64().map_or_else(String::new, |bytes| format!(", {bytes} bytes an entry"));
     put(&format!("{} bytes on disk, {} of them reserved{each}", body["bytes"], body["reservedBytes"]));
-    for kind in ["segments", "blobs", "bodies", "tiles", "bundles"] {
+    for kind in ["segments", "blobs", "bodies", "tiles"] {
         put(&format!("{kind}: {} files, {} bytes", body[kind]["count"], body[kind]["bytes"]));
     }
     let row = |(name, content): (&String, &Value)| {

@@ -170,14 +170,14 @@ impl Partition {
     }
 
     /// The position to commit with what was decided.
-    pub(crate) fn decided_position(&self) -> (Bytes, u64) {
-        (self.key.clone(), self.decided.load(Ordering::Acquire))
+    pub(crate) fn decided(&self) -> Position {
+        Position { next: self.decided.load(Ordering::Acquire), time_ms: self.decided_ms.load(Ordering::Acquire) }
     }
 
-    /// What was decided is on disk.
-    pub(crate) fn durable_now(&self) {
-        self.durable_ms.store(self.decided_ms.load(Ordering::Acquire), Ordering::Release);
-        self.durable.store(self.decided.load(Ordering::Acquire), Ordering::Release);
+    /// What was decided up to a position is on disk.
+    pub(crate) fn durable_to(&self, position: Position) {
+        self.durable_ms.store(position.time_ms, Ordering::Release);
+        self.durable.store(position.next, Ordering::Release);
     }
 
     fn durable(&self) -> Option<u64> {
@@ -197,6 +197,15 @@ impl Partition {
 
 fn known(offset: u64) -> Option<u64> {
     (offset != UNKNOWN).then_some(offset)
+}
+
+/// How far a partition is.
+#[derive(Clone, Copy)]
+pub(crate) struct Position {
+    /// The next offset.
+    pub(crate) next: u64,
+    /// Broker's time of the message before it, milliseconds since 1970 UTC.
+    time_ms: i64,
 }
 
 /// Where and in which assignment a message was fetched.

@@ -154,9 +154,14 @@ impl Known {
         }
     }
 
+    /// Whether [`Known::committed`] has something to do: nothing is noted before it.
+    pub(crate) fn is_due(&self) -> bool {
+        self.recent.len() >= RUN_IDS
+    }
+
     /// Everything noted so far is durable, and `next_seq` is the ledger's next commit.
     pub(crate) fn committed(&mut self, next_seq: u64) -> Result<(), Error> {
-        if self.recent.len() >= RUN_IDS { self.hand_over(next_seq) } else { Ok(()) }
+        if self.is_due() { self.hand_over(next_seq) } else { Ok(()) }
     }
 
     fn hand_over(&mut self, next_seq: u64) -> Result<(), Error> {

@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::decide::{Decision, Version, decide, occurred};
 use crate::disk::Disk;
 use crate::intake::{Job, Lane, Origin, Queue, Reply, Room, Ticket};
-use crate::kafka::{Fetched, Partition};
+use crate::kafka::{Fetched, Partition, Position};
 use crate::known::Known;
 use crate::prepare::{Prepared, Preparer};
 use crate::{Error, decode, limits::Limits};
@@ -167,62 +167,94 @@ impl Shell {
     /// # Errors
     /// The first one: the writer is poisoned, and only opening the ledger again tells what is durable.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        while let Some(units) = self.take_batch() {
-            if self.abandoned.load(Ordering::Acquire) {
-                return Ok(());
+        let mut gathered = Gathered::default();
+        let mut under_way: Option<Begun> = None;
+        while !self.abandoned.load(Ordering::Acquire) {
+            self.gather(&mut gathered, under_way.is_some());
+            // Beside a batch on its way to the disk only a full one is begun: what comes meanwhile makes the next one larger.
+            let wait = !gathered.is_full(&self.limits) || self.known.is_due();
+            if let Some(begun) = under_way.take_if(|_| wait) {
+                self.end(begun)?;
+                self.known.committed(self.reader.next_seq())?;
+                continue;
             }
-            let span =
-                tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
-            let _entered = span.enter();
-            let time_ns = self.ledger.next_time(now_ns());
-            let decided = self.decide(units, time_ns)?;
-            decided.record(&span);
-            let started = now();
-            let receipts = self.append(decided.batch)?;
-            self.counters.committed(now() - started);
-            self.known.committed(self.reader.next_seq())?;
-            self.acknowledge(decided.outcomes, &receipts, decided.partitions, &decided.rooms)?;
+            if gathered.units.is_empty() {
+                return self.known.close(self.reader.next_seq());
+            }
+            let begun = self.begin(std::mem::take(&mut gathered.units))?;
+            gathered = Gathered::default();
+            if let Some(before) = under_way.replace(begun) {
+                self.end(before)?;
+            }
         }
-        if self.abandoned.load(Ordering::Acquire) { Ok(()) } else { self.known.close(self.reader.next_seq()) }
+        Ok(())
     }
 
-    /// Appends; while there is no room for the next segment the batch waits for it.
-    fn append(&mut self, batch: Batch) -> Result<Vec<pedigraph_ledger::Receipt>, Error> {
+    /// Decides on a batch and hands it to the ledger.
+    fn begin(&mut self, units: Vec<Unit>) -> Result<Begun, Error> {
+        let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
+        let entered = span.enter();
+        let time_ns = self.ledger.next_time(now_ns());
+        let mut decided = self.decide(units, time_ns)?;
+        decided.record(&span);
+        let started = now();
+        self.submit(std::mem::take(&mut decided.batch))?;
+        drop(entered);
+        Ok(Begun { decided, started, span })
+    }
+
+    /// Waits until the oldest batch that was begun is durable, and tells everybody.
+    fn end(&mut self, begun: Begun) -> Result<(), Error> {
+        let Begun { decided, started, span } = begun;
+        let _entered = span.enter();
+        let receipts = self.ledger.landed()?.unwrap_or_default();
+        self.counters.committed(now() - started);
+        self.acknowledge(decided.outcomes, &receipts, &decided.positions, &decided.rooms)
+    }
+
+    /// Submits; while there is no room for the next segment the batch waits for it.
+    fn submit(&mut self, batch: Batch) -> Result<(), Error> {
         let mut waiting = Some(batch);
         let (ledger, disk) = (&mut self.ledger, &self.disk);
         disk.with_room(|| {
-            let outcome = ledger.append(waiting.take().unwrap_or_default());
+            let outcome = ledger.submit(waiting.take().unwrap_or_default());
             waiting = ledger.given_back();
             Ok(outcome?)
         })
     }
 
-    /// What is ready, and a little of what soon will be; `None` when nothing more can come.
-    fn take_batch(&mut self) -> Option<Vec<Unit>> {
-        let (mut units, mut entries, mut bytes) = (Vec::new(), 0, 0);
-        let mut deadline = None;
-        while entries < self.limits.entries_max && bytes < self.limits.bytes_max {
-            let Some(unit) = self.next_unit(deadline) else { break };
-            entries += unit.items.len();
-            bytes += unit.items.iter().map(|item| item.prepared.journal_bytes()).sum::<usize>();
-            deadline.get_or_insert_with(|| now() + self.limits.linger);
-            units.push(unit);
+    /// Adds what is ready, and, unless a batch is `under_way`, waits for something and a little for what soon will be ready. Nothing
+    /// is there afterwards only when nothing more can come, or a batch is under way.
+    fn gather(&mut self, gathered: &mut Gathered, under_way: bool) {
+        let mut wait = match (under_way, gathered.units.is_empty()) {
+            (true, _) => Wait::Not,
+            (false, true) => Wait::ForOne,
+            (false, false) => Wait::Until(now() + self.limits.linger),
+        };
+        while !gathered.is_full(&self.limits)
+            && let Some(unit) = self.next_unit(wait)
+        {
+            gathered.entries += unit.items.len();
+            gathered.bytes += unit.items.iter().map(|item| item.prepared.journal_bytes()).sum::<usize>();
+            gathered.units.push(unit);
+            if let Wait::ForOne = wait {
+                wait = Wait::Until(now() + self.limits.linger);
+            }
         }
-        (!units.is_empty()).then_some(units)
     }
 
-    /// The next unit in order. Without a deadline it is waited for; with one only while more is under way.
-    fn next_unit(&mut self, deadline: Option<Instant>) -> Option<Unit> {
+    /// The next unit in order.
+    fn next_unit(&mut self, wait: Wait) -> Option<Unit> {
         loop {
             if let Some(unit) = self.order.next() {
                 return Some(unit);
             }
-            let received = match deadline {
-                None => self.units.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(deadline) if self.queue.more_under_way() => {
+            let received = match wait {
+                Wait::ForOne => self.units.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Wait::Until(deadline) if self.queue.more_under_way() => {
                     self.units.recv_timeout(deadline.saturating_duration_since(now()))
                 }
-                Some(_) => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
+                Wait::Until(_) | Wait::Not => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
             };
             let unit = received.ok()?;
             if unit.last && unit.lane != Lane::Documents {
@@ -296,10 +328,10 @@ impl Shell {
         &self,
         outcomes: Vec<Outcome>,
         receipts: &[pedigraph_ledger::Receipt],
-        partitions: Vec<Arc<Partition>>,
+        positions: &[(Arc<Partition>, Position)],
         rooms: &[(Room, Lane)],
     ) -> Result<(), Error> {
-        partitions.iter().for_each(|partition| partition.durable_now());
+        positions.iter().for_each(|(partition, position)| partition.durable_to(*position));
         let mut receipts = receipts.iter();
         for outcome in outcomes {
             self.counters.ended(outcome.status, outcome.bytes);
@@ -351,6 +383,37 @@ fn entry(prepared: Prepared, status: Status, conflicts_with: Option<u64>, record
     NewEntry { log: prepared.log, leaf: leaf.into(), facts: prepared.facts, body: prepared.body }
 }
 
+/// How long the next unit is waited for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// Until there is one, or nothing more can come.
+    ForOne,
+    /// While more is under way, until then.
+    Until(Instant),
+    Not,
+}
+
+/// Units of the next batch.
+#[derive(Default)]
+struct Gathered {
+    units: Vec<Unit>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn is_full(&self, limits: &BatchLimits) -> bool {
+        self.entries >= limits.entries_max || self.bytes >= limits.bytes_max
+    }
+}
+
+/// A batch that the ledger has.
+struct Begun {
+    decided: Decided,
+    started: Instant,
+    span: tracing::Span,
+}
+
 /// What a batch came to, before it is durable.
 #[derive(Default)]
 struct Decided {
@@ -360,6 +423,8 @@ struct Decided {
     sizes: Vec<(LogId, u64)>,
     duplicates: BTreeMap<(LogId, String), u64>,
     partitions: Vec<Arc<Partition>>,
+    /// The same, with what was decided of each.
+    positions: Vec<(Arc<Partition>, Position)>,
     rooms: Vec<(Room, Lane)>,
     traces: Vec<String>,
 }
@@ -402,7 +467,10 @@ impl Decided {
     fn finish(&mut self) {
         self.partitions.sort_by(|a, b| a.key().cmp(b.key()));
         self.partitions.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        self.batch.positions = self.partitions.iter().map(|partition| partition.decided_position()).collect();
+        self.positions =
+            self.partitions.drain(..).map(|partition| (Arc::clone(&partition), partition.decided())).collect();
+        let next = |(partition, position): &(Arc<Partition>, Position)| (partition.key().clone(), position.next);
+        self.batch.positions = self.positions.iter().map(next).collect();
         let duplicates = std::mem::take(&mut self.duplicates);
         self.batch.duplicates = duplicates.into_iter().map(|((log, source), count)| (log, source, count)).collect();
     }

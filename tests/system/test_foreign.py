@@ -177,6 +177,13 @@ def zero_tail(path):
         file.write(bytes(300))
 
 
+def swap_stretches(path):
+    """Two stretches of a segment change places."""
+    bytes_ = bytearray(path.read_bytes())
+    bytes_[100_000:101_000], bytes_[200_000:201_000] = bytes_[200_000:201_000], bytes_[100_000:101_000]
+    path.write_bytes(bytes_)
+
+
 def test_a_changed_ledger_is_found(log, figure):
     """The ledger itself, one file after another: `verify` ends with 5, and is content when the file is as it was. Blobs are no part of
     tlog-tiles, which knows their digests in the entries only: so the others cannot see them."""
@@ -184,12 +191,12 @@ def test_a_changed_ledger_is_found(log, figure):
     log.node.stop()
     ledger = log.node.data / "ledger"
     table = {
-        "bundle": (flip, ledger / "logs/default/tile/entries/100"),
+        "journal": (flip, min(ledger.glob("journal/*.seg"))),
         "tile of level 0": (flip, ledger / "logs/default/tile/0/100"),
         "tile of level 1": (flip, ledger / "logs/default/tile/1/000"),
         "checkpoint": (flip, ledger / "logs/default/checkpoint"),
         "blob": (flip, next(path for path in ledger.glob("bodies/*/*") if len(path.name) == 64)),
-        "swapped entries": (swap_entries, ledger / "logs/default/tile/entries/101"),
+        "swapped stretches": (swap_stretches, min(ledger.glob("journal/*.seg"))),
         "dropped tail": (zero_tail, max(ledger.glob("journal/*.seg"))),
         "index of commits": (flip, ledger / "commits"),
     }
