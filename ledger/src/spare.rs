@@ -165,3 +165,33 @@ fn prepare(
     let segment = Segment { first_seq: vectors.next_seq, base, capacity };
     Ok(Entered { segment, file: storage.open_pages(tmp)?, header })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::LocalFiles;
+
+    const BYTES: u64 = 3 << 20;
+
+    fn zeros(dir: &Path) -> Option<u64> {
+        let bytes = fs::read(path(dir)).unwrap();
+        assert!(bytes.len() as u64 == BYTES && bytes.iter().all(|byte| *byte == 0));
+        LocalFiles.open(&path(dir)).unwrap().first_unwritten().unwrap()
+    }
+
+    #[test]
+    fn a_segment_that_is_needed_does_not_wait_for_its_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(segment::dir_of(dir.path())).unwrap();
+        let pace = Arc::<Pace>::default();
+        pace.set_busy(true);
+        let spare = Spare::start(dir.path(), BYTES, Arc::new(LocalFiles), Arc::clone(&pace)).unwrap();
+        spare.finish().unwrap();
+        // Where a file system cannot give blocks without writing them, they are written.
+        assert!([None, Some(0)].contains(&zeros(dir.path())));
+        // What is missing is written later.
+        pace.set_busy(false);
+        make(dir.path(), BYTES, &LocalFiles).unwrap();
+        assert_eq!(zeros(dir.path()), None);
+    }
+}

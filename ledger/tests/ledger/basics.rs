@@ -126,6 +126,55 @@ fn a_batch_larger_than_a_segment_gets_its_own() {
 }
 
 #[test]
+fn segments_need_not_be_whole_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 100_001, ..options() };
+    let mut writer = open(dir.path(), &options).unwrap();
+    for n in 0..60 {
+        writer.append(batch(vec![entry(&LogId::default_log(), vec![u8::try_from(n).unwrap(); 9_000])])).unwrap();
+    }
+    drop(writer);
+    assert!(segments(dir.path()).len() > 4);
+    assert_eq!(assert_sound(dir.path()).entries, 60);
+}
+
+#[test]
+fn submitted_batches_land_in_order_and_are_seen_when_they_are_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(dir.path(), &Options { segment_bytes: 64 << 10, ..options() }).unwrap();
+    let (reader, log) = (writer.reader(), LogId::default_log());
+    assert_eq!(writer.landed().unwrap(), None);
+    // Small ones, an empty one, some that need another segment, one whose leaves are hashed by two threads.
+    let sizes = [1, 300, 0, 700, 2, 1100, 1, 40_000, 3];
+    let (mut next, mut landed) = (0, 0);
+    for (n, count) in sizes.into_iter().enumerate() {
+        writer.submit(batch(numbered(next, count))).unwrap();
+        next += count;
+        assert_eq!(writer.size(&log), next);
+        assert!(reader.head(&log).size <= next);
+        // One more than the disk has is under way.
+        if n % 3 > 0 {
+            let receipts = writer.landed().unwrap().unwrap();
+            let indexes = receipts.iter().map(|receipt| receipt.index);
+            assert!(indexes.eq(landed..landed + receipts.len() as u64));
+            assert!(
+                receipts
+                    .iter()
+                    .all(|receipt| receipt.leaf_hash == leaf_hash(format!("leaf {}", receipt.index).as_bytes()))
+            );
+            landed += receipts.len() as u64;
+            assert!(reader.head(&log).size >= landed);
+            let newest = landed.checked_sub(1).and_then(|index| reader.entry(&log, index).unwrap());
+            assert_eq!(newest.map(|entry| entry.leaf), landed.checked_sub(1).map(|n| format!("leaf {n}").into()));
+        }
+    }
+    assert!(landed < next);
+    // Nobody waits for the rest, and it is there all the same.
+    drop(writer);
+    assert_eq!(assert_sound(dir.path()).entries, next);
+}
+
+#[test]
 fn a_follower_sees_each_commit_across_segments() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = open_here(dir.path());
