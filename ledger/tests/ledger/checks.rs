@@ -34,17 +34,22 @@ fn small() -> Options {
 struct Lab {
     dir: tempfile::TempDir,
     default: LogId,
+    /// The checkpoint before the newest one.
+    older: String,
 }
 
 impl Lab {
     fn new() -> Lab {
-        let lab = Lab { dir: memory_dir(), default: log("default") };
+        let mut lab = Lab { dir: memory_dir(), default: log("default"), older: String::new() };
         let mut writer = open(lab.path(), &small()).unwrap();
         let mut publisher = Publisher::new(&writer).unwrap();
         for n in 0..BATCHES {
             lab.append(&mut writer, n);
-            if n == 7 {
+            if n == 3 || n == 7 {
                 publisher.publish(1).unwrap();
+            }
+            if n == 3 {
+                lab.older = newest_checkpoint(lab.path());
             }
         }
         drop(writer);
@@ -402,7 +407,6 @@ fn a_lost_tail_is_named_by_whoever_knows_of_it() {
 #[test]
 fn a_rewritten_history_is_told_by_what_was_signed_before() {
     let (lab, fork) = (Lab::new(), memory_dir());
-    let newest = |dir: &Path| fs::read_to_string(dir.join("logs/default/checkpoint")).unwrap();
     // The same ledger and key, another entry 100, everything made from that anew.
     for name in ["key", "ledger"] {
         fs::copy(lab.path().join(name), fork.path().join(name)).unwrap();
@@ -418,12 +422,12 @@ fn a_rewritten_history_is_told_by_what_was_signed_before() {
     let reader = open_reader(fork.path()).unwrap();
     let signed = open_reader(lab.path()).unwrap().root_at(&lab.default, 320).unwrap();
     let made = reader.root_at(&lab.default, 320).unwrap();
-    verify_against(&reader, &Trust::default(), Some(&newest(lab.path())), &mut verified).unwrap();
+    verify_against(&reader, &Trust::default(), Some(&newest_checkpoint(lab.path())), &mut verified).unwrap();
     let fault = verified.first_fault.unwrap();
     assert_eq!(place(&fault), (None, Some(signed), Some(made)));
     assert!(fault.affected.contains("below 320"), "{fault}");
     // The older checkpoint in the place of the newer one.
-    fs::write(fork.path().join("logs/default/checkpoint"), newest(lab.path())).unwrap();
+    fs::write(fork.path().join("logs/default/checkpoint"), newest_checkpoint(lab.path())).unwrap();
     let verified = verify(fork.path(), &mut |_, _| {}).unwrap();
     let fault = verified.first_fault.unwrap();
     assert_eq!(place(&fault), (None, Some(signed), Some(made)));
@@ -533,10 +537,12 @@ fn a_state_that_does_not_fit_is_not_believed() {
     assert_eq!((verified.fault, verified.believed), (None, 0));
     assert!(verified.checks[0].contains("began anew"), "{:?}", verified.checks);
     assert!(!state.exists());
-    // An older checkpoint than the one that was compared: its entries are needed again.
-    ends_in(&lab, &state, last);
-    fs::remove_file(lab.path().join("logs/default/checkpoint")).unwrap();
-    let verified = verify_with(lab.path(), Some(&state), &mut |_, _| {}).unwrap();
-    assert_eq!(verified.fault, None);
-    assert!(verified.believed > 0, "no checkpoint asks for nothing");
+    // Another checkpoint than the one that was compared: the entries that it signs are needed again.
+    for (checkpoint, believes) in [(Some(&lab.older), false), (None, true)] {
+        ends_in(&lab, &state, last);
+        let path = lab.path().join("logs/default/checkpoint");
+        checkpoint.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
+        let verified = verify_with(lab.path(), Some(&state), &mut |_, _| {}).unwrap();
+        assert_eq!((verified.fault, verified.believed > 0), (None, believes), "{checkpoint:?}");
+    }
 }

@@ -74,6 +74,10 @@ pub(crate) fn assert_sound(dir: &Path) -> Verified {
     verified
 }
 
+pub(crate) fn newest_checkpoint(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("logs/default/checkpoint")).unwrap()
+}
+
 /// Where the checksums of a ledger's frames start.
 pub(crate) fn salt_of(dir: &Path) -> u32 {
     let meta = std::fs::read_to_string(dir.join("ledger")).unwrap();
