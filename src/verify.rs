@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use pedigraph_ledger::{Error, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified};
+use pedigraph_ledger::{Error, Fault, Hash, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified};
 use serde_json::{Value, json};
 
 use crate::client;
@@ -35,8 +35,8 @@ pub(crate) struct Verify {
     /// An older checkpoint that was kept: the log must be a continuation of it.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Note the progress in this file and go on from it, for copies and URLs. What the file says is believed: keep it where nobody
-    /// else can write.
+    /// Note the progress in this file and go on from it, after an interruption or a fault that was mended. What the file says is
+    /// believed: keep it where nobody else can write.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Check this proof (`log proof`) instead, offline.
@@ -101,11 +101,7 @@ impl Verify {
         if !dir.join("journal").is_dir() {
             return self.copy(&|path| pedigraph_ledger::read_mirror(dir, path), trust, older, progress);
         }
-        if self.resume.is_some() {
-            let text = "--resume is for copies and URLs; the check of a data directory begins anew";
-            return Err(Failure::error(Exit::Usage, text));
-        }
-        let mut found = pedigraph_ledger::verify(dir, progress)?;
+        let mut found = pedigraph_ledger::verify_with(dir, self.resume.as_deref(), progress)?;
         let asked = older.is_some() || trust.vkey.is_some() || trust.policy.is_some();
         if asked && found.fault.is_none() {
             pedigraph_ledger::verify_against(&pedigraph_ledger::open_reader(dir)?, trust, older, &mut found)?;
@@ -158,10 +154,11 @@ impl Verify {
         let rate = |count: u64| if seconds > 0.0 { (approximate(count) / seconds).round() } else { 0.0 };
         let mut body = json!({
             "verified": found.fault.is_none(), "commits": found.commits, "entries": found.entries, "bytes": found.bytes,
-            "blobs": found.blobs, "checks": found.checks, "fault": found.fault, "seconds": seconds,
-            "entriesPerSecond": rate(found.entries),
+            "believed": found.believed, "blobs": found.blobs, "checks": found.checks, "fault": found.fault, "seconds": seconds,
+            "entriesPerSecond": rate(found.entries.saturating_sub(found.believed)),
         });
         if let Some(fault) = &found.first_fault {
+            body["faultLog"] = fault.log.as_ref().map_or(Value::Null, |log| log.as_str().into());
             body["faultIndex"] = fault.index.map_or(Value::Null, Value::from);
             body["expected"] = fault.expected.map_or(Value::Null, |hash| hash.to_string().into());
             body["found"] = fault.found.map_or(Value::Null, |hash| hash.to_string().into());
@@ -178,18 +175,9 @@ impl Verify {
             found.commits,
             found.blobs,
             found.bytes,
-            rate(found.entries)
+            rate(found.entries.saturating_sub(found.believed))
         ));
-        if let Some(fault) = &found.first_fault {
-            let index = fault.index.map_or_else(|| "cannot be said".to_owned(), |index| index.to_string());
-            put(&format!("first bad index: {index}"));
-            let hash = |name: &str, hash: Option<pedigraph_ledger::Hash>| {
-                hash.into_iter().for_each(|hash| put(&format!("{name} {hash}")));
-            };
-            hash("expected:       ", fault.expected);
-            hash("found:          ", fault.found);
-            put(&format!("affected:        {}", fault.affected));
-        }
+        found.first_fault.iter().for_each(print_fault);
     }
 
     /// What was refused is a failed check; what could not be read is none.
@@ -207,6 +195,18 @@ impl Verify {
             None => error,
         }
     }
+}
+
+fn print_fault(fault: &Fault) {
+    let log = fault.log.as_ref().map(|log| format!(" of log {log}")).unwrap_or_default();
+    let index = fault.index.map_or_else(|| "cannot be said".to_owned(), |index| index.to_string());
+    put(&format!("first bad index: {index}{log}"));
+    let hash = |name: &str, hash: Option<Hash>| {
+        hash.into_iter().for_each(|hash| put(&format!("{name} {hash}")));
+    };
+    hash("expected:       ", fault.expected);
+    hash("found:          ", fault.found);
+    put(&format!("affected:        {}", fault.affected));
 }
 
 /// Good enough for a rate.

@@ -2,6 +2,7 @@
 //! the writer builds its commits with the same [`Touched`] edges.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -9,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogNames, LogVector, to_usize};
 use crate::segment::{self, Walk};
 use crate::tree::{Edge, leaf_hash};
-use crate::{Entry, Error, Hash, LogId, PartRef};
+use crate::{Entry, Error, Fault, Hash, LogId, PartRef};
 
 /// The state after a commit: what a segment's header stores in full.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -126,24 +127,39 @@ impl Vectors {
 
     /// Checks a batch against the state before it: chain, clock, indexes, roots, references. Takes it over if all hold.
     pub(crate) fn fold(&mut self, batch: &ReadBatch) -> Result<(), Error> {
+        self.follow(batch).map_err(|fault| Error::Corrupt(format!("{fault}; {RESTORE}")))
+    }
+
+    /// The same, for those who want to know where a fault is.
+    pub(crate) fn follow(&mut self, batch: &ReadBatch) -> Result<(), Box<Fault>> {
+        let touched = self.check(batch)?;
+        self.adopt(touched, &batch.commit, batch.hash);
+        Ok(())
+    }
+
+    fn check(&self, batch: &ReadBatch) -> Result<Touched, Box<Fault>> {
         let commit = &batch.commit;
-        let corrupt = |what: String| {
-            Err(Error::Corrupt(format!("commit {} at journal position {}: {what}; {RESTORE}", commit.seq, batch.at)))
+        let fault = |what: String| {
+            let what = format!("commit {} at journal position {}: {what}", commit.seq, batch.at);
+            Fault::of_entries(what, &batch.ranges())
         };
+        let corrupt = |what: String| Err(Box::new(fault(what)));
         if commit.seq != self.next_seq {
             return corrupt(format!("expected seq {}", self.next_seq));
         }
         if commit.previous != self.last_commit.0 {
-            return corrupt(format!(
-                "names {} as its predecessor, which has hash {}",
-                commit.previous, self.last_commit.0
-            ));
+            let fault = fault("it was made to follow another commit than the one before it".into());
+            return Err(Box::new(fault.hashes(commit.previous, self.last_commit.0)));
         }
         if commit.time_ns < self.time_ns || commit.epoch < self.epoch {
             return corrupt("time or epoch decreases".into());
         }
-        if commit.entries as usize != batch.entries.len() || commit.refs != batch.refs {
-            return corrupt("its entries or their references are not those it was made for".into());
+        if commit.entries as usize != batch.entries.len() {
+            return corrupt(format!("it was made for {} entries, {} are there", commit.entries, batch.entries.len()));
+        }
+        if commit.refs != batch.refs {
+            let fault = fault("the references of its entries are not those it was made for".into());
+            return Err(Box::new(fault.hashes(commit.refs, batch.refs)));
         }
         if let Some((log, index)) = commit.erasures.iter().find(|(log, index)| *index >= self.size(log)) {
             return corrupt(format!("erases the body of entry {index} of log {log}, which was not there before it"));
@@ -152,27 +168,34 @@ impl Vectors {
         for (at, entry) in &batch.entries {
             let edge = touched.edge(&entry.log, self);
             if edge.size() != entry.index {
-                return corrupt(format!(
-                    "entry at {at} has index {} of log {}, expected {}",
-                    entry.index,
-                    entry.log,
-                    edge.size()
-                ));
+                let what = format!("entry at {at} has index {} of log {}", entry.index, entry.log);
+                let fault = fault(format!("{what}, expected {}", edge.size()));
+                return Err(Box::new(Fault { log: Some(entry.log.clone()), index: Some(edge.size()), ..fault }));
             }
             edge.push(entry.leaf_hash);
         }
-        let heads = touched.heads();
-        if let Some((stated, found)) = commit.heads.iter().zip(&heads).find(|(stated, found)| stated != found) {
-            return corrupt(format!(
-                "log {}: states size {} and root {}, found size {} and root {}",
-                found.0, stated.1, stated.2, found.1, found.2
-            ));
+        self.check_heads(&touched.heads(), commit, fault)?;
+        Ok(touched)
+    }
+
+    fn check_heads(
+        &self,
+        heads: &[(LogId, u64, Hash)],
+        commit: &CommitFrame,
+        fault: impl Fn(String) -> Fault,
+    ) -> Result<(), Box<Fault>> {
+        let names = |heads: &[(LogId, u64, Hash)]| heads.iter().map(|(log, ..)| log.clone()).collect::<Vec<_>>();
+        if names(heads) != names(&commit.heads) {
+            return Err(Box::new(fault("the logs that changed are not those it states".into())));
         }
-        if heads.len() != commit.heads.len() {
-            return corrupt("the logs that changed are not those it states".into());
-        }
-        self.adopt(touched, commit, batch.hash);
-        Ok(())
+        let Some(((log, stated, expected), (_, size, found))) =
+            commit.heads.iter().zip(heads).find(|(stated, found)| stated != found)
+        else {
+            return Ok(());
+        };
+        let what = format!("log {log}: states the root of {stated} entries, {size} entries have another root");
+        let fault = fault(what).hashes(*expected, *found);
+        Err(Box::new(Fault { log: Some(log.clone()), index: Some(self.size(log)), ..fault }))
     }
 }
 
@@ -220,6 +243,17 @@ impl ReadBatch {
             }
             offset += length;
         }
+    }
+
+    /// Which entries it holds, by log, as they say themselves.
+    pub(crate) fn ranges(&self) -> BTreeMap<LogId, Range<u64>> {
+        let mut ranges = BTreeMap::new();
+        for (_, entry) in &self.entries {
+            let end = entry.index.saturating_add(1);
+            let range = ranges.entry(entry.log.clone()).or_insert(entry.index..end);
+            *range = range.start.min(entry.index)..range.end.max(end);
+        }
+        ranges
     }
 
     /// The batch as callers see it.

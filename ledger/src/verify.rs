@@ -3,24 +3,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::mpsc;
 
 use bytes::Bytes;
 
 use crate::erase::Erased;
+use crate::fault::{Stop, fault_text, ranges_text};
 use crate::fold::{ReadBatch, Vectors};
+use crate::frame::LogVector;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
 use crate::tile::{self, Of, Tile, WIDTH};
-use crate::tree::empty_root;
-use crate::{Checkpoint, Content, Error, Fault, Hash, LogId, PartRef, Reader, derive, open_reader};
+use crate::tree::{digest, empty_root};
+use crate::verify_damage::{behind, unreached};
+use crate::verify_open::Opened;
+use crate::verify_resume::{self, Counted, Noted, NotedLog};
+use crate::verify_state::{self, OldHead, Rows};
+use crate::{Checkpoint, Content, Entry, Error, Fault, Hash, LogId, PartRef, Reader, derive};
 
 /// Batches that are read before they are checked.
 const BATCHES_AHEAD: usize = 4;
 /// Journal that is read at once of what was appended meanwhile.
 const LATER_BYTES: usize = 8 << 20;
+/// Journal that is checked from one saved state to the next, as a multiple of the state's size: many logs have a large state.
+const SAVE_EVERY: u64 = 8;
 
 /// What `verify` found, in words and numbers.
 #[derive(Clone, Debug, Default)]
@@ -33,11 +41,13 @@ pub struct Verified {
     pub bytes: u64,
     /// Blobs checked.
     pub blobs: u64,
+    /// How many of the entries an earlier run checked, which is believed.
+    pub believed: u64,
     /// Each check that was made, as a sentence.
     pub checks: Vec<String>,
     /// The first fault found, as a sentence that names index, expected and found; `None` when all is well.
     pub fault: Option<String>,
-    /// Where that is, as far as it can be said.
+    /// The same in its parts.
     pub first_fault: Option<Fault>,
 }
 
@@ -47,39 +57,55 @@ pub struct Verified {
 /// # Errors
 /// [`Error::Io`] and [`Error::Refused`] when the directory cannot be read; faults are in the result.
 pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Error> {
+    verify_with(dir, None, progress)
+}
+
+/// [`verify`](fn@crate::verify), with a file in which the check notes, from segment to segment, how far it came, and from which it
+/// goes on. Whoever can write the file can make a check skip entries: it is to be trusted like this program.
+///
+/// # Errors
+/// As [`verify`](fn@crate::verify); [`Error::Refused`] when the file holds anything but the state of a check of this ledger.
+pub fn verify_with(dir: &Path, resume: Option<&Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Error> {
     let mut verified = Verified::default();
-    match check_all(dir, progress, &mut verified) {
-        Ok(()) => {}
-        Err(Error::Corrupt(fault)) => verified.fault = Some(fault),
-        Err(error) => return Err(error),
+    match check_all(dir, resume, progress, &mut verified) {
+        Ok(()) => resume.map_or(Ok(()), verify_state::remove)?,
+        Err(Stop::Fault(fault)) => verified.fail(*fault),
+        Err(Stop::Error(error)) => {
+            let affected = "which entries cannot be said".into();
+            verified.fail(Fault { what: fault_text(error)?, affected, ..Fault::default() });
+        }
     }
     Ok(verified)
 }
 
-fn check_all(dir: &Path, progress: &mut dyn FnMut(u64, u64), verified: &mut Verified) -> Result<(), Error> {
-    let reader = open_reader(dir)?;
-    let shared = &reader.0;
-    let end = shared.state().next_seq;
-    let heads: Vec<_> = shared.state().logs.iter().map(|(log, head)| (log.clone(), head.size)).collect();
-    let total = heads.iter().map(|(_, size)| size).sum();
+fn check_all(
+    dir: &Path,
+    resume: Option<&Path>,
+    progress: &mut dyn FnMut(u64, u64),
+    verified: &mut Verified,
+) -> Result<(), Stop> {
+    let opened = Opened::of(dir)?;
+    let shared = &opened.reader.0;
+    let segments = shared.state().segments.clone();
     let mut check = Check {
-        reader: &reader,
+        reader: &opened.reader,
         logs: BTreeMap::new(),
         blobs: BTreeSet::new(),
         erased: Erased::default(),
         vectors: Vectors::default(),
+        resume: resume.map(|file| Resume { file, save_from: 0 }),
         verified,
     };
-    for (log, size) in &heads {
-        // As it was before the journal was read: a writer at work may publish a larger one meanwhile.
-        let checkpoint = shared.state().logs.get(log).and_then(|head| head.checkpoint.clone());
-        check.start_log(log, *size, checkpoint)?;
+    for (log, checkpoint) in &opened.checkpoints {
+        check.start_log(log, checkpoint.clone())?;
     }
-    let segments = shared.state().segments.clone();
-    for segment in &segments {
-        check.segment(shared, segment, end, &mut |done| progress(done, total))?;
+    let first = resume.map_or(Ok(0), |file| check.go_on(shared, file, &segments))?;
+    progress(check.verified.entries, opened.entries);
+    for segment in &segments[first..] {
+        check.segment(shared, segment, opened.end, &mut |done| progress(done, opened.entries))?;
     }
-    check.finish(shared)
+    check.finish(shared)?;
+    opened.contradiction.map_or(Ok(()), |why| Err(Error::Corrupt(why).into()))
 }
 
 /// A check under way.
@@ -90,50 +116,139 @@ struct Check<'a> {
     blobs: BTreeSet<(Content, Hash)>,
     erased: Erased,
     vectors: Vectors,
+    resume: Option<Resume<'a>>,
     verified: &'a mut Verified,
 }
 
+/// Where a check is noted.
+struct Resume<'a> {
+    file: &'a Path,
+    /// The first segment that begins at or behind this journal position is the next to be noted.
+    save_from: u64,
+}
+
 /// One log's tiles as its entries imply them.
+#[derive(Default)]
 struct LogCheck {
-    rows: Vec<Vec<Hash>>,
-    size: u64,
+    rows: Rows,
     /// What is in its files, to be compared.
     positions: Option<BufReader<File>>,
     /// The checkpoint that no commit has had the size of so far.
-    checkpoint: Option<(u64, Hash)>,
+    checkpoint: Option<OldHead>,
+    /// The one that a commit had the size and root of.
+    compared: Option<OldHead>,
+    /// Why the checkpoint says nothing.
+    bad_checkpoint: Option<String>,
     /// The seq from which on the key that signed it signs nothing.
     retired_at: Option<u64>,
     tiles: u64,
 }
 
 impl Check<'_> {
-    fn start_log(&mut self, log: &LogId, size: u64, checkpoint: Option<Checkpoint>) -> Result<(), Error> {
-        let dir = self.reader.dir();
-        let mut retired_at = None;
-        let checkpoint = match checkpoint {
-            None => None,
-            Some(checkpoint) => {
-                let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
-                let keys = &self.reader.0.meta.keys;
-                let signed = keys.verify_checkpoint(&text, &self.reader.origin(log));
-                let (size, root, key) =
-                    signed.map_err(|why| Error::Corrupt(format!("checkpoint of log {log}: {why}")))?;
-                retired_at = keys.signed_until(&key);
-                Some((size, root))
+    fn start_log(&mut self, log: &LogId, checkpoint: Result<Option<Checkpoint>, String>) -> Result<(), Stop> {
+        let positions = File::open(derive::entries_path(self.reader.dir(), log)).ok().map(BufReader::new);
+        let mut check = LogCheck { positions, ..LogCheck::default() };
+        let signed = checkpoint.and_then(|checkpoint| {
+            let Some(checkpoint) = checkpoint else { return Ok(None) };
+            let text = String::from_utf8_lossy(&checkpoint.note).into_owned();
+            let signed = self.reader.0.meta.keys.verify_checkpoint(&text, &self.reader.origin(log));
+            signed.map(Some).map_err(|why| why.to_string())
+        });
+        match signed {
+            Ok(None) => {}
+            Ok(Some((0, root, _))) if root != empty_root() => {
+                let what = format!("log {log}: the checkpoint of the empty tree signs another root");
+                let fault =
+                    Fault { what, log: Some(log.clone()), affected: CHECKPOINT_ALONE.into(), ..Fault::default() };
+                return Err(fault.hashes(root, empty_root()).into());
             }
-        };
-        match checkpoint {
-            Some((published, _)) if published > size => {
-                return corrupt(format!("log {log} has {size} entries, its checkpoint was published for {published}"));
+            Ok(Some((size, root, key))) => {
+                check.checkpoint = (size > 0).then_some(OldHead { size, root });
+                check.retired_at = self.reader.0.meta.keys.signed_until(&key);
             }
-            Some((0, root)) if root != empty_root() => {
-                return corrupt(format!("log {log}: the checkpoint of the empty tree signs {root}"));
-            }
-            Some(_) | None => {}
+            // The entries come first: a fault of theirs tells more.
+            Err(why) => check.bad_checkpoint = Some(format!("checkpoint of log {log}: {why}")),
         }
-        let positions = File::open(derive::entries_path(dir, log)).ok().map(BufReader::new);
-        let check = LogCheck { rows: vec![Vec::new(); 8], size: 0, positions, checkpoint, retired_at, tiles: 0 };
         self.logs.insert(log.clone(), check);
+        Ok(())
+    }
+
+    /// Goes on where an earlier run ended; returns the number of the segment where that is.
+    fn go_on(&mut self, shared: &Shared, file: &Path, segments: &[Segment]) -> Result<usize, Stop> {
+        let Some(noted) = verify_resume::load(file, &shared.meta)? else { return Ok(0) };
+        let Some(number) = self.fits(shared, &noted, segments)? else {
+            let text = format!("{} is of another state of this ledger: the check began anew", file.display());
+            self.verified.checks.push(text);
+            return Ok(0);
+        };
+        for (log, noted) in noted.logs {
+            let from = noted.rows.size();
+            let check = self.logs.entry(log).or_default();
+            if let Some(positions) = &mut check.positions {
+                positions.seek(SeekFrom::Start(from * 8))?;
+            }
+            if check.checkpoint == noted.checkpoint {
+                check.checkpoint = None;
+            }
+            (check.rows, check.tiles, check.compared) = (noted.rows, noted.tiles, noted.checkpoint);
+        }
+        self.erased = noted.erased;
+        let Counted { commits, entries, bytes, blobs } = noted.counted;
+        let verified = &mut *self.verified;
+        (verified.commits, verified.entries, verified.bytes, verified.blobs) = (commits, entries, bytes, blobs);
+        verified.believed = entries;
+        verified.checks.push(format!(
+            "commits below {} with {entries} entries, and what is made from them, were read in an earlier run, says {}, which is believed",
+            noted.seq,
+            file.display()
+        ));
+        Ok(number)
+    }
+
+    /// The segment whose header states what was noted; takes its state over.
+    fn fits(&mut self, shared: &Shared, noted: &Noted, segments: &[Segment]) -> Result<Option<usize>, Stop> {
+        let Some(number) = segments.iter().position(|segment| segment.first_seq == noted.seq) else { return Ok(None) };
+        let header = segment::read_header(&shared.dir, &shared.meta, &segments[number]);
+        let Ok((header, _)) = header.map_err(fault_text).map_err(Result::ok) else { return Ok(None) };
+        let vectors = Vectors::from_header(&header);
+        let same_log = |(log, vector): (&LogId, &LogVector)| {
+            let rows = noted.logs.get(log).map(|noted| &noted.rows);
+            rows.is_some_and(|rows| (rows.size(), rows.root()) == (vector.edge.size(), vector.edge.root()))
+        };
+        // A checkpoint of entries that are not read again must be the one that was compared with them.
+        let same_checkpoint = |(log, check): (&LogId, &LogCheck)| {
+            let noted = noted.logs.get(log);
+            let read = noted.map_or(0, |noted| noted.rows.size());
+            check.checkpoint.is_none_or(|head| head.size > read || noted.and_then(|n| n.checkpoint) == Some(head))
+        };
+        let fits = verify_resume::digest_of(&vectors, &shared.meta) == noted.vectors
+            && vectors.logs.iter().all(same_log)
+            && self.logs.iter().all(same_checkpoint);
+        if fits {
+            self.vectors = vectors;
+        }
+        Ok(fits.then_some(number))
+    }
+
+    /// Notes that all before a segment is well.
+    fn note(&mut self, shared: &Shared, segment: &Segment) -> Result<(), Error> {
+        let Some(resume) = self.resume.as_mut().filter(|resume| segment.base > 0 && segment.base >= resume.save_from)
+        else {
+            return Ok(());
+        };
+        let logs = self.logs.iter().filter(|(_, check)| check.rows.size() > 0);
+        let noted_log =
+            |check: &LogCheck| NotedLog { rows: check.rows.clone(), tiles: check.tiles, checkpoint: check.compared };
+        let Verified { commits, entries, bytes, blobs, .. } = *self.verified;
+        let noted = Noted {
+            seq: segment.first_seq,
+            vectors: verify_resume::digest_of(&self.vectors, &shared.meta),
+            counted: Counted { commits, entries, bytes, blobs },
+            logs: logs.map(|(log, check)| (log.clone(), noted_log(check))).collect(),
+            erased: self.erased.clone(),
+        };
+        let bytes = verify_resume::save(resume.file, &shared.meta, &noted)?;
+        resume.save_from = segment.base.saturating_add(bytes.saturating_mul(SAVE_EVERY));
         Ok(())
     }
 
@@ -143,14 +258,14 @@ impl Check<'_> {
         segment: &Segment,
         end: u64,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), Error> {
-        let (header, offset) = segment::read_header(&shared.dir, &shared.meta, segment)?;
-        if Vectors::from_header(&header) != self.vectors {
-            return corrupt(format!(
-                "segment {:020}: its header states another state than the commits before it lead to",
-                segment.first_seq
-            ));
+    ) -> Result<(), Stop> {
+        let header = segment::read_header(&shared.dir, &shared.meta, segment);
+        let (header, offset) = header.map_err(|error| self.damage(shared, segment, error))?;
+        let stated = Vectors::from_header(&header);
+        if stated != self.vectors {
+            return Err(self.other_state(segment, &stated));
         }
+        self.note(shared, segment)?;
         let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
         if self.vectors.next_seq < end {
             let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
@@ -162,12 +277,12 @@ impl Check<'_> {
                 let reading = scope.spawn(move || read_batches(scan, count, &found));
                 scope.spawn(move || hash_batches(&read, &send));
                 for batch in batches {
-                    let batch = batch?;
-                    self.vectors.fold(&batch)?;
+                    let batch = batch.map_err(|error| self.damage(shared, segment, error))?;
+                    self.vectors.follow(&batch)?;
                     self.batch(shared, &batch)?;
                     progress(self.verified.entries);
                 }
-                reading.join().map_err(|_| Error::Io(std::io::Error::other("reading the journal panicked")))
+                reading.join().map_err(|_| Stop::from(std::io::Error::other("reading the journal panicked")))
             })?;
         }
         scan.refresh();
@@ -175,15 +290,37 @@ impl Check<'_> {
         match scan.written_behind()? {
             // A writer at work has bytes behind the last commit that is durable.
             Some(_) if newest && is_written(&shared.dir) => Ok(()),
-            Some(at) => corrupt(format!(
-                "segment {:020} has bytes at offset {} behind its last whole commit: commit {} or a later one is damaged, or a crash left an uncommitted tail, which the next start cuts",
-                segment.first_seq, at, self.vectors.next_seq
-            )),
+            Some(at) => Err(behind(shared, &scan, &self.vectors, at)?.into()),
             None => Ok(()),
         }
     }
 
-    fn batch(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Error> {
+    /// A fault that ends the reading of a segment.
+    fn damage(&self, shared: &Shared, segment: &Segment, error: Error) -> Stop {
+        match fault_text(error) {
+            Ok(what) => unreached(shared, segment, &self.vectors, what).into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// A segment starts from another state than the one before it leads to.
+    fn other_state(&self, segment: &Segment, stated: &Vectors) -> Stop {
+        let name = segment.first_seq;
+        let what = format!("segment {name:020}: its header states another state than the commits before it lead to");
+        let size = |log: &LogId| (self.vectors.size(log), stated.size(log));
+        let logs = self.vectors.logs.keys().chain(stated.logs.keys());
+        let sizes = logs.map(|log| (log.clone(), size(log))).filter(|(_, (read, stated))| read != stated);
+        let ranges = sizes.map(|(log, (read, stated))| (log, read.min(stated)..read.max(stated))).collect();
+        let mut fault = Fault::of_entries(what, &ranges).hashes(stated.last_commit.0, self.vectors.last_commit.0);
+        if ranges.is_empty() {
+            fault.affected = format!("the entries of commits before {name}, or this header alone");
+        } else {
+            fault.what += ": entries are missing";
+        }
+        fault.into()
+    }
+
+    fn batch(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Stop> {
         let place = CommitPlace {
             at: batch.at,
             bytes: u32::try_from(batch.bytes).unwrap_or(u32::MAX),
@@ -191,60 +328,98 @@ impl Check<'_> {
         };
         let seq = batch.commit.seq;
         if seq < derive::indexed_commits(&shared.dir) && derive::indexed_commit(&shared.dir, seq) != Some(place) {
-            return corrupt(format!("the index of commits has a wrong record {seq}"));
+            let what = format!("the index of commits has a wrong record {seq}");
+            let found_by = ranges_text(&batch.ranges());
+            let affected = format!("the index of commits alone, by which {found_by} are found; {MADE_AGAIN}");
+            return Err(Fault { affected, ..Fault::of_entries(what, &batch.ranges()) }.into());
         }
         for (at, entry) in &batch.entries {
             for part in entry.facts.iter().chain(&entry.body) {
-                if !self.part(part).map_err(|fault| affecting(fault, &entry.log, entry.index))? {
+                if !self.part(entry, part)? {
                     self.erased.met(&entry.log, entry.index, part);
                 }
             }
             let (dir, log) = (&shared.dir, &entry.log);
-            let Some(check) = self.logs.get_mut(log) else {
-                return corrupt(format!("log {log} is not in the newest state"));
-            };
+            // One that no file tells of, in a ledger that nobody could open.
+            if !self.logs.contains_key(log) {
+                self.start_log(log, Ok(None))?;
+            }
+            let check = self.logs.entry(log.clone()).or_default();
             check.leaf(dir, log, *at, entry.leaf_hash)?;
             self.verified.bytes += entry.leaf.len() as u64;
             self.verified.entries += 1;
         }
         self.erased.listed(self.reader, seq, &batch.commit.erasures)?;
         self.verified.commits += 1;
-        for (log, size, root) in &batch.commit.heads {
+        self.compare_checkpoints(seq, &batch.commit.heads)
+    }
+
+    fn compare_checkpoints(&mut self, seq: u64, heads: &[(LogId, u64, Hash)]) -> Result<(), Stop> {
+        for (log, size, root) in heads {
             let Some(check) = self.logs.get_mut(log) else { continue };
-            let Some((_, signed)) = check.checkpoint.take_if(|(published, _)| published == size) else { continue };
-            if signed != *root {
-                return corrupt(format!("log {log} at size {size} has root {root}, its checkpoint signs {signed}"));
+            let Some(signed) = check.checkpoint.take_if(|published| published.size == *size) else { continue };
+            let fault =
+                |what: String, affected: String| Fault { what, log: Some(log.clone()), affected, ..Fault::default() };
+            if signed.root != *root {
+                let what = format!("log {log} at size {size} has another root than its checkpoint signs");
+                let affected = format!(
+                    "one of the entries below {size} of log {log}: history was rewritten; keep the checkpoint, it proves it"
+                );
+                return Err(fault(what, affected).hashes(signed.root, *root).into());
             }
             if check.retired_at.is_some_and(|retired_at| seq >= retired_at) {
-                return corrupt(format!(
+                let what = format!(
                     "log {log} at size {size}: its checkpoint is by a key that was replaced before commit {seq}"
-                ));
+                );
+                return Err(fault(what, CHECKPOINT_ALONE.into()).into());
             }
+            check.compared = Some(signed);
         }
         Ok(())
     }
 
     /// Whether the bytes of a part are there, as they must be; `false` when it is a body that was erased.
-    fn part(&mut self, part: &PartRef) -> Result<bool, Error> {
-        match part.at {
-            None if self.blobs.contains(&(part.content, part.digest)) => Ok(true),
-            None => self.blob(part),
-            Some(_) => {
-                let bytes = self.reader.part(part)?;
-                self.verified.bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                Ok(bytes.is_some())
-            }
+    fn part(&mut self, entry: &Entry, part: &PartRef) -> Result<bool, Stop> {
+        if part.at.is_none() {
+            return if self.blobs.contains(&(part.content, part.digest)) { Ok(true) } else { self.blob(entry, part) };
         }
+        let bytes = self.reader.part_as_it_is(part);
+        let Some(bytes) = bytes.map_err(|error| part_fault(entry, part, error))? else { return Ok(false) };
+        self.verified.bytes += bytes.len() as u64;
+        let found = digest(&bytes);
+        if bytes.len() as u64 != part.size || found != part.digest {
+            let why = format!("part {} has other bytes; restore it from a copy", part.digest);
+            return Err(part_fault_with(entry, part, &why, Some(found)));
+        }
+        Ok(true)
     }
 
-    fn blob(&mut self, part: &PartRef) -> Result<bool, Error> {
-        let fault = |why: String| Error::Corrupt(format!("blob {}: {why}; restore it from a copy", part.digest));
-        let Some(mut from) = self.reader.blobs(part.content).open(&part.digest)? else {
-            return if part.content == Content::Body { Ok(false) } else { Err(fault("facts are never erased".into())) };
+    fn blob(&mut self, entry: &Entry, part: &PartRef) -> Result<bool, Stop> {
+        let blobs = self.reader.blobs(part.content);
+        let fault = |why: String, found| {
+            let why = format!("blob {}: {why}; restore it from a copy", part.digest);
+            part_fault_with(entry, part, &why, found)
         };
-        let size = std::io::copy(&mut from, &mut std::io::sink()).map_err(|why| fault(why.to_string()))?;
+        let from = blobs.open(&part.digest).map_err(|error| match error {
+            Error::Corrupt(why) => part_fault_with(entry, part, &why, blobs.digest_as_it_is(&part.digest)),
+            error @ (Error::Locked(_)
+            | Error::Refused(_)
+            | Error::Signer(_)
+            | Error::Fork(_)
+            | Error::Full(_)
+            | Error::Io(_)) => error.into(),
+        })?;
+        let Some(mut from) = from else {
+            return if part.content == Content::Body {
+                Ok(false)
+            } else {
+                Err(fault("facts are never erased".into(), None))
+            };
+        };
+        let size = std::io::copy(&mut from, &mut std::io::sink())
+            .map_err(|why| fault(why.to_string(), blobs.digest_as_it_is(&part.digest)))?;
         if size != part.size {
-            return Err(fault(format!("has {size} bytes, its entry states {}", part.size)));
+            return Err(fault(format!("has {size} bytes, its entry states {}", part.size), Some(part.digest)));
         }
         (self.verified.bytes, self.verified.blobs) = (self.verified.bytes + size, self.verified.blobs + 1);
         self.blobs.insert((part.content, part.digest));
@@ -252,37 +427,24 @@ impl Check<'_> {
     }
 
     /// What can only be said at the end.
-    fn finish(mut self, shared: &Shared) -> Result<(), Error> {
-        let state = shared.state();
-        for (log, check) in &mut self.logs {
-            let head = state.logs.get(log).map_or(0, |head| head.size);
-            if check.size < head {
-                return corrupt(format!(
-                    "log {log}: the journal's segments hold {} entries, its newest state says {head}: a batch in between is damaged",
-                    check.size
-                ));
-            }
-        }
-        if self.vectors.next_seq < state.next_seq {
-            return corrupt(format!(
-                "commit {} is damaged: the journal's segments go on behind it",
-                self.vectors.next_seq
-            ));
-        }
-        drop(state);
-        if self.vectors.next_seq < derive::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
-            return corrupt(format!("the index names commit {}, the journal ends before it", self.vectors.next_seq));
-        }
+    fn finish(mut self, shared: &Shared) -> Result<(), Stop> {
+        self.check_end(shared)?;
         self.finish_erased(shared)?;
         let tiles: u64 = self.logs.values().map(|check| check.tiles).sum();
         for (log, check) in &self.logs {
-            if let Some((size, _)) = check.checkpoint.filter(|(size, _)| *size > 0) {
-                return corrupt(format!("log {log}: the checkpoint's size {size} is that of no commit"));
+            let fault =
+                |what| Fault { what, log: Some(log.clone()), affected: CHECKPOINT_ALONE.into(), ..Fault::default() };
+            if let Some(OldHead { size, root }) = check.checkpoint {
+                let what = format!("log {log}: the checkpoint's size {size} is that of no commit");
+                return Err(Fault { expected: Some(root), ..fault(what) }.into());
             }
-            check_no_more_tiles(&shared.dir, log, check.size)?;
+            if let Some(why) = &check.bad_checkpoint {
+                return Err(fault(why.clone()).into());
+            }
+            check_no_more_tiles(&shared.dir, log, check.rows.size())?;
         }
         let Verified { commits, entries, bytes, blobs, .. } = *self.verified;
-        self.verified.checks = vec![
+        self.verified.checks.extend([
             format!(
                 "{commits} commits follow each other in seq, hash, epoch and time, and nothing lies behind the last"
             ),
@@ -295,14 +457,46 @@ impl Check<'_> {
                 "the checkpoints of {} logs are signed by the ledger's key of their time and sign roots of these entries",
                 self.logs.len()
             ),
-        ];
+        ]);
         Ok(())
     }
-}
 
-impl Check<'_> {
+    /// Whether all is there that the newest state, the index and the checkpoints know of.
+    fn check_end(&self, shared: &Shared) -> Result<(), Stop> {
+        let state = shared.state();
+        let (next_seq, newest) = (self.vectors.next_seq, state.segments.last().copied());
+        let (newest_seq, sizes): (_, Vec<_>) =
+            (state.next_seq, state.logs.iter().map(|(log, head)| (log.clone(), head.size)).collect());
+        drop(state);
+        let ends = |what: String| match &newest {
+            Some(newest) => Err(unreached(shared, newest, &self.vectors, what).into()),
+            None => Err(Stop::from(Error::Corrupt(what))),
+        };
+        if let Some((log, head)) = sizes.iter().find(|(log, head)| self.vectors.size(log) < *head) {
+            return ends(format!(
+                "log {log}: the journal's segments hold {} entries, its newest state says {head}: a batch in between is damaged",
+                self.vectors.size(log)
+            ));
+        }
+        if next_seq < newest_seq {
+            return ends(format!("commit {next_seq} is damaged: the journal's segments go on behind it"));
+        }
+        for (log, check) in &self.logs {
+            if let Some(published) = check.checkpoint.filter(|published| published.size > check.rows.size()) {
+                let (size, published) = (check.rows.size(), published.size);
+                let what = format!("log {log} has {size} entries, its checkpoint was published for {published}");
+                let affected = format!("entries {size} to {} of log {log} are gone", published - 1);
+                return Err(Fault::of_entry(log, size, what, affected).into());
+            }
+        }
+        if next_seq < derive::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
+            return ends(format!("the index names commit {next_seq}, the journal ends before it"));
+        }
+        Ok(())
+    }
+
     /// A writer at work may have erased more since, and be erasing what its last commit says.
-    fn finish_erased(&mut self, shared: &Shared) -> Result<(), Error> {
+    fn finish_erased(&mut self, shared: &Shared) -> Result<(), Stop> {
         let mut seq = self.vectors.next_seq;
         let busy = is_written(&shared.dir);
         while busy && seq < self.reader.next_seq() {
@@ -315,9 +509,24 @@ impl Check<'_> {
     }
 }
 
+/// What is said of derived files.
+const MADE_AGAIN: &str = "delete it while no writer runs, it is made again";
+/// What is said of a checkpoint of entries that are sound.
+const CHECKPOINT_ALONE: &str = "the checkpoint alone: the entries have the roots that their commits state; restore its file from a copy or a mirror";
+
 /// A fault of what an entry names is a fault of that entry.
-fn affecting(fault: Error, log: &LogId, index: u64) -> Error {
-    if let Error::Corrupt(why) = fault { Error::Corrupt(format!("entry {index} of log {log}: {why}")) } else { fault }
+fn part_fault(entry: &Entry, part: &PartRef, error: Error) -> Stop {
+    match fault_text(error) {
+        Ok(why) => part_fault_with(entry, part, &why, None),
+        Err(error) => error.into(),
+    }
+}
+
+fn part_fault_with(entry: &Entry, part: &PartRef, why: &str, found: Option<Hash>) -> Stop {
+    let (log, index) = (&entry.log, entry.index);
+    let what = format!("entry {index} of log {log}: {why}");
+    let affected = format!("{}; the leaf is as it was", part.content.of_entry(log, index));
+    Fault { expected: Some(part.digest), found, ..Fault::of_entry(log, index, what, affected) }.into()
 }
 
 /// Sends so many batches of a segment, with their journal positions, then gives the scan back.
@@ -357,26 +566,16 @@ fn is_written(dir: &Path) -> bool {
 }
 
 impl LogCheck {
-    fn leaf(&mut self, dir: &Path, log: &LogId, at: u64, hash: Hash) -> Result<(), Error> {
+    fn leaf(&mut self, dir: &Path, log: &LogId, at: u64, hash: Hash) -> Result<(), Stop> {
         self.position(dir, log, at)?;
-        self.size += 1;
-        let (mut hash, mut count) = (hash, self.size);
-        for level in 0..8_u8 {
-            let row = &mut self.rows[usize::from(level)];
-            row.push(hash);
-            if !count.is_multiple_of(WIDTH) {
-                break;
-            }
-            let tile = Tile { of: Of::Level(level), number: count / WIDTH - 1, width: WIDTH };
-            self.tiles += compare(dir, log, &tile, &tile::encode_hashes(row))?;
-            hash = tile::tile_root(row);
-            row.clear();
-            count /= WIDTH;
+        for (level, number, hashes) in self.rows.push(hash) {
+            let tile = Tile { of: Of::Level(level), number, width: WIDTH };
+            self.tiles += compare(dir, log, &tile, &tile::encode_hashes(&hashes))?;
         }
         Ok(())
     }
 
-    fn position(&mut self, dir: &Path, log: &LogId, at: u64) -> Result<(), Error> {
+    fn position(&mut self, dir: &Path, log: &LogId, at: u64) -> Result<(), Stop> {
         let Some(file) = &mut self.positions else { return Ok(()) };
         let mut record = [0; 8];
         // Short: the index is written later than the entry.
@@ -384,35 +583,47 @@ impl LogCheck {
             self.positions = None;
             return Ok(());
         }
-        match u64::from_le_bytes(record) {
-            found if found == at => Ok(()),
-            found => corrupt(format!(
-                "{}: entry {} lies at {at}, not {found}",
-                derive::entries_path(dir, log).display(),
-                self.size
-            )),
+        let (found, index) = (u64::from_le_bytes(record), self.rows.size());
+        if found == at {
+            return Ok(());
         }
+        let path = derive::entries_path(dir, log);
+        let what = format!("{}: entry {index} lies at {at}, not {found}", path.display());
+        Err(Fault::of_entry(log, index, what, format!("this index alone; {MADE_AGAIN}")).into())
     }
 }
 
 /// Compares a derived file with what it must be; 0 when it is not there.
-fn compare(dir: &Path, log: &LogId, tile: &Tile, expected: &[u8]) -> Result<u64, Error> {
+fn compare(dir: &Path, log: &LogId, tile: &Tile, expected: &[u8]) -> Result<u64, Stop> {
     let path = derive::tile_path(dir, log, tile);
     let Ok(found) = fs::read(&path) else { return Ok(0) };
     if found == expected {
         return Ok(1);
     }
-    match found.iter().zip(expected).position(|(found, expected)| found != expected) {
-        None => corrupt(format!("{}: {} bytes, expected {}", path.display(), found.len(), expected.len())),
-        Some(at) => corrupt(format!(
-            "{}: differs from the journal's entries at byte {at}; delete it, it is made again",
-            path.display()
-        )),
-    }
+    let at = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    let what = match at {
+        None => format!("{}: {} bytes, expected {}", path.display(), found.len(), expected.len()),
+        Some(at) => format!("{}: differs from the journal's entries at byte {at}", path.display()),
+    };
+    let (entries_of, level) = match tile.of {
+        Of::Entries => ("entries", None),
+        Of::Level(level) => ("the proofs of entries", Some(level)),
+    };
+    let span = WIDTH.pow(level.unwrap_or(0).into());
+    let first = tile.number * WIDTH * span;
+    let affected = format!(
+        "{entries_of} {first} to {} of log {log} as this file gives them; {MADE_AGAIN}",
+        first + WIDTH * span - 1
+    );
+    let number = level.and(at).map(|at| at / 32);
+    let index = first + number.unwrap_or(0) as u64 * span;
+    let hash = |bytes: &[u8]| number.and_then(|number| bytes.as_chunks::<32>().0.get(number)).map(|hash| Hash(*hash));
+    let fault = Fault::of_entry(log, index, what, affected);
+    Err(Fault { expected: hash(expected), found: hash(&found), ..fault }.into())
 }
 
 /// A tile that no entry implies was put there.
-fn check_no_more_tiles(dir: &Path, log: &LogId, size: u64) -> Result<(), Error> {
+fn check_no_more_tiles(dir: &Path, log: &LogId, size: u64) -> Result<(), Stop> {
     let root = derive::log_dir(dir, log);
     let mut open = vec![root.join("tile")];
     while let Some(folder) = open.pop() {
@@ -430,13 +641,11 @@ fn check_no_more_tiles(dir: &Path, log: &LogId, size: u64) -> Result<(), Error> 
                 .is_some_and(|tile| tile.of == Of::Entries || tile.width == WIDTH && tile.exists_at(size));
             let half_made = path.extension().is_some_and(|extension| extension == "tmp");
             if !implied && !half_made {
-                return corrupt(format!("{}: no entries imply this file", path.display()));
+                let what = format!("{}: no entries imply this file", path.display());
+                let affected = "no entry: delete this file".into();
+                return Err(Fault { what, log: Some(log.clone()), affected, ..Fault::default() }.into());
             }
         }
     }
     Ok(())
-}
-
-fn corrupt<T>(what: String) -> Result<T, Error> {
-    Err(Error::Corrupt(what))
 }

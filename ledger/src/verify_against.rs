@@ -1,33 +1,6 @@
 //! A verified ledger against what a stranger knows: an older checkpoint, a verifier key, a policy.
 
-use std::fmt;
-
-use crate::{Error, Hash, LogId, Reader, Trust, Trusted, Verified, keys};
-
-/// Where a check failed, as far as it can be said.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Fault {
-    /// What is not as it must be.
-    pub what: String,
-    /// The first entry that is not proved any more.
-    pub index: Option<u64>,
-    /// The hash that must be there.
-    pub expected: Option<Hash>,
-    /// The hash that is there.
-    pub found: Option<Hash>,
-    /// What cannot be believed because of it.
-    pub affected: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if let (Some(expected), Some(found)) = (self.expected, self.found) {
-            write!(f, ": expected {expected}, found {found}")?;
-        }
-        write!(f, "; affected: {}", self.affected)
-    }
-}
+use crate::{Error, Fault, LogId, Reader, Trust, Trusted, Verified, keys};
 
 impl Trusted {
     /// Who cosigned, as a sentence; `None` where nobody was asked for.
@@ -73,7 +46,7 @@ pub fn verify_against(
         let what =
             format!("the log has shrunk: the older checkpoint signs {} entries, the ledger has {size}", old.size);
         let affected = format!("entries {size} to {} are gone", old.size - 1);
-        verified.fail(Fault { what, index: Some(size), affected, ..Fault::default() });
+        verified.fail(Fault::of_entry(&log, size, what, affected));
         return Ok(());
     }
     let found = reader.root_at(&log, old.size)?;
@@ -84,7 +57,8 @@ pub fn verify_against(
         );
         let affected =
             format!("one of the entries below {}: history was rewritten; keep the checkpoint, it proves it", old.size);
-        verified.fail(Fault { what, index: None, expected: Some(old.root), found: Some(found), affected });
+        let fault = Fault { what, log: Some(log), affected, ..Fault::default() };
+        verified.fail(fault.hashes(old.root, found));
         return Ok(());
     }
     verified.checks.push(format!("the first {} entries have the root that the older checkpoint signs", old.size));
@@ -92,7 +66,8 @@ pub fn verify_against(
 }
 
 impl Verified {
-    fn fail(&mut self, fault: Fault) {
+    /// Notes the first fault.
+    pub(crate) fn fail(&mut self, fault: Fault) {
         self.fault = Some(fault.to_string());
         self.first_fault = Some(fault);
     }

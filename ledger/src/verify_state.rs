@@ -1,7 +1,9 @@
-//! How far a check of a copy came: the newest hashes of each level, and the file in which they outlive an interruption.
+//! How far a check of a copy came: the newest hashes of each level, and the file in which they outlive an interruption. What a
+//! directory's check notes besides is in `verify_resume.rs`.
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::str::Split;
 
 use crate::storage::{self, Access, LocalFiles};
 use crate::tile::{self, WIDTH};
@@ -87,9 +89,9 @@ impl Rows {
         joined.unwrap_or_else(tree::empty_root)
     }
 
-    /// `None` unless the last bundle is whole and each level has as many hashes as a tree of the size.
+    /// `None` unless each level has as many hashes as a tree of the size.
     fn restore(size: u64, levels: [Vec<Hash>; LEVELS]) -> Option<Rows> {
-        let mut hashes = if size.is_multiple_of(WIDTH) { size } else { return None };
+        let mut hashes = size;
         for row in &levels {
             if row.len() as u64 != hashes % WIDTH {
                 return None;
@@ -105,14 +107,7 @@ impl Rows {
 /// # Errors
 /// [`Error::Refused`] when the file is no such state, [`Error::Io`].
 pub(crate) fn load(file: &Path, vkey: &str, old: Option<OldHead>, size: u64) -> Result<Option<Checked>, Error> {
-    let Some(bytes) = storage::read_if_there(file)? else { return Ok(None) };
-    let state = std::str::from_utf8(&bytes).ok().and_then(decode);
-    let (stated_key, stated_old, checked) = state.ok_or_else(|| {
-        Error::Refused(format!(
-            "{} is not the state of an interrupted check; name another file, or delete it",
-            file.display()
-        ))
-    })?;
+    let Some((stated_key, stated_old, checked)) = read(file, decode)? else { return Ok(None) };
     if stated_key != vkey {
         return Err(Error::Refused(format!("{} is of the log {stated_key}; name another file", file.display())));
     }
@@ -120,13 +115,36 @@ pub(crate) fn load(file: &Path, vkey: &str, old: Option<OldHead>, size: u64) -> 
     Ok((stated_old == old && checked.rows.size <= size).then_some(checked))
 }
 
+/// Reads a file that holds a state; `None` when there is none. A file that holds anything else is never overwritten.
+///
+/// # Errors
+/// [`Error::Refused`] when the file is no such state, [`Error::Io`].
+pub(crate) fn read<T>(file: &Path, decode: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
+    let Some(bytes) = storage::read_if_there(file)? else { return Ok(None) };
+    let state = std::str::from_utf8(&bytes).ok().and_then(decode).ok_or_else(|| {
+        Error::Refused(format!(
+            "{} is not the state of an interrupted check; name another file, or delete it",
+            file.display()
+        ))
+    });
+    state.map(Some)
+}
+
 /// Writes the state, durably.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub(crate) fn save(file: &Path, vkey: &str, old: Option<OldHead>, checked: &Checked) -> Result<(), Error> {
+    write(file, &encode(vkey, old, checked))
+}
+
+/// Writes a state, durably.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), Error> {
     let file = Path::new(".").join(file);
-    Ok(storage::replace(&LocalFiles, &file, encode(vkey, old, checked).as_bytes(), Access::Private)?)
+    Ok(storage::replace(&LocalFiles, &file, text.as_bytes(), Access::Private)?)
 }
 
 /// The check is done.
@@ -141,47 +159,83 @@ pub(crate) fn remove(file: &Path) -> Result<(), Error> {
 }
 
 fn encode(vkey: &str, old: Option<OldHead>, checked: &Checked) -> String {
-    let mut text = format!("{MAGIC}\nkey {vkey}\n");
-    let _infallible = match old {
-        None => writeln!(text, "older none"),
-        Some(old) => writeln!(text, "older {} {}", old.size, old.root),
-    };
+    let mut text = format!("{MAGIC}\nkey {vkey}\nolder {}\n", head_text(old));
     let _infallible = writeln!(text, "size {}\nbytes {}", checked.rows.size, checked.bytes);
-    for row in &checked.rows.levels {
+    put_levels(&mut text, &checked.rows);
+    sealed(text)
+}
+
+fn decode(text: &str) -> Option<(String, Option<OldHead>, Checked)> {
+    let mut fields = Fields::of(text, MAGIC)?;
+    let (vkey, old) = (fields.next("key")?.to_owned(), take_head(fields.next("older")?)?);
+    let (size, bytes): (u64, _) = (fields.number("size")?, fields.number("bytes")?);
+    // It is noted between two bundles.
+    let rows = if size.is_multiple_of(WIDTH) { fields.levels(size)? } else { return None };
+    let checked = Checked { rows, bytes };
+    // One spelling each, and the checksum of it.
+    (encode(&vkey, old, &checked) == text).then_some((vkey, old, checked))
+}
+
+/// The lines of a state: each a name and a value.
+pub(crate) struct Fields<'a>(Split<'a, char>);
+
+impl<'a> Fields<'a> {
+    /// After the first line.
+    pub(crate) fn of(text: &'a str, magic: &str) -> Option<Fields<'a>> {
+        Some(Fields(text.strip_prefix(magic)?.strip_prefix('\n')?.split('\n')))
+    }
+
+    pub(crate) fn next(&mut self, name: &str) -> Option<&'a str> {
+        self.0.next()?.strip_prefix(name)?.strip_prefix(' ')
+    }
+
+    pub(crate) fn number(&mut self, name: &str) -> Option<u64> {
+        self.next(name)?.parse().ok()
+    }
+
+    /// What [`put_levels`] wrote for so many leaves.
+    pub(crate) fn levels(&mut self, size: u64) -> Option<Rows> {
+        let mut levels: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
+        for row in &mut levels {
+            let (hashes, rest) = self.next("level")?.as_bytes().as_chunks::<64>();
+            if !rest.is_empty() {
+                return None;
+            }
+            *row = hashes.iter().map(|hex| hash(std::str::from_utf8(hex).ok()?)).collect::<Option<_>>()?;
+        }
+        Rows::restore(size, levels)
+    }
+}
+
+pub(crate) fn put_levels(text: &mut String, rows: &Rows) {
+    for row in &rows.levels {
         let hashes: String = row.iter().map(ToString::to_string).collect();
         let _infallible = writeln!(text, "level {hashes}");
     }
+}
+
+/// With a checksum at the end.
+pub(crate) fn sealed(mut text: String) -> String {
     let checksum = tree::digest(text.as_bytes());
     let _infallible = writeln!(text, "checksum {checksum}");
     text
 }
 
-fn decode(text: &str) -> Option<(&str, Option<OldHead>, Checked)> {
-    let mut lines = text.strip_prefix(MAGIC)?.strip_prefix('\n')?.split('\n');
-    let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-    let vkey = field("key")?;
-    let old = match field("older")? {
-        "none" => None,
-        stated => {
-            let (size, root) = stated.split_once(' ')?;
-            Some(OldHead { size: size.parse().ok()?, root: hash(root)? })
-        }
-    };
-    let (size, bytes) = (field("size")?.parse().ok()?, field("bytes")?.parse().ok()?);
-    let mut levels: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
-    for row in &mut levels {
-        let (hashes, rest) = field("level")?.as_bytes().as_chunks::<64>();
-        if !rest.is_empty() {
-            return None;
-        }
-        *row = hashes.iter().map(|hex| hash(std::str::from_utf8(hex).ok()?)).collect::<Option<_>>()?;
-    }
-    let checked = Checked { rows: Rows::restore(size, levels)?, bytes };
-    // One spelling each, and the checksum of it.
-    (encode(vkey, old, &checked) == text).then_some((vkey, old, checked))
+pub(crate) fn head_text(head: Option<OldHead>) -> String {
+    head.map_or_else(|| "none".into(), |head| format!("{} {}", head.size, head.root))
 }
 
-fn hash(text: &str) -> Option<Hash> {
+/// Reads what [`head_text`] wrote.
+#[expect(clippy::option_option, reason = "no head is something that is written")]
+pub(crate) fn take_head(text: &str) -> Option<Option<OldHead>> {
+    if text == "none" {
+        return Some(None);
+    }
+    let (size, root) = text.split_once(' ')?;
+    Some(Some(OldHead { size: size.parse().ok()?, root: hash(root)? }))
+}
+
+pub(crate) fn hash(text: &str) -> Option<Hash> {
     hex::decode(text).ok()?.try_into().ok().map(Hash)
 }
 
@@ -225,7 +279,7 @@ mod tests {
         let checked = Checked { rows: rows(1280), bytes: 5 };
         for old in [None, old] {
             let text = encode("key+1+2", old, &checked);
-            assert_eq!(decode(&text), Some(("key+1+2", old, checked.clone())));
+            assert_eq!(decode(&text), Some(("key+1+2".into(), old, checked.clone())));
             for (at, c) in text.char_indices() {
                 let other = if c == '0' { '1' } else { '0' };
                 assert_eq!(decode(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None, "{at}");

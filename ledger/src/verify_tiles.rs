@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
+use crate::fault::Stop;
 use crate::frame::to_usize;
 use crate::keys;
 use crate::policy::{Trust, Trusted};
@@ -64,6 +65,7 @@ pub fn verify_tiles(
     }
     let mut verified = Verified {
         entries: walk.state.rows.size(),
+        believed: resumed,
         bytes: walk.state.bytes,
         fault: fault.as_ref().map(ToString::to_string),
         first_fault: fault,
@@ -95,22 +97,6 @@ fn checks(walk: &Walk<'_>, check: &TilesCheck<'_>, resumed: u64) -> Vec<String> 
         ));
     }
     checks
-}
-
-/// Why a check ends early.
-enum Stop {
-    Fault(Box<Fault>),
-    Error(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Stop {
-        Stop::Error(error)
-    }
-}
-
-fn fault(fault: Fault) -> Stop {
-    Stop::Fault(Box::new(fault))
 }
 
 fn newest(fetch: Fetch<'_>, trust: &Trust) -> Result<Trusted, Error> {
@@ -160,7 +146,7 @@ impl Walk<'_> {
         self.partial_tiles()?;
         let root = self.state.rows.root();
         if root != self.head.root {
-            return Err(fault(Fault {
+            return Err(Stop::from(Fault {
                 what: "entries and tiles agree with each other, but not with the signed root".into(),
                 expected: Some(self.head.root),
                 found: Some(root),
@@ -179,8 +165,7 @@ impl Walk<'_> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Stop> {
         for (number, lane) in numbers.zip(lanes.iter().cycle()) {
-            let bundle =
-                lane.recv().map_err(|_| std::io::Error::other("a reading thread panicked")).map_err(Error::from)?;
+            let bundle = lane.recv().map_err(|_| std::io::Error::other("a reading thread panicked"))?;
             self.bundle(&bundle?)?;
             progress(self.state.rows.size(), self.head.size);
             if let Some(file) = resume
@@ -238,12 +223,13 @@ impl Walk<'_> {
         };
         let span = WIDTH.pow(u32::from(level));
         let first = (tile.number * WIDTH + at as u64) * span;
-        Err(fault(Fault {
+        Err(Stop::from(Fault {
             what: format!("{} has another hash at {at} than the entries lead to", tile.path()),
             index: Some(first),
             expected: Some(expected[at]),
             found: Some(found[at]),
             affected: format!("entries {first} to {}, or this tile alone", first + span - 1),
+            ..Fault::default()
         }))
     }
 
@@ -262,12 +248,13 @@ impl Walk<'_> {
             (false, true) => format!("{tile_path} alone; the entries are those that the tile above it states"),
             (false, false) => format!("entry {index} in {bundle_path}, or {tile_path}"),
         };
-        fault(Fault {
+        Stop::from(Fault {
             what: format!("entry {index} of {bundle_path} does not have the hash that {tile_path} states"),
             index: Some(index),
             expected: tile.get(at).copied(),
             found: bundle.hashes.get(at).copied(),
             affected,
+            ..Fault::default()
         })
     }
 
@@ -281,7 +268,7 @@ impl Walk<'_> {
 
     fn old_size_fits(&self) -> Result<(), Stop> {
         match self.old {
-            Some(old) if old.size > self.head.size => Err(fault(Fault {
+            Some(old) if old.size > self.head.size => Err(Stop::from(Fault {
                 what: format!(
                     "the log has shrunk: the older checkpoint signs {} entries, the present one {}",
                     old.size, self.head.size
@@ -300,7 +287,7 @@ fn same_history(old: OldHead, found: Hash) -> Result<(), Stop> {
     if old.root == found {
         return Ok(());
     }
-    Err(fault(Fault {
+    Err(Stop::from(Fault {
         what: format!(
             "the log is not a continuation of the older checkpoint: its first {} entries have another root",
             old.size
@@ -378,5 +365,5 @@ fn damaged(tile: &Tile, why: &str) -> Stop {
         Of::Level(_) => format!("the proofs of entries {first} to {last}"),
     };
     let what = format!("{} {why}", tile.path());
-    fault(Fault { what, index: Some(first), affected, ..Fault::default() })
+    Stop::from(Fault { what, index: Some(first), affected, ..Fault::default() })
 }

@@ -15,6 +15,8 @@ from pedigraph import CLOUDEVENT, NDJSON, copy_data, deployed, flip, run, tear, 
 
 GO = os.environ.get("PEDIGRAPH_TEST_TLOGCHECK")
 MARKER = "marker-for-the-tamperer"
+# The index of the entry that holds it.
+MARKED = 300
 
 
 def lines(first, count):
@@ -37,6 +39,15 @@ def checkpointed(node):
     return node.get("/ledger/default/checkpoint").text
 
 
+def flip_marker(data):
+    """Changes a letter of what was received; returns the segment that holds it."""
+    segment, *_ = [path for path in data.rglob("journal/*") if path.is_file() and MARKER.encode() in path.read_bytes()]
+    journal = bytearray(segment.read_bytes())
+    journal[journal.index(MARKER.encode()) + 3] ^= 0x20
+    segment.write_bytes(bytes(journal))
+    return segment
+
+
 def key_of(node):
     return node.get("/ledger/default/vkey").text.strip()
 
@@ -54,7 +65,7 @@ def log(tmp_path_factory):
 
     directory = tmp_path_factory.mktemp("log")
     node = Node(directory / "data").start()
-    publish(node, 0, 300)
+    publish(node, 0, MARKED)
     node.accept(json.dumps(deployed(MARKER, "r.example/app:1")).encode(), CLOUDEVENT)
     old = directory / "old-checkpoint"
     old.write_text(checkpointed(node))
@@ -149,18 +160,53 @@ def test_verify_and_a_flipped_byte(log, nodes, tmp_path):
     assert running.returncode == 0, running.stderr.decode()
     copy = copy_data(log["node"].data, tmp_path / "copy")
     assert run("verify", copy).returncode == 0
-    holding = [path for path in copy.rglob("journal/*") if path.is_file() and MARKER.encode() in path.read_bytes()]
-    assert holding, "the received bytes are in the journal"
-    data = bytearray(holding[0].read_bytes())
-    at = data.index(MARKER.encode())
-    data[at + 3] ^= 0x20
-    holding[0].write_bytes(bytes(data))
-    done = run("verify", copy)
-    assert done.returncode == 5, done.stdout + done.stderr
+    flip_marker(copy)
+    table = run("verify", copy)
+    assert table.returncode == 5, table.stdout + table.stderr
+    lines = table.stdout.decode().splitlines()
+    assert lines[0].startswith("NOT verified: ")
+    told = dict(line.split(":", 1) for line in lines[1:])
+    fault = json.loads(run("verify", copy, "-o", "json").stdout)
+    assert told == {
+        "first bad index": f" {MARKED} of log default",
+        "expected": f"        {fault['expected']}",
+        "found": f"           {fault['found']}",
+        "affected": f"        {fault['affected']}",
+    }
+    assert (fault["verified"], fault["faultLog"], fault["faultIndex"]) == (False, "default", MARKED)
+    assert all(len(fault[name]) == 64 for name in ("expected", "found")) and fault["expected"] != fault["found"]
+    assert f"entry {MARKED} of log default" in fault["affected"]
     with pytest.raises(AssertionError, match="before it listened"):
         nodes("copy")
     log_text = (tmp_path / "copy-up.log").read_text()
     assert "listening" not in log_text and log_text.strip(), "it says why it refuses"
+
+
+def test_verify_of_a_directory_goes_on_where_it_ended(log, tmp_path):
+    """What an earlier run read is believed and said to be; a run of its own reads all."""
+    copy, state = copy_data(log["node"].data, tmp_path / "copy"), tmp_path / "state"
+    first, *_, last = sorted(copy.rglob("journal/*.seg"))
+    assert first != last
+    whole = last.read_bytes()
+    at = len(whole.rstrip(b"\0")) - 10
+    last.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    ended = run("verify", copy, "--resume", state)
+    assert ended.returncode == 5 and state.exists(), ended.stdout + ended.stderr
+    last.write_bytes(whole)
+    assert flip_marker(copy) == first
+
+    noted = state.read_text()
+    state.write_text(noted.replace("entries ", "entries 1", 1))
+    assert b"is not the state of an interrupted check" in run("verify", copy, "--resume", state).stderr
+    state.write_text(noted)
+    resumed = run("verify", copy, "--resume", state, "-o", "json")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    said = json.loads(resumed.stdout)
+    assert said["entries"] == 2006 > said["believed"] > MARKED
+    assert "were read in an earlier run" in said["checks"][0]
+    assert not state.exists()
+    anew = run("verify", copy, "--resume", state, "-o", "json")
+    assert (anew.returncode, json.loads(anew.stdout)["faultIndex"]) == (5, MARKED)
 
 
 def test_a_torn_tail_is_cut(nodes, tmp_path):

@@ -38,10 +38,6 @@ fn run(dir: &Path, storage: &FaultyFiles) -> Result<(), Error> {
     }
 }
 
-fn newest_checkpoint(dir: &Path) -> String {
-    fs::read_to_string(dir.join("logs/default/checkpoint")).unwrap()
-}
-
 /// The chain leads from the first key to the newest, and no secret of an older one is left.
 fn check_chain(dir: &Path, label: &str) {
     let reader = open_reader(dir).unwrap();

@@ -3,6 +3,7 @@
 
 mod backup;
 mod basics;
+mod checks;
 mod copies;
 mod erase;
 mod fault;

@@ -159,18 +159,13 @@ fn another_history_of_the_published_size_is_refused() {
 fn a_leaf_that_was_changed_with_its_checksum_is_refused() {
     let dir = memory_dir();
     let mut bytes = ledger_of(dir.path(), 4).pop().unwrap();
-    let meta = fs::read_to_string(dir.path().join("ledger")).unwrap();
-    let salt: u32 = meta.lines().find_map(|line| line.strip_prefix("salt ")).unwrap().parse().unwrap();
     let leaf = bytes.windows(6).position(|w| w == b"leaf 4").unwrap();
     // The frame's head, then log name, index and length of the leaf.
     let start = leaf - 9 - (1 + 7) - 8 - 4;
     bytes[leaf] = b'L';
-    let len = u32::from_le_bytes(*bytes[start..].first_chunk().unwrap()) as usize;
-    let mut crc = crc32fast::Hasher::new_with_initial(salt);
-    crc.update(&bytes[start + 8..start + 8 + len]);
-    bytes[start + 4..start + 8].copy_from_slice(&crc.finalize().to_le_bytes());
+    mend_checksum(&mut bytes, start, salt_of(dir.path()));
     fs::write(&segments(dir.path())[0], bytes).unwrap();
-    check_refused(dir.path(), "log default: states size 6 and root");
+    check_refused(dir.path(), "log default: states the root of 6 entries");
 }
 
 #[test]

@@ -73,3 +73,21 @@ pub(crate) fn assert_sound(dir: &Path) -> Verified {
     assert_eq!(verified.fault, None);
     verified
 }
+
+pub(crate) fn newest_checkpoint(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("logs/default/checkpoint")).unwrap()
+}
+
+/// Where the checksums of a ledger's frames start.
+pub(crate) fn salt_of(dir: &Path) -> u32 {
+    let meta = std::fs::read_to_string(dir.join("ledger")).unwrap();
+    meta.lines().find_map(|line| line.strip_prefix("salt ")).unwrap().parse().unwrap()
+}
+
+/// Makes the checksum of the frame at an offset that of what it holds.
+pub(crate) fn mend_checksum(bytes: &mut [u8], at: usize, salt: u32) {
+    let len = u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let mut crc = crc32fast::Hasher::new_with_initial(salt);
+    crc.update(&bytes[at + 8..at + 8 + len]);
+    bytes[at + 4..at + 8].copy_from_slice(&crc.finalize().to_le_bytes());
+}
