@@ -63,9 +63,6 @@ fn main() {
     if only("receipts") {
         receipts(dir.path());
     }
-    if only("known") {
-        known(dir.path());
-    }
 }
 
 /// The child: a cluster that holds all events before the first is read.
@@ -155,8 +152,9 @@ fn stages(bootstrap: &str, events: usize, dir: &Path) -> f64 {
         std::hint::black_box(measure::redacted(body));
     });
     let known = us_each(events, || {
-        let writer = pedigraph_ledger::open(&dir.join("stage-known"), &Options::default()).unwrap();
-        measure::known_ids(&dir.join("stage-known/known"), &writer.reader(), events as u64).unwrap();
+        let mut known = measure::KnownIds::open(&dir.join("stage-known")).unwrap();
+        known.take_in(0..events as u64).unwrap();
+        known.close().unwrap();
     });
     let (leaf, facts) = encoded(&decoded);
     let append = us_each(events, || append(&dir.join("stage-append"), events, &leaf, &facts, &bodies));
@@ -304,30 +302,4 @@ fn receipts(dir: &Path) {
         "receipt of one event: p50 {receipt:.2?} p99 {receipt_99:.2?}; fdatasync p50 {floor:.2?} p99 {floor_99:.2?}\n"
     );
     processor.shutdown();
-}
-
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4_096
-}
-
-fn known(dir: &Path) {
-    const IDS: u64 = 1_000_000;
-    let writer = pedigraph_ledger::open(&dir.join("known"), &Options::default()).unwrap();
-    let before = resident_bytes();
-    let started = Instant::now();
-    let mut filter = 0;
-    let us = us_each(IDS as usize, || {
-        filter = measure::known_ids(&dir.join("known/known"), &writer.reader(), IDS).unwrap();
-    });
-    let grown = resident_bytes().saturating_sub(before);
-    println!(
-        "known ids: {IDS} new ones, {us:.2} each with follower and compaction, {:.2?} of wall time; filter {:.2} bytes an id; resident +{} MiB",
-        started.elapsed(),
-        filter as f64 / IDS as f64,
-        grown >> 20
-    );
-    let started = Instant::now();
-    measure::known_ids(&dir.join("known/known"), &writer.reader(), 0).unwrap();
-    println!("known ids: open with {IDS} in {:.2?}", started.elapsed());
 }

@@ -4,18 +4,22 @@
 //! entries in memory; an exact index on disk. The index is derived: a follower of the writer adds sorted runs to it off
 //! the commit path, each run together with the ledger position it reaches, in one atomic step. After a crash it is
 //! behind, never wrong, and [`Known::open`] reads the rest from the ledger before intake starts. When it is missing, unreadable,
-//! ahead of the ledger or of another ledger, it is built anew.
+//! ahead of the ledger or of another ledger, it is built anew. The filter is made again at every start, beside intake: until it
+//! is complete, every question goes on to the index.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use fjall::compaction::Leveled;
+use fjall::config::{CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use pedigraph_ledger::{Commit, Reader};
 use pedigraph_proto::fact::{Event, decode_chunk};
@@ -33,12 +37,22 @@ use crate::filter::Filter;
 const RUN_IDS: usize = 32_768;
 /// Runs that wait for the follower; at one more the writer waits too.
 const RUNS_WAITING_MAX: usize = 4;
+/// Runs that the store merges at once into its sorted tables.
+const TABLES_MERGED: u8 = 32;
+/// Size of those tables, bytes.
+const TABLE_BYTES: u64 = 8 << 20;
+/// Runs not yet merged at which the follower waits for the store: every lookup asks each of them.
+const TABLES_UNMERGED_MAX: usize = 64;
+/// When to look again whether the store, which does not tell, has merged some.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Looks, a minute of them, after which the follower goes on all the same: slow is better than never.
+const LOOKS_MAX: usize = 6_000;
 /// Journal bytes read at once while catching up.
 const CATCH_UP_BYTES: usize = 8 << 20;
 /// Memory of the index's blocks, bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Version of the index's rows.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The row that says how far the index reaches; sorts before every key.
 const POSITION_KEY: [u8; 1] = [0];
 
@@ -65,8 +79,8 @@ impl Hasher for KeyHasher {
 
 /// The entries of one id that are not yet in the index.
 struct Recent {
-    /// Whether the index or an older run has entries of this id.
-    continues: bool,
+    /// Entries of this id that the index or older runs have.
+    earlier: usize,
     first: Version,
     more: Vec<Version>,
 }
@@ -82,7 +96,9 @@ struct Run {
 
 /// What the writer knows; it belongs to the writer's thread.
 pub(crate) struct Known {
+    /// While there is a scan, it holds only the ids since the start.
     filter: Filter,
+    scan: Option<Scan>,
     recent: Recents,
     /// Handed over and perhaps not yet in the index, oldest first.
     waiting: VecDeque<Arc<Run>>,
@@ -95,10 +111,10 @@ impl Known {
     pub(crate) fn open(dir: &Path, reader: &Reader) -> Result<Known, Error> {
         let (index, position) = Index::open_or_rebuild(dir, reader)?;
         let index = Arc::new(index);
-        let filter = index.filter()?;
-        let follower = Follower::start(Arc::clone(&index), reader.clone())?;
-        let (recent, waiting) = (Recents::default(), VecDeque::new());
-        let mut known = Known { filter, recent, waiting, index, follower: Some(follower) };
+        let scan = if index.rows.is_empty()? { None } else { Some(Scan::start(Arc::clone(&index))?) };
+        let follower = Some(Follower::start(Arc::clone(&index), reader.clone())?);
+        let (filter, recent, waiting) = (Filter::default(), Recents::default(), VecDeque::new());
+        let mut known = Known { filter, scan, recent, waiting, index, follower };
         known.catch_up(reader, position)?;
         Ok(known)
     }
@@ -117,15 +133,15 @@ impl Known {
     fn follow(&mut self, commit: &Commit, reader: &Reader) -> Result<(), Error> {
         for entry in &commit.entries {
             let (key, version) = version_of(entry, reader)?;
-            let continues = !self.versions(&key)?.is_empty();
-            self.note(&key, version, continues);
+            let earlier = self.versions(&key)?.len();
+            self.note(&key, version, earlier);
         }
         self.committed(commit.seq + 1)
     }
 
     /// The entries of an id, those of this very batch included.
     pub(crate) fn versions(&self, key: &Key) -> Result<Vec<Version>, Error> {
-        if !self.filter.may_hold(key) {
+        if !self.passes_filter(key) {
             return Ok(Vec::new());
         }
         let runs = self.waiting.iter().map(|run| &run.ids).chain([&self.recent]);
@@ -141,27 +157,34 @@ impl Known {
         Ok(versions)
     }
 
-    /// Adds an entry that is about to be appended. `continues`: [`Known::versions`] named an earlier one.
-    pub(crate) fn note(&mut self, key: &Key, version: Version, continues: bool) {
+    /// Adds an entry that is about to be appended, after the `earlier` ones that [`Known::versions`] named.
+    pub(crate) fn note(&mut self, key: &Key, version: Version, earlier: usize) {
         match self.recent.get_mut(key) {
             Some(recent) => recent.more.push(version),
             None => {
-                if !continues {
+                if earlier == 0 {
                     self.filter.insert(key);
                 }
-                self.recent.insert(*key, Recent { continues, first: version, more: Vec::new() });
+                self.recent.insert(*key, Recent { earlier, first: version, more: Vec::new() });
             }
         }
     }
 
     /// Whether [`Known::committed`] has something to do: nothing is noted before it.
     pub(crate) fn is_due(&self) -> bool {
-        self.recent.len() >= RUN_IDS
+        self.recent.len() >= RUN_IDS || self.has_scanned()
+    }
+
+    fn has_scanned(&self) -> bool {
+        self.scan.as_ref().is_some_and(Scan::is_finished)
     }
 
     /// Everything noted so far is durable, and `next_seq` is the ledger's next commit.
     pub(crate) fn committed(&mut self, next_seq: u64) -> Result<(), Error> {
-        if self.is_due() { self.hand_over(next_seq) } else { Ok(()) }
+        if self.has_scanned() {
+            self.complete_filter()?;
+        }
+        if self.recent.len() >= RUN_IDS { self.hand_over(next_seq) } else { Ok(()) }
     }
 
     fn hand_over(&mut self, next_seq: u64) -> Result<(), Error> {
@@ -170,7 +193,7 @@ impl Known {
         let Some(follower) = &self.follower else { return Ok(()) };
         follower.take(Arc::clone(&run))?;
         self.waiting.push_back(run);
-        let indexed = follower.indexed_seq.load(Ordering::Acquire);
+        let indexed = follower.state.indexed_seq.load(Ordering::Acquire);
         while self.waiting.front().is_some_and(|run| run.next_seq <= indexed) {
             self.waiting.pop_front();
         }
@@ -183,6 +206,18 @@ impl Known {
             self.hand_over(next_seq)?;
         }
         self.follower.take().map_or(Ok(()), Follower::finish)
+    }
+
+    /// Whether the filter leaves it open that the id is known.
+    pub(crate) fn passes_filter(&self, key: &Key) -> bool {
+        self.scan.is_some() || self.filter.may_hold(key)
+    }
+
+    /// Waits until the filter holds every id of the index.
+    pub(crate) fn complete_filter(&mut self) -> Result<(), Error> {
+        let Some(scan) = self.scan.take() else { return Ok(()) };
+        self.filter.join(scan.finish()?);
+        Ok(())
     }
 
     /// Memory of the filter, bytes.
@@ -213,7 +248,8 @@ fn code_of(entry: &pedigraph_ledger::Entry, reader: &Reader) -> Result<Option<Co
     Ok(Code::ALL.iter().copied().find(|code| code.as_str() == rejected.code))
 }
 
-/// The exact index: `key` → the first entry, `key ‖ index` → each later one.
+/// The exact index: `key` → the first entry, `key ‖ n` → the n-th after it. So only rows that are there, and one that is not,
+/// are asked for by name, which the store's own filters make cheap; a scan would read from every one of its tables.
 struct Index {
     rows: Keyspace,
     _database: Database,
@@ -237,7 +273,7 @@ impl Index {
 
     fn open(dir: &Path) -> Result<Index, Error> {
         let database = Database::builder(dir).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-        let rows = database.keyspace("known", KeyspaceCreateOptions::default)?;
+        let rows = database.keyspace("known", options)?;
         Ok(Index { rows, _database: database })
     }
 
@@ -258,10 +294,10 @@ impl Index {
         Ok(seq)
     }
 
-    /// A filter that holds every id of the index.
-    fn filter(&self) -> Result<Filter, Error> {
+    /// A filter that holds every id of the index, unless it is told to stop.
+    fn filter(&self, stop: &AtomicBool) -> Result<Filter, Error> {
         let mut filter = Filter::for_ids(self.rows.approximate_len());
-        for row in self.rows.iter() {
+        for row in self.rows.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
             if let Ok(key) = <&Key>::try_from(&*row.key()?) {
                 filter.insert(key);
             }
@@ -269,13 +305,17 @@ impl Index {
         Ok(filter)
     }
 
+    /// Makes the next start build it anew.
+    fn doubt(&self) -> Result<(), Error> {
+        Ok(self.rows.insert(POSITION_KEY, [])?)
+    }
+
     fn versions(&self, key: &Key) -> Result<Vec<Version>, Error> {
-        // The store's own filter answers for ids it does not have; only a repetition pays for the scan.
-        if !self.rows.contains_key(key)? {
-            return Ok(Vec::new());
+        let mut versions = Vec::new();
+        while let Some(row) = self.rows.get(row_key(key, versions.len()))? {
+            versions.push(read_version(&row)?);
         }
-        let rows = self.rows.prefix(key);
-        rows.map(|row| read_version(&row.value()?)).collect()
+        Ok(versions)
     }
 
     /// Adds a run and the position it reaches as one sorted table. A crash leaves all of it or nothing.
@@ -285,20 +325,31 @@ impl Index {
         let mut table = self.rows.start_ingestion()?;
         table.write(POSITION_KEY, [&run.next_seq.to_be_bytes(), check].concat())?;
         for (key, recent) in ids {
-            if recent.continues {
-                table.write(
-                    [key.as_slice(), &recent.first.index.to_be_bytes()].concat(),
-                    write_version(&recent.first),
-                )?;
-            } else {
-                table.write(key.as_slice(), write_version(&recent.first))?;
-            }
-            for version in &recent.more {
-                table.write([key.as_slice(), &version.index.to_be_bytes()].concat(), write_version(version))?;
+            for (n, version) in [&recent.first].into_iter().chain(&recent.more).enumerate() {
+                table.write(row_key(key, recent.earlier + n), write_version(version))?;
             }
         }
         Ok(table.finish()?)
     }
+}
+
+/// How the store keeps the rows.
+fn options() -> KeyspaceCreateOptions {
+    // In parts, of which a lookup reads one: else it reads the whole filter and the whole index of a table, a megabyte.
+    let parts = PartitioningPolicy::all(true);
+    // Of small tables, so that no compaction is so long that many runs wait for it.
+    let compaction = Leveled::default().with_l0_threshold(TABLES_MERGED).with_table_target_size(TABLE_BYTES);
+    KeyspaceCreateOptions::default()
+        .filter_block_partitioning_policy(parts.clone())
+        .index_block_partitioning_policy(parts)
+        .compaction_strategy(Arc::new(compaction))
+        // Hashes do not compress.
+        .data_block_compression_policy(CompressionPolicy::disabled())
+}
+
+fn row_key(key: &Key, n: usize) -> Vec<u8> {
+    let n = (n as u64).to_be_bytes();
+    if n == [0; 8] { key.to_vec() } else { [key.as_slice(), &n].concat() }
 }
 
 /// Binds a position to this ledger's history: what the commit before it says of the logs it changed.
@@ -333,50 +384,250 @@ fn read_version(bytes: &[u8]) -> Result<Version, Error> {
     Ok(Version { event_id, index: u64::from_be_bytes(*index), code })
 }
 
-/// The thread that adds runs to the index.
+/// The thread that reads the whole index into a filter; dropping it stops it.
+struct Scan {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Filter, Error>>>,
+}
+
+impl Scan {
+    fn start(index: Arc<Index>) -> io::Result<Scan> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || {
+            let outcome = index.filter(&stopped);
+            if outcome.is_err() {
+                index.doubt()?;
+            }
+            outcome
+        };
+        let thread = std::thread::Builder::new().name("known-filter".to_owned()).spawn(work)?;
+        Ok(Scan { stop, thread: Some(thread) })
+    }
+
+    fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn finish(mut self) -> Result<Filter, Error> {
+        let panicked = || Error::Corrupt("the index of known ids cannot be read".to_owned());
+        let outcome = self.thread.take().and_then(|thread| thread.join().ok());
+        outcome.unwrap_or_else(|| Err(panicked()))
+    }
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _of_no_use_any_more = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The thread that adds runs to the index; dropping it waits for what it was given.
 struct Follower {
-    runs: SyncSender<Arc<Run>>,
-    thread: JoinHandle<()>,
+    runs: Option<SyncSender<Arc<Run>>>,
+    thread: Option<JoinHandle<()>>,
+    state: Arc<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
     /// Commits below it are in the index.
-    indexed_seq: Arc<AtomicU64>,
-    failed: Arc<Mutex<Option<Error>>>,
+    indexed_seq: AtomicU64,
+    stopping: AtomicBool,
+    failed: Mutex<Option<Error>>,
 }
 
 impl Follower {
     fn start(index: Arc<Index>, reader: Reader) -> io::Result<Follower> {
         let (runs, waiting) = sync_channel::<Arc<Run>>(RUNS_WAITING_MAX);
-        let failed = Arc::new(Mutex::new(None));
-        let indexed_seq = Arc::new(AtomicU64::new(0));
-        let (slot, indexed) = (Arc::clone(&failed), Arc::clone(&indexed_seq));
+        let state = Arc::new(Followed::default());
+        let followed = Arc::clone(&state);
         let work = move || {
-            if let Err(error) = follow(&index, &reader, &waiting, &indexed) {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            if let Err(error) = follow(&index, &reader, &waiting, &followed) {
+                *followed.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
         let thread = std::thread::Builder::new().name("known-ids".to_owned()).spawn(work)?;
-        Ok(Follower { runs, thread, indexed_seq, failed })
+        Ok(Follower { runs: Some(runs), thread: Some(thread), state })
     }
 
     fn take(&self, run: Arc<Run>) -> Result<(), Error> {
-        self.runs.send(run).map_err(|_| self.error())
+        let Some(runs) = &self.runs else { return Err(self.error()) };
+        runs.send(run).map_err(|_| self.error())
     }
 
     fn error(&self) -> Error {
         let stopped = || Error::Corrupt("the index of known ids stopped".to_owned());
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(stopped)
+        self.state.failed.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(stopped)
     }
 
-    fn finish(self) -> Result<(), Error> {
-        drop(self.runs);
-        let _panicked_and_said_so = self.thread.join();
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    fn finish(mut self) -> Result<(), Error> {
+        self.stop();
+        self.state.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// The index is open until the thread ends, and may be opened again after this.
+    fn stop(&mut self) {
+        self.runs = None;
+        self.state.stopping.store(true, Ordering::Relaxed);
+        let _panicked_and_said_so = self.thread.take().map(JoinHandle::join);
     }
 }
 
-fn follow(index: &Index, reader: &Reader, runs: &Receiver<Arc<Run>>, indexed: &AtomicU64) -> Result<(), Error> {
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn follow(index: &Index, reader: &Reader, runs: &Receiver<Arc<Run>>, state: &Followed) -> Result<(), Error> {
     while let Ok(run) = runs.recv() {
+        let may_go_on = || index.rows.l0_table_count() < TABLES_UNMERGED_MAX || state.stopping.load(Ordering::Relaxed);
+        (0..LOOKS_MAX).take_while(|_| !may_go_on()).for_each(|_| std::thread::park_timeout(LOOK_AGAIN));
         index.add(&run, &check_of(run.next_seq, reader)?)?;
-        indexed.store(run.next_seq, Ordering::Release);
+        state.indexed_seq.store(run.next_seq, Ordering::Release);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use pedigraph_ledger::{Batch, LogId, NewEntry, Options, Writer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A ledger and what is known of it.
+    struct Bed {
+        dir: tempfile::TempDir,
+        ledger: Writer,
+        known: Option<Known>,
+    }
+
+    impl Bed {
+        fn new() -> Bed {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = pedigraph_ledger::open(&dir.path().join("ledger"), &Options::default()).unwrap();
+            let mut bed = Bed { dir, ledger, known: None };
+            bed.open();
+            bed
+        }
+
+        fn open(&mut self) {
+            self.known = Some(Known::open(&self.dir.path().join("known"), &self.ledger.reader()).unwrap());
+        }
+
+        fn known(&mut self) -> &mut Known {
+            self.known.as_mut().unwrap()
+        }
+
+        fn indices(&mut self, id: u8) -> Vec<u64> {
+            let versions = self.known().versions(&key_of(id)).unwrap();
+            let mut indices: Vec<u64> = versions.iter().map(|version| version.index).collect();
+            indices.sort_unstable();
+            indices
+        }
+
+        /// As the writer does it: question, note, commit.
+        fn append(&mut self, id: u8, index: u64) {
+            let event_id = EventId::from_slice(&u128::from(index).to_be_bytes()).unwrap();
+            let leaf = Entry {
+                version: 1,
+                event_id: Bytes::copy_from_slice(event_id.as_bytes()),
+                status: Status::Accepted.into(),
+                tenant: TenantId::default().as_str().to_owned(),
+                source: "/ci".to_owned(),
+                id: id.to_string(),
+                ..Entry::default()
+            };
+            let earlier = self.known().versions(&key_of(id)).unwrap().len();
+            self.known().note(&key_of(id), Version { event_id, index, code: None }, earlier);
+            let leaf = Bytes::from(leaf.encode_to_vec());
+            let entry = NewEntry { log: LogId::default_log(), leaf, facts: Vec::new(), body: None };
+            self.ledger.append(Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+        }
+
+        fn hand_over(&mut self) {
+            let next_seq = self.ledger.reader().next_seq();
+            self.known().hand_over(next_seq).unwrap();
+        }
+
+        fn close(&mut self) {
+            let next_seq = self.ledger.reader().next_seq();
+            self.known.take().unwrap().close(next_seq).unwrap();
+        }
+    }
+
+    fn key_of(id: u8) -> Key {
+        key(&TenantId::default(), "/ci", &id.to_string())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        /// In memory, on the way to the index or in it, before the filter is complete and after, whatever ended the last process.
+        #[test]
+        fn every_entry_of_an_id_is_found(steps in prop::collection::vec((0_u8..4, 0_u8..10), 1..50)) {
+            let mut bed = Bed::new();
+            let mut model: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
+            for (index, (id, then)) in (0..).zip(steps) {
+                bed.append(id, index);
+                model.entry(id).or_default().push(index);
+                match then {
+                    0..3 => bed.hand_over(),
+                    3 => bed.known().complete_filter().unwrap(),
+                    4 => {
+                        bed.close();
+                        bed.open();
+                    }
+                    5 => {
+                        bed.known = None;
+                        bed.open();
+                    }
+                    _ => {}
+                }
+                for id in 0..4 {
+                    prop_assert_eq!(bed.indices(id), model.get(&id).cloned().unwrap_or_default());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_filter_is_complete_some_time_after_a_start() {
+        let mut bed = Bed::new();
+        (0..100).for_each(|id| bed.append(id, id.into()));
+        bed.close();
+        bed.open();
+        assert!((0..200).all(|id| bed.known().passes_filter(&key_of(id))), "before, it can exclude nothing");
+        bed.known().complete_filter().unwrap();
+        assert!((0..100).all(|id| bed.known().passes_filter(&key_of(id))));
+        let asking = (100..200).filter(|&id| bed.known().passes_filter(&key_of(id))).count();
+        assert!(asking < 10, "{asking} of 100 new ids ask the index");
+    }
+
+    #[test]
+    fn an_index_with_a_damaged_table_is_built_anew_by_the_next_start() {
+        let mut bed = Bed::new();
+        (0..250).for_each(|id| bed.append(id, id.into()));
+        bed.close();
+        let keyspaces = fs::read_dir(bed.dir.path().join("known/keyspaces")).unwrap();
+        let tables =
+            keyspaces.filter_map(|keyspace| fs::read_dir(keyspace.unwrap().path().join("tables")).ok()).flatten();
+        let largest = tables.map(|table| table.unwrap().path()).max_by_key(|path| fs::metadata(path).unwrap().len());
+        let path = largest.unwrap();
+        let mut table = fs::read(&path).unwrap();
+        // Not in the first block, where the position is: a start reads that one at once.
+        table[12_000] ^= 1;
+        fs::write(&path, table).unwrap();
+        bed.open();
+        assert!(bed.known().complete_filter().is_err(), "a damaged table is not a shorter one");
+        bed.known = None;
+        bed.open();
+        bed.known().complete_filter().unwrap();
+        assert!((0..250).all(|id| bed.indices(id) == [u64::from(id)]));
+    }
 }

@@ -1,9 +1,10 @@
 //! Single stages of the write path, for the benches only.
 
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
-use pedigraph_ledger::Reader;
+use pedigraph_ledger::{Batch, Options, Reader, Writer};
 use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::{EventId, TenantId};
 
@@ -11,27 +12,93 @@ use crate::decide::{Version, decide, key};
 use crate::known::Known;
 use crate::{Error, redact};
 
-/// Takes in so many new ids as the writer does, without a ledger behind them; returns the memory of the filter, bytes.
-///
-/// # Errors
-/// Those of the index.
-pub fn known_ids(dir: &Path, reader: &Reader, ids: u64) -> Result<usize, Error> {
-    let mut known = Known::open(dir, reader)?;
-    let tenant = TenantId::default();
-    for index in 0..ids {
-        let id = format!("0c6e2b2e-6b5a-4a3e-9d0f-{index:012}");
-        let key = key(&tenant, "/ci/shop/pipelines", &id);
-        let event_id = EventId::of(&tenant, "/ci/shop/pipelines", &id, &[7; 32]);
-        let versions = known.versions(&key)?;
-        std::hint::black_box(decide(event_id, None, &versions));
-        known.note(&key, Version { event_id, index, code: None }, !versions.is_empty());
-        if index % 512 == 0 {
-            known.committed(reader.next_seq())?;
-        }
+const SOURCE: &str = "/ci/shop/pipelines";
+/// More than in a batch of the writer: the ledger's part is not what is measured.
+const BATCH_IDS: u64 = 8_192;
+
+/// Ids as the writer knows them, numbered from 0. The ledger behind them has the commits, without entries.
+pub struct KnownIds {
+    ledger: Writer,
+    reader: Reader,
+    known: Known,
+    tenant: TenantId,
+}
+
+impl KnownIds {
+    /// Opens ledger and index in a directory.
+    ///
+    /// # Errors
+    /// Those of either.
+    pub fn open(dir: &Path) -> Result<KnownIds, Error> {
+        let ledger = pedigraph_ledger::open(&dir.join("ledger"), &Options::default())?;
+        let reader = ledger.reader();
+        let known = Known::open(&dir.join("known"), &reader)?;
+        Ok(KnownIds { ledger, reader, known, tenant: TenantId::default() })
     }
-    let bytes = known.filter_bytes();
-    known.close(reader.next_seq())?;
-    Ok(bytes)
+
+    /// Waits for the filter, which is made beside intake after a start.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn complete_filter(&mut self) -> Result<(), Error> {
+        self.known.complete_filter()
+    }
+
+    /// Takes in ids as new messages: key, event id, question, decision, note.
+    ///
+    /// # Errors
+    /// Those of the ledger and of the index.
+    pub fn take_in(&mut self, ids: Range<u64>) -> Result<(), Error> {
+        for index in ids {
+            let id = name(index);
+            let key = key(&self.tenant, SOURCE, &id);
+            let event_id = EventId::of(&self.tenant, SOURCE, &id, &[7; 32]);
+            let versions = self.known.versions(&key)?;
+            std::hint::black_box(decide(event_id, None, &versions));
+            self.known.note(&key, Version { event_id, index, code: None }, versions.len());
+            if (index + 1) % BATCH_IDS == 0 {
+                self.commit(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, index: u64) -> Result<(), Error> {
+        let positions = vec![(Bytes::from_static(b"ids"), index)];
+        self.ledger.append(Batch { positions, ..Batch::default() })?;
+        self.known.committed(self.reader.next_seq())
+    }
+
+    /// Whether the id was taken in: the whole question, with the index where the filter cannot tell.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn holds(&self, id: u64) -> Result<bool, Error> {
+        let versions = self.known.versions(&key(&self.tenant, SOURCE, &name(id)))?;
+        Ok(versions.iter().any(|version| version.index == id))
+    }
+
+    /// Whether the filter cannot say that the id is new.
+    pub fn asks_the_index(&self, id: u64) -> bool {
+        self.known.passes_filter(&key(&self.tenant, SOURCE, &name(id)))
+    }
+
+    /// Memory of the filter, bytes.
+    pub fn filter_bytes(&self) -> usize {
+        self.known.filter_bytes()
+    }
+
+    /// As at a clean stop.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn close(self) -> Result<(), Error> {
+        self.known.close(self.reader.next_seq())
+    }
+}
+
+fn name(id: u64) -> String {
+    format!("0c6e2b2e-6b5a-4a3e-9d0f-{id:012}")
 }
 
 /// The redaction pass.

@@ -317,7 +317,7 @@ impl Shell {
             return Ok(());
         }
         let version = Version { event_id: prepared.event_id, index, code };
-        self.known.note(&prepared.key, version, !versions.is_empty());
+        self.known.note(&prepared.key, version, versions.len());
         decided.batch.erasures.extend(prepared.erases.iter().map(|index| (prepared.log.clone(), *index)));
         decided.batch.entries.push(entry(prepared, status, conflicts_with, decided.batch.time_ns));
         Ok(())
