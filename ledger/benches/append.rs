@@ -90,7 +90,6 @@ fn run(root: &Path, entries: u32, batches: u32, hash_rate: f64) {
     if entries == 1024 {
         reopen_and_verify(&dir, all, hash_rate);
     }
-    fs::remove_dir_all(&dir).unwrap();
 }
 
 fn batch(n: u32, entries: u32) -> Batch {
