@@ -1,5 +1,5 @@
 //! Durable appends of 1 KiB entries, beside what this machine can do at most in the same run: how fast it hashes, and how long
-//! one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start. Run with `cargo bench -p pedigraph-ledger --bench append`; set
+//! one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start and freed after. Run with `cargo bench -p pedigraph-ledger --bench append`; set
 //! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory. `PEDIGRAPH_BENCH_OPEN=10000000` measures
 //! instead how long a ledger of so many short entries takes to open, and in how much memory.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
@@ -17,6 +17,10 @@ use bytes::Bytes;
 use pedigraph_ledger::{
     Access, Batch, LocalFiles, LogId, NewEntry, Options, Storage, StoredFile, Work, leaf_hash, open, open_with, verify,
 };
+
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LEAF_BYTES: usize = 1024;
 /// Batch size and number of batches.
@@ -50,9 +54,9 @@ fn run(root: &Path, entries: u32, batches: u32, hash_rate: f64) {
     let start = Instant::now();
     // One batch is encoded while the one before it goes to the disk, as the processor does with full batches.
     let mut submitted = std::collections::VecDeque::new();
-    for batch in batches {
+    for batch in &batches {
         submitted.push_back(Instant::now());
-        writer.submit(batch).unwrap();
+        writer.submit(batch.clone()).unwrap();
         while submitted.len() > 1 {
             writer.landed().unwrap().unwrap();
             latencies.push(submitted.pop_front().unwrap().elapsed());
