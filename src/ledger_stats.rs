@@ -122,8 +122,8 @@ fn described(dir: &Path, totals: &Totals, commits: u64) -> anyhow::Result<Value>
     let all = files(dir, &|_| true)?;
     let below = |path: &str| files(&dir.join(path), &|_| true);
     let segments = files(&dir.join("journal"), &|path| path.extension().is_some_and(|name| name == "seg"))?;
-    let is_tile = |path: &Path| path.components().any(|part| part.as_os_str() == "tile");
-    let tiles = files(&dir.join("logs"), &is_tile)?;
+    let has_tiles = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hashes-"));
+    let tiles = files(&dir.join("logs"), &has_tiles)?;
     let (blobs, bodies, reserved) = (below("blobs")?, below("bodies")?, reserved(dir)?);
     let entries: u64 = totals.tenants.values().map(|tenant| tenant.entries).sum();
     let erased: u64 = totals.tenants.values().map(|tenant| tenant.erased).sum();

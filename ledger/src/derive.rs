@@ -15,15 +15,19 @@ use crate::frame::{Input, to_usize};
 use crate::segment::{self, Segment};
 use crate::shared::{CommitPlace, Shared, State};
 use crate::storage::{self, Access, Storage, StoredFile};
-use crate::tile::{self, Of, Tile, WIDTH};
-use crate::{Error, LogId, hashes, lookup};
+use crate::tile::{self, WIDTH};
+use crate::{Error, Hash, LogId, hashes, lookup};
 
 /// Bytes of one entry's record: its journal position.
 const ENTRY_BYTES: u64 = 8;
 /// Bytes of one commit's record: position, length, checksum, time.
 const COMMIT_BYTES: u64 = 24;
-/// Index files that are kept open for writing.
+/// Bytes of a full tile.
+pub(crate) const TILE_BYTES: u64 = 32 * WIDTH;
+/// Derived files that are kept open for writing.
 const FILES_MAX: usize = 64;
+/// Tiles that are written with one call.
+const TILES_AT_ONCE: usize = 64;
 /// How often a full disk is tried again.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,9 +36,22 @@ pub(crate) fn log_dir(ledger: &Path, log: &LogId) -> PathBuf {
     ledger.join("logs").join(log.as_str())
 }
 
-/// The file of a full tile.
-pub(crate) fn tile_path(ledger: &Path, log: &LogId, tile: &Tile) -> PathBuf {
-    log_dir(ledger, log).join(tile.path())
+/// The file with the full tiles of one level, one after another.
+pub(crate) fn tiles_path(ledger: &Path, log: &LogId, level: u8) -> PathBuf {
+    log_dir(ledger, log).join(format!("hashes-{level}"))
+}
+
+/// What the file of a level has in the place of a full tile; `None` when it ends before.
+pub(crate) fn tile_bytes(ledger: &Path, log: &LogId, level: u8, number: u64) -> Option<Vec<u8>> {
+    let file = File::open(tiles_path(ledger, log, level)).ok()?;
+    let bytes = segment::read_at(&file, number.checked_mul(TILE_BYTES)?, to_usize(TILE_BYTES)).ok()?;
+    (bytes.len() as u64 == TILE_BYTES).then_some(bytes)
+}
+
+/// A full tile as its file has it; `None` when it is not there, or has a hole that a crash left.
+pub(crate) fn stored_tile(ledger: &Path, log: &LogId, level: u8, number: u64) -> Option<Vec<Hash>> {
+    let hashes = tile::decode_full(&tile_bytes(ledger, log, level, number)?)?;
+    hashes.iter().all(|hash| hash.0 != [0; 32]).then_some(hashes)
 }
 
 /// The file with the journal positions of a log's entries.
@@ -111,8 +128,7 @@ fn commit_checksum(seq: u64, place: &CommitPlace) -> u32 {
 pub(crate) struct Deriver {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
-    entry_files: BTreeMap<LogId, Box<dyn StoredFile>>,
-    commit_file: Option<Box<dyn StoredFile>>,
+    files: BTreeMap<PathBuf, Box<dyn StoredFile>>,
     /// Entries that are derived, by log; absent until the log grows.
     done: BTreeMap<LogId, u64>,
     next_seq: u64,
@@ -132,15 +148,7 @@ impl Deriver {
     pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Deriver {
         let next_seq = shared.state().commits_from;
         let synced_seq = synced_seq(&shared.dir);
-        Deriver {
-            shared,
-            storage,
-            entry_files: BTreeMap::new(),
-            commit_file: None,
-            done: BTreeMap::new(),
-            next_seq,
-            synced_seq,
-        }
+        Deriver { shared, storage, files: BTreeMap::new(), done: BTreeMap::new(), next_seq, synced_seq }
     }
 
     /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing. A full disk is
@@ -186,7 +194,7 @@ impl Deriver {
     /// Derives everything that is durable now.
     pub(crate) fn step(&mut self) -> Result<(), Error> {
         let (logs, commits) = self.take_work();
-        if let Err(error) = self.write(&logs, &commits) {
+        if let Err(error) = self.write_work(&logs, &commits) {
             // What is written twice is the same.
             self.shared.state().underived.extend(logs.into_iter().map(|work| work.log));
             return Err(error);
@@ -205,7 +213,7 @@ impl Deriver {
         self.sync_segment()
     }
 
-    fn write(&mut self, logs: &[LogWork], commits: &[CommitPlace]) -> Result<(), Error> {
+    fn write_work(&mut self, logs: &[LogWork], commits: &[CommitPlace]) -> Result<(), Error> {
         for work in logs {
             self.write_positions(&work.log, work.from, &work.positions)?;
             self.write_tiles(&work.log, work.from, work.from + work.positions.len() as u64)?;
@@ -219,7 +227,7 @@ impl Deriver {
         if newest <= self.synced_seq || self.next_seq < newest {
             return Ok(());
         }
-        // One call for thousands of small files: syncing each would hold up the journal's own syncs for seconds.
+        // One call for the files of all logs: syncing each would hold up the journal's own syncs.
         self.storage.sync_tree(&self.shared.dir)?;
         storage::replace(
             &*self.storage,
@@ -249,63 +257,45 @@ impl Deriver {
 
     fn write_positions(&mut self, log: &LogId, from: u64, positions: &[u64]) -> Result<(), Error> {
         let bytes: Vec<u8> = positions.iter().flat_map(|at| at.to_le_bytes()).collect();
-        if self.entry_files.len() >= FILES_MAX && !self.entry_files.contains_key(log) {
-            self.entry_files.clear();
-        }
-        if !self.entry_files.contains_key(log) {
-            self.storage.create_dir(&log_dir(&self.shared.dir, log))?;
-            let file = open_or_create(&*self.storage, &entries_path(&self.shared.dir, log))?;
-            self.entry_files.insert(log.clone(), file);
-        }
-        Ok(self.entry_files[log].write_at(&bytes, from * ENTRY_BYTES)?)
+        self.write(entries_path(&self.shared.dir, log), &bytes, from * ENTRY_BYTES)
     }
 
     fn write_commits(&mut self, from: u64, places: &[CommitPlace]) -> Result<(), Error> {
-        if places.is_empty() {
-            return Ok(());
-        }
-        if self.commit_file.is_none() {
-            self.commit_file = Some(open_or_create(&*self.storage, &commits_path(&self.shared.dir))?);
-        }
         let bytes: Vec<u8> = (from..).zip(places).flat_map(|(seq, place)| encode_commit(seq, place)).collect();
-        match &self.commit_file {
-            Some(file) => Ok(file.write_at(&bytes, from * COMMIT_BYTES)?),
-            None => Ok(()),
-        }
+        self.write(commits_path(&self.shared.dir), &bytes, from * COMMIT_BYTES)
     }
 
     /// Writes the tiles that became full between two sizes.
-    fn write_tiles(&self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
-        for number in from / WIDTH..to / WIDTH {
-            let mut number = number;
-            for level in 0..8 {
-                let hashes = hashes::hashes(&self.shared, log, level, number, WIDTH)?;
-                self.write_tile(
-                    log,
-                    &Tile { of: Of::Level(level), number, width: WIDTH },
-                    &tile::encode_hashes(&hashes),
-                )?;
-                if number % WIDTH != WIDTH - 1 {
-                    break;
+    fn write_tiles(&mut self, log: &LogId, from: u64, to: u64) -> Result<(), Error> {
+        let (mut from, mut to) = (from / WIDTH, to / WIDTH);
+        for level in 0..8 {
+            for first in (from..to).step_by(TILES_AT_ONCE) {
+                let mut bytes = Vec::new();
+                for number in first..to.min(first + TILES_AT_ONCE as u64) {
+                    bytes.extend(tile::encode_hashes(&hashes::hashes(&self.shared, log, level, number, WIDTH)?));
                 }
-                number /= WIDTH;
+                self.write(tiles_path(&self.shared.dir, log, level), &bytes, first * TILE_BYTES)?;
             }
+            (from, to) = (from / WIDTH, to / WIDTH);
         }
         Ok(())
     }
 
-    fn write_tile(&self, log: &LogId, tile: &Tile, bytes: &[u8]) -> Result<(), Error> {
-        let path = tile_path(&self.shared.dir, log, tile);
-        if fs::read(&path).is_ok_and(|stored| stored == bytes) {
+    fn write(&mut self, path: PathBuf, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        if bytes.is_empty() {
             return Ok(());
         }
-        if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
-            self.storage.create_dir(dir)?;
+        if self.files.len() >= FILES_MAX && !self.files.contains_key(&path) {
+            self.files.clear();
         }
-        // Renamed so that a reader sees all of it or nothing.
-        let tmp = path.with_extension("tmp");
-        self.storage.create(&tmp, Access::Shared)?.write_at(bytes, 0)?;
-        Ok(self.storage.rename(&tmp, &path)?)
+        if !self.files.contains_key(&path) {
+            if let Some(dir) = path.parent() {
+                self.storage.create_dir(dir)?;
+            }
+            let file = open_or_create(&*self.storage, &path)?;
+            self.files.insert(path.clone(), file);
+        }
+        Ok(self.files[&path].write_at(bytes, offset)?)
     }
 
     /// Writes again what is missing of older segments.
@@ -352,15 +342,11 @@ impl Deriver {
 
     /// Writes the tiles between the synced sizes and the newest segment's start, and those before that are missing at the end of
     /// the row; single gaps are filled when read.
-    fn backfill_tiles(&self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
+    fn backfill_tiles(&mut self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
         let sizes: Vec<_> =
             self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
         for (log, size) in sizes {
-            let dir = &self.shared.dir;
-            let there = |number: &u64| {
-                let tile = tile_path(dir, &log, &Tile { of: Of::Level(0), number: *number, width: WIDTH });
-                fs::metadata(tile).is_ok_and(|file| file.len() == 32 * WIDTH)
-            };
+            let there = |number: &u64| stored_tile(&self.shared.dir, &log, 0, *number).is_some();
             let (full, safe) = (size / WIDTH, synced.get(&log).copied().unwrap_or(0) / WIDTH);
             let missing = full - safe + (0..safe).rev().take_while(|number| !there(number)).count() as u64;
             self.write_tiles(&log, (full - missing) * WIDTH, full * WIDTH)?;

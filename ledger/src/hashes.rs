@@ -1,4 +1,4 @@
-//! The hashes of tiles, wherever they are: in memory, in a tile file, or in the journal.
+//! The hashes of tiles, wherever they are: in memory, in the file of their level, or in the journal.
 //!
 //! Tile files are derived and not trusted: who builds a proof from them checks it against the durable root.
 
@@ -8,15 +8,13 @@ use bytes::Bytes;
 
 use crate::frame::to_usize;
 use crate::shared::{Shared, lock};
-use crate::tile::{self, Of, Tile, WIDTH};
+use crate::tile::{self, WIDTH};
 use crate::tree::{Nodes, leaf_hash, node_hash};
 use crate::{Error, Hash, LogId, derive, lookup};
 
 /// The first `width` hashes of a tile; all of them exist at the durable size.
 pub(crate) fn hashes(shared: &Shared, log: &LogId, level: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
-    let tile = Tile { of: Of::Level(level), number, width: WIDTH };
-    let stored = std::fs::read(derive::tile_path(&shared.dir, log, &tile)).ok();
-    if let Some(mut hashes) = stored.and_then(|bytes| tile::decode_full(&bytes)) {
+    if let Some(mut hashes) = derive::stored_tile(&shared.dir, log, level, number) {
         hashes.truncate(to_usize(width));
         return Ok(hashes);
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::shared::{LogState, Shared};
 use crate::storage::{self, Access, Storage};
-use crate::tile::{Of, Tile, WIDTH};
+use crate::tile::WIDTH;
 use crate::witnesses::{self, Draft, Mode, Standing, Witnesses};
 use crate::{Checkpoint, Error, LogId, Reader, Signer, Writer, derive, keys, note};
 
@@ -257,9 +257,8 @@ pub(crate) fn check_older(reader: &Reader) -> Result<(), Error> {
     for log in reader.logs() {
         let head = reader.0.state().logs.get(&log).map(|head| (head.recent_from, head.checkpoint.clone()));
         let Some((from, Some(checkpoint))) = head else { continue };
-        let full = Tile { of: Of::Level(0), number: (checkpoint.size / WIDTH).saturating_sub(1), width: WIDTH };
-        if checkpoint.size < WIDTH || checkpoint.size >= from || !derive::tile_path(reader.dir(), &log, &full).exists()
-        {
+        let full = (checkpoint.size / WIDTH).checked_sub(1).filter(|_| checkpoint.size < from);
+        if full.and_then(|number| derive::stored_tile(reader.dir(), &log, 0, number)).is_none() {
             continue;
         }
         let Ok(found) = reader.root_at(&log, checkpoint.size) else { continue };

@@ -393,6 +393,6 @@ impl Reader {
 
 fn wrong_tiles(log: &LogId) -> Error {
     Error::Corrupt(format!(
-        "the tiles of log {log} do not lead to its durable root: derived files were changed; run `verify`, then delete logs/{log}/tile while no writer runs, it is made again"
+        "the tiles of log {log} do not lead to its durable root: derived files were changed; run `verify`, then delete logs/{log}/hashes-* while no writer runs, they are made again"
     ))
 }

@@ -10,7 +10,7 @@ use crate::fold::{ReadBatch, Vectors};
 use crate::frame::{self, Found, Kind, to_usize};
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::Shared;
-use crate::tile::{self, Of, Tile, WIDTH};
+use crate::tile::{Of, Tile, WIDTH};
 use crate::tree::digest;
 use crate::{Content, Error, Hash, LogId, derive};
 
@@ -181,12 +181,11 @@ impl Content {
     }
 }
 
-/// The hash of a leaf that a full tile on disk states, and the tile's path. It is derived, and proves nothing.
+/// The hash of a leaf that a full tile on disk states, and the tile's name. It is derived, and proves nothing.
 fn stated_leaf(shared: &Shared, log: &LogId, index: u64) -> Option<(String, Hash)> {
-    let tile = Tile { of: Of::Level(0), number: index / WIDTH, width: WIDTH };
-    let bytes = std::fs::read(derive::tile_path(&shared.dir, log, &tile)).ok()?;
-    let hash = tile::decode_full(&bytes)?.get(to_usize(index % WIDTH)).copied()?;
-    Some((tile.path(), hash))
+    let tile = derive::stored_tile(&shared.dir, log, 0, index / WIDTH)?;
+    let name = Tile { of: Of::Level(0), number: index / WIDTH, width: WIDTH };
+    Some((name.path(), tile.get(to_usize(index % WIDTH)).copied()?))
 }
 
 /// The hash of a batch's commit as the next commit or the next segment names it.

@@ -228,7 +228,7 @@ def test_every_call_fails_once(tmp_path, figure, begin):
 
 
 CHECKPOINT = "ledger/logs/default/checkpoint.tmp"
-TILE = "ledger/logs/default/tile/0/000.tmp"
+TILES = "ledger/logs/default/hashes-0"
 
 
 def struck_node(nodes, tmp_path, path, call, fault):
@@ -249,13 +249,13 @@ def struck_node(nodes, tmp_path, path, call, fault):
     return node
 
 
-@pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "rename"])
-@pytest.mark.parametrize("path", [CHECKPOINT, TILE])
+# Tiles are appended to one file, which is synced with the segment.
+STOPPING = [(CHECKPOINT, "pwrite64"), (CHECKPOINT, "fdatasync"), (CHECKPOINT, "rename"), (TILES, "pwrite64"), (TILES, "openat")]
+
+
+@pytest.mark.parametrize(("path", "call"), STOPPING)
 def test_a_failing_disk_stops_an_idle_server(nodes, tmp_path, path, call):
     """Checkpoints and tiles are written off the writer's thread: no event need come for the process to stop."""
-    if (path, call) == (TILE, "fdatasync"):
-        # Tiles are synced with the segment.
-        call = "openat"
     node = struck_node(nodes, tmp_path, path, call, "error=EIO:when=1")
     until(lambda: node.process.poll() is not None, "the end of a server whose disk failed", 20)
     assert node.stop() == POISONED, node.tail()
@@ -263,11 +263,11 @@ def test_a_failing_disk_stops_an_idle_server(nodes, tmp_path, path, call):
     node.start()
     until(lambda: node.signed_size() == 256, "what could not be published before", 20)
     assert node.stop() == 0
-    assert (node.data / TILE).with_suffix("").stat().st_size == 8192
+    assert (node.data / TILES).stat().st_size == 8192
     assert run("verify", node.data).returncode == 0
 
 
-@pytest.mark.parametrize("path", [CHECKPOINT, TILE])
+@pytest.mark.parametrize("path", [CHECKPOINT, TILES])
 def test_a_full_disk_is_waited_for(nodes, tmp_path, path):
     """No room for a checkpoint or a tile: the server says so, goes on, and makes up for it."""
     # Long enough to be seen on a busy machine.
@@ -278,5 +278,5 @@ def test_a_full_disk_is_waited_for(nodes, tmp_path, path):
     until(lambda: node.ready()[0] == 200, "readiness", 120, node.alive)
     until(lambda: node.signed_size() == 256, "a checkpoint", 20, node.alive)
     assert node.stop() == 0
-    assert (node.data / TILE).with_suffix("").stat().st_size == 8192
+    assert (node.data / TILES).stat().st_size == 8192
     assert run("verify", node.data).returncode == 0

@@ -192,8 +192,8 @@ def test_a_changed_ledger_is_found(log, figure):
     ledger = log.node.data / "ledger"
     table = {
         "journal": (flip, min(ledger.glob("journal/*.seg"))),
-        "tile of level 0": (flip, ledger / "logs/default/tile/0/100"),
-        "tile of level 1": (flip, ledger / "logs/default/tile/1/000"),
+        "tile of level 0": (flip, ledger / "logs/default/hashes-0"),
+        "tile of level 1": (flip, ledger / "logs/default/hashes-1"),
         "checkpoint": (flip, ledger / "logs/default/checkpoint"),
         "blob": (flip, next(path for path in ledger.glob("bodies/*/*") if len(path.name) == 64)),
         "swapped stretches": (swap_stretches, min(ledger.glob("journal/*.seg"))),

@@ -319,7 +319,7 @@ fn a_wrong_derived_file_is_named_with_the_entries_it_stands_for() {
         fs::write(&path, before).unwrap();
         fault
     };
-    let fault = fault_of("logs/default/tile/0/001", 33);
+    let fault = fault_of("logs/default/hashes-0", 8192 + 33);
     let hash = leaf_hash(&leaf(257));
     assert_eq!(place(&fault), (Some(257), Some(hash), Some(Hash(flipped(&hash.0, 1).try_into().unwrap()))));
     assert!(fault.affected.starts_with("the proofs of entries 256 to 511 of log default"), "{fault}");
@@ -493,9 +493,9 @@ fn a_resumed_check_finds_what_it_has_still_to_read() {
     let state = lab.path().with_extension("state");
     // The second tile's first entries are in segments before the one where the check goes on, others behind it.
     let number = segments(lab.path()).iter().position(|path| path.to_str().unwrap().contains("00000010")).unwrap_or(3);
-    let tile = lab.path().join("logs/default/tile/0/001");
+    let tile = lab.path().join("logs/default/hashes-0");
     let positions = lab.path().join("logs/default/positions");
-    for (path, at, index) in [(&tile, 0, 256), (&tile, 32 * 255, 511), (&positions, 8 * 599, 599)] {
+    for (path, at, index) in [(&tile, 8192, 256), (&tile, 32 * 511, 511), (&positions, 8 * 599, 599)] {
         ends_in(&lab, &state, number);
         let before = fs::read(path).unwrap();
         fs::write(path, flipped(&before, at)).unwrap();

@@ -241,7 +241,7 @@ fn derived_files_may_be_deleted_or_spoiled() {
     let expected = answers(&writer.reader());
     drop(writer);
     let spoilers: [fn(&Path); 4] = [
-        |dir| fs::remove_dir_all(dir.join("logs/default/tile")).unwrap(),
+        |dir| fs::remove_file(dir.join("logs/default/hashes-0")).unwrap(),
         |dir| {
             [dir.join("commits"), dir.join("logs/default/positions")]
                 .into_iter()
@@ -253,7 +253,14 @@ fn derived_files_may_be_deleted_or_spoiled() {
                 fs::write(path, vec![3; usize::try_from(len).unwrap()]).unwrap();
             })
         },
-        |dir| files(&dir.join("logs/default/tile/0")).iter().for_each(|path| fs::write(path, "").unwrap()),
+        // Cut within a tile, and with a hole.
+        |dir| {
+            let path = dir.join("logs/default/hashes-0");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.truncate(8192 * 3 + 100);
+            bytes[8192 + 64..8192 + 96].fill(0);
+            fs::write(path, bytes).unwrap();
+        },
     ];
     for spoil in spoilers {
         let copy = memory_dir();

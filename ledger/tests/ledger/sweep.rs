@@ -101,15 +101,16 @@ fn check_told(dir: &Path, told: &Told, expected: &[Batch], ahead: u64) {
 
 #[test]
 fn every_call_fails_or_dies_once() {
-    sweep(0);
+    eprintln!("{}", sweep(0));
 }
 
 #[test]
 fn every_call_fails_or_dies_once_with_a_batch_under_way() {
-    sweep(1);
+    eprintln!("{}", sweep(1));
 }
 
-fn sweep(ahead: u64) {
+/// Returns what it did.
+fn sweep(ahead: u64) -> String {
     // The storage double decides what is durable, so memory will do.
     let place = memory_dir();
     let whole = place.path().join("whole");
@@ -136,9 +137,9 @@ fn sweep(ahead: u64) {
         run(dir, &FaultyFiles::default(), &mut told, ahead).unwrap();
         assert_eq!(heads(dir), expected_heads, "{label}");
     });
-    eprintln!(
+    format!(
         "crash sweep, {ahead} batches ahead: {calls} calls, {crashes} crashes, each reopened, verified and run to its end"
-    );
+    )
 }
 
 /// Files of bodies that no entry names, and what is left in `incoming`.

@@ -1,6 +1,7 @@
 //! Whatever byte of a ledger or of a copy is changed, the check says so.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pedigraph_ledger::*;
@@ -94,7 +95,10 @@ fn missing_and_added_things_are_found() {
     let table: [(&str, Change); 5] = [
         ("a blob is cut", |dir| fs::write(files(&dir.join("bodies")).pop().unwrap(), "short").unwrap()),
         ("a blob is gone", |dir| fs::remove_file(files(&dir.join("bodies")).pop().unwrap()).unwrap()),
-        ("a tile that no entry implies", |dir| fs::write(dir.join("logs/default/tile/0/900"), [0; 8192]).unwrap()),
+        ("a tile that no entry implies", |dir| {
+            let file = fs::File::options().write(true).open(dir.join("logs/default/hashes-0")).unwrap();
+            file.write_all_at(&[1; 8192], file.metadata().unwrap().len()).unwrap();
+        }),
         ("a segment is gone", |dir| fs::remove_file(segments(dir).remove(0)).unwrap()),
         ("two segments changed places", |dir| {
             let all = segments(dir);
