@@ -12,6 +12,10 @@ use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::message::{Body, Message};
 use pedigraph_proto::wire::Origin;
 
+// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What each measurement runs for.
 const MEASURED: Duration = Duration::from_millis(700);
 

@@ -212,8 +212,8 @@ fn plain_oci(text: &str) -> Option<Named> {
 
 /// The canonical form of a purl, or the text as it is; false when it did not parse.
 pub(super) fn canonical_purl(text: &str) -> (String, bool) {
-    match Purl::parse(text) {
-        Some(purl) => (purl.to_string(), true),
+    match Purl::canonical(text) {
+        Some(purl) => (purl, true),
         None => (clip(text).to_owned(), text.is_empty()),
     }
 }

@@ -74,10 +74,9 @@ impl ComponentSet {
     pub(super) fn fact(&self, slice: usize) -> Option<Fact> {
         let first = *self.slices.get(slice)?;
         let end = self.slices.get(slice + 1).copied().unwrap_or(self.count());
-        let mut bytes = Vec::new();
         let component = |ordinal| {
-            self.encode(ordinal, &mut bytes);
-            unpack(&bytes)
+            let (depends_on, root_dependency) = self.links(ordinal);
+            Component { depends_on, root_dependency, ..unpack(self.packed.get(self.order[ordinal as usize])) }
         };
         let components = (first..end).map(component).collect();
         Some(Fact::now(ComponentsListed { component_set: self.name.clone(), first, components }))
@@ -87,14 +86,18 @@ impl ComponentSet {
     fn encode(&self, ordinal: u32, component: &mut Vec<u8>) {
         component.clear();
         component.extend_from_slice(self.packed.get(self.order[ordinal as usize]));
+        let (depends_on, root_dependency) = self.links(ordinal);
+        // These fields follow what is packed.
+        if root_dependency || !depends_on.is_empty() {
+            let links = Component { depends_on, root_dependency, ..Component::default() };
+            component.extend_from_slice(&links.encode_to_vec());
+        }
+    }
+
+    /// What a component depends on, and whether the described thing depends on it.
+    fn links(&self, ordinal: u32) -> (Vec<u32>, bool) {
         let edges = &self.edges[self.edges.partition_point(|(from, _)| *from < ordinal)..];
-        let depends_on = edges.iter().take_while(|(from, _)| *from == ordinal).map(|(_, to)| *to);
-        // What follows the texts in the order of fields.
-        let links = Component {
-            depends_on: depends_on.take(DEPENDENCIES_MAX).collect(),
-            root_dependency: self.from_root[ordinal as usize],
-            ..Component::default()
-        };
-        component.extend_from_slice(&links.encode_to_vec());
+        let of_it = edges.iter().take_while(|(from, _)| *from == ordinal).take(DEPENDENCIES_MAX).count();
+        (edges[..of_it].iter().map(|(_, to)| *to).collect(), self.from_root[ordinal as usize])
     }
 }
