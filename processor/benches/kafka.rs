@@ -207,7 +207,7 @@ fn encoded(decoded: &decode::Decoded) -> (Bytes, Bytes) {
         format: "cdevents".to_owned(),
         ..Entry::default()
     };
-    (leaf.encode_to_vec().into(), encode_chunk(decoded.facts.clone()))
+    (leaf.encode_to_vec().into(), encode_chunk(decoded.facts.clone().into_iter().collect()))
 }
 
 /// Batches as the pipeline makes them.

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::decide::{Key, identity, key};
-use crate::decode::{Decoded, Rejected, Unpacked};
+use crate::decode::{Decoded, FactList, Rejected, Unpacked};
 use crate::disk::Disk;
 use crate::limits::Limits;
 use crate::raw::{Raw, Scratch};
@@ -119,9 +119,9 @@ impl Preparer {
             Ok(decoded) => (decoded, None),
             Err(rejected) => rejection(*rejected, &message, &digest),
         };
-        let subjects = subjects(&decoded.facts);
-        let entry_type = decoded.facts.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
-        let facts_count = u32::try_from(decoded.facts.len()).unwrap_or(u32::MAX);
+        let subjects = subjects(decoded.facts.heads());
+        let entry_type = decoded.facts.heads().first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
+        let facts_count = u32::try_from(decoded.facts.count()).unwrap_or(u32::MAX);
         let facts = self.parts(std::mem::take(&mut decoded.facts))?;
         let body = self.store(received.raw, received.size, digest)?;
         let identity = identity(received.hasher, &decoded.hashed_attributes);
@@ -227,9 +227,9 @@ impl Preparer {
 
     /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
     /// same list gives the same bytes whatever was said of it.
-    pub(crate) fn parts(&self, facts: Vec<Fact>) -> Result<Vec<Part>, Error> {
-        if facts.len() == 1 {
-            return Ok(vec![self.facts_part(encode_chunk(facts))?]);
+    pub(crate) fn parts(&self, facts: FactList) -> Result<Vec<Part>, Error> {
+        if facts.count() == 1 {
+            return Ok(vec![self.facts_part(encode_chunk(facts.into_iter().collect()))?]);
         }
         let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
         for fact in facts {
@@ -361,7 +361,7 @@ fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decod
             .to_owned(),
         forced_format: message.format.as_deref().filter(|format| format.len() <= 64).unwrap_or_default().to_owned(),
     });
-    let facts = vec![fact];
+    let facts = vec![fact].into();
     (Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts }, Some(reject))
 }
 

@@ -137,7 +137,7 @@ impl Preparer {
         let unwritable = |error| Error::Corrupt(format!("{entry_type}: {error}"));
         let body = Bytes::from(event.to_json().and_then(|json| serde_json::to_vec(&json)).map_err(unwritable)?);
         let digest = sha256(&body);
-        let facts = self.parts(vec![Fact::now(event)])?;
+        let facts = self.parts(vec![Fact::now(event)].into())?;
         let event_id = EventId::of(tenant, control::SOURCE, &id, &digest);
         let log = LogId::new(tenant.as_str());
         let leaf = Entry {

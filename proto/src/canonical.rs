@@ -38,24 +38,25 @@ pub fn facts_digest<'a>(chunks: impl Iterator<Item = &'a [u8; 32]>) -> [u8; 32] 
 
 /// The name of a component set. The components must be in set order: see `evidence.proto`.
 pub fn component_set<'a>(components: impl Iterator<Item = &'a Component>) -> Digest {
-    let mut hasher = Sha256::new();
-    let mut bytes = Vec::new();
-    for component in components {
-        bytes.clear();
-        component.encode_raw_into(&mut bytes);
-        hasher.update((bytes.len() as u64).to_be_bytes());
-        hasher.update(&bytes);
-    }
-    Digest::sha256(hasher.finalize().into())
+    let mut name = ComponentSetName::default();
+    components.for_each(|component| name.add(&component.encode_to_vec()));
+    name.digest()
 }
 
-/// Encoding that cannot fail, since a `Vec` grows.
-trait EncodeInto {
-    fn encode_raw_into(&self, bytes: &mut Vec<u8>);
-}
-impl<M: Message> EncodeInto for M {
-    fn encode_raw_into(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.encode_to_vec());
+/// Names a component set whose components come as their canonical bytes, in set order.
+#[derive(Default)]
+pub struct ComponentSetName(Sha256);
+
+impl ComponentSetName {
+    /// Takes in the next component.
+    pub fn add(&mut self, component: &[u8]) {
+        self.0.update((component.len() as u64).to_be_bytes());
+        self.0.update(component);
+    }
+
+    /// The name.
+    pub fn digest(self) -> Digest {
+        Digest::sha256(self.0.finalize().into())
     }
 }
 

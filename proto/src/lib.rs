@@ -27,7 +27,7 @@ pub mod wire {
 
 /// How the messages here are encoded. No other crate depends on prost itself, so that all agree on one version of it.
 pub mod protobuf {
-    pub use prost::encoding::decode_varint;
+    pub use prost::encoding::{decode_varint, encode_varint};
     pub use prost::{DecodeError, Message};
 }
 

@@ -212,7 +212,7 @@ pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Rejec
     };
     known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
     known.time = Nanos::parse(context.timestamp.as_str());
-    event.facts(context.kind.as_str()).map(|facts| Some(Found { facts, time: None }))
+    event.facts(context.kind.as_str()).map(|facts| Some(Found { facts: facts.into(), time: None }))
 }
 
 /// Why a document that looked like a CDEvent is none.
@@ -226,7 +226,7 @@ pub(super) fn decode(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
     let context = &event.context.0;
     let time = Nanos::parse(context.timestamp.as_str());
     let facts = event.facts(context.kind.get().unwrap_or(envelope_kind))?;
-    Ok(Found { facts, time })
+    Ok(Found { facts: facts.into(), time })
 }
 
 impl CdEvent<'_> {

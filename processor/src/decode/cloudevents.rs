@@ -260,7 +260,7 @@ impl<'a> Attributes<'a> {
             event_type: clip(self.kind()).to_owned(),
             media_type: clip(self.content_type.as_deref().unwrap_or_default()).to_owned(),
         };
-        Found { facts: vec![Fact::now(fact)], time: None }
+        Found { facts: vec![Fact::now(fact)].into(), time: None }
     }
 
     /// The subject attribute is the subject artifact when it is a digest or names one; other subjects are free text.

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 
 use pedigraph_proto::Digest;
+use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::event::Component as Listed;
+use pedigraph_proto::protobuf::Message as _;
 use serde::Deserialize;
 
 use super::facts::{canonical_purl, count};
-use super::read::{List, Obj, Text, clip_to};
+use super::packed::{Packed, compare, field, put_text, unpack};
+use super::read::{List, Obj, Text, clip, clip_to};
+use super::set::ComponentSet;
 
 /// Longest license name or expression that is kept, bytes.
 const LICENSE_BYTES_MAX: usize = 1_024;
 /// Most licenses of one component.
 const LICENSES_MAX: usize = 64;
-/// Most dependencies of one component, so that it fits into a fact.
-const DEPENDENCIES_MAX: usize = 65_536;
 
 /// A component as a document writes it.
 #[derive(Default)]
@@ -90,16 +92,14 @@ impl Component<'_> {
         }
     }
 
-    fn licenses(&self) -> Vec<String> {
+    fn licenses(&self) -> Vec<&str> {
         let names = self.licenses.0.iter().filter_map(|Obj(choice)| {
             let license = &choice.license.0;
             choice.expression.or(&license.id).or(&license.name).get()
         });
-        let mut names: Vec<String> =
-            names.take(LICENSES_MAX).map(|name| clip_to(name, LICENSE_BYTES_MAX).to_owned()).collect();
-        names.sort();
+        let mut names: Vec<&str> = names.take(LICENSES_MAX).map(|name| clip_to(name, LICENSE_BYTES_MAX)).collect();
+        names.sort_unstable();
         names.dedup();
-        names.shrink_to_fit();
         names
     }
 }
@@ -107,28 +107,33 @@ impl Component<'_> {
 /// The components read so far. References between them are numbered, whether what they name came yet or not.
 pub(super) struct Components {
     limit: usize,
-    listed: Vec<Listed>,
-    /// The number of each component's own reference; [`NO_REFERENCE`] when it has none.
+    packed: Packed,
+    /// The number of each component's own reference; [`NONE`] when it has none.
     own: Vec<u32>,
-    references: HashMap<Box<str>, u32>,
+    /// By the first half of their SHA-256: what a document names may be long.
+    references: HashMap<[u8; 16], u32>,
     edges: Vec<(u32, u32)>,
     root: Option<u32>,
     skipped: u32,
+    /// The component that is being packed.
+    next: Vec<u8>,
 }
 
-const NO_REFERENCE: u32 = u32::MAX;
+/// No reference, or no component.
+const NONE: u32 = u32::MAX;
 
 impl Components {
     /// No components yet, and never more than `limit`.
     pub(super) fn new(limit: usize) -> Components {
         Components {
             limit,
-            listed: Vec::new(),
+            packed: Packed::default(),
             own: Vec::new(),
             references: HashMap::new(),
             edges: Vec::new(),
             root: None,
             skipped: 0,
+            next: Vec::new(),
         }
     }
 
@@ -139,7 +144,7 @@ impl Components {
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+        self.own.is_empty()
     }
 
     /// How many components have something that could only be kept as text.
@@ -149,25 +154,23 @@ impl Components {
 
     /// Adds a component; false when there are too many.
     pub(super) fn push(&mut self, component: &Component<'_>) -> bool {
-        if self.listed.len() >= self.limit {
+        if self.own.len() >= self.limit {
             return false;
         }
         let (purl, purl_ok) = canonical_purl(component.purl.as_str());
         let digest = component.digest();
         let digest_ok = digest.is_some() || component.hashes.0.is_empty();
         self.skipped += u32::from(!purl_ok || !digest_ok);
-        self.listed.push(Listed {
-            purl,
-            name: component.name.owned(),
-            version: component.version.owned(),
-            group: component.group.owned(),
-            r#type: component.kind.owned(),
-            licenses: component.licenses(),
-            digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
-            depends_on: Vec::new(),
-            root_dependency: false,
-        });
-        let own = component.bom_ref.get().map_or(NO_REFERENCE, |name| self.number(name));
+        self.next.clear();
+        put_text(&mut self.next, field::PURL, &purl);
+        put_text(&mut self.next, field::NAME, clip(component.name.as_str()));
+        put_text(&mut self.next, field::VERSION, clip(component.version.as_str()));
+        put_text(&mut self.next, field::GROUP, clip(component.group.as_str()));
+        put_text(&mut self.next, field::TYPE, clip(component.kind.as_str()));
+        component.licenses().into_iter().for_each(|license| put_text(&mut self.next, field::LICENSES, license));
+        put_text(&mut self.next, field::DIGEST, &digest.map(|digest| digest.to_string()).unwrap_or_default());
+        self.packed.push(&self.next);
+        let own = component.bom_ref.get().map_or(NONE, |name| self.number(name));
         self.own.push(own);
         true
     }
@@ -192,100 +195,122 @@ impl Components {
     }
 
     fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.references.get(name) {
-            return *number;
-        }
         let number = count(self.references.len());
-        self.references.insert(name.into(), number);
-        number
+        *self.references.entry(short(name)).or_insert(number)
     }
 
     /// Looks up references, once all components are known.
     pub(super) fn index(&self) -> Index<'_> {
-        let places = self.own.iter().enumerate().filter(|(_, number)| **number != NO_REFERENCE);
-        Index { components: self, places: places.map(|(place, number)| (*number, place)).collect() }
+        let mut places = vec![NONE; self.references.len()];
+        for (place, own) in (0..).zip(&self.own).filter(|(_, own)| **own != NONE) {
+            places[*own as usize] = place;
+        }
+        Index { components: self, places }
     }
 
     /// The set in its order: by (purl, name, version, group, type, digest); repetitions become one.
-    pub(super) fn into_set(mut self) -> Vec<Listed> {
-        let mut order: Vec<usize> = (0..self.listed.len()).filter(|&place| !self.is_root(place)).collect();
-        order.sort_by(|&a, &b| key(&self.listed[a]).cmp(&key(&self.listed[b])));
-        self.references = HashMap::new();
-
-        let mut set: Vec<Listed> = Vec::with_capacity(order.len());
+    pub(super) fn into_set(mut self) -> ComponentSet {
         // Ordinal in the set of each reference.
-        let mut ordinals: HashMap<u32, u32> = HashMap::with_capacity(order.len());
-        for place in order {
-            let component = std::mem::take(&mut self.listed[place]);
-            match set.last_mut() {
-                Some(last) if key(last) == key(&component) => merge(last, component),
-                _ => set.push(component),
+        let mut ordinals = vec![NONE; std::mem::take(&mut self.references).len()];
+        let mut order: Vec<u32> = (0..count(self.own.len())).filter(|&place| !self.is_root(place)).collect();
+        order.sort_by(|&a, &b| compare(self.packed.get(a), self.packed.get(b)));
+
+        let mut set: Vec<u32> = Vec::with_capacity(order.len());
+        let mut merged = Vec::new();
+        for same in order.chunk_by(|&a, &b| compare(self.packed.get(a), self.packed.get(b)).is_eq()) {
+            for own in same.iter().map(|&place| self.own[place as usize]).filter(|own| *own != NONE) {
+                let ordinal = &mut ordinals[own as usize];
+                *ordinal = (*ordinal).min(count(set.len()));
             }
-            ordinals.entry(self.own[place]).or_insert(count(set.len() - 1));
+            merged.extend(merge(&self.packed, same).map(|component| (set.len(), component)));
+            set.extend(&same[..1]);
         }
-        ordinals.remove(&NO_REFERENCE);
-        link(&mut set, &self.edges, &ordinals, self.root);
-        set
+        for (ordinal, component) in merged {
+            set[ordinal] = count(self.packed.count());
+            self.packed.push(&component);
+        }
+        let (edges, from_root) = link(self.edges, &ordinals, self.root, set.len());
+        ComponentSet::new(self.packed, set, edges, from_root)
     }
 
-    fn is_root(&self, place: usize) -> bool {
-        self.own[place] != NO_REFERENCE && self.root == Some(self.own[place])
+    fn is_root(&self, place: u32) -> bool {
+        let own = self.own[place as usize];
+        own != NONE && self.root == Some(own)
     }
+}
+
+/// A reference, so short that all those of a large document fit into memory.
+fn short(name: &str) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&sha256(name.as_bytes())[..16]);
+    half
+}
+
+/// What some components that are the same come to, if that is not what the first of them says: it has the licenses of all.
+fn merge(packed: &Packed, same: &[u32]) -> Option<Vec<u8>> {
+    let (first, others) = same.split_first()?;
+    if others.iter().all(|&other| packed.get(other) == packed.get(*first)) {
+        return None;
+    }
+    let mut component = unpack(packed.get(*first));
+    for &other in others {
+        component.licenses.extend(unpack(packed.get(other)).licenses);
+        component.licenses.sort();
+        component.licenses.dedup();
+        component.licenses.truncate(LICENSES_MAX);
+    }
+    Some(component.encode_to_vec())
+}
+
+/// Turns references into ordinals of the set, sorted and without repetition; what names no component of it is left out. What
+/// the root depends on is told apart.
+fn link(
+    mut edges: Vec<(u32, u32)>,
+    ordinals: &[u32],
+    root: Option<u32>,
+    components: usize,
+) -> (Vec<(u32, u32)>, Vec<bool>) {
+    let mut from_root = vec![false; components];
+    edges.retain_mut(|(from, to)| {
+        let is_root = root == Some(*from);
+        (*from, *to) = (ordinals[*from as usize], ordinals[*to as usize]);
+        if is_root && *to != NONE {
+            from_root[*to as usize] = true;
+        }
+        !is_root && *from != NONE && *to != NONE && from != to
+    });
+    edges.sort_unstable();
+    edges.dedup();
+    (edges, from_root)
 }
 
 /// Components by their references.
 pub(super) struct Index<'a> {
     components: &'a Components,
-    places: HashMap<u32, usize>,
+    /// Of each reference; [`NONE`] when no component has it.
+    places: Vec<u32>,
 }
 
-impl<'a> Index<'a> {
+impl Index<'_> {
     /// What a reference names.
-    pub(super) fn resolve(&self, reference: &str) -> Resolved<'a> {
-        let Some(number) = self.components.references.get(reference) else { return Resolved::Unknown };
+    pub(super) fn resolve(&self, reference: &str) -> Resolved {
+        let Some(number) = self.components.references.get(&short(reference)) else { return Resolved::Unknown };
         if self.components.root == Some(*number) {
             return Resolved::Root;
         }
-        let place = self.places.get(number);
-        place.map_or(Resolved::Unknown, |&place| Resolved::Component(&self.components.listed[place]))
+        match self.places[*number as usize] {
+            NONE => Resolved::Unknown,
+            place => Resolved::Component(Box::new(unpack(self.components.packed.get(place)))),
+        }
     }
 }
 
 /// What a reference names.
-pub(super) enum Resolved<'a> {
+pub(super) enum Resolved {
     /// The thing that the document describes.
     Root,
     /// A component of it.
-    Component(&'a Listed),
+    Component(Box<Listed>),
     /// Nothing in this document.
     Unknown,
-}
-
-fn key(component: &Listed) -> [&str; 6] {
-    [&component.purl, &component.name, &component.version, &component.group, &component.r#type, &component.digest]
-}
-
-fn merge(into: &mut Listed, from: Listed) {
-    into.licenses.extend(from.licenses);
-    into.licenses.sort();
-    into.licenses.dedup();
-    into.licenses.truncate(LICENSES_MAX);
-}
-
-/// Turns references into ordinals; what names no component of the set is left out.
-fn link(set: &mut [Listed], edges: &[(u32, u32)], ordinals: &HashMap<u32, u32>, root: Option<u32>) {
-    for (from, to) in edges {
-        let Some(&to) = ordinals.get(to) else { continue };
-        if root == Some(*from) {
-            set[to as usize].root_dependency = true;
-        } else if let Some(&from) = ordinals.get(from).filter(|&&from| from != to) {
-            set[from as usize].depends_on.push(to);
-        }
-    }
-    for component in set {
-        component.depends_on.sort_unstable();
-        component.depends_on.dedup();
-        component.depends_on.truncate(DEPENDENCIES_MAX);
-        component.depends_on.shrink_to_fit();
-    }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use pedigraph_proto::event::{ArtifactKind, ComponentsListed, SbomAttached, ScanCompleted, VexIssued};
+use pedigraph_proto::event::{ArtifactKind, SbomAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
@@ -15,10 +15,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::components::{Component, Components};
 use super::cyclonedx_vex::{Subject, Vulnerability};
-use super::facts::{self, count, pieces};
+use super::facts;
 use super::guard::{self, Guarded};
 use super::read::{List, Obj, Text, Whole, clip, json_reject};
-use super::{Found, Given};
+use super::{FactList, Found, Given};
 
 /// What one pass over a document collects.
 struct Bom {
@@ -103,7 +103,7 @@ impl Bom {
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
         };
         let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject)?;
-        let mut facts = Vec::new();
+        let mut facts = FactList::default();
         // A VEX document is no SBOM: an empty one would hide the artifact's real one.
         let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();
         let vex = self.vex_head(&sbom_digest, given);
@@ -114,7 +114,7 @@ impl Bom {
         if !statements.is_empty() {
             facts.extend(facts::vex(&vex, statements));
         }
-        if !findings.is_empty() || facts.is_empty() {
+        if !findings.is_empty() || facts.heads().is_empty() {
             facts.extend(facts::scan(&scan, findings));
         }
         Ok(Found { facts, time })
@@ -160,11 +160,10 @@ impl Bom {
         }
     }
 
-    fn sbom_facts(self, facts: &mut Vec<Fact>, artifact: Option<&Digest>, sbom_digest: &Digest) {
+    fn sbom_facts(self, facts: &mut FactList, artifact: Option<&Digest>, sbom_digest: &Digest) {
         let (root, spec_version) = (self.root, self.spec_version.unwrap_or_default());
         let skipped_count = self.components.skipped();
-        let components = self.components.into_set();
-        let component_set = pedigraph_proto::canonical::component_set(components.iter()).to_string();
+        let set = self.components.into_set();
         let mut sbom = SbomAttached {
             artifact_digest: artifact.map(Digest::to_string).unwrap_or_default(),
             sbom_digest: sbom_digest.to_string(),
@@ -173,8 +172,8 @@ impl Bom {
             serial_number: self.serial_number,
             document_version: self.version,
             tool: self.tool,
-            component_set: component_set.clone(),
-            component_count: count(components.len()),
+            component_set: set.name().to_owned(),
+            component_count: set.count(),
             skipped_count,
             ..SbomAttached::default()
         };
@@ -183,11 +182,8 @@ impl Bom {
             sbom.kind = root.artifact_kind().into();
             sbom.purl = root.purl.clone();
         }
-        facts.push(Fact::now(sbom));
-        for (first, components) in pieces(components) {
-            let component_set = component_set.clone();
-            facts.push(Fact::now(ComponentsListed { component_set, first, components }));
-        }
+        facts.extend([Fact::now(sbom)]);
+        facts.push_set(set);
     }
 }
 

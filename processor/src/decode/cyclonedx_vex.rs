@@ -1,6 +1,6 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
-use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
+use pedigraph_proto::event::{Component, Finding, VexStatement, VexStatus};
 use pedigraph_proto::message::Reject;
 use serde::Deserialize;
 
@@ -149,7 +149,7 @@ pub(super) fn split(
         let nothing = [String::new()];
         let affects = if vulnerability.affects.is_empty() { &nothing[..] } else { &vulnerability.affects[..] };
         for reference in affects {
-            let affected = Affects::of(reference, &index.resolve(local(reference)), subject);
+            let affected = Affects::of(reference, index.resolve(local(reference)), subject);
             match &vulnerability.analysis {
                 Some(analysis) => {
                     let statement = affected.statement(analysis, vulnerability);
@@ -185,25 +185,21 @@ struct Affects {
 }
 
 impl Affects {
-    fn of(reference: &str, resolved: &Resolved<'_>, subject: &Subject) -> Affects {
+    fn of(reference: &str, resolved: Resolved, subject: &Subject) -> Affects {
         match resolved {
             Resolved::Root => Affects::root(subject),
             Resolved::Unknown if reference.is_empty() => Affects::root(subject),
             Resolved::Unknown => Affects::elsewhere(reference),
             Resolved::Component(component) => {
-                let own = if component.purl.is_empty() { &component.name } else { &component.purl };
-                let mut affects = Affects {
-                    purl: component.purl.clone(),
-                    name: component.name.clone(),
-                    version: component.version.clone(),
-                    ..Affects::root(subject)
-                };
+                let Component { purl, name, version, .. } = *component;
+                let own = if purl.is_empty() { name.clone() } else { purl.clone() };
+                let mut affects = Affects { purl, name, version, ..Affects::root(subject) };
                 // An analysis inside the SBOM of a known thing is about the component there, and says nothing of the
                 // component elsewhere.
                 if affects.product.is_empty() {
-                    affects.product.clone_from(own);
+                    affects.product = own;
                 } else {
-                    affects.subcomponents = vec![own.clone()];
+                    affects.subcomponents = vec![own];
                 }
                 affects
             }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::detect::{self, Format};
 use super::read::{List, Obj, Text, clip_to, json, json_reject};
-use super::{Found, Given, guard, intoto};
+use super::{FactList, Found, Given, guard, intoto};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -127,22 +127,22 @@ fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found
     let digest = digest.ok_or_else(|| Reject::new(Code::DigestInvalid, "messageDigest is not a digest"))?;
     let signature = clip_to(signed.signature.as_str(), 8_192).to_owned();
     let fact = ArtifactSigned { artifact_digest: digest.to_string(), signature, ..ArtifactSigned::default() };
-    Ok(Found { facts: vec![Fact::now(fact)], time: None })
+    Ok(Found { facts: vec![Fact::now(fact)].into(), time: None })
 }
 
 /// Reads several attestations that follow each other, commonly one a line, as one message: the facts of each. A bad one
 /// refuses all of them, since the message is recorded whole.
 pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    let mut all = Found { facts: vec![], time: None };
+    let mut all = Found { facts: FactList::default(), time: None };
     let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     for (number, document) in (1..).zip(documents) {
         let document = document.map_err(|error| json_reject(&error, Code::MalformedJson))?.get();
         let given = Given { sha256: canonical::sha256(document.as_bytes()), ..given.clone() };
         let found = decode_line(document, &given)
             .map_err(|reject| Reject::new(reject.code, format!("document {number}: {}", reject.reason)))?;
-        all.facts.extend(found.facts);
+        all.facts.append(found.facts);
         all.time = all.time.or(found.time);
-        if all.facts.len() > given.limits.statements_max {
+        if all.facts.count() > given.limits.statements_max {
             let reason = format!("more than {} facts", given.limits.statements_max);
             return Err(Reject::new(Code::TooManyItems, reason));
         }

@@ -13,7 +13,7 @@ pub(super) const ITEMS_MAX: usize = 512;
 /// What every fact is smaller than, bytes.
 pub(super) const FACT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes that the repeated items of one fact take; a single item may take more.
-const ITEMS_BYTES_MAX: usize = 512 << 10;
+pub(super) const ITEMS_BYTES_MAX: usize = 512 << 10;
 
 /// Longest text that is kept where a digest should be, bytes.
 const DIGEST_BYTES_MAX: usize = 512;
@@ -26,22 +26,37 @@ const ATTESTATION_FACTS_MAX: usize = 1_024;
 /// Most bytes of statements or findings of one document.
 const FACTS_BYTES_MAX: usize = 256 << 20;
 
-/// Cuts a list into pieces that fit into facts, each with the ordinal of its first item.
-pub(super) fn pieces<T: Message>(items: Vec<T>) -> Vec<(u32, Vec<T>)> {
-    let mut pieces: Vec<(u32, Vec<T>)> = Vec::new();
-    let mut room = 0;
-    for (ordinal, item) in (0_u32..).zip(items) {
-        let size = item.encoded_len();
-        match pieces.last_mut() {
-            Some((_, piece)) if piece.len() < ITEMS_MAX && size <= room => piece.push(item),
-            _ => {
-                pieces.push((ordinal, vec![item]));
-                room = ITEMS_BYTES_MAX;
-            }
+/// Says where to cut a list so that its slices fit into facts.
+#[derive(Default)]
+pub(super) struct Slices {
+    items: usize,
+    room: usize,
+}
+
+impl Slices {
+    /// Whether the next item of the list, of that many bytes, begins a slice.
+    pub(super) fn begins(&mut self, item_bytes: usize) -> bool {
+        let begins = self.items == 0 || self.items == ITEMS_MAX || item_bytes > self.room;
+        if begins {
+            (self.items, self.room) = (0, ITEMS_BYTES_MAX);
         }
-        room = room.saturating_sub(size);
+        self.items += 1;
+        self.room = self.room.saturating_sub(item_bytes);
+        begins
     }
-    pieces
+}
+
+/// Cuts a list into slices, each with the ordinal of its first item.
+pub(super) fn pieces<T: Message>(items: Vec<T>) -> Vec<(u32, Vec<T>)> {
+    let (mut all, mut slices): (Vec<(u32, Vec<T>)>, _) = (Vec::new(), Slices::default());
+    for (ordinal, item) in (0_u32..).zip(items) {
+        let begins = slices.begins(item.encoded_len());
+        match all.last_mut() {
+            Some((_, slice)) if !begins => slice.push(item),
+            _ => all.push((ordinal, vec![item])),
+        }
+    }
+    all
 }
 
 /// A count that a message can hold.
@@ -197,8 +212,8 @@ fn plain_oci(text: &str) -> Option<Named> {
 
 /// The canonical form of a purl, or the text as it is; false when it did not parse.
 pub(super) fn canonical_purl(text: &str) -> (String, bool) {
-    match Purl::parse(text) {
-        Some(purl) => (purl.to_string(), true),
+    match Purl::canonical(text) {
+        Some(purl) => (purl, true),
         None => (clip(text).to_owned(), text.is_empty()),
     }
 }

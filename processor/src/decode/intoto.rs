@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::facts::{self, count, is_commit};
 use super::read::{List, Obj, Own, Pairs, Text, clip_to, json};
-use super::{Found, Given, cyclonedx, openvex};
+use super::{FactList, Found, Given, cyclonedx, openvex};
 
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
 const NAME_BYTES_MAX: usize = 512;
@@ -216,11 +216,11 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     };
     let predicate = statement.predicate.map_or("null", RawValue::get);
     let materials = describe(&mut head, predicate, given)?;
-    let mut facts = facts::attestation(&head, &subjects, &materials)?;
+    let mut facts = FactList::from(facts::attestation(&head, &subjects, &materials)?);
     let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
-    facts.extend(inner.into_iter().flat_map(|found| found.facts));
+    facts.append(inner.map(|found| found.facts).unwrap_or_default());
     Ok(Found { facts, time })
 }
 
@@ -372,7 +372,7 @@ fn inner_facts(
     if kind.starts_with("https://in-toto.io/attestation/test-result") {
         let Obj(result): Obj<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
         let facts = subjects.iter().map(|(digest, _)| Fact::now(result.of(digest)));
-        return Ok(Some(Found { facts: facts.collect(), time: None }));
+        return Ok(Some(Found { facts: facts.collect::<Vec<_>>().into(), time: None }));
     }
     Ok(None)
 }
@@ -389,7 +389,7 @@ fn unwrapped(predicate: &str) -> Cow<'_, str> {
 
 /// The other subjects of a statement have the same SBOM.
 fn link_others(found: &mut Found, others: &[(String, String)]) {
-    let sbom = found.facts.iter().find_map(|fact| match &fact.event {
+    let sbom = found.facts.heads().iter().find_map(|fact| match &fact.event {
         Some(Event::SbomAttached(sbom)) => Some(sbom.clone()),
         _ => None,
     });

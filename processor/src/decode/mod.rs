@@ -10,6 +10,7 @@ mod cyclonedx;
 mod cyclonedx_vex;
 mod detect;
 mod dsse;
+mod fact_list;
 mod facts;
 mod guard;
 mod headers;
@@ -17,8 +18,10 @@ mod intoto;
 mod oci;
 mod openvex;
 mod own;
+mod packed;
 mod packing;
 mod read;
+mod set;
 mod trivy;
 
 use std::io::{self, Read, Seek};
@@ -26,8 +29,7 @@ use std::io::{self, Read, Seek};
 use bytes::Bytes;
 use pedigraph_proto::event::Verification;
 use pedigraph_proto::message::{Body, Code, Message, Reject};
-use pedigraph_proto::protobuf::Message as _;
-use pedigraph_proto::wire::{Fact, TimeSource};
+use pedigraph_proto::wire::TimeSource;
 use pedigraph_proto::{Digest, Nanos};
 
 use crate::limits::Limits;
@@ -35,6 +37,7 @@ use detect::Format;
 use guard::Guarded;
 use headers::Headers;
 
+pub use fact_list::{FactList, Facts};
 pub use packing::{Unpacked, unpack};
 
 /// Version of the rules by which all decoders here read.
@@ -58,7 +61,7 @@ pub struct Decoded {
     /// Version of the decoder's rules.
     pub decoder_version: u32,
     /// At least one; the first one names the event. Facts of a component set come after the fact that names it.
-    pub facts: Vec<Fact>,
+    pub facts: FactList,
 }
 
 /// A rejection with what was understood before it failed.
@@ -123,7 +126,7 @@ struct Known {
 
 /// What a decoder made of a document.
 struct Found {
-    facts: Vec<Fact>,
+    facts: FactList,
     /// The document's own time.
     time: Option<Nanos>,
 }
@@ -153,7 +156,9 @@ impl Known {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };
-        if let Some(reject) = too_large_fact(&found.facts) {
+        if found.facts.too_large() {
+            // Long strings were cut and long lists divided before: only a document made for it gets here.
+            let reject = Reject::new(Code::TooLarge, "one fact is 1 MiB or more");
             return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
         }
         let producer = self.time.map(|time| (time, TimeSource::Producer));
@@ -161,13 +166,6 @@ impl Known {
         let facts = found.facts;
         Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version: DECODER_VERSION, facts })
     }
-}
-
-/// The reject of a document that comes to a fact beyond the bound which every fact keeps. Long strings were cut and long
-/// lists divided before: only a document made for it gets here.
-fn too_large_fact(facts: &[Fact]) -> Option<Reject> {
-    let large = facts.iter().any(|fact| fact.encoded_len() >= facts::FACT_BYTES_MAX);
-    large.then(|| Reject::new(Code::TooLarge, "one fact is 1 MiB or more"))
 }
 
 /// A bare document's source and id (SPEC §2.4).

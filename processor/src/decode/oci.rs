@@ -153,7 +153,7 @@ fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {
     if facts.is_empty() {
         facts.push(Fact::now(head));
     }
-    Ok(Found { facts, time })
+    Ok(Found { facts: facts.into(), time })
 }
 
 fn check_schema(version: Whole) -> Result<(), Reject> {
@@ -206,7 +206,7 @@ fn manifest(manifest: &Manifest<'_>, digest: String) -> Result<Found, Reject> {
         image.artifact_type = manifest.artifact_type.owned();
     }
     let time = Nanos::parse(&image.created);
-    Ok(Found { facts: vec![Fact::now(image)], time })
+    Ok(Found { facts: vec![Fact::now(image)].into(), time })
 }
 
 /// Other configurations, above all the empty one, are shared by artifacts that have nothing else in common.
@@ -223,7 +223,7 @@ fn config(config: &Config<'_>, digest: String) -> Result<Found, Reject> {
     }
     let image = config_observed(config, digest);
     let time = Nanos::parse(&image.created);
-    Ok(Found { facts: vec![Fact::now(image)], time })
+    Ok(Found { facts: vec![Fact::now(image)].into(), time })
 }
 
 /// What a configuration says of its image.

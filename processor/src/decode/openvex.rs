@@ -152,7 +152,7 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
         verification: given.verification.into(),
         ..VexIssued::default()
     };
-    Ok(Found { facts: facts::vex(&head, out), time: Nanos::parse(time.as_str()) })
+    Ok(Found { facts: facts::vex(&head, out).into(), time: Nanos::parse(time.as_str()) })
 }
 
 /// `https://openvex.dev/ns[/v0.2.0]`; a context that names no version is read as the newest known.

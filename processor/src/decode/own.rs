@@ -45,7 +45,7 @@ pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>
     let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
     normalize(&mut event, given);
     check_names(&event)?;
-    Ok(Found { facts: split(event)?, time: None })
+    Ok(Found { facts: split(event)?.into(), time: None })
 }
 
 fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {

@@ -114,7 +114,7 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     };
     let mut facts = facts::scan(&head, findings);
     facts.extend(metadata.image_facts(config.as_ref(), pulled.as_ref()));
-    Ok(Found { facts, time: Nanos::parse(report.created_at.as_str()) })
+    Ok(Found { facts: facts.into(), time: Nanos::parse(report.created_at.as_str()) })
 }
 
 impl Report<'_> {
