@@ -4,7 +4,7 @@
 //! are made again when the ledger is opened, because a power cut may have torn what was written since. The one thing they prove: a commit that the index names
 //! was durable, so a journal without it has lost something (`recover.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,6 +129,9 @@ pub(crate) struct Deriver {
     shared: Arc<Shared>,
     storage: Arc<dyn Storage>,
     files: BTreeMap<PathBuf, Box<dyn StoredFile>>,
+    /// Files that were written, and directories that got a name, since the last segment was synced.
+    unsynced: BTreeSet<PathBuf>,
+    unsynced_dirs: BTreeSet<PathBuf>,
     /// Entries that are derived, by log; absent until the log grows.
     done: BTreeMap<LogId, u64>,
     next_seq: u64,
@@ -148,7 +151,16 @@ impl Deriver {
     pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Deriver {
         let next_seq = shared.state().commits_from;
         let synced_seq = synced_seq(&shared.dir);
-        Deriver { shared, storage, files: BTreeMap::new(), done: BTreeMap::new(), next_seq, synced_seq }
+        Deriver {
+            shared,
+            storage,
+            files: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
+            unsynced_dirs: BTreeSet::new(),
+            done: BTreeMap::new(),
+            next_seq,
+            synced_seq,
+        }
     }
 
     /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing. A full disk is
@@ -227,8 +239,17 @@ impl Deriver {
         if newest <= self.synced_seq || self.next_seq < newest {
             return Ok(());
         }
-        // One call for the files of all logs: syncing each would hold up the journal's own syncs.
-        self.storage.sync_tree(&self.shared.dir)?;
+        for path in &self.unsynced {
+            match self.files.get(path) {
+                Some(file) => file.sync()?,
+                None => self.storage.open(path)?.sync()?,
+            }
+        }
+        for dir in &self.unsynced_dirs {
+            self.storage.sync_dir(dir)?;
+        }
+        self.unsynced.clear();
+        self.unsynced_dirs.clear();
         storage::replace(
             &*self.storage,
             &synced_path(&self.shared.dir),
@@ -281,6 +302,18 @@ impl Deriver {
         Ok(())
     }
 
+    fn open_or_create(&mut self, path: &Path) -> std::io::Result<Box<dyn StoredFile>> {
+        if path.exists() {
+            return self.storage.open(path);
+        }
+        if let Some(dir) = path.parent() {
+            self.storage.create_dir(dir)?;
+            let inside = dir.ancestors().take_while(|dir| dir.starts_with(&self.shared.dir));
+            self.unsynced_dirs.extend(inside.map(Path::to_owned));
+        }
+        self.storage.create(path, Access::Shared)
+    }
+
     fn write(&mut self, path: PathBuf, bytes: &[u8], offset: u64) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
@@ -289,13 +322,12 @@ impl Deriver {
             self.files.clear();
         }
         if !self.files.contains_key(&path) {
-            if let Some(dir) = path.parent() {
-                self.storage.create_dir(dir)?;
-            }
-            let file = open_or_create(&*self.storage, &path)?;
+            let file = self.open_or_create(&path)?;
             self.files.insert(path.clone(), file);
         }
-        Ok(self.files[&path].write_at(bytes, offset)?)
+        self.files[&path].write_at(bytes, offset)?;
+        self.unsynced.insert(path);
+        Ok(())
     }
 
     /// Writes again what is missing of older segments.
@@ -362,11 +394,4 @@ fn synced_path(ledger: &Path) -> PathBuf {
 fn synced_seq(ledger: &Path) -> u64 {
     let text = fs::read_to_string(synced_path(ledger)).unwrap_or_default();
     text.trim_end().parse().unwrap_or(0)
-}
-
-fn open_or_create(storage: &dyn Storage, path: &Path) -> std::io::Result<Box<dyn StoredFile>> {
-    match path.exists() {
-        true => storage.open(path),
-        false => storage.create(path, Access::Shared),
-    }
 }

@@ -1,5 +1,6 @@
-//! The one thread that writes and syncs the journal, so that the next batch is encoded while this one goes to the disk. For a batch it
-//! makes one write and one `fdatasync`, and no other call that does anything.
+//! Who writes and syncs the journal. For a batch that is one write and one `fdatasync`, and no other call that does anything. A large
+//! batch goes to a thread of its own, so that the next one is encoded meanwhile; a small one is written by the caller: it takes less
+//! time to encode than to wake a thread.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +10,9 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 
 use crate::storage::StoredFile;
+
+/// Bytes of a batch from which on another thread writes it.
+const HANDED_ON_BYTES_MIN: usize = 128 << 10;
 
 /// A write that makes a batch durable.
 pub(crate) struct Job {
@@ -26,23 +30,27 @@ impl Job {
     }
 }
 
-/// Who writes. At most one job is under way.
-pub(crate) enum Disk {
-    /// The caller, at once.
-    Inline(Option<io::Result<()>>),
-    Thread {
-        jobs: SyncSender<Job>,
-        outcomes: Receiver<io::Result<()>>,
-        thread: JoinHandle<()>,
-    },
+/// The disk of a journal. At most one job is under way.
+pub(crate) struct Disk {
+    thread: Option<DiskThread>,
+    /// How a job went that was carried out at once.
+    outcome: Option<io::Result<()>>,
+}
+
+struct DiskThread {
+    jobs: SyncSender<Job>,
+    outcomes: Receiver<io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Disk {
+    /// The caller carries out every job at once.
     pub(crate) fn inline() -> Disk {
-        Disk::Inline(None)
+        Disk { thread: None, outcome: None }
     }
 
-    pub(crate) fn thread() -> io::Result<Disk> {
+    /// With a thread for large jobs.
+    pub(crate) fn with_thread() -> io::Result<Disk> {
         let (jobs, waiting) = mpsc::sync_channel::<Job>(1);
         let (done, outcomes) = mpsc::sync_channel(1);
         let work = move || {
@@ -53,29 +61,34 @@ impl Disk {
             }
         };
         let thread = std::thread::Builder::new().name("ledger-journal".into()).spawn(work)?;
-        Ok(Disk::Thread { jobs, outcomes, thread })
+        Ok(Disk { thread: Some(DiskThread { jobs, outcomes, thread }), outcome: None })
     }
 
     /// Begins a job; the one before is finished.
     pub(crate) fn start(&mut self, job: Job) -> io::Result<()> {
-        match self {
-            Disk::Inline(outcome) => *outcome = Some(job.carry_out()),
-            Disk::Thread { jobs, .. } => jobs.send(job).map_err(|_| gone())?,
+        match &self.thread {
+            Some(thread) if job.pages.len() >= HANDED_ON_BYTES_MIN => thread.jobs.send(job).map_err(|_| gone()),
+            Some(_) | None => {
+                self.outcome = Some(job.carry_out());
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Waits for the job that is under way.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Disk::Inline(outcome) => outcome.take().unwrap_or_else(|| Err(gone())),
-            Disk::Thread { outcomes, .. } => outcomes.recv().map_err(|_| gone())?,
+        match (self.outcome.take(), &self.thread) {
+            (Some(outcome), _) => outcome,
+            (None, Some(thread)) => thread.outcomes.recv().map_err(|_| gone())?,
+            (None, None) => Err(gone()),
         }
     }
+}
 
+impl Drop for Disk {
     /// Ends the thread once its job is done.
-    pub(crate) fn close(self) {
-        if let Disk::Thread { jobs, thread, .. } = self {
+    fn drop(&mut self) {
+        if let Some(DiskThread { jobs, thread, .. }) = self.thread.take() {
             drop(jobs);
             drop(thread.join());
         }

@@ -193,7 +193,7 @@ fn start(
     publish::publish_empty_default(&shared, &*storage, signer.as_ref())?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
     let disk = match work {
-        Work::Background => Disk::thread()?,
+        Work::Background => Disk::with_thread()?,
         Work::Inline => Disk::inline(),
     };
     let mut writer = Writer {
@@ -585,7 +585,6 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // Whoever submitted it and did not wait does not hear of it; the next opening finds it, whole or not at all.
         let _nobody_waits = self.land();
-        std::mem::replace(&mut self.disk, Disk::inline()).close();
         self.shared.change(|state| state.stop = true);
         if let Some(deriving) = self.deriving.take() {
             drop(deriving.join());

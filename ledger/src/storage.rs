@@ -39,10 +39,6 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
-    /// Makes all that was written below a directory durable, and maybe more: one `syncfs`.
-    fn sync_tree(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
-    }
 }
 
 /// Who may read a new file.

@@ -81,6 +81,8 @@ impl FaultyFiles {
                     names_left -= 1;
                     if names_left >= names_kept {
                         take_back(undo);
+                    } else {
+                        forget_saved(&undo);
                     }
                 }
             }
@@ -203,17 +205,6 @@ impl Storage for FaultyFiles {
             }
             Pending::Name { .. } | Pending::Write { .. } => true,
         });
-        Ok(())
-    }
-
-    fn sync_tree(&self, _: &Path) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
-        inner.call().map_err(|_| broken())?;
-        for change in std::mem::take(&mut inner.pending) {
-            if let Pending::Name { undo, .. } = change {
-                forget_saved(&undo);
-            }
-        }
         Ok(())
     }
 }
