@@ -303,15 +303,13 @@ impl Deriver {
     }
 
     fn open_or_create(&mut self, path: &Path) -> std::io::Result<Box<dyn StoredFile>> {
-        if path.exists() {
-            return self.storage.open(path);
-        }
         if let Some(dir) = path.parent() {
             self.storage.create_dir(dir)?;
+            // Of a file that is there, too: who made it may have died before its name was durable.
             let inside = dir.ancestors().take_while(|dir| dir.starts_with(&self.shared.dir));
             self.unsynced_dirs.extend(inside.map(Path::to_owned));
         }
-        self.storage.create(path, Access::Shared)
+        if path.exists() { self.storage.open(path) } else { self.storage.create(path, Access::Shared) }
     }
 
     fn write(&mut self, path: PathBuf, bytes: &[u8], offset: u64) -> Result<(), Error> {

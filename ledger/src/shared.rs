@@ -15,13 +15,16 @@ use crate::fold::{ReadBatch, Vectors};
 use crate::frame::to_usize;
 use crate::meta::Meta;
 use crate::segment::{self, Scan, Segment, Step};
+use crate::storage::PAGE_BYTES;
 use crate::tile::WIDTH;
 use crate::{Checkpoint, Content, Error, Hash, LogId, derive, publish};
 
 /// Entries that may wait for the derived indexes; the writer waits when there are more.
 pub(crate) const LAG_ENTRIES_MAX: usize = 1 << 20;
-/// The newest batches, bytes; older ones are read back from the journal.
+/// Memory of the newest batches, bytes; older ones are read back from the journal.
 const FRAMES_BYTES_MAX: usize = 16 << 20;
+/// What a batch takes beside its bytes: it starts at a page, behind what that page held before, and ends with one.
+const FRAMES_ROUNDED_BYTES: usize = 3 * PAGE_BYTES;
 /// Open segment files that are kept.
 const FILES_MAX: usize = 64;
 /// How often a follower looks for a new commit while somebody waits.
@@ -262,12 +265,12 @@ impl State {
         if frames.is_empty() {
             return;
         }
-        self.frames_bytes += frames.len();
+        self.frames_bytes += frames.len() + FRAMES_ROUNDED_BYTES;
         self.frames.push_back((at, frames));
         while self.frames_bytes > FRAMES_BYTES_MAX
             && let Some((_, oldest)) = self.frames.pop_front()
         {
-            self.frames_bytes -= oldest.len();
+            self.frames_bytes -= oldest.len() + FRAMES_ROUNDED_BYTES;
         }
     }
 
