@@ -26,8 +26,7 @@ pub(crate) enum LoneFrame {
 
 /// Reads the frame at a journal position.
 pub(crate) fn frame_at(shared: &Shared, at: u64) -> Result<LoneFrame, Error> {
-    let remembered = shared.state().frames_at(at);
-    if let Some(frames) = remembered {
+    if let Some(frames) = shared.remembered(at) {
         return Ok(lone(&frames, shared.meta.salt));
     }
     let (segment, file) = shared.file_at(at)?;
@@ -123,8 +122,7 @@ impl Window {
         if let Some(leaf) = self.parse(shared, at, name) {
             return Some(leaf);
         }
-        let remembered = shared.state().frames_at(at);
-        if let Some(frames) = remembered {
+        if let Some(frames) = shared.remembered(at) {
             (self.bytes, self.from) = (frames, at);
             return self.parse(shared, at, name);
         }
@@ -190,8 +188,7 @@ pub(crate) fn commit_place(shared: &Shared, seq: u64) -> Option<CommitPlace> {
 }
 
 fn commit_at(shared: &Shared, place: &CommitPlace, seq: u64) -> Option<ReadBatch> {
-    let remembered = shared.state().frames_at(place.at);
-    if let Some(frames) = remembered {
+    if let Some(frames) = shared.remembered(place.at) {
         return ReadBatch::parse(&frames, place.at).ok().filter(|batch| batch.commit.seq == seq);
     }
     let (segment, file) = shared.file_at(place.at).ok()?;

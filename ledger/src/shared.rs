@@ -141,6 +141,11 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// The bytes from a journal position to the end of its batch, if memory has them.
+    pub(crate) fn remembered(&self, at: u64) -> Option<Bytes> {
+        self.state().frames_at(at)
+    }
+
     /// Makes a durable commit visible and wakes who waits.
     pub(crate) fn land(&self, landed: Landed<'_>) {
         self.state().land(landed);
@@ -274,8 +279,7 @@ impl State {
         }
     }
 
-    /// The bytes from a journal position to the end of its batch, if memory has them.
-    pub(crate) fn frames_at(&self, at: u64) -> Option<Bytes> {
+    fn frames_at(&self, at: u64) -> Option<Bytes> {
         let after = self.frames.partition_point(|(start, _)| *start <= at);
         let (start, frames) = self.frames.get(after.checked_sub(1)?)?;
         let offset = to_usize(at - start);

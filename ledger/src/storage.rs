@@ -181,7 +181,6 @@ impl StoredFile for File {
 }
 
 /// Bytes that start at a page of memory, so that a disk can fetch them from there.
-#[derive(Default)]
 pub(crate) struct Pages {
     /// What is written, after what is skipped.
     pub(crate) bytes: Vec<u8>,

@@ -240,7 +240,7 @@ pub(crate) fn hash(text: &str) -> Option<Hash> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -273,6 +273,18 @@ mod tests {
         edge.root()
     }
 
+    /// Of a state's text with one letter changed, or cut anywhere.
+    pub(crate) fn no_changed_one_is_read<T: PartialEq + std::fmt::Debug>(
+        text: &str,
+        decode: impl Fn(&str) -> Option<T>,
+    ) {
+        for (at, c) in text.char_indices() {
+            let other = if c == '0' { '1' } else { '0' };
+            assert_eq!(decode(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None, "{at}");
+            assert_eq!(decode(&text[..at]), None, "cut at {at}");
+        }
+    }
+
     #[test]
     fn a_state_round_trips_and_no_changed_one_is_read() {
         let old = Some(OldHead { size: 7, root: tree::empty_root() });
@@ -280,11 +292,7 @@ mod tests {
         for old in [None, old] {
             let text = encode("key+1+2", old, &checked);
             assert_eq!(decode(&text), Some(("key+1+2".into(), old, checked.clone())));
-            for (at, c) in text.char_indices() {
-                let other = if c == '0' { '1' } else { '0' };
-                assert_eq!(decode(&format!("{}{other}{}", &text[..at], &text[at + 1..])), None, "{at}");
-                assert_eq!(decode(&text[..at]), None, "cut at {at}");
-            }
+            no_changed_one_is_read(&text, decode);
         }
     }
 

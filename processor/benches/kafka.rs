@@ -11,6 +11,8 @@
     reason = "a bench reads the clock, prints, and stops at the first surprise"
 )]
 
+mod cpu;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -90,23 +92,15 @@ fn event(n: usize) -> String {
     )
 }
 
-/// Seconds of CPU of this process so far, all threads.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u32 = fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap();
-    f64::from(ticks) / 100.0
-}
-
 /// For looking at one part with a profiler.
 fn only(part: &str) -> bool {
     std::env::var("ONLY").map_or(true, |only| only.split(',').any(|name| name == part))
 }
 
 fn us_each(events: usize, work: impl FnOnce()) -> f64 {
-    let before = cpu();
+    let before = cpu::seconds();
     work();
-    (cpu() - before) * 1e6 / events as f64
+    (cpu::seconds() - before) * 1e6 / events as f64
 }
 
 fn message(body: Bytes) -> Message {
@@ -236,7 +230,7 @@ fn whole(bootstrap: &str, events: usize, dir: &Path, ceiling_us: f64) {
     let reader = writer.reader();
     let mut config = Config::new(&data);
     config.kafka.push(client(bootstrap));
-    let (started, cpu_before) = (Instant::now(), cpu());
+    let (started, cpu_before) = (Instant::now(), cpu::seconds());
     let processor = pedigraph_processor::start(writer, config).unwrap();
     let (log, mut seq, mut first) = (LogId::new("default").unwrap(), 0, None);
     while reader.head(&log).size < events as u64 {
@@ -246,7 +240,7 @@ fn whole(bootstrap: &str, events: usize, dir: &Path, ceiling_us: f64) {
     let wall = first.unwrap().elapsed();
     let counters = std::sync::Arc::clone(processor.counters());
     processor.shutdown();
-    let cpu_us = (cpu() - cpu_before) * 1e6 / events as f64;
+    let cpu_us = (cpu::seconds() - cpu_before) * 1e6 / events as f64;
     println!(
         "Kafka -> durable ledger: {cpu_us:.2}; {:.0} events per CPU second = {:.2} of the ceiling; {:.0} events/s of wall time; {} batches, {:.2} ms a commit; start to first commit {:.0} ms\n",
         1e6 / cpu_us,

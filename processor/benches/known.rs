@@ -10,6 +10,8 @@
     reason = "a bench reads the clock, prints, and stops at the first surprise"
 )]
 
+mod cpu;
+
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -131,11 +133,11 @@ struct Clock {
 
 impl Clock {
     fn start() -> Clock {
-        Clock { started: Instant::now(), cpu: cpu_seconds() }
+        Clock { started: Instant::now(), cpu: cpu::seconds() }
     }
 
     fn each(&self, count: u64) -> String {
-        let (wall, cpu) = (self.started.elapsed().as_secs_f64(), cpu_seconds() - self.cpu);
+        let (wall, cpu) = (self.started.elapsed().as_secs_f64(), cpu::seconds() - self.cpu);
         let count = count.max(1) as f64;
         format!(
             "{wall:.2} s, {:.0}/s, {:.2} µs each; {cpu:.2} CPU s, {:.2} µs",
@@ -148,15 +150,8 @@ impl Clock {
 
 impl std::fmt::Display for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} s, {:.2} CPU s", self.started.elapsed().as_secs_f64(), cpu_seconds() - self.cpu)
+        write!(f, "{:.2} s, {:.2} CPU s", self.started.elapsed().as_secs_f64(), cpu::seconds() - self.cpu)
     }
-}
-
-fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u32 = fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap();
-    f64::from(ticks) / 100.0
 }
 
 fn status_megabytes(name: &str) -> f64 {

@@ -172,7 +172,11 @@ impl Known {
 
     /// Whether [`Known::committed`] has something to do: nothing is noted before it.
     pub(crate) fn is_due(&self) -> bool {
-        self.recent.len() >= RUN_IDS || self.has_scanned()
+        self.has_run() || self.has_scanned()
+    }
+
+    fn has_run(&self) -> bool {
+        self.recent.len() >= RUN_IDS
     }
 
     fn has_scanned(&self) -> bool {
@@ -184,7 +188,7 @@ impl Known {
         if self.has_scanned() {
             self.complete_filter()?;
         }
-        if self.recent.len() >= RUN_IDS { self.hand_over(next_seq) } else { Ok(()) }
+        if self.has_run() { self.hand_over(next_seq) } else { Ok(()) }
     }
 
     fn hand_over(&mut self, next_seq: u64) -> Result<(), Error> {
