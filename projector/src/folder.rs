@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes;
 use crate::recorded::Roots;
-use crate::root::{RootState, RowSink};
+use crate::root::{RootState, RowSink, Then};
 use crate::store::Store;
 use crate::view::{CommitAt, EntryAt, EntrySummary, FactAt, Rows, Stamp, View};
 use crate::views::Error;
@@ -243,15 +243,21 @@ impl Folder {
         views.all().iter().try_for_each(|view| view.fold(&at, &mut self.rows(stamp)))
     }
 
-    /// Writes progress last: only now is what was folded visible, and a crash before this folds it again.
-    pub(crate) fn finish_step(&mut self) -> Result<(), Error> {
-        self.sink.settle()?;
+    /// Ends a step: progress is written after its rows, then what `show` gives is called. Only then is what was folded visible, and a crash
+    /// before folds it again. That happens beside the next step; a fault in it is told by the next end, or by [`Folder::settle`].
+    pub(crate) fn finish_step(&mut self, show: impl FnOnce(&Folder) -> Then) -> Result<(), Error> {
         self.progress.root = self.sink.root().to_bytes();
         let unwritable = |error| Error::Store(format!("progress: {error}"));
         let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
         let mut last = vec![(PROGRESS_KEY.to_vec(), value)];
         last.extend(self.roots.row()?);
-        self.store.batch(&last)
+        let shown = show(self);
+        self.sink.end_step(last, shown)
+    }
+
+    /// Waits until every step that was finished is visible.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.sink.settle()
     }
 
     fn rows(&mut self, stamp: Stamp) -> Rows<'_> {

@@ -1,8 +1,9 @@
 //! What came in: entries by status and subject, and counts (SPEC §9, `GET /api/v1/intake`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
+use parking_lot::Mutex;
 use pedigraph_proto::wire::{Entry, Status};
 use pedigraph_proto::{TenantId, control};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::answers;
 use crate::key::{Key, KeyReader};
 use crate::scope::{Clocks, Scope};
+use crate::store::Store;
 use crate::view::{CommitAt, EntryAt, FactAt, Rows, View};
 use crate::views::Error;
 
@@ -20,7 +22,7 @@ const BY_SUBJECT: u8 = b'd';
 const COUNTERS: u8 = b'c';
 /// Counter of changes for subscribers.
 pub(crate) const CHANGES: &str = "changes";
-/// Different counters that one answer reads.
+/// Different counters that one answer reads, and that are kept in memory.
 const COUNTERS_MAX: usize = 10_000;
 
 /// What is kept of an entry beside its facts.
@@ -43,11 +45,19 @@ fn counter_prefix(tenant: &TenantId) -> Key {
 
 /// The view.
 #[derive(Default)]
-pub(crate) struct Intake;
+pub(crate) struct Intake {
+    /// Counters as the newest commit left them, by the beginning of their keys: to read one waits for rows that are being inserted.
+    newest: Mutex<HashMap<Vec<u8>, u64>>,
+}
 
 impl View for Intake {
     fn name(&self) -> &'static str {
         "intake"
+    }
+
+    fn opened(&self, _store: &dyn Store, _next: &dyn Fn(&TenantId) -> u64) -> Result<(), Error> {
+        self.newest.lock().clear();
+        Ok(())
     }
 
     fn fold_entry(&self, at: &EntryAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
@@ -107,10 +117,18 @@ impl View for Intake {
             count("status:duplicate".to_owned(), *n);
             count(format!("source:{source}"), *n);
         }
+        let mut newest = self.newest.lock();
         for (counter, n) in moved {
             let prefix = counter_prefix(at.tenant).text(&counter);
             let key = prefix.clone().number(at.next_index).number(at.seq);
-            let before = rows.last_before::<u64>(&prefix, &key)?.unwrap_or(0);
+            let before = match newest.get(prefix.as_bytes()) {
+                Some(before) => *before,
+                None => rows.last_before::<u64>(&prefix, &key)?.unwrap_or(0),
+            };
+            if newest.len() >= COUNTERS_MAX {
+                newest.clear();
+            }
+            newest.insert(prefix.as_bytes().to_vec(), before + n);
             rows.put(key, &(before + n))?;
         }
         Ok(())

@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use pedigraph_proto::canonical;
 
-use crate::store::Store;
+use crate::store::{Row, Store};
 use crate::views::Error;
 
 /// Bytes of the state: 1,024 lanes of 16 bits.
@@ -69,12 +69,19 @@ impl RootState {
 
 enum Work {
     Rows(Vec<u8>),
+    /// A step ends with rows that become visible together; then this is done.
+    Step(Vec<Row>, Then),
     Report,
 }
 
+/// What is done when a step is in the store.
+pub(crate) type Then = Box<dyn FnOnce() + Send>;
+
 /// Inserts rows on a thread of its own. Rows that a fold reads again must be waited for.
 pub(crate) struct Inserter {
+    store: Arc<dyn Store>,
     work: Option<SyncSender<Work>>,
+    /// One for each step and each report.
     results: Receiver<Result<(), Error>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,14 +89,36 @@ pub(crate) struct Inserter {
 impl Inserter {
     fn new(store: Arc<dyn Store>) -> Inserter {
         let (work, todo) = sync_channel(CHUNKS_WAITING_MAX);
-        let (done, results) = sync_channel(1);
-        let thread = std::thread::spawn(move || insert_all(store.as_ref(), &todo, &done));
-        Inserter { work: Some(work), results, thread: Some(thread) }
+        let (done, results) = channel();
+        let inserting = store.clone();
+        let thread = std::thread::spawn(move || {
+            let mut result = Ok(());
+            while let Ok(work) = todo.recv() {
+                if let Some(result) = carry_out(inserting.as_ref(), work, &mut result) {
+                    let _ = done.send(result);
+                }
+            }
+        });
+        Inserter { store, work: Some(work), results, thread: Some(thread) }
+    }
+
+    /// The rows are inserted here when the thread has enough to do: their order does not matter.
+    fn rows(&self, chunk: Vec<u8>) -> Result<(), Error> {
+        match self.sender().try_send(Work::Rows(chunk)) {
+            Err(TrySendError::Full(Work::Rows(chunk))) => insert_sorted(self.store.as_ref(), &chunk),
+            sent => {
+                sent.expect("the inserting thread lives as long as this");
+                Ok(())
+            }
+        }
     }
 
     fn send(&self, work: Work) {
-        let sender = self.work.as_ref().expect("present until dropped");
-        sender.send(work).expect("the inserting thread lives as long as this");
+        self.sender().send(work).expect("the inserting thread lives as long as this");
+    }
+
+    fn sender(&self) -> &SyncSender<Work> {
+        self.work.as_ref().expect("present until dropped")
     }
 }
 
@@ -102,19 +131,26 @@ impl Drop for Inserter {
     }
 }
 
-fn insert_all(store: &dyn Store, todo: &Receiver<Work>, done: &SyncSender<Result<(), Error>>) {
-    let mut result = Ok(());
-    while let Ok(work) = todo.recv() {
-        match work {
-            Work::Rows(chunk) if result.is_ok() => result = insert_sorted(store, &chunk),
-            Work::Rows(_) => {}
-            Work::Report => {
-                if done.send(std::mem::replace(&mut result, Ok(()))).is_err() {
-                    return;
-                }
+/// After a fault nothing is carried out until it was reported, to a fold that stops then. `Some` answers a step or a report.
+fn carry_out(store: &dyn Store, work: Work, result: &mut Result<(), Error>) -> Option<Result<(), Error>> {
+    match work {
+        Work::Rows(chunk) => {
+            if result.is_ok() {
+                *result = insert_sorted(store, &chunk);
+            }
+            return None;
+        }
+        Work::Step(last, then) => {
+            if result.is_ok() {
+                *result = store.batch(&last);
+            }
+            if result.is_ok() {
+                then();
             }
         }
+        Work::Report => {}
     }
+    Some(std::mem::replace(result, Ok(())))
 }
 
 /// In the order of keys, so that inserts that follow each other touch the same pages of the store.
@@ -125,15 +161,17 @@ fn insert_sorted(store: &dyn Store, chunk: &[u8]) -> Result<(), Error> {
 }
 
 /// Where the rows of a fold go: into the root, and on a thread of its own, since that costs more than folding, into the
-/// store.
+/// store. A step is folded while the one before it is inserted.
 pub(crate) struct RowSink {
     inserter: Inserter,
     /// Rows to insert that were not yet handed on.
     waiting: Vec<u8>,
-    /// Rows were handed on that may not be in the store yet.
+    /// Rows were handed on of which no answer will tell that they are in the store.
     unsettled: bool,
-    /// Hashes of the keys of rows that may not be in the store yet.
-    pending: HashSet<u64>,
+    /// Answers that are not yet received: of the step before, mostly.
+    due: u32,
+    /// Hashes of the keys of rows that may not be in the store yet: of this step, and of the one before.
+    pending: [HashSet<u64>; 2],
     /// The unit at hand, and whether it has rows.
     unit: (blake3::Hasher, bool),
     root: RootState,
@@ -146,20 +184,19 @@ impl RowSink {
             inserter: Inserter::new(store),
             waiting: Vec::with_capacity(CHUNK_BYTES),
             unsettled: false,
-            pending: HashSet::new(),
+            due: 0,
+            pending: Default::default(),
             unit: (blake3::Hasher::new(), false),
             root,
         }
     }
 
     /// Takes a row; it is in the store after [`RowSink::settle`].
-    pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.inserted(key, value);
         push_row(&mut self.waiting, key, value);
-        self.pending.insert(hash_of(key));
-        if self.waiting.len() >= CHUNK_BYTES {
-            self.hand_on();
-        }
+        self.pending[0].insert(hash_of(key));
+        if self.waiting.len() >= CHUNK_BYTES { self.hand_on() } else { Ok(()) }
     }
 
     /// Adds a row to the root that the fold has inserted by itself.
@@ -180,18 +217,40 @@ impl RowSink {
 
     /// Waits until a key's row is in the store, if it was taken.
     pub(crate) fn settle_key(&mut self, key: &[u8]) -> Result<(), Error> {
-        if self.pending.contains(&hash_of(key)) { self.settle() } else { Ok(()) }
+        let hash = hash_of(key);
+        if self.pending.iter().any(|step| step.contains(&hash)) { self.settle() } else { Ok(()) }
     }
 
-    /// Waits until every row that was taken is in the store.
+    /// Waits until every row that was taken is in the store, and every step that was ended.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        self.hand_on();
-        self.pending.clear();
-        if !std::mem::take(&mut self.unsettled) {
-            return Ok(());
+        self.hand_on()?;
+        self.pending.iter_mut().for_each(HashSet::clear);
+        if std::mem::take(&mut self.unsettled) {
+            self.inserter.send(Work::Report);
+            self.due += 1;
         }
-        self.inserter.send(Work::Report);
-        self.inserter.results.recv().expect("the inserting thread lives as long as this")
+        self.receive()
+    }
+
+    /// Ends a step: when its rows are in the store `last` follows, in one batch, and `then` is called. Waits for the step before,
+    /// and tells its fault.
+    pub(crate) fn end_step(&mut self, last: Vec<Row>, then: Then) -> Result<(), Error> {
+        self.hand_on()?;
+        self.receive()?;
+        self.inserter.send(Work::Step(last, then));
+        (self.due, self.unsettled) = (1, false);
+        self.pending.swap(0, 1);
+        self.pending[0].clear();
+        Ok(())
+    }
+
+    /// Every answer that is due.
+    fn receive(&mut self) -> Result<(), Error> {
+        while self.due > 0 {
+            self.due -= 1;
+            self.inserter.results.recv().expect("the inserting thread lives as long as this")?;
+        }
+        Ok(())
     }
 
     /// The root with every unit so far.
@@ -199,13 +258,13 @@ impl RowSink {
         &self.root
     }
 
-    fn hand_on(&mut self) {
+    fn hand_on(&mut self) -> Result<(), Error> {
         if self.waiting.is_empty() {
-            return;
+            return Ok(());
         }
         let chunk = std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES));
-        self.inserter.send(Work::Rows(chunk));
         self.unsettled = true;
+        self.inserter.rows(chunk)
     }
 }
 
@@ -256,7 +315,7 @@ mod tests {
         let store = Arc::new(MemStore::default());
         let mut sink = RowSink::new(store.clone(), RootState::default());
         for (n, unit) in units.iter().enumerate() {
-            unit.iter().for_each(|(key, value)| sink.insert(key, value));
+            unit.iter().for_each(|(key, value)| sink.insert(key, value).expect("in memory"));
             sink.end_unit();
             if n % settle_every == 0 {
                 sink.settle().expect("in memory");
@@ -281,5 +340,52 @@ mod tests {
         assert_ne!(root(&units, 97), straight);
         let split = |key: &[u8], value: &[u8]| root(&[vec![(key.to_vec(), value.to_vec())]], 1);
         assert_ne!(split(b"a", b"bc"), split(b"ab", b"c"));
+    }
+
+    /// Fails to insert one key.
+    struct Failing(MemStore);
+
+    impl Store for Failing {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.0.get(key)
+        }
+        fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+            if key == b"bad" { Err(Error::Store("no space".into())) } else { self.0.insert(key, value) }
+        }
+        fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.0.insert_new(key, value)
+        }
+        fn remove(&self, key: &[u8]) -> Result<(), Error> {
+            self.0.remove(key)
+        }
+        fn batch(&self, rows: &[Row]) -> Result<(), Error> {
+            self.0.batch(rows)
+        }
+        fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+            self.0.scan(from, to, reverse, limit)
+        }
+        fn flush(&self) -> Result<(), Error> {
+            self.0.flush()
+        }
+    }
+
+    #[test]
+    fn a_step_whose_rows_cannot_be_inserted_is_not_shown_and_the_next_one_tells() {
+        let store = Arc::new(Failing(MemStore::default()));
+        let shown = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut sink = RowSink::new(store.clone(), RootState::default());
+        let end = |sink: &mut RowSink, key: &[u8], step: u8| {
+            let shown = shown.clone();
+            sink.insert(key, b"")?;
+            let then = Box::new(move || shown.lock().expect("not poisoned").push(step));
+            sink.end_step(vec![(b"progress".to_vec(), vec![step])], then)
+        };
+        end(&mut sink, b"good", 1).expect("the first step");
+        end(&mut sink, b"bad", 2).expect("the fault comes later");
+        let told = end(&mut sink, b"fine", 3).expect_err("of the step before");
+        assert!(told.to_string().contains("no space"), "{told}");
+        drop(sink);
+        assert_eq!(*shown.lock().expect("not poisoned"), [1]);
+        assert_eq!(store.get(b"progress").expect("in memory"), Some(vec![1]));
     }
 }

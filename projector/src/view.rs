@@ -140,8 +140,7 @@ impl Rows<'_> {
     /// with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
     pub fn put(&mut self, key: Key, value: &impl Serialize) -> Result<(), Error> {
         self.encode(value)?;
-        self.sink.insert(key.as_bytes(), self.buffer);
-        Ok(())
+        self.sink.insert(key.as_bytes(), self.buffer)
     }
 
     /// Inserts a row unless an earlier fact did; `true` when it is the first.

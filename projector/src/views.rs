@@ -397,8 +397,10 @@ fn fold_to_head(
     let end = ledger.next_seq();
     while folder.progress().next_seq < end {
         step(ledger, &mut folder, step_bytes)?;
+        folder.finish_step(|_| Box::new(|| {}))?;
         progress(folder.progress().next_seq, end);
     }
+    folder.settle()?;
     store.flush()?;
     let (commits, root) = (folder.progress().next_seq, folder.progress().root());
     Ok(Folded { commits, root, recorded: folder.roots().outcome().clone() })
@@ -454,19 +456,23 @@ fn doubt(store: &dyn Store, ledger: &Reader) -> Result<Option<&'static str>, Err
 }
 
 /// Waits for commits, folds them, lets readers see them. The one loop of this crate.
-fn run(inner: &Inner, mut folder: Folder, broken_dir: Option<&Path>) {
+fn run(inner: &Arc<Inner>, mut folder: Folder, broken_dir: Option<&Path>) {
     let mut unflushed = 0;
-    while !inner.stop.load(Ordering::Acquire) {
+    let mut done = Ok(());
+    while done.is_ok() && !inner.stop.load(Ordering::Acquire) {
         let next = folder.progress().next_seq;
         let idle = inner.reader.wait(next, WAIT) <= next;
-        let done = if idle { flush_idle(inner, &mut unflushed) } else { run_step(inner, &mut folder, &mut unflushed) };
-        if let Err(error) = done {
-            tracing::error!(%error, seq = next, "views: the runner stops");
-            *inner.fault.lock() = Some(error.to_string());
-            if let (Error::Store(_), Some(dir)) = (&error, broken_dir) {
-                let _ = marker::set_broken(dir);
-            }
-            return;
+        done = if idle {
+            folder.settle().and_then(|()| flush_idle(inner, &mut unflushed))
+        } else {
+            run_step(inner, &mut folder, &mut unflushed)
+        };
+    }
+    if let Err(error) = done.and_then(|()| folder.settle()) {
+        tracing::error!(%error, seq = folder.progress().next_seq, "views: the runner stops");
+        *inner.fault.lock() = Some(error.to_string());
+        if let (Error::Store(_), Some(dir)) = (&error, broken_dir) {
+            let _ = marker::set_broken(dir);
         }
     }
 }
@@ -475,15 +481,21 @@ fn flush_idle(inner: &Inner, unflushed: &mut u32) -> Result<(), Error> {
     if std::mem::take(unflushed) > 0 { inner.shared.store.flush() } else { Ok(()) }
 }
 
-fn run_step(inner: &Inner, folder: &mut Folder, unflushed: &mut u32) -> Result<(), Error> {
+fn run_step(inner: &Arc<Inner>, folder: &mut Folder, unflushed: &mut u32) -> Result<(), Error> {
     step(&inner.reader, folder, STEP_BYTES_MAX)?;
-    *inner.visible.write() = Visible::of(folder);
-    inner.moved.send_modify(|n| *n += 1);
+    let showing = inner.clone();
+    folder.finish_step(|folder| {
+        let visible = Visible::of(folder);
+        Box::new(move || {
+            *showing.visible.write() = visible;
+            showing.moved.send_modify(|n| *n += 1);
+        })
+    })?;
     *unflushed += 1;
     if *unflushed >= STEPS_PER_FLUSH { flush_idle(inner, unflushed) } else { Ok(()) }
 }
 
-/// One step: commits → facts, chunk by chunk → rows → progress.
+/// What one step folds: commits → facts, chunk by chunk → rows.
 fn step(reader: &Reader, folder: &mut Folder, bytes_max: usize) -> Result<(), Error> {
     let commits = reader.commits(folder.progress().next_seq, bytes_max)?;
     if commits.is_empty() {
@@ -492,7 +504,7 @@ fn step(reader: &Reader, folder: &mut Folder, bytes_max: usize) -> Result<(), Er
     for commit in &commits {
         folder.fold_commit(&commit_in(commit), &|entry, chunk| fetch(reader, commit, entry, chunk))?;
     }
-    folder.finish_step()
+    Ok(())
 }
 
 fn fetch(reader: &Reader, commit: &Commit, entry: usize, chunk: usize) -> Result<Bytes, Error> {
