@@ -18,6 +18,7 @@
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 
+mod ahead;
 mod backup;
 mod blobs;
 mod cosign;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 
 use crate::Error;
+use crate::ahead::{Ahead, Pool};
 use crate::frame::{self, Found, HeaderFrame, Kind, to_usize};
 use crate::meta::Meta;
 
@@ -168,6 +169,8 @@ pub(crate) struct Scan {
     walked: usize,
     /// Bytes to read ahead next: more each time.
     read_bytes: usize,
+    /// A thread that reads, for those who read all.
+    ahead: Option<Ahead>,
 }
 
 impl Scan {
@@ -175,7 +178,19 @@ impl Scan {
     pub(crate) fn open(ledger: &Path, meta: &Meta, segment: Segment, offset: u64) -> Result<Scan, Error> {
         let file = Arc::new(File::open(path_of(ledger, segment.first_seq))?);
         let (chunk, walked) = (Bytes::new(), 0);
-        Ok(Scan { file, segment, salt: meta.salt, offset, chunk, walked, read_bytes: READ_BYTES_MIN })
+        Ok(Scan { file, segment, salt: meta.salt, offset, chunk, walked, read_bytes: READ_BYTES_MIN, ahead: None })
+    }
+
+    /// The same, read ahead to the segment's end.
+    pub(crate) fn of_all(
+        ledger: &Path,
+        meta: &Meta,
+        segment: Segment,
+        offset: u64,
+        pool: &Pool,
+    ) -> Result<Scan, Error> {
+        let ahead = Some(Ahead::of(&path_of(ledger, segment.first_seq), offset, pool.clone())?);
+        Ok(Scan { ahead, ..Scan::open(ledger, meta, segment, offset)? })
     }
 
     /// The next batch, and steps over it.
@@ -192,11 +207,14 @@ impl Scan {
                 return Ok(if self.chunk.iter().all(|b| *b == 0) { Step::End } else { Step::Bad });
             }
             let want = self.chunk.len().saturating_mul(2).max(self.read_bytes).min(left);
-            let bytes = read_on(&self.file, self.offset, want, &self.chunk)?;
+            let bytes = match &self.ahead {
+                Some(ahead) => ahead.after(self.chunk.clone())?,
+                None => read_on(&self.file, self.offset, want, &self.chunk)?.into(),
+            };
             if bytes.len() <= self.chunk.len() {
                 return Ok(Step::Bad);
             }
-            self.chunk = bytes.into();
+            self.chunk = bytes;
             self.read_bytes = self.read_bytes.saturating_mul(2).min(READ_BYTES_MAX);
         }
     }
@@ -210,7 +228,7 @@ impl Scan {
 
     /// Forgets what was read ahead: another process may have written there since.
     pub(crate) fn refresh(&mut self) {
-        (self.chunk, self.walked, self.read_bytes) = (Bytes::new(), 0, READ_BYTES_MIN);
+        (self.chunk, self.walked, self.read_bytes, self.ahead) = (Bytes::new(), 0, READ_BYTES_MIN, None);
     }
 
     /// The offset of the first byte that is not zero, from the next batch on: nothing was written there but by a crash, a fault or

@@ -125,8 +125,8 @@ impl Storage for LocalFiles {
     }
 }
 
-/// Whether writes go past the page cache.
-fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+/// Whether reads and writes go past the page cache.
+pub(crate) fn set_direct(file: &File, direct: bool) -> io::Result<()> {
     let mut flags = rustix::fs::fcntl_getfl(file)?;
     flags.set(OFlags::DIRECT, direct);
     Ok(rustix::fs::fcntl_setfl(file, flags)?)

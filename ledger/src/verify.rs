@@ -9,6 +9,7 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 
+use crate::ahead::Pool;
 use crate::erase::Erased;
 use crate::fault::{Stop, fault_text, ranges_text};
 use crate::fold::{ReadBatch, Vectors};
@@ -93,6 +94,7 @@ fn check_all(
         blobs: BTreeSet::new(),
         erased: Erased::default(),
         vectors: Vectors::default(),
+        pool: Pool::default(),
         resume: resume.map(|file| Resume { file, save_from: 0 }),
         verified,
     };
@@ -116,6 +118,7 @@ struct Check<'a> {
     blobs: BTreeSet<(Content, Hash)>,
     erased: Erased,
     vectors: Vectors,
+    pool: Pool,
     resume: Option<Resume<'a>>,
     verified: &'a mut Verified,
 }
@@ -266,7 +269,7 @@ impl Check<'_> {
             return Err(self.other_state(segment, &stated));
         }
         self.note(shared, segment)?;
-        let mut scan = Scan::open(&shared.dir, &shared.meta, *segment, offset)?;
+        let mut scan = Scan::of_all(&shared.dir, &shared.meta, *segment, offset, &self.pool)?;
         if self.vectors.next_seq < end {
             let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
             // Seqs have no gap.
