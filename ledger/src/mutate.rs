@@ -14,7 +14,10 @@ use crate::meta::{self, Meta};
 use crate::shared::CommitPlace;
 use crate::tile::{self, Tile};
 use crate::tree::{Edge, digest};
-use crate::{Content, Hash, LogId, PartRef, Policy, SecretKey, Signer as _, cosign, erase, note, proof};
+use crate::{
+    Content, Hash, LogId, PartRef, Policy, SecretKey, Signer as _, cosign, erase, note, proof, verify_resume,
+    verify_state, witness,
+};
 
 /// Mutations per decoder, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
 const MUTATIONS: u64 = 4_000;
@@ -272,6 +275,55 @@ fn descriptions_keys_and_erasures() {
     let targets = [erase::Target::Frame { at: 70, bytes: 5 }, erase::Target::Blob(hash(1))];
     check("what is being erased", &[erase::encode(&targets, 9).into_bytes()], |bytes| {
         erase::decode(text(bytes)?, 9).map(|targets| erase::encode(&targets, 9).into_bytes())
+    });
+}
+
+/// Without the line with the checksum, so that what is changed reaches the decoder.
+fn unsealed(text: &str) -> Vec<u8> {
+    text.as_bytes()[..text.rfind("checksum ").unwrap()].to_vec()
+}
+
+#[test]
+fn states_of_interrupted_checks() {
+    let again = |bytes: &[u8], again: fn(&str) -> Option<String>| {
+        let written = again(&verify_state::sealed(text(bytes)?.to_owned()))?;
+        Some(unsealed(&written))
+    };
+    check("state of a check of a copy", &[unsealed(&verify_state::tests::sample_text())], |bytes| {
+        again(bytes, verify_state::tests::written_again)
+    });
+    check("state of a check of a directory", &[unsealed(&verify_resume::tests::sample_text())], |bytes| {
+        again(bytes, verify_resume::tests::written_again)
+    });
+}
+
+#[test]
+fn what_witnesses_answer() {
+    let body = note::body("test.example/a", 11, &hash(1));
+    let signed = note::sign(&body, "test.example/a", &key(1)).unwrap();
+    let signer = cosign::tests::signer("w.example", 3);
+    let policy = format!("witness w1 {} http://w.example\nquorum w1\n", signer.vkey);
+    let asked = &Policy::parse(policy.as_bytes()).unwrap().witnesses()[0].clone();
+    let heard = |status: u16, body: &[u8]| {
+        witness::read(asked, &signed, (5, 11), &witness::Reply { status, body: body.to_vec() })
+    };
+    let line = cosign::tests::cosignature(&signer, &body, 7).into_bytes();
+    check("cosignature that is answered", &[line], |bytes| match heard(200, bytes) {
+        // Lines by others may stand beside it; the one that counts is the witness's, of this checkpoint.
+        witness::Heard::Cosigned { line, time_s: 7 } if text(bytes)?.contains(&line) => Some(bytes.to_vec()),
+        witness::Heard::Cosigned { .. } => panic!("a cosignature that the witness did not make"),
+        witness::Heard::At(_) | witness::Heard::Fork(_) | witness::Heard::Not(..) => None,
+    });
+    check("size that is answered", &[b"8\n".to_vec(), b"18446744073709551615\n".to_vec()], |bytes| {
+        match heard(409, bytes) {
+            witness::Heard::At(_) | witness::Heard::Fork(_) => Some(bytes.to_vec()),
+            witness::Heard::Cosigned { .. } | witness::Heard::Not(..) => None,
+        }
+    });
+    let cosigned = witness::encode_cosigned(&[([1; 32], (5, 6)), ([2; 32], (7, 8))].into());
+    check("what witnesses cosigned last", &[cosigned.into_bytes()], |bytes| {
+        // A hint: lines that cannot be read are left out.
+        (witness::parse_cosigned(bytes).len() <= bytes.len() / 64).then(|| bytes.to_vec())
     });
 }
 

@@ -146,7 +146,7 @@ fn take_each<const N: usize, T, All: FromIterator<T>>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::verify_state::tests::no_changed_one_is_read;
     use proptest::prelude::*;
@@ -168,6 +168,16 @@ mod tests {
         let counted = Counted { commits: 1, entries: 300, bytes: 4, blobs: 5 };
         let logs = [(log, of_log), (LogId::new("b").unwrap(), other)].into();
         Noted { seq: 7, vectors: hash, counted, logs, erased }
+    }
+
+    /// A state as it is written.
+    pub(crate) fn sample_text() -> String {
+        encode(&uuid::Uuid::from_u128(7), &sample())
+    }
+
+    /// What is written for the state in a text.
+    pub(crate) fn written_again(text: &str) -> Option<String> {
+        decode(text).map(|(uuid, noted)| encode(&uuid, &noted))
     }
 
     #[test]

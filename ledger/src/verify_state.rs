@@ -285,6 +285,16 @@ pub(crate) mod tests {
         }
     }
 
+    /// A state as it is written.
+    pub(crate) fn sample_text() -> String {
+        encode("key+1+2", Some(OldHead { size: 7, root: tree::empty_root() }), &Checked { rows: rows(1280), bytes: 5 })
+    }
+
+    /// What is written for the state in a text.
+    pub(crate) fn written_again(text: &str) -> Option<String> {
+        decode(text).map(|(vkey, old, checked)| encode(&vkey, old, &checked))
+    }
+
     #[test]
     fn a_state_round_trips_and_no_changed_one_is_read() {
         let old = Some(OldHead { size: 7, root: tree::empty_root() });
