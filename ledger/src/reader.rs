@@ -148,13 +148,15 @@ impl Reader {
     }
 
     fn blob(&self, part: &PartRef) -> Result<Option<Bytes>, Error> {
-        let Some(from) = self.blobs(part.content).open(&part.digest)? else { return Ok(None) };
+        let blobs = self.blobs(part.content);
+        let Some(from) = blobs.open(&part.digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be: enough to see that it is another blob, whatever was packed.
-        from.take(part.size.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|why| blobs::damaged(&part.digest, &why))?;
-        Ok(Some(bytes.into()))
+        match from.take(part.size.saturating_add(1)).read_to_end(&mut bytes) {
+            Ok(_) => Ok(Some(bytes.into())),
+            Err(_) if blobs.is_gone(&part.digest)? => Ok(None),
+            Err(why) => Err(blobs::damaged(&part.digest, &why)),
+        }
     }
 
     pub(crate) fn blobs(&self, content: Content) -> Blobs {
