@@ -304,6 +304,16 @@ impl Reader {
         self.keys().text
     }
 
+    /// The size that a log had when one of its keys was replaced, which is the largest that this key may have signed; `None` for the newest
+    /// key and for a stranger's.
+    pub(crate) fn size_when_replaced(&self, log: &LogId, vkey: &str) -> Result<Option<u64>, Error> {
+        let commits = note::public_key(vkey).and_then(|key| self.keys().signed_until(&key));
+        let Some(commits) = commits.filter(|commits| *commits <= self.next_seq()) else { return Ok(None) };
+        let Some(last) = commits.checked_sub(1) else { return Ok(Some(0)) };
+        let size = self.head(log).size;
+        self.entries_before(log, size, lookup::commit_span(&self.0, last)?).map(Some)
+    }
+
     /// The rotations, the oldest first.
     pub fn rotations(&self) -> Vec<Rotation> {
         self.keys().rotations

@@ -19,6 +19,7 @@ use crate::tile::WIDTH;
 use crate::tree::{digest, empty_root};
 use crate::verify_damage::{behind, unreached};
 use crate::verify_open::Opened;
+use crate::verify_pending::check_pending;
 use crate::verify_resume::{self, Counted, Noted, NotedLog};
 use crate::verify_state::{self, OldHead, Rows};
 use crate::{Checkpoint, Content, Entry, Error, Fault, Hash, LogId, PartRef, Reader, derive};
@@ -105,7 +106,14 @@ fn check_all(
         check.segment(shared, segment, opened.end, &mut |done| progress(done, opened.entries))?;
     }
     check.finish(shared)?;
-    opened.contradiction.map_or(Ok(()), |why| Err(Error::Corrupt(why).into()))
+    if let Some(why) = opened.contradiction {
+        return Err(Error::Corrupt(why).into());
+    }
+    let pending = check_pending(&opened.reader)?;
+    let text =
+        format!("{pending} checkpoints that were signed to be shown to witnesses sign roots of these entries too");
+    verified.checks.push(text);
+    Ok(())
 }
 
 /// A check under way.

@@ -269,3 +269,39 @@ def test_a_key_is_rotated_and_its_chain_leads_on(nodes):
     # The server does not publish without the key that signs now.
     done = run("up", "--data", node.data, "--listen", "127.0.0.1:0", timeout=30)
     assert done.returncode == 1 and b"key" in done.stderr
+
+
+def test_an_old_key_and_an_old_policy_lead_to_the_new_key(nodes, tmp_path):
+    node = nodes()
+    told(node, "first")
+    node.stop()
+    first = ok("log", "vkey", "--data", node.data).strip()
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {first}\nquorum none\n")
+    ok("key", "rotate", "--data", node.data)
+    node.start()
+    told(node, "second")
+    until(lambda: node.signed_size() == node.size(), "the checkpoint by the new key", alive=node.alive)
+    proof, entry, chain = tmp_path / "proof", tmp_path / "entry", tmp_path / "chain"
+    ok("log", "proof", "0", "--url", node.url, "-o", proof)
+    ok("log", "entry", "0", "--url", node.url, "-o", entry)
+    ok("log", "vkey", "--chain", "--url", node.url, "-o", chain)
+    offline = lambda *trust: run("verify", "--proof", proof, "--entry", entry, *trust).returncode
+    assert offline("--vkey", first) == offline("--policy", policy) == 5, "nobody said that there is a newer key"
+    assert offline("--vkey", first, "--keys", chain) == offline("--policy", policy, "--keys", chain) == 0
+    # The chain of another ledger leads nowhere.
+    other = nodes("other")
+    other.stop()
+    ok("key", "rotate", "--data", other.data)
+    foreign = tmp_path / "foreign"
+    ok("log", "vkey", "--chain", "--data", other.data, "-o", foreign)
+    assert offline("--vkey", first, "--keys", foreign) == offline("--policy", policy, "--keys", foreign) == 5
+    stranger = ok("log", "vkey", "--data", other.data).strip()
+    assert offline("--vkey", stranger, "--keys", chain) == 5
+    # A URL, a directory and a static copy have the chain themselves.
+    copy = tmp_path / "copy"
+    ok("log", "mirror", copy, "--data", node.data)
+    for target in (node.url + "/ledger/default", node.data, copy):
+        for trust in (("--vkey", first), ("--policy", policy), ("--vkey", first, "--keys", chain)):
+            ok("verify", target, *trust)
+        assert run("verify", target, "--vkey", stranger).returncode == 5
