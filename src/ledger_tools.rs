@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use pedigraph_ledger::{LogId, Reader};
-use pedigraph_processor::erasures;
 use pedigraph_projector::answers::ViewRoots;
 use pedigraph_proto::TenantId;
+use serde_json::{Value, json};
 
 use crate::cli::Client;
 use crate::client::Server;
@@ -84,10 +84,10 @@ fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
     Ok(pedigraph_ledger::open_reader(&existing_ledger(data)?)?)
 }
 
-/// Where `log` commands read, and where they write.
+/// A log: in a data directory, or a server's.
 #[derive(Args, Debug)]
-pub(crate) struct Source {
-    /// Read this data directory instead of asking a server.
+struct Place {
+    /// Use this data directory instead of asking a server.
     #[arg(long, env = "PEDIGRAPH_DATA")]
     data: Option<PathBuf>,
     /// The tenant whose log it is.
@@ -99,6 +99,19 @@ pub(crate) struct Source {
     /// Bearer token, for a server that asks for one.
     #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
     token: Option<String>,
+}
+
+impl Place {
+    fn server(&self) -> Server {
+        Server::new(&self.url, self.token.clone())
+    }
+}
+
+/// Where `log` commands read, and where they write.
+#[derive(Args, Debug)]
+pub(crate) struct Source {
+    #[command(flatten)]
+    place: Place,
     /// Write to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -135,7 +148,8 @@ pub(crate) enum Log {
         #[command(flatten)]
         source: Source,
     },
-    /// Erase the received bytes of entries for good. The entries, their proofs and all answers stay; the ledger still verifies.
+    /// Erase the received bytes of entries for good: a server does it while it runs, or a data directory whose server is stopped. The
+    /// entries, their proofs and all answers stay; the ledger still verifies.
     Erase(Erase),
     /// The bytes of an entry as the tree hashes them: its leaf.
     Entry {
@@ -195,29 +209,49 @@ pub(crate) struct Erase {
     /// Who; recorded too.
     #[arg(long, env = "USER", default_value = "")]
     actor: String,
-    /// The tenant whose log it is.
-    #[arg(long, default_value = "default")]
-    tenant: String,
+    /// The server's TOML file, which names its signer; with --data.
+    #[arg(long, env = "PEDIGRAPH_CONFIG")]
+    config: Option<PathBuf>,
     #[command(flatten)]
-    ledger: Stopped,
+    place: Place,
 }
 
 impl Erase {
     fn run(&self) -> anyhow::Result<()> {
-        let (_, signer) = self.ledger.ledger()?;
-        let tenant = TenantId::new(&self.tenant).ok_or_else(|| {
-            Failure::error(Exit::Usage, format!("{:?} is not a tenant: [a-z0-9-]{{1,63}}", self.tenant))
-        })?;
-        let receipts = self.ledger.record(signer, |processor, reader| {
-            let events = erasures(reader, &tenant, &self.indexes, &self.reason, &self.actor)?;
-            let record = |event| Ok(processor.record_blocking(&tenant, event)?);
-            events.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()
-        })?;
-        if receipts.is_empty() {
+        let said_by = match &self.place.data {
+            Some(data) => self.in_directory(&Stopped { data: data.clone(), config: self.config.clone() })?,
+            None => self.on_server()?,
+        };
+        if said_by.is_empty() {
             say("nothing to erase: these bytes are gone already");
         }
-        receipts.iter().for_each(|receipt| put(&format!("erased, which entry {} says", receipt.index)));
+        said_by.iter().for_each(|index| put(&format!("erased, which entry {index} says")));
         Ok(())
+    }
+
+    /// Indexes of the entries that say so.
+    fn in_directory(&self, ledger: &Stopped) -> anyhow::Result<Vec<u64>> {
+        let (_, signer) = ledger.ledger()?;
+        let tenant = TenantId::new(&self.place.tenant).ok_or_else(|| no_tenant(&self.place.tenant))?;
+        let receipts = ledger.record(signer, |processor, _| {
+            Ok(processor.erase_blocking(&tenant, &self.indexes, &self.reason, &self.actor)?)
+        })?;
+        Ok(receipts.iter().map(|receipt| receipt.index).collect())
+    }
+
+    /// One request for each; those before one that fails are erased.
+    fn on_server(&self) -> anyhow::Result<Vec<u64>> {
+        let server = self.place.server();
+        let body = json!({ "reason": self.reason, "actor": self.actor }).to_string();
+        let mut said_by = Vec::new();
+        for index in &self.indexes {
+            let path = format!("/api/v1/entries/{index}/erase");
+            let answer = server.post(&path, &[("content-type", "application/json")], body.as_bytes())?;
+            let answer: Value = serde_json::from_slice(&answer.ok(&self.place.url)?.body)?;
+            let receipts = answer["receipts"].as_array().context("the server's answer has no receipts")?;
+            said_by.extend(receipts.iter().filter_map(|receipt| receipt["index"].as_u64()));
+        }
+        Ok(said_by)
     }
 }
 
@@ -238,8 +272,11 @@ fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<()> {
 }
 
 fn log_id(tenant: &str) -> anyhow::Result<LogId> {
-    LogId::new(tenant)
-        .ok_or_else(|| Failure::error(Exit::Usage, format!("{tenant:?} is not a tenant: [a-z0-9-]{{1,63}}")))
+    LogId::new(tenant).ok_or_else(|| no_tenant(tenant))
+}
+
+fn no_tenant(name: &str) -> anyhow::Error {
+    Failure::error(Exit::Usage, format!("{name:?} is not a tenant: [a-z0-9-]{{1,63}}"))
 }
 
 impl Source {
@@ -248,18 +285,18 @@ impl Source {
         path: &str,
         local: impl Fn(&Reader, &LogId) -> anyhow::Result<Option<String>>,
     ) -> anyhow::Result<()> {
-        let log = log_id(&self.tenant)?;
-        let text = match &self.data {
+        let log = log_id(&self.place.tenant)?;
+        let text = match &self.place.data {
             Some(data) => local(&open_ledger(data)?, &log)?,
-            None => Some(self.ask(&format!("/ledger/{}/{path}", self.tenant))?),
+            None => Some(self.ask(&format!("/ledger/{}/{path}", self.place.tenant))?),
         };
-        let none = || Failure::error(Exit::NotFound, format!("there is no log {:?}", self.tenant));
+        let none = || Failure::error(Exit::NotFound, format!("there is no log {:?}", self.place.tenant));
         self.write(text.ok_or_else(none)?.as_bytes())
     }
 
     fn proof(&self, index: u64) -> anyhow::Result<()> {
-        let log = log_id(&self.tenant)?;
-        let text = match &self.data {
+        let log = log_id(&self.place.tenant)?;
+        let text = match &self.place.data {
             Some(data) => open_ledger(data)?.tlog_proof(&log, index)?,
             None => Some(self.ask(&format!("/api/v1/entries/{index}/proof"))?),
         };
@@ -269,8 +306,8 @@ impl Source {
 
     /// From the data directory, or out of the published bundle that holds it.
     fn entry(&self, index: u64) -> anyhow::Result<()> {
-        let log = log_id(&self.tenant)?;
-        let leaf = match &self.data {
+        let log = log_id(&self.place.tenant)?;
+        let leaf = match &self.place.data {
             Some(data) => open_ledger(data)?.entry(&log, index)?.map(|entry| entry.leaf.to_vec()),
             None => self.published_entry(index)?,
         };
@@ -279,7 +316,7 @@ impl Source {
     }
 
     fn published_entry(&self, index: u64) -> anyhow::Result<Option<Vec<u8>>> {
-        let prefix = format!("/ledger/{}", self.tenant);
+        let prefix = format!("/ledger/{}", self.place.tenant);
         let checkpoint = self.ask(&format!("{prefix}/checkpoint"))?;
         let size = checkpoint.split('\n').nth(1).and_then(|size| size.parse().ok()).context("not a checkpoint")?;
         let Some(path) = pedigraph_ledger::bundle_path(index, size) else { return Ok(None) };
@@ -293,7 +330,7 @@ impl Source {
     }
 
     fn fetch(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        Ok(Server::new(&self.url, self.token.clone()).fetch(path, &[])?.ok(&self.url)?.body)
+        Ok(self.place.server().fetch(path, &[])?.ok(&self.place.url)?.body)
     }
 
     /// The bytes as they are.

@@ -14,6 +14,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::message::Message;
 use pedigraph_query_api as api;
 pub(crate) use pedigraph_query_api::app::system_clock as now_ns;
+use pedigraph_query_api::problem::{Code, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -307,6 +308,7 @@ fn api_config(
     prepare_spool(spool)?;
     let processor = Arc::clone(&write.processor);
     all.intake = Some(intake(&processor));
+    all.erase = Some(erase(&processor));
     all.refuses = Arc::new({
         let intake = processor.intake();
         move || intake.refuses()
@@ -345,6 +347,29 @@ fn intake(processor: &Processor) -> api::Intake {
         let intake = intake.clone();
         Box::pin(async move { intake.submit(message).await })
     })
+}
+
+fn erase(processor: &Arc<Processor>) -> api::Erase {
+    let processor = Arc::clone(processor);
+    Arc::new(move |asked: api::Erasure| {
+        let processor = Arc::clone(&processor);
+        let erase = move || processor.erase_blocking(&asked.tenant, &[asked.index], &asked.reason, &asked.actor);
+        Box::pin(async move {
+            let erased = tokio::task::spawn_blocking(erase).await;
+            erased.map_err(|error| Problem::internal("erasing panicked", &error))?.map_err(not_erased)
+        })
+    })
+}
+
+fn not_erased(error: pedigraph_processor::Error) -> Problem {
+    use pedigraph_processor::Error;
+    if let Error::Refused(why) = error {
+        return Problem::new(Code::InvalidParameter, why);
+    }
+    if matches!(error, Error::Stopping) {
+        return api::api::receipt::stopping();
+    }
+    Problem::internal("a body cannot be erased", &error)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) struct Stopped {
     pub(crate) data: PathBuf,
     /// The server's TOML file, which names its signer.
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl Stopped {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use pedigraph_ledger::{Error, Fault, Hash, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified};
+use pedigraph_ledger::{
+    Error, Fault, Hash, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified, follow_keys,
+};
 use serde_json::{Value, json};
 
 use crate::client;
@@ -32,6 +34,10 @@ pub(crate) struct Verify {
     /// A C2SP tlog-policy file: the logs that are accepted, and the witnesses that must have cosigned.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The chain of keys (`log vkey --chain`): it leads from the key or the policy's log lines to the key that signs now. A
+    /// directory and a URL have it themselves.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// An older checkpoint that was kept: the log must be a continuation of it.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -146,7 +152,11 @@ impl Verify {
 
     fn trust(&self) -> anyhow::Result<Trust> {
         let policy = self.policy.as_deref().map(read_policy).transpose()?;
-        Ok(Trust { vkey: self.vkey.as_deref().map(key_text).transpose()?, policy })
+        let vkey = self.vkey.as_deref().map(key_text).transpose()?;
+        let chain = self.keys.as_deref().map(read_text).transpose()?;
+        let trust = Trust { vkey, policy, chain };
+        check_chain(&trust)?;
+        Ok(trust)
     }
 
     fn print(&self, found: &Verified, bar: &ProgressBar) {
@@ -217,6 +227,18 @@ fn approximate(count: u64) -> f64 {
 
 fn listed(names: &[&str]) -> String {
     if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// A chain that does not begin with a key that is trusted was given by mistake.
+fn check_chain(trust: &Trust) -> anyhow::Result<()> {
+    let Some(chain) = &trust.chain else { return Ok(()) };
+    let listed = trust.policy.iter().flat_map(|policy| policy.logs()).map(|log| log.vkey.as_str());
+    let mut followed = trust.vkey.as_deref().into_iter().chain(listed).map(|vkey| follow_keys(chain, vkey)).peekable();
+    if followed.peek().is_none() || followed.any(|newest| newest.is_ok()) {
+        return Ok(());
+    }
+    let text = "verification failed: the chain of keys is damaged, or does not contain a key that is trusted";
+    Err(Failure::error(Exit::VerificationFailed, text))
 }
 
 /// A copy says itself what its key is; that is worth nothing.

@@ -18,7 +18,8 @@ use crate::reader::fold_durable;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::Shared;
 use crate::storage::{self, Access, LocalFiles, Storage, StoredFile};
-use crate::{Checkpoint, Error, Hash, LogId, Signer, blobs, derive, keys, lookup, meta, publish};
+use crate::verify::is_written;
+use crate::{Checkpoint, Content, Error, Hash, LogId, Signer, blobs, derive, erase, keys, lookup, meta, publish};
 
 /// Directories of blobs.
 const STORES: [&str; 2] = ["blobs", "bodies"];
@@ -27,6 +28,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// What a copy says of the segments it holds, so that the next run need not read them again.
 const COPIED: &str = "copied";
 const COPIED_LINE: &str = "pedigraph copied 1";
+/// Times that a ledger is copied because bodies were erased meanwhile.
+const ROUNDS_MAX: usize = 16;
 
 /// Whether a copy gets the key that signs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +87,7 @@ pub fn backup_with(
     progress: &mut dyn FnMut(u64, u64),
     storage: &dyn Storage,
 ) -> Result<Copied, Error> {
-    let source = State::of(from)?;
+    let mut source = State::of(from)?;
     refuse_nested(from, to)?;
     let key = match key {
         KeyCopy::Without => None,
@@ -93,13 +96,30 @@ pub fn backup_with(
     storage.create_dir(to)?;
     let _lock = take_lock(to)?;
     check_prefix(&source, to)?;
-    let seen = Seen::load(to)?;
-    let (mut copy, seen) = copy_all(&source, to, seen, storage, progress)?;
-    if let Some(key) = key {
-        copy.put(&keys::key_path(to), &key, Access::Private)?;
+    let mut seen = Seen::load(to)?;
+    let mut written = Written::default();
+    for _ in 0..ROUNDS_MAX {
+        let unsettled = source.unsettled_from()?;
+        let (mut copy, now) = copy_all(&source, to, seen, storage, progress)?;
+        if let Some(key) = &key {
+            copy.put(&keys::key_path(to), key, Access::Private)?;
+        }
+        copy.put(&to.join(COPIED), now.text().as_bytes(), Access::Shared)?;
+        copy.written += written;
+        let newer = State::of(from)?;
+        let erased = newer.erased_since(unsettled)?;
+        if erased.is_empty() {
+            return copy.finish();
+        }
+        // What was copied may lack bytes that no commit in the copy says are gone, or have some that a commit says are.
+        written = copy.written;
+        seen = now;
+        seen.forget(&newer.segments, &erased);
+        source = newer;
     }
-    copy.put(&to.join(COPIED), seen.text().as_bytes(), Access::Shared)?;
-    copy.finish()
+    Err(Error::Refused(
+        "bodies were erased each time that the ledger was copied; copy it again when that is over".into(),
+    ))
 }
 
 /// Makes a ledger of a copy, in a directory that is empty or holds an older state of the same ledger. Durable when this returns.
@@ -154,6 +174,36 @@ impl State {
         let checkpoints = logs.filter_map(|(log, head)| Some((log.clone(), head.checkpoint.clone()?))).collect();
         let shared = Shared::new(dir, meta, recovered.state, None);
         Ok(State { dir: dir.to_owned(), shared, vectors: recovered.vectors, segments, checkpoints })
+    }
+
+    /// Whether a file is that of a body that was erased, or is being erased just now.
+    fn is_gone(&self, path: &Path) -> Result<bool, Error> {
+        let mut digest = [0; 32];
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_body = hex::decode_to_slice(name, &mut digest).is_ok()
+            && path == blobs::path_of(&self.dir, Content::Body, &Hash(digest));
+        let bodies = || blobs::Blobs::new(&self.shared, Content::Body, Arc::new(LocalFiles));
+        Ok(is_body && bodies().is_gone(&Hash(digest))?)
+    }
+
+    /// The commit from which on erasures need not have been carried out: that can be the last one, while a writer is at it.
+    fn unsettled_from(&self) -> Result<u64, Error> {
+        let next_seq = self.vectors.next_seq;
+        let Some(last) = next_seq.checked_sub(1).filter(|_| is_written(&self.dir)) else { return Ok(next_seq) };
+        let erasures = lookup::commit(&self.shared, last)?.commit.erasures;
+        let settled = erase::targets(&self.shared, &erasures).is_ok_and(|left| left.is_empty());
+        Ok(if settled { next_seq } else { last })
+    }
+
+    /// What commits from a seq on erased: places in the journal, `None` for a stored body.
+    fn erased_since(&self, seq: u64) -> Result<Vec<Option<u64>>, Error> {
+        let mut erased = Vec::new();
+        for seq in seq..self.vectors.next_seq {
+            for (log, index) in lookup::commit(&self.shared, seq)?.commit.erasures {
+                erased.extend(lookup::entry(&self.shared, &log, index)?.body.map(|body| body.at));
+            }
+        }
+        Ok(erased)
     }
 
     fn logs(&self) -> Vec<(LogId, u64)> {
@@ -347,7 +397,7 @@ fn copy_all<'a>(
     storage: &'a dyn Storage,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Copy<'a>, Seen), Error> {
-    let mut copy = Copy { source, to, storage, files_written: 0, bytes_written: 0 };
+    let mut copy = Copy { source, to, storage, written: Written::default() };
     if meta::Meta::load(to)?.is_none() {
         copy.put(&partial_path(to), source.shared.meta.text().as_bytes(), Access::Private)?;
     }
@@ -369,8 +419,19 @@ struct Copy<'a> {
     source: &'a State,
     to: &'a Path,
     storage: &'a dyn Storage,
-    files_written: u64,
-    bytes_written: u64,
+    written: Written,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Written {
+    files: u64,
+    bytes: u64,
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, more: Written) {
+        (self.files, self.bytes) = (self.files + more.files, self.bytes + more.bytes);
+    }
 }
 
 impl Copy<'_> {
@@ -385,7 +446,7 @@ impl Copy<'_> {
     }
 
     fn wrote(&mut self, bytes: u64) {
-        (self.files_written, self.bytes_written) = (self.files_written + 1, self.bytes_written + bytes);
+        self.written += Written { files: 1, bytes };
     }
 
     /// All blobs there are: at least those that entries name, since a blob is durable before its entry.
@@ -401,6 +462,10 @@ impl Copy<'_> {
             let mut wrote = false;
             for file in fs::read_dir(folder.path())? {
                 let file = file?;
+                // The marker of an erased body before it has its name.
+                if file.path().extension().is_some() {
+                    continue;
+                }
                 wrote |= self.blob(&file.path(), &there.join(file.file_name()), &to.join("incoming"))?;
             }
             if wrote {
@@ -423,6 +488,10 @@ impl Copy<'_> {
         }
         // A file that shrank is an erased body's, or damaged.
         let whole = if blobs::is_erased(from)? { Ok(()) } else { blobs::check_file(&file) };
+        if whole.is_err() && self.source.is_gone(from)? {
+            // The next round finds what stands there then.
+            return Ok(false);
+        }
         whole.map_err(|why| Error::Corrupt(format!("{}: {why}; restore it from an older copy", from.display())))?;
         for dir in [Some(incoming), to.parent()].into_iter().flatten() {
             if !dir.is_dir() {
@@ -552,8 +621,8 @@ impl Copy<'_> {
         Ok(Copied {
             commits: self.source.vectors.next_seq,
             logs: self.source.logs(),
-            files_written: self.files_written,
-            bytes_written: self.bytes_written,
+            files_written: self.written.files,
+            bytes_written: self.written.bytes,
             has_key: keys::key_path(self.to).exists(),
         })
     }
@@ -605,6 +674,15 @@ impl Seen {
     fn has(&self, segment: &Segment, changed_ns: u128, to: &Path) -> bool {
         let whole = || fs::metadata(segment::path_of(to, segment.first_seq)).is_ok_and(|f| f.len() == segment.capacity);
         self.0.get(&segment.first_seq) == Some(&changed_ns) && whole()
+    }
+
+    /// Segments that hold one of these places are copied again: the time of a file's change may be too coarse to tell.
+    fn forget(&mut self, segments: &[Segment], places: &[Option<u64>]) {
+        let holds = |segment: &Segment, at: u64| segment.base <= at && at < segment.end();
+        let changed = segments.iter().filter(|segment| places.iter().flatten().any(|at| holds(segment, *at)));
+        for segment in changed {
+            self.0.remove(&segment.first_seq);
+        }
     }
 
     fn text(&self) -> String {

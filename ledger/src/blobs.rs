@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::erase::{self, Target};
 use crate::shared::{Shared, lock};
 use crate::storage::{self, Access, Storage, StoredFile};
 use crate::{Content, Error, Hash, Part, lookup};
@@ -94,7 +95,7 @@ impl Blobs {
     /// # Errors
     /// [`Error::Corrupt`] when it is missing or cut, [`Error::Io`].
     pub fn open(&self, digest: &Hash) -> Result<Option<Box<dyn Read + Send>>, Error> {
-        if self.is_erased(digest)? {
+        if self.is_gone(digest)? {
             return Ok(None);
         }
         let file = File::open(self.path(digest)).map_err(|why| {
@@ -123,6 +124,16 @@ impl Blobs {
     /// Whether a blob is stored, or was until it was erased.
     pub(crate) fn knows(&self, digest: &Hash) -> bool {
         self.path(digest).exists()
+    }
+
+    /// Whether a blob was erased, or is being erased just now.
+    pub(crate) fn is_gone(&self, digest: &Hash) -> Result<bool, Error> {
+        if self.is_erased(digest)? {
+            return Ok(true);
+        }
+        let going = self.content == Content::Body && erase::is_under_way(&self.shared, &Target::Blob(*digest))?;
+        // It may have ended while nobody looked.
+        Ok(going || self.is_erased(digest)?)
     }
 
     /// Whether a blob was erased.

@@ -88,6 +88,13 @@ pub(crate) fn erase(shared: &Shared, storage: &dyn Storage, targets: &[Target]) 
     carry_out(dir, meta, &segments, storage, &shared.naming, targets)
 }
 
+/// Whether bytes are on their way out: their commit is durable, so nobody is to be given what is left of them, or told that it is damaged.
+pub(crate) fn is_under_way(shared: &Shared, target: &Target) -> Result<bool, Error> {
+    let Some(bytes) = storage::read_if_there(&path(&shared.dir))? else { return Ok(false) };
+    let targets = std::str::from_utf8(&bytes).ok().and_then(|text| decode(text, shared.meta.salt));
+    Ok(targets.is_some_and(|targets| targets.contains(target)))
+}
+
 /// Goes on where a crash came in between. To be called before anything reads the journal.
 pub(crate) fn finish_interrupted(
     dir: &Path,

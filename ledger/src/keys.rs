@@ -103,7 +103,8 @@ pub fn follow_keys(chain: &str, vkey: &str) -> Result<String, Error> {
     successors(chain, vkey).map(|mut keys| keys.pop().unwrap_or_default())
 }
 
-/// Checks something by a trusted key, or else by one that it leads to: `chain` gets the rotations where there are any.
+/// Checks something by the trusted keys, or else by those that they lead to: `chain` gets the rotations where there are any. A chain
+/// that is given is followed further, but not left for another: then an old key has introduced two.
 pub(crate) fn following<T>(
     trust: &Trust,
     chain: impl FnOnce() -> Result<Option<Vec<u8>>, Error>,
@@ -113,16 +114,30 @@ pub(crate) fn following<T>(
         Err(why) => why,
         checked => return checked,
     };
-    let Some(vkey) = &trust.vkey else { return Err(why) };
-    // Another server may answer anything here: what is no chain from this key is as good as none.
-    let chain = String::from_utf8(chain()?.unwrap_or_default()).unwrap_or_default();
-    let newer = successors(&chain, vkey).unwrap_or_default();
-    let by = |vkey: String| check(&Trust { vkey: Some(vkey), ..trust.clone() }).ok();
-    newer.into_iter().rev().find_map(by).ok_or(why)
+    // Another server may answer anything here: what is no chain from these keys is as good as none.
+    let found = String::from_utf8(chain()?.unwrap_or_default()).unwrap_or_default();
+    if found.is_empty() {
+        return Err(why);
+    }
+    if !found.starts_with(trust.chain.as_deref().unwrap_or_default()) {
+        return Err(Error::Refused("the log's chain of keys is not a continuation of the one that is given".into()));
+    }
+    check(&Trust { chain: Some(found), ..trust.clone() }).map_err(|_| why)
+}
+
+/// Refuses a newest checkpoint by a key that had been replaced when an older checkpoint was signed: a replaced key signs nothing newer.
+pub(crate) fn in_order(chain: &str, older: &str, newest: &str) -> Result<(), Error> {
+    let later = successors(chain, newest).unwrap_or_default();
+    match older != newest && later.iter().any(|key| key == older) {
+        true => Err(Error::Refused(
+            "the checkpoint is by a key that had been replaced when the older checkpoint was signed".into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The given key and those that followed it, as verifier keys of the same log.
-fn successors(chain: &str, vkey: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn successors(chain: &str, vkey: &str) -> Result<Vec<String>, Error> {
     let refused = |why: &str| Error::Refused(format!("chain of keys: {why}"));
     let (name, trusted) = note::parse_vkey(vkey).ok_or_else(|| refused("the verifier key is malformed"))?;
     let (prefix, _) = name.rsplit_once('/').ok_or_else(|| refused("the verifier key is of no log"))?;

@@ -53,6 +53,7 @@ mod verify;
 mod verify_against;
 mod verify_damage;
 mod verify_open;
+mod verify_pending;
 mod verify_resume;
 mod verify_state;
 mod verify_tiles;

@@ -7,6 +7,7 @@ use std::fs::File;
 
 use bytes::Bytes;
 
+use crate::erase::{self, Target};
 use crate::fold::{ReadBatch, parse_lone_entry};
 use crate::frame::{self, Found, HEAD_BYTES, Kind, to_usize};
 use crate::segment::{self, Scan, Segment, Step};
@@ -222,7 +223,8 @@ pub(crate) fn commit_span(shared: &Shared, seq: u64) -> Result<(u64, u64), Error
 /// The bytes of an inline part; `None` when it is a body that was erased.
 pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Option<Bytes>, Error> {
     let found = match frame_at(shared, at)? {
-        // It may be overwritten just now.
+        LoneFrame::Nothing if is_being_erased(shared, part, at)? => return Ok(None),
+        // It may be overwritten since.
         LoneFrame::Nothing => frame_at(shared, at)?,
         found @ LoneFrame::Found(..) => found,
     };
@@ -234,6 +236,11 @@ pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Op
             part.digest
         ))),
     }
+}
+
+fn is_being_erased(shared: &Shared, part: &PartRef, at: u64) -> Result<bool, Error> {
+    let target = Target::Frame { at, bytes: to_usize(part.size) };
+    Ok(part.content == Content::Body && erase::is_under_way(shared, &target)?)
 }
 
 /// Whether an erased frame is exactly what stands for a part: only bodies are erased, and nothing else hides in there.

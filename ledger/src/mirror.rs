@@ -41,7 +41,7 @@ pub fn mirror(reader: &Reader, log: &LogId, dir: &Path) -> Result<u64, Error> {
 /// # Errors
 /// [`Error::Refused`] when the checkpoint is not by the key, [`Error::Corrupt`] naming the first file that is missing or wrong.
 pub fn verify_mirror(dir: &Path, vkey: &str) -> Result<u64, Error> {
-    let trust = Trust { vkey: Some(vkey.to_owned()), policy: None };
+    let trust = Trust { vkey: Some(vkey.to_owned()), ..Trust::default() };
     let fetch = |path: &str| read_mirror(dir, path);
     let check = TilesCheck { trust: &trust, older: None, resume: None };
     let verified = verify_tiles(&fetch, &check, &mut |_, _| {})?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cosign::{self, Cosignature, Cosigner};
 use crate::note::{ED25519, Key};
-use crate::{Error, Hash, note};
+use crate::{Error, Hash, keys, note};
 
 /// Largest policy file, bytes.
 pub const POLICY_BYTES_MAX: usize = 1 << 20;
@@ -116,6 +116,8 @@ pub struct Trust {
     pub vkey: Option<String>,
     /// The policy that the checkpoint must satisfy; its logs are accepted when no key is given.
     pub policy: Option<Policy>,
+    /// The chain of keys (a ledger's file `keys`) by which a key that is accepted leads to those that replaced it, which are accepted too.
+    pub chain: Option<String>,
 }
 
 /// A checkpoint that the trust accepts.
@@ -155,10 +157,9 @@ impl Trust {
         let mut fault =
             Error::Refused(format!("no key of the log {origin:?} is given, by --vkey or by a policy's log line"));
         for vkey in self.keys(origin)? {
-            match note::verify_checkpoint(checkpoint, vkey) {
+            match note::verify_checkpoint(checkpoint, &vkey) {
                 Ok((size, root)) => {
-                    let (vkey, origin) = (vkey.to_owned(), origin.to_owned());
-                    return Ok(Trusted { vkey, origin, size, root, cosignatures: Vec::new() });
+                    return Ok(Trusted { vkey, origin: origin.to_owned(), size, root, cosignatures: Vec::new() });
                 }
                 Err(error) => fault = error,
             }
@@ -167,14 +168,25 @@ impl Trust {
     }
 
     /// The keys that may have signed for an origin.
-    fn keys(&self, origin: &str) -> Result<Vec<&str>, Error> {
+    fn keys(&self, origin: &str) -> Result<Vec<String>, Error> {
         let logs = self.policy.as_ref().map_or(&[][..], Policy::logs);
-        let listed = logs.iter().map(|log| log.vkey.as_str());
-        match &self.vkey {
-            Some(vkey) if logs.is_empty() || listed.clone().any(|log| log == vkey) => Ok(vec![vkey]),
-            Some(_) => Err(Error::Refused("the policy does not list the log's verifier key that is given".into())),
-            None => Ok(listed.filter(|log| log.split_once('+').is_some_and(|(name, _)| name == origin)).collect()),
+        let listed: Vec<_> = logs.iter().flat_map(|log| self.leads_to(&log.vkey)).collect();
+        let Some(vkey) = &self.vkey else {
+            let of_origin = |key: &String| key.split_once('+').is_some_and(|(name, _)| name == origin);
+            return Ok(listed.into_iter().filter(of_origin).collect());
+        };
+        let mut keys = self.leads_to(vkey);
+        keys.retain(|key| logs.is_empty() || listed.contains(key));
+        if keys.is_empty() {
+            return Err(Error::Refused("the policy does not list the log's verifier key that is given".into()));
         }
+        Ok(keys)
+    }
+
+    /// A key and those that replaced it. A policy may list logs of several ledgers: what is no chain from this key says nothing.
+    fn leads_to(&self, vkey: &str) -> Vec<String> {
+        let chain = self.chain.as_deref().unwrap_or_default();
+        keys::successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
     }
 }
 
@@ -343,7 +355,7 @@ mod tests {
         let policy = Policy::parse(text.as_bytes()).unwrap();
         assert_eq!((policy.logs().len(), policy.witnesses().len()), (1, 6));
         assert_eq!(policy.witnesses()[1].url.as_deref(), Some("https://X2.example"));
-        let trust = Trust { vkey: None, policy: Some(policy) };
+        let trust = Trust { policy: Some(policy), ..Trust::default() };
         let table: [(&[usize], bool); 7] = [
             (&[], false),
             (&[0, 1], false),
@@ -363,7 +375,7 @@ mod tests {
     #[test]
     fn a_checkpoint_is_refused_for_a_line_that_only_claims_a_witness() {
         let (text, signers) = example();
-        let trust = Trust { vkey: None, policy: Some(Policy::parse(text.as_bytes()).unwrap()) };
+        let trust = Trust { policy: Some(Policy::parse(text.as_bytes()).unwrap()), ..Trust::default() };
         let quorum = [&signers[0], &signers[1], &signers[3]];
         let good = checkpoint(&quorum);
         let body = note::body("a.example/log", 5, &crate::tree::empty_root());
@@ -386,7 +398,8 @@ mod tests {
         let (text, signers) = example();
         let policy = Policy::parse(text.as_bytes()).unwrap();
         let note = checkpoint(&[&signers[0], &signers[1], &signers[3]]);
-        let trust = |vkey: Option<String>, policy: Option<&Policy>| Trust { vkey, policy: policy.cloned() };
+        let trust =
+            |vkey: Option<String>, policy: Option<&Policy>| Trust { vkey, policy: policy.cloned(), chain: None };
         assert!(trust(Some(log_vkey(1)), None).checkpoint(&note).is_ok());
         assert!(trust(Some(log_vkey(1)), Some(&policy)).checkpoint(&note).is_ok());
         assert!(trust(Some(log_vkey(2)), Some(&policy)).checkpoint(&note).is_err());

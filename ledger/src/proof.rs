@@ -85,7 +85,7 @@ mod tests {
         let note = note::sign(&body, "a.example", &key).unwrap();
         let proof = format!("c2sp.org/tlog-proof@v1\nindex 1\n{}\n\n{note}", BASE64_STANDARD.encode(left.0));
         let vkey = note::vkey("a.example", &key.public_key());
-        (proof, Trust { vkey: Some(vkey), policy: None })
+        (proof, Trust { vkey: Some(vkey), ..Trust::default() })
     }
 
     #[test]

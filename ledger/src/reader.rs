@@ -148,13 +148,15 @@ impl Reader {
     }
 
     fn blob(&self, part: &PartRef) -> Result<Option<Bytes>, Error> {
-        let Some(from) = self.blobs(part.content).open(&part.digest)? else { return Ok(None) };
+        let blobs = self.blobs(part.content);
+        let Some(from) = blobs.open(&part.digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be: enough to see that it is another blob, whatever was packed.
-        from.take(part.size.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|why| blobs::damaged(&part.digest, &why))?;
-        Ok(Some(bytes.into()))
+        match from.take(part.size.saturating_add(1)).read_to_end(&mut bytes) {
+            Ok(_) => Ok(Some(bytes.into())),
+            Err(_) if blobs.is_gone(&part.digest)? => Ok(None),
+            Err(why) => Err(blobs::damaged(&part.digest, &why)),
+        }
     }
 
     pub(crate) fn blobs(&self, content: Content) -> Blobs {
@@ -300,6 +302,16 @@ impl Reader {
     /// with [`follow_keys`](crate::follow_keys).
     pub fn key_chain(&self) -> String {
         self.keys().text
+    }
+
+    /// The size that a log had when one of its keys was replaced, which is the largest that this key may have signed; `None` for the newest
+    /// key and for a stranger's.
+    pub(crate) fn size_when_replaced(&self, log: &LogId, vkey: &str) -> Result<Option<u64>, Error> {
+        let commits = note::public_key(vkey).and_then(|key| self.keys().signed_until(&key));
+        let Some(commits) = commits.filter(|commits| *commits <= self.next_seq()) else { return Ok(None) };
+        let Some(last) = commits.checked_sub(1) else { return Ok(Some(0)) };
+        let size = self.head(log).size;
+        self.entries_before(log, size, lookup::commit_span(&self.0, last)?).map(Some)
     }
 
     /// The rotations, the oldest first.

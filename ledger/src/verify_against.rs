@@ -41,6 +41,12 @@ pub fn verify_against(
     let Some(older) = older else { return Ok(()) };
     let signed = keys::following(&own, chain, |trust| trust.signed(older));
     let old = signed.map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
+    if let Some(size) = reader.size_when_replaced(&log, &old.vkey)?.filter(|size| *size < old.size) {
+        return Err(Error::Refused(format!(
+            "the older checkpoint is for {} entries, and by a key that was replaced when the log had {size}",
+            old.size
+        )));
+    }
     let size = reader.head(&log).size;
     if old.size > size {
         let what =

@@ -58,7 +58,8 @@ impl Opened {
     }
 }
 
-fn logs_with_files(dir: &Path) -> Result<Vec<LogId>, Error> {
+/// Logs that have a directory.
+pub(crate) fn logs_with_files(dir: &Path) -> Result<Vec<LogId>, Error> {
     let names = match fs::read_dir(dir.join("logs")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         names => names?,

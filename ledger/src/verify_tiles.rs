@@ -114,6 +114,11 @@ fn older_head(fetch: Fetch<'_>, older: &str, trust: &Trust, head: &Trusted) -> R
     if old.origin != head.origin {
         return Err(Error::Refused(format!("the older checkpoint is of {}, the log is {}", old.origin, head.origin)));
     }
+    if old.vkey != head.vkey {
+        let found = fetch("keys")?.and_then(|chain| String::from_utf8(chain).ok());
+        let chain = trust.chain.clone().or(found).unwrap_or_default();
+        keys::in_order(&chain, &old.vkey, &head.vkey)?;
+    }
     Ok(OldHead { size: old.size, root: old.root })
 }
 

@@ -225,6 +225,23 @@ impl Processor {
         record::receipt(self.recorder.send(tenant, event.into())?.blocking_recv())
     }
 
+    /// Makes the bodies of some entries go: records an event for each (see [`erasures`]), whose receipts come back when the bytes are
+    /// gone from the disk. For a thread outside of any runtime.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when an entry is not there or has no body, or the reason is empty or too long; and as for
+    /// [`Processor::record`]: those before are erased then.
+    pub fn erase_blocking(
+        &self,
+        tenant: &TenantId,
+        indexes: &[u64],
+        reason: &str,
+        actor: &str,
+    ) -> Result<Vec<Receipt>, Error> {
+        let events = erasures(self.recorder.reader(), tenant, indexes, reason, actor)?;
+        events.into_iter().map(|event| self.record_blocking(tenant, event)).collect()
+    }
+
     /// What happened since the start.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

@@ -37,6 +37,11 @@ impl Recorder {
         Recorder { preparer: Arc::new(preparer), reader, units: Arc::new(Mutex::new(Some(units))) }
     }
 
+    /// The ledger that it is recorded in.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
     /// Nothing more is recorded: the writer waits for as long as somebody could.
     pub(crate) fn close(&self) {
         lock(&self.units).take();

@@ -7,6 +7,7 @@ pub mod components;
 pub mod documents;
 pub mod entries;
 pub mod environments;
+pub mod erase;
 pub mod events;
 pub mod freshness;
 pub mod health;
@@ -22,6 +23,7 @@ pub fn routes() -> Routes {
         .merge(events::routes())
         .merge(documents::routes())
         .merge(replay::routes())
+        .merge(erase::routes())
         .merge(lineage::routes())
         .merge(environments::routes())
         .merge(components::routes())

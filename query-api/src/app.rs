@@ -9,7 +9,7 @@ use std::time::Duration;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
-use pedigraph_proto::message::{Message, Refused, Submitted};
+use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,10 @@ use crate::problem::{Code, Problem};
 /// Takes a message in and answers when it is durable.
 pub type Intake =
     Arc<dyn Fn(Message) -> Pin<Box<dyn Future<Output = Result<Submitted, Refused>> + Send>> + Send + Sync>;
+/// Makes the received bytes of an entry go, and answers when they are gone from the disk: with the receipts of the entries that say
+/// so, none if they were gone already.
+pub type Erase =
+    Arc<dyn Fn(Erasure) -> Pin<Box<dyn Future<Output = Result<Vec<Receipt>, Problem>> + Send>> + Send + Sync>;
 /// Why intake refuses everything now, if it does.
 pub type Refuses = Arc<dyn Fn() -> Option<Refused> + Send + Sync>;
 /// Where every source partition stands.
@@ -53,6 +57,19 @@ pub struct SourceLag {
     pub lag_ms: Option<u64>,
 }
 
+/// What is to be erased, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Erasure {
+    /// Whose log it is.
+    pub tenant: TenantId,
+    /// Index of the entry.
+    pub index: u64,
+    /// Why; it is recorded.
+    pub reason: String,
+    /// Who; it is recorded, and may be empty.
+    pub actor: String,
+}
+
 /// One line of `/readyz?verbose`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Check {
@@ -75,6 +92,8 @@ pub struct Limits {
     pub intake_bytes_max: usize,
     /// Documents that are spooled at once.
     pub documents_max: usize,
+    /// Erasures at once; more are answered 503.
+    pub erasures_max: usize,
     /// Requests at once; more are answered 503.
     pub requests_max: usize,
     /// Connections at once; more wait to be accepted.
@@ -114,6 +133,7 @@ impl Default for Limits {
             document_bytes_max: 1 << 30,
             intake_bytes_max: 256 << 20,
             documents_max: 8,
+            erasures_max: 8,
             requests_max: 1_024,
             connections_max: 4_096,
             header_bytes_max: 64 << 10,
@@ -144,6 +164,8 @@ pub struct Config {
     pub expect_views: bool,
     /// Intake; `None` on a read node, where writing is answered 503.
     pub intake: Option<Intake>,
+    /// Erases; `None` on a read node, where it is answered 503.
+    pub erase: Option<Erase>,
     /// Why intake refuses everything now, if it does.
     pub refuses: Refuses,
     /// Source lags for `freshness` and metrics.
@@ -174,6 +196,7 @@ impl Config {
             views,
             expect_views: true,
             intake: None,
+            erase: None,
             refuses: Arc::new(|| None),
             sources: Arc::new(Vec::new),
             spool_dir,
@@ -226,6 +249,8 @@ pub struct Inner {
     pub intake_kib: Arc<Semaphore>,
     /// Documents at once.
     pub documents: Arc<Semaphore>,
+    /// Erasures at once.
+    pub erasures: Arc<Semaphore>,
     /// Streams at once.
     pub subscribers: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -247,6 +272,7 @@ impl App {
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             intake_kib: Arc::new(Semaphore::new(limits.intake_bytes_max / 1_024)),
             documents: Arc::new(Semaphore::new(limits.documents_max)),
+            erasures: Arc::new(Semaphore::new(limits.erasures_max)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             config,

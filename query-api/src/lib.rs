@@ -20,7 +20,8 @@ pub mod serve;
 pub mod token;
 
 pub use app::{
-    Check, Config, ExtraMetrics, Intake, LateViews, Limits, Ready, Refuses, SourceLag, Sources, prepare_spool,
+    Check, Config, Erase, Erasure, ExtraMetrics, Intake, LateViews, Limits, Ready, Refuses, SourceLag, Sources,
+    prepare_spool,
 };
 pub use host::check_bind;
 pub use percentiles::{EndToEnd, watch_end_to_end};

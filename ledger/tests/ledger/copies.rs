@@ -36,7 +36,7 @@ impl Copies {
     }
 
     fn trust(&self) -> Trust {
-        Trust { vkey: Some(self.vkey.clone()), policy: None }
+        Trust { vkey: Some(self.vkey.clone()), ..Trust::default() }
     }
 
     fn new_copy(&self) -> std::path::PathBuf {

@@ -214,3 +214,63 @@ fn every_call_of_a_run_with_erasures_fails_or_dies_once() {
     });
     eprintln!("erasure sweep: {calls} calls, {crashes} crashes");
 }
+
+/// Beside a writer that erases, another process's reader, a full check and copies find a body whole or gone, never damaged.
+#[test]
+fn who_reads_while_bodies_are_erased_finds_them_whole_or_gone() {
+    const BODIES: u64 = 60;
+    let (dir, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let default = log("default");
+    let mut writer = open(dir.path(), &options()).unwrap();
+    for n in 0..BODIES {
+        let bytes = secret(n, if n % 2 == 0 { 60_000 } else { 200_000 });
+        let body = if n % 2 == 0 { Part::Inline(bytes.into()) } else { writer.bodies().put(&bytes).unwrap() };
+        writer.append(batch(vec![NewEntry { body: Some(body), ..entry(&default, format!("leaf {n}")) }])).unwrap();
+    }
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+    // Whichever side fails ends the others.
+    let end = || over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (copied, a_copy) = std::sync::mpsc::channel();
+    let (reads, copies) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let reader = open_reader(dir.path()).unwrap();
+            let mut reads = 0;
+            while !is_over() {
+                for n in 0..BODIES {
+                    let body = reader.entry(&default, n).unwrap().unwrap().body.unwrap();
+                    let found = reader.part(&body).unwrap_or_else(|error| panic!("body {n}: {error}"));
+                    assert!(found.is_none_or(|bytes| bytes == secret(n, bytes.len())), "body {n}");
+                    reads += 1;
+                }
+            }
+            reads
+        });
+        let (dir, place) = (dir.path(), place.path());
+        let copying = scope.spawn(move || {
+            let mut copies = 0;
+            while !is_over() {
+                // Each second time an older copy is brought up to date.
+                let to = place.join((copies / 2).to_string());
+                backup(dir, &to, KeyCopy::Without, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"));
+                assert_sound(&to);
+                assert_sound(dir);
+                copies += 1;
+                copied.send(()).unwrap_or_default();
+            }
+            copies
+        });
+        for n in 0..BODIES {
+            let said = batch(vec![entry(&default, format!("{n} is erased"))]);
+            writer.append(Batch { erasures: vec![(default.clone(), n)], ..said }).unwrap();
+            if n % 6 == 5 && a_copy.recv().is_err() {
+                break;
+            }
+        }
+        end();
+        (reading.join().unwrap(), copying.join().unwrap())
+    });
+    eprintln!("{BODIES} erasures beside {reads} reads and {copies} copies");
+    drop(writer);
+    assert_sound(dir.path());
+}

@@ -101,11 +101,11 @@ fn a_copy_of_a_ledger_has_its_chain_and_a_stranger_with_an_old_key_follows_it() 
     let back = restore(&copy, &restored, &signed, &mut |_, _| {});
     assert!(matches!(&back, Err(Error::Refused(why)) if why.contains("was replaced after")), "{back:?}");
     let reader = open_reader(dir.path()).unwrap();
-    let first = Trust { vkey: Some(reader.first_vkey(&LogId::default_log())), policy: None };
+    let first = Trust { vkey: Some(reader.first_vkey(&LogId::default_log())), ..Trust::default() };
     let mut verified = verify(dir.path(), &mut |_, _| {}).unwrap();
     verify_against(&reader, &first, None, &mut verified).unwrap();
     assert_eq!(verified.fault, None);
-    let stranger = Trust { vkey: Some(first.vkey.unwrap().replace('A', "B")), policy: None };
+    let stranger = Trust { vkey: Some(first.vkey.unwrap().replace('A', "B")), ..Trust::default() };
     assert!(verify_against(&reader, &stranger, None, &mut verified).is_err());
 }
 
@@ -315,4 +315,141 @@ fn secret_keys_are_read_in_both_forms_and_never_shown() {
     }
     let shown = format!("{key:?} {:?}", Options { signer: Some(Arc::new(key.clone())), ..small() });
     assert!(!shown.contains(&seed) && !shown.contains(&typed[2..]) && !shown.contains("9, 9, 9"), "{shown}");
+}
+
+/// A ledger whose key was replaced twice, with what each key signed last: (size, checkpoint), the oldest first.
+fn with_three_keys(dir: &Path) -> Vec<String> {
+    let mut signed = Vec::new();
+    for n in 0..3 {
+        if n > 0 {
+            rotate_key(dir, &small(), None, Arc::new(LocalFiles)).unwrap();
+        }
+        let mut writer = open(dir, &small()).unwrap();
+        writer.append(batch(numbered(n * 2, 2))).unwrap();
+        Publisher::new(&writer).unwrap().publish(1).unwrap();
+        drop(writer);
+        signed.push(newest_checkpoint(dir));
+    }
+    signed
+}
+
+#[test]
+fn a_policy_and_a_proof_follow_the_chain() {
+    let (dir, other, copy) = (memory_dir(), memory_dir(), memory_dir());
+    let signed = with_three_keys(dir.path());
+    with_three_keys(other.path());
+    let (reader, foreign) = (open_reader(dir.path()).unwrap(), open_reader(other.path()).unwrap());
+    let log = LogId::default_log();
+    let (first, newest, chain) = (reader.first_vkey(&log), reader.vkey(&log), reader.key_chain());
+    let listing = |vkeys: &[&str]| {
+        let lines: String = vkeys.iter().map(|vkey| format!("log {vkey}\n")).collect();
+        Some(Policy::parse(format!("{lines}quorum none\n").as_bytes()).unwrap())
+    };
+    let stranger = foreign.vkey(&log);
+    let trust = |vkey: &str, policy, chain: &str| Trust {
+        vkey: (!vkey.is_empty()).then(|| vkey.to_owned()),
+        policy,
+        chain: Some(chain.to_owned()),
+    };
+    let proof = reader.tlog_proof(&log, 1).unwrap().unwrap();
+    let leaf = reader.entry(&log, 1).unwrap().unwrap().leaf;
+    let good = [
+        trust(&first, None, &chain),
+        trust(&newest, None, &chain),
+        trust("", listing(&[&first]), &chain),
+        trust("", listing(&[&stranger, &first]), &chain),
+        trust("", listing(&[&newest]), ""),
+        trust(&first, listing(&[&first]), &chain),
+        trust(&newest, listing(&[&first]), &chain),
+        trust(&first, listing(&[&newest]), &chain),
+    ];
+    for (n, trust) in good.iter().enumerate() {
+        let proved = verify_proof(&proof, &leaf, trust).unwrap_or_else(|error| panic!("{n}: {error}"));
+        assert_eq!(proved.checkpoint.vkey, newest, "{n}");
+    }
+    let foreign_chain = foreign.key_chain();
+    let bad = [
+        trust(&first, None, ""),
+        trust(&first, None, &foreign_chain),
+        trust(&first, None, &chain[..chain.len() - 2]),
+        trust(&stranger, None, &chain),
+        trust("", listing(&[&first]), ""),
+        trust("", listing(&[&stranger]), &chain),
+        trust(&stranger, listing(&[&first]), &chain),
+        trust(&first, listing(&[&stranger]), &chain),
+    ];
+    for (n, trust) in bad.iter().enumerate() {
+        assert!(matches!(verify_proof(&proof, &leaf, trust), Err(Error::Refused(_))), "{n}");
+    }
+    // What each key signed stays proved for those who trust it or one before it, and is nothing to those who trust a later one.
+    for (n, note) in signed.iter().enumerate() {
+        assert!(trust(&first, None, &chain).checkpoint(note).is_ok(), "{n}");
+        assert_eq!(trust(&newest, None, &chain).checkpoint(note).is_ok(), n == 2, "{n}");
+    }
+
+    // A directory, and a copy, have the chain themselves.
+    mirror(&reader, &log, copy.path()).unwrap();
+    let fetch = |path: &str| read_mirror(copy.path(), path);
+    let of_copy = |trust: &Trust, older: Option<&str>| {
+        verify_tiles(&fetch, &TilesCheck { trust, older, resume: None }, &mut |_, _| {}).map(|verified| verified.fault)
+    };
+    let of_directory = |trust: &Trust, older: Option<&str>| {
+        let mut verified = assert_sound(dir.path());
+        verify_against(&reader, trust, older, &mut verified).map(|()| verified.fault)
+    };
+    let own = |policy| Trust { policy, ..Trust::default() };
+    for (n, trust) in [own(listing(&[&first])), own(listing(&[&newest])), good[5].clone()].iter().enumerate() {
+        assert_eq!((of_copy(trust, None).unwrap(), of_directory(trust, None).unwrap()), (None, None), "{n}");
+    }
+    for (n, trust) in [own(listing(&[&stranger])), bad[6].clone(), bad[7].clone()].iter().enumerate() {
+        assert!(of_copy(trust, None).is_err() && of_directory(trust, None).is_err(), "{n}");
+    }
+    // An older part of the chain is followed further; another chain is not taken instead.
+    let begun = &chain[..chain[1..].find("pedigraph key rotation 1").unwrap()];
+    let by_part = trust(&first, None, begun);
+    assert_eq!((of_copy(&by_part, None).unwrap(), of_directory(&by_part, None).unwrap()), (None, None));
+    assert!(of_copy(&bad[1], None).is_err() && of_directory(&bad[1], None).is_err());
+    for older in &signed {
+        assert_eq!(of_copy(&good[0], Some(older)).unwrap(), None);
+        assert_eq!(of_directory(&good[0], Some(older)).unwrap(), None);
+    }
+}
+
+/// Who kept the old key goes on signing: with the very entries of the ledger, so that nothing but the key is wrong.
+#[test]
+fn a_replaced_key_is_refused_for_sizes_after_it() {
+    let (dir, before, copy) = (memory_dir(), memory_dir(), memory_dir());
+    let mut writer = open(dir.path(), &small()).unwrap();
+    writer.append(batch(numbered(0, 2))).unwrap();
+    drop(writer);
+    copy_dir(dir.path(), before.path());
+    rotate_key(dir.path(), &small(), None, Arc::new(LocalFiles)).unwrap();
+    for dir in [dir.path(), before.path()] {
+        let mut writer = open(dir, &small()).unwrap();
+        writer.append(batch(numbered(2, 2))).unwrap();
+        Publisher::new(&writer).unwrap().publish(1).unwrap();
+    }
+    let (by_new, by_old) = (newest_checkpoint(dir.path()), newest_checkpoint(before.path()));
+    assert_eq!(by_new.split("\n\n").next(), by_old.split("\n\n").next(), "the same size and root");
+    let reader = open_reader(dir.path()).unwrap();
+    let log = LogId::default_log();
+    let first = Trust { vkey: Some(reader.first_vkey(&log)), ..Trust::default() };
+    let refused = verify_against(&reader, &first, Some(&by_old), &mut assert_sound(dir.path()));
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("replaced when the log had 2")), "{refused:?}");
+    // A copy cannot say which commit had which size; but that the new key had signed before, it can.
+    mirror(&reader, &log, copy.path()).unwrap();
+    fs::write(copy.path().join("checkpoint"), &by_old).unwrap();
+    let fetch = |path: &str| read_mirror(copy.path(), path);
+    let chain = Some(reader.key_chain());
+    let newest = Trust { chain, ..first };
+    let check = TilesCheck { trust: &newest, older: Some(&by_new), resume: None };
+    let refused = verify_tiles(&fetch, &check, &mut |_, _| {});
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("had been replaced when")), "{refused:?}");
+    // And so can a full check of what was signed for witnesses.
+    fs::write(dir.path().join("logs/default/pending"), &by_old).unwrap();
+    let fault = verify(dir.path(), &mut |_, _| {}).unwrap().fault.unwrap();
+    assert!(
+        fault.contains("pending: size 4 is signed by a key that was replaced when the log had 2 entries"),
+        "{fault}"
+    );
 }

@@ -160,7 +160,8 @@ fn a_quorum_is_published_and_each_question_starts_where_the_last_ended() {
     assert_eq!(publisher.publish(1).unwrap(), 1);
     assert_eq!((asked(0), asked(1)), (vec![306], vec![306, 5]));
     let note = writer.reader().checkpoint(&LogId::default_log()).unwrap().note;
-    let trust = |policy| Trust { vkey: Some(writer.reader().vkey(&LogId::default_log())), policy: Some(policy) };
+    let trust =
+        |policy| Trust { vkey: Some(writer.reader().vkey(&LogId::default_log())), policy: Some(policy), chain: None };
     let text = std::str::from_utf8(&note).unwrap();
     assert_eq!(trust(policy(&peers)).checkpoint(text).unwrap().cosignatures.len(), 2);
     let stranger = [(PEER, Peer::new(1)), (OTHER, Peer::new(3))];
@@ -285,6 +286,31 @@ fn what_was_signed_is_taken_up_even_without_witnesses_and_contradicts_nothing() 
         let refused = Publisher::new(&open(dir.path(), &options).unwrap()).err();
         assert!(matches!(&refused, Some(Error::Corrupt(why)) if why.contains(words)), "{words}: {refused:?}");
     }
+    // A full check says the same, and what was lost.
+    let root = open_reader(dir.path()).unwrap().root_at(&LogId::default_log(), 7).unwrap();
+    for (bytes, words, index) in [
+        (note(11), "11 entries were signed, and perhaps shown to witnesses; 10 are there", Some(10)),
+        (note(10), "another root at size 10", None),
+        (note(7), "another root at size 7", None),
+        (text.replace("\n7\n", "\n8\n"), "does not verify", None),
+        (text.replace(&origin, "a.example/other"), "no signature by the given key", None),
+        ("no note".to_owned(), "malformed", None),
+    ] {
+        std::fs::write(&pending, bytes).unwrap();
+        let verified = verify(dir.path(), &mut |_, _| {}).unwrap();
+        let fault = verified.first_fault.unwrap_or_else(|| panic!("{words}"));
+        assert!(fault.what.contains(words) && fault.what.contains("pending"), "{words}: {}", fault.what);
+        assert_eq!((fault.index, fault.log), (index, Some(LogId::default_log())), "{words}");
+        assert!(words.contains("size 7") == (fault.found == Some(root)), "{words}");
+    }
+    std::fs::write(&pending, &text).unwrap();
+    assert!(assert_sound(dir.path()).checks.iter().any(|check| check.starts_with("1 checkpoints that were signed")));
+    // A log of which nothing is left but what was signed.
+    std::fs::create_dir(dir.path().join("logs/lost")).unwrap();
+    std::fs::write(dir.path().join("logs/lost/pending"), text.replace(&origin, &origin.replace("default", "lost")))
+        .unwrap();
+    let fault = verify(dir.path(), &mut |_, _| {}).unwrap().fault.unwrap();
+    assert!(fault.contains("logs/lost/pending"), "{fault}");
 }
 
 #[test]

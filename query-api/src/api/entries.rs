@@ -283,11 +283,9 @@ async fn one(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Resu
 async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {
     let limit = app.limits().document_bytes_max;
     app.ledger_response(read, move |ledger, log| {
-        let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
         let erased =
             || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
-        let none = || Problem::new(Code::NotFound, format!("entry {index} was received without a body"));
-        let part = entry.body.ok_or_else(none)?;
+        let part = body_of(ledger, log, index)?;
         let from = ledger.open_part(&part)?.ok_or_else(erased)?;
         if part.size > limit {
             return Err(Problem::new(Code::AnswerTooLarge, format!("the body has {} bytes", part.size)));
@@ -295,6 +293,12 @@ async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Res
         Ok(attachment(index, part.size, stream_of(from, part.size)))
     })
     .await
+}
+
+/// The body of an entry, wherever its bytes are.
+pub(crate) fn body_of(ledger: &Reader, log: &LogId, index: u64) -> Result<PartRef, Problem> {
+    let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
+    entry.body.ok_or_else(|| Problem::new(Code::NotFound, format!("entry {index} was received without a body")))
 }
 
 /// Bytes that others sent must never be shown as a page of ours.

@@ -19,10 +19,7 @@ pub async fn submit<K>(app: &App, message: Message, wait_visible: bool, kept: K)
 where
     K: Send + 'static,
 {
-    let Some(intake) = &app.config.intake else {
-        let advice = "this node only reads; send events to a node that runs `pedigraph process` or `pedigraph up`";
-        return Err(Problem::new(Code::IntakeUnavailable, advice).retry_after(60));
-    };
+    let intake = app.config.intake.as_ref().ok_or_else(only_reads)?;
     let tenant = message.tenant.clone();
     let taking = intake(message);
     let task = tokio::spawn(async move {
@@ -40,6 +37,17 @@ pub fn check_open(app: &App) -> Result<(), Problem> {
     (app.config.refuses)().map_or(Ok(()), |why| Err(refused(why)))
 }
 
+/// This node has no writer.
+pub fn only_reads() -> Problem {
+    let advice = "this node only reads; send it to a node that runs `pedigraph process` or `pedigraph up`";
+    Problem::new(Code::IntakeUnavailable, advice).retry_after(60)
+}
+
+/// The server is about to end.
+pub fn stopping() -> Problem {
+    Problem::new(Code::NotReady, "the server is stopping; send it again").retry_after(5)
+}
+
 /// The disk is full up to its reserve.
 pub fn no_room() -> Problem {
     let advice = "the server's disk is full up to its reserve; nothing was recorded, send it again when the operator has made room";
@@ -50,7 +58,7 @@ fn refused(refused: Refused) -> Problem {
     match refused {
         Refused::Busy => Problem::new(Code::IntakeBusy, "the intake queue is full; send it again").retry_after(1),
         Refused::NoRoom => no_room(),
-        Refused::Stopping => Problem::new(Code::NotReady, "the server is stopping; send it again").retry_after(5),
+        Refused::Stopping => stopping(),
         Refused::TooLarge(detail) => Problem::new(Code::TooLarge, detail),
     }
 }
@@ -98,7 +106,8 @@ fn rejected(code: &str, reason: &str, members: Map<String, Value>) -> Problem {
     members.fold(problem, |problem, (name, value)| problem.member(&name, value))
 }
 
-fn members(receipt: &Receipt) -> Map<String, Value> {
+/// What an answer says of a receipt.
+pub fn members(receipt: &Receipt) -> Map<String, Value> {
     let mut members = Map::new();
     members.insert("status".into(), receipt.status.as_str().into());
     members.insert("index".into(), receipt.index.into());

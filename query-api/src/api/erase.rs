@@ -1,0 +1,73 @@
+//! `POST /api/v1/entries/{index}/erase`: the received bytes of an entry go for good; the entry, its proofs and all answers stay.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use pedigraph_ledger::{LogId, Reader};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::api::entries::body_of;
+use crate::api::events::check_media;
+use crate::api::{body, receipt};
+use crate::app::{App, Erasure, log_of};
+use crate::problem::{Code, Problem};
+use crate::read::Tenant;
+use crate::routes::Routes;
+
+/// Its routes.
+pub fn routes() -> Routes {
+    Routes::new().post("/api/v1/entries/{index}/erase", post)
+}
+
+/// What is said of an erasure.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    reason: String,
+    #[serde(default)]
+    actor: String,
+}
+
+async fn post(
+    State(app): State<App>,
+    Tenant(tenant): Tenant,
+    Path(index): Path<u64>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let erase = app.config.erase.clone().ok_or_else(receipt::only_reads)?;
+    check_media(&headers)?;
+    receipt::check_open(&app)?;
+    let said = said(&body::read(&app, &headers, body).await?.bytes)?;
+    let (ledger, log) = (app.ledger().clone(), log_of(&tenant)?);
+    app.blocking(move || check_body(&ledger, &log, index)).await?;
+    let Ok(permit) = app.erasures.clone().try_acquire_owned() else {
+        return Err(Problem::new(Code::Overloaded, "too many erasures at once; try again").retry_after(1));
+    };
+    let erasing = erase(Erasure { tenant, index, reason: said.reason, actor: said.actor });
+    // A client that goes away does not take back what it asked for.
+    let task = tokio::spawn(async move {
+        let receipts = erasing.await;
+        drop(permit);
+        receipts
+    });
+    let receipts = task.await.map_err(|error| Problem::internal("erasing panicked", &error))??;
+    let receipts: Vec<_> = receipts.iter().map(receipt::members).collect();
+    Ok(Json(json!({ "receipts": receipts })).into_response())
+}
+
+fn said(body: &[u8]) -> Result<Said, Problem> {
+    let advice = "send JSON such as {\"reason\": \"personal data\", \"actor\": \"who asked\"}";
+    let said: Said = serde_json::from_slice(body).map_err(|_| Problem::new(Code::BadRequest, advice))?;
+    if said.reason.trim().is_empty() {
+        return Err(Problem::parameter("reason", "why the bytes have to go"));
+    }
+    Ok(said)
+}
+
+fn check_body(ledger: &Reader, log: &LogId, index: u64) -> Result<(), Problem> {
+    body_of(ledger, log, index).map(drop)
+}
