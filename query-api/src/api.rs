@@ -8,6 +8,7 @@ pub mod documents;
 pub mod entries;
 pub mod environments;
 pub mod events;
+pub mod exports;
 pub mod freshness;
 pub mod health;
 pub mod ledger;
@@ -23,6 +24,7 @@ pub fn routes() -> Routes {
         .merge(documents::routes())
         .merge(replay::routes())
         .merge(lineage::routes())
+        .merge(exports::routes())
         .merge(environments::routes())
         .merge(components::routes())
         .merge(freshness::routes())
