@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pedigraph import Node, deployed, digest, problem, run, until
 from test_images import packaged
+from test_witness import Scripted, peer, policy_of, started  # noqa: F401
 
 REFUSED = 5
 USAGE = 2
@@ -219,6 +220,47 @@ def aics_bundle(files, index, change):
         "entry_bytes": u64(files[f"entries/{index}"] + change), "index": index, "inclusion_proof": head.split("\n")[2:],
         "checkpoint_note": u64(note.encode()), "envelope": None, "body_or_ct": None,
     }
+
+
+def test_the_commands_in_a_pack_s_readme_work(world, tmp_path):
+    with zipfile.ZipFile(world.pack) as archive:
+        archive.extractall(tmp_path)
+    commands = (tmp_path / "README.md").read_text().split("```sh\n")[1].split("```")[0].replace("/tmp/", f"{tmp_path}/.")
+    check = lambda: subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = check()
+    assert done.returncode == 0 and "Signature Verified Successfully" in done.stdout, done.stdout + done.stderr
+    document = next(path for path in (tmp_path / "documents").iterdir())
+    document.write_bytes(document.read_bytes() + b" ")
+    done = check()
+    assert done.returncode != 0 and f"documents/{document.name}: FAILED" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_policy_demands_its_witnesses_of_a_pack(tmp_path, peer):
+    policy, pack, subject = policy_of(tmp_path, peer.vkey, peer.url), tmp_path / "pack.zip", digest(9)
+    with started(tmp_path, policy, "hold") as node:
+        node.accept(json.dumps(deployed("cart", "r.example/cart:1", "prod", artifactDigest=subject)).encode(), wait="visible")
+        until(lambda: node.signed_size() == 1, "a checkpoint", 20, node.alive)
+        ok("export", subject, "-o", pack, url=node.url)
+        key = ok("log", "vkey", url=node.url).strip()
+    assert "quorum is reached; cosigned by: W" in ok("verify", pack, "--vkey", key, "--policy", policy)
+    policy.write_text(f"log {key}\n" + policy.read_text())
+    said = ok("verify", pack, "--policy", policy)
+    assert "cosigned by: W" in said and "trust on first use" not in said
+    stranger = Scripted(seed=2)
+    stranger.close()
+    policy.write_text(f"log {key}\nwitness V {stranger.vkey}\nquorum V\n")
+    assert "quorum is not reached" in refused(pack, "--policy", policy)
+    # A cosignature that was put there does not verify.
+    files = unzip(pack)
+    lines = files["checkpoint"].decode().splitlines(keepends=True)
+    name, blob = lines[-1].split(" ")[1:]
+    forged = bytearray(base64.b64decode(blob))
+    forged[-1] ^= 1
+    note = "".join([*lines[:-1], f"\u2014 {name} {base64.b64encode(bytes(forged)).decode()}\n"])
+    changed = {name: note.join(data.decode().rsplit(files["checkpoint"].decode(), 1)).encode() if name.startswith("proofs/") else data for name, data in files.items()}
+    changed = unsigned(recomputed({**changed, "checkpoint": note.encode()}))
+    policy.write_text(f"witness W {peer.vkey} {peer.url}\nquorum W\n")
+    assert "does not verify" in refused(rezip(pack, changed), "--vkey", key, "--policy", policy, "--unsigned")
 
 
 # What must not pass
