@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub mod read;
 pub mod spool;
@@ -166,20 +166,59 @@ struct EnvelopeSignature {
     sig: String,
 }
 
-/// The in-toto statement about a pack: its manifest and every file that this lists.
-fn statement(manifest: &Manifest, manifest_sha256: &str) -> Value {
-    let subject = |name: &str, sha256: &str| json!({ "name": name, "digest": { "sha256": sha256 } });
-    let files = manifest.files.iter().map(|file| subject(&file.name, &file.sha256));
-    let subjects: Vec<_> = std::iter::once(subject(MANIFEST, manifest_sha256)).chain(files).collect();
-    json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": subjects,
-        "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "tenant": manifest.tenant, "origin": manifest.origin, "asOf": manifest.as_of,
-            "size": manifest.checkpoint.size, "root": manifest.checkpoint.root,
-        },
-    })
+/// An in-toto statement v1 about a pack. Typed, not a JSON value: it has a subject for each of up to 40,000 files.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+    predicate: Predicate,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Subject {
+    name: String,
+    digest: Sha256Digest,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Sha256Digest {
+    sha256: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicate {
+    tenant: String,
+    origin: String,
+    as_of: u64,
+    size: u64,
+    root: String,
+}
+
+impl Statement {
+    /// About a manifest, first, and every file that this lists.
+    fn of(manifest: &Manifest, manifest_sha256: &str) -> Statement {
+        let subject = |name: &str, sha256: &str| {
+            let digest = Sha256Digest { sha256: sha256.to_owned() };
+            Subject { name: name.to_owned(), digest }
+        };
+        let files = manifest.files.iter().map(|file| subject(&file.name, &file.sha256));
+        Statement {
+            kind: "https://in-toto.io/Statement/v1".to_owned(),
+            subject: std::iter::once(subject(MANIFEST, manifest_sha256)).chain(files).collect(),
+            predicate_type: PREDICATE_TYPE.to_owned(),
+            predicate: Predicate {
+                tenant: manifest.tenant.clone(),
+                origin: manifest.origin.clone(),
+                as_of: manifest.as_of,
+                size: manifest.checkpoint.size,
+                root: manifest.checkpoint.root.clone(),
+            },
+        }
+    }
 }
 
 /// What DSSE signs: type and payload with their lengths.
@@ -239,6 +278,8 @@ fn proofs_in(answer: &Value, found: &mut BTreeMap<u64, String>) -> Result<(), u6
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

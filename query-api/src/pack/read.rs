@@ -22,8 +22,8 @@ use zip::read::{ArchiveOffset, Config};
 use super::write::copy_hashed;
 use super::{
     ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT, FileRow, KEY_PEM, KEYS,
-    MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE, UNPACKED_BYTES_MAX,
-    VERSION, VKEY, Why, answer_name, is_attestation, name_fits, pem, pre_authentication, proofs_in, statement,
+    MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE, Statement,
+    UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, is_attestation, name_fits, pem, pre_authentication, proofs_in,
 };
 
 /// Largest answer, bytes.
@@ -385,14 +385,15 @@ impl<R: Read + Seek> Pack<R> {
         if !envelope.signatures.iter().any(|one| signature(&one.sig)) {
             return Err(bad("its signature is not by the log's key"));
         }
-        let stated: Value = serde_json::from_slice(&payload).map_err(|_| bad("its payload is not JSON"))?;
-        let stated_digest = stated.pointer("/subject/0/digest/sha256").and_then(Value::as_str).unwrap_or_default();
+        let stated: Statement =
+            serde_json::from_slice(&payload).map_err(|_| bad("its payload is no statement of a pack"))?;
+        let stated_digest = stated.subject.first().map_or("", |subject| subject.digest.sha256.as_str());
         if stated_digest != manifest_sha256 {
             let (expected, found) = (Some(stated_digest.to_owned()), Some(manifest_sha256.to_owned()));
             let what = "is not the manifest that was signed".to_owned();
             return Err(Fault { what, file: Some(MANIFEST.into()), expected, found, index: None }.into());
         }
-        if stated != statement(manifest, manifest_sha256) {
+        if stated != Statement::of(manifest, manifest_sha256) {
             return Err(bad("what it signs is not the statement of this manifest"));
         }
         done.check("the manifest is signed by the log's key (DSSE, in-toto statement of every file)");

@@ -20,8 +20,8 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::{
     ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM, KEYS, MANIFEST,
-    MANIFEST_BYTES_MAX, Manifest, PAYLOAD_TYPE, README, SIGNATURE, VERSION, VKEY, Why, Withheld, answer_name,
-    is_attestation, key_name, name_fits, pem, pre_authentication, proofs_in, statement,
+    MANIFEST_BYTES_MAX, Manifest, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION, VKEY, Why, Withheld,
+    answer_name, is_attestation, key_name, name_fits, pem, pre_authentication, proofs_in,
 };
 use crate::api::entries::consistency_of;
 use crate::api::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, trace_of};
@@ -130,8 +130,8 @@ enum Content {
     Leaf(u64),
     /// The inclusion proof of an entry.
     Proof(u64),
-    /// The body of an entry.
-    Body(u64, PartRef),
+    /// The body of an entry. Looked up again when it is written: a reference to it may hold its bytes.
+    Body(u64),
 }
 
 /// A pack that was written.
@@ -275,6 +275,12 @@ fn leaf(ledger: &Reader, log: &LogId, index: u64) -> Result<(bytes::Bytes, wire:
     Ok((entry.leaf, leaf, entry.body))
 }
 
+/// The body of an entry that has one; `None` when it was erased.
+fn body(ledger: &Reader, log: &LogId, index: u64) -> Result<Option<Box<dyn Read + Send>>, Error> {
+    let none = || Error::Failed(format!("entry {index} has no body any more"));
+    Ok(ledger.open_part(&leaf(ledger, log, index)?.2.ok_or_else(none)?)?)
+}
+
 impl Plan {
     fn add_ready(&mut self, name: String, bytes: Vec<u8>, media_type: &'static str) -> Result<(), Error> {
         if !name_fits(&name) {
@@ -312,7 +318,7 @@ impl Plan {
             return Ok(());
         }
         self.bytes_estimate += body.size;
-        self.contents.insert(format!("documents/{index}"), Content::Body(index, body));
+        self.contents.insert(format!("documents/{index}"), Content::Body(index));
         Ok(())
     }
 
@@ -332,7 +338,7 @@ impl Plan {
                     let text = ledger.tlog_proof_under(&log, index, &checkpoint)?;
                     (reading(text), Some(index), TEXT)
                 }
-                Content::Body(index, part) => match ledger.open_part(&part)? {
+                Content::Body(index) => match body(&ledger, &log, index)? {
                     Some(body) => (body, Some(index), BYTES),
                     None => {
                         manifest.withheld.push(Withheld { entry: index, why: Why::Erased });
@@ -351,7 +357,7 @@ impl Plan {
         }
         let (sha256, _) = add(&mut zip, MANIFEST, &mut bytes.as_slice())?;
         if let Some(signer) = signer {
-            let envelope = envelope(&statement(&manifest, &sha256), &ledger.vkey(&log), &**signer)?;
+            let envelope = envelope(&Statement::of(&manifest, &sha256), &ledger.vkey(&log), &**signer)?;
             add(&mut zip, SIGNATURE, &mut envelope.as_slice())?;
         }
         zip.finish()?.into_inner().map_err(|error| Error::Failed(error.to_string()))?;
@@ -399,7 +405,7 @@ pub(super) fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> std::io::R
 }
 
 /// The DSSE envelope of a statement. What the signer answers is not believed.
-fn envelope(statement: &Value, vkey: &str, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
+fn envelope(statement: &Statement, vkey: &str, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
     let payload = serde_json::to_vec(statement).map_err(|error| Error::Failed(error.to_string()))?;
     let message = pre_authentication(&payload);
     let signature = signer.sign(&message)?;
