@@ -68,6 +68,9 @@ impl Verify {
         let target = self.target.as_deref().unwrap_or_default();
         let older = self.checkpoint.as_deref().map(read_text).transpose()?;
         if pack::is_pack(target) {
+            if self.resume.is_some() {
+                return Err(Failure::error(Exit::Usage, "an evidence pack is checked in one go: leave out --resume"));
+            }
             let check = Check { trust, older: older.as_deref(), unsigned: self.unsigned };
             return pack::verify(Path::new(target), &check, self.output);
         }

@@ -26,6 +26,8 @@ pub const FILES_MAX: usize = 40_000;
 pub const ARTIFACTS_MAX: usize = 1_000;
 /// Most bytes of all files of a pack, unpacked.
 pub const UNPACKED_BYTES_MAX: u64 = 4 << 30;
+/// Largest answer, bytes.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Largest manifest, bytes; its signature may have twice as many.
 pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Longest name of a file, bytes.

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -465,6 +466,40 @@ def test_what_is_refused_before_work_is_done(world, nodes, tmp_path):
     node.restart()
     problem(node.get(first["downloadUrl"]), 404, "NOT_FOUND")
     assert list((node.data / "packs").iterdir()) == []
+
+
+SIGNER = """\
+import base64, pathlib, sys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+key = Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32)
+message = sys.stdin.buffer.read() if len(sys.argv) == 2 else None
+if message and message.startswith(b"DSSEv1 ") and pathlib.Path(sys.argv[1]).exists():
+    sys.exit("not now")
+print(base64.b64encode(key.public_key().public_bytes_raw() if message is None else key.sign(message)).decode())
+"""
+
+
+def test_an_external_signer_signs_packs_too(tmp_path, nodes):
+    program, refuses, config = tmp_path / "signer.py", tmp_path / "refuses", tmp_path / "c.toml"
+    program.write_text(SIGNER)
+    config.write_text(f"signer-command = {json.dumps([sys.executable, str(program), str(refuses)])}\n")
+    node = nodes(options=("--config", str(config)))
+    node.accept(json.dumps(deployed("cart", "r.example/cart:1", "prod", artifactDigest=digest(3))).encode(), wait="visible")
+    until(lambda: node.head()["checkpointSize"] == node.size(), "a checkpoint", 20, node.alive)
+    pack = tmp_path / "pack.zip"
+    ok("export", digest(3), "-o", pack, url=node.url)
+    key = ok("log", "vkey", url=node.url).strip()
+    assert base64.b64decode(key.split("+", 2)[2])[1:] == Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32).public_key().public_bytes_raw()
+    ok("verify", pack, "--vkey", key)
+    refuses.touch()
+    problem(node.post({"artifactDigests": [digest(3)]}, path="/api/v1/lineage/export"), 503, "SIGNING_UNAVAILABLE")
+    assert run("export", digest(3), "-o", tmp_path / "none.zip", url=node.url).returncode == 1
+    assert not [file for file in tmp_path.iterdir() if "none" in file.name], "a failed export leaves nothing"
+    refuses.unlink()
+    assert node.stop() == 0
+    again = tmp_path / "again.zip"
+    ok("export", digest(3), "--data", node.data, "--config", config, "-o", again)
+    assert again.read_bytes() == pack.read_bytes()
 
 
 def test_a_read_node_has_no_key(world, nodes, tmp_path):

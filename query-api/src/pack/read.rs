@@ -1,6 +1,6 @@
 //! Checks evidence packs. Nothing in a pack is believed: not its zip, not its manifest, not its keys.
 //!
-//! Memory stays small whatever a pack says: files are read as streams, small ones up to a limit of their kind.
+//! Memory is bounded whatever a pack says: documents are read as streams, everything else up to a limit of its kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,13 +21,12 @@ use zip::read::{ArchiveOffset, Config};
 
 use super::write::copy_hashed;
 use super::{
-    ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT, FileRow, KEY_PEM, KEYS,
-    MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE, Statement,
-    UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, is_attestation, name_fits, pem, pre_authentication, proofs_in,
+    ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT,
+    FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE,
+    Statement, UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, is_attestation, name_fits, pem, pre_authentication,
+    proofs_in,
 };
 
-/// Largest answer, bytes.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Largest other file beside the documents, bytes.
 const SMALL_BYTES_MAX: u64 = PROOF_BYTES_MAX as u64;
 /// Largest central directory, bytes: a name and a header for each file.
@@ -513,7 +512,7 @@ impl<R: Read + Seek> Pack<R> {
         for digest in &manifest.artifacts {
             for answer in ANSWERS {
                 let name = answer_name(digest, answer);
-                let value: Value = self.listed_json(manifest, &name, ANSWER_BYTES_MAX)?;
+                let value: Value = self.listed_json(manifest, &name, ANSWER_BYTES_MAX as u64)?;
                 let own =
                     ["/digest", "/artifact/digest"].iter().find_map(|at| value.pointer(at)).and_then(Value::as_str);
                 if own != Some(digest) {

@@ -19,9 +19,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::{
-    ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM, KEYS, MANIFEST,
-    MANIFEST_BYTES_MAX, Manifest, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION, VKEY, Why, Withheld,
-    answer_name, is_attestation, key_name, name_fits, pem, pre_authentication, proofs_in,
+    ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM,
+    KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION, VKEY, Why,
+    Withheld, answer_name, is_attestation, key_name, name_fits, pem, pre_authentication, proofs_in,
 };
 use crate::api::entries::consistency_of;
 use crate::api::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, trace_of};
@@ -251,13 +251,14 @@ impl Answers {
 
     fn add(&mut self, name: String, answer: &impl Serialize, left: &mut usize) -> Result<(), Error> {
         let too_large = || {
-            let detail =
-                format!("the answers have more than {ANSWERS_BYTES_MAX} bytes; export fewer artifacts at once");
+            let detail = format!(
+                "an answer has more than {ANSWER_BYTES_MAX} bytes, or all of them more than {ANSWERS_BYTES_MAX}; export fewer artifacts at once"
+            );
             Problem::new(Code::LineageExportTooLarge, detail).member("limit", ANSWERS_BYTES_MAX).member("of", "answers")
         };
         let fits =
             |problem: Problem| if problem.code() == Code::AnswerTooLarge.as_str() { too_large() } else { problem };
-        let bytes = to_json(answer, *left).map_err(fits)?;
+        let bytes = to_json(answer, ANSWER_BYTES_MAX.min(*left)).map_err(fits)?;
         *left -= bytes.len();
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| Error::Failed(error.to_string()))?;
         proofs_in(&value, &mut self.proofs)

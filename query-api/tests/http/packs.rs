@@ -181,13 +181,18 @@ fn bounded(pack: &[u8], check: &Check<'_>) -> Result<Verified, Error> {
     let mut outcome = None;
     let memory = allocation_counter::measure(|| outcome = Some(verify(Cursor::new(pack), check))).bytes_max;
     assert!(memory <= MEMORY_MAX, "{memory} bytes of memory for a pack of {}", pack.len());
-    outcome.expect("measured")
+    let mut verified = outcome.expect("measured")?;
+    // Blanks in the envelope and the hint which key it is are nobody's statement: they may change the number of bytes.
+    let (plain, bytes) = verified.checks[0].split_once(" files, ").expect("files and bytes");
+    assert!(plain.starts_with("the zip is plain: ") && bytes.contains(" bytes unpacked"), "{bytes}");
+    verified.checks.remove(0);
+    Ok(verified)
 }
 
 /// Changes to the zip, to a file in it, and to a file whose digest is then made to fit. What is still accepted says the same.
 #[tokio::test]
 async fn changed_packs_are_refused_or_say_the_same() {
-    let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or(0x5eed_0001);
+    let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let long = if std::env::var_os("PEDIGRAPH_TEST_LONG").is_some() { 100 } else { 1 };
     let count = number("PEDIGRAPH_TEST_MUTATIONS").unwrap_or(MUTATIONS * long);
     eprintln!("packs: {count} mutations of each kind, PEDIGRAPH_TEST_SEED={seed}");
