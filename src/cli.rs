@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Server;
 use crate::output::{Format, put};
-use crate::{client, config, demo, ledger_ops, ledger_tools, node, signers, verify};
+use crate::{client, config, demo, ledger_ops, ledger_tools, node, pack, signers, verify};
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
 8 the disk failed and the writer stopped, 9 a witness knows another history of the ledger.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
@@ -87,7 +87,10 @@ enum Command {
     Impact(client::Impact),
     /// What runs in an environment.
     Env(client::Env),
-    /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or one proof, offline.
+    /// Everything that is known about artifacts as one signed zip, which is checked without a server.
+    Export(pack::Export),
+    /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or an evidence pack or one
+    /// proof, offline.
     Verify(verify::Verify),
     /// Fold the views anew from the ledger, and say whether the result is the same.
     Rebuild(ledger_tools::Rebuild),
@@ -128,6 +131,7 @@ impl Cli {
             Command::Trace(trace) => trace.run(),
             Command::Impact(impact) => impact.run(),
             Command::Env(env) => env.run(),
+            Command::Export(export) => export.run(),
             Command::Verify(verify) => verify.run(),
             Command::Rebuild(rebuild) => rebuild.run(),
             Command::Backup(backup) => backup.run(),

@@ -75,6 +75,20 @@ impl Server {
         self.read(request.send(body))
     }
 
+    /// GET of a body of any size into a file; returns its bytes.
+    pub(crate) fn download(&self, path: &str, to: &mut std::fs::File) -> anyhow::Result<u64> {
+        let mut request = self.agent.get(format!("{}{path}", self.base)).header("accept-encoding", "identity");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = match request.call() {
+            Ok(response) if response.status().is_success() => response,
+            refused => return self.read(refused)?.ok(&self.base).map(|answer| answer.body.len() as u64),
+        };
+        let cut_off = || format!("{}{path} broke off; try again", self.base);
+        std::io::copy(&mut response.into_body().into_reader(), to).with_context(cut_off)
+    }
+
     fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
         let unreachable = |e: ureq::Error| {
             let hint = "is it running? start it with `pedigraph up`, or name another with --url";

@@ -11,6 +11,7 @@ mod metrics;
 mod node;
 mod offline;
 mod output;
+mod pack;
 mod signers;
 mod story;
 mod telemetry;

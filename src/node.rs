@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use pedigraph_ledger::{Options, Publisher, Reader, Witnesses};
+use pedigraph_ledger::{Options, Publisher, Reader, Signer, Witnesses};
 use pedigraph_processor::{Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
@@ -82,6 +82,8 @@ struct Write {
     unsigned: Arc<AtomicU64>,
     no_room: NoRoom,
     witnesses: Option<Arc<Witnesses>>,
+    /// The ledger's key, for evidence packs.
+    signer: Arc<dyn Signer>,
     /// What a witness said that knows another history.
     forked: watch::Receiver<Option<String>>,
 }
@@ -171,9 +173,10 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
     }
     std::fs::create_dir_all(&config.data).with_context(|| format!("cannot create {}", config.data.display()))?;
     let signer = signers::configured(config)?;
-    let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes, signer };
+    let options = Options { name: config.name.clone(), segment_bytes: config.segment_bytes, signer: signer.clone() };
     let writer = pedigraph_ledger::open(&dir, &options).with_context(|| format!("cannot open {}", dir.display()))?;
     let reader = writer.reader();
+    let signer = reader.signer(signer.as_ref())?;
     let witnesses = witnesses::configured(config)?;
     let publisher = witnesses::publisher(&writer, witnesses.as_ref())?;
     let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
@@ -188,7 +191,7 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
         fork,
     };
     let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
-    Ok((Some(Write { processor, publisher, unsigned, no_room, witnesses, forked }), reader))
+    Ok((Some(Write { processor, publisher, unsigned, no_room, witnesses, signer, forked }), reader))
 }
 
 /// Signs what has become durable.
@@ -304,8 +307,14 @@ fn api_config(
     all.expect_views = role != Role::Write;
     all.public_ledger = config.public_ledger;
     all.hosts.clone_from(&config.hosts);
+    all.packs_dir = config.data.join("packs");
+    if all.expect_views {
+        let dir = &all.packs_dir;
+        api::pack::spool::prepare(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
     let Some(write) = write else { return Ok(all) };
     prepare_spool(spool)?;
+    all.signer = Some(Arc::clone(&write.signer));
     let processor = Arc::clone(&write.processor);
     all.intake = Some(intake(&processor));
     all.erase = Some(erase(&processor));

@@ -9,11 +9,13 @@ use indicatif::ProgressBar;
 use pedigraph_ledger::{
     Error, Fault, Hash, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified, follow_keys,
 };
+use pedigraph_query_api::pack::read::Check;
 use serde_json::{Value, json};
 
 use crate::client;
 use crate::ledger_tools::ledger_dir;
 use crate::output::{Exit, Failure, Format, answer, progress_bar, put};
+use crate::pack;
 
 /// Largest resource of a log, bytes: a bundle of 256 entries of the largest size, with their lengths.
 const RESOURCE_BYTES_MAX: u64 = 256 * 65_537;
@@ -25,11 +27,12 @@ const CONNECTIONS: usize = 8;
 /// `pedigraph verify`
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A data directory, a ledger directory, a static copy made by `log mirror`, or a log's URL (http://HOST/ledger/default).
-    #[arg(value_name = "DIR|URL", required_unless_present = "proof")]
+    /// A data directory, a ledger directory, a static copy made by `log mirror`, a log's URL (http://HOST/ledger/default), or an
+    /// evidence pack made by `export`.
+    #[arg(value_name = "DIR|URL|ZIP", required_unless_present = "proof")]
     target: Option<String>,
     /// The log's verifier key (`log vkey`), or a file that holds it. Copies and proofs need it, or a policy that names the log.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, visible_alias = "key", value_name = "KEY")]
     vkey: Option<String>,
     /// A C2SP tlog-policy file: the logs that are accepted, and the witnesses that must have cosigned.
     #[arg(long, value_name = "FILE")]
@@ -51,6 +54,9 @@ pub(crate) struct Verify {
     /// The bytes of the entry that the proof is for (`log entry`).
     #[arg(long, value_name = "FILE", requires = "proof")]
     entry: Option<PathBuf>,
+    /// Accept an evidence pack whose manifest is not signed: entries and documents are proved by the checkpoint, answers are not.
+    #[arg(long)]
+    unsigned: bool,
     /// Bearer token, for a server that asks for one.
     #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -67,6 +73,13 @@ impl Verify {
         }
         let target = self.target.as_deref().unwrap_or_default();
         let older = self.checkpoint.as_deref().map(read_text).transpose()?;
+        if pack::is_pack(target) {
+            if self.resume.is_some() {
+                return Err(Failure::error(Exit::Usage, "an evidence pack is checked in one go: leave out --resume"));
+            }
+            let check = Check { trust, older: older.as_deref(), unsigned: self.unsigned };
+            return pack::verify(Path::new(target), &check, self.output);
+        }
         let bar = progress_bar(0, "entries");
         let mut started = false;
         let mut progress = |done, total| {

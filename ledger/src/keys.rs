@@ -100,12 +100,15 @@ impl Keys {
 /// [`Error::Refused`] when the key is malformed, a rotation is not signed by its old and its new key, or the chain does not
 /// contain the key.
 pub fn follow_keys(chain: &str, vkey: &str) -> Result<String, Error> {
-    successors(chain, vkey).map(|mut keys| keys.pop().unwrap_or_default())
+    key_successors(chain, vkey).map(|mut keys| keys.pop().unwrap_or_default())
 }
 
 /// Checks something by the trusted keys, or else by those that they lead to: `chain` gets the rotations where there are any. A chain
 /// that is given is followed further, but not left for another: then an old key has introduced two.
-pub(crate) fn following<T>(
+///
+/// # Errors
+/// Those of `check` for the trusted keys, and of `chain`; [`Error::Refused`] for another chain than the one that is given.
+pub fn following<T>(
     trust: &Trust,
     chain: impl FnOnce() -> Result<Option<Vec<u8>>, Error>,
     check: impl Fn(&Trust) -> Result<T, Error>,
@@ -127,7 +130,7 @@ pub(crate) fn following<T>(
 
 /// Refuses a newest checkpoint by a key that had been replaced when an older checkpoint was signed: a replaced key signs nothing newer.
 pub(crate) fn in_order(chain: &str, older: &str, newest: &str) -> Result<(), Error> {
-    let later = successors(chain, newest).unwrap_or_default();
+    let later = key_successors(chain, newest).unwrap_or_default();
     match older != newest && later.iter().any(|key| key == older) {
         true => Err(Error::Refused(
             "the checkpoint is by a key that had been replaced when the older checkpoint was signed".into(),
@@ -136,8 +139,11 @@ pub(crate) fn in_order(chain: &str, older: &str, newest: &str) -> Result<(), Err
     }
 }
 
-/// The given key and those that followed it, as verifier keys of the same log.
-pub(crate) fn successors(chain: &str, vkey: &str) -> Result<Vec<String>, Error> {
+/// The given key and those that followed it, as verifier keys of the same log, the oldest first.
+///
+/// # Errors
+/// As [`follow_keys`].
+pub fn key_successors(chain: &str, vkey: &str) -> Result<Vec<String>, Error> {
     let refused = |why: &str| Error::Refused(format!("chain of keys: {why}"));
     let (name, trusted) = note::parse_vkey(vkey).ok_or_else(|| refused("the verifier key is malformed"))?;
     let (prefix, _) = name.rsplit_once('/').ok_or_else(|| refused("the verifier key is of no log"))?;
@@ -165,7 +171,7 @@ pub fn rotate_key(
 ) -> Result<Rotation, Error> {
     let writer = open_with(dir, options, Arc::clone(&storage), Work::Inline)?;
     let meta = &writer.shared.meta;
-    let old = signer(dir, meta, options.signer.as_ref())?;
+    let old = signer(dir, &meta.keys.current(), options.signer.as_ref())?;
     let mut made = None;
     let new = match new {
         Some(new) => new,
@@ -221,12 +227,16 @@ pub(crate) fn finish_rotation(dir: &Path, keys: &Keys, storage: &dyn Storage) ->
 }
 
 /// Who signs for a ledger: who was named, or the key in its file.
-pub(crate) fn signer(dir: &Path, meta: &Meta, named: Option<&Arc<dyn Signer>>) -> Result<Arc<dyn Signer>, Error> {
+pub(crate) fn signer(
+    dir: &Path,
+    current: &[u8; 32],
+    named: Option<&Arc<dyn Signer>>,
+) -> Result<Arc<dyn Signer>, Error> {
     let found = match named {
         Some(named) => Some(Arc::clone(named)),
         None => read_key(&key_path(dir))?.map(|key| Arc::new(key) as Arc<dyn Signer>),
     };
-    let ours = found.filter(|signer| signer.public_key() == meta.keys.current());
+    let ours = found.filter(|signer| signer.public_key() == *current);
     let what = || {
         match named {
         Some(_) => "the configured signer has another key than this ledger; name the one of its newest key, or rotate to it first (`pedigraph key rotate`)".into(),

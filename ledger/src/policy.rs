@@ -186,7 +186,7 @@ impl Trust {
     /// A key and those that replaced it. A policy may list logs of several ledgers: what is no chain from this key says nothing.
     fn leads_to(&self, vkey: &str) -> Vec<String> {
         let chain = self.chain.as_deref().unwrap_or_default();
-        keys::successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
+        keys::key_successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
     }
 }
 

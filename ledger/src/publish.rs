@@ -36,7 +36,7 @@ impl Publisher {
     /// [`Error::Corrupt`] when the key is missing or the signer has another than the ledger, or what was signed contradicts the journal.
     pub fn new(writer: &Writer) -> Result<Publisher, Error> {
         let shared = Arc::clone(&writer.shared);
-        let signer = keys::signer(&shared.dir, &shared.meta, writer.signer.as_ref())?;
+        let signer = keys::signer(&shared.dir, &shared.meta.keys.current(), writer.signer.as_ref())?;
         let pending = pending(&writer.reader())?;
         let storage = Arc::clone(&writer.storage);
         Ok(Publisher { shared, storage, signer, witnesses: None, pending, poisoned: false })
@@ -238,7 +238,7 @@ pub(crate) fn publish_empty_default(
     let log = LogId::default_log();
     let head = shared.state().logs.get(&log).cloned();
     let Some(head) = head.filter(|head| head.checkpoint.is_none() && head.size == 0) else { return Ok(()) };
-    let signer = keys::signer(&shared.dir, &shared.meta, signer)?;
+    let signer = keys::signer(&shared.dir, &shared.meta.keys.current(), signer)?;
     let origin = shared.meta.origin(&log);
     match note::sign(&note::body(&origin, 0, &head.root), &origin, &*signer) {
         Ok(note) => publish_note(shared, storage, &Draft { log, size: 0, note }, true, 0),

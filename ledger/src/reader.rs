@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::blobs::{self, Blobs};
 use crate::hashes::{self, TileNodes};
-use crate::keys::{Keys, Rotation};
+use crate::keys::{self, Keys, Rotation};
 use crate::lookup;
 use crate::meta::Meta;
 use crate::recover::{Folded, fold_newest};
@@ -20,7 +20,7 @@ use crate::shared::{Follower, LogState, Shared};
 use crate::storage::LocalFiles;
 use crate::tile::{self, Of, Tile};
 use crate::tree::{self, consistency_holds, inclusion_holds};
-use crate::{Checkpoint, Commit, Content, Entry, Error, Hash, Head, LogId, PartRef, note, publish};
+use crate::{Checkpoint, Commit, Content, Entry, Error, Hash, Head, LogId, PartRef, Signer, note, publish};
 
 /// A read handle; cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -319,6 +319,14 @@ impl Reader {
         self.keys().rotations
     }
 
+    /// Who signs in this ledger's name: who is named, or the key in its file.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when that is missing or not the newest key, [`Error::Io`].
+    pub fn signer(&self, named: Option<&Arc<dyn Signer>>) -> Result<Arc<dyn Signer>, Error> {
+        keys::signer(&self.0.dir, &self.keys().current(), named)
+    }
+
     /// Another process may have rotated the key since this ledger was opened here.
     fn keys(&self) -> Keys {
         let known = &self.0.meta.keys;
@@ -344,6 +352,14 @@ impl Reader {
         let Some(checkpoint) = self.checkpoint(log).filter(|checkpoint| index < checkpoint.size) else {
             return Ok(None);
         };
+        self.tlog_proof_under(log, index, &checkpoint).map(Some)
+    }
+
+    /// The C2SP tlog-proof of an entry under one checkpoint of its log, which covers it: for several proofs that must agree.
+    ///
+    /// # Errors
+    /// As [`Reader::inclusion`].
+    pub fn tlog_proof_under(&self, log: &LogId, index: u64, checkpoint: &Checkpoint) -> Result<String, Error> {
         let proof = self.inclusion(log, index, checkpoint.size)?;
         let mut text = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
         for hash in proof {
@@ -352,7 +368,7 @@ impl Reader {
         }
         text.push('\n');
         text.push_str(&String::from_utf8_lossy(&checkpoint.note));
-        Ok(Some(text))
+        Ok(text)
     }
 
     /// Any tlog-tiles resource below a log (`tile/0/x001/234.p/5`, `tile/entries/000`) exactly as the specification's paths; `None`

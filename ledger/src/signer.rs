@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::{Error, note};
 
@@ -28,6 +28,15 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Error::Signer`]: nothing was signed, and it may be tried again.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error>;
+}
+
+/// Whether an Ed25519 signature of a message is by a public key. Keys and signatures that leave a choice (of small order, not reduced) are
+/// refused.
+pub fn signature_holds(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(public_key), Signature::from_slice(signature)) else {
+        return false;
+    };
+    key.verify_strict(message, &signature).is_ok()
 }
 
 /// A secret key in memory. Shows nothing of itself.

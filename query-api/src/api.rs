@@ -9,6 +9,7 @@ pub mod entries;
 pub mod environments;
 pub mod erase;
 pub mod events;
+pub mod exports;
 pub mod freshness;
 pub mod health;
 pub mod ledger;
@@ -25,6 +26,7 @@ pub fn routes() -> Routes {
         .merge(replay::routes())
         .merge(erase::routes())
         .merge(lineage::routes())
+        .merge(exports::routes())
         .merge(environments::routes())
         .merge(components::routes())
         .merge(freshness::routes())

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use pedigraph_ledger::{LogId, Reader};
+use pedigraph_ledger::{LogId, Reader, Signer};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
@@ -14,6 +14,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
+use crate::pack::spool::{self, Spool};
+use crate::pack::write;
 use crate::percentiles::EndToEnd;
 use crate::problem::{Code, Problem};
 
@@ -120,6 +122,12 @@ pub struct Limits {
     pub subscribers_max: usize,
     /// Time between heartbeats of a stream.
     pub heartbeat: Duration,
+    /// What one evidence pack may hold.
+    pub export: write::Limits,
+    /// Evidence packs that are made at once.
+    pub exports_max: usize,
+    /// Evidence packs that wait to be fetched.
+    pub packs: spool::Limits,
     /// How far lineage is followed at most.
     pub depth_max: usize,
     /// Lag above which `/readyz` says no, milliseconds.
@@ -147,6 +155,9 @@ impl Default for Limits {
             visible_wait: Duration::from_secs(5),
             subscribers_max: 256,
             heartbeat: Duration::from_secs(15),
+            export: write::Limits::default(),
+            exports_max: 2,
+            packs: spool::Limits::default(),
             depth_max: 100,
             ready_lag_ms_max: 60_000,
         }
@@ -172,6 +183,10 @@ pub struct Config {
     pub sources: Sources,
     /// Directory for documents on their way in; see [`prepare_spool`].
     pub spool_dir: PathBuf,
+    /// Directory for evidence packs until they are fetched; see [`pack::spool::prepare`](crate::pack::spool::prepare).
+    pub packs_dir: PathBuf,
+    /// Who signs evidence packs: the ledger's key, where this process has it.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Limits.
     pub limits: Limits,
     /// Whether entry bundles of every tenant's log are served to anyone.
@@ -199,6 +214,8 @@ impl Config {
             erase: None,
             refuses: Arc::new(|| None),
             sources: Arc::new(Vec::new),
+            packs_dir: spool_dir.join("packs"),
+            signer: None,
             spool_dir,
             limits: Limits::default(),
             public_ledger: false,
@@ -253,6 +270,10 @@ pub struct Inner {
     pub erasures: Arc<Semaphore>,
     /// Streams at once.
     pub subscribers: Arc<Semaphore>,
+    /// Evidence packs that are made at once.
+    pub exports: Arc<Semaphore>,
+    /// Evidence packs that wait to be fetched.
+    pub packs: Spool,
     reads: Arc<Semaphore>,
 }
 
@@ -274,6 +295,8 @@ impl App {
             documents: Arc::new(Semaphore::new(limits.documents_max)),
             erasures: Arc::new(Semaphore::new(limits.erasures_max)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
+            exports: Arc::new(Semaphore::new(limits.exports_max)),
+            packs: Spool::new(config.packs_dir.clone(), limits.packs),
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             config,
         }))

@@ -11,6 +11,7 @@ pub mod host;
 pub mod layers;
 pub mod metrics;
 pub mod openapi;
+pub mod pack;
 pub mod pages;
 pub mod percentiles;
 pub mod problem;

@@ -73,6 +73,7 @@ pub struct Metrics {
     pub subscribers: Gauge,
     /// Changes sent to streams.
     pub changes_sent: Counter,
+    export_size: Histogram,
 }
 
 /// A request that is being answered.
@@ -99,6 +100,7 @@ impl Metrics {
             graph_queries: Family::default(),
             subscribers: Gauge::default(),
             changes_sent: Counter::default(),
+            export_size: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -117,6 +119,8 @@ impl Metrics {
         add(to, "pedigraph_http_requests_in_flight", "Requests being answered", self.in_flight.clone());
         add(to, "pedigraph_stream_subscribers", "Open change streams", self.subscribers.clone());
         add(to, "pedigraph_stream_changes_sent", "Changes sent to streams", self.changes_sent.clone());
+        let sizes = self.export_size.clone();
+        add(to, "sbom_lineage_export_size_bytes", "Size of exported evidence packs", sizes);
         let build: Family<Vec<(&'static str, &'static str)>, Gauge> = Family::default();
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION"))]).set(1);
         add(to, "pedigraph_build_info", "Version of the running program", build);
@@ -133,6 +137,11 @@ impl Metrics {
         let route = RouteLabel { route: labels.route.clone() };
         self.seconds.get_or_create(&route).observe(taken.as_secs_f64());
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts an evidence pack of so many bytes.
+    pub fn export_bytes(&self, bytes: u64) {
+        self.export_size.observe(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)));
     }
 
     /// The classic text format.
@@ -152,8 +161,6 @@ impl Default for Metrics {
 fn register_later_ones(to: &mut Registry) {
     add(to, "sbom_lineage_diff_latency_seconds", "Time to compare two artifacts", request_seconds().clone());
     add(to, "sbom_lineage_hover_cache_hits", "Hover cards answered from a cache", Counter::<u64>::default());
-    let sizes = Histogram::new(exponential_buckets(1_024.0, 4.0, 12));
-    add(to, "sbom_lineage_export_size_bytes", "Size of exported evidence packs", sizes);
     add(to, "vex_deltas_created", "VEX deltas found along parent edges", Counter::<u64>::default());
 }
 

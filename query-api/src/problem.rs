@@ -56,6 +56,8 @@ codes! {
     NotAReject 409 "NOT_A_REJECT" "The entry is not a reject",
     /// The body was erased.
     BodyErased 410 "BODY_ERASED" "The received bytes are no longer kept",
+    /// A pack would be above a limit.
+    LineageExportTooLarge 413 "LINEAGE_EXPORT_TOO_LARGE" "The evidence pack would be larger than the limit",
     /// A request's body is above the limit.
     TooLarge 413 "TOO_LARGE" "The body is larger than the limit",
     /// An answer is above the limit.
@@ -82,6 +84,8 @@ codes! {
     NotReady 503 "NOT_READY" "The server is starting or stopping",
     /// This node only reads.
     IntakeUnavailable 503 "INTAKE_UNAVAILABLE" "This node takes no events",
+    /// This node does not have the ledger's key, or its signer does not answer.
+    SigningUnavailable 503 "SIGNING_UNAVAILABLE" "This node cannot sign now",
     /// No checkpoint covers the entry yet.
     CheckpointPending 503 "CHECKPOINT_PENDING" "No checkpoint covers this yet",
 }

@@ -7,6 +7,8 @@ mod artifacts;
 mod events;
 #[path = "http/ledger.rs"]
 mod ledger;
+#[path = "http/packs.rs"]
+mod packs;
 #[path = "http/pages.rs"]
 mod pages;
 #[path = "http/reads.rs"]

@@ -20,7 +20,7 @@ FENCES = {
 }
 # Each large library has one home. A crate that generates code or tests against it is no exception.
 HOMES = {"rdkafka": {"processor"}, "sled": {"projector"}, "axum": {"query-api"}, "prost": {"proto"}, "prost-build": {"proto"}, "clap": {"."},
-         "fjall": {"processor"}, "maud": {"query-api"}}
+         "fjall": {"processor"}, "maud": {"query-api"}, "zip": {"query-api"}}
 LINES_MAX = 60
 SHARE = 0.90
 

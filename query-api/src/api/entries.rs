@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::app::{App, log_of};
+use crate::pack::Consistency;
 use crate::problem::{Code, Problem};
 use crate::read::{Fresh, Read, TEXT};
 use crate::routes::Routes;
@@ -313,7 +314,7 @@ fn attachment(index: u64, size: u64, body: Body) -> Response {
 }
 
 /// Reads on a thread of its own, a few parts ahead of the client.
-fn stream_of(from: Box<dyn std::io::Read + Send>, size: u64) -> Body {
+pub(crate) fn stream_of(from: Box<dyn std::io::Read + Send>, size: u64) -> Body {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(PARTS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut from = from.take(size);
@@ -347,24 +348,14 @@ async fn proof(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
     .await
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Consistency {
-    origin: String,
-    from: u64,
-    to: u64,
-    from_root: String,
-    to_root: String,
-    hashes: Vec<String>,
-}
-
 async fn consistency(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let from = read.params.number("from")?.ok_or_else(|| Problem::parameter("from", "a size of the log"))?;
     let to = read.params.number("to")?;
     app.ledger_json(read, move |ledger, log| consistency_of(ledger, log, from, to)).await
 }
 
-fn consistency_of(ledger: &Reader, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistency, Problem> {
+/// That the log at a size, or at its head, is a continuation of an older size.
+pub(crate) fn consistency_of(ledger: &Reader, log: &LogId, from: u64, to: Option<u64>) -> Result<Consistency, Problem> {
     let size = ledger.head(log).size;
     let to = to.unwrap_or(size);
     if from > to || to > size {

@@ -1,0 +1,175 @@
+//! Evidence packs: made on demand, kept for a while, fetched by their digest (SPEC §4).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use pedigraph_ledger::Signer;
+use pedigraph_projector::{AsOf, Moment};
+use pedigraph_proto::message::Refused;
+use pedigraph_proto::{Nanos, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::api::body;
+use crate::api::entries::stream_of;
+use crate::app::{App, log_of};
+use crate::pack::write::{Plan, Question, Written, checkpoint_of, plan};
+use crate::problem::{Code, Problem};
+use crate::read::Tenant;
+use crate::routes::Routes;
+
+/// Largest question, bytes.
+const QUESTION_BYTES_MAX: usize = 64 << 10;
+
+/// Their routes.
+pub fn routes() -> Routes {
+    Routes::new().post("/api/v1/lineage/export", export).get("/api/v1/exports/{digest}", download)
+}
+
+/// The body of `POST /api/v1/lineage/export`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    artifact_digests: Vec<String>,
+    #[serde(default = "yes")]
+    include_attestations: bool,
+    #[serde(default = "yes")]
+    sign: bool,
+    #[serde(default)]
+    since: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Exported {
+    download_url: String,
+    bundle_digest: String,
+    expires_at: Nanos,
+    bytes: u64,
+}
+
+async fn export(
+    State(app): State<App>,
+    Tenant(tenant): Tenant,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked = question(&app, &headers, body).await?;
+    let signer = signer(&app, asked.sign)?;
+    if matches!((app.config.refuses)(), Some(Refused::NoRoom)) {
+        let advice = "the server's disk is full up to its reserve; ask again when the operator has made room";
+        return Err(Problem::new(Code::InsufficientStorage, advice).retry_after(30));
+    }
+    let Ok(permit) = app.exports.clone().try_acquire_owned() else {
+        return Err(Problem::new(Code::Overloaded, "too many packs are being made; try again").retry_after(5));
+    };
+    let plan = planned(&app, &tenant, asked).await?;
+    let (spool, clock) = (app.clone(), app.config.clock);
+    // Not under the time limit of reads: what a pack may hold is limited instead.
+    let task = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        make(&spool, plan, signer.as_ref(), &tenant, clock())
+    });
+    let (written, expires_ns) = task.await.map_err(|error| Problem::internal("an export panicked", &error))??;
+    let exported = Exported {
+        download_url: format!("/api/v1/exports/{}", written.digest),
+        bundle_digest: written.digest,
+        expires_at: Nanos(expires_ns),
+        bytes: written.bytes,
+    };
+    Ok(Json(exported).into_response())
+}
+
+async fn question(app: &App, headers: &HeaderMap, body: Body) -> Result<Asked, Problem> {
+    let too_large = || {
+        Problem::new(Code::TooLarge, format!("the question is larger than {QUESTION_BYTES_MAX} bytes"))
+            .member("limitBytes", QUESTION_BYTES_MAX)
+    };
+    body::check_length(headers, QUESTION_BYTES_MAX as u64).map_err(|_| too_large())?;
+    let held = body::read(app, headers, body).await?;
+    if held.bytes.len() > QUESTION_BYTES_MAX {
+        return Err(too_large());
+    }
+    let unreadable = |error: serde_json::Error| {
+        let example = r#"{"artifactDigests":["sha256:…"],"includeAttestations":true,"sign":true}"#;
+        Problem::new(Code::BadRequest, format!("the body must be like {example}: {error}"))
+    };
+    let asked: Asked = serde_json::from_slice(&held.bytes).map_err(unreadable)?;
+    if asked.artifact_digests.is_empty() {
+        return Err(Problem::parameter("artifactDigests", "at least one digest"));
+    }
+    Ok(asked)
+}
+
+fn signer(app: &App, sign: bool) -> Result<Option<Arc<dyn Signer>>, Problem> {
+    if !sign {
+        return Ok(None);
+    }
+    let none = || {
+        let advice = "this node does not have the ledger's key; ask a node that runs `pedigraph up`, or ask with sign=false: entries and documents are proved by the checkpoint all the same";
+        Problem::new(Code::SigningUnavailable, advice)
+    };
+    app.config.signer.clone().map(Some).ok_or_else(none)
+}
+
+/// Everything that can be refused is refused here, before anything is written.
+async fn planned(app: &App, tenant: &TenantId, asked: Asked) -> Result<Plan, Problem> {
+    let (views, log, ledger) = (app.views()?.clone(), log_of(tenant)?, app.ledger().clone());
+    let checkpoint = checkpoint_of(&ledger, &log)?;
+    let newest = checkpoint.size.saturating_sub(1);
+    // The plan says so when they are still behind.
+    let _in_time = views.wait_visible(tenant, newest, app.limits().min_index_wait).await;
+    let (tenant, limits) = (tenant.clone(), app.limits().export);
+    app.blocking(move || {
+        let scope = views.at(&tenant, Moment { at: None, as_of: Some(AsOf::Index(newest)) })?;
+        let Asked { artifact_digests, include_attestations, sign: _, since } = asked;
+        let question = Question { artifacts: artifact_digests, include_attestations, since };
+        Ok(plan(&ledger, &log, &scope, checkpoint, &question, &limits)?)
+    })
+    .await
+}
+
+fn make(
+    app: &App,
+    plan: Plan,
+    signer: Option<&Arc<dyn Signer>>,
+    tenant: &TenantId,
+    now_ns: i64,
+) -> Result<(Written, i64), Problem> {
+    let failed = |error: std::io::Error| Problem::internal("a pack cannot be kept", &error);
+    let draft = app.packs.draft().map_err(failed)?;
+    let written = plan.write(signer, &draft.file)?;
+    let expires_ns = app.packs.keep(&draft, &written, tenant, now_ns).map_err(failed)?;
+    app.metrics.export_bytes(written.bytes);
+    Ok((written, expires_ns))
+}
+
+async fn download(
+    State(app): State<App>,
+    Tenant(tenant): Tenant,
+    Path(digest): Path<String>,
+) -> Result<Response, Problem> {
+    let now_ns = app.now();
+    let (opened, bytes) = app
+        .clone()
+        .blocking(move || {
+            let failed = |error: std::io::Error| Problem::internal("a pack cannot be read", &error);
+            let gone = || Problem::new(Code::NotFound, "there is no such pack, or no longer; export it again");
+            app.packs.open(&tenant, &digest, now_ns).map_err(failed)?.ok_or_else(gone)
+        })
+        .await?;
+    let mut response = stream_of(Box::new(opened), bytes).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"evidence-pack.zip\""));
+    Ok(response)
+}

@@ -1,0 +1,228 @@
+//! Evidence packs: what is made is found good, and nothing that was changed is, whatever was changed.
+//!
+//! `PEDIGRAPH_TEST_MUTATIONS` sets how many changed packs are read, `PEDIGRAPH_TEST_SEED` repeats a run.
+
+use std::io::{Cursor, Read as _, Write as _};
+
+use pedigraph_ledger::{LogId, Trust};
+use pedigraph_proto::canonical::sha256;
+use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed};
+use pedigraph_query_api::pack::read::{Check, Error, Verified, verify};
+use pedigraph_query_api::{Config, router};
+use serde_json::{Value, json};
+
+use crate::world::{Client, World, sent};
+
+/// Changed packs, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
+const MUTATIONS: u64 = 1_500;
+/// Memory that reading a small pack may take, bytes: buffers, inflation, tables of files.
+const MEMORY_MAX: u64 = 4 << 20;
+
+type Files = Vec<(String, Vec<u8>)>;
+
+fn digest(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+fn world() -> World {
+    let world = World::new();
+    let published = ArtifactPublished {
+        artifact_digest: digest("1"),
+        artifact_ref: "example.org/cart:1".into(),
+        ..Default::default()
+    };
+    let deployed = ServiceDeployed {
+        environment: "prod".into(),
+        service: "cart".into(),
+        artifact_digest: digest("1"),
+        ..Default::default()
+    };
+    world.append(&[sent("2026-01-01T00:00:00Z", published), sent("2026-01-02T00:00:00Z", deployed)]);
+    world.publish_checkpoint();
+    world
+}
+
+fn config(world: &World) -> Config {
+    let mut config = world.config();
+    config.signer = Some(world.views.ledger().signer(None).expect("the ledger's key"));
+    pedigraph_query_api::pack::spool::prepare(&config.packs_dir).expect("a directory");
+    config
+}
+
+async fn exported(client: &Client, question: Value) -> Vec<u8> {
+    let answer = client.post("/api/v1/lineage/export", &[], question.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let pack = client.get(answer.json()["downloadUrl"].as_str().expect("a path")).await;
+    assert_eq!(answer.json()["bundleDigest"], format!("sha256:{}", hex::encode(sha256(&pack.bytes))));
+    pack.bytes.to_vec()
+}
+
+fn check(world: &World, unsigned: bool) -> Check<'static> {
+    let vkey = world.views.ledger().vkey(&LogId::default_log());
+    Check { trust: Trust { vkey: Some(vkey), policy: None }, older: None, unsigned }
+}
+
+fn unzip(pack: &[u8]) -> Files {
+    let mut archive = zip::ZipArchive::new(Cursor::new(pack)).expect("a zip");
+    (0..archive.len())
+        .map(|number| {
+            let mut file = archive.by_index(number).expect("a file");
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).expect("unpacked");
+            (file.name().expect("a name").into_owned(), bytes)
+        })
+        .collect()
+}
+
+fn rezip(files: &Files) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        writer.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).expect("started");
+        writer.write_all(bytes).expect("written");
+    }
+    writer.finish().expect("finished").into_inner()
+}
+
+/// The manifest says what a changed file has: now only what is above the digests can find it.
+fn recompute(files: &mut Files, name: &str) {
+    let bytes = files.iter().find(|(other, _)| other == name).expect("the file").1.clone();
+    let (_, manifest) = files.iter_mut().find(|(name, _)| name == "manifest.json").expect("a manifest");
+    let mut value: Value = serde_json::from_slice(manifest).expect("JSON");
+    for row in value["files"].as_array_mut().expect("files").iter_mut().filter(|row| row["name"] == name) {
+        row["sha256"] = hex::encode(sha256(&bytes)).into();
+        row["size"] = bytes.len().into();
+    }
+    *manifest = serde_json::to_vec(&value).expect("JSON");
+}
+
+#[tokio::test]
+async fn what_is_made_is_found_good_and_counted() {
+    let world = world();
+    let client = Client(router(config(&world)));
+    let pack = exported(&client, json!({"artifactDigests": [digest("1")]})).await;
+    let verified = verify(Cursor::new(&pack), &check(&world, false)).expect("a good pack");
+    assert_eq!((verified.entries, verified.documents, verified.size), (2, 2, 2));
+    assert_eq!(verified.unchecked, ["cosignatures of witnesses: no --policy was given"]);
+    assert_eq!(pack, exported(&client, json!({"artifactDigests": ["example.org/cart:1", digest("1")]})).await);
+    let metrics = client.get("/metrics").await.text();
+    assert!(metrics.contains("sbom_lineage_export_size_bytes_count 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_would_be_too_large_is_refused_before_a_file_is_made() {
+    let world = world();
+    for (change, of) in [
+        ((|config: &mut Config| config.limits.export.artifacts_max = 0) as fn(&mut Config), "artifacts"),
+        (|config| config.limits.export.entries_max = 1, "entries"),
+        (|config| config.limits.export.bytes_max = 5_000, "bytes"),
+    ] {
+        let mut config = config(&world);
+        change(&mut config);
+        let packs_dir = config.packs_dir.clone();
+        let client = Client(router(config));
+        let question = json!({"artifactDigests": [digest("1")]}).to_string();
+        let answer = client.post("/api/v1/lineage/export", &[], question).await;
+        assert_eq!(answer.problem(), (413, "LINEAGE_EXPORT_TOO_LARGE".into()));
+        assert_eq!(answer.json()["of"], of);
+        assert_eq!(std::fs::read_dir(packs_dir).expect("a directory").count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_exported_before_a_checkpoint_and_nothing_signed_without_a_key() {
+    let world = World::new();
+    let ask = async |client: &Client| {
+        let question = json!({"artifactDigests": [digest("1")]}).to_string();
+        client.post("/api/v1/lineage/export", &[], question).await.problem()
+    };
+    assert_eq!(ask(&Client(router(config(&world)))).await, (503, "CHECKPOINT_PENDING".into()));
+    assert_eq!(ask(&world.client()).await, (503, "SIGNING_UNAVAILABLE".into()));
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % (end.max(1) as u64)).expect("below")
+    }
+
+    fn change(&mut self, sample: &[u8]) -> Vec<u8> {
+        let mut bytes = sample.to_vec();
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            let end = (at + 1 + self.below(16)).min(bytes.len());
+            match self.below(6) {
+                _ if bytes.is_empty() => bytes.push(0),
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes[at] = [0, 1, 0x7f, 0xff, b'\n', b'"', b'0', b'/'][self.below(8)],
+                2 => bytes.truncate(at),
+                3 => drop(bytes.drain(at..end)),
+                4 => {
+                    let copy = bytes[at..end].to_vec();
+                    bytes.splice(at..at, copy);
+                }
+                _ => bytes[at..end].fill(0xff),
+            }
+        }
+        bytes
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn bounded(pack: &[u8], check: &Check<'_>) -> Result<Verified, Error> {
+    let mut outcome = None;
+    let memory = allocation_counter::measure(|| outcome = Some(verify(Cursor::new(pack), check))).bytes_max;
+    assert!(memory <= MEMORY_MAX, "{memory} bytes of memory for a pack of {}", pack.len());
+    let mut verified = outcome.expect("measured")?;
+    // Blanks in the envelope and the hint which key it is are nobody's statement: they may change the number of bytes.
+    let (plain, bytes) = verified.checks[0].split_once(" files, ").expect("files and bytes");
+    assert!(plain.starts_with("the zip is plain: ") && bytes.contains(" bytes unpacked"), "{bytes}");
+    verified.checks.remove(0);
+    Ok(verified)
+}
+
+/// Changes to the zip, to a file in it, and to a file whose digest is then made to fit. What is still accepted says the same.
+#[tokio::test]
+async fn changed_packs_are_refused_or_say_the_same() {
+    let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    let long = if std::env::var_os("PEDIGRAPH_TEST_LONG").is_some() { 100 } else { 1 };
+    let count = number("PEDIGRAPH_TEST_MUTATIONS").unwrap_or(MUTATIONS * long);
+    eprintln!("packs: {count} mutations of each kind, PEDIGRAPH_TEST_SEED={seed}");
+    let world = world();
+    let client = Client(router(config(&world)));
+    for sign in [true, false] {
+        let pack = exported(&client, json!({"artifactDigests": [digest("1")], "sign": sign, "since": 1})).await;
+        let (check, files) = (check(&world, !sign), unzip(&pack));
+        let good = bounded(&pack, &check).expect("a good pack");
+        assert_eq!(bounded(&rezip(&files), &check).as_ref(), Ok(&good));
+        let mut random = Random(seed);
+        let mut accepted = 0_u64;
+        for n in 0..count {
+            if let Ok(said) = bounded(&random.change(&pack), &check) {
+                assert_eq!(said, good, "seed {seed}, change {n} of the zip");
+                accepted += 1;
+            }
+            let mut changed = files.clone();
+            let (name, bytes) = &mut changed[random.below(files.len())];
+            let name = name.clone();
+            *bytes = random.change(bytes);
+            let fits = !name.starts_with("manifest");
+            if fits && n % 2 == 0 {
+                recompute(&mut changed, &name);
+            }
+            if let (Ok(said), true) = (bounded(&rezip(&changed), &check), sign) {
+                assert_eq!(said, good, "seed {seed}, change {n} of {name}");
+            }
+        }
+        eprintln!("signed {sign}: {accepted} of {count} changed zips say the same");
+        assert!(accepted < count / 10, "what is changed is noticed");
+    }
+}

@@ -1,0 +1,228 @@
+//! Evidence packs on the command line: `pedigraph export`, and what `pedigraph verify` says of one.
+
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use pedigraph_ledger::{LogId, Reader};
+use pedigraph_projector::{AsOf, Moment, Views};
+use pedigraph_proto::TenantId;
+use pedigraph_query_api::pack::read::{self, Check, Error, Fault, Verified};
+use pedigraph_query_api::pack::write::{self, Limits, Question};
+use pedigraph_query_api::problem::Problem;
+use serde_json::{Value, json};
+
+use crate::client::Server;
+use crate::config::Config;
+use crate::ledger_tools::existing_ledger;
+use crate::output::{Exit, Failure, Format, answer, put, say};
+use crate::signers;
+
+/// Bytes of the views' cache while a pack is made of a data directory.
+const CACHE_BYTES: u64 = 256 << 20;
+
+/// `pedigraph export`
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// Digests of artifacts, or references that lead to one (repository:tag).
+    #[arg(required = true, value_name = "DIGEST")]
+    artifacts: Vec<String>,
+    /// The file to write; replaced in one step if it is there.
+    #[arg(short, long, value_name = "FILE", default_value = "evidence-pack.zip")]
+    output: PathBuf,
+    /// Leave out the bodies of attestations.
+    #[arg(long)]
+    no_attestations: bool,
+    /// Do not sign: entries and documents are proved by the checkpoint all the same, answers are not.
+    #[arg(long)]
+    no_sign: bool,
+    /// An older checkpoint that was kept: the pack proves that the log is a continuation of it.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Read this data directory, of a server that is stopped, instead of asking a server.
+    #[arg(long, env = "PEDIGRAPH_DATA")]
+    data: Option<PathBuf>,
+    /// The server's TOML file, which names its signer; with --data.
+    #[arg(long, env = "PEDIGRAPH_CONFIG")]
+    config: Option<PathBuf>,
+    /// The tenant whose log it is; with --data.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    /// The server.
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Bearer token, for a server that asks for one.
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Export {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let since = self.checkpoint.as_deref().map(size_of).transpose()?;
+        let mut draft = Draft::beside(&self.output)?;
+        let (digest, bytes) = match &self.data {
+            Some(data) => self.of_directory(data, since, &draft.file)?,
+            None => self.of_server(since, &mut draft.file)?,
+        };
+        draft.become_file(&self.output)?;
+        put(&digest);
+        say(&format!(
+            "{bytes} bytes written to {0}; check them with `pedigraph verify {0} --vkey KEY`",
+            self.output.display()
+        ));
+        Ok(())
+    }
+
+    fn of_server(&self, since: Option<u64>, file: &mut File) -> anyhow::Result<(String, u64)> {
+        let server = Server::new(&self.url, self.token.clone());
+        let question = json!({
+            "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations, "sign": !self.no_sign, "since": since,
+        });
+        let json = [("content-type", "application/json")];
+        let exported = server.post("/api/v1/lineage/export", &json, question.to_string().as_bytes())?.ok(&self.url)?;
+        let exported: Value = serde_json::from_slice(&exported.body)?;
+        let text = |name: &str| exported[name].as_str().with_context(|| format!("the server's answer has no {name}"));
+        let bytes = server.download(text("downloadUrl")?, file)?;
+        file.sync_all()?;
+        file.seek(SeekFrom::Start(0))?;
+        let (found, digest) = (read::digest(file)?, text("bundleDigest")?.to_owned());
+        if found != digest {
+            let what = format!("what was received is {found}, the server announced {digest}; export it again");
+            return Err(Failure::error(Exit::Error, what));
+        }
+        Ok((digest, bytes))
+    }
+
+    fn of_directory(&self, data: &Path, since: Option<u64>, file: &File) -> anyhow::Result<(String, u64)> {
+        let usage = || Failure::error(Exit::Usage, format!("{:?} is not a tenant: [a-z0-9-]{{1,63}}", self.tenant));
+        let tenant = TenantId::new(&self.tenant).ok_or_else(usage)?;
+        let log = LogId::new(&self.tenant).ok_or_else(usage)?;
+        let reader = pedigraph_ledger::open_reader(&existing_ledger(data)?)?;
+        let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let signer = match self.no_sign {
+            true => None,
+            false => Some(reader.signer(signers::configured(&config)?.as_ref())?),
+        };
+        let views = views(data, &reader)?;
+        if !views.wait_folded(reader.next_seq()) {
+            anyhow::bail!("the views cannot be folded: {}", views.fault().unwrap_or_default());
+        }
+        let checkpoint = write::checkpoint_of(&reader, &log).map_err(refused)?;
+        let newest = Moment { at: None, as_of: Some(AsOf::Index(checkpoint.size.saturating_sub(1))) };
+        let question =
+            Question { artifacts: self.artifacts.clone(), include_attestations: !self.no_attestations, since };
+        let scope = views.at(&tenant, newest)?;
+        let plan = write::plan(&reader, &log, &scope, checkpoint, &question, &Limits::default()).map_err(failed)?;
+        let written = plan.write(signer.as_ref(), file).map_err(failed)?;
+        views.close()?;
+        Ok((written.digest, written.bytes))
+    }
+}
+
+fn views(data: &Path, reader: &Reader) -> anyhow::Result<Views> {
+    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+    let in_use = "export from the server that uses it (--url), or stop that";
+    Views::open(&data.join("views"), reader.clone(), &options).with_context(|| format!("{}: {in_use}", data.display()))
+}
+
+/// The size that an older checkpoint signs; whether it is one is checked by who verifies the pack.
+fn size_of(file: &Path) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let size = text.split('\n').nth(1).and_then(|size| size.parse().ok());
+    size.ok_or_else(|| Failure::error(Exit::Usage, format!("{} is not a checkpoint", file.display())))
+}
+
+fn failed(error: write::Error) -> anyhow::Error {
+    match error {
+        write::Error::Problem(problem) => refused(problem),
+        write::Error::Failed(why) => anyhow::anyhow!("the pack cannot be written: {why}"),
+    }
+}
+
+fn refused(problem: Problem) -> anyhow::Error {
+    let exit = match problem.status().as_u16() {
+        404 => Exit::NotFound,
+        400 => Exit::Usage,
+        _ => Exit::Error,
+    };
+    Failure::error(exit, format!("{}: {}", problem.code(), problem.detail()))
+}
+
+/// A file that takes the place of another in one step, or goes.
+struct Draft {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    fn beside(target: &Path) -> anyhow::Result<Draft> {
+        let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let path = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        let cannot = || format!("cannot write {}", path.display());
+        let file = File::options().read(true).write(true).create_new(true).open(&path).with_context(cannot)?;
+        Ok(Draft { path, file })
+    }
+
+    fn become_file(self, target: &Path) -> anyhow::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, target).with_context(|| format!("cannot write {}", target.display()))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Gone already when it has become the file.
+        let _renamed = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether `verify` is given a pack: a file, whatever its name.
+pub(crate) fn is_pack(target: &str) -> bool {
+    Path::new(target).is_file()
+}
+
+/// Checks a pack and says what was found.
+pub(crate) fn verify(file: &Path, check: &Check<'_>, output: Format) -> anyhow::Result<()> {
+    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    match read::verify(opened, check) {
+        Ok(verified) => {
+            print(&verified, output);
+            Ok(())
+        }
+        Err(Error::NotAPack(why)) => Err(Failure::error(Exit::Usage, format!("{}: {why}", file.display()))),
+        Err(Error::Trust(why)) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {why}"))),
+        Err(Error::Fault(fault)) => {
+            print_fault(&fault, output);
+            Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}")))
+        }
+    }
+}
+
+fn print(verified: &Verified, output: Format) {
+    if output != Format::Table {
+        let mut body = serde_json::to_value(verified).unwrap_or_default();
+        body["verified"] = true.into();
+        return answer(output, &body, std::slice::from_ref(&body), &[]);
+    }
+    verified.checks.iter().for_each(|check| put(&format!("ok  {check}")));
+    verified.unchecked.iter().for_each(|what| put(&format!("not checked: {what}")));
+    put(&format!(
+        "verified: {} of {}, as of entry {}: {} entries, {} documents",
+        verified.artifacts.join(", "),
+        verified.origin,
+        verified.as_of,
+        verified.entries,
+        verified.documents
+    ));
+}
+
+fn print_fault(fault: &Fault, output: Format) {
+    if output == Format::Table {
+        return;
+    }
+    let mut body = serde_json::to_value(fault).unwrap_or_default();
+    body["verified"] = false.into();
+    answer(output, &body, std::slice::from_ref(&body), &[]);
+}
