@@ -5,16 +5,22 @@ The peers are aics-witness of the Python package index and a scripted one, which
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import http.server
+import ipaddress
 import json
 import os
 import re
+import ssl
 import subprocess
 import threading
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conftest import missing
@@ -28,7 +34,7 @@ FORKED = 9
 class Scripted:
     """A witness that answers as `script` says: with a status and a body, or not at all. Checks no proof."""
 
-    def __init__(self, seed=1):
+    def __init__(self, seed=1, tls=None):
         self.key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
         self.typed = b"\x04" + self.key.public_key().public_bytes_raw()
         self.vkey = f"{NAME}+{self.key_id().hex()}+{base64.b64encode(self.typed).decode()}"
@@ -56,7 +62,10 @@ class Scripted:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
+        if tls:
+            # The handshake in the thread of the request: one that is refused must not end the server.
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -91,11 +100,11 @@ def peer():
 
 
 @contextlib.contextmanager
-def started(directory, policy, mode="publish", timeout_ms=10_000):
+def started(directory, policy, mode="publish", timeout_ms=10_000, env=None):
     config = directory / "c.toml"
     config.write_text("checkpoint-interval-ms = 100\n")
     options = ["--config", config, "--witness-policy", policy, "--witness-mode", mode, "--witness-timeout-ms", str(timeout_ms)]
-    node = Node(directory / "data", options=map(str, options)).start()
+    node = Node(directory / "data", options=map(str, options), env=env).start()
     try:
         yield node
     finally:
@@ -177,6 +186,48 @@ def test_a_witness_that_fails_is_done_without_or_waited_for(tmp_path, peer, faul
         assert len({note.split("\n\n")[0] for _, _, _, note in peer.asked}) == 1
         assert verified(node, tmp_path, policy) == 0
         assert metric(node, "pedigraph_checkpoints_below_quorum") == metric(node, "pedigraph_checkpoints_held") == 0
+
+
+def authority(directory):
+    """A certificate authority of the test's own: its file, and what a server at 127.0.0.1 needs."""
+    today = datetime.datetime.now(datetime.timezone.utc)
+
+    def certificate(name, key, issuer, issuer_key, extension):
+        named = lambda text: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+        builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(today - datetime.timedelta(days=1)).not_valid_after(today + datetime.timedelta(days=1))
+        signed = builder.add_extension(extension, critical=True).sign(issuer_key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
+    own, peers = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    roots, chain = directory / "roots.pem", directory / "peer.pem"
+    roots.write_bytes(certificate("test root", own, "test root", own, x509.BasicConstraints(ca=True, path_length=0)))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    chain.write_bytes(certificate("test peer", peers, "test root", own, names) + peers.private_bytes(*form))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    return roots, context
+
+
+def test_a_witness_is_asked_over_tls_if_its_authority_is_trusted(tmp_path):
+    roots, context = authority(tmp_path)
+    peer = Scripted(tls=context)
+    try:
+        policy = policy_of(tmp_path, peer.vkey, peer.url)
+        # An authority that nobody trusts: it is not asked, as if it could not be reached.
+        with started(tmp_path, policy, "hold") as node:
+            send(node)
+            failures = 'pedigraph_witness_failures_total{witness="W",kind="unreachable"}'
+            until(lambda: metric(node, failures) > 0, "the refusal of its certificate", alive=node.alive)
+            assert "certificate" in node.ready()[1].lower(), node.ready()[1]
+            assert not peer.asked and node.signed_size() == 0
+        with started(tmp_path, policy, "hold", env={"SSL_CERT_FILE": str(roots)}) as node:
+            until(lambda: node.signed_size() == 1, "the checkpoint", alive=node.alive)
+            assert peer.line(peer.asked[0][3]).decode() in node.checkpoint()
+            assert verified(node, tmp_path, policy) == 0
+    finally:
+        peer.close()
 
 
 def test_a_smaller_size_is_where_the_next_question_starts(tmp_path, peer):
