@@ -546,10 +546,16 @@ fn part_fault_with(entry: &Entry, part: &PartRef, why: &str, found: Option<Hash>
     Fault { expected: Some(part.digest), found, ..Fault::of_entry(log, index, what, affected) }.into()
 }
 
-/// Sends so many batches of a segment, with their journal positions, then gives the scan back.
+/// Sends so many batches of a segment, with their journal positions, or those up to the first that is none, then gives the scan
+/// back. What a writer is just erasing may be read half overwritten; a batch that is damaged is so when it is read again, too.
 fn read_batches(mut scan: Scan, count: u64, send: &mpsc::SyncSender<Result<(Bytes, u64), Error>>) -> Scan {
     for _ in 0..count {
-        let found = match scan.step() {
+        let mut step = scan.step();
+        if matches!(step, Ok(Step::Bad)) {
+            scan.refresh();
+            step = scan.step();
+        }
+        let found = match step {
             Ok(Step::Batch { bytes, at }) => Ok((bytes, at)),
             Ok(Step::End | Step::Bad) => break,
             Err(error) => Err(error.into()),

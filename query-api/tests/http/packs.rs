@@ -59,7 +59,7 @@ async fn exported(client: &Client, question: Value) -> Vec<u8> {
 
 fn check(world: &World, unsigned: bool) -> Check<'static> {
     let vkey = world.views.ledger().vkey(&LogId::default_log());
-    Check { trust: Trust { vkey: Some(vkey), policy: None }, older: None, unsigned }
+    Check { trust: Trust { vkey: Some(vkey), ..Trust::default() }, older: None, unsigned }
 }
 
 fn unzip(pack: &[u8]) -> Files {
