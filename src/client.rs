@@ -52,10 +52,7 @@ impl Server {
                 request = request.query(name, value);
             }
         }
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        self.read(request.call())
+        self.read(self.authorized(request).call())
     }
 
     /// POST of a body.
@@ -69,24 +66,25 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        self.read(request.send(body))
+        self.read(self.authorized(request).send(body))
     }
 
     /// GET of a body of any size into a file; returns its bytes.
     pub(crate) fn download(&self, path: &str, to: &mut std::fs::File) -> anyhow::Result<u64> {
-        let mut request = self.agent.get(format!("{}{path}", self.base)).header("accept-encoding", "identity");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let response = match request.call() {
+        let request = self.agent.get(format!("{}{path}", self.base)).header("accept-encoding", "identity");
+        let response = match self.authorized(request).call() {
             Ok(response) if response.status().is_success() => response,
             refused => return self.read(refused)?.ok(&self.base).map(|answer| answer.body.len() as u64),
         };
         let cut_off = || format!("{}{path} broke off; try again", self.base);
         std::io::copy(&mut response.into_body().into_reader(), to).with_context(cut_off)
+    }
+
+    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {

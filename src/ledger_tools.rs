@@ -86,23 +86,23 @@ fn open_ledger(data: &Path) -> anyhow::Result<Reader> {
 
 /// A log: in a data directory, or a server's.
 #[derive(Args, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// Use this data directory instead of asking a server.
     #[arg(long, env = "PEDIGRAPH_DATA")]
-    data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// The tenant whose log it is.
     #[arg(long, default_value = "default")]
-    tenant: String,
+    pub(crate) tenant: String,
     /// The server.
     #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    pub(crate) url: String,
     /// Bearer token, for a server that asks for one.
     #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
 impl Place {
-    fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         Server::new(&self.url, self.token.clone())
     }
 }
@@ -271,11 +271,11 @@ fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log_id(tenant: &str) -> anyhow::Result<LogId> {
+pub(crate) fn log_id(tenant: &str) -> anyhow::Result<LogId> {
     LogId::new(tenant).ok_or_else(|| no_tenant(tenant))
 }
 
-fn no_tenant(name: &str) -> anyhow::Error {
+pub(crate) fn no_tenant(name: &str) -> anyhow::Error {
     Failure::error(Exit::Usage, format!("{name:?} is not a tenant: [a-z0-9-]{{1,63}}"))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use pedigraph_ledger::{LogId, Reader};
+use pedigraph_ledger::Reader;
 use pedigraph_projector::{AsOf, Moment, Views};
 use pedigraph_proto::TenantId;
 use pedigraph_query_api::pack::read::{self, Check, Error, Fault, Verified};
@@ -14,9 +14,8 @@ use pedigraph_query_api::pack::write::{self, Limits, Question};
 use pedigraph_query_api::problem::Problem;
 use serde_json::{Value, json};
 
-use crate::client::Server;
 use crate::config::Config;
-use crate::ledger_tools::existing_ledger;
+use crate::ledger_tools::{Place, existing_ledger, log_id, no_tenant};
 use crate::output::{Exit, Failure, Format, answer, put, say};
 use crate::signers;
 
@@ -41,28 +40,18 @@ pub(crate) struct Export {
     /// An older checkpoint that was kept: the pack proves that the log is a continuation of it.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Read this data directory, of a server that is stopped, instead of asking a server.
-    #[arg(long, env = "PEDIGRAPH_DATA")]
-    data: Option<PathBuf>,
-    /// The server's TOML file, which names its signer; with --data.
+    /// The server's TOML file, which names its signer; with --data, whose server is stopped.
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     config: Option<PathBuf>,
-    /// The tenant whose log it is; with --data.
-    #[arg(long, default_value = "default")]
-    tenant: String,
-    /// The server.
-    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// Bearer token, for a server that asks for one.
-    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Export {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let since = self.checkpoint.as_deref().map(size_of).transpose()?;
         let mut draft = Draft::beside(&self.output)?;
-        let (digest, bytes) = match &self.data {
+        let (digest, bytes) = match &self.place.data {
             Some(data) => self.of_directory(data, since, &draft.file)?,
             None => self.of_server(since, &mut draft.file)?,
         };
@@ -76,12 +65,13 @@ impl Export {
     }
 
     fn of_server(&self, since: Option<u64>, file: &mut File) -> anyhow::Result<(String, u64)> {
-        let server = Server::new(&self.url, self.token.clone());
+        let server = self.place.server();
         let question = json!({
             "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations, "sign": !self.no_sign, "since": since,
         });
         let json = [("content-type", "application/json")];
-        let exported = server.post("/api/v1/lineage/export", &json, question.to_string().as_bytes())?.ok(&self.url)?;
+        let exported =
+            server.post("/api/v1/lineage/export", &json, question.to_string().as_bytes())?.ok(&self.place.url)?;
         let exported: Value = serde_json::from_slice(&exported.body)?;
         let text = |name: &str| exported[name].as_str().with_context(|| format!("the server's answer has no {name}"));
         let bytes = server.download(text("downloadUrl")?, file)?;
@@ -96,9 +86,8 @@ impl Export {
     }
 
     fn of_directory(&self, data: &Path, since: Option<u64>, file: &File) -> anyhow::Result<(String, u64)> {
-        let usage = || Failure::error(Exit::Usage, format!("{:?} is not a tenant: [a-z0-9-]{{1,63}}", self.tenant));
-        let tenant = TenantId::new(&self.tenant).ok_or_else(usage)?;
-        let log = LogId::new(&self.tenant).ok_or_else(usage)?;
+        let tenant = TenantId::new(&self.place.tenant).ok_or_else(|| no_tenant(&self.place.tenant))?;
+        let log = log_id(&self.place.tenant)?;
         let reader = pedigraph_ledger::open_reader(&existing_ledger(data)?)?;
         let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let signer = match self.no_sign {

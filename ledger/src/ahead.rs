@@ -30,7 +30,7 @@ pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Pool {
     fn take(&self) -> Piece {
         let bytes = lock(&self.0).pop().unwrap_or_else(|| vec![0; REST_BYTES + PIECE_BYTES + PAGE_BYTES]);
-        let start = bytes.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES) + REST_BYTES;
+        let start = storage::to_page(&bytes) + REST_BYTES;
         Piece { bytes, read: start..start, pool: self.clone() }
     }
 }
@@ -72,30 +72,25 @@ impl Ahead {
         Ok(Ahead { pieces })
     }
 
-    /// What was not used of the bytes so far, and the bytes after them: twice as many when it is long. The same at the end of
+    /// What was not used of the bytes so far, and the bytes after them: at least as many when it is long. The same at the end of
     /// the file.
     pub(crate) fn after(&self, rest: Bytes) -> io::Result<Bytes> {
-        let mut long = Vec::new();
-        let mut wanted = rest.len();
-        while let Ok(piece) = self.pieces.recv() {
+        if rest.len() <= REST_BYTES {
+            let Ok(piece) = self.pieces.recv() else { return Ok(rest) };
             let mut piece = piece?;
-            if rest.len() <= REST_BYTES {
-                let from = piece.read.start - rest.len();
-                piece.bytes[from..piece.read.start].copy_from_slice(&rest);
-                piece.read.start = from;
-                return Ok(Bytes::from_owner(piece));
-            }
-            if long.is_empty() {
-                long.reserve_exact(rest.len() * 2 + PIECE_BYTES);
-                long.extend_from_slice(&rest);
-            }
-            long.extend_from_slice(piece.as_ref());
-            wanted = wanted.saturating_sub(piece.as_ref().len());
-            if wanted == 0 {
-                break;
-            }
+            let from = piece.read.start - rest.len();
+            piece.bytes[from..piece.read.start].copy_from_slice(&rest);
+            piece.read.start = from;
+            return Ok(Bytes::from_owner(piece));
         }
-        Ok(if long.is_empty() { rest } else { long.into() })
+        let mut long = Vec::with_capacity(rest.len() * 2 + PIECE_BYTES);
+        long.extend_from_slice(&rest);
+        while long.len() < rest.len() * 2
+            && let Ok(piece) = self.pieces.recv()
+        {
+            long.extend_from_slice(piece?.as_ref());
+        }
+        Ok(long.into())
     }
 }
 

@@ -206,10 +206,12 @@ impl Scan {
             if self.chunk.len() >= left {
                 return Ok(if self.chunk.iter().all(|b| *b == 0) { Step::End } else { Step::Bad });
             }
-            let want = self.chunk.len().saturating_mul(2).max(self.read_bytes).min(left);
             let bytes = match &self.ahead {
                 Some(ahead) => ahead.after(self.chunk.clone())?,
-                None => read_on(&self.file, self.offset, want, &self.chunk)?.into(),
+                None => {
+                    let want = self.chunk.len().saturating_mul(2).max(self.read_bytes).min(left);
+                    read_on(&self.file, self.offset, want, &self.chunk)?.into()
+                }
             };
             if bytes.len() <= self.chunk.len() {
                 return Ok(Step::Bad);

@@ -191,7 +191,7 @@ impl Pages {
     /// Nothing yet, and room for so many bytes: with more the memory moves, and may start elsewhere.
     pub(crate) fn with_room(bytes: usize) -> Pages {
         let mut room: Vec<u8> = Vec::with_capacity(bytes + PAGE_BYTES);
-        let start = room.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+        let start = to_page(&room);
         room.resize(start, 0);
         Pages { bytes: room, start }
     }
@@ -201,6 +201,11 @@ impl AsRef<[u8]> for Pages {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
+}
+
+/// Bytes from the beginning of a vector's memory to the first page in it.
+pub(crate) fn to_page(memory: &[u8]) -> usize {
+    memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES)
 }
 
 /// Replaces a small file so that a crash leaves the old or the new content, and returns when the new one is durable.

@@ -240,10 +240,15 @@ pub const SPOOL_PREFIX: &str = "upload-";
 
 /// Creates the spool directory and removes what an earlier process left in it: those documents were never acknowledged.
 pub fn prepare_spool(dir: &Path) -> std::io::Result<()> {
+    prepare_dir(dir, |name| name.starts_with(SPOOL_PREFIX))
+}
+
+/// Creates a directory and removes the files in it that have such names.
+pub(crate) fn prepare_dir(dir: &Path, is_left: impl Fn(&str) -> bool) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     for file in std::fs::read_dir(dir)? {
         let file = file?;
-        if file.file_name().to_string_lossy().starts_with(SPOOL_PREFIX) {
+        if is_left(&file.file_name().to_string_lossy()) {
             std::fs::remove_file(file.path())?;
         }
     }

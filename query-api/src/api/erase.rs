@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use pedigraph_ledger::{LogId, Reader};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -43,7 +42,7 @@ async fn post(
     receipt::check_open(&app)?;
     let said = said(&body::read(&app, &headers, body).await?.bytes)?;
     let (ledger, log) = (app.ledger().clone(), log_of(&tenant)?);
-    app.blocking(move || check_body(&ledger, &log, index)).await?;
+    app.blocking(move || body_of(&ledger, &log, index).map(drop)).await?;
     let Ok(permit) = app.erasures.clone().try_acquire_owned() else {
         return Err(Problem::new(Code::Overloaded, "too many erasures at once; try again").retry_after(1));
     };
@@ -66,8 +65,4 @@ fn said(body: &[u8]) -> Result<Said, Problem> {
         return Err(Problem::parameter("reason", "why the bytes have to go"));
     }
     Ok(said)
-}
-
-fn check_body(ledger: &Reader, log: &LogId, index: u64) -> Result<(), Problem> {
-    body_of(ledger, log, index).map(drop)
 }

@@ -141,12 +141,14 @@ pub fn verify<R: Read + Seek>(from: R, check: &Check<'_>) -> Result<Verified, Er
         pack.unpacked
     ));
     pack.check_names(&manifest)?;
-    let signed_by = pack.check_checkpoint(&manifest, check, &mut done)?;
-    pack.check_signature(&manifest, &manifest_sha256, &signed_by, check, &mut done)?;
-    let entries = pack.check_entries(&manifest, &signed_by, &mut done)?;
+    let own = pack.own(&manifest)?;
+    let trust = trust_of(check, &own, &mut done);
+    let signed_by = pack.check_checkpoint(&manifest, &own, &trust, &mut done)?;
+    pack.check_signature(&manifest, &manifest_sha256, &own, &signed_by, check, &mut done)?;
+    let entries = pack.check_entries(&manifest, &own, &signed_by, &mut done)?;
     let documents = pack.check_documents(&manifest, &entries, &mut done)?;
     pack.check_answers(&manifest, &entries, &mut done)?;
-    pack.check_older(&manifest, &signed_by, check, &mut done)?;
+    pack.check_older(&manifest, &own, &trust, &signed_by, check.older, &mut done)?;
     let cosigned_by = signed_by.cosignatures.iter().map(|cosignature| cosignature.witness.clone()).collect();
     Ok(Verified {
         checks: done.checks,
@@ -182,6 +184,21 @@ struct Done {
 impl Done {
     fn check(&mut self, text: impl Into<String>) {
         self.checks.push(text.into());
+    }
+}
+
+/// The pack's own checkpoint and keys.
+struct Own {
+    checkpoint: String,
+    chain: String,
+    /// The first key.
+    vkey: String,
+}
+
+impl Own {
+    /// The notes by which each key introduced the next.
+    fn chain(&self) -> Result<Option<Vec<u8>>, pedigraph_ledger::Error> {
+        Ok(Some(self.chain.clone().into_bytes()))
     }
 }
 
@@ -313,14 +330,22 @@ impl<R: Read + Seek> Pack<R> {
         }
     }
 
-    fn check_checkpoint(&mut self, manifest: &Manifest, check: &Check<'_>, done: &mut Done) -> Result<Trusted, Error> {
-        let note = self.listed_text(manifest, CHECKPOINT, SMALL_BYTES_MAX)?;
+    fn own(&mut self, manifest: &Manifest) -> Result<Own, Error> {
+        let checkpoint = self.listed_text(manifest, CHECKPOINT, SMALL_BYTES_MAX)?;
         let chain = self.listed_text(manifest, KEYS, SMALL_BYTES_MAX)?;
-        let own = self.listed_text(manifest, VKEY, SMALL_BYTES_MAX)?.trim_end().to_owned();
-        let trust = trust_of(check, &own, done);
+        let vkey = self.listed_text(manifest, VKEY, SMALL_BYTES_MAX)?.trim_end().to_owned();
+        Ok(Own { checkpoint, chain, vkey })
+    }
+
+    fn check_checkpoint(
+        &mut self,
+        manifest: &Manifest,
+        own: &Own,
+        trust: &Trust,
+        done: &mut Done,
+    ) -> Result<Trusted, Error> {
         let refused = |error: pedigraph_ledger::Error| fault(CHECKPOINT, error.to_string());
-        let by = following(&trust, || Ok(Some(chain.clone().into_bytes())), |trust| trust.checkpoint(&note))
-            .map_err(refused)?;
+        let by = following(trust, || own.chain(), |trust| trust.checkpoint(&own.checkpoint)).map_err(refused)?;
         if by.origin != manifest.origin
             || by.size != manifest.checkpoint.size
             || by.root.to_string() != manifest.checkpoint.root
@@ -331,7 +356,7 @@ impl<R: Read + Seek> Pack<R> {
             return Err(Fault { what, file: Some(CHECKPOINT.into()), expected, found, index: None }.into());
         }
         // The pack's keys are for those who have no other: they must lead to the same one.
-        let keys = key_successors(&chain, &own).map_err(|error| fault(KEYS, error.to_string()))?;
+        let keys = key_successors(&own.chain, &own.vkey).map_err(|error| fault(KEYS, error.to_string()))?;
         if !keys.contains(&by.vkey) {
             return Err(fault(VKEY, format!("does not lead to the key {} that signed the checkpoint", by.vkey)));
         }
@@ -340,7 +365,7 @@ impl<R: Read + Seek> Pack<R> {
             return Err(fault(KEY_PEM, "is not the newest of the pack's keys"));
         }
         done.check(format!("the checkpoint of {} for {} entries is signed by {}", by.origin, by.size, by.vkey));
-        if check.trust.policy.is_some() {
+        if trust.policy.is_some() {
             let names: Vec<_> = by.cosignatures.iter().map(|cosignature| cosignature.witness.as_str()).collect();
             let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
             done.check(format!("the policy's quorum is reached; cosigned by: {names}"));
@@ -354,6 +379,7 @@ impl<R: Read + Seek> Pack<R> {
         &mut self,
         manifest: &Manifest,
         manifest_sha256: &str,
+        own: &Own,
         signed_by: &Trusted,
         check: &Check<'_>,
         done: &mut Done,
@@ -374,8 +400,7 @@ impl<R: Read + Seek> Pack<R> {
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(bad("its payload is of another type"));
         }
-        let chain = self.listed_text(manifest, KEYS, SMALL_BYTES_MAX)?;
-        let keys = key_successors(&chain, &signed_by.vkey).map_err(|error| fault(KEYS, error.to_string()))?;
+        let keys = key_successors(&own.chain, &signed_by.vkey).map_err(|error| fault(KEYS, error.to_string()))?;
         let message = pre_authentication(&payload);
         let holds = |sig: &[u8]| {
             keys.iter().filter_map(|vkey| public_key(vkey)).any(|key| signature_holds(&key, &message, sig))
@@ -402,10 +427,10 @@ impl<R: Read + Seek> Pack<R> {
     fn check_entries(
         &mut self,
         manifest: &Manifest,
+        own: &Own,
         signed_by: &Trusted,
         done: &mut Done,
     ) -> Result<BTreeMap<u64, Leaf>, Error> {
-        let checkpoint = self.listed_text(manifest, CHECKPOINT, SMALL_BYTES_MAX)?;
         let trust = Trust { vkey: Some(signed_by.vkey.clone()), ..Trust::default() };
         let mut entries = BTreeMap::new();
         for file in &manifest.files {
@@ -415,7 +440,7 @@ impl<R: Read + Seek> Pack<R> {
             let proof = self.listed_text(manifest, &proof_name, SMALL_BYTES_MAX)?;
             let wrong =
                 |what: String| Fault { what, file: Some(proof_name.clone()), index: Some(index), ..Fault::default() };
-            if proof.split_once("\n\n").is_none_or(|(_, under)| under != checkpoint) {
+            if proof.split_once("\n\n").is_none_or(|(_, under)| under != own.checkpoint) {
                 return Err(wrong("ends with another checkpoint than the pack's".to_owned()).into());
             }
             let proved = verify_proof(&proof, &bytes, &trust).map_err(|error| wrong(error.to_string()))?;
@@ -545,19 +570,18 @@ impl<R: Read + Seek> Pack<R> {
     fn check_older(
         &mut self,
         manifest: &Manifest,
+        own: &Own,
+        trust: &Trust,
         signed_by: &Trusted,
-        check: &Check<'_>,
+        older: Option<&str>,
         done: &mut Done,
     ) -> Result<(), Error> {
         let proved = match row_of(manifest, CONSISTENCY) {
             Some(_) => Some(self.check_consistency(manifest, signed_by)?),
             None => None,
         };
-        let Some(older) = check.older else { return Ok(()) };
-        let chain = self.listed_text(manifest, KEYS, SMALL_BYTES_MAX)?;
-        let own = self.listed_text(manifest, VKEY, SMALL_BYTES_MAX)?.trim_end().to_owned();
-        let trust = trust_of(check, &own, &mut Done::default());
-        let old = following(&trust, || Ok(Some(chain.clone().into_bytes())), |trust| trust.signed(older));
+        let Some(older) = older else { return Ok(()) };
+        let old = following(trust, || own.chain(), |trust| trust.signed(older));
         let old = old.map_err(|error| Error::Trust(format!("the older checkpoint: {error}")))?;
         let size = signed_by.size;
         let root = match proved {
@@ -605,15 +629,16 @@ impl<R: Read + Seek> Pack<R> {
 }
 
 /// The pack's own first key where no other is given: trust on first use, which is said.
-fn trust_of(check: &Check<'_>, own: &str, done: &mut Done) -> Trust {
+fn trust_of(check: &Check<'_>, own: &Own, done: &mut Done) -> Trust {
     let listed = check.trust.policy.as_ref().is_some_and(|policy| !policy.logs().is_empty());
     if check.trust.vkey.is_some() || listed {
         return check.trust.clone();
     }
     done.unchecked.push(format!(
-        "whose key it is: it was taken from the pack itself (trust on first use). Compare {own} with what the log's operator says, and give it as --vkey"
+        "whose key it is: it was taken from the pack itself (trust on first use). Compare {} with what the log's operator says, and give it as --vkey",
+        own.vkey
     ));
-    Trust { vkey: Some(own.to_owned()), ..check.trust.clone() }
+    Trust { vkey: Some(own.vkey.clone()), ..check.trust.clone() }
 }
 
 /// The end of a zip: without comment, without ZIP64, with a directory of bounded size right before it.

@@ -10,6 +10,7 @@ use pedigraph_proto::TenantId;
 use uuid::Uuid;
 
 use super::write::Written;
+use crate::app::prepare_dir;
 
 /// What may be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,11 +31,7 @@ impl Default for Limits {
 
 /// Creates the directory and removes what an earlier process left in it: nobody knows those packs any more.
 pub fn prepare(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    for file in fs::read_dir(dir)? {
-        fs::remove_file(file?.path())?;
-    }
-    Ok(())
+    prepare_dir(dir, |_| true)
 }
 
 /// The packs that can be fetched, oldest first.
