@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LEAF_BYTES: usize = 1024;
 /// Batch size and number of batches.
-const RUNS: [(u32, u32); 4] = [(1, 500), (16, 500), (1024, 200), (4096, 50)];
+const RUNS: [(u32, u32); 4] = [(1, 500), (16, 500), (1024, 800), (4096, 200)];
 
 fn main() {
     let root = std::env::var_os("PEDIGRAPH_BENCH_DIR").map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();

@@ -137,6 +137,8 @@ pub(crate) struct Deriver {
     next_seq: u64,
     /// Everything derived from commits below this seq, which starts a segment, is synced.
     synced_seq: u64,
+    /// Memory for what is written: fresh memory for each would cost more than to write it.
+    bytes: Vec<u8>,
 }
 
 /// What one log has to derive.
@@ -160,6 +162,7 @@ impl Deriver {
             done: BTreeMap::new(),
             next_seq,
             synced_seq,
+            bytes: Vec::new(),
         }
     }
 
@@ -277,8 +280,12 @@ impl Deriver {
     }
 
     fn write_positions(&mut self, log: &LogId, from: u64, positions: &[u64]) -> Result<(), Error> {
-        let bytes: Vec<u8> = positions.iter().flat_map(|at| at.to_le_bytes()).collect();
-        self.write(entries_path(&self.shared.dir, log), &bytes, from * ENTRY_BYTES)
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        positions.iter().for_each(|at| bytes.extend_from_slice(&at.to_le_bytes()));
+        self.write(entries_path(&self.shared.dir, log), &bytes, from * ENTRY_BYTES)?;
+        self.bytes = bytes;
+        Ok(())
     }
 
     fn write_commits(&mut self, from: u64, places: &[CommitPlace]) -> Result<(), Error> {
@@ -291,11 +298,14 @@ impl Deriver {
         let (mut from, mut to) = (from / WIDTH, to / WIDTH);
         for level in 0..8 {
             for first in (from..to).step_by(TILES_AT_ONCE) {
-                let mut bytes = Vec::new();
+                let mut bytes = std::mem::take(&mut self.bytes);
+                bytes.clear();
                 for number in first..to.min(first + TILES_AT_ONCE as u64) {
-                    bytes.extend(tile::encode_hashes(&hashes::hashes(&self.shared, log, level, number, WIDTH)?));
+                    let hashes = hashes::not_stored(&self.shared, log, level, number, WIDTH)?;
+                    hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.0));
                 }
                 self.write(tiles_path(&self.shared.dir, log, level), &bytes, first * TILE_BYTES)?;
+                self.bytes = bytes;
             }
             (from, to) = (from / WIDTH, to / WIDTH);
         }

@@ -453,7 +453,9 @@ mod tests {
         assert_eq!(CommitFrame::take(&bytes), None);
 
         let mut edge = Edge::default();
-        (0..5).for_each(|n| edge.push(Hash([n; 32])));
+        for n in 0..5 {
+            edge.push(Hash([n; 32]));
+        }
         let header = HeaderFrame {
             uuid: [4; 16],
             first_seq: 3,

@@ -18,6 +18,11 @@ pub(crate) fn hashes(shared: &Shared, log: &LogId, level: u8, number: u64, width
         hashes.truncate(to_usize(width));
         return Ok(hashes);
     }
+    not_stored(shared, log, level, number, width)
+}
+
+/// The same, of a tile that is not in the file of its level.
+pub(crate) fn not_stored(shared: &Shared, log: &LogId, level: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
     match level.checked_sub(1) {
         None => leaf_hashes(shared, log, number, width),
         Some(below) => tile_roots(shared, log, below, number, width),
@@ -42,9 +47,12 @@ fn tile_roots(shared: &Shared, log: &LogId, below: u8, number: u64, width: u64) 
     let key = (log.clone(), below + 1);
     let kept = lock(&shared.partials).get(&key).filter(|(n, _)| *n == number).map(|(_, roots)| roots.clone());
     let mut roots = kept.unwrap_or_default();
-    for child in roots.len() as u64..width {
-        let full = hashes(shared, log, below, number * WIDTH + child, WIDTH)?;
-        roots.push(tile::tile_root(&full));
+    for child in number * WIDTH + roots.len() as u64..number * WIDTH + width {
+        let known = if below == 0 { shared.state().tile_root(log, child) } else { None };
+        roots.push(match known {
+            Some(root) => root,
+            None => tile::tile_root(&hashes(shared, log, below, child, WIDTH)?),
+        });
     }
     lock(&shared.partials).insert(key, (number, roots.clone()));
     roots.truncate(to_usize(width));

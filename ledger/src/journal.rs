@@ -18,17 +18,19 @@ use crate::erase;
 use crate::fold::{Touched, Vectors};
 use crate::frame::{self, CommitFrame, HEAD_BYTES, Kind, REF_BYTES};
 use crate::keys;
+use crate::leaves::Hasher;
 use crate::meta::Meta;
 use crate::publish;
 use crate::recover::{Recovered, recover, zero_sectors};
 use crate::segment::{self, Segment};
 use crate::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Recent, Shared};
 use crate::spare::{self, Entered, Pace, Spare};
-use crate::storage::{LocalFiles, PAGE_BYTES, Pages, Storage, StoredFile};
-use crate::tree::{self, digest, leaf_hash};
+use crate::storage::{LocalFiles, PAGE_BYTES, Pages, Rooms, Storage, StoredFile};
+use crate::tile::WIDTH;
+use crate::tree::{self, digest};
 use crate::{
-    Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Reader,
-    Receipt, Signer,
+    Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, Options, Part, PartRef, Reader, Receipt,
+    Signer,
 };
 
 /// Largest batch, bytes of frames.
@@ -46,8 +48,6 @@ const SEGMENT_GROWTH: u64 = 8;
 const FACTS_REMEMBERED: usize = 8192;
 /// Smaller chunks are stored each time: a reference to one costs about as much to find as the bytes to write.
 const REMEMBERED_BYTES_MIN: usize = 512;
-/// Leaves of a batch from which on two threads hash them, bytes: what costs more than to start a thread.
-const HASHED_BY_TWO_BYTES_MIN: usize = 512 << 10;
 
 /// Who prepares segments and writes derived files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,11 +72,13 @@ pub struct Writer {
     offset: u64,
     /// What the page in which the next batch begins holds before it: whole pages are written.
     page: Bytes,
+    rooms: Rooms,
     facts: RememberedFacts,
     epoch: u64,
     poisoned: bool,
     given_back: Option<Batch>,
     work: Work,
+    hasher: Hasher,
     disk: Disk,
     /// The batch that the disk is writing.
     under_way: Option<UnderWay>,
@@ -192,9 +194,9 @@ fn start(
     blobs::collect(&shared, &*storage)?;
     publish::publish_empty_default(&shared, &*storage, signer.as_ref())?;
     publish::check_older(&Reader(Arc::clone(&shared)))?;
-    let disk = match work {
-        Work::Background => Disk::with_thread()?,
-        Work::Inline => Disk::inline(),
+    let (hasher, disk) = match work {
+        Work::Background => (Hasher::with_thread()?, Disk::with_thread()?),
+        Work::Inline => (Hasher::inline(), Disk::inline()),
     };
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
@@ -206,11 +208,13 @@ fn start(
         file,
         offset,
         page: page_before(&path, offset)?,
+        rooms: Rooms::default(),
         facts: RememberedFacts::default(),
         epoch,
         poisoned: false,
         given_back: None,
         work,
+        hasher,
         disk,
         under_way: None,
         receipts: VecDeque::new(),
@@ -362,12 +366,13 @@ impl Writer {
 
     /// Shows what is durable.
     fn show(&mut self, staged: UnderWay) -> Result<(), Error> {
-        let UnderWay { place, frames, entries, commit, blobs } = staged;
+        let UnderWay { place, frames, entries, tiles, commit, blobs } = staged;
         let receipt =
             |(log, entry): &(LogId, Recent), index: u64| Receipt { log: log.clone(), index, leaf_hash: entry.hash };
         self.receipts.push_back(entries.iter().map(|(entry, index)| receipt(entry, *index)).collect());
         let mut landed = entries.into_iter().map(|(entry, _)| entry);
-        self.shared.land(Landed { seq: commit.seq, place, frames, heads: &commit.heads, entries: &mut landed });
+        let (seq, heads) = (commit.seq, &commit.heads);
+        self.shared.land(Landed { seq, place, frames, heads, entries: &mut landed, tiles });
         blobs::named(&self.shared, &*self.storage, &blobs);
         if self.work == Work::Inline {
             let outcome = self.deriver.as_mut().map_or(Ok(()), Deriver::step);
@@ -433,13 +438,16 @@ impl Writer {
     }
 
     /// Turns a batch into frames and takes over the state after it: a failure from here on poisons.
-    fn encode(&mut self, batch: Batch, bytes_max: usize) -> (UnderWay, Job) {
+    fn encode(&mut self, mut batch: Batch, bytes_max: usize) -> (UnderWay, Job) {
         let blobs = blobs_named(&batch);
-        let mut draft = Draft::new(&self.page, bytes_max, self.segment.base + self.offset, self.shared.meta.salt);
+        let count = batch.entries.len();
+        let leaves = self.hasher.start(std::mem::take(&mut batch.entries));
+        let pages = self.rooms.pages(self.page.len() + bytes_max + PAGE_BYTES);
+        let mut draft = Draft::new(pages, &self.page, self.segment.base + self.offset, self.shared.meta.salt);
         let mut touched = Touched::default();
         let mut refs = Sha256::new();
-        let mut entries = Vec::with_capacity(batch.entries.len());
-        for (new, hash) in batch.entries.iter().zip(leaf_hashes(&batch.entries)) {
+        let (mut entries, mut tiles) = (Vec::with_capacity(count), Vec::new());
+        for (new, hash) in leaves.hashed() {
             let facts: Vec<_> = new.facts.iter().map(|part| draft.put_facts(part, &mut self.facts)).collect();
             let body = new.body.as_ref().map(|part| draft.put_part(Content::Body, part));
             let edge = touched.edge(&new.log, &self.vectors);
@@ -450,9 +458,11 @@ impl Writer {
                 frame::put_refs(out, &facts, body.as_ref());
                 refs.update(&out[from..]);
             });
-            edge.push(hash);
+            if let Some(root) = edge.push(hash) {
+                tiles.push((new.log.clone(), edge.size() / WIDTH - 1, root));
+            }
         }
-        let (commit, hash) = self.put_commit(&mut draft, batch, &touched, Hash(refs.finalize().into()));
+        let (commit, hash) = self.put_commit(&mut draft, batch, count, &touched, Hash(refs.finalize().into()));
         self.vectors.adopt(touched, &commit, hash);
         let (frames, job) = self.finish_draft(draft);
         let place = CommitPlace {
@@ -461,17 +471,24 @@ impl Writer {
             time_ns: commit.time_ns,
         };
         self.offset += frames.len() as u64;
-        (UnderWay { place, frames, entries, commit, blobs }, job)
+        (UnderWay { place, frames, entries, tiles, commit, blobs }, job)
     }
 
     /// Appends the commit frame; returns it with its hash.
-    fn put_commit(&self, draft: &mut Draft, batch: Batch, touched: &Touched, refs: Hash) -> (CommitFrame, Hash) {
+    fn put_commit(
+        &self,
+        draft: &mut Draft,
+        batch: Batch,
+        entries: usize,
+        touched: &Touched,
+        refs: Hash,
+    ) -> (CommitFrame, Hash) {
         let commit = CommitFrame {
             seq: self.vectors.next_seq,
             previous: self.vectors.last_commit.0,
             epoch: self.epoch,
             time_ns: self.next_time(batch.time_ns),
-            entries: u32::try_from(batch.entries.len()).expect("a batch has fewer bytes"),
+            entries: u32::try_from(entries).expect("a batch has fewer bytes"),
             zero_sectors: zero_sectors(draft.frames(), self.offset),
             refs,
             heads: touched.heads(),
@@ -548,21 +565,6 @@ impl Writer {
     }
 }
 
-/// The hashes of a batch's leaves.
-fn leaf_hashes(entries: &[NewEntry]) -> Vec<Hash> {
-    let hashes = |entries: &[NewEntry]| entries.iter().map(|new| leaf_hash(&new.leaf)).collect::<Vec<_>>();
-    if entries.iter().map(|new| new.leaf.len()).sum::<usize>() < HASHED_BY_TWO_BYTES_MIN {
-        return hashes(entries);
-    }
-    let (first, second) = entries.split_at(entries.len() / 2);
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| hashes(second));
-        let mut all = hashes(first);
-        all.extend(other.join().unwrap_or_else(|_| hashes(second)));
-        all
-    })
-}
-
 fn writes_nothing(batch: &Batch) -> bool {
     batch.entries.is_empty() && batch.positions.is_empty() && batch.duplicates.is_empty()
 }
@@ -601,6 +603,8 @@ struct UnderWay {
     frames: Bytes,
     /// Entries with their indexes.
     entries: Vec<((LogId, Recent), u64)>,
+    /// Tiles of leaves that it fills: log, number, root.
+    tiles: Vec<(LogId, u64, Hash)>,
     commit: CommitFrame,
     /// The blobs that it names.
     blobs: Vec<(Content, Hash)>,
@@ -617,8 +621,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(page: &[u8], bytes_max: usize, at: u64, salt: u32) -> Draft {
-        let mut pages = Pages::with_room(page.len() + bytes_max + PAGE_BYTES);
+    fn new(mut pages: Pages, page: &[u8], at: u64, salt: u32) -> Draft {
         pages.bytes.extend_from_slice(page);
         let from = pages.bytes.len();
         Draft { pages, from, at, salt }

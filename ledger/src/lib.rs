@@ -31,6 +31,7 @@ mod frame;
 mod hashes;
 mod journal;
 mod keys;
+mod leaves;
 mod lookup;
 mod meta;
 mod mirror;

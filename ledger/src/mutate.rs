@@ -170,7 +170,9 @@ fn frames() {
 #[test]
 fn headers_and_places() {
     let mut edge = Edge::default();
-    (0..11).for_each(|n| edge.push(hash(n)));
+    for n in 0..11 {
+        edge.push(hash(n));
+    }
     let header = HeaderFrame {
         uuid: [4; 16],
         first_seq: 3,

@@ -86,6 +86,8 @@ pub(crate) struct LogState {
     /// Entries from index `recent_from` on.
     pub(crate) recent: VecDeque<Recent>,
     pub(crate) recent_from: u64,
+    /// Roots of full tiles of leaves, by number, until the tile above them is stored. One that is not here is found by hashing.
+    pub(crate) tile_roots: BTreeMap<u64, Hash>,
 }
 
 /// A new entry, remembered until everything is derived from it.
@@ -113,6 +115,8 @@ pub(crate) struct Landed<'a> {
     pub(crate) frames: Bytes,
     pub(crate) heads: &'a [(LogId, u64, Hash)],
     pub(crate) entries: &'a mut dyn Iterator<Item = (LogId, Recent)>,
+    /// Tiles of leaves that it fills: log, number, root.
+    pub(crate) tiles: Vec<(LogId, u64, Hash)>,
 }
 
 /// The place in the journal up to which another process's commits were folded.
@@ -261,6 +265,11 @@ impl State {
                 self.underived.insert(log.clone());
             }
         }
+        for (log, number, root) in landed.tiles {
+            if let Some(head) = self.logs.get_mut(&log) {
+                head.tile_roots.insert(number, root);
+            }
+        }
         self.commits.push_back(landed.place);
         self.next_seq = landed.seq + 1;
         self.remember(landed.place.at, landed.frames);
@@ -292,13 +301,19 @@ impl State {
         self.frames_bytes = 0;
     }
 
-    /// Forgets the entries of a log that are both in its index and below its last partial tile.
+    /// Forgets the entries of a log that are both in its index and below its last partial tile, and roots of tiles likewise.
     pub(crate) fn forget_entries(&mut self, log: &LogId, indexed: u64) {
         let Some(head) = self.logs.get_mut(log) else { return };
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
         while head.recent_from < keep_from && head.recent.pop_front().is_some() {
             head.recent_from += 1;
         }
+        head.tile_roots = head.tile_roots.split_off(&(indexed / WIDTH / WIDTH * WIDTH));
+    }
+
+    /// The root of a full tile of leaves, if memory has it.
+    pub(crate) fn tile_root(&self, log: &LogId, number: u64) -> Option<Hash> {
+        self.logs.get(log)?.tile_roots.get(&number).copied()
     }
 
     /// Forgets the places of commits below a seq.
@@ -330,6 +345,7 @@ impl LogState {
             checkpoint: None,
             recent: VecDeque::new(),
             recent_from: 0,
+            tile_roots: BTreeMap::new(),
         }
     }
 }
@@ -344,7 +360,7 @@ pub(crate) fn land_read(state: &mut State, batch: &ReadBatch) {
         time_ns: batch.commit.time_ns,
     };
     let (seq, frames) = (batch.commit.seq, Bytes::new());
-    state.land(Landed { seq, place, frames, heads: &batch.commit.heads, entries: &mut entries });
+    state.land(Landed { seq, place, frames, heads: &batch.commit.heads, entries: &mut entries, tiles: Vec::new() });
 }
 
 impl Follower {

@@ -98,10 +98,14 @@ fn allocate(dir: &Path, capacity: u64, storage: &dyn Storage) -> io::Result<Box<
     Ok(file)
 }
 
-/// Writes the zeros that are missing while `go_on` says so.
+/// Writes the zeros that are missing while `go_on` says so, and makes that durable if all are: whoever cannot wait for zeros does not wait
+/// for a sync of some.
 fn write_zeros(file: &dyn StoredFile, capacity: u64, go_on: impl Fn() -> bool) -> io::Result<()> {
     let Some(mut offset) = file.first_unwritten()? else { return Ok(()) };
-    while offset < capacity && go_on() {
+    while offset < capacity {
+        if !go_on() {
+            return Ok(());
+        }
         let end = capacity.min(offset + ZEROS_BYTES);
         file.write_zeros(offset, end)?;
         offset = end;

@@ -6,11 +6,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::frame::to_usize;
+use crate::shared::lock;
 
 /// Every way a ledger changes its directory. Nothing is durable before the matching sync. Names are those of the local file
 /// system, unless an implementation has its own; files are always its own.
@@ -84,6 +86,9 @@ pub trait StoredFile: Send + Sync {
 const PIECE_BYTES: u64 = 1 << 20;
 /// Alignment of file offsets, lengths and memory that every disk takes for direct writes.
 pub(crate) const PAGE_BYTES: usize = 4096;
+/// Memory that is worth keeping for the next pages, and may be.
+const ROOM_BYTES: std::ops::Range<usize> = 64 << 10..8 << 20;
+const ROOMS_MAX: usize = 2;
 
 fn piece_bytes(from: u64, to: u64) -> usize {
     to_usize(PIECE_BYTES.min(to.saturating_sub(from)))
@@ -181,25 +186,55 @@ impl StoredFile for File {
 }
 
 /// Bytes that start at a page of memory, so that a disk can fetch them from there.
+#[derive(Default)]
 pub(crate) struct Pages {
     /// What is written, after what is skipped.
     pub(crate) bytes: Vec<u8>,
     start: usize,
+    rooms: Rooms,
 }
 
 impl Pages {
     /// Nothing yet, and room for so many bytes: with more the memory moves, and may start elsewhere.
     pub(crate) fn with_room(bytes: usize) -> Pages {
-        let mut room: Vec<u8> = Vec::with_capacity(bytes + PAGE_BYTES);
-        let start = to_page(&room);
-        room.resize(start, 0);
-        Pages { bytes: room, start }
+        Rooms::default().pages(bytes)
     }
 }
 
 impl AsRef<[u8]> for Pages {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[self.start..]
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.rooms.keep(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Memory of pages that nobody needs any more, for the next ones: to get as much from the kernel, which fills it with zeros, takes half as
+/// long as to hash it.
+#[derive(Clone, Default)]
+pub(crate) struct Rooms(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Rooms {
+    /// Nothing yet, and room for so many bytes.
+    pub(crate) fn pages(&self, bytes: usize) -> Pages {
+        let needed = bytes + PAGE_BYTES;
+        let kept = if needed < ROOM_BYTES.start { None } else { lock(&self.0).pop() };
+        let mut room = kept.filter(|room| room.capacity() >= needed).unwrap_or_else(|| Vec::with_capacity(needed));
+        room.clear();
+        let start = to_page(&room);
+        room.resize(start, 0);
+        Pages { bytes: room, start, rooms: self.clone() }
+    }
+
+    fn keep(&self, room: Vec<u8>) {
+        let mut kept = lock(&self.0);
+        if ROOM_BYTES.contains(&room.capacity()) && kept.len() < ROOMS_MAX {
+            kept.push(room);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::tile::WIDTH;
 use crate::{Error, Hash};
 
 /// `SHA-256(0x00 || leaf)`.
@@ -54,14 +55,19 @@ impl Edge {
         &self.stack
     }
 
-    pub(crate) fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
+    /// Adds a leaf. If it is the last one of a tile of leaves: the root over that tile.
+    pub(crate) fn push(&mut self, leaf: Hash) -> Option<Hash> {
+        let (mut hash, mut tile_root) = (leaf, None);
+        for height in 1..=self.size.trailing_ones() {
             let left = self.stack.pop().expect("one subtree per set bit of the size");
             hash = node_hash(&left, &hash);
+            if height == WIDTH.ilog2() {
+                tile_root = Some(hash);
+            }
         }
         self.stack.push(hash);
         self.size += 1;
+        tile_root
     }
 
     pub(crate) fn root(&self) -> Hash {
@@ -268,9 +274,18 @@ mod tests {
             assert_eq!(Edge::restore(size, edge.stack().to_vec()), Some(edge.clone()));
             (0..=size).for_each(|old| check_pair(&all, old, size));
             if size < 70 {
-                edge.push(all[usize::try_from(size).unwrap()]);
+                assert_eq!(edge.push(all[usize::try_from(size).unwrap()]), None);
             }
         }
+    }
+
+    #[test]
+    fn the_last_leaf_of_a_tile_gives_its_root() {
+        let all = leaves(3 * WIDTH + 1);
+        let mut edge = Edge::default();
+        let roots: Vec<_> = all.iter().filter_map(|leaf| edge.push(*leaf)).collect();
+        let expected: Vec<_> = all.chunks_exact(256).map(mth).collect();
+        assert_eq!(roots, expected);
     }
 
     proptest! {

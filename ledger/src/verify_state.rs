@@ -81,7 +81,9 @@ impl Rows {
         let mut subtrees = Vec::new();
         for row in rows {
             let mut edge = Edge::default();
-            row.iter().for_each(|hash| edge.push(*hash));
+            for hash in row {
+                edge.push(*hash);
+            }
             subtrees.extend_from_slice(edge.stack());
         }
         // Two neighbours of the same height become one here, as in the tree.
@@ -269,7 +271,9 @@ pub(crate) mod tests {
 
     fn rows_root(leaves: &[Hash]) -> Hash {
         let mut edge = Edge::default();
-        leaves.iter().for_each(|leaf| edge.push(*leaf));
+        for leaf in leaves {
+            edge.push(*leaf);
+        }
         edge.root()
     }
 
