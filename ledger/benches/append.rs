@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pedigraph_ledger::{
-    Access, Batch, LocalFiles, LogId, NewEntry, Options, Storage, StoredFile, Work, leaf_hash, open, open_with, verify,
+    Access, Batch, LocalFiles, LogId, NewEntry, Options, Storage, StoredFile, UNDER_WAY_MAX, Work, leaf_hash, open,
+    open_with, verify,
 };
 
 /// As the binary.
@@ -52,12 +53,12 @@ fn run(root: &Path, entries: u32, batches: u32, hash_rate: f64) {
     let mut latencies = Vec::new();
     let cpu_before = cpu_seconds();
     let start = Instant::now();
-    // One batch is encoded while the one before it goes to the disk, as the processor does with full batches.
+    // Batches are encoded while those before them go to the disk, as the processor does with full ones.
     let mut submitted = std::collections::VecDeque::new();
     for batch in &batches {
         submitted.push_back(Instant::now());
         writer.submit(batch.clone()).unwrap();
-        while submitted.len() > 1 {
+        while submitted.len() > UNDER_WAY_MAX {
             writer.landed().unwrap().unwrap();
             latencies.push(submitted.pop_front().unwrap().elapsed());
         }

@@ -39,6 +39,8 @@ const BATCH_BYTES_MAX: usize = 1 << 30;
 const KEY_BYTES_MAX: usize = 4096;
 /// Facts chunks of one entry.
 const FACTS_MAX: usize = 65_535;
+/// Batches that are encoded and not durable: while one is written the next one waits, so that a slow write does not stop the encoding.
+pub const UNDER_WAY_MAX: usize = 2;
 /// Smallest and largest segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// The first segment is small, each next one eight times as large up to the chosen size: a new ledger opens at once.
@@ -80,8 +82,8 @@ pub struct Writer {
     work: Work,
     hasher: Hasher,
     disk: Disk,
-    /// The batch that the disk is writing.
-    under_way: Option<UnderWay>,
+    /// The batches that the disk has not written yet, oldest first.
+    under_way: VecDeque<UnderWay>,
     /// Receipts of batches that are durable, for [`Writer::landed`].
     receipts: VecDeque<Vec<Receipt>>,
     pace: Arc<Pace>,
@@ -216,7 +218,7 @@ fn start(
         work,
         hasher,
         disk,
-        under_way: None,
+        under_way: VecDeque::new(),
         receipts: VecDeque::new(),
         pace: Arc::default(),
         spare: None,
@@ -293,7 +295,8 @@ impl Writer {
         Ok(last)
     }
 
-    /// Begins to append one batch. It is encoded while the one before it goes to the disk, and returns when that one is durable.
+    /// Begins to append one batch. It is encoded while those before it go to the disk. Returns when at most
+    /// [`UNDER_WAY_MAX`] are not durable, this one among them.
     /// After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
     /// batch can be had back by [`Writer::given_back`], for another try.
     ///
@@ -326,10 +329,10 @@ impl Writer {
         let targets = erase::targets(&self.shared, &batch.erasures)?;
         let (staged, job) = self.encode(batch, bytes_max);
         // The next one goes to the disk before anybody hears of the last one: the disk is what is waited for.
-        let before = self.wait_for_disk()?;
+        let before = if self.under_way.len() < UNDER_WAY_MAX { None } else { self.wait_for_disk()? };
         let outcome = self.disk.start(job);
         self.poison_unless_ok(outcome.map_err(Error::from))?;
-        self.under_way = Some(staged);
+        self.under_way.push_back(staged);
         before.map_or(Ok(()), |before| self.show(before))?;
         if targets.is_empty() {
             return Ok(());
@@ -345,21 +348,28 @@ impl Writer {
     /// [`Error::Io`] as [`Writer::submit`].
     pub fn landed(&mut self) -> Result<Option<Vec<Receipt>>, Error> {
         if self.receipts.is_empty() {
-            self.land()?;
+            self.land_one()?;
         }
         Ok(self.receipts.pop_front())
     }
 
     /// Makes all that was submitted durable and visible.
     fn land(&mut self) -> Result<(), Error> {
-        let before = self.wait_for_disk()?;
-        self.pace.set_busy(false);
-        before.map_or(Ok(()), |before| self.show(before))
+        while !self.under_way.is_empty() {
+            self.land_one()?;
+        }
+        Ok(())
     }
 
-    /// The batch that was under way, which is durable now.
+    fn land_one(&mut self) -> Result<(), Error> {
+        let landed = self.wait_for_disk()?;
+        self.pace.set_busy(!self.under_way.is_empty());
+        landed.map_or(Ok(()), |landed| self.show(landed))
+    }
+
+    /// The oldest batch that was under way, which is durable now.
     fn wait_for_disk(&mut self) -> Result<Option<UnderWay>, Error> {
-        let Some(staged) = self.under_way.take() else { return Ok(None) };
+        let Some(staged) = self.under_way.pop_front() else { return Ok(None) };
         let outcome = self.disk.finish().map_err(Error::from);
         self.poison_unless_ok(outcome).map(|()| Some(staged))
     }

@@ -71,7 +71,7 @@ pub use backup::{Copied, KeyCopy, RestoreOptions, backup, backup_with, restore};
 pub use blobs::Blobs;
 pub use cosign::Cosignature;
 pub use fault::Fault;
-pub use journal::{Work, Writer, open, open_with};
+pub use journal::{UNDER_WAY_MAX, Work, Writer, open, open_with};
 pub use keys::{Rotation, follow_keys, following, key_successors, rotate_key};
 pub use mirror::{mirror, read_mirror, verify_mirror};
 pub use note::{public_key, verify_checkpoint, verify_note};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, Writer};
+use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, UNDER_WAY_MAX, Writer};
 use pedigraph_proto::EventId;
 use pedigraph_proto::message::{Message, Receipt, Reject, Status, Submitted};
 use pedigraph_proto::protobuf::Message as _;
@@ -168,14 +168,16 @@ impl Shell {
     /// The first one: the writer is poisoned, and only opening the ledger again tells what is durable.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut gathered = Gathered::default();
-        let mut under_way: Option<Begun> = None;
+        let mut under_way = VecDeque::new();
         while !self.abandoned.load(Ordering::Acquire) {
-            self.gather(&mut gathered, under_way.is_some());
-            // Beside a batch on its way to the disk only a full one is begun: what comes meanwhile makes the next one larger.
+            self.gather(&mut gathered, !under_way.is_empty());
+            // Beside batches on their way to the disk only a full one is begun: what comes meanwhile makes the next one larger.
             let wait = !gathered.is_full(&self.limits) || self.known.is_due();
-            if let Some(begun) = under_way.take_if(|_| wait) {
+            if let Some(begun) = under_way.pop_front_if(|_| wait) {
                 self.end(begun)?;
-                self.known.committed(self.reader.next_seq())?;
+                if under_way.is_empty() {
+                    self.known.committed(self.reader.next_seq())?;
+                }
                 continue;
             }
             if gathered.units.is_empty() {
@@ -183,8 +185,11 @@ impl Shell {
             }
             let begun = self.begin(std::mem::take(&mut gathered.units))?;
             gathered = Gathered::default();
-            if let Some(before) = under_way.replace(begun) {
-                self.end(before)?;
+            under_way.push_back(begun);
+            if under_way.len() > UNDER_WAY_MAX
+                && let Some(oldest) = under_way.pop_front()
+            {
+                self.end(oldest)?;
             }
         }
         Ok(())

@@ -152,7 +152,7 @@ fn submitted_batches_land_in_order_and_are_seen_when_they_are_durable() {
         next += count;
         assert_eq!(writer.size(&log), next);
         assert!(reader.head(&log).size <= next);
-        // One more than the disk has is under way.
+        // One, two or three that nobody was told of.
         if n % 3 > 0 {
             let receipts = writer.landed().unwrap().unwrap();
             let indexes = receipts.iter().map(|receipt| receipt.index);

@@ -109,6 +109,11 @@ fn every_call_fails_or_dies_once_with_a_batch_under_way() {
     eprintln!("{}", sweep(1));
 }
 
+#[test]
+fn every_call_fails_or_dies_once_with_two_batches_under_way() {
+    eprintln!("{}", sweep(2));
+}
+
 /// Returns what it did.
 fn sweep(ahead: u64) -> String {
     // The storage double decides what is durable, so memory will do.
