@@ -1,6 +1,6 @@
 //! The commands that ask a running server, over its public API and nothing else.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +15,12 @@ use crate::output::{Exit, Failure, Format, answer, printable, progress_bar, put,
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Documents above this go to the streaming endpoint, bytes.
 const EVENT_BYTES_MAX: u64 = 15 << 20;
-/// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// Time to find the server's address, and then to connect to it.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest silence of a server: before its answer begins, and while bytes go either way. As long as they do, there is no limit.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Bytes that are received at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A server, by its URL.
 pub(crate) struct Server {
@@ -34,8 +38,7 @@ pub(crate) struct Answer {
 impl Server {
     /// Nothing is sent yet.
     pub(crate) fn new(url: &str, token: Option<String>) -> Server {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
-        Server { agent: config.tls_config(tls()).build().into(), base: url.trim_end_matches('/').to_owned(), token }
+        Server { agent: agent(SILENCE), base: url.trim_end_matches('/').to_owned(), token }
     }
 
     /// GET of a path whose query values are given apart, so that they are escaped here and only here.
@@ -76,8 +79,17 @@ impl Server {
             Ok(response) if response.status().is_success() => response,
             refused => return self.read(refused)?.ok(&self.base).map(|answer| answer.body.len() as u64),
         };
-        let cut_off = || format!("{}{path} broke off; try again", self.base);
-        std::io::copy(&mut response.into_body().into_reader(), to).with_context(cut_off)
+        let mut body = response.into_body().into_reader();
+        let (mut piece, mut bytes) = (vec![0; PIECE_BYTES], 0);
+        loop {
+            let count = match body.read(&mut piece) {
+                Ok(0) => return Ok(bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                count => count.map_err(|error| self.broke_off(error.into()))?,
+            };
+            to.write_all(&piece[..count]).context("cannot write what is received")?;
+            bytes += count as u64;
+        }
     }
 
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
@@ -88,15 +100,32 @@ impl Server {
     }
 
     fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
-        let unreachable = |e: ureq::Error| {
+        let mut response = result.map_err(|error| {
             let hint = "is it running? start it with `pedigraph up`, or name another with --url";
-            Failure::error(Exit::Unreachable, format!("{} does not answer: {e}; {hint}", self.base))
-        };
-        let mut response = result.map_err(unreachable)?;
+            Failure::error(Exit::Unreachable, format!("{} does not answer: {}; {hint}", self.base, reason(&error)))
+        })?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(unreachable)?;
-        Ok(Answer { status, body })
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        Ok(Answer { status, body: body.map_err(|error| self.broke_off(error))? })
     }
+
+    fn broke_off(&self, error: ureq::Error) -> anyhow::Error {
+        let text = format!("the answer of {} broke off: {}; try again", self.base, reason(&error));
+        Failure::error(Exit::Unreachable, text)
+    }
+}
+
+fn agent(silence: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls());
+    let config = config.timeout_resolve(Some(CONNECT)).timeout_connect(Some(CONNECT));
+    let config = config.timeout_per_read(Some(silence)).timeout_per_write(Some(silence));
+    config.timeout_recv_response(Some(silence)).build().into()
+}
+
+fn reason(error: &ureq::Error) -> String {
+    use ureq::Timeout::{PerRead, PerWrite, RecvResponse};
+    let silent = matches!(error, ureq::Error::Timeout(PerRead | PerWrite | RecvResponse));
+    if silent { "it is silent for too long".to_owned() } else { error.to_string() }
 }
 
 /// `https` by the system's OpenSSL and its trusted roots.
@@ -544,7 +573,7 @@ impl Rejects {
             Rejects::Show { index, client } => {
                 let server = client.server();
                 let answer = server.fetch(&format!("/api/v1/entries/{index}/body"), &[])?.ok(&server.base)?;
-                std::io::Write::write_all(&mut std::io::stdout(), &answer.body)?;
+                std::io::stdout().write_all(&answer.body)?;
                 Ok(())
             }
             Rejects::Replay { index, client } => replay(&client, index),
@@ -587,7 +616,108 @@ fn replay(client: &Client, index: Option<u64>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    /// Asks a server that does with its one connection, whose request's head it has read, what the script says.
+    fn ask<T>(
+        silence_ms: u64,
+        script: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
+        ask: impl FnOnce(&Server) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let peer = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            // The client may have gone away.
+            let _failed = script(&mut stream);
+        });
+        let server = Server { agent: agent(Duration::from_millis(silence_ms)), ..Server::new(&url, None) };
+        let answer = ask(&server);
+        drop(server);
+        peer.join().unwrap();
+        answer
+    }
+
+    /// A slow line: twelve times this is longer than the silence that is allowed.
+    fn slowly() {
+        std::thread::park_timeout(Duration::from_millis(150));
+    }
+
+    fn until_the_client_goes(stream: &mut TcpStream) -> std::io::Result<()> {
+        std::io::copy(stream, &mut std::io::sink()).map(|_| ())
+    }
+
+    fn is_unreachable<T>(answer: anyhow::Result<T>, says: &str) {
+        let error = answer.err().unwrap();
+        assert_eq!(Exit::of(&error), Exit::Unreachable, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains("silent for too long"), "{error}");
+    }
+
+    #[test]
+    fn bytes_may_trickle_for_longer_than_the_silence_that_is_allowed() {
+        let trickle = |stream: &mut TcpStream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n")?;
+            b"twelve bytes".iter().try_for_each(|byte| {
+                slowly();
+                stream.write_all(&[*byte])
+            })
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        assert_eq!(ask(1_000, trickle, |server| server.download("/pack", &mut file)).unwrap(), 12);
+        std::io::Seek::rewind(&mut file).unwrap();
+        assert_eq!(std::io::read_to_string(file).unwrap(), "twelve bytes");
+        assert_eq!(ask(1_000, trickle, |server| server.fetch("/any", &[])).unwrap().body, *b"twelve bytes");
+    }
+
+    #[test]
+    fn a_server_that_is_silent_in_its_answer_or_before_it_is_left() {
+        let stop = |stream: &mut TcpStream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\ntwel")?;
+            until_the_client_goes(stream)
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        is_unreachable(ask(300, stop, |server| server.download("/pack", &mut file)), "broke off");
+        is_unreachable(ask(300, stop, |server| server.get("/any", &[])), "broke off");
+        is_unreachable(ask(300, until_the_client_goes, |server| server.get("/any", &[])), "does not answer");
+    }
+
+    /// Larger than what lies in buffers on the way.
+    const UPLOAD_BYTES: usize = 24 << 20;
+
+    #[test]
+    fn a_document_is_sent_for_as_long_as_the_server_takes_bytes() {
+        let take = |stream: &mut TcpStream| {
+            let mut piece = vec![0; UPLOAD_BYTES / 12];
+            for _ in 0..12 {
+                slowly();
+                stream.read_exact(&mut piece)?;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        };
+        let document = vec![b' '; UPLOAD_BYTES];
+        let answer = ask(1_000, take, |server| server.post("/documents", &[], document.as_slice()));
+        assert_eq!(answer.unwrap().status, 200);
+        let (asking, over) = std::sync::mpsc::channel::<()>();
+        let take_nothing = move |_: &mut TcpStream| {
+            let _the_client_has_gone = over.recv();
+            Ok(())
+        };
+        let refused = ask(300, take_nothing, |server| {
+            let answer = server.post("/documents", &[], document.as_slice());
+            drop(asking);
+            answer.map(|answer| answer.status)
+        });
+        is_unreachable(refused, "does not answer");
+    }
 
     #[test]
     fn lines_are_told_from_a_document() {

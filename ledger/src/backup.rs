@@ -656,19 +656,24 @@ impl Appending<'_> {
 /// Whole segments that a copy holds, with the time of the last change of what they were copied from: an older segment changes
 /// only when a body in it is erased.
 #[derive(Default)]
-struct Seen(BTreeMap<u64, u128>);
+pub(crate) struct Seen(BTreeMap<u64, u128>);
 
 impl Seen {
     fn load(to: &Path) -> Result<Seen, Error> {
-        let text = storage::read_if_there(&to.join(COPIED))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let lines = text.strip_prefix(COPIED_LINE).and_then(|rest| rest.strip_prefix('\n'));
+        let bytes = storage::read_if_there(&to.join(COPIED))?.unwrap_or_default();
+        // Of a copy that says nothing that is understood, all is copied again.
+        Ok(Seen::parse(&bytes).unwrap_or_default())
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Seen> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let lines = text.strip_prefix(COPIED_LINE)?.strip_prefix('\n')?.lines();
         let line = |line: &str| {
             let (seq, changed_ns) = line.split_once(' ')?;
             Some((seq.parse().ok()?, changed_ns.parse().ok()?))
         };
-        // Whatever is not understood is copied again.
-        Ok(Seen(lines.unwrap_or_default().lines().filter_map(line).collect()))
+        let seen = Seen(lines.map(line).collect::<Option<_>>()?);
+        (seen.text() == text).then_some(seen)
     }
 
     fn has(&self, segment: &Segment, changed_ns: u128, to: &Path) -> bool {
@@ -685,7 +690,7 @@ impl Seen {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let lines: String = self.0.iter().map(|(seq, changed_ns)| format!("{seq} {changed_ns}\n")).collect();
         format!("{COPIED_LINE}\n{lines}")
     }

@@ -85,7 +85,14 @@ pub(crate) fn indexed_range(ledger: &Path, log: &LogId, from: u64, count: u64) -
         let file = File::open(entries_path(ledger, log)).ok()?;
         segment::read_at(&file, from.checked_mul(ENTRY_BYTES)?, to_usize(count * ENTRY_BYTES)).ok()
     };
-    let bytes = read().unwrap_or_default();
+    decode_positions(&read().unwrap_or_default())
+}
+
+pub(crate) fn encode_positions(positions: &[u64], out: &mut Vec<u8>) {
+    positions.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
+}
+
+pub(crate) fn decode_positions(bytes: &[u8]) -> Vec<Option<u64>> {
     let (records, _) = bytes.as_chunks::<8>();
     // Position 0 is the journal's first magic: a hole that a crash left.
     records.iter().map(|record| Some(u64::from_le_bytes(*record)).filter(|at| *at != 0)).collect()
@@ -256,7 +263,7 @@ impl Deriver {
         storage::replace(
             &*self.storage,
             &synced_path(&self.shared.dir),
-            format!("{newest}\n").as_bytes(),
+            encode_synced(newest).as_bytes(),
             Access::Shared,
         )?;
         self.synced_seq = newest;
@@ -282,7 +289,7 @@ impl Deriver {
     fn write_positions(&mut self, log: &LogId, from: u64, positions: &[u64]) -> Result<(), Error> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        positions.iter().for_each(|at| bytes.extend_from_slice(&at.to_le_bytes()));
+        encode_positions(positions, &mut bytes);
         self.write(entries_path(&self.shared.dir, log), &bytes, from * ENTRY_BYTES)?;
         self.bytes = bytes;
         Ok(())
@@ -401,5 +408,15 @@ fn synced_path(ledger: &Path) -> PathBuf {
 
 fn synced_seq(ledger: &Path) -> u64 {
     let text = fs::read_to_string(synced_path(ledger)).unwrap_or_default();
-    text.trim_end().parse().unwrap_or(0)
+    // Without it everything is made again.
+    decode_synced(&text).unwrap_or(0)
+}
+
+pub(crate) fn encode_synced(seq: u64) -> String {
+    format!("{seq}\n")
+}
+
+pub(crate) fn decode_synced(text: &str) -> Option<u64> {
+    let seq = text.strip_suffix('\n')?.parse().ok()?;
+    (encode_synced(seq) == text).then_some(seq)
 }

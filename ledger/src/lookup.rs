@@ -12,10 +12,13 @@ use crate::fold::{ReadBatch, parse_lone_entry};
 use crate::frame::{self, Found, HEAD_BYTES, Kind, to_usize};
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared, State};
-use crate::{Content, Entry, Error, LogId, PartRef, derive};
+use crate::{Content, Entry, Error, LEAF_BYTES_MAX, LogId, PartRef, derive};
 
 /// Bytes read at first for a frame of unknown length.
 const FRAME_GUESS_BYTES: usize = 4096;
+/// Largest frame that is read by its position: the longest leaf and the most references fit.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!(LEAF_BYTES_MAX + frame::REF_BYTES * (u16::MAX as usize + 1) + 128 <= FRAME_BYTES_MAX);
 
 /// One frame read by position.
 pub(crate) enum LoneFrame {
@@ -36,7 +39,8 @@ pub(crate) fn frame_at(shared: &Shared, at: u64) -> Result<LoneFrame, Error> {
     let mut bytes = segment::read_at(&file, offset, FRAME_GUESS_BYTES.min(left))?;
     if let Some(head) = bytes.first_chunk::<4>() {
         let whole = to_usize(u32::from_le_bytes(*head).into()).saturating_add(HEAD_BYTES - 1);
-        if whole > bytes.len() && whole <= left {
+        // At a wrong position anything may stand for a length.
+        if whole > bytes.len() && whole <= left.min(FRAME_BYTES_MAX) {
             bytes = segment::read_at(&file, offset, whole)?;
         }
     }
@@ -142,7 +146,8 @@ impl Window {
             return None;
         };
         let found = frame::take_entry(payload).filter(|found| found.log == log.as_str() && found.index == index)?;
-        Some(self.bytes.slice_ref(found.leaf))
+        // A slice would keep the whole stretch in memory.
+        Some(Bytes::copy_from_slice(found.leaf))
     }
 }
 
@@ -153,12 +158,19 @@ fn scan_for_entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, Err
     let mut found = None;
     scan(shared, segment, |batch| {
         let mut entries = batch.entries.into_iter().map(|(_, entry)| entry);
-        found = entries.find(|entry| entry.log == *log && entry.index == index);
+        found = entries.find(|entry| entry.log == *log && entry.index == index).map(apart);
         found.is_none()
     })?;
     found.ok_or_else(|| {
         Error::Corrupt(format!("entry {index} of log {log} is not in the journal; restore the journal from a copy"))
     })
+}
+
+/// The entry without the stretch of the journal that it was found in, megabytes that it would keep in memory.
+fn apart(mut entry: Entry) -> Entry {
+    entry.leaf = Bytes::copy_from_slice(&entry.leaf);
+    entry.facts.iter_mut().chain(&mut entry.body).for_each(|part| part.bytes = None);
+    entry
 }
 
 /// A commit below the next seq.

@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
-use crate::derive::{decode_commit, encode_commit};
+use crate::backup::Seen;
+use crate::derive::{self, decode_commit, encode_commit};
 use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogVector};
 use crate::keys::{self, Keys};
 use crate::meta::{self, Meta};
@@ -15,8 +16,8 @@ use crate::shared::CommitPlace;
 use crate::tile::{self, Tile};
 use crate::tree::{Edge, digest};
 use crate::{
-    Content, Hash, LogId, PartRef, Policy, SecretKey, Signer as _, cosign, erase, note, proof, verify_resume,
-    verify_state, witness,
+    Batch, Content, Hash, INLINE_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Policy, Reader, SecretKey,
+    Signer as _, cosign, erase, lookup, note, open, open_reader, proof, verify_resume, verify_state, witness,
 };
 
 /// Mutations per decoder, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
@@ -73,12 +74,18 @@ fn mutate(sample: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// `decode` gives what is written for what it read, or `None` when it refuses.
-fn check(name: &str, samples: &[Vec<u8>], decode: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+/// A seed, and how many mutations to make of it.
+fn series(name: &str) -> (u64, u64) {
     let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or_else(|| getrandom::u64().unwrap());
     let long = if std::env::var_os("PEDIGRAPH_TEST_LONG").is_some() { 100 } else { 1 };
     let count = number("PEDIGRAPH_TEST_MUTATIONS").unwrap_or(MUTATIONS * long);
     eprintln!("{name}: {count} mutations, PEDIGRAPH_TEST_SEED={seed}");
+    (seed, count)
+}
+
+/// `decode` gives what is written for what it read, or `None` when it refuses.
+fn check(name: &str, samples: &[Vec<u8>], decode: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+    let (seed, count) = series(name);
     for sample in samples {
         assert_eq!(decode(sample).as_ref(), Some(sample), "{name} reads what it writes");
     }
@@ -193,6 +200,93 @@ fn headers_and_places() {
         let record: &[u8; 24] = bytes.try_into().ok()?;
         decode_commit(7, record).map(|place| encode_commit(7, &place).to_vec())
     });
+    check("places of entries", &[places(&[16, 700, 4096, u64::MAX])], |bytes| {
+        // Any number may stand there: whether it is right is for the entry to say.
+        let whole = bytes.len().is_multiple_of(8);
+        let read: Vec<_> = derive::decode_positions(bytes).into_iter().map(Option::unwrap_or_default).collect();
+        whole.then(|| places(&read))
+    });
+    let synced = [b"0\n".to_vec(), b"18446744073709551615\n".to_vec()];
+    check("what is derived and synced", &synced, |bytes| {
+        derive::decode_synced(text(bytes)?).map(|seq| derive::encode_synced(seq).into_bytes())
+    });
+}
+
+fn places(at: &[u64]) -> Vec<u8> {
+    written(|out| derive::encode_positions(at, out))
+}
+
+/// A ledger of three segments whose bodies are all lengths of a hostile frame, and how many entries are not in the newest segment,
+/// which a reader has in memory.
+fn ledger_of_segments(dir: &std::path::Path, segment_bytes: u64, body: &[u8]) -> (Reader, u64) {
+    let mut ledger = open(dir, &Options { segment_bytes, ..Options::default() }).unwrap();
+    let (mut size, mut older) = (0, 0);
+    while ledger.reader().0.state().segments.len() < 3 {
+        older = size;
+        let leaf = Bytes::from(format!("leaf {size}"));
+        let body = Some(Part::Inline(Bytes::copy_from_slice(body)));
+        let entry = NewEntry { log: LogId::default_log(), leaf, facts: Vec::new(), body };
+        ledger.append(Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+        size += 1;
+    }
+    drop(ledger);
+    (open_reader(dir).unwrap(), older)
+}
+
+#[test]
+fn wrong_places_of_entries() {
+    const SEGMENT_BYTES: u64 = 64 << 10;
+    let (dir, log) = (tempfile::tempdir().unwrap(), LogId::default_log());
+    let (reader, older) = ledger_of_segments(dir.path(), SEGMENT_BYTES, &0x7000_u32.to_le_bytes().repeat(1_500));
+    let shared = &reader.0;
+    let path = derive::entries_path(dir.path(), &log);
+    let right = std::fs::read(&path).unwrap();
+    let of = |index: u64| derive::decode_positions(&right)[usize::try_from(index).unwrap()].unwrap();
+    let (seed, count) = series("wrong place of an entry");
+    let mut random = Random(seed);
+    for n in 0..count {
+        let mut input = mutate(&right, &mut random);
+        let index = random.next() % older;
+        let hostile = [of(random.next() % older), of(index) + random.next() % 7_000, 3 * SEGMENT_BYTES, u64::MAX, 1];
+        let at = usize::try_from(index).unwrap() * 8;
+        if n % 2 == 0 && at + 8 <= input.len() {
+            input[at..at + 8].copy_from_slice(&hostile[random.below(hostile.len())].to_le_bytes());
+        }
+        std::fs::write(&path, &input).unwrap();
+        // One read of neighbours for some of single ones: each wrong place is a scan.
+        let count = if n % 8 == 0 { 1 + random.next() % (older - index) } else { 1 };
+        let mut found = Vec::new();
+        let memory = allocation_counter::measure(|| {
+            found.push(lookup::entry(shared, &log, index).unwrap().leaf);
+            found.extend(lookup::leaves(shared, &log, index, count).unwrap());
+        });
+        let wanted = [index].into_iter().chain(index..index + count).map(|index| format!("leaf {index}").into_bytes());
+        assert!(found.iter().eq(wanted.collect::<Vec<_>>().iter()), "seed {seed}, mutation {n}: {found:?}");
+        assert!(memory.bytes_max < 8 * SEGMENT_BYTES, "seed {seed}, mutation {n}: {} bytes", memory.bytes_max);
+    }
+}
+
+#[test]
+fn a_wrong_place_takes_no_more_memory_than_a_frame_may_have() {
+    const LENGTH: u32 = 6 << 20;
+    let (dir, log) = (tempfile::tempdir().unwrap(), LogId::default_log());
+    let body = LENGTH.to_le_bytes().repeat(INLINE_BYTES_MAX / 4);
+    let (reader, older) = ledger_of_segments(dir.path(), 8 << 20, &body);
+    let shared = &reader.0;
+    let second = shared.state().segments[1];
+    let index = (0..older).find(|index| derive::indexed_entry(dir.path(), &log, *index) > Some(second.base)).unwrap();
+    let entry = lookup::entry(shared, &log, index).unwrap();
+    let path = derive::entries_path(dir.path(), &log);
+    let mut input = std::fs::read(&path).unwrap();
+    let wrong = entry.body.unwrap().at.unwrap() + frame::HEAD_BYTES as u64;
+    assert!(wrong + u64::from(LENGTH) < second.end(), "so that all of it could be read");
+    let at = usize::try_from(index).unwrap() * 8;
+    input[at..at + 8].copy_from_slice(&wrong.to_le_bytes());
+    std::fs::write(&path, &input).unwrap();
+    let mut found = None;
+    let memory = allocation_counter::measure(|| found = Some(lookup::entry(shared, &log, index).unwrap().leaf));
+    assert_eq!(found, Some(entry.leaf));
+    assert!(memory.bytes_max < u64::from(LENGTH) / 2, "{} bytes", memory.bytes_max);
 }
 
 #[test]
@@ -275,6 +369,8 @@ fn descriptions_keys_and_erasures() {
         keys::parse_key(bytes).map(|_| bytes.to_vec())
     });
     let targets = [erase::Target::Frame { at: 70, bytes: 5 }, erase::Target::Blob(hash(1))];
+    let copied = b"pedigraph copied 1\n0 1790000000123456789\n512 340282366920938463463374607431768211455\n";
+    check("what a copy holds", &[copied.to_vec()], |bytes| Seen::parse(bytes).map(|seen| seen.text().into_bytes()));
     check("what is being erased", &[erase::encode(&targets, 9).into_bytes()], |bytes| {
         erase::decode(text(bytes)?, 9).map(|targets| erase::encode(&targets, 9).into_bytes())
     });

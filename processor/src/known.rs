@@ -448,7 +448,8 @@ impl Follower {
         let state = Arc::new(Followed::default());
         let followed = Arc::clone(&state);
         let work = move || {
-            if let Err(error) = follow(&index, &reader, &waiting, &followed) {
+            let pause = || std::thread::park_timeout(LOOK_AGAIN);
+            if let Err(error) = follow(&index, &reader, &waiting, &followed, pause) {
                 *followed.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
@@ -485,10 +486,17 @@ impl Drop for Follower {
     }
 }
 
-fn follow(index: &Index, reader: &Reader, runs: &Receiver<Arc<Run>>, state: &Followed) -> Result<(), Error> {
+/// `pause` is between two looks whether the store has merged some.
+fn follow(
+    index: &Index,
+    reader: &Reader,
+    runs: &Receiver<Arc<Run>>,
+    state: &Followed,
+    mut pause: impl FnMut(),
+) -> Result<(), Error> {
     while let Ok(run) = runs.recv() {
         let may_go_on = || index.rows.l0_table_count() < TABLES_UNMERGED_MAX || state.stopping.load(Ordering::Relaxed);
-        (0..LOOKS_MAX).take_while(|_| !may_go_on()).for_each(|_| std::thread::park_timeout(LOOK_AGAIN));
+        (0..LOOKS_MAX).take_while(|_| !may_go_on()).for_each(|_| pause());
         index.add(&run, &check_of(run.next_seq, reader)?)?;
         state.indexed_seq.store(run.next_seq, Ordering::Release);
     }
@@ -633,5 +641,69 @@ mod tests {
         bed.open();
         bed.known().complete_filter().unwrap();
         assert!((0..250).all(|id| bed.indices(id) == [u64::from(id)]));
+    }
+
+    /// An index whose store merges nothing by itself, with one run for each of some ids.
+    fn unmerged(dir: &Path, tables: usize) -> Index {
+        let database = Database::builder(dir).worker_threads_unchecked(0).open().unwrap();
+        let rows = database.keyspace("known", options).unwrap();
+        let index = Index { rows, _database: database };
+        (0..tables).for_each(|n| index.add(&run_of(n), &[]).unwrap());
+        assert_eq!(index.rows.l0_table_count(), tables);
+        index
+    }
+
+    fn key_of_run(n: usize) -> Key {
+        key(&TenantId::default(), "/ci", &n.to_string())
+    }
+
+    /// A run of one id, in which the id's number is the entry's.
+    fn run_of(n: usize) -> Run {
+        let event_id = EventId::from_slice(&[7; 16]).unwrap();
+        let first = Version { event_id, index: n as u64, code: None };
+        Run {
+            ids: [(key_of_run(n), Recent { earlier: 0, first, more: Vec::new() })].into_iter().collect(),
+            next_seq: 0,
+        }
+    }
+
+    /// Adds one more run to an index of so many tables; how often it looked again, each time with nothing added.
+    fn looks_before_one_more(tables: usize, mut then: impl FnMut(usize, &Index, &Followed)) -> usize {
+        let (bed, dir) = (Bed::new(), tempfile::tempdir().unwrap());
+        let (index, state) = (unmerged(dir.path(), tables), Followed::default());
+        let (sender, runs) = sync_channel(1);
+        sender.send(Arc::new(run_of(tables))).unwrap();
+        drop(sender);
+        let mut looks = 0;
+        let pause = || {
+            assert!(index.versions(&key_of_run(tables)).unwrap().is_empty(), "it is added while it should wait");
+            looks += 1;
+            then(looks, &index, &state);
+        };
+        follow(&index, &bed.ledger.reader(), &runs, &state, pause).unwrap();
+        for n in 0..=tables {
+            let versions = index.versions(&key_of_run(n)).unwrap();
+            assert_eq!(versions.iter().map(|version| version.index).collect::<Vec<_>>(), [n as u64]);
+        }
+        looks
+    }
+
+    #[test]
+    fn a_run_waits_until_enough_are_merged() {
+        let merge = |looks: usize, index: &Index, _: &Followed| {
+            if looks == 3 {
+                index.rows.major_compact().unwrap();
+                assert!(index.rows.l0_table_count() < TABLES_UNMERGED_MAX);
+            }
+        };
+        assert_eq!(looks_before_one_more(TABLES_UNMERGED_MAX, merge), 3);
+        assert_eq!(looks_before_one_more(TABLES_UNMERGED_MAX - 1, |_, _, _| ()), 0, "below the limit nothing waits");
+    }
+
+    #[test]
+    fn a_run_waits_neither_for_ever_nor_at_a_stop() {
+        assert_eq!(looks_before_one_more(TABLES_UNMERGED_MAX, |_, _, _| ()), LOOKS_MAX);
+        let stop = |_: usize, _: &Index, state: &Followed| state.stopping.store(true, Ordering::Relaxed);
+        assert_eq!(looks_before_one_more(TABLES_UNMERGED_MAX, stop), 1);
     }
 }

@@ -9,6 +9,8 @@ pub mod fact;
 pub mod ids;
 pub mod json;
 pub mod message;
+#[cfg(test)]
+mod mutate;
 pub mod time;
 
 /// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping with

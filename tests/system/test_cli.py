@@ -1,7 +1,9 @@
 """The command line: data on stdout, talk on stderr, exit codes that scripts can rely on (SPEC 8)."""
 
+import http.server
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -261,3 +263,30 @@ def test_ndjson_of_a_thousand(told):
     assert answer.status_code == 201, answer.text[:200]
     assert len(json.loads(ok("env", "cli-thousand", "-o", "json", url=told.url))["services"]) == 1000
     problem(told.get("/api/v1/environments/never"), 404)
+
+
+def test_an_export_that_breaks_off(tmp_path):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.answer(json.dumps({"downloadUrl": "/pack", "bundleDigest": digest(1)}).encode())
+
+        def do_GET(self):
+            self.answer(b"PK" * 50_000, says=200_000)
+
+        def answer(self, content, says=None):
+            self.send_response(200)
+            self.send_header("content-length", str(says or len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        done = fails(7, "export", digest(1), "-o", tmp_path / "pack.zip", url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert b"broke off" in done.stderr and b"try again" in done.stderr
+    assert not list(tmp_path.iterdir()), "half a pack is none"

@@ -3,7 +3,7 @@
 A scripted run is recorded first. Then, for each call that touched a file of the data directory, the run is made again and that call
 answers EIO or ENOSPC, or the process is killed as it enters it. Started again without faults, the server repairs what is left:
 nothing acknowledged is lost, nothing is there twice, and the ledger verifies. ./tests/run takes an even sample of the faults under the
-journal, the checkpoints, blobs and bodies and a random one of the others, --long all of them.
+journal, the checkpoints, blobs and bodies and a random one of the others, --long all of them. Files of random names are left out of both.
 """
 
 import collections
