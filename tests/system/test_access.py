@@ -268,7 +268,8 @@ def test_neither_tenant_sees_the_other(two, tokens, tmp_path):
             shown = get(token, page)
             assert shown.status_code == 200 and f"r.example/{other}" not in shown.text and other_digest not in shown.text, page
         tenant, foreign = ("default", "shop") if own == "ours" else ("shop", "default")
-        assert own.encode() in get(token, f"/ledger/{tenant}/tile/entries/000.p/2").content
+        bundle = get(token, f"/ledger/{tenant}/tile/entries/000.p/2").content
+        assert tenant.encode() in bundle and foreign.encode() not in bundle
         problem(get(token, f"/ledger/{foreign}/tile/entries/000.p/2"), 403, "SCOPE_MISSING")
         assert get(token, "/api/v1/proofs/consistency", from_=1).json()["origin"].endswith(f"/{tenant}")
     problem(node.get("/ledger/nobody/checkpoint"), 404)
