@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::client::Server;
 use crate::output::{Format, put};
-use crate::{client, config, demo, ledger_ops, ledger_tools, node, pack, signers, verify};
+use crate::{client, config, demo, ledger_ops, ledger_tools, node, pack, signers, tokens, verify};
 
 const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
 8 the disk failed and the writer stopped, 9 a witness knows another history of the ledger.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
@@ -43,6 +43,10 @@ pub(crate) struct Serve {
     /// Address of API and pages; port 0 picks one [default: 127.0.0.1:8080].
     #[arg(long, env = "PEDIGRAPH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
+    /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened on; none: loopback
+    /// only, and everybody there may everything.
+    #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
+    pub(crate) tokens: Option<PathBuf>,
     /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.
     #[arg(long, env = "PEDIGRAPH_KAFKA")]
     pub(crate) kafka: Option<String>,
@@ -104,6 +108,9 @@ enum Command {
     /// The key that signs the ledger's checkpoints: look at it, replace it.
     #[command(subcommand)]
     Key(signers::Key),
+    /// Who may ask a server what: static tokens with a tenant and scopes, hashed in a file.
+    #[command(subcommand)]
+    Token(tokens::Command),
     /// Messages that were rejected: look at them, drive them again.
     #[command(subcommand)]
     Rejects(client::Rejects),
@@ -138,6 +145,7 @@ impl Cli {
             Command::Restore(restore) => restore.run(),
             Command::Log(log) => log.run(),
             Command::Key(key) => key.run(),
+            Command::Token(token) => token.run(),
             Command::Rejects(rejects) => rejects.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {

@@ -44,7 +44,9 @@ pub(crate) struct Config {
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
     pub(crate) drop_directory: Option<PathBuf>,
-    /// Names besides loopback that requests may carry as their host: those of a proxy in front.
+    /// File of static tokens (`pedigraph token`): who may ask what. Without it only loopback is served, and everybody may everything.
+    pub(crate) tokens: Option<PathBuf>,
+    /// Names besides loopback that requests may carry as their host, where there are no tokens: those of a proxy in front.
     pub(crate) hosts: Vec<String>,
     /// Entry bundles are served to everybody who reaches the server.
     pub(crate) public_ledger: bool,
@@ -110,6 +112,7 @@ impl Default for Config {
             witness_timeout_ms: 2_000,
             view_cache_mib: 256,
             drop_directory: None,
+            tokens: None,
             hosts: Vec::new(),
             public_ledger: false,
             kafka: Kafka::default(),
@@ -150,6 +153,9 @@ impl Serve {
         }
         if let Some(timeout) = self.witness_timeout_ms {
             config.witness_timeout_ms = timeout;
+        }
+        if let Some(tokens) = &self.tokens {
+            config.tokens = Some(tokens.clone());
         }
         if let Some(brokers) = &self.kafka {
             config.kafka.brokers.clone_from(brokers);

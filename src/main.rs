@@ -15,6 +15,7 @@ mod pack;
 mod signers;
 mod story;
 mod telemetry;
+mod tokens;
 mod verify;
 mod view_roots;
 mod witnesses;

@@ -94,13 +94,16 @@ type NoRoom = Arc<Mutex<Option<String>>>;
 impl Node {
     /// Starts the parts of a role. The server answers `/livez` while the views are still being compared or rebuilt.
     pub(crate) async fn start(role: Role, config: &Config, listen: SocketAddr) -> anyhow::Result<Node> {
-        api::check_bind(listen).map_err(|e| Failure::error(Exit::Usage, e))?;
+        let usage = |why: String| Failure::error(Exit::Usage, why);
+        let tokens = config.tokens.as_deref().map(api::Tokens::open).transpose().map_err(usage)?.map(Arc::new);
+        api::check_bind(listen, tokens.as_deref()).map_err(usage)?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
         let (write, reader) = open(role, config, &stopping)?;
         let late = Arc::new(OnceLock::new());
-        let api_config = api_config(role, config, &reader, &late, write.as_ref())?;
+        let mut api_config = api_config(role, config, &reader, &late, write.as_ref())?;
+        api_config.tokens = tokens;
         let end_to_end = api_config.end_to_end.clone();
         let mut stopped = stopping;
         let until = async move {

@@ -140,21 +140,25 @@ fn refused(problem: Problem) -> anyhow::Error {
 }
 
 /// A file that takes the place of another in one step, or goes.
-struct Draft {
+pub(crate) struct Draft {
     path: PathBuf,
-    file: File,
+    pub(crate) file: File,
 }
 
 impl Draft {
     fn beside(target: &Path) -> anyhow::Result<Draft> {
         let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let path = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        Draft::named(target.with_file_name(format!(".{name}.{}", std::process::id())))
+    }
+
+    /// Fails if there is one of that name.
+    pub(crate) fn named(path: PathBuf) -> anyhow::Result<Draft> {
         let cannot = || format!("cannot write {}", path.display());
         let file = File::options().read(true).write(true).create_new(true).open(&path).with_context(cannot)?;
         Ok(Draft { path, file })
     }
 
-    fn become_file(self, target: &Path) -> anyhow::Result<()> {
+    pub(crate) fn become_file(self, target: &Path) -> anyhow::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, target).with_context(|| format!("cannot write {}", target.display()))
     }

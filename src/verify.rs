@@ -1,5 +1,6 @@
 //! `pedigraph verify`: what a stranger checks, with nothing but a key or a policy.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -210,6 +211,10 @@ impl Verify {
             Some(Error::Refused(_) | Error::Corrupt(_)) => {
                 Failure::error(Exit::VerificationFailed, format!("verification failed: {error}"))
             }
+            Some(Error::Io(why)) if url && why.kind() == ErrorKind::PermissionDenied => {
+                let hint = "give a token with ledger:read of the log's tenant: --token or PEDIGRAPH_TOKEN";
+                Failure::error(Exit::NotAllowed, format!("{why}; {hint}"))
+            }
             Some(Error::Io(why)) if url => {
                 let hint = "nothing is said about the log; try again, with --resume FILE to go on from where it ended";
                 Failure::error(Exit::Unreachable, format!("{why}; {hint}"))
@@ -315,6 +320,9 @@ fn get(agent: &ureq::Agent, base: &str, token: Option<&str>, path: &str) -> Resu
             Ok(Some(body.map_err(|error| failed(error.to_string()))?))
         }
         404 | 410 => Ok(None),
+        status @ (401 | 403) => {
+            Err(Error::Io(std::io::Error::new(ErrorKind::PermissionDenied, format!("{url}: HTTP {status}"))))
+        }
         status => Err(failed(format!("HTTP {status}"))),
     }
 }

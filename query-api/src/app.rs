@@ -13,6 +13,7 @@ use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use crate::access::tokens::Tokens;
 use crate::metrics::Metrics;
 use crate::pack::spool::{self, Spool};
 use crate::pack::write;
@@ -191,7 +192,9 @@ pub struct Config {
     pub limits: Limits,
     /// Whether entry bundles of every tenant's log are served to anyone.
     pub public_ledger: bool,
-    /// Names besides loopback that the `Host` header may have (a proxy's).
+    /// Who may ask what; `None`: everybody has all scopes of the tenant `default`, and only loopback may be served.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Names besides loopback that the `Host` header may have (a proxy's), where there are no tokens.
     pub hosts: Vec<String>,
     /// Further readiness checks.
     pub ready: Ready,
@@ -219,6 +222,7 @@ impl Config {
             spool_dir,
             limits: Limits::default(),
             public_ledger: false,
+            tokens: None,
             hosts: Vec::new(),
             ready: Arc::new(Vec::new),
             extra_metrics: Arc::new(|_| ()),

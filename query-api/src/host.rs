@@ -1,30 +1,36 @@
-//! Who may talk to a server without credentials: this machine, and no other site through a browser on it.
+//! Who may talk to a server without tokens: this machine. And no other site through anybody's browser.
 //!
-//! A page of another site can make a browser send requests to loopback (CSRF) or point its own name there (DNS
-//! rebinding). The first shows in `Origin` and `Sec-Fetch-Site`, the second in `Host`.
+//! A page of another site can make a browser send requests here (CSRF) or point its own name here (DNS rebinding). The
+//! first shows in `Origin` and `Sec-Fetch-Site`, the second in `Host`.
+//!
+//! With tokens the second gets nothing: a browser keeps a password (`Basic`) for the name that it was typed for, and a bearer's token
+//! is sent by programs alone. So any `Host` may be named, and the server needs no list of its own names. The first is as good
+//! as before, since a browser adds the password to what another site makes it send: `Origin` is checked in both cases.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Method, Uri, header};
 
+use crate::access::tokens::Tokens;
 use crate::problem::{Code, Problem};
 
-/// Refuses to listen on anything but loopback while there are no credentials.
-pub fn check_bind(address: SocketAddr) -> Result<(), String> {
-    if address.ip().is_loopback() {
+/// Refuses to listen on anything but loopback where there are no tokens.
+pub fn check_bind(address: SocketAddr, tokens: Option<&Tokens>) -> Result<(), String> {
+    if address.ip().is_loopback() || tokens.is_some() {
         return Ok(());
     }
     Err(format!(
-        "{address} can be reached from other machines, and this version knows no credentials yet: listen on \
-         127.0.0.1:{0} or [::1]:{0} and put an authenticating proxy on this machine in front",
+        "{address} can be reached from other machines: say with --tokens FILE who may ask (`pedigraph token new` makes one), \
+         or listen on 127.0.0.1:{0} or [::1]:{0}",
         address.port()
     ))
 }
 
-/// Checks `Host`, and for a request that changes something also `Origin` and `Sec-Fetch-Site`.
-pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+/// Checks `Host` against loopback and the names that are allowed besides (`None`: all), and for a request that changes something also
+/// `Origin` and `Sec-Fetch-Site`.
+pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap, allowed: Option<&[String]>) -> Result<(), Problem> {
     let host = authority(uri, headers)?;
-    if host.is_some_and(|host| !is_ours(host, allowed)) {
+    if host.is_some_and(|host| allowed.is_some_and(|allowed| !is_ours(host, allowed))) {
         let advice = "use localhost, 127.0.0.1 or [::1]; a proxy's name must be allowed in the configuration";
         return Err(Problem::new(Code::HostNotAllowed, advice));
     }
@@ -74,19 +80,23 @@ mod tests {
     use super::*;
 
     fn check_one(method: &Method, headers: &[(&'static str, &str)]) -> Option<String> {
+        check_with(Some(&["proxy.test".to_owned()]), method, headers)
+    }
+
+    fn check_with(hosts: Option<&[String]>, method: &Method, headers: &[(&'static str, &str)]) -> Option<String> {
         let headers = headers
             .iter()
             .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a header value")));
         let headers: HeaderMap = headers.collect();
-        check(method, &Uri::from_static("/"), &headers, &["proxy.test".to_owned()]).err().map(|p| p.code().to_owned())
+        check(method, &Uri::from_static("/"), &headers, hosts).err().map(|p| p.code().to_owned())
     }
 
     #[test]
     fn only_loopback_is_bound() {
-        assert!(check_bind("127.0.0.1:8080".parse().expect("an address")).is_ok());
-        assert!(check_bind("[::1]:0".parse().expect("an address")).is_ok());
-        let refused = check_bind("0.0.0.0:8080".parse().expect("an address")).expect_err("not loopback");
-        assert!(refused.contains("127.0.0.1:8080"), "{refused}");
+        assert!(check_bind("127.0.0.1:8080".parse().expect("an address"), None).is_ok());
+        assert!(check_bind("[::1]:0".parse().expect("an address"), None).is_ok());
+        let refused = check_bind("0.0.0.0:8080".parse().expect("an address"), None).expect_err("not loopback");
+        assert!(refused.contains("127.0.0.1:8080") && refused.contains("--tokens"), "{refused}");
     }
 
     #[test]
@@ -121,5 +131,19 @@ mod tests {
         let refused = check_one(&Method::POST, &[host, ("sec-fetch-site", "cross-site")]);
         assert_eq!(refused.as_deref(), Some("ORIGIN_NOT_ALLOWED"));
         assert_eq!(check_one(&Method::GET, &[host, ("origin", "http://evil.test")]), None);
+    }
+
+    /// A browser adds the password of this server to what a page of another makes it send.
+    #[test]
+    fn with_tokens_any_host_may_be_named_and_another_site_still_cannot_write() {
+        let host = ("host", "pedigraph.corp.test:8080");
+        let check = |method: Method, headers: &[_]| check_with(None, &method, &[&[host], headers].concat());
+        assert_eq!(check(Method::GET, &[]), None);
+        assert_eq!(check(Method::POST, &[]), None);
+        assert_eq!(check(Method::POST, &[("origin", "https://pedigraph.corp.test:8080")]), None);
+        for (name, value) in [("origin", "https://evil.test"), ("origin", "null"), ("sec-fetch-site", "same-site")] {
+            let refused = check(Method::POST, &[(name, value), ("authorization", "Basic OnBkZ19h")]);
+            assert_eq!(refused.as_deref(), Some("ORIGIN_NOT_ALLOWED"), "{name}: {value}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! What lies around every route, from the outside in: request id, span, metrics and the body of problems · panics ·
-//! requests at once · host and origin.
+//! requests at once · host and origin. Each route has the check of its access within ([`access`](crate::access)).
 
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ pub async fn unknown_method() -> Problem {
 }
 
 async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
-    match host::check(request.method(), request.uri(), request.headers(), &app.config.hosts) {
+    let hosts = app.config.tokens.is_none().then_some(&app.config.hosts[..]);
+    match host::check(request.method(), request.uri(), request.headers(), hosts) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -126,7 +127,7 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// A browser that asks for a page gets problems as a page.
-fn prefers_html(request: &Request) -> bool {
+pub(crate) fn prefers_html(request: &Request) -> bool {
     let path = request.uri().path();
     let machine = ["/api/", "/ledger/", "/openapi.json", "/metrics"].iter().any(|start| path.starts_with(start));
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());

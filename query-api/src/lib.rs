@@ -5,6 +5,7 @@
 //! disk on a thread of the async runtime: all blocking reads pass one gate ([`app`]).
 //! Specification: SPEC §2.1, §2.2, §4, §6, §8, §9; problems are RFC 9457, the log's paths are C2SP tlog-tiles.
 
+pub mod access;
 pub mod api;
 pub mod app;
 pub mod host;
@@ -20,6 +21,8 @@ pub mod routes;
 pub mod serve;
 pub mod token;
 
+pub use access::TokenScope;
+pub use access::tokens::Tokens;
 pub use app::{
     Check, Config, Erase, Erasure, ExtraMetrics, Intake, LateViews, Limits, Ready, Refuses, SourceLag, Sources,
     prepare_spool,

@@ -3,6 +3,7 @@
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use crate::access::Access;
 use crate::read::JSON;
 use crate::routes::Routes;
 
@@ -11,7 +12,7 @@ pub const DOCUMENT: &str = include_str!("../openapi.json");
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/openapi.json", openapi)
+    Routes::new().get("/openapi.json", Access::Public, openapi)
 }
 
 async fn openapi() -> Response {
@@ -22,9 +23,10 @@ async fn openapi() -> Response {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::access::TokenScope;
     use crate::problem::Code;
 
     fn document() -> Value {
@@ -45,9 +47,35 @@ mod tests {
         let registered: BTreeSet<(String, String)> = crate::routes::all()
             .listed()
             .iter()
-            .map(|(method, path)| ((*method).to_owned(), path.replace("{*", "{")))
+            .map(|route| (route.method.to_owned(), route.path.replace("{*", "{")))
             .collect();
         assert_eq!(described, registered);
+    }
+
+    /// What a route asks for, as OpenAPI says it: scopes that are needed, and `{}` for "or nothing".
+    fn security(access: Access) -> Value {
+        let scheme = |name: &str, scopes: &[&str]| json!({ name: scopes });
+        let both = |scopes: &[&str]| vec![scheme("bearer", scopes), scheme("basic", scopes)];
+        match access {
+            Access::Public => json!([]),
+            Access::Hashes => Value::Array([vec![json!({})], both(&[])].concat()),
+            Access::Token => Value::Array(both(&[])),
+            Access::Needs(scope) => Value::Array(both(&[scope.as_str()])),
+            Access::Bundles => Value::Array(both(&[TokenScope::LedgerRead.as_str()])),
+        }
+    }
+
+    #[test]
+    fn every_route_says_who_may_ask() {
+        let document = document();
+        let schemes = &document["components"]["securitySchemes"];
+        assert_eq!((&schemes["bearer"]["scheme"], &schemes["basic"]["scheme"]), (&"bearer".into(), &"basic".into()));
+        for route in crate::routes::all().listed() {
+            let operation = &document["paths"][route.path.replace("{*", "{")][route.method];
+            assert_eq!(operation["security"], security(route.access), "{} {}", route.method, route.path);
+            let asks = route.access != Access::Public;
+            assert_eq!(operation["responses"]["401"].is_object(), asks, "{} {}", route.method, route.path);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 use pedigraph_proto::Nanos;
 use pedigraph_proto::canonical::sha256;
 
+use crate::access::Access;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::read::{Fresh, Read};
@@ -41,8 +42,8 @@ pub fn routes() -> Routes {
         .merge(environment::routes())
         .merge(entry::routes())
         .merge(freshness::routes())
-        .get("/assets/{name}", asset)
-        .get("/favicon.ico", favicon)
+        .get("/assets/{name}", Access::Public, asset)
+        .get("/favicon.ico", Access::Public, favicon)
 }
 
 async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {

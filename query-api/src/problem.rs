@@ -34,6 +34,10 @@ codes! {
     LineageDepthExceeded 400 "LINEAGE_DEPTH_EXCEEDED" "The depth is above the server's limit",
     /// A reference names several things.
     AmbiguousReference 400 "AMBIGUOUS_REFERENCE" "The reference names more than one thing",
+    /// No token, or one that is unknown or has expired.
+    Unauthenticated 401 "UNAUTHENTICATED" "A token is needed",
+    /// The token does not allow this.
+    ScopeMissing 403 "SCOPE_MISSING" "The token does not allow this",
     /// A page of another site sent this.
     OriginNotAllowed 403 "ORIGIN_NOT_ALLOWED" "Requests of other sites are refused",
     /// Nothing at this path.
@@ -120,6 +124,7 @@ impl Problem {
     /// A problem for a response that came without one, such as axum's own.
     pub fn of_status(status: StatusCode) -> Problem {
         let code = match status.as_u16() {
+            401 => Code::Unauthenticated,
             404 => Code::NotFound,
             405 => Code::MethodNotAllowed,
             408 => Code::RequestTimeout,

@@ -27,7 +27,8 @@ pub const JSON: &str = "application/json";
 /// Text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Whose data is asked for. Credentials will put it among the request's extensions; it never comes from a URL.
+/// Whose data is asked for: the token's tenant, which [`access`](crate::access) puts among the request's extensions. It never comes
+/// from a URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tenant(pub TenantId);
 

@@ -1,54 +1,67 @@
-//! All routes: what each resource registers, what lies around them.
+//! All routes: what each resource registers and for whom, what lies around them.
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{get, post};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
 
+use crate::access::{self, Access};
 use crate::app::{App, Config};
 use crate::{api, layers, openapi, pages};
 
-/// Routes with the list of what was registered, which the OpenAPI document is held against.
-pub struct Routes {
-    router: Router<App>,
-    listed: Vec<(&'static str, &'static str)>,
+/// A route, with what it asks of who asks.
+pub struct Route {
+    /// `get` or `post`.
+    pub method: &'static str,
+    /// Its template.
+    pub path: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    handler: MethodRouter<App>,
 }
+
+/// Routes. There is no way to add one without saying who may ask; the OpenAPI document is held against them.
+#[derive(Default)]
+pub struct Routes(Vec<Route>);
 
 impl Routes {
     /// None.
     pub fn new() -> Routes {
-        Routes { router: Router::new(), listed: Vec::new() }
+        Routes::default()
     }
 
     /// Adds `GET` (and with it `HEAD`).
-    pub fn get<T: 'static>(mut self, path: &'static str, handler: impl Handler<T, App>) -> Routes {
-        self.router = self.router.route(path, get(handler));
-        self.listed.push(("get", path));
-        self
+    pub fn get<T: 'static>(self, path: &'static str, access: Access, handler: impl Handler<T, App>) -> Routes {
+        self.add("get", path, access, get(handler))
     }
 
     /// Adds `POST`.
-    pub fn post<T: 'static>(mut self, path: &'static str, handler: impl Handler<T, App>) -> Routes {
-        self.router = self.router.route(path, post(handler));
-        self.listed.push(("post", path));
+    pub fn post<T: 'static>(self, path: &'static str, access: Access, handler: impl Handler<T, App>) -> Routes {
+        self.add("post", path, access, post(handler))
+    }
+
+    fn add(mut self, method: &'static str, path: &'static str, access: Access, handler: MethodRouter<App>) -> Routes {
+        self.0.push(Route { method, path, access, handler });
         self
     }
 
     /// Adds a resource's routes.
     pub fn merge(mut self, other: Routes) -> Routes {
-        self.router = self.router.merge(other.router);
-        self.listed.extend(other.listed);
+        self.0.extend(other.0);
         self
     }
 
-    /// (method, path) of each.
-    pub fn listed(&self) -> &[(&'static str, &'static str)] {
-        &self.listed
+    /// Each of them.
+    pub fn listed(&self) -> &[Route] {
+        &self.0
     }
-}
 
-impl Default for Routes {
-    fn default() -> Routes {
-        Routes::new()
+    /// Each behind the check of its access.
+    fn router(self, app: &App) -> Router<App> {
+        self.0.into_iter().fold(Router::new(), |router, route| {
+            let check = from_fn_with_state((app.clone(), route.access), access::check);
+            router.route(route.path, route.handler.route_layer(check))
+        })
     }
 }
 
@@ -60,6 +73,11 @@ pub fn all() -> Routes {
 /// The whole HTTP side, to be given to [`serve`](crate::serve()).
 pub fn router(config: Config) -> Router {
     let app = App::new(config);
-    let routes = all().router.fallback(layers::unknown_path).method_not_allowed_fallback(layers::unknown_method);
+    // What does not exist is not told to strangers either.
+    let check = from_fn_with_state((app.clone(), Access::Token), access::check);
+    let routes = all()
+        .router(&app)
+        .fallback(layers::unknown_path.layer(check.clone()))
+        .method_not_allowed_fallback(layers::unknown_method.layer(check));
     layers::around(routes, &app).with_state(app)
 }

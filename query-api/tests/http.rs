@@ -1,6 +1,8 @@
 //! The HTTP side over a real ledger and real views in a temporary directory: what goes in through the ledger's writer is
 //! asked for through the router, or through a socket where the connection itself matters.
 
+#[path = "http/access.rs"]
+mod access;
 #[path = "http/artifacts.rs"]
 mod artifacts;
 #[path = "http/events.rs"]

@@ -75,10 +75,18 @@ def test_chart_has_the_program_s_version():
 
 if shutil.which("helm"):
 
-    def test_chart_renders(tmp_path):
+    @pytest.mark.parametrize("values", ["proxy.passwordSecret=secret", "tokens.secret=secret"])
+    def test_chart_renders(tmp_path, values):
         rendered = tmp_path / "rendered.yaml"
-        rendered.write_text(run("helm", "template", "test", CHART, "--set", "proxy.passwordSecret=secret,kafka.brokers=kafka:9092"))
+        rendered.write_text(run("helm", "template", "test", CHART, "--set", f"{values},kafka.brokers=kafka:9092"))
         run(Path(sys.prefix) / "bin/kubernetes-validate", "--strict", rendered)
+        [stateful] = [part for part in yaml.safe_load_all(rendered.read_text()) if part["kind"] == "StatefulSet"]
+        served = {container["name"]: container for container in stateful["spec"]["template"]["spec"]["containers"]}
+        if values.startswith("tokens"):
+            assert set(served) == {"pedigraph"} and "--tokens=/etc/pedigraph/tokens.toml" in served["pedigraph"]["args"]
+        else:
+            assert "--listen=127.0.0.1:8080" in served["pedigraph"]["args"] and "ports" not in served["pedigraph"]
+        assert [list(container["ports"]) for container in served.values() if "ports" in container and "readinessProbe" in container]
 
 
 def test_unit(tmp_path):

@@ -59,9 +59,9 @@ def environment(**more):
 class Node:
     """One server process on one data directory; `start` again after `kill` is a restart."""
 
-    def __init__(self, data, *, kafka=None, topics=None, group=None, role="up", options=(), env=None, wrapper=()):
+    def __init__(self, data, *, kafka=None, topics=None, group=None, role="up", listen="127.0.0.1:0", options=(), env=None, wrapper=()):
         self.data = Path(data)
-        self.arguments = [role, "--data", str(self.data), "--listen", "127.0.0.1:0"]
+        self.arguments = [role, "--data", str(self.data), "--listen", listen]
         if kafka:
             self.arguments += ["--kafka", kafka]
         if topics:

@@ -32,11 +32,11 @@ def go(base, key, old=None):
     return _run(os.environ["PEDIGRAPH_TEST_TLOGCHECK"], "-vkey", key, *(("-old", old) if old else ()), base)
 
 
-def fsck(base, key, old=None):
+def fsck(base, key, old=None, token=None):
     """Tessera's fsck: signature; derives every tile and the root from the entries. It knows no older checkpoint, and exits with 0 always."""
     del old
     url = base if str(base).startswith("http") else f"file://{Path(base).resolve()}"
-    _, said = _run(os.environ["PEDIGRAPH_TEST_FSCK"], f"--storage_url={url}", f"--public_key={key}", "--ui=false", "--N=4")
+    _, said = _run(os.environ["PEDIGRAPH_TEST_FSCK"], f"--storage_url={url}", f"--public_key={key}", "--ui=false", "--N=4", *((f"--bearer_token={token}",) if token else ()))
     return "Successfully fsck'd log" in said, said
 
 

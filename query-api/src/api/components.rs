@@ -5,6 +5,7 @@ use axum::response::Response;
 use pedigraph_projector::components::ImpactQuestion;
 use pedigraph_proto::Purl;
 
+use crate::access::{Access, TokenScope};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::read::Read;
@@ -12,7 +13,7 @@ use crate::routes::Routes;
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().get("/api/v1/components/impact", impact)
+    Routes::new().get("/api/v1/components/impact", Access::Needs(TokenScope::LineageRead), impact)
 }
 
 async fn impact(State(app): State<App>, read: Read) -> Result<Response, Problem> {

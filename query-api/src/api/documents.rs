@@ -12,6 +12,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
+use crate::access::{Access, TokenScope};
 use crate::api::events::{Beside, check_media};
 use crate::api::{body, events, receipt};
 use crate::app::{App, SPOOL_PREFIX};
@@ -21,7 +22,7 @@ use crate::routes::Routes;
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/documents", post)
+    Routes::new().post("/api/v1/documents", Access::Needs(TokenScope::EventsWrite), post)
 }
 
 async fn post(

@@ -17,6 +17,7 @@ use pedigraph_proto::{Digest, EventId, Nanos, json, wire};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::access::{Access, TokenScope};
 use crate::app::{App, log_of};
 use crate::pack::Consistency;
 use crate::problem::{Code, Problem};
@@ -33,11 +34,11 @@ const PARTS_AHEAD: usize = 4;
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .get("/api/v1/entries", list)
-        .get("/api/v1/entries/{index}", one)
-        .get("/api/v1/entries/{index}/body", body)
-        .get("/api/v1/entries/{index}/proof", proof)
-        .get("/api/v1/proofs/consistency", consistency)
+        .get("/api/v1/entries", Access::Needs(TokenScope::LineageRead), list)
+        .get("/api/v1/entries/{index}", Access::Needs(TokenScope::LineageRead), one)
+        .get("/api/v1/entries/{index}/body", Access::Needs(TokenScope::LedgerRead), body)
+        .get("/api/v1/entries/{index}/proof", Access::Needs(TokenScope::LineageRead), proof)
+        .get("/api/v1/proofs/consistency", Access::Hashes, consistency)
 }
 
 /// An entry as it stands in lists.

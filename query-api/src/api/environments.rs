@@ -6,6 +6,7 @@ use pedigraph_projector::Scope;
 use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary};
 use serde::Serialize;
 
+use crate::access::{Access, TokenScope};
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
@@ -14,9 +15,9 @@ use crate::routes::Routes;
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .get("/api/v1/environments", list)
-        .get("/api/v1/environments/{env}", one)
-        .get("/api/v1/environments/{env}/changes", changes)
+        .get("/api/v1/environments", Access::Needs(TokenScope::LineageRead), list)
+        .get("/api/v1/environments/{env}", Access::Needs(TokenScope::LineageRead), one)
+        .get("/api/v1/environments/{env}/changes", Access::Needs(TokenScope::LineageRead), changes)
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::access::{Access, TokenScope};
 use crate::api::entries::body_of;
 use crate::api::events::check_media;
 use crate::api::{body, receipt};
@@ -18,7 +19,7 @@ use crate::routes::Routes;
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/entries/{index}/erase", post)
+    Routes::new().post("/api/v1/entries/{index}/erase", Access::Needs(TokenScope::Admin), post)
 }
 
 /// What is said of an erasure.

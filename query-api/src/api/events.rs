@@ -10,6 +10,7 @@ use pedigraph_proto::message::{self, Message};
 use pedigraph_proto::wire::Origin;
 use serde::Deserialize;
 
+use crate::access::{Access, TokenScope};
 use crate::api::{body, receipt};
 use crate::app::App;
 use crate::problem::{Code, Problem};
@@ -21,7 +22,7 @@ pub const SOURCE: &str = "http";
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/events", post)
+    Routes::new().post("/api/v1/events", Access::Needs(TokenScope::EventsWrite), post)
 }
 
 /// What can be said beside the body.

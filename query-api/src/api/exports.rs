@@ -13,6 +13,7 @@ use pedigraph_proto::message::Refused;
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, TokenScope};
 use crate::api::body;
 use crate::api::entries::stream_of;
 use crate::app::{App, log_of};
@@ -26,7 +27,11 @@ const QUESTION_BYTES_MAX: usize = 64 << 10;
 
 /// Their routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/lineage/export", export).get("/api/v1/exports/{digest}", download)
+    Routes::new().post("/api/v1/lineage/export", Access::Needs(TokenScope::LineageExport), export).get(
+        "/api/v1/exports/{digest}",
+        Access::Needs(TokenScope::LineageExport),
+        download,
+    )
 }
 
 /// The body of `POST /api/v1/lineage/export`.

@@ -8,6 +8,7 @@ use pedigraph_projector::answers::{ViewProgress, ViewRoots};
 use pedigraph_proto::{Nanos, TenantId};
 use serde::Serialize;
 
+use crate::access::{Access, TokenScope};
 use crate::app::{App, SourceLag, log_of};
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
@@ -16,7 +17,11 @@ use crate::routes::Routes;
 
 /// Their routes.
 pub fn routes() -> Routes {
-    Routes::new().get("/api/v1/freshness", freshness).get("/api/v1/intake", intake)
+    Routes::new().get("/api/v1/freshness", Access::Needs(TokenScope::LineageRead), freshness).get(
+        "/api/v1/intake",
+        Access::Needs(TokenScope::LineageRead),
+        intake,
+    )
 }
 
 /// The ledger's head.

@@ -8,19 +8,24 @@ use axum::response::{IntoResponse, Response};
 use pedigraph_projector::answers::ViewRoots;
 use pedigraph_proto::TenantId;
 
+use crate::access::{Access, TokenScope};
 use crate::api::freshness;
 use crate::app::{App, Check};
 use crate::layers::OwnBody;
 use crate::metrics::{Labels, Readings};
 use crate::problem::Problem;
-use crate::read::TEXT;
+use crate::read::{TEXT, Tenant};
 use crate::routes::Routes;
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Their routes.
 pub fn routes() -> Routes {
-    Routes::new().get("/livez", livez).get("/readyz", readyz).get("/metrics", metrics)
+    Routes::new().get("/livez", Access::Public, livez).get("/readyz", Access::Public, readyz).get(
+        "/metrics",
+        Access::Needs(TokenScope::LineageRead),
+        metrics,
+    )
 }
 
 async fn livez() -> &'static str {
@@ -29,6 +34,10 @@ async fn livez() -> &'static str {
 
 async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     let mut checks = vec![views_check(&app)];
+    if let Some(tokens) = &app.config.tokens {
+        tokens.refresh(app.now()).await;
+        checks.push(tokens.check());
+    }
     checks.extend(app.config.views.get().map(|views| roots_check(&views.recorded_roots())));
     checks.extend((app.config.ready)());
     let ready = checks.iter().all(|check| check.ok);
@@ -80,9 +89,10 @@ fn verbose(checks: &[Check], ready: bool) -> String {
     text + summary(ready)
 }
 
-async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+/// What is counted by tenant is told of one's own.
+async fn metrics(State(app): State<App>, Tenant(tenant): Tenant) -> Result<Response, Problem> {
     let server = app.clone();
-    let readings = app.blocking(move || readings(&server)).await?;
+    let readings = app.blocking(move || readings(&server, &tenant)).await?;
     let mut text = app.metrics.text();
     text.push_str(&readings);
     (app.config.extra_metrics)(&mut text);
@@ -90,12 +100,11 @@ async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
 }
 
 /// What is read when it is asked for: the ledger's head, sources, views, intake.
-fn readings(app: &App) -> Result<String, Problem> {
+fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
     let mut readings = Readings::default();
-    let tenant = TenantId::default();
     if app.config.views.get().is_some() {
-        read_freshness(&mut readings, &freshness::freshness_of(app, &tenant)?);
-        read_intake(&mut readings, app, &tenant)?;
+        read_freshness(&mut readings, &freshness::freshness_of(app, tenant)?);
+        read_intake(&mut readings, app, tenant)?;
     }
     Ok(readings.text())
 }

@@ -7,49 +7,49 @@ use bytes::Bytes;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_proto::TenantId;
 
+use crate::access::{Access, other_tenant};
 use crate::app::{App, log_of};
 use crate::problem::{Code, Problem};
 use crate::read::{TEXT, Tenant};
 use crate::routes::Routes;
 
+const BYTES: &str = "application/octet-stream";
 /// A checkpoint is replaced all the time, a tile never.
 const NO_CACHE: &str = "no-cache";
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// What needs a token must not stay in a cache that others share.
+const IMMUTABLE_PRIVATE: &str = "private, max-age=31536000, immutable";
 /// Longest tile path, bytes; level 63 of 2^64 entries is shorter.
 const PATH_BYTES_MAX: usize = 64;
 
 /// Its routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .get("/ledger/{tenant}/checkpoint", checkpoint)
-        .get("/ledger/{tenant}/vkey", vkey)
-        .get("/ledger/{tenant}/keys", keys)
-        .get("/ledger/{tenant}/tile/{*path}", tile)
+        .get("/ledger/{tenant}/checkpoint", Access::Public, checkpoint)
+        .get("/ledger/{tenant}/vkey", Access::Public, vkey)
+        .get("/ledger/{tenant}/keys", Access::Public, keys)
+        .get("/ledger/{tenant}/tile/{*path}", Access::Public, tile)
+        .get("/ledger/{tenant}/tile/entries/{*path}", Access::Bundles, bundle)
 }
 
-/// Only a log that exists, and only one's own unless logs are public.
-fn log_for(app: &App, own: &TenantId, asked: &str) -> Result<LogId, Problem> {
+/// A log that exists. Without tokens everybody is the tenant `default` and sees no other's, unless logs are public.
+fn log_for(app: &App, asked: &str) -> Result<LogId, Problem> {
     let unknown = || Problem::new(Code::NotFound, "there is no such log");
     let asked = TenantId::new(asked).ok_or_else(unknown)?;
-    if asked != *own && !app.config.public_ledger {
-        return Err(unknown());
+    let log = log_of(&asked)?;
+    if asked == TenantId::default() {
+        return Ok(log);
     }
-    log_of(&asked)
+    let open = app.config.public_ledger || app.config.tokens.is_some();
+    if open && app.ledger().logs().contains(&log) { Ok(log) } else { Err(unknown()) }
 }
 
-async fn read<F>(
-    app: App,
-    own: TenantId,
-    asked: String,
-    content: [&'static str; 2],
-    ask: F,
-) -> Result<Response, Problem>
+async fn read<F>(app: App, asked: String, content: [&'static str; 2], ask: F) -> Result<Response, Problem>
 where
     F: FnOnce(&Reader, &LogId) -> Result<Option<Bytes>, Problem> + Send + 'static,
 {
-    let log = log_for(&app, &own, &asked)?;
-    let ledger = app.ledger().clone();
-    let bytes = app.blocking(move || ask(&ledger, &log)).await?;
+    let server = app.clone();
+    let bytes = app.blocking(move || ask(server.ledger(), &log_for(&server, &asked)?)).await?;
     let bytes = bytes.ok_or_else(|| Problem::new(Code::NotFound, "the log has nothing at this path (yet)"))?;
     let mut response = bytes.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content[0]));
@@ -57,29 +57,39 @@ where
     Ok(response)
 }
 
-async fn checkpoint(
-    State(app): State<App>,
-    Tenant(own): Tenant,
-    Path(asked): Path<String>,
-) -> Result<Response, Problem> {
-    read(app, own, asked, [TEXT, NO_CACHE], |ledger, log| Ok(ledger.checkpoint(log).map(|found| found.note))).await
+async fn checkpoint(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
+    read(app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(ledger.checkpoint(log).map(|found| found.note))).await
 }
 
-async fn vkey(State(app): State<App>, Tenant(own): Tenant, Path(asked): Path<String>) -> Result<Response, Problem> {
-    read(app, own, asked, [TEXT, NO_CACHE], |ledger, log| Ok(Some(format!("{}\n", ledger.vkey(log)).into()))).await
+async fn vkey(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
+    read(app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(Some(format!("{}\n", ledger.vkey(log)).into()))).await
 }
 
-async fn keys(State(app): State<App>, Tenant(own): Tenant, Path(asked): Path<String>) -> Result<Response, Problem> {
-    read(app, own, asked, [TEXT, NO_CACHE], |ledger, _| Ok(Some(ledger.key_chain().into()))).await
+async fn keys(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
+    read(app, asked, [TEXT, NO_CACHE], |ledger, _| Ok(Some(ledger.key_chain().into()))).await
 }
 
-async fn tile(
+/// Hashes only: a path that spells `entries` with escapes comes here, where nobody asked for a token.
+async fn tile(State(app): State<App>, Path((asked, path)): Path<(String, String)>) -> Result<Response, Problem> {
+    let is_tile = path.len() <= PATH_BYTES_MAX && path.starts_with(|c: char| c.is_ascii_digit());
+    read(app, asked, [BYTES, IMMUTABLE], move |ledger, log| {
+        if is_tile { Ok(ledger.resource(log, &format!("tile/{path}"))?) } else { Ok(None) }
+    })
+    .await
+}
+
+async fn bundle(
     State(app): State<App>,
     Tenant(own): Tenant,
     Path((asked, path)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let path = format!("tile/{path}");
-    read(app, own, asked, ["application/octet-stream", IMMUTABLE], move |ledger, log| {
+    let public = app.config.public_ledger;
+    let caching = if public || app.config.tokens.is_none() { IMMUTABLE } else { IMMUTABLE_PRIVATE };
+    read(app, asked, [BYTES, caching], move |ledger, log| {
+        if !public && *log != log_of(&own)? {
+            return Err(other_tenant());
+        }
+        let path = format!("tile/entries/{path}");
         if path.len() > PATH_BYTES_MAX { Ok(None) } else { Ok(ledger.resource(log, &path)?) }
     })
     .await

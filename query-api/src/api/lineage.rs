@@ -7,6 +7,7 @@ use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trac
 use pedigraph_projector::lineage::Found;
 use serde::Serialize;
 
+use crate::access::{Access, TokenScope};
 use crate::app::App;
 use crate::metrics::{QueryResult, ResultLabel};
 use crate::problem::{Code, Problem};
@@ -21,10 +22,10 @@ pub const REFERENCE_BYTES_MAX: usize = 4_096;
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .get("/api/v1/lineage/{digest}", lineage)
-        .get("/api/v1/artifacts/{digest}", artifact)
-        .get("/api/v1/trace", trace)
-        .get("/api/v1/resolve", resolve)
+        .get("/api/v1/lineage/{digest}", Access::Needs(TokenScope::LineageRead), lineage)
+        .get("/api/v1/artifacts/{digest}", Access::Needs(TokenScope::LineageRead), artifact)
+        .get("/api/v1/trace", Access::Needs(TokenScope::LineageRead), trace)
+        .get("/api/v1/resolve", Access::Needs(TokenScope::LineageRead), resolve)
 }
 
 async fn lineage(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {

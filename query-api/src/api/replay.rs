@@ -9,6 +9,7 @@ use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::message::{Body, Message};
 use pedigraph_proto::wire::{Entry, Origin, Status};
 
+use crate::access::{Access, TokenScope};
 use crate::api::entries::{reject_of, unknown_entry};
 use crate::api::receipt;
 use crate::app::{App, log_of};
@@ -18,7 +19,7 @@ use crate::routes::Routes;
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/rejects/{index}/replay", post)
+    Routes::new().post("/api/v1/rejects/{index}/replay", Access::Needs(TokenScope::Admin), post)
 }
 
 async fn post(State(app): State<App>, Tenant(tenant): Tenant, Path(index): Path<u64>) -> Result<Response, Problem> {

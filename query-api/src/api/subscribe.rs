@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::access::{Access, Caller, TokenScope};
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::read::{Params, Read};
@@ -34,12 +35,13 @@ const VIEWS: [&str; 9] =
 
 /// Its routes.
 pub fn routes() -> Routes {
-    Routes::new().get("/api/v1/subscribe", subscribe)
+    Routes::new().get("/api/v1/subscribe", Access::Needs(TokenScope::LineageRead), subscribe)
 }
 
 async fn subscribe(
     State(app): State<App>,
     stopping: Option<Extension<Stopping>>,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
     read: Read,
 ) -> Result<Response, Problem> {
@@ -57,6 +59,7 @@ async fn subscribe(
         _counted: Counted::new(&app, place),
         queue: VecDeque::from([greeting()]),
         tenant: read.tenant,
+        caller: caller.map(|Extension(caller)| caller),
         app,
         views,
         wanted,
@@ -157,6 +160,7 @@ struct Subscriber {
     app: App,
     views: Views,
     tenant: TenantId,
+    caller: Option<Caller>,
     wanted: Wanted,
     after: (u64, u32),
     queue: VecDeque<Event>,
@@ -166,21 +170,27 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    /// The next event; `None` when the server stops or the views cannot be read.
+    /// The next event; `None` when the server stops, the views cannot be read, or the token is good no more.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.queue.pop_front() {
-                return Some(event);
+            if !self.queue.is_empty() {
+                return if self.is_allowed().await { self.queue.pop_front() } else { None };
             }
             // Read before the changes, so that whatever becomes visible after them ends the wait.
             let visible = self.views.visible(&self.tenant);
             if self.fill(visible).await? {
                 continue;
             }
-            if let Some(heartbeat) = self.wait(visible).await? {
-                return Some(heartbeat);
-            }
+            let heartbeat = self.wait(visible).await?;
+            self.queue.extend(heartbeat);
         }
+    }
+
+    /// Asked before each event, as a stream lives longer than the check at its beginning.
+    async fn is_allowed(&self) -> bool {
+        let (Some(Caller(token)), Some(tokens)) = (&self.caller, &self.app.config.tokens) else { return true };
+        tokens.refresh(self.app.now()).await;
+        tokens.still_has(token, self.app.now())
     }
 
     /// Reads on; whether there was anything, also if nothing of it is wanted.

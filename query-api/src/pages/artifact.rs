@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::{Artifact, Direction, Edge, Hop, Item, Lineage, Tag, Trace};
 use serde_json::Value;
 
+use crate::access::{Access, TokenScope};
 use crate::api::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::pages::home::status;
@@ -20,7 +21,7 @@ const DEPTH: usize = 3;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/artifacts/{digest}", artifact)
+    Routes::new().get("/artifacts/{digest}", Access::Needs(TokenScope::LineageRead), artifact)
 }
 
 async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use crate::access::{Access, TokenScope};
 use crate::api::entries::{EntryRow, entry_row, unknown_entry};
 use crate::app::{App, log_of};
 use crate::pages::home::status;
@@ -14,7 +15,7 @@ use crate::routes::Routes;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/entries/{index}", entry)
+    Routes::new().get("/entries/{index}", Access::Needs(TokenScope::LineageRead), entry)
 }
 
 async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {

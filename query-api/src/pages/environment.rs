@@ -5,6 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
 
+use crate::access::{Access, TokenScope};
 use crate::api::environments::environment_of;
 use crate::app::App;
 use crate::pages::search::quoted;
@@ -17,7 +18,7 @@ const CHANGES: usize = 50;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/environments/{env}", environment)
+    Routes::new().get("/environments/{env}", Access::Needs(TokenScope::LineageRead), environment)
 }
 
 async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {

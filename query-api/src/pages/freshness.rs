@@ -5,6 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::ViewProgress;
 
+use crate::access::{Access, TokenScope};
 use crate::api::freshness::{Freshness, freshness_of};
 use crate::app::{App, SourceLag};
 use crate::pages::{Frame, page, table, time};
@@ -14,7 +15,7 @@ use crate::routes::Routes;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/freshness", freshness)
+    Routes::new().get("/freshness", Access::Needs(TokenScope::LineageRead), freshness)
 }
 
 async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Problem> {

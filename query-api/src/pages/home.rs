@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use crate::access::{Access, TokenScope};
 use crate::api::entries::{EntryRow, entry_row};
 use crate::api::freshness::{Freshness, freshness_of};
 use crate::app::{App, log_of};
@@ -17,7 +18,7 @@ const RECENT: u64 = 15;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/", home)
+    Routes::new().get("/", Access::Needs(TokenScope::LineageRead), home)
 }
 
 async fn home(State(app): State<App>, read: Read) -> Result<Response, Problem> {

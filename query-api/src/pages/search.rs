@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
 
+use crate::access::{Access, TokenScope};
 use crate::app::App;
 use crate::pages::{Frame, encoded, page, table, text};
 use crate::problem::Problem;
@@ -13,7 +14,7 @@ use crate::routes::Routes;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/search", search)
+    Routes::new().get("/search", Access::Needs(TokenScope::LineageRead), search)
 }
 
 async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem> {
