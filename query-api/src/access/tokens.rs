@@ -254,7 +254,7 @@ impl Tokens {
         (0..LOOK_NS).contains(&now_ns.saturating_sub(self.looked_ns.load(Ordering::Acquire)))
     }
 
-    /// Reads the file if it is another than before. Wrong content changes nothing but what `/readyz` says.
+    /// Reads the file if it is another than before. Wrong content changes nothing but what `/readyz` and the metric say.
     fn look(&self) {
         // Before the content: what changes in between is read at the next look.
         let stamp = std::fs::metadata(&self.path).ok().map(|found| Stamp::of(&found));
@@ -306,14 +306,17 @@ impl Tokens {
         !token.is_expired(now_ns) && state.tokens.iter().any(|known| **known == *token)
     }
 
-    /// A line of `/readyz`, which anybody may read: no names. Not ready means that a token may still work that was taken away.
+    /// Whether the file as it is now is what counts. If not, a token may still work that was taken away.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).fault.is_none()
+    }
+
+    /// A line of `/readyz`, which anybody may read: no names. A slip in a file that all nodes read must not take all of them out of
+    /// service; the metric raises the alarm.
     pub(crate) fn check(&self) -> Check {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let detail = match &state.fault {
-            None => String::new(),
-            Some(_) => "the file is wrong or cannot be read, the tokens from before go on; the log says why".to_owned(),
-        };
-        Check { name: "tokens".to_owned(), ok: state.fault.is_none(), detail }
+        let wrong = "the file is wrong or cannot be read, the tokens from before go on; the log says why";
+        let detail = if self.is_usable() { "" } else { wrong };
+        Check { name: "tokens".to_owned(), ok: true, detail: detail.to_owned() }
     }
 }
 
@@ -439,16 +442,16 @@ mod tests {
         tokens.refresh(11 * SECOND - 1).await;
         assert!(has("1") && !has("2"));
         tokens.refresh(11 * SECOND).await;
-        assert!(!has("1") && has("2") && tokens.check().ok);
+        assert!(!has("1") && has("2") && tokens.is_usable());
         write("token = 7");
         tokens.refresh(12 * SECOND).await;
-        assert!(has("2") && !tokens.check().ok);
+        assert!(has("2") && !tokens.is_usable());
         std::fs::remove_file(&path).expect("removed");
         tokens.refresh(13 * SECOND).await;
-        assert!(has("2") && !tokens.check().ok);
+        assert!(has("2") && !tokens.is_usable());
         write(&token("c", "3").to_toml());
         // A clock that was set back.
         tokens.refresh(SECOND).await;
-        assert!(!has("2") && has("3") && tokens.check().ok);
+        assert!(!has("2") && has("3") && tokens.is_usable());
     }
 }

@@ -102,6 +102,11 @@ async fn metrics(State(app): State<App>, Tenant(tenant): Tenant) -> Result<Respo
 /// What is read when it is asked for: the ledger's head, sources, views, intake.
 fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
     let mut readings = Readings::default();
+    if let Some(tokens) = &app.config.tokens {
+        let usable = f64::from(u8::from(tokens.is_usable()));
+        let help = "1 if the file of tokens counts as it is now, 0 if the tokens from before go on";
+        readings.gauges("pedigraph_token_file_usable", help, [(vec![], usable)]);
+    }
     if app.config.views.get().is_some() {
         read_freshness(&mut readings, &freshness::freshness_of(app, tenant)?);
         read_intake(&mut readings, app, tenant)?;
