@@ -2,7 +2,7 @@
 
     python3 benches/tessera/compare.py [ROUNDS]
 
-Needs Cargo and Go; `PEDIGRAPH_BENCH_DIR` names another disk than that of the temporary directory. Both append 204,800 entries per batch
+Needs Cargo and Go; `PEDIGRAPH_BENCH_DIR` names another disk than that of the temporary directory. Both append 819,200 entries per batch
 size and round; medians of the rounds are compared. An entry counts once it is durable: in Pedigraph after one write and one fdatasync of
 its batch to the journal, before the next batch is given; in Tessera (POSIX driver, no deduplication, no witness) once its future
 resolves, after bundles, tiles and tree state of its batch were each written with O_SYNC to a file of their own, renamed, and the directory
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".cache" / "tesseraappend"
 BENCH = ["cargo", "bench", "--quiet", "-p", "pedigraph-ledger", "--bench", "append"]
-ENTRIES, BATCHES = 204_800, (1_024, 4_096)
+ENTRIES, BATCHES = 819_200, (1_024, 4_096)
 UNITS = ("entries/s", "entries per CPU second")
 
 
