@@ -1,14 +1,14 @@
 //! `POST /api/v1/entries/{index}/erase`: the received bytes of an entry go for good; the entry, its proofs and all answers stay.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::access::{Access, TokenScope};
+use crate::access::{Access, Caller, TokenScope};
 use crate::api::entries::body_of;
 use crate::api::events::check_media;
 use crate::api::{body, receipt};
@@ -35,6 +35,7 @@ async fn post(
     State(app): State<App>,
     Tenant(tenant): Tenant,
     Path(index): Path<u64>,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -47,7 +48,8 @@ async fn post(
     let Ok(permit) = app.erasures.clone().try_acquire_owned() else {
         return Err(Problem::new(Code::Overloaded, "too many erasures at once; try again").retry_after(1));
     };
-    let erasing = erase(Erasure { tenant, index, reason: said.reason, actor: said.actor });
+    let actor = actor(said.actor, caller.as_deref());
+    let erasing = erase(Erasure { tenant, index, reason: said.reason, actor });
     // A client that goes away does not take back what it asked for.
     let task = tokio::spawn(async move {
         let receipts = erasing.await;
@@ -57,6 +59,15 @@ async fn post(
     let receipts = task.await.map_err(|error| Problem::internal("erasing panicked", &error))??;
     let receipts: Vec<_> = receipts.iter().map(receipt::members).collect();
     Ok(Json(json!({ "receipts": receipts })).into_response())
+}
+
+/// Who erases: what they say of themselves, and whose token it was, which they cannot choose.
+fn actor(said: String, caller: Option<&Caller>) -> String {
+    match (said.is_empty(), caller) {
+        (_, None) => said,
+        (true, Some(Caller(token))) => format!("token {}", token.name),
+        (false, Some(Caller(token))) => format!("{said} (token {})", token.name),
+    }
 }
 
 fn said(body: &[u8]) -> Result<Said, Problem> {

@@ -1,7 +1,7 @@
 //! Who may ask what: every route of the list against no token, a wrong one, wrong scopes and the right one.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_query_api::access::Access;
 use pedigraph_query_api::access::tokens::{Token, hash};
 use pedigraph_query_api::routes::{self, Route};
-use pedigraph_query_api::{Config, TokenScope, Tokens};
+use pedigraph_query_api::{Config, Erase, TokenScope, Tokens};
 
 use crate::world::{Client, World, deployed};
 
@@ -196,6 +196,29 @@ async fn a_token_is_of_one_tenant() {
     let metrics = async |token: &str| get("/metrics", token).await.text();
     assert!(metrics("ours").await.contains("\npedigraph_ledger_entries 1.0\n"));
     assert!(metrics("theirs").await.contains("\npedigraph_ledger_entries 0.0\n"));
+}
+
+/// An erasure is recorded for ever: so is whose token it was, whatever the body says.
+#[tokio::test]
+async fn an_erasure_names_the_token() {
+    let world = World::new();
+    world.append(&[deployed("2026-01-01T00:00:00Z", "prod", "cart", "1")]);
+    let actors = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&actors);
+    let erase: Erase = Arc::new(move |erasure| {
+        heard.lock().expect("no panic").push(erasure.actor);
+        Box::pin(async { Ok(Vec::new()) })
+    });
+    let guarded = Config { erase: Some(erase), ..config(&world, &[("ops", "default", &[TokenScope::Admin])]) };
+    let open = Config { tokens: None, ..guarded.clone() };
+    for config in [guarded, open] {
+        let client = Client(pedigraph_query_api::router(config));
+        for body in [r#"{"reason": "asked"}"#, r#"{"reason": "asked", "actor": "me"}"#] {
+            let headers = [("authorization", "Bearer ops"), ("content-type", "application/json")];
+            assert_eq!(client.post("/api/v1/entries/0/erase", &headers, body).await.status, 200);
+        }
+    }
+    assert_eq!(*actors.lock().expect("no panic"), ["token ops", "me (token ops)", "", "me"]);
 }
 
 #[tokio::test]
