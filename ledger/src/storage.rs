@@ -186,7 +186,6 @@ impl StoredFile for File {
 }
 
 /// Bytes that start at a page of memory, so that a disk can fetch them from there.
-#[derive(Default)]
 pub(crate) struct Pages {
     /// What is written, after what is skipped.
     pub(crate) bytes: Vec<u8>,
@@ -265,5 +264,36 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(rooms: &Rooms) -> Vec<usize> {
+        lock(&rooms.0).iter().map(Vec::capacity).collect()
+    }
+
+    #[test]
+    fn memory_is_used_again_and_says_nothing_of_before() {
+        let rooms = Rooms::default();
+        let mut pages = rooms.pages(100_000);
+        let place = pages.bytes.as_ptr();
+        pages.bytes.extend_from_slice(&[7; 90_000]);
+        drop(pages);
+        let mut pages = rooms.pages(80_000);
+        assert_eq!((pages.bytes.as_ptr(), pages.as_ref()), (place, &[][..]));
+        pages.bytes.resize(pages.bytes.len() + 5, 0);
+        assert_eq!(pages.as_ref(), [0; 5]);
+        assert_eq!(to_page(pages.as_ref()), 0);
+        // Larger than what is kept, than what is worth keeping, and more than is kept.
+        drop((pages, rooms.pages(200_000)));
+        assert_eq!(kept(&rooms).len(), 2);
+        let (small, large) = (rooms.pages(100), rooms.pages(ROOM_BYTES.end));
+        assert!(small.bytes.capacity() < ROOM_BYTES.start && large.bytes.capacity() > ROOM_BYTES.end);
+        assert_eq!(kept(&rooms).len(), 1, "what is too small was freed");
+        drop((small, large, rooms.pages(64 << 10), rooms.pages(64 << 10)));
+        assert!(kept(&rooms).len() <= ROOMS_MAX && kept(&rooms).iter().all(|bytes| ROOM_BYTES.contains(bytes)));
     }
 }
