@@ -146,13 +146,9 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn beside(target: &Path) -> anyhow::Result<Draft> {
+    pub(crate) fn beside(target: &Path) -> anyhow::Result<Draft> {
         let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        Draft::named(target.with_file_name(format!(".{name}.{}", std::process::id())))
-    }
-
-    /// Fails if there is one of that name.
-    pub(crate) fn named(path: PathBuf) -> anyhow::Result<Draft> {
+        let path = target.with_file_name(format!(".{name}.{}", std::process::id()));
         let cannot = || format!("cannot write {}", path.display());
         let file = File::options().read(true).write(true).create_new(true).open(&path).with_context(cannot)?;
         Ok(Draft { path, file })

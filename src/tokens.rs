@@ -170,12 +170,14 @@ impl Place {
     /// The file has another text, in one step. Who has it and who may read it stays; a new one is its maker's alone.
     fn replace(&self, change: impl FnOnce(&str) -> anyhow::Result<String>) -> anyhow::Result<()> {
         let target = if self.tokens.exists() { fs::canonicalize(&self.tokens)? } else { self.tokens.clone() };
-        // One name, so that of two commands at the same time one fails instead of losing what the other did.
-        let other = "if no other `pedigraph token` is at work, remove what a killed one left";
-        let mut draft = Draft::named(draft_of(&target)).context(other)?;
+        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = fs::File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+        // Of two commands at the same time one waits, instead of losing what the other did. A killed one leaves no lock.
+        dir.lock().context("cannot lock the file's directory")?;
         let old = if target.exists() { self.text()? } else { String::new() };
         let new = change(&old)?;
         self.parsed(&new)?;
+        let mut draft = Draft::beside(&target)?;
         let set = || format!("cannot set owner and mode of {}", target.display());
         if let Ok(now) = fs::metadata(&target) {
             fchown(&draft.file, Some(now.uid()), Some(now.gid())).with_context(set)?;
@@ -186,14 +188,8 @@ impl Place {
         draft.file.write_all(new.as_bytes())?;
         draft.become_file(&target)?;
         // A token that was taken away must not come back with a power cut.
-        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(fs::File::open(dir)?.sync_all()?)
+        Ok(dir.sync_all()?)
     }
-}
-
-fn draft_of(target: &Path) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    target.with_file_name(format!(".{name}.new"))
 }
 
 /// The text without its n-th `[[token]]` table: from its head to its last line. What stands before the next one is said of that.

@@ -115,10 +115,12 @@ def test_commands_at_the_same_time_lose_nothing(tokens):
     tokens.new("before", "admin")
     names = [f"t{n}" for n in range(8)]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        done = dict(zip(names, pool.map(lambda name: tokens.run("new", "--name", name, "--scope", "admin"), names)))
-    made = {name for name, result in done.items() if result.returncode == 0}
-    assert made and all(b"another" in done[name].stderr or b"other" in done[name].stderr for name in set(names) - made)
-    assert {row["name"] for row in json.loads(tokens.run("list", "-o", "json").stdout)["tokens"]} == {"before", *made}
+        done = list(pool.map(lambda name: tokens.run("new", "--name", name, "--scope", "admin"), names))
+        assert [result.returncode for result in done] == [0] * 8, done
+        named = lambda: {row["name"] for row in json.loads(tokens.run("list", "-o", "json").stdout)["tokens"]}
+        assert named() == {"before", *names}
+        assert not any(result.returncode for result in pool.map(lambda name: tokens.run("remove", name), names))
+    assert named() == {"before"} and [path.name for path in tokens.file.parent.glob(".*")] == []
 
 
 def test_without_tokens_only_loopback_is_served_and_a_wrong_file_ends_the_start(tokens, tmp_path):

@@ -24,8 +24,8 @@ def test_every_metric_that_is_named_exists(shared):
     shared.wait_visible()
     text = shared.get("/metrics").text
     known = set(re.findall(r"^# TYPE (\S+)", text, re.M)) | set(re.findall(r"^([a-z_0-9]+)[ {]", text, re.M))
-    # Lag of sources is there where there are sources: test_kafka looks for it.
-    missing = {name for name in named() if name not in known and not name.startswith("pedigraph_source_")}
+    # What is there only with sources or tokens: test_kafka and test_access look for it.
+    missing = {name for name in named() if name not in known and not name.startswith(("pedigraph_source_", "pedigraph_token_"))}
     assert not missing, missing
 
 
