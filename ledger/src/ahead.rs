@@ -6,13 +6,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
 use crate::frame::to_usize;
-use crate::shared::lock;
-use crate::storage::{self, PAGE_BYTES};
+use crate::storage::{self, PAGE_BYTES, Rooms};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 4 << 20;
@@ -24,22 +22,25 @@ const PIECES_AHEAD: usize = 2;
 const KEPT_MAX: usize = 6;
 
 /// Memory for pieces.
-#[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Pool {
-    fn take(&self) -> Piece {
-        let bytes = lock(&self.0).pop().unwrap_or_else(|| vec![0; REST_BYTES + PIECE_BYTES + PAGE_BYTES]);
-        let start = storage::to_page(&bytes) + REST_BYTES;
-        Piece { bytes, read: start..start, pool: self.clone() }
-    }
+pub(crate) fn rooms() -> Rooms {
+    Rooms::keeping(KEPT_MAX)
 }
 
-/// Memory with what was read into it; goes back to its pool.
+/// Memory with what was read into it.
 struct Piece {
     bytes: Vec<u8>,
     read: std::ops::Range<usize>,
-    pool: Pool,
+    rooms: Rooms,
+}
+
+impl Piece {
+    fn new(rooms: &Rooms) -> Piece {
+        const BYTES: usize = REST_BYTES + PIECE_BYTES + PAGE_BYTES;
+        let mut bytes = rooms.take(BYTES);
+        bytes.resize(BYTES, 0);
+        let start = storage::to_page(&bytes) + REST_BYTES;
+        Piece { bytes, read: start..start, rooms: rooms.clone() }
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -50,10 +51,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let mut kept = lock(&self.pool.0);
-        if kept.len() < KEPT_MAX {
-            kept.push(std::mem::take(&mut self.bytes));
-        }
+        self.rooms.keep(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -64,11 +62,11 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Begins to read at an offset.
-    pub(crate) fn of(path: &Path, offset: u64, pool: Pool) -> io::Result<Ahead> {
+    pub(crate) fn of(path: &Path, offset: u64, rooms: Rooms) -> io::Result<Ahead> {
         let file = File::open(path)?;
         let _the_usual_way_where_that_cannot_be = storage::set_direct(&file, true);
         let (send, pieces) = mpsc::sync_channel(PIECES_AHEAD);
-        std::thread::Builder::new().name("ledger-read".into()).spawn(move || read(&file, offset, &pool, &send))?;
+        std::thread::Builder::new().name("ledger-read".into()).spawn(move || read(&file, offset, &rooms, &send))?;
         Ok(Ahead { pieces })
     }
 
@@ -95,9 +93,9 @@ impl Ahead {
 }
 
 /// Up to the end of the file or the first fault, or until nobody listens any more.
-fn read(file: &File, mut offset: u64, pool: &Pool, send: &SyncSender<io::Result<Piece>>) {
+fn read(file: &File, mut offset: u64, rooms: &Rooms, send: &SyncSender<io::Result<Piece>>) {
     loop {
-        let piece = read_piece(file, offset, pool.take());
+        let piece = read_piece(file, offset, Piece::new(rooms));
         let bytes = match &piece {
             Ok(piece) if piece.read.is_empty() => return,
             Ok(piece) => piece.read.len() as u64,
@@ -139,11 +137,11 @@ mod tests {
         let path = dir.path().join("file");
         let all: Vec<u8> = (0..u32::try_from(PIECE_BYTES).expect("fits")).flat_map(u32::to_le_bytes).skip(3).collect();
         std::fs::write(&path, &all).expect("written");
-        let pool = Pool::default();
+        let rooms = rooms();
         for (offset, used) in
             [(0, PIECE_BYTES), (1, 1 << 20), (PAGE_BYTES + 7, PIECE_BYTES - 1), (5_000_001, 17), (all.len(), 1)]
         {
-            let ahead = Ahead::of(&path, offset as u64, pool.clone()).expect("opens");
+            let ahead = Ahead::of(&path, offset as u64, rooms.clone()).expect("opens");
             let (mut found, mut rest) = (Vec::new(), Bytes::new());
             loop {
                 let before = rest.len();

@@ -287,17 +287,19 @@ impl Deriver {
     }
 
     fn write_positions(&mut self, log: &LogId, from: u64, positions: &[u64]) -> Result<(), Error> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        encode_positions(positions, &mut bytes);
-        self.write(entries_path(&self.shared.dir, log), &bytes, from * ENTRY_BYTES)?;
-        self.bytes = bytes;
-        Ok(())
+        let path = entries_path(&self.shared.dir, log);
+        self.write_made(path, from * ENTRY_BYTES, |_, bytes| {
+            encode_positions(positions, bytes);
+            Ok(())
+        })
     }
 
     fn write_commits(&mut self, from: u64, places: &[CommitPlace]) -> Result<(), Error> {
-        let bytes: Vec<u8> = (from..).zip(places).flat_map(|(seq, place)| encode_commit(seq, place)).collect();
-        self.write(commits_path(&self.shared.dir), &bytes, from * COMMIT_BYTES)
+        let path = commits_path(&self.shared.dir);
+        self.write_made(path, from * COMMIT_BYTES, |_, bytes| {
+            (from..).zip(places).for_each(|(seq, place)| bytes.extend_from_slice(&encode_commit(seq, place)));
+            Ok(())
+        })
     }
 
     /// Writes the tiles that became full between two sizes.
@@ -305,17 +307,31 @@ impl Deriver {
         let (mut from, mut to) = (from / WIDTH, to / WIDTH);
         for level in 0..8 {
             for first in (from..to).step_by(TILES_AT_ONCE) {
-                let mut bytes = std::mem::take(&mut self.bytes);
-                bytes.clear();
-                for number in first..to.min(first + TILES_AT_ONCE as u64) {
-                    let hashes = hashes::not_stored(&self.shared, log, level, number, WIDTH)?;
-                    hashes.iter().for_each(|hash| bytes.extend_from_slice(&hash.0));
-                }
-                self.write(tiles_path(&self.shared.dir, log, level), &bytes, first * TILE_BYTES)?;
-                self.bytes = bytes;
+                let path = tiles_path(&self.shared.dir, log, level);
+                self.write_made(path, first * TILE_BYTES, |shared, bytes| {
+                    for number in first..to.min(first + TILES_AT_ONCE as u64) {
+                        tile::put_hashes(bytes, &hashes::not_stored(shared, log, level, number, WIDTH)?);
+                    }
+                    Ok(())
+                })?;
             }
             (from, to) = (from / WIDTH, to / WIDTH);
         }
+        Ok(())
+    }
+
+    /// Writes what `make` appends, in memory that is used again.
+    fn write_made(
+        &mut self,
+        path: PathBuf,
+        offset: u64,
+        make: impl FnOnce(&Shared, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        make(&self.shared, &mut bytes)?;
+        self.write(path, &bytes, offset)?;
+        self.bytes = bytes;
         Ok(())
     }
 

@@ -41,6 +41,8 @@ const KEY_BYTES_MAX: usize = 4096;
 const FACTS_MAX: usize = 65_535;
 /// Batches that are encoded and not durable: while one is written the next one waits, so that a slow write does not stop the encoding.
 pub const UNDER_WAY_MAX: usize = 2;
+/// Memory of written batches that is kept for the next ones.
+const ROOMS_MAX: usize = 2;
 /// Smallest and largest segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// The first segment is small, each next one eight times as large up to the chosen size: a new ledger opens at once.
@@ -210,7 +212,7 @@ fn start(
         file,
         offset,
         page: page_before(&path, offset)?,
-        rooms: Rooms::default(),
+        rooms: Rooms::keeping(ROOMS_MAX),
         facts: RememberedFacts::default(),
         epoch,
         poisoned: false,

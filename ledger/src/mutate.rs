@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use fastrand::Rng;
 
 use crate::backup::Seen;
 use crate::derive::{self, decode_commit, encode_commit};
@@ -26,47 +27,30 @@ const MUTATIONS: u64 = 4_000;
 const BYTES_PER_BYTE: u64 = 256;
 const BYTES_BESIDES: u64 = 64 << 10;
 
-/// SplitMix64: a few lines that give the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
-    }
-}
-
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// One to four changes of the kinds that disks, editors and attackers make.
-fn mutate(sample: &[u8], random: &mut Random) -> Vec<u8> {
+fn mutate(sample: &[u8], random: &mut Rng) -> Vec<u8> {
     let mut bytes = sample.to_vec();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        let end = (at + 1 + random.below(16)).min(bytes.len());
-        match random.below(8) {
+    for _ in 0..=random.usize(..3) {
+        let at = random.usize(..bytes.len().max(1));
+        let end = (at + 1 + random.usize(..16)).min(bytes.len());
+        match random.usize(..8) {
             _ if bytes.is_empty() => bytes.push(0),
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'\n', b' ', b'0'][random.below(8)],
+            0 => bytes[at] ^= 1 << random.usize(..8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'\n', b' ', b'0'][random.usize(..8)],
             2 => bytes.truncate(at),
             3 => drop(bytes.drain(at..end)),
-            4 => bytes.insert(at, random.below(256).try_into().unwrap()),
+            4 => bytes.insert(at, random.u8(..)),
             5 => {
                 let copy = bytes[at..end].to_vec();
                 bytes.splice(at..at, copy);
             }
             6 => bytes[at..end].fill(0xff),
             _ => {
-                let other = random.below(bytes.len());
+                let other = random.usize(..bytes.len().max(1));
                 bytes.swap(at, other);
             }
         }
@@ -89,9 +73,9 @@ fn check(name: &str, samples: &[Vec<u8>], decode: impl Fn(&[u8]) -> Option<Vec<u
     for sample in samples {
         assert_eq!(decode(sample).as_ref(), Some(sample), "{name} reads what it writes");
     }
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for n in 0..count {
-        let input = mutate(&samples[random.below(samples.len())], &mut random);
+        let input = mutate(&samples[random.usize(..samples.len())], &mut random);
         let mut written = None;
         let memory = allocation_counter::measure(|| written = decode(&input)).bytes_max;
         let most = BYTES_BESIDES + BYTES_PER_BYTE * input.len() as u64;
@@ -243,18 +227,18 @@ fn wrong_places_of_entries() {
     let right = std::fs::read(&path).unwrap();
     let of = |index: u64| derive::decode_positions(&right)[usize::try_from(index).unwrap()].unwrap();
     let (seed, count) = series("wrong place of an entry");
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for n in 0..count {
         let mut input = mutate(&right, &mut random);
-        let index = random.next() % older;
-        let hostile = [of(random.next() % older), of(index) + random.next() % 7_000, 3 * SEGMENT_BYTES, u64::MAX, 1];
+        let index = random.u64(..older);
+        let hostile = [of(random.u64(..older)), of(index) + random.u64(..7_000), 3 * SEGMENT_BYTES, u64::MAX, 1];
         let at = usize::try_from(index).unwrap() * 8;
         if n % 2 == 0 && at + 8 <= input.len() {
-            input[at..at + 8].copy_from_slice(&hostile[random.below(hostile.len())].to_le_bytes());
+            input[at..at + 8].copy_from_slice(&hostile[random.usize(..hostile.len())].to_le_bytes());
         }
         std::fs::write(&path, &input).unwrap();
         // One read of neighbours for some of single ones: each wrong place is a scan.
-        let count = if n % 8 == 0 { 1 + random.next() % (older - index) } else { 1 };
+        let count = if n % 8 == 0 { 1 + random.u64(..older - index) } else { 1 };
         let mut found = Vec::new();
         let memory = allocation_counter::measure(|| {
             found.push(lookup::entry(shared, &log, index).unwrap().leaf);

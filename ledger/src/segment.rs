@@ -12,9 +12,10 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 
 use crate::Error;
-use crate::ahead::{Ahead, Pool};
+use crate::ahead::Ahead;
 use crate::frame::{self, Found, HeaderFrame, Kind, to_usize};
 use crate::meta::Meta;
+use crate::storage::Rooms;
 
 /// Name and, in the last byte, format version of a segment.
 pub(crate) const MAGIC: [u8; 16] = *b"pedigraph-jrnl\0\x01";
@@ -187,9 +188,9 @@ impl Scan {
         meta: &Meta,
         segment: Segment,
         offset: u64,
-        pool: &Pool,
+        rooms: &Rooms,
     ) -> Result<Scan, Error> {
-        let ahead = Some(Ahead::of(&path_of(ledger, segment.first_seq), offset, pool.clone())?);
+        let ahead = Some(Ahead::of(&path_of(ledger, segment.first_seq), offset, rooms.clone())?);
         Ok(Scan { ahead, ..Scan::open(ledger, meta, segment, offset)? })
     }
 

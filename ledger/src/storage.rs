@@ -86,9 +86,8 @@ pub trait StoredFile: Send + Sync {
 const PIECE_BYTES: u64 = 1 << 20;
 /// Alignment of file offsets, lengths and memory that every disk takes for direct writes.
 pub(crate) const PAGE_BYTES: usize = 4096;
-/// Memory that is worth keeping for the next pages, and may be.
+/// Memory that is worth keeping, and may be.
 const ROOM_BYTES: std::ops::Range<usize> = 64 << 10..8 << 20;
-const ROOMS_MAX: usize = 2;
 
 fn piece_bytes(from: u64, to: u64) -> usize {
     to_usize(PIECE_BYTES.min(to.saturating_sub(from)))
@@ -196,7 +195,7 @@ pub(crate) struct Pages {
 impl Pages {
     /// Nothing yet, and room for so many bytes: with more the memory moves, and may start elsewhere.
     pub(crate) fn with_room(bytes: usize) -> Pages {
-        Rooms::default().pages(bytes)
+        Rooms::keeping(0).pages(bytes)
     }
 }
 
@@ -212,26 +211,38 @@ impl Drop for Pages {
     }
 }
 
-/// Memory of pages that nobody needs any more, for the next ones: to get as much from the kernel, which fills it with zeros, takes half as
-/// long as to hash it.
-#[derive(Clone, Default)]
-pub(crate) struct Rooms(Arc<Mutex<Vec<Vec<u8>>>>);
+/// Memory that nobody needs any more, for those who need some next: to get as much from the kernel, which fills it with zeros, takes half
+/// as long as to hash it.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    kept: Arc<Mutex<Vec<Vec<u8>>>>,
+    kept_max: usize,
+}
 
 impl Rooms {
+    /// None yet, and at most so many.
+    pub(crate) fn keeping(kept_max: usize) -> Rooms {
+        Rooms { kept: Arc::default(), kept_max }
+    }
+
+    /// Room for so many bytes; it may hold what was in it before.
+    pub(crate) fn take(&self, bytes: usize) -> Vec<u8> {
+        let kept = if bytes < ROOM_BYTES.start { None } else { lock(&self.kept).pop() };
+        kept.filter(|room| room.capacity() >= bytes).unwrap_or_else(|| Vec::with_capacity(bytes))
+    }
+
     /// Nothing yet, and room for so many bytes.
     pub(crate) fn pages(&self, bytes: usize) -> Pages {
-        let needed = bytes + PAGE_BYTES;
-        let kept = if needed < ROOM_BYTES.start { None } else { lock(&self.0).pop() };
-        let mut room = kept.filter(|room| room.capacity() >= needed).unwrap_or_else(|| Vec::with_capacity(needed));
+        let mut room = self.take(bytes + PAGE_BYTES);
         room.clear();
         let start = to_page(&room);
         room.resize(start, 0);
         Pages { bytes: room, start, rooms: self.clone() }
     }
 
-    fn keep(&self, room: Vec<u8>) {
-        let mut kept = lock(&self.0);
-        if ROOM_BYTES.contains(&room.capacity()) && kept.len() < ROOMS_MAX {
+    pub(crate) fn keep(&self, room: Vec<u8>) {
+        let mut kept = lock(&self.kept);
+        if ROOM_BYTES.contains(&room.capacity()) && kept.len() < self.kept_max {
             kept.push(room);
         }
     }
@@ -271,13 +282,15 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
 mod tests {
     use super::*;
 
+    const ROOMS_MAX: usize = 2;
+
     fn kept(rooms: &Rooms) -> Vec<usize> {
-        lock(&rooms.0).iter().map(Vec::capacity).collect()
+        lock(&rooms.kept).iter().map(Vec::capacity).collect()
     }
 
     #[test]
     fn memory_is_used_again_and_says_nothing_of_before() {
-        let rooms = Rooms::default();
+        let rooms = Rooms::keeping(ROOMS_MAX);
         let mut pages = rooms.pages(100_000);
         let place = pages.bytes.as_ptr();
         pages.bytes.extend_from_slice(&[7; 90_000]);

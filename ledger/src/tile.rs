@@ -106,9 +106,16 @@ pub(crate) fn tile_root(hashes: &[Hash]) -> Hash {
     row[0]
 }
 
+/// Appends a tile's bytes.
+pub(crate) fn put_hashes(out: &mut Vec<u8>, hashes: &[Hash]) {
+    hashes.iter().for_each(|hash| out.extend_from_slice(&hash.0));
+}
+
 /// A tile's bytes.
 pub(crate) fn encode_hashes(hashes: &[Hash]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.0).collect()
+    let mut bytes = Vec::with_capacity(size_of_val(hashes));
+    put_hashes(&mut bytes, hashes);
+    bytes
 }
 
 /// The hashes of a tile file, `None` unless it is a full tile's.

@@ -9,13 +9,14 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 
-use crate::ahead::Pool;
+use crate::ahead;
 use crate::erase::Erased;
 use crate::fault::{Stop, fault_text, ranges_text};
 use crate::fold::{ReadBatch, Vectors};
 use crate::frame::LogVector;
 use crate::segment::{self, Scan, Segment, Step};
 use crate::shared::{CommitPlace, Shared};
+use crate::storage::Rooms;
 use crate::tile::WIDTH;
 use crate::tree::{digest, empty_root};
 use crate::verify_damage::{behind, unreached};
@@ -95,7 +96,7 @@ fn check_all(
         blobs: BTreeSet::new(),
         erased: Erased::default(),
         vectors: Vectors::default(),
-        pool: Pool::default(),
+        rooms: ahead::rooms(),
         resume: resume.map(|file| Resume { file, save_from: 0 }),
         verified,
     };
@@ -126,7 +127,7 @@ struct Check<'a> {
     blobs: BTreeSet<(Content, Hash)>,
     erased: Erased,
     vectors: Vectors,
-    pool: Pool,
+    rooms: Rooms,
     resume: Option<Resume<'a>>,
     verified: &'a mut Verified,
 }
@@ -277,7 +278,7 @@ impl Check<'_> {
             return Err(self.other_state(segment, &stated));
         }
         self.note(shared, segment)?;
-        let mut scan = Scan::of_all(&shared.dir, &shared.meta, *segment, offset, &self.pool)?;
+        let mut scan = Scan::of_all(&shared.dir, &shared.meta, *segment, offset, &self.rooms)?;
         if self.vectors.next_seq < end {
             let (send, batches) = mpsc::sync_channel(BATCHES_AHEAD);
             // Seqs have no gap.

@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use bytes::Bytes;
+use fastrand::Rng;
 use prost::Message as _;
 
 use crate::canonical::decode_entry;
@@ -20,36 +21,19 @@ const MUTATIONS: u64 = 4_000;
 const BYTES_PER_BYTE: u64 = 1_024;
 const BYTES_BESIDES: u64 = 64 << 10;
 
-/// SplitMix64: a few lines that give the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap()
-    }
-}
-
 /// One to four changes; those of the lengths and field numbers of protobuf among them.
-fn mutate(sample: &[u8], random: &mut Random) -> Vec<u8> {
+fn mutate(sample: &[u8], random: &mut Rng) -> Vec<u8> {
     let mut bytes = sample.to_vec();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        let end = (at + 1 + random.below(16)).min(bytes.len());
-        match random.below(7) {
+    for _ in 0..=random.usize(..3) {
+        let at = random.usize(..bytes.len().max(1));
+        let end = (at + 1 + random.usize(..16)).min(bytes.len());
+        match random.usize(..7) {
             _ if bytes.is_empty() => bytes.push(0),
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = [0, 1, 0x08, 0x0a, 0x12, 0x7f, 0x80, 0xff][random.below(8)],
+            0 => bytes[at] ^= 1 << random.usize(..8),
+            1 => bytes[at] = [0, 1, 0x08, 0x0a, 0x12, 0x7f, 0x80, 0xff][random.usize(..8)],
             2 => bytes.truncate(at),
             3 => drop(bytes.drain(at..end)),
-            4 => bytes.insert(at, random.below(256).try_into().unwrap()),
+            4 => bytes.insert(at, random.u8(..)),
             5 => {
                 let copy = bytes[at..end].to_vec();
                 bytes.splice(at..at, copy);
@@ -78,9 +62,9 @@ fn check(
     for sample in samples {
         assert_eq!(decode(sample).as_ref(), Some(sample), "{name} reads what it writes");
     }
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for n in 0..count {
-        let input = mutate(&samples[random.below(samples.len())], &mut random);
+        let input = mutate(&samples[random.usize(..samples.len())], &mut random);
         let mut written = None;
         let memory = allocation_counter::measure(|| written = decode(&input)).bytes_max;
         let most = BYTES_BESIDES + BYTES_PER_BYTE * input.len() as u64;
