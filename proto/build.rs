@@ -13,13 +13,14 @@ const EVENTS: [&str; 6] = [
 const LEDGER: [&str; 2] = ["pedigraph/ledger/v1/entry.proto", "pedigraph/ledger/v1/facts.proto"];
 
 /// Enum fields of events and the module that writes them as lower_snake in JSON.
-const ENUM_FIELDS: [(&str, &str); 11] = [
+const ENUM_FIELDS: [(&str, &str); 12] = [
     ("RunFinished.outcome", "outcome"),
     ("StepFinished.outcome", "outcome"),
     ("TestsFinished.outcome", "outcome"),
     ("ArtifactPackaged.kind", "artifact_kind"),
     ("ArtifactPublished.kind", "artifact_kind"),
     ("SbomAttached.kind", "artifact_kind"),
+    ("ScanCompleted.kind", "artifact_kind"),
     ("ArtifactPublished.digest_kind", "digest_kind"),
     ("ImageObserved.digest_kind", "digest_kind"),
     ("AttestationAttached.verification", "verification"),

@@ -88,7 +88,8 @@ fn view_of(event: &Event) -> &'static str {
         | Event::ArtifactDeleted(_)
         | Event::ArtifactDownloaded(_)
         | Event::TagObserved(_)
-        | Event::ImageObserved(_) => "lineage",
+        | Event::ImageObserved(_)
+        | Event::AliasObserved(_) => "lineage",
     }
 }
 
@@ -127,6 +128,7 @@ fn subjects(event: &Event) -> Vec<String> {
         | Event::ArtifactDownloaded(_)
         | Event::TagObserved(_)
         | Event::ImageObserved(_)
+        | Event::AliasObserved(_)
         | Event::SbomAttached(_)
         | Event::AttestationAttached(_)
         | Event::ScanCompleted(_)

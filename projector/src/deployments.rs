@@ -170,6 +170,7 @@ impl View for Deployments {
             | Event::ArtifactDownloaded(_)
             | Event::TagObserved(_)
             | Event::ImageObserved(_)
+            | Event::AliasObserved(_)
             | Event::SbomAttached(_)
             | Event::ComponentsListed(_)
             | Event::AttestationAttached(_)

@@ -8,20 +8,26 @@ use crate::ids::Digest;
 pub use crate::wire::fact::Event;
 use crate::wire::{Fact, Facts};
 
-/// Declares what every event variant needs once: its canonical name, its CloudEvents type and its two decoders.
+/// Declares what every event variant needs once, family by family as `facts.proto` numbers them: its canonical name, its
+/// CloudEvents type, its two decoders, and its place in its family's enum.
 macro_rules! events {
-    ($($variant:ident $kebab:literal),* $(,)?) => {
+    ($($(#[$doc:meta])* $family:ident { $($variant:ident $kebab:literal),* $(,)? })*) => {
         impl Event {
             /// The canonical name, such as `ArtifactPackaged`.
             pub fn name(&self) -> &'static str {
-                match self { $(Event::$variant(_) => stringify!($variant),)* }
+                match self { $($(Event::$variant(_) => stringify!($variant),)*)* }
+            }
+
+            /// The family that the event belongs to, and what it says there.
+            pub fn family(&self) -> Family<'_> {
+                match self { $($(Event::$variant(event) => Family::$family($family::$variant(event)),)*)* }
             }
 
             /// Reads an event of our own type (`io.pedigraph.<kebab>.v1`) from its JSON form. `None` when there is no
             /// such event; the error says what does not fit.
             pub fn from_json(kebab: &str, data: &[u8]) -> Option<Result<Event, serde_json::Error>> {
                 match kebab {
-                    $($kebab => Some(serde_json::from_slice::<event::$variant>(data).map(Event::$variant)),)*
+                    $($($kebab => Some(serde_json::from_slice::<event::$variant>(data).map(Event::$variant)),)*)*
                     _ => None,
                 }
             }
@@ -29,85 +35,130 @@ macro_rules! events {
             /// Reads an event of our own type from its protobuf form.
             pub fn from_protobuf(kebab: &str, data: &[u8]) -> Option<Result<Event, prost::DecodeError>> {
                 match kebab {
-                    $($kebab => Some(event::$variant::decode(data).map(Event::$variant)),)*
+                    $($($kebab => Some(event::$variant::decode(data).map(Event::$variant)),)*)*
                     _ => None,
                 }
             }
 
             /// The JSON form.
             pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
-                match self { $(Event::$variant(event) => serde_json::to_value(event),)* }
+                match self { $($(Event::$variant(event) => serde_json::to_value(event),)*)* }
             }
 
             /// Every name in kebab-case, in the order of the contract.
-            pub const KEBAB_NAMES: &[&str] = &[$($kebab),*];
+            pub const KEBAB_NAMES: &[&str] = &[$($($kebab),*),*];
         }
-        $(impl From<event::$variant> for Event {
+
+        /// An event by its family, so that who cares for one family lists that one's events and no others.
+        #[derive(Clone, Copy, PartialEq, Debug)]
+        pub enum Family<'a> {
+            $($(#[$doc])* $family($family<'a>),)*
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, PartialEq, Debug)]
+            pub enum $family<'a> {
+                $(#[doc = concat!("See [`event::", stringify!($variant), "`].")] $variant(&'a event::$variant),)*
+            }
+        )*
+
+        $($(impl From<event::$variant> for Event {
             fn from(event: event::$variant) -> Event { Event::$variant(event) }
-        })*
+        })*)*
     };
 }
 
 events! {
-    ChangeMerged "change-merged", RefUpdated "ref-updated", RepositoryObserved "repository-observed",
-    RunStarted "run-started", RunFinished "run-finished", StepFinished "step-finished",
-    ArtifactPackaged "artifact-packaged", ArtifactPublished "artifact-published", ArtifactSigned "artifact-signed",
-    ArtifactDeleted "artifact-deleted", ArtifactDownloaded "artifact-downloaded", TagObserved "tag-observed",
-    ImageObserved "image-observed",
-    SbomAttached "sbom-attached", ComponentsListed "components-listed", AttestationAttached "attestation-attached",
-    ScanCompleted "scan-completed", VexIssued "vex-issued", TestsFinished "tests-finished",
-    ReachabilityAnalyzed "reachability-analyzed", RebuildChecked "rebuild-checked", ApprovalDecided "approval-decided",
-    EnvironmentChanged "environment-changed", ServiceDeployed "service-deployed", ServiceRemoved "service-removed",
-    CanaryChanged "canary-changed", FlagChanged "flag-changed", ConfigChanged "config-changed",
-    FreezeChanged "freeze-changed",
-    OpaqueReceived "opaque-received", MessageRejected "message-rejected",
-    KeyRotated "key-rotated", ViewRootRecorded "view-root-recorded", BodyErased "body-erased",
+    /// Source code: repositories, refs, changes.
+    Source {
+        ChangeMerged "change-merged", RefUpdated "ref-updated", RepositoryObserved "repository-observed",
+    }
+    /// Work of pipelines.
+    Work {
+        RunStarted "run-started", RunFinished "run-finished", StepFinished "step-finished",
+    }
+    /// Artifacts themselves: made, published, named.
+    Artifact {
+        ArtifactPackaged "artifact-packaged", ArtifactPublished "artifact-published",
+        ArtifactSigned "artifact-signed", ArtifactDeleted "artifact-deleted",
+        ArtifactDownloaded "artifact-downloaded", TagObserved "tag-observed", ImageObserved "image-observed",
+        AliasObserved "alias-observed",
+    }
+    /// What somebody states or found about artifacts.
+    Evidence {
+        SbomAttached "sbom-attached", ComponentsListed "components-listed",
+        AttestationAttached "attestation-attached", ScanCompleted "scan-completed", VexIssued "vex-issued",
+        TestsFinished "tests-finished", ReachabilityAnalyzed "reachability-analyzed",
+        RebuildChecked "rebuild-checked", ApprovalDecided "approval-decided",
+    }
+    /// What is told to run where.
+    Deploy {
+        EnvironmentChanged "environment-changed", ServiceDeployed "service-deployed",
+        ServiceRemoved "service-removed", CanaryChanged "canary-changed", FlagChanged "flag-changed",
+        ConfigChanged "config-changed", FreezeChanged "freeze-changed",
+    }
+    /// What the write node says, of messages and of the ledger.
+    Control {
+        OpaqueReceived "opaque-received", MessageRejected "message-rejected", KeyRotated "key-rotated",
+        ViewRootRecorded "view-root-recorded", BodyErased "body-erased",
+    }
 }
 
 impl Event {
     /// The artifacts that the event is about, as written in it; may repeat, may hold what is not a digest.
     pub fn subject_digests(&self) -> Vec<&str> {
-        fn one(digest: &str) -> Vec<&str> {
-            if digest.is_empty() { vec![] } else { vec![digest] }
-        }
-        match self {
-            Event::RunFinished(e) => e.artifact_digests.iter().map(String::as_str).collect(),
-            Event::ArtifactPackaged(e) => one(&e.artifact_digest),
-            Event::ArtifactPublished(e) => one(&e.artifact_digest),
-            Event::ArtifactSigned(e) => one(&e.artifact_digest),
-            Event::ArtifactDeleted(e) => one(&e.artifact_digest),
-            Event::ArtifactDownloaded(e) => one(&e.artifact_digest),
-            Event::TagObserved(e) => one(&e.digest),
-            Event::ImageObserved(e) => one(&e.digest),
-            Event::SbomAttached(e) if e.artifact_digest.is_empty() => one(&e.sbom_digest),
-            Event::SbomAttached(e) => one(&e.artifact_digest),
-            Event::AttestationAttached(e) => e.artifact_digests.iter().map(String::as_str).collect(),
-            Event::ScanCompleted(e) => one(&e.artifact_digest),
-            Event::VexIssued(e) => e.statements.iter().flat_map(|s| &s.product_digests).map(String::as_str).collect(),
-            Event::TestsFinished(e) => one(&e.artifact_digest),
-            Event::ReachabilityAnalyzed(e) => one(&e.artifact_digest),
-            Event::RebuildChecked(e) => one(&e.artifact_digest),
-            Event::ApprovalDecided(e) => one(&e.artifact_digest),
-            Event::ServiceDeployed(e) => one(&e.artifact_digest),
-            Event::CanaryChanged(e) => one(&e.artifact_digest),
-            Event::ChangeMerged(_)
-            | Event::RefUpdated(_)
-            | Event::RepositoryObserved(_)
-            | Event::RunStarted(_)
-            | Event::StepFinished(_)
-            | Event::ComponentsListed(_)
-            | Event::EnvironmentChanged(_)
-            | Event::ServiceRemoved(_)
-            | Event::FlagChanged(_)
-            | Event::ConfigChanged(_)
-            | Event::FreezeChanged(_)
-            | Event::OpaqueReceived(_)
-            | Event::MessageRejected(_)
-            | Event::KeyRotated(_)
-            | Event::ViewRootRecorded(_)
-            | Event::BodyErased(_) => vec![],
+        match self.family() {
+            Family::Work(Work::RunFinished(e)) => all(&e.artifact_digests),
+            Family::Artifact(event) => event.subject_digests(),
+            Family::Evidence(event) => event.subject_digests(),
+            Family::Deploy(Deploy::ServiceDeployed(e)) => one(&e.artifact_digest),
+            Family::Deploy(Deploy::CanaryChanged(e)) => one(&e.artifact_digest),
+            Family::Source(_) | Family::Work(_) | Family::Deploy(_) | Family::Control(_) => vec![],
         }
     }
+}
+
+impl<'a> Artifact<'a> {
+    fn subject_digests(self) -> Vec<&'a str> {
+        match self {
+            Artifact::ArtifactPackaged(e) => one(&e.artifact_digest),
+            Artifact::ArtifactPublished(e) => one(&e.artifact_digest),
+            Artifact::ArtifactSigned(e) => one(&e.artifact_digest),
+            Artifact::ArtifactDeleted(e) => one(&e.artifact_digest),
+            Artifact::ArtifactDownloaded(e) => one(&e.artifact_digest),
+            Artifact::TagObserved(e) => one(&e.digest),
+            Artifact::ImageObserved(e) => one(&e.digest),
+            Artifact::AliasObserved(e) => all(&e.digests),
+        }
+    }
+}
+
+impl<'a> Evidence<'a> {
+    fn subject_digests(self) -> Vec<&'a str> {
+        match self {
+            Evidence::SbomAttached(e) if e.artifact_digest.is_empty() => one(&e.sbom_digest),
+            Evidence::SbomAttached(e) => one(&e.artifact_digest),
+            Evidence::ComponentsListed(_) => vec![],
+            Evidence::AttestationAttached(e) => all(&e.artifact_digests),
+            Evidence::ScanCompleted(e) => one(&e.artifact_digest),
+            Evidence::VexIssued(e) => {
+                e.statements.iter().flat_map(|statement| &statement.product_digests).map(String::as_str).collect()
+            }
+            Evidence::TestsFinished(e) => one(&e.artifact_digest),
+            Evidence::ReachabilityAnalyzed(e) => one(&e.artifact_digest),
+            Evidence::RebuildChecked(e) => one(&e.artifact_digest),
+            Evidence::ApprovalDecided(e) => one(&e.artifact_digest),
+        }
+    }
+}
+
+fn one(digest: &str) -> Vec<&str> {
+    if digest.is_empty() { vec![] } else { vec![digest] }
+}
+
+fn all(digests: &[String]) -> Vec<&str> {
+    digests.iter().map(String::as_str).collect()
 }
 
 impl Fact {

@@ -34,6 +34,6 @@ pub mod protobuf {
 }
 
 pub use control::Control;
-pub use fact::Event;
+pub use fact::{Event, Family};
 pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, repository_key};
 pub use time::Nanos;

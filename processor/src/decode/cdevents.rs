@@ -290,6 +290,7 @@ impl CdEvent<'_> {
             reason: extras.reason.owned(),
             rollback,
             url: content.uri.or(&content.url).owned(),
+            run_source: String::new(),
         }))
     }
 
@@ -332,6 +333,7 @@ impl CdEvent<'_> {
             base_digest: canonical_digest(extras.base_digest.as_str()),
             base_ref: canonical_ref(extras.base_ref.as_str()),
             materials: vec![],
+            run_source: String::new(),
         }))
     }
 
@@ -350,6 +352,7 @@ impl CdEvent<'_> {
             run: extras.run.owned(),
             sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
             actor: content.user.or(&extras.actor).owned(),
+            run_source: String::new(),
         };
         let tag = tag.map(|(repository, tag)| Fact::now(TagObserved { repository, tag, digest }));
         Ok(std::iter::once(Fact::now(published)).chain(tag).collect())
@@ -395,6 +398,7 @@ impl CdEvent<'_> {
             repository: extras.repository.owned(),
             builder: extras.builder.owned(),
             queued,
+            run_source: String::new(),
         }))
     }
 
@@ -415,6 +419,7 @@ impl CdEvent<'_> {
             errors: content.errors.owned(),
             artifact_digests: Some(product.digest).filter(|_| by_digest).into_iter().collect(),
             artifact_refs: reference.into_iter().collect(),
+            run_source: String::new(),
         }))
     }
 
@@ -428,6 +433,7 @@ impl CdEvent<'_> {
             url: content.uri.or(&content.url).owned(),
             outcome: outcome.into(),
             errors: content.errors.owned(),
+            run_source: String::new(),
         }))
     }
 
@@ -449,6 +455,7 @@ impl CdEvent<'_> {
             url: content.uri.or(&content.url).owned(),
             reason: content.reason.owned(),
             environment: content.environment.0.id.owned(),
+            run_source: String::new(),
         }))
     }
 

@@ -334,7 +334,11 @@ fn commit(digest: &Pairs<'_>) -> Option<String> {
 
 fn material(resource: &Resource<'_>) -> Material {
     let uri = resource.uri.or(&resource.name).as_str();
-    Material { uri: clip_to(uri, NAME_BYTES_MAX).to_owned(), digest: best_digest(&resource.digest).unwrap_or_default() }
+    Material {
+        uri: clip_to(uri, NAME_BYTES_MAX).to_owned(),
+        digest: best_digest(&resource.digest).unwrap_or_default(),
+        tool: false,
+    }
 }
 
 impl Summary<'_> {

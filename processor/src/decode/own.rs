@@ -78,6 +78,7 @@ fn artifact(event: &mut Event) -> Option<(&mut String, Option<&mut String>)> {
         Event::RebuildChecked(e) => (&mut e.artifact_digest, None),
         Event::ApprovalDecided(e) => (&mut e.artifact_digest, None),
         Event::ChangeMerged(_)
+        | Event::AliasObserved(_)
         | Event::RefUpdated(_)
         | Event::RepositoryObserved(_)
         | Event::RunStarted(_)
@@ -164,6 +165,7 @@ fn normalize_lists(event: &mut Event) {
                 statement.subcomponents.iter_mut().for_each(|purl| *purl = canonical_purl(purl).0);
             }
         }
+        Event::AliasObserved(e) => e.digests.iter_mut().for_each(normalize_digest),
         Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
         Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
         Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
@@ -220,6 +222,10 @@ fn check_names(event: &Event) -> Result<(), Reject> {
         Event::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
         Event::TagObserved(e) => (all(&[&e.repository, &e.tag]), Code::SchemaViolation, "repository and tag"),
         Event::ImageObserved(e) => artifact_named(&e.digest, ""),
+        Event::AliasObserved(e) => {
+            let valid = e.digests.iter().filter(|digest| digest.parse::<Digest>().is_ok()).count();
+            (valid >= 2, Code::SubjectMissing, "two digests")
+        }
         Event::SbomAttached(e) => artifact_named(&e.artifact_digest, &e.sbom_digest),
         Event::AttestationAttached(e) => {
             let valid = e.artifact_digests.iter().any(|digest| digest.parse::<Digest>().is_ok());

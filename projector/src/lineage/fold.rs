@@ -74,6 +74,7 @@ impl View for LineageFacts {
                 fold.remark(EvidenceKind::Approval, (&e.artifact_digest, ""), &e.decision, &summary)
             }
             Event::RepositoryObserved(_)
+            | Event::AliasObserved(_)
             | Event::StepFinished(_)
             | Event::ComponentsListed(_)
             | Event::EnvironmentChanged(_)

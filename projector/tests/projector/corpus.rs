@@ -63,6 +63,7 @@ fn built(id: &str, build: &Value, minute: i64) -> Option<Said> {
     let material = |(name, digest): (&String, &Value)| Material {
         uri: format!("pkg:docker/{name}"),
         digest: digest.as_str().unwrap_or_default().to_owned(),
+        tool: false,
     };
     let materials = bases.iter().map(material).collect();
     let mut event = packaged(digest, minute, |event| {

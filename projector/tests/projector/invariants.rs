@@ -67,7 +67,7 @@ fn event() -> impl Strategy<Value = Said> {
                 artifact_digests: vec![digest(a), digest(b)],
                 predicate_type: "p".into(),
                 invocation: format!("run {c}"),
-                materials: vec![Material { uri: format!("pkg:docker/x@{}", digest(c)), digest: String::new() }],
+                materials: vec![Material { uri: format!("pkg:docker/x@{}", digest(c)), ..Default::default() }],
                 ..Default::default()
             }
             .into(),

@@ -197,9 +197,17 @@ fn bases_come_from_materials_annotations_layers_and_history() {
         artifact_digests: vec![digest("by material")],
         predicate_type: "https://slsa.dev/provenance/v1".into(),
         materials: vec![
-            Material { uri: format!("pkg:docker/os@{}", digest("os index")), digest: String::new() },
-            Material { uri: "pkg:docker/gone@1".into(), digest: digest("gone") },
-            Material { uri: "https://example.org/source.tgz".into(), digest: digest("a tarball") },
+            Material {
+                uri: format!("pkg:docker/os@{}", digest("os index")),
+                digest: String::new(),
+                ..Default::default()
+            },
+            Material { uri: "pkg:docker/gone@1".into(), digest: digest("gone"), ..Default::default() },
+            Material {
+                uri: "https://example.org/source.tgz".into(),
+                digest: digest("a tarball"),
+                ..Default::default()
+            },
         ],
         ..Default::default()
     };
