@@ -8,17 +8,25 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::backup::Seen;
-use crate::derive::{self, decode_commit, encode_commit};
-use crate::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogVector};
-use crate::keys::{self, Keys};
-use crate::meta::{self, Meta};
-use crate::shared::CommitPlace;
-use crate::tile::{self, Tile};
-use crate::tree::{Edge, digest};
+use crate::bodies::erase;
+use crate::copy::backup::Seen;
+use crate::derived::derive::{self, decode_commit, encode_commit};
+use crate::journal::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogVector};
+use crate::journal::meta::{self, Meta};
+use crate::notes::cosign;
+use crate::notes::note;
+use crate::notes::proof;
+use crate::publish::keys::{self, Keys};
+use crate::publish::witness;
+use crate::read::lookup;
+use crate::read::shared::CommitPlace;
+use crate::tree::merkle::{Edge, digest};
+use crate::tree::tile::{self, Tile};
+use crate::verify::resume;
+use crate::verify::state;
 use crate::{
     Batch, Content, Hash, INLINE_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Policy, Reader, SecretKey,
-    Signer as _, cosign, erase, lookup, note, open, open_reader, proof, verify_resume, verify_state, witness,
+    Signer as _, open, open_reader,
 };
 
 /// Mutations per decoder, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
@@ -368,14 +376,14 @@ fn unsealed(text: &str) -> Vec<u8> {
 #[test]
 fn states_of_interrupted_checks() {
     let again = |bytes: &[u8], again: fn(&str) -> Option<String>| {
-        let written = again(&verify_state::sealed(text(bytes)?.to_owned()))?;
+        let written = again(&state::sealed(text(bytes)?.to_owned()))?;
         Some(unsealed(&written))
     };
-    check("state of a check of a copy", &[unsealed(&verify_state::tests::sample_text())], |bytes| {
-        again(bytes, verify_state::tests::written_again)
+    check("state of a check of a copy", &[unsealed(&state::tests::sample_text())], |bytes| {
+        again(bytes, state::tests::written_again)
     });
-    check("state of a check of a directory", &[unsealed(&verify_resume::tests::sample_text())], |bytes| {
-        again(bytes, verify_resume::tests::written_again)
+    check("state of a check of a directory", &[unsealed(&resume::tests::sample_text())], |bytes| {
+        again(bytes, resume::tests::written_again)
     });
 }
 

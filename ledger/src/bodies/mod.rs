@@ -1,0 +1,4 @@
+//! Blobs beside the journal, and the erasure of bodies.
+
+pub(crate) mod blobs;
+pub(crate) mod erase;
