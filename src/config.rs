@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Subcommand, ValueEnum};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Serve;
-use crate::output::{Exit, Failure, put};
+use crate::arguments::Serve;
+use crate::output::{Exit, Failure};
 
 /// Everything a server process is told.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -197,28 +197,6 @@ fn secrets_from_files(options: BTreeMap<String, String>) -> anyhow::Result<BTree
         }
     };
     options.into_iter().map(resolve).collect()
-}
-
-/// `pedigraph config …`
-#[derive(Subcommand, Debug)]
-pub(crate) enum Command {
-    /// Print the configuration that these flags, the environment and the file come to, as TOML.
-    Show(Serve),
-}
-
-impl Command {
-    /// Does what was asked.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let Command::Show(serve) = self;
-        let mut config = serve.resolve()?;
-        for (name, value) in &mut config.kafka.options {
-            if ["password", "secret", "key", "token", "config"].iter().any(|word| name.contains(word)) {
-                "***".clone_into(value);
-            }
-        }
-        put(toml::to_string(&config)?.trim_end());
-        Ok(())
-    }
 }
 
 #[cfg(test)]

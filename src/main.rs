@@ -1,22 +1,18 @@
 //! `pedigraph`: command line, configuration and wiring. What the system does lives in the crates beside.
 
+mod arguments;
 mod cli;
 mod client;
+mod commands;
 mod config;
-mod demo;
-mod ledger_ops;
-mod ledger_stats;
-mod ledger_tools;
+mod data_dir;
+mod files;
 mod metrics;
 mod node;
 mod offline;
 mod output;
-mod pack;
 mod signers;
-mod story;
 mod telemetry;
-mod tokens;
-mod verify;
 mod view_roots;
 mod witnesses;
 

@@ -418,19 +418,18 @@ mod tests {
         let (status, ready) = text("/readyz");
         assert!(status == 200 && ready.contains("view-roots ok: 1 compared, 0 differed"), "{ready}");
 
-        let own = views.root_to_record(&tenant).unwrap();
-        let lie = ViewRootRecorded { root: format!("sha256:{}", "0".repeat(64)), ..own.clone() };
+        let folded = views.root_to_record(&tenant).unwrap();
+        let lie = ViewRootRecorded { root: format!("sha256:{}", "0".repeat(64)), ..folded.clone() };
         record(lie.clone());
         let (status, ready) = text("/readyz");
         assert!(status == 503 && ready.contains("[-]view-roots failed: entry 2 recorded sha256:0"), "{ready}");
-        assert!(ready.contains(&own.root) && ready.contains("runbook.md"), "{ready}");
+        assert!(ready.contains(&folded.root) && ready.contains("runbook.md"), "{ready}");
         let metrics = text("/metrics").1;
         for line in ["pedigraph_view_roots_compared_total 2\n", "pedigraph_view_root_mismatches_total 1\n"] {
             assert!(metrics.contains(line), "{metrics}");
         }
         let fresh = &server.get("/api/v1/freshness", &[]).unwrap()["viewRoots"];
-        let last =
-            serde_json::json!({"index": 2, "seq": own.next_seq - 1, "root": lie.root, "own": own.root, "equal": false});
+        let last = serde_json::json!({"index": 2, "seq": folded.next_seq - 1, "root": lie.root, "own": folded.root, "equal": false});
         assert_eq!((&fresh["compared"], &fresh["mismatched"], &fresh["last"]), (&2.into(), &1.into(), &last));
         runtime.block_on(node.stop()).unwrap();
 
@@ -439,6 +438,6 @@ mod tests {
         let failed = check.run().expect_err("a difference is a fault");
         assert_eq!(Exit::of(&failed), Exit::VerificationFailed);
         let said = failed.to_string();
-        assert!(said.contains("entry 2") && said.contains(&lie.root) && said.contains(&own.root), "{said}");
+        assert!(said.contains("entry 2") && said.contains(&lie.root) && said.contains(&folded.root), "{said}");
     }
 }

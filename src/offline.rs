@@ -11,7 +11,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::event::KeyRotated;
 
 use crate::config::Config;
-use crate::ledger_tools::{existing_ledger, ledger_dir};
+use crate::data_dir::{existing_ledger, ledger_dir};
 use crate::node::now_ns;
 use crate::output::say;
 use crate::{signers, witnesses};

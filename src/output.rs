@@ -155,6 +155,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// A value of an answer as text; empty where it has none.
+pub(crate) fn field(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), printable))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,16 +1,21 @@
 //! The witnesses of the ledger's checkpoints: as configured, over HTTP, and what a server shows of them.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pedigraph_ledger::{LogId, Mode, Publisher, Reply, Status, Transport, WITNESS_ANSWER_BYTES_MAX, Witnesses, Writer};
+use pedigraph_ledger::{
+    LogId, Mode, POLICY_BYTES_MAX, Policy, Publisher, Reply, Status, Transport, WITNESS_ANSWER_BYTES_MAX, Witnesses,
+    Writer,
+};
 use pedigraph_query_api::Check;
 
+use crate::client;
 use crate::config::{Config, WitnessMode};
+use crate::files::read_small;
 use crate::metrics::header;
 use crate::output::{Exit, Failure};
-use crate::{client, verify};
 
 /// A publisher of checkpoints with the witnesses that are configured.
 pub(crate) fn publisher(writer: &Writer, witnesses: Option<&Arc<Witnesses>>) -> anyhow::Result<Publisher> {
@@ -25,7 +30,7 @@ pub(crate) fn publisher(writer: &Writer, witnesses: Option<&Arc<Witnesses>>) -> 
 pub(crate) fn configured(config: &Config) -> anyhow::Result<Option<Arc<Witnesses>>> {
     let Some(path) = &config.witness_policy else { return Ok(None) };
     let usage = |why: String| Failure::error(Exit::Usage, format!("{}: {why}", path.display()));
-    let policy = verify::read_policy(path)?;
+    let policy = read_policy(path)?;
     if policy.witnesses().iter().all(|witness| witness.url.is_none()) {
         return Err(usage("it has no witness with a URL, so nobody can be asked".into()));
     }
@@ -39,6 +44,12 @@ pub(crate) fn configured(config: &Config) -> anyhow::Result<Option<Arc<Witnesses
     let agent = agent.max_redirects(0).tls_config(client::tls()).build().into();
     let witnesses = Witnesses::new(policy, mode, Box::new(Http(agent))).map_err(|why| usage(why.to_string()))?;
     Ok(Some(Arc::new(witnesses)))
+}
+
+/// A C2SP tlog-policy file.
+pub(crate) fn read_policy(file: &Path) -> anyhow::Result<Policy> {
+    let bytes = read_small(file, POLICY_BYTES_MAX)?;
+    Policy::parse(&bytes).map_err(|error| Failure::error(Exit::Usage, format!("{}: {error}", file.display())))
 }
 
 struct Http(ureq::Agent);

@@ -13,14 +13,14 @@ use pedigraph_query_api::TokenScope;
 use pedigraph_query_api::access::tokens::{self, SECRET_BYTES, Token};
 use serde_json::{Value, json};
 
-use crate::ledger_tools::no_tenant;
+use crate::arguments::no_tenant;
+use crate::files::Draft;
 use crate::node::now_ns;
 use crate::output::{Exit, Failure, Format, answer, put, say};
-use crate::pack::Draft;
 
 /// The file.
 #[derive(Args, Debug)]
-pub(crate) struct Place {
+pub(crate) struct TokenFile {
     /// The server's file of tokens.
     #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
     tokens: PathBuf,
@@ -44,12 +44,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
         #[command(flatten)]
-        place: Place,
+        file: TokenFile,
     },
     /// Names, tenants and scopes.
     List {
         #[command(flatten)]
-        place: Place,
+        file: TokenFile,
         /// How to print.
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
@@ -59,7 +59,7 @@ pub(crate) enum Command {
         /// Whose.
         name: String,
         #[command(flatten)]
-        place: Place,
+        file: TokenFile,
     },
 }
 
@@ -72,14 +72,14 @@ impl Command {
     /// Does what was asked.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
-            Command::New { name, scopes, tenant, expires, place } => {
+            Command::New { name, scopes, tenant, expires, file } => {
                 let tenant = TenantId::new(&tenant).ok_or_else(|| no_tenant(&tenant))?;
                 let expires = expires.as_deref().map(expiry).transpose()?;
                 let scopes = scopes.into_iter().collect();
-                place.add(Token { name, tenant, scopes, sha256: [0; 32], expires })
+                file.add(Token { name, tenant, scopes, sha256: [0; 32], expires })
             }
-            Command::List { place, output } => place.list(output),
-            Command::Remove { name, place } => place.remove(&name),
+            Command::List { file, output } => file.list(output),
+            Command::Remove { name, file } => file.remove(&name),
         }
     }
 }
@@ -94,7 +94,7 @@ fn expiry(text: &str) -> anyhow::Result<Nanos> {
     Nanos::parse(text).filter(|at| at.0 > now_ns()).ok_or_else(wrong)
 }
 
-impl Place {
+impl TokenFile {
     fn add(&self, mut token: Token) -> anyhow::Result<()> {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret).context("no randomness")?;
@@ -146,8 +146,8 @@ impl Place {
         self.replace(|old| {
             let all = self.parsed(old)?;
             let none = || Failure::error(Exit::NotFound, format!("nobody named {name:?} has a token"));
-            let place = all.iter().position(|token| token.name == name).ok_or_else(none)?;
-            let new = without_table(old, place);
+            let position = all.iter().position(|token| token.name == name).ok_or_else(none)?;
+            let new = without_table(old, position);
             let kept = tokens::parse(&new).is_ok_and(|left| {
                 left.len() + 1 == all.len() && left.iter().all(|token| token.name != name && all.contains(token))
             });
@@ -193,9 +193,9 @@ impl Place {
 }
 
 /// The text without its n-th `[[token]]` table: from its head to its last line. What stands before the next one is said of that.
-fn without_table(text: &str, place: usize) -> String {
+fn without_table(text: &str, position: usize) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let mut heads = (0..lines.len()).filter(|n| lines[*n].trim_start().starts_with('[')).skip(place);
+    let mut heads = (0..lines.len()).filter(|n| lines[*n].trim_start().starts_with('[')).skip(position);
     let Some(begin) = heads.next() else { return text.to_owned() };
     let next = heads.next().unwrap_or(lines.len());
     let is_content = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');

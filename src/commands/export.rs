@@ -1,4 +1,4 @@
-//! Evidence packs on the command line: `pedigraph export`, and what `pedigraph verify` says of one.
+//! `pedigraph export`: an evidence pack of artifacts.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom};
@@ -9,14 +9,16 @@ use clap::Args;
 use pedigraph_ledger::Reader;
 use pedigraph_projector::{AsOf, Moment, Views};
 use pedigraph_proto::TenantId;
-use pedigraph_query_api::pack::read::{self, Check, Error, Fault, Verified};
+use pedigraph_query_api::pack::read;
 use pedigraph_query_api::pack::write::{self, Limits, Question};
 use pedigraph_query_api::problem::Problem;
 use serde_json::{Value, json};
 
+use crate::arguments::{LogLocation, log_id, no_tenant};
 use crate::config::Config;
-use crate::ledger_tools::{Place, existing_ledger, log_id, no_tenant};
-use crate::output::{Exit, Failure, Format, answer, put, say};
+use crate::data_dir::existing_ledger;
+use crate::files::Draft;
+use crate::output::{Exit, Failure, put, say};
 use crate::signers;
 
 /// Bytes of the views' cache while a pack is made of a data directory.
@@ -44,14 +46,14 @@ pub(crate) struct Export {
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    location: LogLocation,
 }
 
 impl Export {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let since = self.checkpoint.as_deref().map(size_of).transpose()?;
         let mut draft = Draft::beside(&self.output)?;
-        let (digest, bytes) = match &self.place.data {
+        let (digest, bytes) = match &self.location.data {
             Some(data) => self.of_directory(data, since, &draft.file)?,
             None => self.of_server(since, &mut draft.file)?,
         };
@@ -65,13 +67,13 @@ impl Export {
     }
 
     fn of_server(&self, since: Option<u64>, file: &mut File) -> anyhow::Result<(String, u64)> {
-        let server = self.place.server();
+        let server = self.location.server();
         let question = json!({
             "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations, "sign": !self.no_sign, "since": since,
         });
         let json = [("content-type", "application/json")];
         let exported =
-            server.post("/api/v1/lineage/export", &json, question.to_string().as_bytes())?.ok(&self.place.url)?;
+            server.post("/api/v1/lineage/export", &json, question.to_string().as_bytes())?.ok(&self.location.url)?;
         let exported: Value = serde_json::from_slice(&exported.body)?;
         let text = |name: &str| exported[name].as_str().with_context(|| format!("the server's answer has no {name}"));
         let bytes = server.download(text("downloadUrl")?, file)?;
@@ -86,8 +88,8 @@ impl Export {
     }
 
     fn of_directory(&self, data: &Path, since: Option<u64>, file: &File) -> anyhow::Result<(String, u64)> {
-        let tenant = TenantId::new(&self.place.tenant).ok_or_else(|| no_tenant(&self.place.tenant))?;
-        let log = log_id(&self.place.tenant)?;
+        let tenant = TenantId::new(&self.location.tenant).ok_or_else(|| no_tenant(&self.location.tenant))?;
+        let log = log_id(&self.location.tenant)?;
         let reader = pedigraph_ledger::open_reader(&existing_ledger(data)?)?;
         let config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let signer = match self.no_sign {
@@ -137,81 +139,4 @@ fn refused(problem: Problem) -> anyhow::Error {
         _ => Exit::Error,
     };
     Failure::error(exit, format!("{}: {}", problem.code(), problem.detail()))
-}
-
-/// A file that takes the place of another in one step, or goes.
-pub(crate) struct Draft {
-    path: PathBuf,
-    pub(crate) file: File,
-}
-
-impl Draft {
-    pub(crate) fn beside(target: &Path) -> anyhow::Result<Draft> {
-        let name = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let path = target.with_file_name(format!(".{name}.{}", std::process::id()));
-        let cannot = || format!("cannot write {}", path.display());
-        let file = File::options().read(true).write(true).create_new(true).open(&path).with_context(cannot)?;
-        Ok(Draft { path, file })
-    }
-
-    pub(crate) fn become_file(self, target: &Path) -> anyhow::Result<()> {
-        self.file.sync_all()?;
-        fs::rename(&self.path, target).with_context(|| format!("cannot write {}", target.display()))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // Gone already when it has become the file.
-        let _renamed = fs::remove_file(&self.path);
-    }
-}
-
-/// Whether `verify` is given a pack: a file, whatever its name.
-pub(crate) fn is_pack(target: &str) -> bool {
-    Path::new(target).is_file()
-}
-
-/// Checks a pack and says what was found.
-pub(crate) fn verify(file: &Path, check: &Check<'_>, output: Format) -> anyhow::Result<()> {
-    let opened = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    match read::verify(opened, check) {
-        Ok(verified) => {
-            print(&verified, output);
-            Ok(())
-        }
-        Err(Error::NotAPack(why)) => Err(Failure::error(Exit::Usage, format!("{}: {why}", file.display()))),
-        Err(Error::Trust(why)) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {why}"))),
-        Err(Error::Fault(fault)) => {
-            print_fault(&fault, output);
-            Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}")))
-        }
-    }
-}
-
-fn print(verified: &Verified, output: Format) {
-    if output != Format::Table {
-        let mut body = serde_json::to_value(verified).unwrap_or_default();
-        body["verified"] = true.into();
-        return answer(output, &body, std::slice::from_ref(&body), &[]);
-    }
-    verified.checks.iter().for_each(|check| put(&format!("ok  {check}")));
-    verified.unchecked.iter().for_each(|what| put(&format!("not checked: {what}")));
-    put(&format!(
-        "verified: {} of {}, as of entry {}: {} entries, {} documents",
-        verified.artifacts.join(", "),
-        verified.origin,
-        verified.as_of,
-        verified.entries,
-        verified.documents
-    ));
-}
-
-fn print_fault(fault: &Fault, output: Format) {
-    if output == Format::Table {
-        return;
-    }
-    let mut body = serde_json::to_value(fault).unwrap_or_default();
-    body["verified"] = false.into();
-    answer(output, &body, std::slice::from_ref(&body), &[]);
 }

@@ -1,5 +1,7 @@
 //! The whole system in one process, with a story in it, in a temporary directory.
 
+mod story;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +11,10 @@ use clap::Args;
 use pedigraph_processor::{mock, producer};
 use pedigraph_proto::{Nanos, TenantId};
 
+use self::story::Told;
 use crate::config::{Config, TOPICS};
 use crate::node::{Node, Role, interrupted, now_ns};
 use crate::output::{put, say};
-use crate::story::{self, Told};
 use crate::telemetry;
 
 /// The mock cluster keeps 5 MiB a partition: never be further than this ahead of the ledger, bytes.

@@ -11,7 +11,7 @@ use pedigraph_ledger::{Commit, Reader};
 use pedigraph_proto::Nanos;
 use serde_json::{Value, json};
 
-use crate::ledger_tools::existing_ledger;
+use crate::data_dir::existing_ledger;
 use crate::output::{Format, answer, progress_bar, put};
 
 /// Bytes of journal that are read at once.

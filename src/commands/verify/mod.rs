@@ -1,29 +1,22 @@
 //! `pedigraph verify`: what a stranger checks, with nothing but a key or a policy.
 
+mod pack;
+mod remote;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use pedigraph_ledger::{
-    Error, Fault, Hash, POLICY_BYTES_MAX, PROOF_BYTES_MAX, Policy, TilesCheck, Trust, Verified, follow_keys,
-};
+use pedigraph_ledger::{Error, Fault, Hash, PROOF_BYTES_MAX, TilesCheck, Trust, Verified, follow_keys};
 use pedigraph_query_api::pack::read::Check;
 use serde_json::{Value, json};
 
-use crate::client;
-use crate::ledger_tools::ledger_dir;
+use crate::data_dir::ledger_dir;
+use crate::files::read_small;
 use crate::output::{Exit, Failure, Format, answer, progress_bar, put};
-use crate::pack;
-
-/// Largest resource of a log, bytes: a bundle of 256 entries of the largest size, with their lengths.
-const RESOURCE_BYTES_MAX: u64 = 256 * 65_537;
-/// How long one resource may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// Connections that are kept open: the check asks for so many resources at the same time.
-const CONNECTIONS: usize = 8;
+use crate::witnesses::read_policy;
 
 /// `pedigraph verify`
 #[derive(Args, Debug)]
@@ -93,8 +86,8 @@ impl Verify {
             }
         };
         let found = if target.starts_with("http://") || target.starts_with("https://") {
-            let agent = agent();
-            let fetch = |path: &str| get(&agent, target, self.token.as_deref(), path);
+            let agent = remote::agent();
+            let fetch = |path: &str| remote::get(&agent, target, self.token.as_deref(), path);
             self.copy(&fetch, &trust, older.as_deref(), &mut progress)
         } else {
             self.directory(&ledger_dir(Path::new(target)), &trust, older.as_deref(), &mut progress)
@@ -274,55 +267,8 @@ fn key_text(given: &str) -> anyhow::Result<String> {
     Ok(key.trim().to_owned())
 }
 
-/// A policy file.
-pub(crate) fn read_policy(file: &Path) -> anyhow::Result<Policy> {
-    let bytes = read_small(file, POLICY_BYTES_MAX)?;
-    Policy::parse(&bytes).map_err(|error| Failure::error(Exit::Usage, format!("{}: {error}", file.display())))
-}
-
 fn read_text(file: &Path) -> anyhow::Result<String> {
     let bytes = read_small(file, PROOF_BYTES_MAX)?;
     String::from_utf8(bytes)
         .map_err(|_| Failure::error(Exit::VerificationFailed, format!("{} is not UTF-8", file.display())))
-}
-
-fn read_small(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let open = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    open.take(most as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
-    if bytes.len() > most {
-        return Err(Failure::error(Exit::Usage, format!("{} has more than {most} bytes", file.display())));
-    }
-    Ok(bytes)
-}
-
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
-    // A log is where its URL says.
-    let config = config.max_redirects(0).tls_config(client::tls()).max_idle_connections_per_host(CONNECTIONS);
-    config.max_idle_connections(CONNECTIONS).build().into()
-}
-
-/// One resource of a log that is served over HTTP; `None` when the server says that it does not exist.
-fn get(agent: &ureq::Agent, base: &str, token: Option<&str>, path: &str) -> Result<Option<Vec<u8>>, Error> {
-    let url = format!("{}/{path}", base.trim_end_matches('/'));
-    let failed = |why: String| Error::Io(std::io::Error::other(format!("{url}: {why}")));
-    // Hashes do not compress; a server that sends gzip unasked is understood all the same.
-    let mut request = agent.get(&url).header("accept-encoding", "identity");
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let mut response = request.call().map_err(|error| failed(error.to_string()))?;
-    match response.status().as_u16() {
-        200 => {
-            let body = response.body_mut().with_config().limit(RESOURCE_BYTES_MAX).read_to_vec();
-            Ok(Some(body.map_err(|error| failed(error.to_string()))?))
-        }
-        404 | 410 => Ok(None),
-        status @ (401 | 403) => {
-            Err(Error::Io(std::io::Error::new(ErrorKind::PermissionDenied, format!("{url}: HTTP {status}"))))
-        }
-        status => Err(failed(format!("HTTP {status}"))),
-    }
 }

@@ -1,0 +1,119 @@
+//! Arguments that several commands share.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use pedigraph_ledger::LogId;
+
+use crate::client::Server;
+use crate::config;
+use crate::output::{Exit, Failure, Format};
+
+/// Where a client finds its server.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Client {
+    /// The server.
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    pub(crate) url: String,
+    /// Bearer token, for a server that asks for one.
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    pub(crate) output: Format,
+}
+
+impl Client {
+    /// A connection to the server.
+    pub(crate) fn server(&self) -> Server {
+        Server::new(&self.url, self.token.clone())
+    }
+}
+
+/// Both clocks, for every question.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Clocks {
+    /// As it was at this time (RFC 3339).
+    #[arg(long)]
+    at: Option<String>,
+    /// As it was known then (RFC 3339 or a ledger index).
+    #[arg(long)]
+    as_of: Option<String>,
+}
+
+impl Clocks {
+    pub(crate) fn query(&self) -> [(&'static str, Option<&str>); 2] {
+        [("at", self.at.as_deref()), ("asOf", self.as_of.as_deref())]
+    }
+}
+
+/// A log: in a data directory, or a server's.
+#[derive(Args, Debug)]
+pub(crate) struct LogLocation {
+    /// Use this data directory instead of asking a server.
+    #[arg(long, env = "PEDIGRAPH_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// The tenant whose log it is.
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    /// The server.
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// Bearer token, for a server that asks for one.
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl LogLocation {
+    pub(crate) fn server(&self) -> Server {
+        Server::new(&self.url, self.token.clone())
+    }
+}
+
+pub(crate) fn log_id(tenant: &str) -> anyhow::Result<LogId> {
+    LogId::new(tenant).ok_or_else(|| no_tenant(tenant))
+}
+
+pub(crate) fn no_tenant(name: &str) -> anyhow::Error {
+    Failure::error(Exit::Usage, format!("{name:?} is not a tenant: [a-z0-9-]{{1,63}}"))
+}
+
+/// What a server process needs. A flag wins over its environment variable, that over the file, that over the default.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Serve {
+    /// Directory of the ledger and the views; created if absent [default: pedigraph-data].
+    #[arg(long, env = "PEDIGRAPH_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address of API and pages; port 0 picks one [default: 127.0.0.1:8080].
+    #[arg(long, env = "PEDIGRAPH_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened on; none: loopback
+    /// only, and everybody there may everything.
+    #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.
+    #[arg(long, env = "PEDIGRAPH_KAFKA")]
+    pub(crate) kafka: Option<String>,
+    /// Topics, comma-separated [default: pedigraph.ci,pedigraph.cd,pedigraph.scanner,pedigraph.runtime].
+    #[arg(long, env = "PEDIGRAPH_TOPICS", value_delimiter = ',')]
+    pub(crate) topics: Option<Vec<String>>,
+    /// Consumer group [default: pedigraph].
+    #[arg(long, env = "PEDIGRAPH_GROUP")]
+    pub(crate) group: Option<String>,
+    /// Milliseconds between the view roots that `up` records in the ledger; 0: none [default: 60000].
+    #[arg(long, env = "PEDIGRAPH_VIEW_ROOT_INTERVAL_MS")]
+    pub(crate) view_root_interval_ms: Option<u64>,
+    /// C2SP tlog-policy file: its witnesses are asked to cosign every checkpoint; none: checkpoints carry the ledger's signature alone.
+    #[arg(long, env = "PEDIGRAPH_WITNESS_POLICY")]
+    pub(crate) witness_policy: Option<PathBuf>,
+    /// What becomes of a checkpoint that the policy's quorum has not cosigned [default: publish].
+    #[arg(long, env = "PEDIGRAPH_WITNESS_MODE", value_enum)]
+    pub(crate) witness_mode: Option<config::WitnessMode>,
+    /// Milliseconds that one answer of a witness may take [default: 2000].
+    #[arg(long, env = "PEDIGRAPH_WITNESS_TIMEOUT_MS")]
+    pub(crate) witness_timeout_ms: Option<u64>,
+    /// TOML file with these and further settings (see `pedigraph config show`).
+    #[arg(long, env = "PEDIGRAPH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}

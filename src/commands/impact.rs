@@ -1,0 +1,69 @@
+//! `pedigraph impact`: what contains a package, and where that runs.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::arguments::{Client, Clocks};
+use crate::output::{Exit, Failure, Format, answer, field, say};
+
+/// `pedigraph impact`
+#[derive(Args, Debug)]
+pub(crate) struct Impact {
+    /// A package URL, with or without version.
+    purl: String,
+    /// A range, such as vers:npm/<4.17.21.
+    #[arg(long)]
+    versions: Option<String>,
+    /// Only this environment.
+    #[arg(long)]
+    env: Option<String>,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Impact {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if !self.purl.starts_with("pkg:") {
+            let text = format!("{:?} is not a package URL; write pkg:type/namespace/name@version", self.purl);
+            return Err(Failure::error(Exit::Usage, text));
+        }
+        let mut query = vec![
+            ("purl", Some(self.purl.as_str())),
+            ("versions", self.versions.as_deref()),
+            ("env", self.env.as_deref()),
+        ];
+        query.extend(self.clocks.query());
+        let body = self.client.server().get("/api/v1/components/impact", &query)?;
+        let mut rows = Vec::new();
+        for state in ["deployed", "unknown", "notDeployed"] {
+            for row in body[state].as_array().into_iter().flatten() {
+                let mut row = row.clone();
+                row["state"] = json!(state);
+                rows.push(row);
+            }
+        }
+        let columns = [
+            ("STATE", "/state"),
+            ("ENVIRONMENT", "/environment"),
+            ("SERVICE", "/service"),
+            ("ARTIFACT", "/artifactRef"),
+            ("COMPONENT", "/components/0/purl"),
+            ("PATH", "/components/0/path"),
+            ("SINCE", "/since"),
+            ("ENTRY", "/proof/index"),
+        ];
+        answer(self.client.output, &body, &rows, &columns);
+        if self.client.output == Format::Table {
+            let count = |name: &str| field(&body, &format!("/counts/{name}"));
+            say(&format!(
+                "{} deployed, {} running with unknown contents, {} not deployed",
+                count("deployed"),
+                count("unknown"),
+                count("notDeployed")
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! `pedigraph log erase`: the received bytes of entries, for good.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use pedigraph_proto::TenantId;
+use serde_json::{Value, json};
+
+use crate::arguments::{LogLocation, no_tenant};
+use crate::offline::Stopped;
+use crate::output::{put, say};
+
+/// `pedigraph log erase`
+#[derive(Args, Debug)]
+pub(crate) struct Erase {
+    /// Ledger indexes of the entries.
+    #[arg(required = true)]
+    indexes: Vec<u64>,
+    /// Why: it is recorded, with the digest of what was erased.
+    #[arg(long)]
+    reason: String,
+    /// Who; recorded too.
+    #[arg(long, env = "USER", default_value = "")]
+    actor: String,
+    /// The server's TOML file, which names its signer; with --data.
+    #[arg(long, env = "PEDIGRAPH_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    location: LogLocation,
+}
+
+impl Erase {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let said_by = match &self.location.data {
+            Some(data) => self.in_directory(&Stopped { data: data.clone(), config: self.config.clone() })?,
+            None => self.on_server()?,
+        };
+        if said_by.is_empty() {
+            say("nothing to erase: these bytes are gone already");
+        }
+        said_by.iter().for_each(|index| put(&format!("erased, which entry {index} says")));
+        Ok(())
+    }
+
+    /// Indexes of the entries that say so.
+    fn in_directory(&self, ledger: &Stopped) -> anyhow::Result<Vec<u64>> {
+        let (_, signer) = ledger.ledger()?;
+        let tenant = TenantId::new(&self.location.tenant).ok_or_else(|| no_tenant(&self.location.tenant))?;
+        let receipts = ledger.record(signer, |processor, _| {
+            Ok(processor.erase_blocking(&tenant, &self.indexes, &self.reason, &self.actor)?)
+        })?;
+        Ok(receipts.iter().map(|receipt| receipt.index).collect())
+    }
+
+    /// One request for each; those before one that fails are erased.
+    fn on_server(&self) -> anyhow::Result<Vec<u64>> {
+        let server = self.location.server();
+        let body = json!({ "reason": self.reason, "actor": self.actor }).to_string();
+        let mut said_by = Vec::new();
+        for index in &self.indexes {
+            let path = format!("/api/v1/entries/{index}/erase");
+            let answer = server.post(&path, &[("content-type", "application/json")], body.as_bytes())?;
+            let answer: Value = serde_json::from_slice(&answer.ok(&self.location.url)?.body)?;
+            let receipts = answer["receipts"].as_array().context("the server's answer has no receipts")?;
+            said_by.extend(receipts.iter().filter_map(|receipt| receipt["index"].as_u64()));
+        }
+        Ok(said_by)
+    }
+}

@@ -1,0 +1,17 @@
+//! The commands, one file each: arguments, and what is done with them. `cli` names them all.
+
+pub(crate) mod backup;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod env;
+pub(crate) mod export;
+pub(crate) mod impact;
+pub(crate) mod key;
+pub(crate) mod log;
+pub(crate) mod publish;
+pub(crate) mod rebuild;
+pub(crate) mod rejects;
+pub(crate) mod restore;
+pub(crate) mod token;
+pub(crate) mod trace;
+pub(crate) mod verify;

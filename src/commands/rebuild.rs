@@ -1,0 +1,58 @@
+//! `pedigraph rebuild`: the views, folded anew.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pedigraph_projector::answers::ViewRoots;
+
+use crate::data_dir::open_ledger;
+use crate::output::{Exit, Failure, progress_bar, put, say};
+
+/// Bytes of the views' cache while they are rebuilt.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Bytes of journal that are folded at once.
+const STEP_BYTES: usize = 4 << 20;
+
+/// `pedigraph rebuild`
+#[derive(Args, Debug)]
+pub(crate) struct Rebuild {
+    /// Data directory of a server that is stopped (with --check it may run).
+    #[arg(long, env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
+    data: PathBuf,
+    /// Only fold in memory and print the view root, changing nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Rebuild {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let ledger = open_ledger(&self.data)?;
+        let bar = progress_bar(ledger.next_seq(), "commits");
+        let mut progress = |done, _| bar.set_position(done);
+        let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+        let folded = if self.check {
+            pedigraph_projector::fold_into_memory(&ledger, STEP_BYTES)?
+        } else {
+            pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &options, &mut progress)?
+        };
+        bar.finish_and_clear();
+        put(&format!("{}  after {} commits", folded.root, folded.commits));
+        told_of_recorded(&folded.recorded)
+    }
+}
+
+/// Says what the roots in the ledger came to; a difference is a fault.
+fn told_of_recorded(roots: &ViewRoots) -> anyhow::Result<()> {
+    let ViewRoots { compared, mismatched, other_version, out_of_reach, .. } = roots;
+    say(&format!("{compared} recorded view roots compared, {mismatched} differ"));
+    if *other_version > 0 {
+        say(&format!("{other_version} more are of another version of the views and cannot be compared"));
+    }
+    if *out_of_reach > 0 {
+        say(&format!("{out_of_reach} more were recorded too long after their commit and cannot be compared"));
+    }
+    match &roots.first_mismatch {
+        None => Ok(()),
+        Some(first) => Err(Failure::error(Exit::VerificationFailed, format!("first difference: {first}"))),
+    }
+}
