@@ -80,6 +80,14 @@ def shared(tmp_path_factory):
     node.kill()
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo, told to its end; its live trickle goes on."""
+    started = pedigraph.Demo(tmp_path_factory.mktemp("demo"))
+    yield started
+    started.kill()
+
+
 @pytest.fixture
 def figure():
     """Keeps a line that is printed in the summary."""

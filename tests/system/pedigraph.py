@@ -224,6 +224,42 @@ class Node:
                 return found
 
 
+class Demo:
+    """The demo, from its first line to the last one that it prints before it waits."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.text = ""
+        self.url = None
+        self.seconds_to_url = None
+        begin = time.monotonic()
+        with (directory / "stderr").open("wb") as log:
+            self.process = subprocess.Popen(
+                [BINARY, "demo", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=directory, env=environment(TMPDIR=str(directory)),
+            )
+        try:
+            self._read(begin)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _read(self, begin):
+        lines = queue.Queue()
+        threading.Thread(target=_pump, args=(self.process.stdout, lines, self.directory / "stdout"), daemon=True).start()
+        while "Ctrl-C" not in self.text:
+            line = lines.get(timeout=60)
+            assert line is not None, f"demo ended: {(self.directory / 'stderr').read_text()[-3000:]}"
+            if self.url is None and (found := re.search(r"http://[^\s)]+", line)):
+                self.url, self.seconds_to_url = found.group(), time.monotonic() - begin
+            self.text += line
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
 def _pump(stream, lines, log):
     """Reads stdout to its end, so that the server never blocks on it, and keeps it with the log."""
     with log.open("ab") as kept:

@@ -1,58 +1,29 @@
 """What a new user tries first: every printed address answers, every printed command works."""
 
 import os
-import queue
 import re
 import shlex
 import signal
 import subprocess
-import threading
-import time
 from pathlib import Path
 
-import pytest
 import requests
 
 from pedigraph import BINARY, environment, until
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("demo")
-    begin = time.monotonic()
-    process = subprocess.Popen(
-        [BINARY, "demo", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=(directory / "stderr").open("wb"),
-        stdin=subprocess.DEVNULL, cwd=directory, env=environment(TMPDIR=str(directory)),
-    )
-    lines, seen = queue.Queue(), []
-    threading.Thread(target=lambda: [lines.put(line.decode()) for line in process.stdout] + [lines.put(None)], daemon=True).start()
-    took = None
-    try:
-        while not any("Ctrl-C" in line for line in seen):
-            line = lines.get(timeout=60)
-            assert line is not None, f"demo ended: {(directory / 'stderr').read_text()[-3000:]}"
-            if took is None and "http://" in line:
-                took = time.monotonic() - begin
-            seen.append(line)
-        yield {"text": "".join(seen), "took": took, "process": process, "directory": directory}
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
 def urls(demo):
-    return list(dict.fromkeys(url for line in demo["text"].splitlines() for url in re.findall(r"https?://[^\s)]+", line)))
+    return list(dict.fromkeys(url for line in demo.text.splitlines() for url in re.findall(r"https?://[^\s)]+", line)))
 
 
 def test_prints_its_address_soon(demo, figure):
-    figure(f"demo: start to the printed URL: {demo['took']:.2f} s")
-    assert demo["took"] < 10
+    figure(f"demo: start to the printed URL: {demo.seconds_to_url:.2f} s")
+    assert demo.seconds_to_url < 10
 
 
 def test_every_printed_address_answers(demo):
     found = urls(demo)
-    assert len(found) >= 4, demo["text"]
+    assert len(found) >= 4, demo.text
     for url in found:
         answer = requests.get(url, timeout=30)
         assert answer.status_code == 200, f"{url}: {answer.status_code} {answer.text[:300]}"
@@ -60,8 +31,8 @@ def test_every_printed_address_answers(demo):
 
 
 def test_every_printed_command_works(demo):
-    commands = [line.strip() for line in demo["text"].splitlines() if re.match(r"\s+\S*pedigraph (?!is)\w+ ", line)]
-    assert len(commands) >= 3, demo["text"]
+    commands = [line.strip() for line in demo.text.splitlines() if re.match(r"\s+\S*pedigraph (?!is)\w+ ", line)]
+    assert len(commands) >= 3, demo.text
     path = f"{Path(BINARY).parent}{os.pathsep}{os.environ['PATH']}"
     for command in commands:
         done = subprocess.run(shlex.split(command), capture_output=True, timeout=60, env=environment(PATH=path), check=False)
@@ -70,25 +41,23 @@ def test_every_printed_command_works(demo):
 
 
 def test_something_goes_on_happening(demo):
-    base = urls(demo)[0]
 
     def size():
-        return requests.get(base + "/api/v1/freshness", timeout=10).json()["head"]["size"]
+        return requests.get(demo.url + "/api/v1/freshness", timeout=10).json()["head"]["size"]
 
     first = size()
     until(lambda: size() > first, "the trickle goes on", 30)
 
 
 def test_the_story_is_complete(demo):
-    base = urls(demo)[0]
-    intake = requests.get(base + "/api/v1/intake", timeout=10).json()
+    intake = requests.get(demo.url + "/api/v1/intake", timeout=10).json()
     assert intake["byStatus"]["rejected"] >= 1 and intake["byStatus"]["accepted"] > 20
-    prod = requests.get(base + "/api/v1/environments/prod", timeout=10).json()
+    prod = requests.get(demo.url + "/api/v1/environments/prod", timeout=10).json()
     assert len(prod["services"]) >= 2
 
 
 def test_ends_and_leaves_nothing(demo):
-    demo["process"].send_signal(signal.SIGINT)
-    assert demo["process"].wait(timeout=30) == 0
-    left = [path.name for path in demo["directory"].iterdir() if path.name.startswith("pedigraph-demo")]
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(timeout=30) == 0
+    left = [path.name for path in demo.directory.iterdir() if path.name.startswith("pedigraph-demo")]
     assert left == []

@@ -1,0 +1,246 @@
+"""The pages in a real browser: each page of the demo, each link and form on it, the box with everything one may type."""
+
+import re
+import shutil
+from collections import deque
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+
+import browser as browser_module
+import conftest
+
+PAGES_MAX = 600
+UNKNOWN = {
+    "digest": "sha256:" + "0badc0de" * 8,
+    "short digest": "sha256:0badc0de0bad",
+    "tag": "registry.example/shop/nothing:9.9",
+    "commit": "0badc0de" * 5,
+    "service": "no-such-service",
+    "environment": "no-such-environment",
+    "run": "no-such-run-1",
+}
+# How the box names what it takes: each word of its placeholder and its label is of one kind.
+WORDS = {
+    "digest": r"digest",
+    "tag": r"tag\b|\w:v?\d",
+    "commit": r"commit",
+    "purl": r"package|purl|pkg:",
+    "vulnerability": r"CVE|GHSA|vulnerabilit",
+    "service": r"service",
+    "environment": r"environment|\bprod\b",
+    "run": r"\bruns?\b",
+}
+HOSTILE = [
+    "a/b", "?", "#", "&q=1", "%", "%2e%2e", "../../etc/passwd", "//other.test/x", "https://other.test/",
+    "javascript:alert(1)", "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "'; drop table entries; --", "${7*7}{{7*7}}", "a\\b", "@{",
+    "🚀🧬", "שלום עולם", "\u202egnp.exe", "e\u0301\u200b", "+", "a+b", "sha256:", "pkg:", ":", "@", "x" * 4096,
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = shutil.which("chromium")
+    if executable is None:
+        conftest.missing("no Chromium (./tests/run installs Debian's)")
+    opened = browser_module.Browser(executable)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser, demo):
+    browser.base = demo.url
+    return browser
+
+
+@pytest.fixture(scope="module")
+def known(demo):
+    """One value that the demo knows of each kind, and what the page at the end says of it."""
+
+    def json(path):
+        return requests.get(demo.url + "/api/v1" + path, timeout=30).json()
+
+    cart = next(state for state in json("/environments/prod")["services"] if state["service"] == "cart")["running"][0]
+    artifact = json(f"/artifacts/{cart['digest']}")
+    scan = json("/entries?type=ScanCompleted&limit=1")["entries"][0]
+    report = requests.get(f"{demo.url}/api/v1/entries/{scan['index']}/body", timeout=30).text
+    vulnerability = re.search(r"CVE-\d+-\d+", report).group()
+    purl = re.search(r"impact (pkg:\S+)", demo.text).group(1)
+    return {
+        "digest": (cart["digest"], cart["digest"]),
+        "short digest": (cart["digest"][:19], cart["digest"]),
+        "tag": (cart["artifactRef"], cart["digest"]),
+        "commit": (artifact["commit"]["id"], artifact["commit"]["id"]),
+        "purl": (purl, purl.rpartition("/")[2]),
+        "vulnerability": (vulnerability, vulnerability),
+        "service": ("cart", "cart"),
+        "environment": ("prod", "prod"),
+        "run": (artifact["run"]["id"], artifact["run"]["id"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def crawled(tab, demo):
+    """Every page that a link leads to, from the first one on, and what every other link answers."""
+    newest = requests.get(demo.url + "/api/v1/freshness", timeout=30).json()["head"]["size"]
+    waiting, seen, visits, others = deque([demo.url + "/"]), set(), {}, {}
+    with requests.Session() as session:
+        session.max_redirects = browser_module.REDIRECTS_MAX
+        while waiting:
+            url = waiting.popleft()
+            entry = re.fullmatch(r".*/entries/(\d+)(/.*)?", urlsplit(url).path)
+            # The demo goes on writing: its entries have an end, the newest of now.
+            if url in seen or not url.startswith(demo.url + "/") or (entry and int(entry[1]) >= newest):
+                continue
+            seen.add(url)
+            answer = session.get(url, timeout=30)
+            if not answer.headers["content-type"].startswith("text/html"):
+                others[url] = answer
+                continue
+            visits[url] = visit = tab.open(url)
+            waiting.extend(visit.links)
+            assert len(visits) <= PAGES_MAX, f"more than {PAGES_MAX} pages, such as {list(visits)[-3:]}"
+    return visits, others
+
+
+def told(faults):
+    return f"{len(faults)} faults:\n" + "\n".join(str(fault)[:600] for fault in faults[:20])
+
+
+def bad(visit, *statuses):
+    """What is wrong with a visit that ought to have one of these statuses."""
+    wrong = [] if visit.status in (statuses or (200,)) else [f"status {visit.status}"]
+    return [f"{visit.url[:200]}: {fault}" for fault in wrong + visit.faults]
+
+
+def test_every_page_is_whole(crawled, demo, figure):
+    visits, _ = crawled
+    shapes = {urlsplit(url).path.split("/")[1] for url in visits}
+    assert {"", "artifacts", "environments", "entries", "freshness"} <= shapes, shapes
+    faults = [fault for visit in visits.values() for fault in bad(visit)]
+    assert not faults, told(faults)
+    figure(f"browser: {len(visits)} pages of the demo at {browser_module.WIDTHS} px")
+
+
+def test_every_link_answers(crawled):
+    _, others = crawled
+    assert len(others) > 10
+    wrong = {url: answer for url, answer in others.items() if answer.status_code != 200 or not answer.content}
+    faults = [f"{url}: {answer.status_code} {answer.text[:200]}" for url, answer in wrong.items()]
+    assert not faults, told(faults)
+
+
+def test_every_form_leads_to_a_page(tab, crawled):
+    places = {str(form): (url, at) for url, visit in crawled[0].items() for at, form in enumerate(visit.forms)}
+    assert places, "no page has a form"
+    faults = []
+    for url, at in places.values():
+        for value in ("", "prod"):
+            tab.open(url)
+            form = tab.page.locator("form").nth(at)
+            for field in form.locator("input[type=search], input[type=text], input:not([type])").all():
+                field.fill(value)
+            faults += bad(tab.click(form.locator("[type=submit]")))
+    assert not faults, told(faults)
+
+
+def named(tab, demo):
+    """The words by which the box says what it takes."""
+    tab.open(demo.url + "/")
+    box = tab.page.locator("#q")
+    assert box.get_attribute("type") == "search" and box.get_attribute("name") == "q"
+    label = tab.page.locator("label[for=q]").inner_text()
+    return [word.strip() for word in re.split(r",|\bor\b", f"{box.get_attribute('placeholder')},{label}") if word.strip()]
+
+
+def test_the_box_names_only_what_is_tried_here(tab, demo):
+    words = named(tab, demo)
+    assert len(words) >= 4
+    strange = [word for word in words if not any(re.search(pattern, word, re.I) for pattern in WORDS.values())]
+    assert not strange, f"the box names {strange}: what should it find? add it to the kinds of this test"
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_the_box_finds_what_is_known(tab, demo, known, kind):
+    text, expected = known[kind]
+    tab.open(demo.url + "/")
+    visit = tab.enter(text)
+    assert not bad(visit), told(bad(visit))
+    assert expected in visit.text, f"{visit.url}: {visit.text[:500]}"
+    assert len(visit.redirects) <= 2, visit.redirects
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_the_box_says_that_it_does_not_know(tab, demo, kind):
+    tab.open(demo.url + "/")
+    visit = tab.enter(UNKNOWN[kind])
+    assert not bad(visit), told(bad(visit))
+    assert UNKNOWN[kind].lower() in visit.text.lower(), f"{visit.url}: {visit.text[:500]}"
+    assert not [link for link in visit.links if "/artifacts/" in link], visit.links
+
+
+def test_hostile_texts_are_texts(tab, demo):
+    faults = []
+    for text in HOSTILE:
+        tab.open(demo.url + "/")
+        visit = tab.enter(text)
+        faults += bad(visit, 200, 400)
+        if text not in visit.text:
+            faults.append(f"{text[:40]!r} is shown as {visit.text[:80]!r}")
+    assert not faults, told(faults)
+
+
+def test_no_more_than_the_box_takes(tab, demo):
+    """What a browser would not let one type, by address."""
+    for text in ("y" * 10_240, "🧬" * 2_560):
+        visit = tab.open(f"{demo.url}/search?q={quote(text)}")
+        assert not bad(visit, 400), told(bad(visit, 400))
+        assert "4096" in visit.text, visit.text[:300]
+    for text in ("", "%20%09", "a%00b", "a%0Ab", "%FF%FE", "%ED%A0%80"):
+        visit = tab.open(f"{demo.url}/search?q={text}")
+        assert not bad(visit, 200, 400), told(bad(visit, 200, 400))
+
+
+def test_a_page_of_an_earlier_moment(tab, demo):
+    changes = requests.get(f"{demo.url}/api/v1/environments/prod/changes", timeout=30).json()["changes"]
+    newest, before = changes[0], changes[1]["at"]
+    for query, said in ((f"at={quote(before)}", "At "), (f"asOf={newest['proof']['index'] - 1}", "")):
+        visit = tab.open(f"{demo.url}/environments/prod?{query}")
+        assert not bad(visit), told(bad(visit))
+        assert said in visit.text and f"/entries/{newest['proof']['index']}" not in str(visit.links)
+        json = tab.page.locator("footer a", has_text="JSON").get_attribute("href")
+        assert query.partition("=")[0] + "=" in json, json
+        assert requests.get(demo.url + json, timeout=30).status_code == 200
+    for query in ("at=2001-01-01T00:00:00Z", "asOf=0", "at=rubbish", "asOf=-1", "asOf=999999", "at="):
+        for path in ("/", "/environments/prod", "/search?q=prod"):
+            visit = tab.open(f"{demo.url}{path}{'&' if '?' in path else '?'}{query}")
+            assert not bad(visit, 200, 400, 404), told(bad(visit, 200, 400, 404))
+
+
+def test_pages_that_are_not_there(tab, demo):
+    unknown = ("/artifacts/none", "/environments/none", "/environments/a%2Fb")
+    for path in ("/nothing", "/entries/99999999", "/entries/x", *unknown):
+        visit = tab.open(demo.url + path)
+        assert not bad(visit, 400, 404), told(bad(visit, 400, 404))
+        assert demo.url + "/" in visit.links, f"{path}: no way back"
+
+
+def test_with_the_keyboard_alone(tab, demo):
+    tab.open(demo.url + "/")
+    for _ in range(5):
+        tab.page.keyboard.press("Tab")
+        if tab.page.evaluate("document.activeElement.id") == "q":
+            break
+    assert tab.page.evaluate("document.activeElement.id") == "q", "five times Tab, and not in the box"
+    assert tab.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "the focus is not seen"
+    tab.page.keyboard.type("staging")
+    visit = tab.press("Enter")
+    assert not bad(visit), told(bad(visit))
+    assert "staging" in visit.heading
+    tab.page.keyboard.press("Tab")
+    assert tab.page.evaluate("document.activeElement.getAttribute('href')") == "#content", "first Tab: past the head"
+    tab.page.keyboard.press("Enter")
+    tab.page.keyboard.press("Tab")
+    assert tab.page.evaluate("document.activeElement.closest('main') !== null"), "not in the content"
