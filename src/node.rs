@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pedigraph_ledger::{Options, Publisher, Reader, Signer, Witnesses};
-use pedigraph_processor::{Processor, files, kafka};
+use pedigraph_processor::{Intake, Processor, files, kafka};
 use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
-use pedigraph_proto::message::Message;
+use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use pedigraph_query_api as api;
 pub(crate) use pedigraph_query_api::app::system_clock as now_ns;
-use pedigraph_query_api::problem::{Code, Problem};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -319,12 +318,7 @@ fn api_config(
     prepare_spool(spool)?;
     all.signer = Some(Arc::clone(&write.signer));
     let processor = Arc::clone(&write.processor);
-    all.intake = Some(intake(&processor));
-    all.erase = Some(erase(&processor));
-    all.refuses = Arc::new({
-        let intake = processor.intake();
-        move || intake.refuses()
-    });
+    all.write = Some(Arc::new(WriteHalf { intake: processor.intake(), processor: Arc::clone(&processor) }));
     let reserve_bytes = config.reserve_bytes();
     all.ready = Arc::new({
         let (processor, no_room) = (Arc::clone(&processor), Arc::clone(&write.no_room));
@@ -353,35 +347,41 @@ fn prepare_spool(dir: PathBuf) -> anyhow::Result<()> {
     api::prepare_spool(&dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
-fn intake(processor: &Processor) -> api::Intake {
-    let intake = processor.intake();
-    Arc::new(move |message: Message| {
-        let intake = intake.clone();
-        Box::pin(async move { intake.submit(message).await })
-    })
+/// The write path, as the HTTP side sees it.
+struct WriteHalf {
+    intake: Intake,
+    processor: Arc<Processor>,
 }
 
-fn erase(processor: &Arc<Processor>) -> api::Erase {
-    let processor = Arc::clone(processor);
-    Arc::new(move |asked: api::Erasure| {
-        let processor = Arc::clone(&processor);
+impl api::WriteNode for WriteHalf {
+    fn publish(&self, message: Message) -> api::Pending<Result<Submitted, Refused>> {
+        let intake = self.intake.clone();
+        Box::pin(async move { intake.submit(message).await })
+    }
+
+    fn erase(&self, asked: api::Erasure) -> api::Pending<Result<Vec<Receipt>, api::NotErased>> {
+        let processor = Arc::clone(&self.processor);
         let erase = move || processor.erase_blocking(&asked.tenant, &[asked.index], &asked.reason, &asked.actor);
         Box::pin(async move {
             let erased = tokio::task::spawn_blocking(erase).await;
-            erased.map_err(|error| Problem::internal("erasing panicked", &error))?.map_err(not_erased)
+            erased.map_err(|error| api::NotErased::Failed(error.to_string()))?.map_err(not_erased)
         })
-    })
+    }
+
+    fn refuses(&self) -> Option<Refused> {
+        self.intake.refuses()
+    }
 }
 
-fn not_erased(error: pedigraph_processor::Error) -> Problem {
+fn not_erased(error: pedigraph_processor::Error) -> api::NotErased {
     use pedigraph_processor::Error;
     if let Error::Refused(why) = error {
-        return Problem::new(Code::InvalidParameter, why);
+        return api::NotErased::Refused(why);
     }
     if matches!(error, Error::Stopping) {
-        return api::api::receipt::stopping();
+        return api::NotErased::Stopping;
     }
-    Problem::internal("a body cannot be erased", &error)
+    api::NotErased::Failed(error.to_string())
 }
 
 #[cfg(test)]

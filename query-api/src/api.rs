@@ -1,6 +1,6 @@
 //! The REST resources, one file each.
 
-use crate::routes::Routes;
+use crate::route::Routes;
 
 pub mod body;
 pub mod components;
@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod receipt;
 pub mod replay;
+pub mod stream;
 pub mod subscribe;
 
 /// All of them.

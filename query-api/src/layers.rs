@@ -14,9 +14,10 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::browser::prefers_html;
 use crate::host;
 use crate::metrics::RequestLabels;
-use crate::pages;
+use crate::pages::frame;
 use crate::problem::{Code, Problem};
 
 /// The id of a request, as it stands in `X-Request-Id` and in problems.
@@ -126,14 +127,6 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-/// A browser that asks for a page gets problems as a page.
-pub(crate) fn prefers_html(request: &Request) -> bool {
-    let path = request.uri().path();
-    let machine = ["/api/", "/ledger/", "/openapi.json", "/metrics"].iter().any(|start| path.starts_with(start));
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    !machine && accept.is_some_and(|accept| accept.contains("text/html"))
-}
-
 /// Writes the body of a problem, also for errors that came without one, and the headers that every answer has.
 fn finish(response: Response, id: &RequestId, html: bool) -> Response {
     let error = response.status().is_client_error() || response.status().is_server_error();
@@ -160,8 +153,8 @@ fn with_problem(response: Response, id: &RequestId, html: bool) -> Response {
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let (content_type, body) = if html {
-        parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(pages::CSP));
-        ("text/html; charset=utf-8", pages::problem(&problem, &id.0).into_string())
+        parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(frame::CSP));
+        ("text/html; charset=utf-8", frame::problem(&problem, &id.0).into_string())
     } else {
         ("application/problem+json", problem.to_json(&id.0).to_string())
     };

@@ -6,28 +6,39 @@
 //! Specification: SPEC §2.1, §2.2, §4, §6, §8, §9; problems are RFC 9457, the log's paths are C2SP tlog-tiles.
 
 pub mod access;
+pub mod answer;
 pub mod api;
 pub mod app;
+mod browser;
 pub mod host;
+pub mod json;
 pub mod layers;
+mod left;
+pub mod limits;
+pub mod link;
 pub mod metrics;
 pub mod openapi;
 pub mod pack;
 pub mod pages;
+pub mod params;
 pub mod percentiles;
 pub mod problem;
 pub mod read;
+pub mod report;
+pub mod route;
 pub mod routes;
 pub mod serve;
+pub mod tenant;
 pub mod token;
+pub mod write_node;
 
-pub use access::TokenScope;
+pub use access::scope::TokenScope;
 pub use access::tokens::Tokens;
-pub use app::{
-    Check, Config, Erase, Erasure, ExtraMetrics, Intake, LateViews, Limits, Ready, Refuses, SourceLag, Sources,
-    prepare_spool,
-};
+pub use app::{Config, ExtraMetrics, LateViews, Ready, Sources, prepare_spool};
 pub use host::check_bind;
+pub use limits::Limits;
 pub use percentiles::{EndToEnd, watch_end_to_end};
+pub use report::{Check, SourceLag};
 pub use routes::router;
 pub use serve::serve;
+pub use write_node::{Erasure, NotErased, Pending, WriteNode};

@@ -3,9 +3,9 @@
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::access::Access;
+use crate::access::scope::Access;
 use crate::read::JSON;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 /// The document.
 pub const DOCUMENT: &str = include_str!("../openapi.json");
@@ -26,7 +26,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::access::TokenScope;
+    use crate::access::scope::TokenScope;
     use crate::problem::Code;
 
     fn document() -> Value {

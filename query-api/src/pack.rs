@@ -4,11 +4,13 @@
 //! `docs/evidence-pack.md`; the rules that both sides share are here. Specifications: DSSE v1, in-toto Statement v1, C2SP tlog-proof v1.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 pub mod read;
 pub mod spool;
@@ -32,6 +34,9 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 pub const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 /// Longest name of a file, bytes.
 pub const NAME_BYTES_MAX: usize = 200;
+
+/// Bytes read and written at once.
+const PART_BYTES: usize = 64 << 10;
 
 /// The list of everything else.
 pub const MANIFEST: &str = "manifest.json";
@@ -257,6 +262,22 @@ fn name_fits(name: &str) -> bool {
 /// Whether entries of a format carry attestations: what a decoder called `dsse`, `sigstore` or `in-toto` has read.
 fn is_attestation(format: &str) -> bool {
     matches!(format, "dsse" | "sigstore" | "in-toto")
+}
+
+/// Copies to the end; SHA-256 in hex and the number of bytes.
+fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<(String, u64)> {
+    let (mut hasher, mut size, mut part) = (Sha256::new(), 0, vec![0; PART_BYTES]);
+    loop {
+        let read = match from.read(&mut part) {
+            Ok(0) => return Ok((hex::encode(hasher.finalize()), size)),
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&part[..read]);
+        to.write_all(&part[..read])?;
+        size += read as u64;
+    }
 }
 
 /// Every `proof` in an answer: index and leaf hash.

@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::answer::error::{self as answer, Missing};
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $status:literal $text:literal $title:literal,)*) => {
         /// Codes of problems, each with one status.
@@ -217,6 +219,48 @@ impl From<pedigraph_projector::Error> for Problem {
 impl From<pedigraph_ledger::Error> for Problem {
     fn from(error: pedigraph_ledger::Error) -> Problem {
         Problem::internal("the ledger cannot be read", &error)
+    }
+}
+
+impl From<crate::json::Error> for Problem {
+    fn from(error: crate::json::Error) -> Problem {
+        match error {
+            crate::json::Error::TooLarge(_) => {
+                let detail = format!("{error}; ask for a smaller maxDepth or pageSize");
+                Problem::new(Code::AnswerTooLarge, detail)
+            }
+            crate::json::Error::Failed(error) => Problem::internal("an answer cannot be written", &error),
+        }
+    }
+}
+
+impl From<answer::Error> for Problem {
+    fn from(error: answer::Error) -> Problem {
+        match error {
+            answer::Error::Missing { what, detail, first_at } => {
+                let problem = Problem::new(code_of(what), detail);
+                first_at.into_iter().fold(problem, |problem, at| problem.member("firstAt", at.to_string()))
+            }
+            answer::Error::Ambiguous { detail, candidates } => {
+                let candidates = serde_json::to_value(candidates).unwrap_or_default();
+                Problem::new(Code::AmbiguousReference, detail).member("candidates", candidates)
+            }
+            answer::Error::Parameter { name, allowed } => Problem::parameter(name, &allowed),
+            answer::Error::Leaf(_) => Problem::internal("the ledger cannot be read", &error),
+            answer::Error::Views(error) => error.into(),
+            answer::Error::Ledger(error) => error.into(),
+        }
+    }
+}
+
+fn code_of(missing: Missing) -> Code {
+    match missing {
+        Missing::Artifact => Code::ArtifactNotFound,
+        Missing::Lineage => Code::LineageNotFound,
+        Missing::Reference => Code::ReferenceNotFound,
+        Missing::Environment => Code::EnvironmentNotFound,
+        Missing::Entry => Code::EntryNotFound,
+        Missing::Body => Code::NotFound,
     }
 }
 

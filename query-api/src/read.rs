@@ -1,21 +1,20 @@
 //! What every read has in common: its tenant, its two clocks, pages, freshness headers, conditional requests, limits.
 
-use std::fmt::Display;
-use std::io::Write;
-use std::str::FromStr;
-
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_projector::{AsOf, Moment, Scope, Views};
+use pedigraph_proto::TenantId;
 use pedigraph_proto::canonical::sha256;
-use pedigraph_proto::{Nanos, TenantId};
 use serde::Serialize;
 
-use crate::app::{App, log_of};
+use crate::app::App;
+use crate::json::to_json;
+use crate::params::{Params, parse_time};
 use crate::problem::{Code, Problem};
+use crate::tenant::{Tenant, log_of};
 use crate::token::PageToken;
 
 /// Rows of a page when nothing is said.
@@ -26,74 +25,6 @@ pub const PAGE_SIZE_MAX: usize = 1_000;
 pub const JSON: &str = "application/json";
 /// Text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Whose data is asked for: the token's tenant, which [`access`](crate::access) puts among the request's extensions. It never comes
-/// from a URL.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tenant(pub TenantId);
-
-impl FromRequestParts<App> for Tenant {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Tenant, Problem> {
-        Ok(parts.extensions.get::<Tenant>().cloned().unwrap_or_else(|| Tenant(TenantId::default())))
-    }
-}
-
-/// The query's parameters, in order. Unknown ones are ignored.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Params(Vec<(String, String)>);
-
-impl Params {
-    /// The first value of a name; an empty one counts as absent.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
-    }
-
-    /// A value that must be there.
-    pub fn need(&self, name: &str, what: &str) -> Result<&str, Problem> {
-        self.get(name).ok_or_else(|| Problem::parameter(name, what))
-    }
-
-    /// A number.
-    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
-        let parse = |text: &str| text.parse().map_err(|_| Problem::parameter(name, "a whole number, 0 or more"));
-        self.get(name).map(parse).transpose()
-    }
-
-    /// `true` or `false`.
-    pub fn flag(&self, name: &str, default: bool) -> Result<bool, Problem> {
-        match self.get(name) {
-            None => Ok(default),
-            Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(_) => Err(Problem::parameter(name, "true or false")),
-        }
-    }
-
-    /// A moment. A `+` of a zone that became a space on its way is understood.
-    pub fn time(&self, name: &str) -> Result<Option<Nanos>, Problem> {
-        self.get(name).map(|text| parse_time(text).ok_or_else(|| Problem::parameter(name, TIME_ADVICE))).transpose()
-    }
-
-    fn without(&self, names: &[&str]) -> impl Display {
-        let kept = self.0.iter().filter(|(key, _)| !names.contains(&key.as_str()));
-        kept.map(|(key, value)| format!("{}:{key}={}:{value}&", key.len(), value.len())).collect::<String>()
-    }
-}
-
-const TIME_ADVICE: &str = "a time in RFC 3339 later than 1970, such as 2026-08-14T12:47:00Z";
-
-fn parse_time(text: &str) -> Option<Nanos> {
-    let zone_at = text.len().checked_sub(6).filter(|at| text.is_char_boundary(*at));
-    match zone_at.map(|at| text.split_at(at)) {
-        Some((moment, zone))
-            if zone.starts_with(' ') && zone.ends_with(|c: char| c.is_ascii_digit()) && zone.contains(':') =>
-        {
-            Nanos::parse(&format!("{moment}+{}", zone.trim_start())).or_else(|| Nanos::parse(text))
-        }
-        _ => Nanos::parse(text),
-    }
-}
 
 /// A read request, checked.
 #[derive(Clone, PartialEq, Debug)]
@@ -119,10 +50,8 @@ pub struct Read {
 impl FromRequestParts<App> for Read {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Read, Problem> {
-        let Tenant(tenant) = Tenant::from_request_parts(parts, app).await?;
-        let params = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|_| Problem::new(Code::BadRequest, "the query cannot be read; percent-encode it"))?;
-        Read::parse(tenant, parts.uri.path(), Params(params.0), &parts.headers)
+        let Ok(Tenant(tenant)) = Tenant::from_request_parts(parts, app).await;
+        Read::parse(tenant, parts.uri.path(), Params::of(&parts.uri)?, &parts.headers)
     }
 }
 
@@ -237,7 +166,7 @@ impl App {
         F: FnOnce(&Scope, &Read, &Fresh) -> Result<T, Problem> + Send + 'static,
     {
         let limit = self.limits().answer_bytes_max;
-        self.bytes(read, JSON, move |scope, read, fresh| to_json(&ask(scope, read, fresh)?, limit)).await
+        self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
     }
 
     /// Answers a read with bytes of a content type: waits for `minIndex`, asks at one consistent scope, says how fresh.
@@ -307,41 +236,10 @@ impl App {
     }
 }
 
-/// JSON of at most `limit` bytes; never more is held.
-pub fn to_json(value: &impl Serialize, limit: usize) -> Result<Vec<u8>, Problem> {
-    let mut writer = Limited { bytes: Vec::new(), limit };
-    match serde_json::to_writer(&mut writer, value) {
-        Ok(()) => Ok(writer.bytes),
-        Err(error) if error.is_io() => Err(too_large(limit)),
-        Err(error) => Err(Problem::internal("an answer cannot be written", &error)),
-    }
-}
-
-fn too_large(limit: usize) -> Problem {
-    let detail = format!("the answer is larger than {limit} bytes; ask for a smaller maxDepth or pageSize");
-    Problem::new(Code::AnswerTooLarge, detail)
-}
-
-struct Limited {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl Write for Limited {
-    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + part.len() > self.limit {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(part);
-        Ok(part.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pedigraph_proto::Nanos;
+
     use super::*;
 
     fn parse(query: &[(&str, &str)]) -> Result<Read, String> {
@@ -391,11 +289,5 @@ mod tests {
         assert!(!read.is_known(&etag));
         read.if_none_match = Some(format!("\"a\", {etag}"));
         assert!(read.is_known(&etag) && !read.is_known("W/\"b\""));
-    }
-
-    #[test]
-    fn an_answer_is_cut_off_at_its_limit() {
-        assert_eq!(to_json(&"abc", 5).expect("fits"), b"\"abc\"");
-        assert_eq!(to_json(&"abcd", 5).expect_err("does not fit").code(), "ANSWER_TOO_LARGE");
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::app::Limits;
+use crate::limits::Limits;
 
 /// How long open requests may go on after the stop.
 const DRAIN_MAX: Duration = Duration::from_secs(10);

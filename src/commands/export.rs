@@ -100,7 +100,7 @@ impl Export {
         if !views.wait_folded(reader.next_seq()) {
             anyhow::bail!("the views cannot be folded: {}", views.fault().unwrap_or_default());
         }
-        let checkpoint = write::checkpoint_of(&reader, &log).map_err(refused)?;
+        let checkpoint = write::checkpoint_of(&reader, &log).map_err(failed)?;
         let newest = Moment { at: None, as_of: Some(AsOf::Index(checkpoint.size.saturating_sub(1))) };
         let question =
             Question { artifacts: self.artifacts.clone(), include_attestations: !self.no_attestations, since };
@@ -126,13 +126,10 @@ fn size_of(file: &Path) -> anyhow::Result<u64> {
 }
 
 fn failed(error: write::Error) -> anyhow::Error {
-    match error {
-        write::Error::Problem(problem) => refused(problem),
-        write::Error::Failed(why) => anyhow::anyhow!("the pack cannot be written: {why}"),
+    if let write::Error::Failed(why) = error {
+        return anyhow::anyhow!("the pack cannot be written: {why}");
     }
-}
-
-fn refused(problem: Problem) -> anyhow::Error {
+    let problem = Problem::from(error);
     let exit = match problem.status().as_u16() {
         404 => Exit::NotFound,
         400 => Exit::Usage,

@@ -24,8 +24,8 @@ use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use crate::access::TokenScope;
-use crate::app::Check;
+use crate::access::scope::TokenScope;
+use crate::report::Check;
 
 /// Tokens of a file.
 pub const TOKENS_MAX: usize = 1_024;

@@ -5,11 +5,11 @@ use axum::response::Response;
 use pedigraph_projector::components::ImpactQuestion;
 use pedigraph_proto::Purl;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 /// Its routes.
 pub fn routes() -> Routes {

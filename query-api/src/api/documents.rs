@@ -12,13 +12,13 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
 use crate::api::events::{Beside, check_media};
 use crate::api::{body, events, receipt};
 use crate::app::{App, SPOOL_PREFIX};
 use crate::problem::{Code, Problem};
-use crate::read::Tenant;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::Tenant;
 
 /// Its routes.
 pub fn routes() -> Routes {
@@ -35,7 +35,7 @@ async fn post(
     let beside = Beside::of(&uri)?;
     check_media(&headers)?;
     body::check_length(&headers, app.limits().document_bytes_max)?;
-    receipt::check_open(&app)?;
+    receipt::open(&app)?;
     let Ok(permit) = app.documents.clone().try_acquire_owned() else {
         return Err(Problem::new(Code::Overloaded, "too many documents at once; try again").retry_after(5));
     };

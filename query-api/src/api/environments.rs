@@ -2,15 +2,15 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::Scope;
-use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary};
+use pedigraph_projector::answers::{Change, EnvironmentSummary};
 use serde::Serialize;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::environment::{changes_of, environment_of};
 use crate::app::App;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 /// Their routes.
 pub fn routes() -> Routes {
@@ -31,17 +31,7 @@ async fn list(State(app): State<App>, read: Read) -> Result<Response, Problem> {
 
 async fn one(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     let removed = read.params.flag("includeRemoved", false)?;
-    app.json(read, move |scope, _, _| environment_of(scope, &name, removed)).await
-}
-
-/// One environment.
-pub fn environment_of(scope: &Scope, name: &str, include_removed: bool) -> Result<Environment, Problem> {
-    scope.environment(name, include_removed)?.ok_or_else(|| unknown(name))
-}
-
-fn unknown(name: &str) -> Problem {
-    let name: String = name.chars().take(200).collect();
-    Problem::new(Code::EnvironmentNotFound, format!("no deployment names {name:?}; /api/v1/environments lists them"))
+    app.json(read, move |scope, _, _| Ok(environment_of(scope, &name, removed)?)).await
 }
 
 /// A page of changes.
@@ -57,7 +47,7 @@ pub struct Changes {
 
 async fn changes(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     app.json(read, move |scope, read, fresh| {
-        let page = scope.changes(&name, read.after.as_deref(), read.page_size)?.ok_or_else(|| unknown(&name))?;
+        let page = changes_of(scope, &name, read.after.as_deref(), read.page_size)?;
         Ok(Changes { changes: page.rows, next_page_token: read.next(fresh, page.next) })
     })
     .await

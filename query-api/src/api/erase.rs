@@ -8,14 +8,17 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::access::{Access, Caller, TokenScope};
-use crate::api::entries::body_of;
+use crate::access::check::Caller;
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::entry::body_of;
 use crate::api::events::check_media;
 use crate::api::{body, receipt};
-use crate::app::{App, Erasure, log_of};
+use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::read::Tenant;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::Tenant;
+use crate::tenant::log_of;
+use crate::write_node::{Erasure, NotErased};
 
 /// Its routes.
 pub fn routes() -> Routes {
@@ -39,26 +42,33 @@ async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let erase = app.config.erase.clone().ok_or_else(receipt::only_reads)?;
     check_media(&headers)?;
-    receipt::check_open(&app)?;
+    receipt::open(&app)?;
     let said = said(&body::read(&app, &headers, body).await?.bytes)?;
     let (ledger, log) = (app.ledger().clone(), log_of(&tenant)?);
-    app.blocking(move || body_of(&ledger, &log, index).map(drop)).await?;
+    app.blocking(move || Ok(body_of(&ledger, &log, index).map(drop)?)).await?;
     let Ok(permit) = app.erasures.clone().try_acquire_owned() else {
         return Err(Problem::new(Code::Overloaded, "too many erasures at once; try again").retry_after(1));
     };
     let actor = actor(said.actor, caller.as_deref());
-    let erasing = erase(Erasure { tenant, index, reason: said.reason, actor });
+    let erasing = receipt::open(&app)?.erase(Erasure { tenant, index, reason: said.reason, actor });
     // A client that goes away does not take back what it asked for.
     let task = tokio::spawn(async move {
         let receipts = erasing.await;
         drop(permit);
         receipts
     });
-    let receipts = task.await.map_err(|error| Problem::internal("erasing panicked", &error))??;
+    let receipts = task.await.map_err(|error| Problem::internal("erasing panicked", &error))?.map_err(not_erased)?;
     let receipts: Vec<_> = receipts.iter().map(receipt::members).collect();
     Ok(Json(json!({ "receipts": receipts })).into_response())
+}
+
+fn not_erased(error: NotErased) -> Problem {
+    match error {
+        NotErased::Refused(why) => Problem::new(Code::InvalidParameter, why),
+        NotErased::Stopping => receipt::stopping(),
+        NotErased::Failed(why) => Problem::internal("a body cannot be erased", &why),
+    }
 }
 
 /// Who erases: what they say of themselves, and whose token it was, which they cannot choose.

@@ -10,12 +10,12 @@ use pedigraph_proto::message::{self, Message};
 use pedigraph_proto::wire::Origin;
 use serde::Deserialize;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
 use crate::api::{body, receipt};
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::read::Tenant;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::Tenant;
 
 /// The source's name in counts.
 pub const SOURCE: &str = "http";
@@ -60,7 +60,7 @@ async fn post(
 ) -> Result<Response, Problem> {
     let beside = Beside::of(&uri)?;
     check_media(&headers)?;
-    receipt::check_open(&app)?;
+    receipt::open(&app)?;
     let held = body::read(&app, &headers, body).await?;
     let message = message(tenant, uri.path(), &headers, &beside, message::Body::Bytes(held.bytes.clone()));
     receipt::submit(&app, message, beside.wait_visible(), held).await

@@ -13,14 +13,15 @@ use pedigraph_proto::message::Refused;
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
 use crate::api::body;
-use crate::api::entries::stream_of;
-use crate::app::{App, log_of};
-use crate::pack::write::{Plan, Question, Written, checkpoint_of, plan};
+use crate::api::stream::stream_of;
+use crate::app::App;
+use crate::pack::write::{Error, Plan, Question, Written, checkpoint_of, plan};
 use crate::problem::{Code, Problem};
-use crate::read::Tenant;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::Tenant;
+use crate::tenant::log_of;
 
 /// Largest question, bytes.
 const QUESTION_BYTES_MAX: usize = 64 << 10;
@@ -68,7 +69,7 @@ async fn export(
 ) -> Result<Response, Problem> {
     let asked = question(&app, &headers, body).await?;
     let signer = signer(&app, asked.sign)?;
-    if matches!((app.config.refuses)(), Some(Refused::NoRoom)) {
+    if matches!(app.config.write.as_ref().and_then(|write| write.refuses()), Some(Refused::NoRoom)) {
         let advice = "the server's disk is full up to its reserve; ask again when the operator has made room";
         return Err(Problem::new(Code::InsufficientStorage, advice).retry_after(30));
     }
@@ -177,4 +178,24 @@ async fn download(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"evidence-pack.zip\""));
     Ok(response)
+}
+
+/// Why no pack was made; what failed here is logged here.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        match error {
+            Error::Answer(error) => error.into(),
+            Error::TooLarge { detail, limit, of } => {
+                Problem::new(Code::LineageExportTooLarge, detail).member("limit", limit).member("of", of)
+            }
+            Error::Behind => Problem::new(Code::ProjectionBehind, error.to_string()).retry_after(1),
+            Error::NoCheckpoint => Problem::new(Code::CheckpointPending, error.to_string()).retry_after(1),
+            Error::Signer(why) => {
+                tracing::warn!(why, "a pack was not signed");
+                let advice = "the signer of the ledger's key did not answer; try again, or ask with sign=false";
+                Problem::new(Code::SigningUnavailable, advice).retry_after(5)
+            }
+            Error::Failed(why) => Problem::internal("a pack cannot be written", &why),
+        }
+    }
 }

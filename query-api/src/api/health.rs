@@ -8,14 +8,16 @@ use axum::response::{IntoResponse, Response};
 use pedigraph_projector::answers::ViewRoots;
 use pedigraph_proto::TenantId;
 
-use crate::access::{Access, TokenScope};
-use crate::api::freshness;
-use crate::app::{App, Check};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::freshness::{Freshness, freshness_of};
+use crate::app::App;
 use crate::layers::OwnBody;
 use crate::metrics::{Labels, Readings};
 use crate::problem::Problem;
-use crate::read::{TEXT, Tenant};
-use crate::routes::Routes;
+use crate::read::TEXT;
+use crate::report::Check;
+use crate::route::Routes;
+use crate::tenant::Tenant;
 
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -108,13 +110,13 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
         readings.gauges("pedigraph_token_file_usable", help, [(vec![], usable)]);
     }
     if app.config.views.get().is_some() {
-        read_freshness(&mut readings, &freshness::freshness_of(app, tenant)?);
+        read_freshness(&mut readings, &freshness_of(app, tenant)?);
         read_intake(&mut readings, app, tenant)?;
     }
     Ok(readings.text())
 }
 
-fn read_freshness(to: &mut Readings, fresh: &freshness::Freshness) {
+fn read_freshness(to: &mut Readings, fresh: &Freshness) {
     to.gauges("pedigraph_ledger_entries", "Durable entries", [(vec![], float(fresh.head.size))]);
     let signed = [(vec![], float(fresh.head.checkpoint_size))];
     to.gauges("pedigraph_ledger_checkpoint_entries", "Entries under the newest checkpoint", signed);
@@ -129,7 +131,7 @@ fn read_freshness(to: &mut Readings, fresh: &freshness::Freshness) {
     to.counters("pedigraph_view_roots_compared", "Recorded view roots that were compared with this node's", compared);
     let mismatched = [(vec![], fresh.view_roots.mismatched)];
     to.counters("pedigraph_view_root_mismatches", "Recorded view roots that this node did not come to", mismatched);
-    let source = |row: &crate::app::SourceLag| -> Labels {
+    let source = |row: &crate::report::SourceLag| -> Labels {
         vec![("source", row.name.clone()), ("partition", row.partition.map_or_else(String::new, |p| p.to_string()))]
     };
     let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_messages?))));

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_proto::TenantId;
 
-use crate::access::{Access, other_tenant};
-use crate::app::{App, log_of};
+use crate::access::check::other_tenant;
+use crate::access::scope::Access;
+use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::read::{TEXT, Tenant};
-use crate::routes::Routes;
+use crate::read::TEXT;
+use crate::route::Routes;
+use crate::tenant::Tenant;
+use crate::tenant::log_of;
 
 const BYTES: &str = "application/octet-stream";
 /// A checkpoint is replaced all the time, a tile never.

@@ -2,22 +2,17 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::Scope;
-use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trace};
-use pedigraph_projector::lineage::Found;
+use pedigraph_projector::answers::{Candidate, Direction, Trace};
 use serde::Serialize;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, resolve_of, trace_of};
 use crate::app::App;
 use crate::metrics::{QueryResult, ResultLabel};
+use crate::params::Params;
 use crate::problem::{Code, Problem};
-use crate::read::{Params, Read};
-use crate::routes::Routes;
-
-/// How far lineage is followed when nothing is said.
-pub const DEPTH_DEFAULT: usize = 10;
-/// Longest search text or reference, bytes.
-pub const REFERENCE_BYTES_MAX: usize = 4_096;
+use crate::read::Read;
+use crate::route::Routes;
 
 /// Their routes.
 pub fn routes() -> Routes {
@@ -44,7 +39,7 @@ async fn ask_lineage(app: &App, reference: String, read: Read) -> Result<Respons
     let direction = direction(&read.params)?;
     read.params.flag("includeVerdicts", true)?;
     read.params.flag("includeBadges", true)?;
-    app.json(read, move |scope, _, _| lineage_of(scope, &reference, depth, direction)).await
+    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction)?)).await
 }
 
 fn depth(params: &Params, depth_max: usize) -> Result<usize, Problem> {
@@ -65,50 +60,8 @@ fn direction(params: &Params) -> Result<Direction, Problem> {
     }
 }
 
-/// The graph around whatever a reference names.
-pub fn lineage_of(scope: &Scope, reference: &str, depth: usize, direction: Direction) -> Result<Lineage, Problem> {
-    let unknown = || Problem::new(Code::LineageNotFound, unknown_text(reference));
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.lineage(&digest, depth, direction)?.ok_or_else(unknown)
-}
-
 async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
-    app.json(read, move |scope, _, _| artifact_of(scope, &reference)).await
-}
-
-/// The artifact that a reference names.
-pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Problem> {
-    let unknown = || Problem::new(Code::ArtifactNotFound, unknown_text(reference));
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.artifact(&digest)?.ok_or_else(unknown)
-}
-
-fn unknown_text(reference: &str) -> String {
-    let reference: String = reference.chars().take(200).collect();
-    format!("nothing that was recorded names {reference:?}; try /api/v1/resolve?q=")
-}
-
-fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Problem> {
-    check_reference("digest", reference)?;
-    match scope.artifact_digest(reference)? {
-        Found::One(digest) => Ok(Some(digest)),
-        Found::Nothing => Ok(None),
-        Found::Ambiguous(candidates) => Err(ambiguous(reference, &candidates)),
-    }
-}
-
-fn check_reference(name: &str, reference: &str) -> Result<(), Problem> {
-    if reference.trim().is_empty() || reference.len() > REFERENCE_BYTES_MAX {
-        return Err(Problem::parameter(name, "a digest, a short digest, repository:tag or environment/service"));
-    }
-    Ok(())
-}
-
-fn ambiguous(reference: &str, candidates: &[Candidate]) -> Problem {
-    let reference: String = reference.chars().take(200).collect();
-    let detail = format!("{reference:?} may be {} things; ask for one of the candidates", candidates.len());
-    let candidates = serde_json::to_value(candidates).unwrap_or_default();
-    Problem::new(Code::AmbiguousReference, detail).member("candidates", candidates)
+    app.json(read, move |scope, _, _| Ok(artifact_of(scope, &reference)?)).await
 }
 
 #[derive(Serialize)]
@@ -131,16 +84,6 @@ async fn trace(State(app): State<App>, read: Read) -> Result<Response, Problem> 
     .await
 }
 
-/// From a running thing back to its source.
-pub fn trace_of(scope: &Scope, reference: &str) -> Result<Trace, Problem> {
-    check_reference("ref", reference)?;
-    match scope.trace(reference)? {
-        Found::One(trace) => Ok(trace),
-        Found::Ambiguous(candidates) => Err(ambiguous(reference, &candidates)),
-        Found::Nothing => Err(Problem::new(Code::ReferenceNotFound, unknown_text(reference))),
-    }
-}
-
 #[derive(Serialize)]
 struct Resolved {
     query: String,
@@ -149,11 +92,8 @@ struct Resolved {
 
 async fn resolve(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let query = read.params.need("q", "a text to look for")?.to_owned();
-    if query.len() > REFERENCE_BYTES_MAX {
-        return Err(Problem::parameter("q", "at most 4096 bytes"));
-    }
     app.json(read, move |scope, _, _| {
-        let candidates = scope.resolve(&query)?;
+        let candidates = resolve_of(scope, &query)?;
         Ok(Resolved { query, candidates })
     })
     .await

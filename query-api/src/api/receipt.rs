@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::write_node::WriteNode;
 
 /// When a full disk is worth another try, seconds.
 const NO_ROOM_RETRY_SECONDS: u32 = 30;
@@ -19,9 +20,8 @@ pub async fn submit<K>(app: &App, message: Message, wait_visible: bool, kept: K)
 where
     K: Send + 'static,
 {
-    let intake = app.config.intake.as_ref().ok_or_else(only_reads)?;
     let tenant = message.tenant.clone();
-    let taking = intake(message);
+    let taking = open(app)?.publish(message);
     let task = tokio::spawn(async move {
         let submitted = taking.await;
         drop(kept);
@@ -32,13 +32,14 @@ where
     Ok(answer(&submitted, visible))
 }
 
-/// Refuses before a body is received what would be refused after it.
-pub fn check_open(app: &App) -> Result<(), Problem> {
-    (app.config.refuses)().map_or(Ok(()), |why| Err(refused(why)))
+/// The write half; refuses before a body is received what would be refused after it.
+pub fn open(app: &App) -> Result<&dyn WriteNode, Problem> {
+    let write = app.config.write.as_deref().ok_or_else(only_reads)?;
+    write.refuses().map_or(Ok(write), |why| Err(refused(why)))
 }
 
 /// This node has no writer.
-pub fn only_reads() -> Problem {
+fn only_reads() -> Problem {
     let advice = "this node only reads; send it to a node that runs `pedigraph process` or `pedigraph up`";
     Problem::new(Code::IntakeUnavailable, advice).retry_after(60)
 }

@@ -9,13 +9,14 @@ use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::message::{Body, Message};
 use pedigraph_proto::wire::{Entry, Origin, Status};
 
-use crate::access::{Access, TokenScope};
-use crate::api::entries::{reject_of, unknown_entry};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::entry::{reject_of, unknown_entry};
 use crate::api::receipt;
-use crate::app::{App, log_of};
+use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::read::Tenant;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::Tenant;
+use crate::tenant::log_of;
 
 /// Its routes.
 pub fn routes() -> Routes {

@@ -17,11 +17,13 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::access::{Access, Caller, TokenScope};
+use crate::access::check::Caller;
+use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
+use crate::params::Params;
 use crate::problem::{Code, Problem};
-use crate::read::{Params, Read};
-use crate::routes::Routes;
+use crate::read::Read;
+use crate::route::Routes;
 use crate::serve::Stopping;
 
 /// Changes that are read at once.

@@ -19,12 +19,11 @@ use serde_json::Value;
 use zip::ZipArchive;
 use zip::read::{ArchiveOffset, Config};
 
-use super::write::copy_hashed;
 use super::{
     ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT,
     FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE,
-    Statement, UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, is_attestation, name_fits, pem, pre_authentication,
-    proofs_in,
+    Statement, UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, copy_hashed, is_attestation, name_fits, pem,
+    pre_authentication, proofs_in,
 };
 
 /// Largest other file beside the documents, bytes.

@@ -10,7 +10,7 @@ use pedigraph_proto::TenantId;
 use uuid::Uuid;
 
 use super::write::Written;
-use crate::app::prepare_dir;
+use crate::left::prepare_dir;
 
 /// What may be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -14,26 +14,24 @@ use pedigraph_proto::canonical::decode_entry;
 use pedigraph_proto::{Nanos, wire};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::{
     ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM,
-    KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION, VKEY, Why,
-    Withheld, answer_name, is_attestation, key_name, name_fits, pem, pre_authentication, proofs_in,
+    KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PART_BYTES, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION,
+    VKEY, Why, Withheld, answer_name, copy_hashed, is_attestation, key_name, name_fits, pem, pre_authentication,
+    proofs_in,
 };
-use crate::api::entries::consistency_of;
-use crate::api::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, trace_of};
-use crate::problem::{Code, Problem};
-use crate::read::to_json;
+use crate::answer::entry::consistency_of;
+use crate::answer::error as answer;
+use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, trace_of};
+use crate::json::{self, to_json};
 
 /// Bytes of answers that one plan holds in memory.
 const ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of an inclusion proof beside its checkpoint: 63 hashes in base64 and two lines.
 const PROOF_BYTES: u64 = 63 * 45 + 64;
-/// Bytes read and written at once.
-const PART_BYTES: usize = 64 << 10;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
@@ -67,26 +65,41 @@ impl Default for Limits {
 }
 
 /// Why no pack was made.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The question, or what the ledger says to it.
-    Problem(Problem),
-    /// The ledger, the signer or the disk failed.
+    /// One of the questions that are asked has no answer.
+    #[error(transparent)]
+    Answer(#[from] answer::Error),
+    /// The pack would be above a limit.
+    #[error("{detail}")]
+    TooLarge {
+        /// Which, and what to ask for instead.
+        detail: String,
+        /// It.
+        limit: u64,
+        /// What it limits.
+        of: &'static str,
+    },
+    /// The views are not as far as the checkpoint.
+    #[error("the views do not show every entry under the checkpoint yet; try again")]
+    Behind,
+    /// Nothing is signed yet.
+    #[error("the log has no checkpoint yet; try again")]
+    NoCheckpoint,
+    /// The signer of the ledger's key did not answer.
+    #[error("the signer of the ledger's key did not answer: {0}")]
+    Signer(String),
+    /// The ledger or the disk failed.
+    #[error("{0}")]
     Failed(String),
-}
-
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Error {
-        Error::Problem(problem)
-    }
 }
 
 impl From<pedigraph_ledger::Error> for Error {
     fn from(error: pedigraph_ledger::Error) -> Error {
-        let pedigraph_ledger::Error::Signer(why) = error else { return Error::Failed(error.to_string()) };
-        tracing::warn!(why, "a pack was not signed");
-        let advice = "the signer of the ledger's key did not answer; try again, or ask with sign=false";
-        Problem::new(Code::SigningUnavailable, advice).retry_after(5).into()
+        if let pedigraph_ledger::Error::Signer(why) = error {
+            return Error::Signer(why);
+        }
+        Error::Failed(error.to_string())
     }
 }
 
@@ -99,15 +112,6 @@ impl From<std::io::Error> for Error {
 impl From<zip::result::ZipError> for Error {
     fn from(error: zip::result::ZipError) -> Error {
         Error::Failed(error.to_string())
-    }
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Problem {
-        match error {
-            Error::Problem(problem) => problem,
-            Error::Failed(why) => Problem::internal("a pack cannot be written", &why),
-        }
     }
 }
 
@@ -146,16 +150,15 @@ pub struct Written {
 /// The newest checkpoint of a log.
 ///
 /// # Errors
-/// A problem while there is none.
-pub fn checkpoint_of(ledger: &Reader, log: &LogId) -> Result<Checkpoint, Problem> {
-    let pending = || Problem::new(Code::CheckpointPending, "the log has no checkpoint yet; try again").retry_after(1);
-    ledger.checkpoint(log).filter(|checkpoint| checkpoint.size > 0).ok_or_else(pending)
+/// [`Error::NoCheckpoint`] while there is none.
+pub fn checkpoint_of(ledger: &Reader, log: &LogId) -> Result<Checkpoint, Error> {
+    ledger.checkpoint(log).filter(|checkpoint| checkpoint.size > 0).ok_or(Error::NoCheckpoint)
 }
 
 /// Works out what a pack holds. `scope` is as of the last entry under the checkpoint.
 ///
 /// # Errors
-/// [`Code::LineageExportTooLarge`] before anything is written; the problems of the questions that are asked.
+/// [`Error::TooLarge`] before anything is written; [`Error::Answer`] of the questions that are asked.
 pub fn plan(
     ledger: &Reader,
     log: &LogId,
@@ -166,13 +169,12 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     check_count("artifacts", question.artifacts.len(), limits.artifacts_max)?;
     if scope.as_of() != checkpoint.size.checked_sub(1) {
-        let detail = "the views do not show every entry under the checkpoint yet; try again";
-        return Err(Problem::new(Code::ProjectionBehind, detail).retry_after(1).into());
+        return Err(Error::Behind);
     }
     let Answers { artifacts, files, proofs } = Answers::ask(scope, question)?;
     let mut indexes: BTreeSet<u64> = proofs.keys().copied().collect();
     for name in artifacts.values().flatten() {
-        indexes.extend(scope.entries_by_subject(name, 0, limits.entries_max + 1).map_err(Problem::from)?);
+        indexes.extend(scope.entries_by_subject(name, 0, limits.entries_max + 1).map_err(answer::Error::from)?);
         check_count("entries", indexes.len(), limits.entries_max)?;
     }
     let root = ledger.root_at(log, checkpoint.size)?.to_string();
@@ -205,21 +207,21 @@ pub fn plan(
     Ok(plan)
 }
 
-fn check_count(what: &str, count: usize, limit: usize) -> Result<(), Problem> {
+fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Error> {
     if count <= limit {
         return Ok(());
     }
     let detail = format!("a pack holds at most {limit} {what}; export fewer artifacts at once");
-    Err(Problem::new(Code::LineageExportTooLarge, detail).member("limit", limit).member("of", what))
+    Err(Error::TooLarge { detail, limit: limit as u64, of: what })
 }
 
-fn check_bytes(bytes: u64, limit: u64) -> Result<(), Problem> {
+fn check_bytes(bytes: u64, limit: u64) -> Result<(), Error> {
     if bytes <= limit {
         return Ok(());
     }
     let detail =
         format!("the pack would have more than {limit} bytes; export fewer artifacts at once, or without attestations");
-    Err(Problem::new(Code::LineageExportTooLarge, detail).member("limit", limit).member("of", "bytes"))
+    Err(Error::TooLarge { detail, limit, of: "bytes" })
 }
 
 /// The answers of every artifact, and which entries they name.
@@ -254,11 +256,12 @@ impl Answers {
             let detail = format!(
                 "an answer has more than {ANSWER_BYTES_MAX} bytes, or all of them more than {ANSWERS_BYTES_MAX}; export fewer artifacts at once"
             );
-            Problem::new(Code::LineageExportTooLarge, detail).member("limit", ANSWERS_BYTES_MAX).member("of", "answers")
+            Error::TooLarge { detail, limit: ANSWERS_BYTES_MAX as u64, of: "answers" }
         };
-        let fits =
-            |problem: Problem| if problem.code() == Code::AnswerTooLarge.as_str() { too_large() } else { problem };
-        let bytes = to_json(answer, ANSWER_BYTES_MAX.min(*left)).map_err(fits)?;
+        let bytes = to_json(answer, ANSWER_BYTES_MAX.min(*left)).map_err(|error| match error {
+            json::Error::TooLarge(_) => too_large(),
+            json::Error::Failed(error) => Error::Failed(error.to_string()),
+        })?;
         *left -= bytes.len();
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| Error::Failed(error.to_string()))?;
         proofs_in(&value, &mut self.proofs)
@@ -326,7 +329,7 @@ impl Plan {
     /// Writes the zip to the beginning of an empty file; signs its manifest when there is a signer.
     ///
     /// # Errors
-    /// [`Code::SigningUnavailable`] when the signer does not answer; [`Error::Failed`].
+    /// [`Error::Signer`] when the signer does not answer; [`Error::Failed`].
     pub fn write(self, signer: Option<&Arc<dyn Signer>>, mut file: &File) -> Result<Written, Error> {
         let Plan { ledger, log, checkpoint, mut manifest, contents, bytes_estimate: _ } = self;
         manifest.signed = signer.is_some();
@@ -353,8 +356,8 @@ impl Plan {
         manifest.withheld.sort_by_key(|withheld| withheld.entry);
         let bytes = pretty(&manifest)?;
         if bytes.len() as u64 > MANIFEST_BYTES_MAX {
-            let detail = "the list of the pack's files is too long; export fewer artifacts at once";
-            return Err(Problem::new(Code::LineageExportTooLarge, detail).into());
+            let detail = "the list of the pack's files is too long; export fewer artifacts at once".to_owned();
+            return Err(Error::TooLarge { detail, limit: MANIFEST_BYTES_MAX, of: "manifest" });
         }
         let (sha256, _) = add(&mut zip, MANIFEST, &mut bytes.as_slice())?;
         if let Some(signer) = signer {
@@ -387,22 +390,6 @@ fn add(zip: &mut ZipWriter<BufWriter<&File>>, name: &str, from: &mut dyn Read) -
         .unix_permissions(0o644);
     zip.start_file(name, options)?;
     Ok(copy_hashed(from, zip)?)
-}
-
-/// Copies to the end; SHA-256 in hex and the number of bytes.
-pub(super) fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<(String, u64)> {
-    let (mut hasher, mut size, mut part) = (Sha256::new(), 0, vec![0; PART_BYTES]);
-    loop {
-        let read = match from.read(&mut part) {
-            Ok(0) => return Ok((hex::encode(hasher.finalize()), size)),
-            Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(&part[..read]);
-        to.write_all(&part[..read])?;
-        size += read as u64;
-    }
 }
 
 /// The DSSE envelope of a statement. What the signer answers is not believed.

@@ -6,15 +6,14 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::{Artifact, Direction, Edge, Hop, Item, Lineage, Tag, Trace};
 use serde_json::Value;
 
-use crate::access::{Access, TokenScope};
-use crate::api::lineage::{artifact_of, lineage_of, trace_of};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
-use crate::pages::home::status;
-use crate::pages::search::quoted;
-use crate::pages::{Frame, artifact_link, encoded, moment_query, page, proof, short, table, text, time};
+use crate::link::{encoded, moment_query};
+use crate::pages::frame::{Frame, artifact_link, page, proof, quoted, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 /// Steps of lineage in each direction.
 const DEPTH: usize = 3;

@@ -4,14 +4,14 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::access::{Access, TokenScope};
-use crate::api::entries::{EntryRow, entry_row, unknown_entry};
-use crate::app::{App, log_of};
-use crate::pages::home::status;
-use crate::pages::{Frame, artifact_link, page, text, time};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::entry::{EntryRow, entry_row, unknown_entry};
+use crate::app::App;
+use crate::pages::frame::{Frame, artifact_link, page, status, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::log_of;
 
 /// Its route.
 pub fn routes() -> Routes {

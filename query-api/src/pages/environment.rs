@@ -5,14 +5,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
 
-use crate::access::{Access, TokenScope};
-use crate::api::environments::environment_of;
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::environment::environment_of;
 use crate::app::App;
-use crate::pages::search::quoted;
-use crate::pages::{Frame, artifact_link, encoded, moment_query, page, proof, short, table, text, time};
+use crate::link::{encoded, moment_query};
+use crate::pages::frame::{Frame, artifact_link, page, proof, quoted, short, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 const CHANGES: usize = 50;
 

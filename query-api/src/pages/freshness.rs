@@ -5,13 +5,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::ViewProgress;
 
-use crate::access::{Access, TokenScope};
-use crate::api::freshness::{Freshness, freshness_of};
-use crate::app::{App, SourceLag};
-use crate::pages::{Frame, page, table, time};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::freshness::{Freshness, freshness_of};
+use crate::app::App;
+use crate::pages::frame::{Frame, page, table, time};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::report::SourceLag;
+use crate::route::Routes;
 
 /// Its route.
 pub fn routes() -> Routes {

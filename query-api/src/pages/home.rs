@@ -4,14 +4,15 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::access::{Access, TokenScope};
-use crate::api::entries::{EntryRow, entry_row};
-use crate::api::freshness::{Freshness, freshness_of};
-use crate::app::{App, log_of};
-use crate::pages::{Frame, artifact_link, environment_link, page, short, table, text, time};
+use crate::access::scope::{Access, TokenScope};
+use crate::answer::entry::{EntryRow, entry_row};
+use crate::answer::freshness::{Freshness, freshness_of};
+use crate::app::App;
+use crate::pages::frame::{Frame, artifact_link, environment_link, page, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
+use crate::tenant::log_of;
 use pedigraph_projector::answers::EnvironmentSummary;
 
 const RECENT: u64 = 15;
@@ -37,7 +38,7 @@ fn recent(app: &App, read: &Read, as_of: Option<u64>) -> Result<Vec<EntryRow>, P
     let Some(newest) = as_of else { return Ok(Vec::new()) };
     let log = log_of(&read.tenant)?;
     let rows = (newest.saturating_sub(RECENT - 1)..=newest).rev().map(|index| entry_row(app.ledger(), &log, index));
-    rows.filter_map(Result::transpose).collect()
+    Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
 fn content(freshness: &Freshness, environments: &[EnvironmentSummary], recent: &[EntryRow]) -> Markup {
@@ -76,16 +77,6 @@ fn row(entry: &EntryRow) -> Markup {
         td { @match &entry.subject { Some(digest) => (artifact_link(digest, &short(digest))), None => (text(&entry.source)) } }
         td { (time(entry.occurred_at)) }
     }
-}
-
-/// A status in its colour, and always as a word too.
-pub fn status(word: &str) -> Markup {
-    let class = match word {
-        "accepted" | "found" => "good",
-        "rejected" | "missing" => "bad",
-        _ => "warn",
-    };
-    html! { span class=(class) { (word) } }
 }
 
 fn first_event() -> Markup {

@@ -5,12 +5,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
 
-use crate::access::{Access, TokenScope};
+use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
-use crate::pages::{Frame, encoded, page, table, text};
+use crate::link::encoded;
+use crate::pages::frame::{Frame, page, quoted, table, text};
 use crate::problem::Problem;
 use crate::read::Read;
-use crate::routes::Routes;
+use crate::route::Routes;
 
 /// Its route.
 pub fn routes() -> Routes {
@@ -22,7 +23,7 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
     if query.is_empty() {
         return Ok(Redirect::to("/").into_response());
     }
-    if query.len() > crate::api::lineage::REFERENCE_BYTES_MAX {
+    if query.len() > crate::answer::lineage::REFERENCE_BYTES_MAX {
         return Err(Problem::parameter("q", "at most 4096 bytes"));
     }
     if let Some(only) = only_one(&app, &read, &query).await? {
@@ -50,12 +51,6 @@ async fn only_one(app: &App, read: &Read, query: &str) -> Result<Option<String>,
 fn local(href: &str) -> Option<&str> {
     let path = href.starts_with('/') && !href.starts_with("//") && !href.contains(['\\', '\n', '\r']);
     (path && href.is_ascii()).then_some(href)
-}
-
-/// One word for a shell.
-pub fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/@+=,%".contains(&b);
-    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 fn content(query: &str, candidates: &[Candidate]) -> Markup {
@@ -87,11 +82,5 @@ mod tests {
         for foreign in ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:1", ""] {
             assert_eq!(local(foreign), None, "{foreign}");
         }
-    }
-
-    #[test]
-    fn a_command_can_be_pasted() {
-        assert_eq!(quoted("app:v1.2"), "app:v1.2");
-        assert_eq!(quoted("a b'; rm"), "'a b'\\''; rm'");
     }
 }

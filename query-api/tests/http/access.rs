@@ -7,10 +7,12 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pedigraph_proto::TenantId;
-use pedigraph_query_api::access::Access;
+use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
+use pedigraph_query_api::access::scope::Access;
 use pedigraph_query_api::access::tokens::{Token, hash};
-use pedigraph_query_api::routes::{self, Route};
-use pedigraph_query_api::{Config, Erase, TokenScope, Tokens};
+use pedigraph_query_api::route::Route;
+use pedigraph_query_api::routes;
+use pedigraph_query_api::{Config, Erasure, NotErased, Pending, TokenScope, Tokens, WriteNode};
 
 use crate::world::{Client, World, deployed};
 
@@ -198,6 +200,22 @@ async fn a_token_is_of_one_tenant() {
     assert!(metrics("theirs").await.contains("\npedigraph_ledger_entries 0.0\n"));
 }
 
+/// Notes who erases.
+struct Erases(Arc<Mutex<Vec<String>>>);
+
+impl WriteNode for Erases {
+    fn publish(&self, _: Message) -> Pending<Result<Submitted, Refused>> {
+        Box::pin(async { Err(Refused::Stopping) })
+    }
+    fn erase(&self, erasure: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
+        self.0.lock().expect("no panic").push(erasure.actor);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    fn refuses(&self) -> Option<Refused> {
+        None
+    }
+}
+
 /// An erasure is recorded for ever: so is whose token it was, whatever the body says.
 #[tokio::test]
 async fn an_erasure_names_the_token() {
@@ -205,11 +223,8 @@ async fn an_erasure_names_the_token() {
     world.append(&[deployed("2026-01-01T00:00:00Z", "prod", "cart", "1")]);
     let actors = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&actors);
-    let erase: Erase = Arc::new(move |erasure| {
-        heard.lock().expect("no panic").push(erasure.actor);
-        Box::pin(async { Ok(Vec::new()) })
-    });
-    let guarded = Config { erase: Some(erase), ..config(&world, &[("ops", "default", &[TokenScope::Admin])]) };
+    let guarded =
+        Config { write: Some(Arc::new(Erases(heard))), ..config(&world, &[("ops", "default", &[TokenScope::Admin])]) };
     let open = Config { tokens: None, ..guarded.clone() };
     for config in [guarded, open] {
         let client = Client(pedigraph_query_api::router(config));

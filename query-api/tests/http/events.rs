@@ -2,21 +2,26 @@
 
 use std::sync::{Arc, Mutex};
 
-use pedigraph_proto::message::{Body, Message, Receipt, Status, Submitted};
+use pedigraph_ledger::Writer;
+use pedigraph_proto::message::{Body, Message, Receipt, Refused, Status, Submitted};
 use pedigraph_proto::{EventId, message};
+use pedigraph_query_api::{Erasure, NotErased, Pending, WriteNode};
 
 use crate::world::{Client, Sent, World, append, deployed};
 
 /// Takes every message as one deployment with these bytes into the ledger, and keeps what it saw.
-fn taking(world: &World, seen: &Arc<Mutex<Vec<Message>>>) -> pedigraph_query_api::Intake {
-    let (writer, seen) = (world.writer.clone(), seen.clone());
-    Arc::new(move |message| {
-        let (writer, seen) = (writer.clone(), seen.clone());
+struct Takes {
+    writer: Arc<Mutex<Writer>>,
+    seen: Arc<Mutex<Vec<Message>>>,
+}
+
+impl WriteNode for Takes {
+    fn publish(&self, message: Message) -> Pending<Result<Submitted, Refused>> {
+        let body = bytes_of(&message.body);
+        self.seen.lock().expect("a list").push(message);
+        let sent = Sent { body, ..deployed("2026-01-01T00:00:00Z", "prod", "cart", "1") };
+        let receipt = append(&self.writer, &[sent]).remove(0);
         Box::pin(async move {
-            let body = bytes_of(&message.body);
-            seen.lock().expect("a list").push(message);
-            let sent = Sent { body, ..deployed("2026-01-01T00:00:00Z", "prod", "cart", "1") };
-            let receipt = append(&writer, &[sent]).remove(0);
             Ok(Submitted::One(Receipt {
                 status: Status::Accepted,
                 index: receipt.index,
@@ -26,7 +31,13 @@ fn taking(world: &World, seen: &Arc<Mutex<Vec<Message>>>) -> pedigraph_query_api
                 reject: None,
             }))
         })
-    })
+    }
+    fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
+        Box::pin(async { Err(NotErased::Stopping) })
+    }
+    fn refuses(&self) -> Option<Refused> {
+        None
+    }
 }
 
 fn bytes_of(body: &message::Body) -> bytes::Bytes {
@@ -38,9 +49,9 @@ fn bytes_of(body: &message::Body) -> bytes::Bytes {
 }
 
 fn client(world: &World, change: impl FnOnce(&mut pedigraph_query_api::Config)) -> (Client, Arc<Mutex<Vec<Message>>>) {
-    let seen = Arc::default();
+    let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
     let mut config = world.config();
-    config.intake = Some(taking(world, &seen));
+    config.write = Some(Arc::new(Takes { writer: world.writer.clone(), seen: Arc::clone(&seen) }));
     change(&mut config);
     (Client(pedigraph_query_api::router(config)), seen)
 }

@@ -1,0 +1,76 @@
+//! How fresh everything is.
+
+use pedigraph_ledger::LogId;
+use pedigraph_projector::Views;
+use pedigraph_projector::answers::{ViewProgress, ViewRoots};
+use pedigraph_proto::{Nanos, TenantId};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::percentiles::Percentiles;
+use crate::problem::Problem;
+use crate::report::SourceLag;
+use crate::tenant::log_of;
+
+/// The ledger's head.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// The last entry's; absent for an empty log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// Number of durable entries.
+    pub size: u64,
+    /// Size of the newest checkpoint.
+    pub checkpoint_size: u64,
+    /// When it was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_at: Option<Nanos>,
+}
+
+/// `GET /api/v1/freshness`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Freshness {
+    /// The ledger's head.
+    pub head: Head,
+    /// By name and partition.
+    pub sources: Vec<SourceLag>,
+    /// By name.
+    pub views: Vec<ViewProgress>,
+    /// View roots that the ledger recorded, held against those of these views.
+    pub view_roots: ViewRoots,
+    /// From durable to visible.
+    pub end_to_end_ms: Percentiles,
+}
+
+/// How fresh everything is for a tenant.
+pub fn freshness_of(app: &App, tenant: &TenantId) -> Result<Freshness, Problem> {
+    let views = app.views()?;
+    let mut sources = (app.config.sources)();
+    sources.sort_by(|a, b| (&a.name, a.partition).cmp(&(&b.name, b.partition)));
+    Ok(Freshness {
+        head: head_of(app, &log_of(tenant)?),
+        sources,
+        views: progress_of(views, tenant, app.now()),
+        view_roots: views.recorded_roots(),
+        end_to_end_ms: app.config.end_to_end.percentiles(),
+    })
+}
+
+fn head_of(app: &App, log: &LogId) -> Head {
+    let size = app.ledger().head(log).size;
+    let checkpoint = app.ledger().checkpoint(log);
+    Head {
+        index: size.checked_sub(1),
+        size,
+        checkpoint_size: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size),
+        checkpoint_at: checkpoint.and_then(|checkpoint| Nanos::of(checkpoint.at_ns)),
+    }
+}
+
+fn progress_of(views: &Views, tenant: &TenantId, now_ns: i64) -> Vec<ViewProgress> {
+    let mut progress = views.progress(tenant, now_ns);
+    progress.sort_by(|a, b| a.name.cmp(&b.name));
+    progress
+}

@@ -1,0 +1,70 @@
+//! Artifacts, their lineage, traces and what a text may name.
+
+use pedigraph_projector::Scope;
+use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trace};
+use pedigraph_projector::lineage::Found;
+
+use crate::answer::error::{Error, Missing, quoted};
+
+/// How far lineage is followed when nothing is said.
+pub const DEPTH_DEFAULT: usize = 10;
+/// Longest search text or reference, bytes.
+pub const REFERENCE_BYTES_MAX: usize = 4_096;
+
+/// The graph around whatever a reference names.
+pub fn lineage_of(scope: &Scope, reference: &str, depth: usize, direction: Direction) -> Result<Lineage, Error> {
+    let unknown = || unknown(Missing::Lineage, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.lineage(&digest, depth, direction)?.ok_or_else(unknown)
+}
+
+/// From a running thing back to its source.
+pub fn trace_of(scope: &Scope, reference: &str) -> Result<Trace, Error> {
+    check_reference("ref", reference)?;
+    match scope.trace(reference)? {
+        Found::One(trace) => Ok(trace),
+        Found::Ambiguous(candidates) => Err(ambiguous(reference, candidates)),
+        Found::Nothing => Err(unknown(Missing::Reference, reference)),
+    }
+}
+
+/// The artifact that a reference names.
+pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
+    let unknown = || unknown(Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.artifact(&digest)?.ok_or_else(unknown)
+}
+
+fn unknown(what: Missing, reference: &str) -> Error {
+    Error::missing(what, format!("nothing that was recorded names {}; try /api/v1/resolve?q=", quoted(reference)))
+}
+
+fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
+    check_reference("digest", reference)?;
+    match scope.artifact_digest(reference)? {
+        Found::One(digest) => Ok(Some(digest)),
+        Found::Nothing => Ok(None),
+        Found::Ambiguous(candidates) => Err(ambiguous(reference, candidates)),
+    }
+}
+
+fn check_reference(name: &'static str, reference: &str) -> Result<(), Error> {
+    if reference.trim().is_empty() || reference.len() > REFERENCE_BYTES_MAX {
+        let allowed = "a digest, a short digest, repository:tag or environment/service".to_owned();
+        return Err(Error::Parameter { name, allowed });
+    }
+    Ok(())
+}
+
+fn ambiguous(reference: &str, candidates: Vec<Candidate>) -> Error {
+    let detail = format!("{} may be {} things; ask for one of the candidates", quoted(reference), candidates.len());
+    Error::Ambiguous { detail, candidates }
+}
+
+/// What a text may name, best first.
+pub fn resolve_of(scope: &Scope, query: &str) -> Result<Vec<Candidate>, Error> {
+    if query.len() > REFERENCE_BYTES_MAX {
+        return Err(Error::Parameter { name: "q", allowed: format!("at most {REFERENCE_BYTES_MAX} bytes") });
+    }
+    Ok(scope.resolve(query)?)
+}

@@ -1,0 +1,203 @@
+//! What surrounds a page, and the parts that pages are made of.
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use maud::{DOCTYPE, Markup, html};
+use pedigraph_proto::Nanos;
+use pedigraph_proto::canonical::sha256;
+
+use crate::app::App;
+use crate::link::encoded;
+use crate::problem::{Code, Problem};
+use crate::read::{Fresh, Read};
+
+/// Nothing but our own stylesheet and form.
+pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
+                       frame-ancestors 'none'";
+/// Content type of a page.
+pub const HTML: &str = "text/html; charset=utf-8";
+
+/// The stylesheet.
+pub(crate) const STYLE: &str = include_str!("style.css");
+/// Its name, which changes with it.
+pub(crate) static STYLE_NAME: LazyLock<String> =
+    LazyLock::new(|| format!("style-{}.css", hex::encode(&sha256(STYLE.as_bytes())[..8])));
+
+/// What surrounds a page's content.
+pub struct Frame<'a> {
+    /// Title of the document.
+    pub title: &'a str,
+    /// The same as JSON.
+    pub json: &'a str,
+    /// The same in a terminal.
+    pub command: &'a str,
+}
+
+impl App {
+    /// Answers a read with a page.
+    pub async fn page<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        F: FnOnce(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Send + 'static,
+    {
+        let limit = self.limits().answer_bytes_max;
+        let mut response = self
+            .bytes(read, HTML, move |scope, read, fresh| {
+                let page = ask(scope, read, fresh)?.into_string().into_bytes();
+                let advice = "the page is larger than the limit; use the JSON address";
+                if page.len() > limit { Err(Problem::new(Code::AnswerTooLarge, advice)) } else { Ok(page) }
+            })
+            .await?;
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+        Ok(response)
+    }
+}
+
+/// A whole page.
+pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> Markup {
+    document(
+        frame.title,
+        query,
+        content,
+        &html! {
+            span { (freshness_line(fresh)) }
+            a href=(frame.json) { "JSON" }
+            @if !frame.command.is_empty() { span { "CLI: " code { (frame.command) } } }
+        },
+    )
+}
+
+fn freshness_line(fresh: &Fresh) -> String {
+    match fresh.as_of {
+        Some(index) => format!("as of index {index}, {} ms behind", fresh.lag_ms),
+        None => "the ledger is empty".to_owned(),
+    }
+}
+
+fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Pedigraph" }
+                link rel="stylesheet" href={ "/assets/" (*STYLE_NAME) };
+                link rel="icon" href="/favicon.ico" type="image/svg+xml";
+            }
+            body {
+                a .skip href="#content" { "Skip to content" }
+                header {
+                    a .name href="/" { "Pedigraph" }
+                    form action="/search" method="get" role="search" {
+                        label for="q" { "Digest, tag, commit, package, service or environment" }
+                        input id="q" name="q" type="search" value=(query) placeholder="digest, app:v1.2, commit, pkg:npm/…, prod" maxlength="4096";
+                        button type="submit" { "Search" }
+                    }
+                    nav aria-label="Main" { a href="/freshness" { "Freshness" } a href="/openapi.json" { "API" } }
+                }
+                main id="content" { (content) }
+                footer { (footer) }
+            }
+        }
+    }
+}
+
+/// A problem for a person.
+pub fn problem(problem: &Problem, request_id: &str) -> Markup {
+    let content = html! {
+        h1 { (problem.title()) }
+        p { (problem.detail()) }
+        dl { dt { "Code" } dd { code { (problem.code()) } } dt { "Request" } dd { code { (request_id) } } }
+        p { a href="/" { "Back to the start" } }
+    };
+    document(problem.title(), "", &content, &html! { span { "status " (problem.status().as_u16()) } })
+}
+
+/// A section with a table; the caption says what its rows are, and an empty one says so.
+pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> Markup {
+    html! {
+        section {
+            h2 { (title) }
+            @if rows.is_empty() { p .empty { "none recorded" } } @else {
+                div .scroll { table {
+                    caption { (caption) }
+                    thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                    tbody { @for row in rows { tr { (row) } } }
+                } }
+            }
+        }
+    }
+}
+
+/// A moment.
+pub fn time(at: Nanos) -> Markup {
+    let text = at.to_string();
+    let seconds = text.split(['.', 'Z']).next().unwrap_or_default().replace('T', " ");
+    html! { time datetime=(text) title=(text) { (seconds) " UTC" } }
+}
+
+/// A link to the entry that proves something.
+pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
+    html! { a href={ "/entries/" (proof.index) } title={ "leaf " (proof.leaf_hash) } { "#" (proof.index) } }
+}
+
+/// A link to an artifact, shown short.
+pub fn artifact_link(digest: &str, text: &str) -> Markup {
+    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (text) } }
+}
+
+/// A link to an environment.
+pub fn environment_link(name: &str) -> Markup {
+    html! { a href={ "/environments/" (encoded(name)) } { (name) } }
+}
+
+/// `sha256:` and the first twelve hex digits.
+pub fn short(digest: &str) -> String {
+    match digest.split_once(':') {
+        Some((algorithm, hex)) if hex.len() > 12 && hex.is_ascii() => format!("{algorithm}:{}…", &hex[..12]),
+        _ => digest.to_owned(),
+    }
+}
+
+/// Text of an event: a link only when it is an http or https address.
+pub fn text(text: &str) -> Markup {
+    let is_link = (text.starts_with("https://") || text.starts_with("http://")) && !text.contains(char::is_whitespace);
+    html! { @if is_link { a href=(text) rel="noreferrer nofollow" { (text) } } @else { (text) } }
+}
+
+/// A status in its colour, and always as a word too.
+pub fn status(word: &str) -> Markup {
+    let class = match word {
+        "accepted" | "found" => "good",
+        "rejected" | "missing" => "bad",
+        _ => "warn",
+    };
+    html! { span class=(class) { (word) } }
+}
+
+/// One word for a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/@+=,%".contains(&b);
+    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_events_say_is_text() {
+        assert_eq!(text("<script>alert(1)</script>").into_string(), "&lt;script&gt;alert(1)&lt;/script&gt;");
+        assert_eq!(text("javascript:alert(1)").into_string(), "javascript:alert(1)");
+        let link = text("https://ci.test/run?a=1&b=\"2\"").into_string();
+        assert!(link.starts_with("<a href=\"https://ci.test/run?a=1&amp;b=&quot;2&quot;\""), "{link}");
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
+        assert_eq!(quoted("app:v1.2"), "app:v1.2");
+        assert_eq!(quoted("a b'; rm"), "'a b'\\''; rm'");
+    }
+}
