@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pedigraph_projector::components::ImpactQuestion;
+use pedigraph_projector::ImpactQuestion;
+use pedigraph_projector::fold_into;
 use pedigraph_projector::store::{MemStore, Row, SledStore, Store};
-use pedigraph_projector::views::fold_into;
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::{Event, canonical};
 use world::{Random, SECOND, Sent, World, scope, seed};

@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use pedigraph_projector::fold_into;
 use pedigraph_projector::store::{Row, SledStore, Store};
-use pedigraph_projector::views::fold_into;
 use pedigraph_projector::{Error, Moment, Options, Scope, Views, rebuild};
 use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ServiceDeployed, TestsFinished};

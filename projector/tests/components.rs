@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pedigraph_projector::ImpactQuestion;
 use pedigraph_projector::answers::Impact;
-use pedigraph_projector::components::ImpactQuestion;
 use pedigraph_projector::{Error, Scope};
 use pedigraph_proto::event::{ArtifactPublished, Component, ComponentsListed, SbomAttached, ServiceDeployed};
 use pedigraph_proto::{Event, canonical};

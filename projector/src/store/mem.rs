@@ -7,7 +7,7 @@ use std::ops::Bound;
 use parking_lot::RwLock;
 
 use super::{Row, Store};
-use crate::views::Error;
+use crate::error::Error;
 
 /// An ordered map in memory; for tests, and for comparing a rebuild with what is stored.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Row, Store, wait_unlocked};
-use crate::views::Error;
+use crate::error::Error;
 
 /// Inserts between two collections of the epoch's garbage. Replaced pages wait in crossbeam's epoch, which collects too
 /// seldom by itself for a fold at full speed, so memory would grow with the number of inserts.

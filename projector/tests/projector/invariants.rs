@@ -1,6 +1,6 @@
 //! What must hold for any events: order, repetition and batch size change no answer and no root.
 
-use pedigraph_projector::views::Options;
+use pedigraph_projector::Options;
 use pedigraph_projector::{Moment, Views, fold_into_memory, rebuild};
 use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
+use pedigraph_projector::Found;
 use pedigraph_projector::answers::Direction;
-use pedigraph_projector::lineage::Found;
 use pedigraph_projector::{AsOf, Moment, Scope};
 use pedigraph_proto::event::{
     ArtifactPublished, AttestationAttached, ChangeMerged, Component, ComponentsListed, DigestKind, HistoryEntry,

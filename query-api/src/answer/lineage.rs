@@ -1,8 +1,8 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
+use pedigraph_projector::Found;
 use pedigraph_projector::Scope;
 use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trace};
-use pedigraph_projector::lineage::Found;
 
 use crate::answer::error::{Error, Missing, quoted};
 

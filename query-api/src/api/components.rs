@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use pedigraph_projector::components::ImpactQuestion;
+use pedigraph_projector::ImpactQuestion;
 use pedigraph_proto::Purl;
 
 use crate::access::scope::{Access, TokenScope};

@@ -1,0 +1,339 @@
+//! What is known around an artifact, as lists with limits.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pedigraph_proto::Nanos;
+
+use super::answers::{Artifact, Item, Neighbours};
+use super::edges::Relation;
+use super::identity::{Graph, Profile, fields};
+use super::scope::Clocks;
+use crate::error::Error;
+use crate::facts::lineage::rows::{Claim, CommitFact, Detail, Evidence, EvidenceKind, Work, role, table};
+use crate::rows::stamp::{Stamp, Stamped};
+
+/// Items of one list of an artifact's answer.
+pub const ITEMS_MAX: usize = 100;
+/// Rows of one kind of evidence of one digest that are read for a list.
+const EVIDENCE_ROWS_MAX: usize = 1_000;
+/// Facts about one run or one commit that are read.
+const WORK_ROWS_MAX: usize = 1_000;
+
+/// A claim of origin with where it comes from.
+pub(super) type Claimed = Stamped<Claim>;
+
+impl Graph<'_> {
+    /// One artifact's answer.
+    pub(super) fn artifact(&self, profile: &Rc<Profile>) -> Result<Artifact, Error> {
+        let mut truncated = Vec::new();
+        let mut cut = |name: &str, (items, cut): (Vec<Item>, bool)| {
+            if cut {
+                truncated.push(name.to_owned());
+            }
+            items
+        };
+        let signed = [EvidenceKind::Attestation, EvidenceKind::Signature];
+        let sboms = cut("sboms", self.items(profile, &[EvidenceKind::Sbom])?);
+        let attestations = cut("attestations", self.items(profile, &signed)?);
+        let tests = cut("tests", self.items(profile, &[EvidenceKind::Tests])?);
+        let scans = cut("scans", self.items(profile, &[EvidenceKind::Scan])?);
+        let deployments = cut("deployments", self.deployments(profile)?);
+        let verdicts = cut("verdicts", self.items(profile, &[EvidenceKind::Vex])?);
+        let (tags, tags_cut) = self.tags(profile)?;
+        if tags_cut {
+            truncated.push("tags".to_owned());
+        }
+        let claims = self.claims(profile)?;
+        let (lineage, lineage_cut) = self.neighbours(profile)?;
+        if lineage_cut {
+            truncated.push("lineage".to_owned());
+        }
+        Ok(Artifact {
+            node: self.node(profile)?,
+            tags,
+            commit: self.commit_item(&claims)?,
+            run: self.run_item(&claims)?,
+            sboms,
+            attestations,
+            tests,
+            scans,
+            deployments,
+            verdicts,
+            lineage,
+            truncated,
+        })
+    }
+
+    fn neighbours(&self, profile: &Profile) -> Result<(Neighbours, bool), Error> {
+        let (above, below) = (self.links_in(profile)?, self.links_out(profile)?);
+        let ends = |relation: Relation, links: &[super::edges::Link], from: bool| {
+            let of = links.iter().filter(|link| link.relation == relation);
+            let ends: BTreeSet<&String> = of.map(|link| if from { &link.from } else { &link.to }).collect();
+            ends.into_iter().cloned().collect::<Vec<String>>()
+        };
+        let mut neighbours = Neighbours {
+            parents: ends(Relation::Parent, &above.links, true),
+            children: ends(Relation::Parent, &below.links, false),
+            bases: ends(Relation::Base, &above.links, true),
+        };
+        let mut cut = above.cut || below.cut;
+        for list in [&mut neighbours.parents, &mut neighbours.children, &mut neighbours.bases] {
+            cut |= list.len() > ITEMS_MAX;
+            list.truncate(ITEMS_MAX);
+        }
+        Ok((neighbours, cut))
+    }
+
+    /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests, what
+    /// its manifests contain counts for the index (SPEC §2.3).
+    fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<String>, Error> {
+        let mut digests = profile.group.clone();
+        let across = match kind {
+            EvidenceKind::Sbom | EvidenceKind::Scan | EvidenceKind::Tests | EvidenceKind::Reachability => {
+                self.related(&profile.digest, role::PLATFORM)?
+            }
+            EvidenceKind::Attestation
+            | EvidenceKind::Signature
+            | EvidenceKind::Deployment
+            | EvidenceKind::Vex
+            | EvidenceKind::Approval
+            | EvidenceKind::Rebuild
+            | EvidenceKind::Deleted
+            | EvidenceKind::Downloaded => self.related(&profile.digest, role::INDEX)?,
+        };
+        digests.extend(across.into_iter().map(|(digest, _)| digest));
+        digests.dedup();
+        Ok(digests)
+    }
+
+    /// Evidence of some kinds, newest first, and whether the list was cut.
+    pub(super) fn items(&self, profile: &Profile, kinds: &[EvidenceKind]) -> Result<(Vec<Item>, bool), Error> {
+        let (mut found, mut cut) = (Vec::new(), false);
+        for kind in kinds {
+            for digest in self.counting(profile, *kind)? {
+                let prefix = self.key(table::EVIDENCE).text(&digest).byte(kind.byte());
+                let end = prefix.prefix_end();
+                let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
+                cut |= rows.len() == EVIDENCE_ROWS_MAX;
+                found.extend(rows.into_iter().map(|(_, row)| (row, *kind)));
+            }
+        }
+        self.listed(found, cut)
+    }
+
+    fn listed(&self, mut found: Vec<(Stamped<Evidence>, EvidenceKind)>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
+        found.sort_by(|(a, _), (b, _)| b.stamp.order().cmp(&a.stamp.order()).then_with(|| a.value.id.cmp(&b.value.id)));
+        let cut = cut || found.len() > ITEMS_MAX;
+        found.truncate(ITEMS_MAX);
+        let items = found.into_iter().map(|(row, kind)| self.item(row, kind.word()));
+        Ok((items.collect::<Result<_, Error>>()?, cut))
+    }
+
+    fn item(&self, row: Stamped<Evidence>, kind: &str) -> Result<Item, Error> {
+        Ok(Item {
+            id: row.value.id,
+            kind: kind.to_owned(),
+            summary: row.value.summary,
+            occurred_at: Nanos(row.stamp.time),
+            details: row.value.details.into_iter().map(|(name, detail)| (name, json_of(detail))).collect(),
+            proof: self.scope.proof(row.stamp.index)?,
+        })
+    }
+
+    /// Deployments by digest, and those by a tag that pointed here then.
+    pub(super) fn deployments(&self, profile: &Profile) -> Result<(Vec<Item>, bool), Error> {
+        let mut found: Vec<(Stamped<Evidence>, EvidenceKind)> = Vec::new();
+        let mut cut = false;
+        let counting = self.counting(profile, EvidenceKind::Deployment)?;
+        for digest in &counting {
+            let prefix = self.key(table::EVIDENCE).text(digest).byte(EvidenceKind::Deployment.byte());
+            let end = prefix.prefix_end();
+            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
+            cut |= rows.len() == EVIDENCE_ROWS_MAX;
+            found.extend(rows.into_iter().map(|(_, row)| (row, EvidenceKind::Deployment)));
+        }
+        let tags: BTreeSet<(&str, &str)> =
+            profile.tags.iter().map(|tagged| (tagged.repository.as_str(), tagged.tag.as_str())).collect();
+        for (repository, tag) in tags {
+            let prefix = self.key(table::DEPLOYED_TAGS).text(repository).text(tag);
+            let end = prefix.prefix_end();
+            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
+            cut |= rows.len() == EVIDENCE_ROWS_MAX;
+            for (_, row) in rows {
+                let bound = self.scope.tag_at(repository, tag, Nanos(row.stamp.time))?;
+                if bound.is_some_and(|(digest, _)| counting.contains(&digest)) {
+                    found.push((row, EvidenceKind::Deployment));
+                }
+            }
+        }
+        self.listed(found, cut)
+    }
+
+    /// What facts say about where an artifact comes from, in the order of their facts; where nothing is said of it, what is
+    /// said of its index or its manifests.
+    pub(super) fn claims(&self, profile: &Profile) -> Result<Vec<Claimed>, Error> {
+        let mut claims = self.claims_of(&profile.group)?;
+        if claims.iter().all(|claim| claim.value.commit.is_empty() || claim.value.run.is_empty()) {
+            let mut across = self.related(&profile.digest, role::INDEX)?;
+            across.extend(self.related(&profile.digest, role::PLATFORM)?);
+            let across: Vec<String> = across.into_iter().map(|(digest, _)| digest).collect();
+            claims.extend(self.claims_of(&across)?);
+        }
+        claims.sort_by_key(|claim| claim.stamp.order());
+        Ok(claims)
+    }
+
+    fn claims_of(&self, digests: &[String]) -> Result<Vec<Claimed>, Error> {
+        let mut claims = Vec::new();
+        for digest in digests {
+            claims.extend(self.scope.rows(&self.key(table::CLAIMS).text(digest), Clocks::Both, WORK_ROWS_MAX)?);
+        }
+        Ok(claims)
+    }
+
+    /// The run that made it: the newest claim of a build, else of a publication.
+    pub(super) fn run_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
+        let with_run = || claims.iter().rev().filter(|claim| !claim.value.run.is_empty());
+        let built = with_run().find(|claim| claim.value.said_by != "published");
+        let Some(claim) = built.or_else(|| with_run().next()) else { return Ok(None) };
+        let run = &claim.value.run;
+        let work: Vec<Stamped<Work>> =
+            self.scope.rows(&self.key(table::WORK).text(run), Clocks::Both, WORK_ROWS_MAX)?;
+        let newest = work.iter().max_by_key(|work| (work.value.finished, work.stamp.order()));
+        let known = newest.map(|work| &work.value);
+        let pick = |of_work: fn(&Work) -> &String, of_claim: &str| {
+            let said = work.iter().rev().map(|work| of_work(&work.value)).find(|text| !text.is_empty());
+            said.cloned().unwrap_or_else(|| of_claim.to_owned())
+        };
+        let pipeline = pick(|work| &work.pipeline, &claim.value.pipeline);
+        let outcome = known.map(|work| work.outcome.clone()).unwrap_or_default();
+        let name = if pipeline.is_empty() { run.clone() } else { format!("{pipeline} {run}") };
+        let summary = if outcome.is_empty() { name } else { format!("{name}: {outcome}") };
+        let details = [
+            ("pipeline", pipeline),
+            ("outcome", outcome),
+            ("url", pick(|work| &work.url, "")),
+            ("builder", pick(|work| &work.builder, &claim.value.builder)),
+            ("commit", pick(|work| &work.commit, &claim.value.commit)),
+            ("repository", pick(|work| &work.repository, &claim.value.repository)),
+            ("saidBy", claim.value.said_by.clone()),
+        ];
+        let stamp = newest.map_or(claim.stamp, |work| work.stamp);
+        self.origin("run", run, summary, &details, &stamp).map(Some)
+    }
+
+    /// The commit it was built from: the newest claim, else what its run says.
+    pub(super) fn commit_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
+        let claimed = claims.iter().rev().find(|claim| !claim.value.commit.is_empty());
+        let (commit, repository, change_id, said_by, stamp) = match claimed {
+            Some(claim) => {
+                let value = &claim.value;
+                (value.commit.clone(), &value.repository, &value.change_id, value.said_by.as_str(), claim.stamp)
+            }
+            None => match self.commit_of_runs(claims)? {
+                Some(work) => return self.commit_of_work(&work).map(Some),
+                None => return Ok(None),
+            },
+        };
+        let (summary, mut details, fact) = self.commit_facts(&commit)?;
+        details.push(("repository", repository.clone()));
+        details.push(("changeId", change_id.clone()));
+        details.push(("saidBy", said_by.to_owned()));
+        self.origin("commit", &commit, summary, &details, &fact.unwrap_or(stamp)).map(Some)
+    }
+
+    fn commit_of_work(&self, work: &Stamped<Work>) -> Result<Item, Error> {
+        let (summary, mut details, fact) = self.commit_facts(&work.value.commit)?;
+        details.push(("repository", work.value.repository.clone()));
+        details.push(("saidBy", "run".to_owned()));
+        self.origin("commit", &work.value.commit, summary, &details, &fact.unwrap_or(work.stamp))
+    }
+
+    fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
+        for claim in claims.iter().rev().filter(|claim| !claim.value.run.is_empty()) {
+            let prefix = self.key(table::WORK).text(&claim.value.run);
+            let mut work: Vec<Stamped<Work>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
+            work.retain(|work| !work.value.commit.is_empty());
+            if let Some(work) = work.into_iter().max_by_key(|work| work.stamp.order()) {
+                return Ok(Some(work));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What changes say about a commit: summary, details, and what proves them.
+    #[expect(clippy::type_complexity, reason = "read once, two lines below")]
+    fn commit_facts(&self, commit: &str) -> Result<(String, Vec<(&'static str, String)>, Option<Stamp>), Error> {
+        let prefix = self.key(table::CHANGES).text(commit);
+        let mut facts: Vec<Stamped<CommitFact>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
+        facts.sort_by_key(|fact| (!fact.value.change_id.is_empty(), fact.stamp.order()));
+        let Some(fact) = facts.last() else { return Ok((commit.to_owned(), vec![], None)) };
+        let value = &fact.value;
+        let shown = commit.get(..12).unwrap_or(commit);
+        let summary = match (value.title.as_str(), value.reference.as_str()) {
+            ("", "") => commit.to_owned(),
+            ("", reference) => format!("{shown} on {reference}"),
+            (title, _) => format!("{shown} {title}"),
+        };
+        let details = vec![
+            ("repository", value.repository.clone()),
+            ("changeId", value.change_id.clone()),
+            ("title", value.title.clone()),
+            ("url", value.url.clone()),
+            ("author", value.author.clone()),
+            ("ref", value.reference.clone()),
+        ];
+        Ok((summary, details, Some(fact.stamp)))
+    }
+
+    /// An item for a run or commit; of details with one name the first that says something stays.
+    fn origin(
+        &self,
+        kind: &str,
+        id: &str,
+        summary: String,
+        details: &[(&str, String)],
+        stamp: &Stamp,
+    ) -> Result<Item, Error> {
+        let mut said = serde_json::Map::new();
+        for (name, text) in details.iter().filter(|(_, text)| !text.is_empty()) {
+            said.entry((*name).to_owned()).or_insert_with(|| text.as_str().into());
+        }
+        Ok(Item {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            summary,
+            occurred_at: Nanos(stamp.time),
+            details: said,
+            proof: self.scope.proof(stamp.index)?,
+        })
+    }
+
+    /// Artifacts that a commit was built into, canonical digests.
+    pub(super) fn built_from(&self, commit: &str, limit: usize) -> Result<Vec<String>, Error> {
+        let prefix = self.key(table::BUILT_FROM).text(commit);
+        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EVIDENCE_ROWS_MAX)?;
+        let mut found = BTreeSet::new();
+        for (key, _) in rows {
+            let digest = fields(&key).and_then(|mut reader| {
+                reader.text()?;
+                reader.text()?;
+                reader.text()
+            });
+            if let Some(digest) = digest {
+                found.insert(self.canonical(&digest)?);
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
+    }
+}
+
+fn json_of(detail: Detail) -> serde_json::Value {
+    match detail {
+        Detail::Text(text) => text.into(),
+        Detail::Number(number) => number.into(),
+        Detail::Flag(flag) => flag.into(),
+        Detail::List(list) => list.into(),
+    }
+}

@@ -1,0 +1,292 @@
+//! What a digest contains: its current SBOMs, their components, and the way to each.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::answers::ComponentPath;
+use super::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::components::rows::{
+    BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, digest_text, table, table_key, unreadable,
+};
+use crate::rows::stamp::{Stamp, Stamped, split_stamp};
+use crate::store::key::Key;
+
+/// SBOMs of one digest that are read; of more, the first in the ledger's time count.
+const SBOMS_MAX: usize = 10_000;
+/// Slices of a set that are read at once.
+const SLICES_READ: usize = 64;
+/// Components of one path; a longer way is shown as none.
+const PATH_MAX: usize = 64;
+
+/// An SBOM that counts: the newest of its tool.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Current {
+    pub(super) set: u32,
+    pub(super) reference: String,
+    /// Of the event that bound it to the digest.
+    pub(super) stamp: Stamp,
+}
+
+/// One component where it stands in a set.
+#[derive(Clone, PartialEq, Debug)]
+struct Placed {
+    ordinal: u32,
+    component: u32,
+    depends_on: Vec<u32>,
+}
+
+/// A set with the shortest ways into it.
+pub(super) struct Contents {
+    /// By ordinal.
+    entries: Vec<Placed>,
+    /// By entry: reached, and from which entry.
+    reached: Vec<Option<Option<usize>>>,
+}
+
+impl Scope {
+    /// Components of an artifact by purl, at most `limit` after the given purl. Components without purl go by their name.
+    pub fn components(&self, digest: &str, after: Option<&str>, limit: usize) -> Result<Vec<ComponentPath>, Error> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for part in self.parts_of(digest)? {
+            for current in self.current_sboms(&part)? {
+                let contents = self.contents(current.set)?;
+                for (place, purl) in contents.after(self, after, limit)? {
+                    if let Entry::Vacant(vacant) = found.entry(purl) {
+                        vacant.insert(contents.path(self, place)?);
+                    }
+                }
+            }
+        }
+        let rows = found.into_iter().map(|(purl, path)| ComponentPath { purl, path });
+        Ok(rows.take(limit).collect())
+    }
+
+    /// Canonical digests of what counts as contained in a digest: itself, and the manifests of an index.
+    pub(super) fn parts_of(&self, digest: &str) -> Result<Vec<String>, Error> {
+        let canonical = self.canonical_digest(&digest_text(digest))?;
+        let manifests = self.manifests_of(&canonical)?;
+        Ok([vec![canonical], manifests].concat())
+    }
+
+    /// The newest SBOM of each tool, by event time; links stand for the SBOM that they name.
+    pub(super) fn current_sboms(&self, digest: &str) -> Result<Vec<Current>, Error> {
+        let mut newest: BTreeMap<String, (Stamp, Current)> = BTreeMap::new();
+        for row in self.sboms_of(digest)? {
+            let (stamp, bound) = (row.stamp, row.value);
+            let resolved = match bound.set {
+                Some(_) => Some((stamp, bound)),
+                None => self.linked_sbom(&bound.sbom)?,
+            };
+            let Some((written, Bound { set: Some(set), tool, reference, .. })) = resolved else { continue };
+            let known = newest.get(&tool).is_some_and(|(known, _)| known.order() >= written.order());
+            if !known {
+                newest.insert(tool, (written, Current { set, reference, stamp }));
+            }
+        }
+        Ok(newest.into_values().map(|(_, current)| current).collect())
+    }
+
+    /// The newest description that an SBOM's own digest is bound to.
+    fn linked_sbom(&self, sbom: &str) -> Result<Option<(Stamp, Bound)>, Error> {
+        let newest = self.sboms_of(sbom)?.into_iter().rev().find(|row| row.value.set.is_some());
+        Ok(newest.map(|row| (row.stamp, row.value)))
+    }
+
+    /// Every SBOM bound to a digest or an alias of it, by event time.
+    pub(super) fn sboms_of(&self, digest: &str) -> Result<Vec<Stamped<Bound>>, Error> {
+        if digest.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut rows = Vec::new();
+        for alias in self.aliases_of(digest)? {
+            rows.extend(self.rows::<Bound>(&table(&self.tenant, BINDINGS).text(&alias), Clocks::Known, SBOMS_MAX)?);
+        }
+        rows.sort_by_key(|row| row.stamp.order());
+        Ok(rows)
+    }
+
+    /// A set as far as this scope knows it.
+    pub(super) fn contents(&self, set: u32) -> Result<Contents, Error> {
+        let prefix = table(&self.tenant, SET_PAGES).number(u64::from(set));
+        let (mut entries, mut roots) = (Vec::new(), Vec::new());
+        for page in self.rows::<u32>(&prefix, Clocks::Known, usize::MAX)? {
+            let key = table(&self.tenant, PAGES).number(u64::from(page.value));
+            let Some(row) = self.get::<PageRow>(&key, Clocks::Known)? else { continue };
+            let PageRow { first, components, depends_on, roots: direct, .. } = row.value;
+            roots.extend(direct);
+            let mut depends_on = depends_on.into_iter();
+            entries.extend((first..=u32::MAX).zip(components).map(|(ordinal, component)| Placed {
+                ordinal,
+                component,
+                depends_on: depends_on.next().unwrap_or_default(),
+            }));
+        }
+        entries.sort_by_key(|entry| entry.ordinal);
+        let reached = reach(&entries, &roots);
+        Ok(Contents { entries, reached })
+    }
+
+    /// Was every slice of a set, as far as any is stored, known as of this scope?
+    pub(super) fn sees_whole_set(&self, set: u32) -> Result<bool, Error> {
+        let prefix = table(&self.tenant, SET_PAGES).number(u64::from(set));
+        let (mut from, end) = (prefix.as_bytes().to_vec(), prefix.prefix_end());
+        loop {
+            let rows = self.shared.store.scan(&from, end.as_bytes(), false, SLICES_READ)?;
+            for (_, row) in &rows {
+                if !self.sees(&split_stamp(row)?.0, Clocks::Known) {
+                    return Ok(false);
+                }
+            }
+            match rows.last().filter(|_| rows.len() == SLICES_READ) {
+                Some((key, _)) => from = [key.as_slice(), &[0]].concat(),
+                None => return Ok(true),
+            }
+        }
+    }
+
+    /// A component by its number.
+    pub(super) fn known(&self, component: u32) -> Result<Known, Error> {
+        let key = table(&self.tenant, COMPONENTS).number(u64::from(component));
+        Ok(self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value).unwrap_or_default())
+    }
+
+    /// (number, component) under a prefix of packages, with whether more were left out.
+    pub(super) fn numbered(&self, prefix: &Key, limit: usize) -> Result<(Vec<u32>, bool), Error> {
+        let rows = self.rows::<u32>(prefix, Clocks::Known, limit + 1)?;
+        let cut = rows.len() > limit;
+        Ok((rows.into_iter().take(limit).map(|row| row.value).collect(), cut))
+    }
+
+    /// Digests in keys of the form (..., digest, stamp), each once, ascending.
+    pub(super) fn digests_under(&self, prefix: &Key, skip: usize, limit: usize) -> Result<Vec<String>, Error> {
+        let mut digests: Vec<String> = Vec::new();
+        self.each::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, |key, _| {
+            let mut reader = table_key(key)?;
+            match skip {
+                0 => reader.number().map(|_| ()),
+                _ => reader.text().map(|_| ()),
+            }
+            .ok_or_else(unreadable)?;
+            let digest = reader.text().ok_or_else(unreadable)?;
+            if digests.last() != Some(&digest) {
+                digests.push(digest);
+            }
+            let full = digests.len() > limit;
+            Ok(if full { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) })
+        })?;
+        Ok(digests)
+    }
+}
+
+/// What a component is called: its purl, else its name and version.
+fn label(known: &Known) -> String {
+    match (known.purl.as_str(), known.version.as_str()) {
+        ("", "") => known.name.clone(),
+        ("", version) => format!("{}@{version}", known.name),
+        (purl, _) => purl.to_owned(),
+    }
+}
+
+impl Contents {
+    /// Up to `limit` places after a label. A set is sorted by purl, so those with one are found without reading all.
+    fn after(&self, scope: &Scope, after: Option<&str>, limit: usize) -> Result<Vec<(usize, String)>, Error> {
+        let mut found = Vec::new();
+        let (mut low, mut high) = (0, self.entries.len());
+        if let Some(after) = after {
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let purl = scope.known(self.entries[middle].component)?.purl;
+                if purl.as_str() <= after { low = middle + 1 } else { high = middle }
+            }
+        }
+        let nameless = self.nameless(scope)?;
+        // Those without purl stand first in the set and are labelled by name, so each of them is looked at.
+        for place in (0..nameless).chain(low.max(nameless)..self.entries.len()) {
+            let label = label(&scope.known(self.entries[place].component)?);
+            if after.is_none_or(|after| label.as_str() > after) {
+                found.push((place, label));
+            }
+            if place >= nameless && found.len() >= limit + nameless {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Number of components without purl: they come first in a set.
+    fn nameless(&self, scope: &Scope) -> Result<usize, Error> {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if scope.known(self.entries[middle].component)?.purl.is_empty() { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Where a component stands, with the shortest way first.
+    pub(super) fn place(&self, component: u32) -> Option<usize> {
+        let places = self.entries.iter().enumerate().filter(|(_, entry)| entry.component == component);
+        places.map(|(place, _)| place).min_by_key(|place| (self.ways(*place).is_none(), *place))
+    }
+
+    fn ways(&self, place: usize) -> Option<Vec<usize>> {
+        let (mut way, mut here) = (vec![place], place);
+        while let Some(from) = self.reached.get(here).copied().flatten()? {
+            if way.len() == PATH_MAX {
+                return None;
+            }
+            way.push(from);
+            here = from;
+        }
+        way.reverse();
+        Some(way)
+    }
+
+    /// What stands there and the way to it.
+    pub(super) fn labelled(&self, scope: &Scope, place: usize) -> Result<(String, Vec<String>), Error> {
+        let purl = label(&scope.known(self.entries[place].component)?);
+        Ok((purl, self.path(scope, place)?))
+    }
+
+    /// The shortest way from what the described thing depends on directly; empty where none is known.
+    pub(super) fn path(&self, scope: &Scope, place: usize) -> Result<Vec<String>, Error> {
+        let way = self.ways(place).unwrap_or_default();
+        way.into_iter().map(|place| Ok(label(&scope.known(self.entries[place].component)?))).collect()
+    }
+}
+
+/// Breadth first from the direct dependencies; where none is marked, from what nothing depends on.
+fn reach(entries: &[Placed], roots: &[u32]) -> Vec<Option<Option<usize>>> {
+    let mut reached = vec![None; entries.len()];
+    if roots.is_empty() && entries.iter().all(|entry| entry.depends_on.is_empty()) {
+        return reached;
+    }
+    let place = |ordinal: u32| {
+        let place = entries.partition_point(|entry| entry.ordinal < ordinal);
+        (entries.get(place)?.ordinal == ordinal).then_some(place)
+    };
+    let mut first: Vec<usize> = roots.iter().filter_map(|ordinal| place(*ordinal)).collect();
+    if first.is_empty() {
+        let mut needed = vec![false; entries.len()];
+        entries.iter().flat_map(|entry| &entry.depends_on).filter_map(|to| place(*to)).for_each(|to| needed[to] = true);
+        first = (0..entries.len()).filter(|place| !needed[*place]).collect();
+    }
+    first.sort_unstable();
+    let mut waiting: VecDeque<usize> = VecDeque::new();
+    for root in first {
+        if reached[root].is_none() {
+            reached[root] = Some(None);
+            waiting.push_back(root);
+        }
+    }
+    while let Some(from) = waiting.pop_front() {
+        for to in entries[from].depends_on.iter().filter_map(|to| place(*to)) {
+            if reached[to].is_none() {
+                reached[to] = Some(Some(from));
+                waiting.push_back(to);
+            }
+        }
+    }
+    reached
+}

@@ -1,0 +1,188 @@
+//! The graph around an artifact, within limits that are said.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use super::answers::{Direction, Edge, Lineage, Truncated, UnresolvedBase};
+use super::edges::{Link, Links, Relation, UnknownBase};
+use super::identity::{Graph, Profile};
+use crate::error::Error;
+
+/// Nodes of one answer.
+pub const NODES_MAX: usize = 1_000;
+/// Edges of one node, of one relationship and side, that are followed.
+pub const BREADTH_MAX: usize = 250;
+
+/// Where a walk may go from a node. The products of one build around the start are one group; above it only what leads to
+/// them, below it only what comes from them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Way {
+    Group,
+    Up,
+    Down,
+}
+
+struct Walk<'g, 'a> {
+    graph: &'g Graph<'a>,
+    depth_max: usize,
+    nodes: BTreeMap<String, Rc<Profile>>,
+    visited: BTreeSet<(String, Way)>,
+    todo: VecDeque<(Rc<Profile>, Way, usize)>,
+    links: BTreeMap<(String, String), Link>,
+    unknown: BTreeSet<UnknownBase>,
+    left_out: BTreeMap<String, BTreeSet<(String, String)>>,
+    cut_by: BTreeSet<&'static str>,
+}
+
+impl Graph<'_> {
+    pub(super) fn lineage(
+        &self,
+        start: &Rc<Profile>,
+        depth_max: usize,
+        direction: Direction,
+    ) -> Result<Lineage, Error> {
+        let mut walk = Walk {
+            graph: self,
+            depth_max,
+            nodes: BTreeMap::new(),
+            visited: BTreeSet::new(),
+            todo: VecDeque::new(),
+            links: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            left_out: BTreeMap::new(),
+            cut_by: BTreeSet::new(),
+        };
+        let way = match direction {
+            Direction::Both => Way::Group,
+            Direction::Up => Way::Up,
+            Direction::Down => Way::Down,
+        };
+        walk.reach(start, way, 0);
+        while let Some((node, way, depth)) = walk.todo.pop_front() {
+            walk.visit(&node, way, depth)?;
+        }
+        walk.answer(start)
+    }
+}
+
+impl Walk<'_, '_> {
+    fn reach(&mut self, node: &Rc<Profile>, way: Way, depth: usize) {
+        // Who may go everywhere need not go again one way.
+        let covered = self.visited.contains(&(node.digest.clone(), Way::Group));
+        if !covered && self.visited.insert((node.digest.clone(), way)) {
+            self.nodes.insert(node.digest.clone(), node.clone());
+            self.todo.push_back((node.clone(), way, depth));
+        }
+    }
+
+    fn visit(&mut self, node: &Rc<Profile>, way: Way, depth: usize) -> Result<(), Error> {
+        if matches!(way, Way::Group | Way::Up) {
+            let found = self.graph.links_in(node)?;
+            self.follow(found, way, depth, Way::Up, |link| &link.from)?;
+        }
+        if matches!(way, Way::Group | Way::Down) {
+            let found = self.graph.links_out(node)?;
+            self.follow(found, way, depth, Way::Down, |link| &link.to)?;
+        }
+        Ok(())
+    }
+
+    fn follow(
+        &mut self,
+        found: Links,
+        way: Way,
+        depth: usize,
+        onward: Way,
+        other: fn(&Link) -> &String,
+    ) -> Result<(), Error> {
+        self.unknown.extend(found.unknown);
+        if found.cut {
+            self.cut_by.insert("breadth");
+        }
+        let mut followed: BTreeMap<Relation, BTreeSet<String>> = BTreeMap::new();
+        for link in found.links {
+            let next = other(&link).clone();
+            let of_relation = followed.entry(link.relation).or_default();
+            of_relation.insert(next.clone());
+            let too_wide = of_relation.len() > BREADTH_MAX;
+            let new = !self.nodes.contains_key(&next);
+            let limit = match () {
+                () if new && depth >= self.depth_max => Some("maxDepth"),
+                () if new && too_wide => Some("breadth"),
+                () if new && self.nodes.len() >= NODES_MAX => Some("nodes"),
+                () => None,
+            };
+            if let Some(limit) = limit {
+                self.cut_by.insert(limit);
+                self.left_out.entry(next).or_default().insert((link.from, link.to));
+                continue;
+            }
+            let next_way = if way == Way::Group && link.relation == Relation::Build { Way::Group } else { onward };
+            self.keep(link);
+            if depth < self.depth_max
+                && let Some(next) = self.graph.profile(&next)?
+            {
+                self.reach(&next, next_way, depth + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unique by (from, to): the strongest stays.
+    fn keep(&mut self, link: Link) {
+        let ends = (link.from.clone(), link.to.clone());
+        match self.links.get(&ends) {
+            Some(known) if known.strength() >= link.strength() => {}
+            Some(_) | None => {
+                self.links.insert(ends, link);
+            }
+        }
+    }
+
+    fn answer(mut self, start: &Profile) -> Result<Lineage, Error> {
+        // What was beyond one way's limit may have been reached another way.
+        self.left_out.retain(|digest, _| !self.nodes.contains_key(digest));
+        let mut nodes = Vec::new();
+        for profile in self.nodes.values() {
+            nodes.push(self.graph.node(profile)?);
+        }
+        nodes.sort_by(|a, b| {
+            let newest_first = (b.sequence_number, b.created_at).cmp(&(a.sequence_number, a.created_at));
+            newest_first.then_with(|| a.digest.cmp(&b.digest))
+        });
+        let mut edges = Vec::new();
+        for link in self.links.values() {
+            edges.push(Edge {
+                from: link.from.clone(),
+                to: link.to.clone(),
+                relationship: link.relation.word().to_owned(),
+                method: link.method.word().to_owned(),
+                confidence: f64::from(link.method.percent()) / 100.0,
+                proof: self.graph.scope.proof(link.index)?,
+            });
+        }
+        let artifact = self.graph.node(start)?;
+        let unresolved = self.unresolved()?;
+        Ok(Lineage { artifact, nodes, edges, unresolved, truncated: self.truncated() })
+    }
+
+    fn unresolved(&self) -> Result<Vec<UnresolvedBase>, Error> {
+        let mut bases: BTreeMap<(&str, &str), UnresolvedBase> = BTreeMap::new();
+        for unknown in &self.unknown {
+            let key = (unknown.derived.as_str(), unknown.reference.as_str());
+            if let Entry::Vacant(free) = bases.entry(key) {
+                let (derived, reference) = (unknown.derived.clone(), unknown.reference.clone());
+                free.insert(UnresolvedBase { derived, reference, proof: self.graph.scope.proof(unknown.index)? });
+            }
+        }
+        Ok(bases.into_values().collect())
+    }
+
+    fn truncated(&self) -> Option<Truncated> {
+        let by: Vec<&str> = self.cut_by.iter().copied().collect();
+        let (nodes, edges) = (self.left_out.len() as u64, self.left_out.values().map(|edges| edges.len() as u64).sum());
+        let cut = nodes > 0 || self.cut_by.contains("breadth");
+        cut.then(|| Truncated { nodes, edges, by: by.join(",") })
+    }
+}

@@ -1,0 +1,262 @@
+//! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use pedigraph_proto::event::ArtifactKind;
+use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
+use semver::Version;
+
+use super::answers::Node;
+use super::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::lineage::rows::{self, Class, Naming, role, table};
+use crate::rows::stamp::{Stamp, Stamped};
+use crate::store::key::{Key, KeyReader};
+
+/// Naming facts of one artifact that are read; a digest named more often is described by its earliest facts.
+pub(super) const NAMINGS_MAX: usize = 2_000;
+/// Manifests of an index, configs of a manifest, indexes that list a manifest.
+pub(super) const ALIASES_MAX: usize = 512;
+/// Artifacts of one repository that a line is made of.
+pub(super) const LINE_MEMBERS_MAX: usize = 20_000;
+
+/// The order of facts that does not depend on arrival.
+pub(super) type Order = (i64, [u8; 16], u32);
+
+/// The line of an artifact: versions of one thing.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct LineKey {
+    /// The repository's key.
+    pub(super) repository: String,
+    pub(super) kind: i32,
+    pub(super) platform: String,
+}
+
+/// A tag that an artifact was given in a repository.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Tagged {
+    /// The repository's key.
+    pub(super) repository: String,
+    /// The repository as the fact writes it.
+    pub(super) shown: String,
+    pub(super) tag: String,
+    pub(super) stamp: Stamp,
+}
+
+/// What is known of an artifact itself.
+#[derive(Clone, Debug)]
+pub(super) struct Profile {
+    /// The canonical digest.
+    pub(super) digest: String,
+    /// Every digest of it, the canonical one first.
+    pub(super) group: Vec<String>,
+    pub(super) line: LineKey,
+    /// Earliest event time of a build, package or publish fact, else of any.
+    pub(super) created: Stamp,
+    /// Earliest time at which it was published or seen, else `created`.
+    pub(super) published: i64,
+    /// In the order of their facts; a tag may come several times.
+    pub(super) tags: Vec<Tagged>,
+    /// Greatest tag of its line's repository that parses.
+    pub(super) version: Option<Version>,
+    pub(super) reference: String,
+}
+
+/// One question's reads, each done once.
+pub(crate) struct Graph<'a> {
+    pub(super) scope: &'a Scope,
+    profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
+    pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
+}
+
+impl<'a> Graph<'a> {
+    pub(crate) fn new(scope: &'a Scope) -> Graph<'a> {
+        Graph { scope, profiles: RefCell::default(), lines: RefCell::default() }
+    }
+
+    pub(super) fn key(&self, table: u8) -> Key {
+        rows::key(&self.scope.tenant, table)
+    }
+
+    /// Digests in a role, sorted, with the platform where one is said. Identity does not change with `at`.
+    pub(super) fn related(&self, digest: &str, role: u8) -> Result<Vec<(String, String)>, Error> {
+        let prefix = self.key(table::ALIAS).text(digest).byte(role);
+        let end = prefix.prefix_end();
+        let rows = self.scope.keyed::<()>(&prefix, &end, false, Clocks::Known, ALIASES_MAX)?;
+        let read = |key: &[u8]| {
+            let mut reader = fields(key)?;
+            reader.text()?;
+            reader.byte()?;
+            Some((reader.text()?, reader.text()?))
+        };
+        let mut related: Vec<(String, String)> = rows.iter().filter_map(|(key, _)| read(key)).collect();
+        related.dedup_by(|later, earlier| later.0 == earlier.0 && later.1.is_empty());
+        Ok(related)
+    }
+
+    /// The canonical digest: the manifest's where exactly one manifest names this config.
+    pub(super) fn canonical(&self, digest: &str) -> Result<String, Error> {
+        let manifests: BTreeSet<String> =
+            self.related(digest, role::MANIFEST)?.into_iter().map(|(manifest, _)| manifest).collect();
+        Ok(match manifests.first() {
+            Some(manifest) if manifests.len() == 1 => manifest.clone(),
+            _ => digest.to_owned(),
+        })
+    }
+
+    /// The canonical digest and its aliases.
+    fn group(&self, canonical: &str) -> Result<Vec<String>, Error> {
+        let mut group = vec![canonical.to_owned()];
+        for (config, _) in self.related(canonical, role::CONFIG)? {
+            if self.canonical(&config)? == canonical && !group.contains(&config) {
+                group.push(config);
+            }
+        }
+        Ok(group)
+    }
+
+    /// The artifact that a digest or alias names; `None` when nothing is known of it.
+    pub(super) fn profile(&self, digest: &str) -> Result<Option<Rc<Profile>>, Error> {
+        let canonical = self.canonical(digest)?;
+        if let Some(known) = self.profiles.borrow().get(&canonical) {
+            return Ok(known.clone());
+        }
+        let profile = self.read_profile(&canonical)?.map(Rc::new);
+        self.profiles.borrow_mut().insert(canonical, profile.clone());
+        Ok(profile)
+    }
+
+    fn read_profile(&self, canonical: &str) -> Result<Option<Profile>, Error> {
+        let group = self.group(canonical)?;
+        let mut namings: Vec<Stamped<Naming>> = Vec::new();
+        for digest in &group {
+            namings.extend(self.scope.rows(&self.key(table::NAMES).text(digest), Clocks::Both, NAMINGS_MAX)?);
+        }
+        namings.sort_by_key(|naming| naming.stamp.order());
+        Ok(profile_of(canonical, group, &namings))
+    }
+
+    /// The node of an artifact in answers.
+    pub(super) fn node(&self, profile: &Profile) -> Result<Node, Error> {
+        let created = &profile.created;
+        Ok(Node {
+            id: self.id(&profile.digest),
+            digest: profile.digest.clone(),
+            artifact_ref: profile.reference.clone(),
+            sequence_number: self.sequence_number(profile)?,
+            created_at: Nanos(created.time),
+            source: self.scope.entry_row(created.index)?.map(|row| row.source).unwrap_or_default(),
+            kind: kind_word(profile.line.kind),
+            platform: Some(profile.line.platform.clone()).filter(|platform| !platform.is_empty()),
+            aliases: profile.group.iter().skip(1).cloned().collect(),
+            proof: self.scope.proof(created.index)?,
+        })
+    }
+
+    fn id(&self, digest: &str) -> String {
+        let raw = digest.parse::<Digest>().map(|digest| digest.to_bytes()).unwrap_or_default();
+        canonical::derived_id(&[self.scope.tenant.as_str().as_bytes(), &raw]).to_string()
+    }
+
+    /// Visits every digest that a fact names, by one seek each, from `from` on.
+    pub(super) fn each_digest(
+        &self,
+        prefix: &Key,
+        mut visit: impl FnMut(&str) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let mut from = prefix.clone();
+        loop {
+            let next = self.scope.keyed::<Naming>(&from, &prefix.prefix_end(), false, Clocks::Both, 1)?;
+            let Some(digest) = next.first().and_then(|(key, _)| fields(key)?.text()) else { return Ok(()) };
+            if visit(&digest)?.is_break() {
+                return Ok(());
+            }
+            from = self.key(table::NAMES).text(&digest).prefix_end();
+        }
+    }
+}
+
+/// The fields of a key of this view, after its table.
+pub(super) fn fields(key: &[u8]) -> Option<KeyReader<'_>> {
+    let mut reader = KeyReader::after_view(key)?;
+    reader.byte()?;
+    Some(reader)
+}
+
+/// The word for a kind of artifact.
+pub(super) fn kind_word(kind: i32) -> String {
+    match json::artifact_kind::word(ArtifactKind::try_from(kind).unwrap_or_default()) {
+        word if word.is_empty() => "generic".to_owned(),
+        word => word,
+    }
+}
+
+/// A tag as a version: strict semver, a leading `v` allowed; build metadata does not count.
+pub(super) fn version_of(tag: &str) -> Option<Version> {
+    let mut version = Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()?;
+    version.build = semver::BuildMetadata::EMPTY;
+    Some(version)
+}
+
+fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) -> Option<Profile> {
+    let made = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Built | Class::Published);
+    let created = namings.iter().find(made).or(namings.first())?.stamp;
+    let shown = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Published | Class::Observed);
+    let published = namings.iter().find(shown).map_or(created.time, |naming| naming.stamp.time);
+    let shown = line_repository(namings);
+    let repository = repository_key(&shown);
+    let last = |said: fn(&Naming) -> bool| namings.iter().rev().find(|naming| said(&naming.value));
+    let said_kind = last(|naming| naming.kind != 0).map(|naming| naming.value.kind);
+    let kind = said_kind.unwrap_or_else(|| implied_kind(&repository));
+    let platform = last(|naming| !naming.platform.is_empty()).map(|naming| naming.value.platform.clone());
+    let tagged = |naming: &Stamped<Naming>| Tagged {
+        repository: repository_key(&naming.value.repository),
+        shown: naming.value.repository.clone(),
+        tag: naming.value.tag.clone(),
+        stamp: naming.stamp,
+    };
+    let tags: Vec<Tagged> = namings.iter().filter(|naming| !naming.value.tag.is_empty()).map(tagged).collect();
+    let of_line = || tags.iter().filter(|tagged| tagged.repository == repository);
+    let greatest = of_line()
+        .filter_map(|tagged| Some((version_of(&tagged.tag)?, tagged)))
+        .max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.tag.cmp(&a.1.tag)));
+    let shown_tag = greatest.as_ref().map(|(_, tagged)| tagged.tag.as_str());
+    let shown_tag = shown_tag.or_else(|| Some(of_line().next_back()?.tag.as_str()));
+    let reference = reference_of(canonical, &shown, shown_tag);
+    let version = greatest.map(|(version, _)| version);
+    let line = LineKey { repository, kind, platform: platform.unwrap_or_default() };
+    Some(Profile { digest: canonical.to_owned(), group, line, created, published, tags, version, reference })
+}
+
+/// That of the earliest publication, ties by name; before any publication, what its build calls it; else any name.
+fn line_repository(namings: &[Stamped<Naming>]) -> String {
+    let rank = |class: Class| match class {
+        Class::Published | Class::Observed => 0,
+        Class::Built => 1,
+        Class::Other => 2,
+    };
+    let named = namings.iter().filter(|naming| !naming.value.repository.is_empty());
+    let earliest =
+        named.min_by_key(|naming| (rank(naming.value.class), naming.stamp.time, naming.value.repository.clone()));
+    earliest.map(|naming| naming.value.repository.clone()).unwrap_or_default()
+}
+
+fn implied_kind(repository: &str) -> i32 {
+    match repository {
+        "" => ArtifactKind::Unspecified.into(),
+        purl if purl.starts_with("pkg:") => ArtifactKind::Package.into(),
+        _ => ArtifactKind::ContainerImage.into(),
+    }
+}
+
+fn reference_of(digest: &str, repository: &str, tag: Option<&str>) -> String {
+    match (repository, tag) {
+        ("", _) => digest.to_owned(),
+        (purl, Some(version)) if purl.starts_with("pkg:") => format!("{purl}@{version}"),
+        (repository, Some(tag)) => format!("{repository}:{tag}"),
+        (repository, None) => format!("{repository}@{digest}"),
+    }
+}

@@ -1,0 +1,344 @@
+//! What a reference leads to: digests, short digests, tags, purls, commits, and what runs somewhere.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
+
+use super::answers::{Candidate, Proof, Running};
+use super::identity::{Graph, fields};
+use super::lineage::Found;
+use super::scope::Clocks;
+use crate::error::Error;
+use crate::facts::lineage::rows::{role, table};
+use crate::store::key::Key;
+
+/// Hex digits that a short digest has at least.
+pub const SHORT_DIGEST_MIN: usize = 6;
+/// Hex digits that a short commit has at least.
+pub const SHORT_COMMIT_MIN: usize = 7;
+/// Candidates of one answer.
+pub const CANDIDATES_MAX: usize = 20;
+/// Repositories that a short name is looked up in.
+const REPOSITORIES_MAX: usize = 200;
+
+/// What a reference led to.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Target {
+    /// An artifact, by its canonical digest.
+    Artifact(String),
+    /// Something that runs, or ran.
+    Running(Box<Place>),
+}
+
+/// Something that runs, or ran, somewhere.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Place {
+    pub(super) environment: String,
+    pub(super) service: String,
+    pub(super) artifact_ref: String,
+    pub(super) digest: Option<String>,
+    pub(super) since: Nanos,
+    pub(super) proof: Proof,
+    /// What else runs there, such as a canary.
+    pub(super) beside: Vec<String>,
+}
+
+/// Which state of an environment is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    Now,
+    /// So many changes ago.
+    Back(usize),
+    /// Right after the n-th change, 1 = the first.
+    Number(usize),
+    At(Nanos),
+}
+
+impl Graph<'_> {
+    /// The best reading of a reference.
+    pub(super) fn target(&self, reference: &str) -> Result<Found<Target>, Error> {
+        let reference = reference.trim();
+        match self.place(reference)? {
+            Found::Nothing => {}
+            Found::One(place) => return Ok(Found::One(Target::Running(Box::new(place)))),
+            Found::Ambiguous(candidates) => return Ok(Found::Ambiguous(candidates)),
+        }
+        let readings = [Graph::by_digest, Graph::by_short_digest, Graph::by_purl, Graph::by_commit, Graph::by_tag];
+        for reading in readings {
+            let digests = reading(self, reference)?;
+            if let Some(digest) = digests.first().filter(|_| digests.len() == 1) {
+                return Ok(Found::One(Target::Artifact(digest.clone())));
+            }
+            if !digests.is_empty() {
+                return self.candidates(digests.iter()).map(Found::Ambiguous);
+            }
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// Artifacts as candidates.
+    pub(super) fn candidates<'d>(&self, digests: impl Iterator<Item = &'d String>) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for digest in digests.take(CANDIDATES_MAX) {
+            if let Some(profile) = self.profile(digest)? {
+                candidates.push(artifact_candidate(&profile.digest, &profile.reference));
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// A digest, whole, alone or in an image reference; known ones only.
+    pub(super) fn by_digest(&self, text: &str) -> Result<Vec<String>, Error> {
+        let digest = text.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest);
+        let Some(digest) = digest else { return Ok(vec![]) };
+        Ok(self.profile(digest.as_str())?.map(|profile| profile.digest.clone()).into_iter().collect())
+    }
+
+    /// The beginning of a digest, with or without `sha256:`; at most one more than [`CANDIDATES_MAX`].
+    pub(super) fn by_short_digest(&self, text: &str) -> Result<Vec<String>, Error> {
+        let (algorithm, hex) = text.split_once(':').unwrap_or(("sha256", text));
+        let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex || hex.len() < SHORT_DIGEST_MIN || !["sha256", "sha512"].contains(&algorithm) {
+            return Ok(vec![]);
+        }
+        let prefix = self.key(table::NAMES).text_prefix(&format!("{algorithm}:{}", hex.to_ascii_lowercase()));
+        let mut found = BTreeSet::new();
+        self.each_digest(&prefix, |digest| {
+            if let Some(profile) = self.profile(digest)? {
+                found.insert(profile.digest.clone());
+            }
+            Ok(if found.len() > CANDIDATES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// A purl of the artifact itself; without version every version.
+    pub(super) fn by_purl(&self, text: &str) -> Result<Vec<String>, Error> {
+        let Some(purl) = Purl::parse(text) else { return Ok(vec![]) };
+        if let Some(digest) = purl.digest() {
+            return self.by_digest(digest.as_str());
+        }
+        let mut prefix = self.key(table::PURLS).text(purl.package());
+        if !purl.version().is_empty() {
+            prefix = prefix.text(purl.version());
+        }
+        self.known(&prefix, 2)
+    }
+
+    /// What a commit, whole or its beginning, was built into. Of an index and its manifests the index stands for all.
+    pub(super) fn by_commit(&self, text: &str) -> Result<Vec<String>, Error> {
+        let Some(commit) = commit_text(text) else { return Ok(vec![]) };
+        let built = self.known(&self.key(table::BUILT_FROM).text_prefix(&commit), 2)?;
+        let mut tops = Vec::new();
+        for digest in &built {
+            let indexes = self.related(digest, role::INDEX)?;
+            if !indexes.iter().any(|(index, _)| built.contains(index)) {
+                tops.push(digest.clone());
+            }
+        }
+        Ok(tops)
+    }
+
+    /// Artifacts whose digest comes after `skip` texts in keys that begin with `prefix`.
+    fn known(&self, prefix: &Key, skip: usize) -> Result<Vec<String>, Error> {
+        let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Both, REPOSITORIES_MAX)?;
+        let mut found = BTreeSet::new();
+        for (key, _) in rows {
+            let digest = fields(&key).and_then(|mut reader| {
+                (0..skip).try_for_each(|_| reader.text().map(drop))?;
+                reader.text()
+            });
+            let Some(digest) = digest else { continue };
+            found.extend(self.profile(&digest)?.map(|profile| profile.digest.clone()));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// What a tag points at: of the repository as written, else of any whose name ends so.
+    pub(super) fn by_tag(&self, text: &str) -> Result<Vec<String>, Error> {
+        let Some(reference) = ArtifactRef::parse(text).filter(|reference| reference.digest.is_none()) else {
+            return Ok(vec![]);
+        };
+        let exact = self.tagged(&reference.repository_key(), &reference.tag)?;
+        if exact.is_some() || text.starts_with("pkg:") {
+            return Ok(exact.into_iter().collect());
+        }
+        let name = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(text, |(name, _)| name);
+        let last = name.rsplit('/').next().unwrap_or(name);
+        let prefix = self.key(table::SHORT).text(last).text(&reference.tag);
+        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, REPOSITORIES_MAX)?;
+        let mut found = BTreeSet::new();
+        for (key, _) in rows {
+            let repository = fields(&key).and_then(|mut reader| {
+                reader.text()?;
+                reader.text()?;
+                reader.text()
+            });
+            let Some(repository) = repository else { continue };
+            if repository == name || repository.ends_with(&format!("/{name}")) {
+                found.extend(self.tagged(&repository, &reference.tag)?);
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn tagged(&self, repository: &str, tag: &str) -> Result<Option<String>, Error> {
+        let moment = self.scope.at.unwrap_or(Nanos(i64::MAX));
+        let Some(digest) = self.scope.named_at(repository, tag, moment)? else { return Ok(None) };
+        Ok(self.profile(&digest)?.map(|profile| profile.digest.clone()))
+    }
+
+    /// `prod/service`, `prod`, and moments of these: `~1`, `#42`, `@{2h}`, `@{2026-08-14T12:47Z}`.
+    fn place(&self, reference: &str) -> Result<Found<Place>, Error> {
+        let Some((name, when)) = self.split_when(reference)? else { return Ok(Found::Nothing) };
+        for (environment, service) in splits(&name) {
+            let moment = match when {
+                When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
+                When::Now | When::Back(_) | When::Number(_) => self.scope.at,
+            };
+            let Some(state) = self.scope.when(moment).environment(environment, true)? else { continue };
+            let services: Vec<&str> = state.services.iter().map(|state| state.service.as_str()).collect();
+            let service = match service {
+                Some(service) if services.contains(&service) => service.to_owned(),
+                Some(_) => continue,
+                None => match services.as_slice() {
+                    [only] => (*only).to_owned(),
+                    [] => continue,
+                    several => return Ok(Found::Ambiguous(services_of(environment, several))),
+                },
+            };
+            let found = match when {
+                When::Back(back) => self.ran_before(environment, &service, back)?,
+                When::Number(number) => self.ran_after(environment, &service, number)?,
+                When::Now | When::At(_) => {
+                    let running = state.services.into_iter().find(|state| state.service == service);
+                    running.and_then(|state| main_of(environment, &service, state.running))
+                }
+            };
+            return Ok(found.map_or(Found::Nothing, Found::One));
+        }
+        Ok(Found::Nothing)
+    }
+
+    fn ran_before(&self, environment: &str, service: &str, back: usize) -> Result<Option<Place>, Error> {
+        let known = self.scope.last_known(environment, service, back)?;
+        Ok(known.map(|known| Place {
+            environment: environment.to_owned(),
+            service: service.to_owned(),
+            artifact_ref: known.artifact_ref,
+            digest: known.digest,
+            since: known.since,
+            proof: known.proof,
+            beside: vec![],
+        }))
+    }
+
+    fn ran_after(&self, environment: &str, service: &str, number: usize) -> Result<Option<Place>, Error> {
+        let Some(change) = self.scope.numbered_change(environment, number)? else { return Ok(None) };
+        let state = self.scope.when(Some(change.at)).environment(environment, false)?;
+        let services = state.map(|state| state.services).unwrap_or_default();
+        let running = services.into_iter().find(|state| state.service == service);
+        Ok(running.and_then(|state| main_of(environment, service, state.running)))
+    }
+
+    /// The reference without its moment; `None` when what stands for a moment is none.
+    fn split_when(&self, reference: &str) -> Result<Option<(String, When)>, Error> {
+        if let Some((before, rest)) = reference.split_once("@{") {
+            let Some((moment, after)) = rest.split_once('}') else { return Ok(None) };
+            let at = self.moment(moment)?;
+            return Ok(Some((format!("{before}{after}"), When::At(at))));
+        }
+        for (mark, when) in [('~', When::Back as fn(usize) -> When), ('#', When::Number as fn(usize) -> When)] {
+            let Some((before, rest)) = reference.split_once(mark) else { continue };
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            let (number, after) = rest.split_at(digits);
+            let number = if number.is_empty() && mark == '~' { Some(1) } else { number.parse().ok() };
+            return Ok(number.map(|number| (format!("{before}{after}"), when(number))));
+        }
+        Ok(Some((reference.to_owned(), When::Now)))
+    }
+
+    /// A moment: RFC 3339, or an age such as `2h` before the question's own moment.
+    fn moment(&self, text: &str) -> Result<Nanos, Error> {
+        if let Some(age) = age_ns(text) {
+            let now = self.scope.at.map_or_else(now_ns, |at| at.0);
+            return Ok(Nanos(now.saturating_sub(age)));
+        }
+        let minutes = text.strip_suffix('Z').map(|text| format!("{text}:00Z"));
+        let parsed = Nanos::parse(text).or_else(|| Nanos::parse(&minutes?));
+        parsed.ok_or_else(|| Error::Question(format!("{text:?} is no moment: write 2h, 3d or 2026-08-14T12:47Z")))
+    }
+}
+
+/// An artifact as a candidate.
+pub(super) fn artifact_candidate(digest: &str, reference: &str) -> Candidate {
+    Candidate {
+        kind: "artifact".to_owned(),
+        id: digest.to_owned(),
+        label: reference.to_owned(),
+        digest: Some(digest.to_owned()),
+        href: format!("/artifacts/{digest}"),
+    }
+}
+
+/// A commit hash or the beginning of one, lower case.
+pub(super) fn commit_text(text: &str) -> Option<String> {
+    let fits = (SHORT_COMMIT_MIN..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+/// Every way to read a name as environment and service, since either may have a slash.
+fn splits(name: &str) -> Vec<(&str, Option<&str>)> {
+    let mut splits = vec![(name, None)];
+    splits.extend(name.match_indices('/').map(|(at, _)| (&name[..at], Some(&name[at + 1..]))));
+    splits
+}
+
+fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
+    let candidate = |service: &&str| Candidate {
+        kind: "service".to_owned(),
+        id: format!("{environment}/{service}"),
+        label: format!("{service} in {environment}"),
+        digest: None,
+        href: format!("/environments/{environment}"),
+    };
+    services.iter().take(CANDIDATES_MAX).map(candidate).collect()
+}
+
+/// What has the most traffic; of equals the newest.
+fn main_of(environment: &str, service: &str, mut running: Vec<Running>) -> Option<Place> {
+    running.sort_by(|a, b| (b.weight, b.since, &a.artifact_ref).cmp(&(a.weight, a.since, &b.artifact_ref)));
+    let mut running = running.into_iter();
+    let main = running.next()?;
+    Some(Place {
+        environment: environment.to_owned(),
+        service: service.to_owned(),
+        artifact_ref: main.artifact_ref,
+        digest: main.digest,
+        since: main.since,
+        proof: main.proof,
+        beside: running.map(|other| format!("{} at {} %", other.artifact_ref, other.weight)).collect(),
+    })
+}
+
+/// `90s`, `30m`, `2h`, `3d`, `1w` in nanoseconds.
+fn age_ns(text: &str) -> Option<i64> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+    number.checked_mul(seconds)?.checked_mul(1_000_000_000).filter(|age| *age >= 0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "an age in a question counts from now; no fold runs this")]
+fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,179 @@
+//! One box for everything: typed guesses, best first.
+
+use std::collections::BTreeSet;
+
+use pedigraph_proto::Purl;
+
+use super::answers::Candidate;
+use super::identity::{Graph, fields};
+use super::lineage::Found;
+use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text};
+use super::scope::Clocks;
+use crate::error::Error;
+use crate::facts::lineage::rows;
+use crate::facts::lineage::rows::table;
+use crate::store::key::Key;
+
+/// Environments whose services are searched.
+const ENVIRONMENTS_SEARCHED_MAX: usize = 100;
+/// Bytes of a query.
+const QUERY_BYTES_MAX: usize = 4_096;
+
+impl Graph<'_> {
+    /// What a text may name.
+    pub(super) fn resolve(&self, query: &str) -> Result<Vec<Candidate>, Error> {
+        let query = query.trim();
+        if query.is_empty() {
+            return Ok(vec![]);
+        }
+        if query.len() > QUERY_BYTES_MAX {
+            return Err(Error::Question(format!("q is longer than {QUERY_BYTES_MAX} bytes: shorten it")));
+        }
+        let mut found = Vec::new();
+        self.by_reference(query, &mut found)?;
+        self.environments_and_services(query, &mut found)?;
+        self.commits(query, &mut found)?;
+        self.runs(query, &mut found)?;
+        self.vulnerabilities(query, &mut found)?;
+        self.purls(query, &mut found)?;
+        let mut seen = BTreeSet::new();
+        found.retain(|candidate| seen.insert((candidate.kind.clone(), candidate.id.clone())));
+        found.truncate(CANDIDATES_MAX);
+        Ok(found)
+    }
+
+    fn by_reference(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        match self.target(query)? {
+            Found::Nothing => {}
+            Found::Ambiguous(candidates) => found.extend(candidates),
+            Found::One(Target::Artifact(digest)) => found.extend(self.candidates([digest].iter())?),
+            Found::One(Target::Running(place)) => {
+                found.push(service_candidate(&place.service, &place.environment));
+                if let Some(digest) = &place.digest {
+                    found.push(artifact_candidate(digest, &place.artifact_ref));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn environments_and_services(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        for summary in self.scope.environments()?.into_iter().take(ENVIRONMENTS_SEARCHED_MAX) {
+            let environment = summary.environment;
+            if environment == query {
+                found.insert(
+                    0,
+                    Candidate {
+                        kind: "environment".to_owned(),
+                        id: environment.clone(),
+                        label: format!("{} services", summary.services),
+                        digest: None,
+                        href: format!("/environments/{environment}"),
+                    },
+                );
+            }
+            let Some(state) = self.scope.environment(&environment, true)? else { continue };
+            if state.services.iter().any(|state| state.service == query) {
+                found.push(service_candidate(query, &environment));
+            }
+        }
+        Ok(())
+    }
+
+    fn commits(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let Some(prefix) = commit_text(query) else { return Ok(()) };
+        let mut commits = BTreeSet::new();
+        for table in [table::CHANGES, table::BUILT_FROM] {
+            let from = self.key(table).text_prefix(&prefix);
+            commits.extend(self.first_texts(&from, table)?);
+        }
+        for commit in commits.into_iter().take(CANDIDATES_MAX) {
+            let built = self.built_from(&commit, 2)?;
+            let label = match built.len() {
+                0 => "no artifact is known".to_owned(),
+                1 => "built into one artifact".to_owned(),
+                _ => "built into several artifacts".to_owned(),
+            };
+            let digest = built.into_iter().next();
+            let href = format!("/search?q={commit}");
+            found.push(Candidate { kind: "commit".to_owned(), id: commit, label, digest, href });
+        }
+        Ok(())
+    }
+
+    /// Different first texts of keys that begin with `from`, by one seek each.
+    fn first_texts(&self, from: &Key, table: u8) -> Result<Vec<String>, Error> {
+        let (mut next, end) = (from.clone(), from.prefix_end());
+        let mut texts = Vec::new();
+        while texts.len() < CANDIDATES_MAX {
+            let page = self.scope.scan(next.as_bytes(), end.as_bytes(), false, 1)?;
+            let Some(text) = page.first().and_then(|(key, _)| fields(key)?.text()) else { break };
+            next = self.key(table).text(&text).prefix_end();
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
+    fn runs(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let known = |table: u8| -> Result<bool, Error> {
+            let prefix = self.key(table).text(query);
+            Ok(!self.scope.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, 1)?.is_empty())
+        };
+        if !known(table::WORK)? && !known(table::PRODUCTS)? {
+            return Ok(());
+        }
+        let prefix = self.key(table::PRODUCTS).text(query);
+        let product = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, 1)?;
+        let digest = product.first().and_then(|(key, _)| {
+            let mut reader = fields(key)?;
+            reader.text()?;
+            reader.text()
+        });
+        let digest = digest.map(|digest| self.canonical(&digest)).transpose()?;
+        let href =
+            digest.as_ref().map_or_else(|| format!("/search?q={query}"), |digest| format!("/artifacts/{digest}"));
+        let label = format!("run {query}");
+        found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, href });
+        Ok(())
+    }
+
+    fn vulnerabilities(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let id = query.to_ascii_uppercase();
+        if id.len() > pedigraph_proto::VULNERABILITY_BYTES_MAX {
+            return Ok(());
+        }
+        let looks_so = id.starts_with("CVE-") || id.starts_with("GHSA-");
+        let prefix = rows::key(&self.scope.tenant, table::VULNERABILITIES).text(&id);
+        let known = self.scope.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, CANDIDATES_MAX)?.len();
+        if known == 0 && !looks_so {
+            return Ok(());
+        }
+        let label = match known {
+            0 => "no finding or statement is known".to_owned(),
+            known if known == CANDIDATES_MAX => format!("named for {known} artifacts or more"),
+            known => format!("named for {known} artifacts"),
+        };
+        let href = format!("/search?q={query}");
+        found.push(Candidate { kind: "vulnerability".to_owned(), id: query.to_owned(), label, digest: None, href });
+        Ok(())
+    }
+
+    fn purls(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let Some(purl) = Purl::parse(query) else { return Ok(()) };
+        let id = purl.as_str().to_owned();
+        let href = format!("/search?q={id}");
+        let digest = self.by_purl(query)?.into_iter().next();
+        found.push(Candidate { kind: "purl".to_owned(), label: purl.package().to_owned(), id, digest, href });
+        Ok(())
+    }
+}
+
+fn service_candidate(service: &str, environment: &str) -> Candidate {
+    Candidate {
+        kind: "service".to_owned(),
+        id: format!("{environment}/{service}"),
+        label: format!("{service} in {environment}"),
+        digest: None,
+        href: format!("/environments/{environment}"),
+    }
+}

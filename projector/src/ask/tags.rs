@@ -1,0 +1,115 @@
+//! Tags over time.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use pedigraph_proto::{ArtifactRef, Nanos};
+
+use super::answers::Tag;
+use super::identity::{Graph, Profile};
+use super::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::lineage::rows::{key, table};
+use crate::rows::stamp::Stamp;
+
+/// Tags of one artifact that an answer lists.
+pub const TAGS_MAX: usize = 200;
+
+impl Scope {
+    /// What a tag pointed at, at a time: digest as written by the event and index of its entry; `None` when it was unknown
+    /// or gone.
+    pub(crate) fn tag_at(&self, repository: &str, tag: &str, time: Nanos) -> Result<Option<(String, u64)>, Error> {
+        let newest = self.newest_at(table::TAGS, repository, tag, time)?;
+        Ok(newest.filter(|(digest, _)| !digest.is_empty()))
+    }
+
+    /// As [`Scope::tag_at`], but where nothing ever bound the tag until then, what was last called so.
+    pub(crate) fn named_at(&self, repository: &str, tag: &str, time: Nanos) -> Result<Option<String>, Error> {
+        let bound = self.newest_at(table::TAGS, repository, tag, time)?;
+        let found = match bound {
+            Some(_) => bound,
+            None => self.newest_at(table::NAMED, repository, tag, time)?,
+        };
+        Ok(found.map(|(digest, _)| digest).filter(|digest| !digest.is_empty()))
+    }
+
+    /// The newest row of a tag at a time: its digest and the index of its entry.
+    fn newest_at(&self, of: u8, repository: &str, tag: &str, time: Nanos) -> Result<Option<(String, u64)>, Error> {
+        let prefix = key(&self.tenant, of).text(repository).text(tag);
+        let to = match time.0.checked_add(1) {
+            Some(after) => prefix.clone().time(Nanos(after)),
+            None => prefix.prefix_end(),
+        };
+        let mut newest: Option<(Stamp, String)> = None;
+        self.each::<String>(&prefix, &to, true, Clocks::Both, |_, row| {
+            match &newest {
+                Some((stamp, _)) if stamp.time != row.stamp.time => return Ok(ControlFlow::Break(())),
+                Some((stamp, _)) if stamp.order() >= row.stamp.order() => {}
+                Some(_) | None => newest = Some((row.stamp, row.value)),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(newest.map(|(stamp, digest)| (digest, stamp.index)))
+    }
+
+    /// The digest that a reference with a tag named at a time; `None` while that is unknown.
+    pub(crate) fn tagged_digest(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
+        let Some(reference) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(self.tag_at(&reference.repository_key(), &reference.tag, time)?.map(|(digest, _)| digest))
+    }
+
+    /// When a tag first points elsewhere after a moment.
+    fn tag_until(&self, repository: &str, tag: &str, since: &Stamp, group: &[String]) -> Result<Option<Nanos>, Error> {
+        let prefix = key(&self.tenant, table::TAGS).text(repository).text(tag);
+        let from = prefix.clone().time(Nanos(since.time));
+        let mut until = None;
+        self.each::<String>(&from, &prefix.prefix_end(), false, Clocks::Both, |_, row| {
+            if row.stamp.order() <= since.order() || group.contains(&row.value) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            until = Some(Nanos(row.stamp.time));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(until)
+    }
+}
+
+impl Graph<'_> {
+    /// Every stretch in which a tag pointed at an artifact, newest first. `true` when the list was cut.
+    pub(super) fn tags(&self, profile: &Profile) -> Result<(Vec<Tag>, bool), Error> {
+        let mut stretches: BTreeMap<(&str, &str), Vec<(Stamp, &str)>> = BTreeMap::new();
+        for tagged in &profile.tags {
+            stretches.entry((&tagged.repository, &tagged.tag)).or_default().push((tagged.stamp, &tagged.shown));
+        }
+        let mut tags = Vec::new();
+        for ((repository, tag), stamps) in stretches {
+            let mut open_until: Option<Nanos> = Some(Nanos(i64::MIN));
+            for (stamp, shown) in stamps {
+                let within = open_until.is_none_or(|until| stamp.time < until.0);
+                if within || !self.binds(repository, tag, &stamp, profile)? {
+                    continue;
+                }
+                open_until = self.scope.tag_until(repository, tag, &stamp, &profile.group)?;
+                let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
+                tags.push(Tag {
+                    name: format!("{shown}{separator}{tag}"),
+                    from: Nanos(stamp.time),
+                    until: open_until,
+                    proof: self.scope.proof(stamp.index)?,
+                });
+            }
+        }
+        tags.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.name.cmp(&b.name)));
+        let cut = tags.len() > TAGS_MAX;
+        tags.truncate(TAGS_MAX);
+        Ok((tags, cut))
+    }
+
+    /// Whether a fact that names an artifact by a tag is one that binds the tag: a deployment that names both is not.
+    fn binds(&self, repository: &str, tag: &str, stamp: &Stamp, profile: &Profile) -> Result<bool, Error> {
+        let bound = self.scope.tag_at(repository, tag, Nanos(stamp.time))?;
+        Ok(bound.is_some_and(|(digest, _)| profile.group.contains(&digest)))
+    }
+}

@@ -1,0 +1,219 @@
+//! From a running thing back to its source, hop by hop; what is missing says what to send.
+//!
+//! A trace begins with what was declared. The hop before it, `workload`, needs what was seen running; while no event says
+//! that, the hop is left out, since one that nothing can fill would make every trace incomplete.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::answers::{Hop, Item, Proof, Trace};
+use super::edges::{Method, Relation};
+use super::identity::{Graph, Profile, kind_word};
+use super::refs::Place;
+use crate::error::Error;
+use crate::facts::lineage::rows::EvidenceKind;
+
+impl Graph<'_> {
+    /// The trace of an artifact, or of what runs somewhere.
+    pub(super) fn trace(
+        &self,
+        reference: &str,
+        place: Option<&Place>,
+        profile: Option<&Rc<Profile>>,
+    ) -> Result<Trace, Error> {
+        let mut hops = Vec::new();
+        if let Some(place) = place {
+            hops.push(declared(place));
+        }
+        let artifact = match profile {
+            None => {
+                hops.push(unknown_artifact(place));
+                None
+            }
+            Some(profile) => {
+                self.hops_of(profile, place.is_none(), &mut hops)?;
+                Some(self.node(profile)?)
+            }
+        };
+        let complete = hops.iter().all(|hop| hop.status == "found");
+        Ok(Trace { reference: reference.to_owned(), artifact, hops, complete })
+    }
+
+    fn hops_of(&self, profile: &Rc<Profile>, with_deployment: bool, hops: &mut Vec<Hop>) -> Result<(), Error> {
+        let digest = &profile.digest;
+        if with_deployment {
+            let reason = format!("send service-deployed {{service, environment, artifactDigest: {digest}}}");
+            hops.push(newest("deployment", self.deployments(profile)?.0, "deployed nowhere", reason));
+        }
+        hops.push(self.artifact_hop(profile)?);
+        let signed = [EvidenceKind::Attestation, EvidenceKind::Signature];
+        let reason = format!("send a DSSE envelope or in-toto statement whose subject is {digest}");
+        hops.push(newest("attestations", self.items(profile, &signed)?.0, "no attestation or signature", reason));
+        let reason = format!("send a CycloneDX or SPDX document with subject {digest}");
+        hops.push(newest("sbom", self.items(profile, &[EvidenceKind::Sbom])?.0, "no SBOM", reason));
+        let reason = format!("send a scanner's report with subject {digest}");
+        hops.push(newest("scans", self.items(profile, &[EvidenceKind::Scan])?.0, "no scan", reason));
+        let reason = format!("send tests-finished {{artifactDigest: {digest}, outcome}}");
+        hops.push(newest("tests", self.items(profile, &[EvidenceKind::Tests])?.0, "no tests", reason));
+        let claims = self.claims(profile)?;
+        let reason = format!("send artifact-packaged {{artifactDigest: {digest}, run}} or SLSA provenance");
+        hops.push(origin("run", self.run_item(&claims)?, "no run is known", reason));
+        hops.push(self.commit_hop(profile, &claims)?);
+        if kind_word(profile.line.kind) == "container_image" {
+            hops.push(self.base_hop(profile)?);
+        }
+        Ok(())
+    }
+
+    fn artifact_hop(&self, profile: &Profile) -> Result<Hop, Error> {
+        let created = &profile.created;
+        Ok(Hop {
+            kind: "artifact".to_owned(),
+            status: "found".to_owned(),
+            id: Some(profile.digest.clone()),
+            summary: profile.reference.clone(),
+            occurred_at: Some(pedigraph_proto::Nanos(created.time)),
+            reason: None,
+            proof: Some(self.scope.proof(created.index)?),
+        })
+    }
+
+    /// Two builds may not name two commits: one of them is wrong, and it is not ours to choose.
+    fn commit_hop(&self, profile: &Profile, claims: &[super::artifact::Claimed]) -> Result<Hop, Error> {
+        let digest = &profile.digest;
+        let reason = format!("send artifact-packaged {{artifactDigest: {digest}, commit}} or SLSA provenance");
+        let hop = origin("commit", self.commit_item(claims)?, "no commit is known", reason);
+        let said = claims.iter().filter(|claim| claim.value.said_by != "run" && !claim.value.commit.is_empty());
+        let mut commits: BTreeSet<&str> = said.map(|claim| claim.value.commit.as_str()).collect();
+        let shortened: Vec<&str> = commits.iter().copied().collect();
+        commits.retain(|commit| !shortened.iter().any(|other| other.len() > commit.len() && other.starts_with(commit)));
+        if commits.len() < 2 {
+            return Ok(hop);
+        }
+        let named: Vec<String> = claims
+            .iter()
+            .filter(|claim| commits.contains(claim.value.commit.as_str()))
+            .map(|claim| format!("{} ({})", claim.value.commit, claim.value.said_by))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        Ok(conflict(hop, format!("several commits are named: {}", named.join(", "))))
+    }
+
+    fn base_hop(&self, profile: &Profile) -> Result<Hop, Error> {
+        let found = self.links_in(profile)?;
+        let mut bases: Vec<_> = found.links.iter().filter(|link| link.relation == Relation::Base).collect();
+        bases.sort_by_key(|link| std::cmp::Reverse(link.strength()));
+        let Some(best) = bases.first() else {
+            return self.base_not_known(profile, &found.unknown);
+        };
+        let base = self.profile(&best.from)?;
+        let reference = base.as_ref().map_or(best.from.clone(), |base| base.reference.clone());
+        let hop = Hop {
+            kind: "base".to_owned(),
+            status: "found".to_owned(),
+            id: Some(best.from.clone()),
+            summary: format!("{reference} (by {})", best.method.word()),
+            occurred_at: base.map(|base| pedigraph_proto::Nanos(base.created.time)),
+            reason: None,
+            proof: Some(self.scope.proof(best.index)?),
+        };
+        match self.base_contradiction(&bases)? {
+            Some(reason) => Ok(conflict(hop, reason)),
+            None => Ok(hop),
+        }
+    }
+
+    fn base_not_known(&self, profile: &Profile, unknown: &[super::edges::UnknownBase]) -> Result<Hop, Error> {
+        let Some(named) = unknown.first() else {
+            let reason = format!(
+                "send SLSA provenance with materials, or image-observed {{digest: {}, baseDigest or diffIds}}",
+                profile.digest
+            );
+            return Ok(missing("base", "no base image is known", reason));
+        };
+        let reference = &named.reference;
+        let reason = format!("the digest of {reference} at build time is not known: send tag-observed for it");
+        let hop = missing("base", reference, reason);
+        Ok(Hop { id: Some(reference.clone()), proof: Some(self.scope.proof(named.index)?), ..hop })
+    }
+
+    /// An annotation that names one base by digest and, by tag, another.
+    fn base_contradiction(&self, bases: &[&super::edges::Link]) -> Result<Option<String>, Error> {
+        let by = |method: Method| bases.iter().filter(move |link| link.method == method);
+        let by_digest: BTreeSet<&str> = by(Method::Annotation).map(|link| link.from.as_str()).collect();
+        let by_tag: BTreeSet<&str> = by(Method::History).map(|link| link.from.as_str()).collect();
+        if by_digest.is_empty() || by_tag.is_empty() || !by_digest.is_disjoint(&by_tag) {
+            return Ok(None);
+        }
+        let list = |digests: &BTreeSet<&str>| digests.iter().copied().collect::<Vec<_>>().join(", ");
+        Ok(Some(format!("the base is {} by digest and {} by tag at build time", list(&by_digest), list(&by_tag))))
+    }
+}
+
+fn declared(place: &Place) -> Hop {
+    let reason = (!place.beside.is_empty()).then(|| format!("beside it run {}", place.beside.join(", ")));
+    Hop {
+        kind: "deployment".to_owned(),
+        status: "found".to_owned(),
+        id: Some(format!("{}@{}", place.service, place.environment)),
+        summary: format!("{} in {} runs {}", place.service, place.environment, place.artifact_ref),
+        occurred_at: Some(place.since),
+        reason,
+        proof: Some(place.proof.clone()),
+    }
+}
+
+fn unknown_artifact(place: Option<&Place>) -> Hop {
+    let named = place.map(|place| place.digest.clone().unwrap_or_else(|| place.artifact_ref.clone()));
+    let named = named.unwrap_or_default();
+    let reason = format!(
+        "{named} leads to no digest at that time: deploy by digest, or send artifact-published or tag-observed for it"
+    );
+    missing("artifact", &named, reason)
+}
+
+fn newest(kind: &str, items: Vec<Item>, nothing: &str, reason: String) -> Hop {
+    let more = items.len().saturating_sub(1);
+    let Some(item) = items.into_iter().next() else { return missing(kind, nothing, reason) };
+    let summary = if more == 0 { item.summary.clone() } else { format!("{} (and {more} more)", item.summary) };
+    found(kind, item, summary)
+}
+
+fn origin(kind: &str, item: Option<Item>, nothing: &str, reason: String) -> Hop {
+    match item {
+        None => missing(kind, nothing, reason),
+        Some(item) => {
+            let summary = item.summary.clone();
+            found(kind, item, summary)
+        }
+    }
+}
+
+fn found(kind: &str, item: Item, summary: String) -> Hop {
+    Hop {
+        kind: kind.to_owned(),
+        status: "found".to_owned(),
+        id: Some(item.id),
+        summary,
+        occurred_at: Some(item.occurred_at),
+        reason: None,
+        proof: Some(item.proof),
+    }
+}
+
+fn missing(kind: &str, summary: &str, reason: String) -> Hop {
+    Hop {
+        kind: kind.to_owned(),
+        status: "missing".to_owned(),
+        id: None,
+        summary: summary.to_owned(),
+        occurred_at: None,
+        reason: Some(reason),
+        proof: None::<Proof>,
+    }
+}
+
+fn conflict(hop: Hop, reason: String) -> Hop {
+    Hop { status: "conflict".to_owned(), reason: Some(reason), ..hop }
+}

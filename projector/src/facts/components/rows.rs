@@ -1,0 +1,96 @@
+//! The rows of components: sets of numbers, what the numbers stand for, and which digest is bound to which set.
+
+use pedigraph_proto::{Digest, Purl, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::store::key::{Key, KeyReader};
+
+/// Bytes of a package's name that keys hold; a longer one shares its rows with others that begin so.
+pub(crate) const PACKAGE_KEY_BYTES: usize = 512;
+
+/// The view's byte in keys.
+pub(crate) const VIEW: u8 = b'c';
+/// component number → [`Known`].
+pub(crate) const COMPONENTS: u8 = b'i';
+/// (package, hash of [`Known`]) → component number.
+pub(crate) const PACKAGES: u8 = b'p';
+/// set → its number.
+pub(crate) const SETS: u8 = b'n';
+/// page number → [`PageRow`].
+pub(crate) const PAGES: u8 = b'l';
+/// (set number, first ordinal, hash of the slice, n-th page of it) → page number.
+pub(crate) const SET_PAGES: u8 = b's';
+/// (digest, stamp) → [`Bound`].
+pub(crate) const BINDINGS: u8 = b'b';
+/// (set number, digest, stamp) → nothing.
+pub(crate) const SET_SUBJECTS: u8 = b'a';
+/// (SBOM digest, artifact digest, stamp) → nothing: linked later.
+pub(crate) const LINKS: u8 = b'k';
+
+/// What a component is, wherever it is contained.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) purl: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) licenses: Vec<String>,
+    pub(crate) digest: String,
+}
+
+/// A part of a slice of a set.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PageRow {
+    pub(crate) set: u32,
+    /// Ordinal of the first component here.
+    pub(crate) first: u32,
+    pub(crate) components: Vec<u32>,
+    /// By component: ordinals that it depends on; empty where no component depends on any.
+    pub(crate) depends_on: Vec<Vec<u32>>,
+    /// Ordinals that the described thing depends on directly.
+    pub(crate) roots: Vec<u32>,
+}
+
+/// An SBOM of a digest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Bound {
+    /// Number of its set; `None` for a link to an SBOM that is bound elsewhere.
+    pub(crate) set: Option<u32>,
+    pub(crate) sbom: String,
+    pub(crate) tool: String,
+    /// What it says it describes, normalized; empty when not said.
+    pub(crate) reference: String,
+}
+
+pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {
+    Key::new(tenant, VIEW).byte(table)
+}
+
+/// After tenant, view and table.
+pub(crate) fn table_key(key: &[u8]) -> Result<KeyReader<'_>, Error> {
+    let mut reader = KeyReader::after_view(key).ok_or_else(unreadable)?;
+    reader.byte().ok_or_else(unreadable)?;
+    Ok(reader)
+}
+
+pub(crate) fn unreadable() -> Error {
+    Error::Store("components: a key cannot be read".to_owned())
+}
+
+/// The key of a package: its name as [`Purl::package`] has it, else the text itself behind a byte that no purl begins with.
+pub(crate) fn package_key(purl: &str, name: &str) -> String {
+    let package = Purl::parse(purl).map(|purl| purl.package().to_owned());
+    let package = package.unwrap_or_else(|| format!("\u{1}{}", if purl.is_empty() { name } else { purl }));
+    clipped(&package).to_owned()
+}
+
+pub(crate) fn clipped(package: &str) -> &str {
+    let end = (0..=PACKAGE_KEY_BYTES.min(package.len())).rev().find(|end| package.is_char_boundary(*end));
+    &package[..end.unwrap_or(0)]
+}
+
+pub(crate) fn digest_text(text: &str) -> String {
+    text.parse::<Digest>().map_or_else(|_| text.trim().to_owned(), |digest| digest.to_string())
+}

@@ -1,0 +1,170 @@
+//! The rows of deployments: one set per fact, each sorted by (event time, event id, ordinal, index).
+
+use pedigraph_proto::{ArtifactRef, Nanos, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::rows::stamp;
+use crate::store::key::{Key, KeyReader};
+
+/// The view's byte in keys.
+pub(crate) const VIEW: u8 = b'd';
+/// (environment, service, cluster, namespace) → nothing; stamped by the fact that named it first in the ledger.
+pub(crate) const LANES: u8 = b'l';
+/// (lane, stamp, index) → [`LaneFact`].
+pub(crate) const LANE_ROWS: u8 = b'r';
+/// (environment, stamp, index, about) → nothing: whatever names an environment, by time.
+pub(crate) const BY_TIME: u8 = b't';
+/// (class, artifact, lane, stamp, index) → nothing.
+pub(crate) const BY_ARTIFACT: u8 = b'a';
+/// (topic, environment, service, stamp, index) → [`Setting`].
+pub(crate) const SETTINGS: u8 = b's';
+
+/// Classes of [`BY_ARTIFACT`]: a digest; a reference without a digest; a reference beside its digest.
+pub(crate) const DIGEST: u8 = b'd';
+pub(crate) const REFERENCE: u8 = b'r';
+pub(crate) const REFERENCE_OF_DIGEST: u8 = b'b';
+
+/// Topics of [`SETTINGS`].
+pub(crate) const CONFIG: u8 = b'c';
+pub(crate) const FLAG: u8 = b'f';
+pub(crate) const FREEZE: u8 = b'z';
+
+/// What a row of [`BY_TIME`] is about.
+pub(crate) const ABOUT_LANE: u8 = b'd';
+pub(crate) const ABOUT_FREEZE: u8 = b'z';
+pub(crate) const ABOUT_ELSE: u8 = b'n';
+
+/// When an event happened; equal times are ordered by event id, then by the place in the event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Stamp {
+    pub(crate) time: Nanos,
+    pub(crate) event: [u8; 16],
+    pub(crate) ordinal: u32,
+}
+
+/// What a row says happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) enum What {
+    #[default]
+    Deployed,
+    Removed,
+    Canary,
+}
+
+/// A lane's row as it is stored.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LaneFact {
+    pub(crate) what: What,
+    /// `repository:tag` or `repository@digest` with the repository as said; empty when not said.
+    pub(crate) reference: String,
+    /// As said; empty when not said.
+    pub(crate) digest: String,
+    pub(crate) config_digest: String,
+    pub(crate) strategy: String,
+    /// 0: not said, but for a canary that changed: ended.
+    pub(crate) weight: u32,
+    pub(crate) group: String,
+    pub(crate) actor: String,
+    pub(crate) run: String,
+    pub(crate) reason: String,
+    pub(crate) rollback: bool,
+}
+
+/// A configuration, flag or freeze.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    /// Configuration digest, flag name, or empty.
+    pub(crate) name: String,
+    /// Flag value; empty otherwise.
+    pub(crate) value: String,
+    pub(crate) frozen: bool,
+    pub(crate) reason: String,
+    pub(crate) actor: String,
+}
+
+/// Where a service runs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) environment: String,
+    pub(crate) service: String,
+    pub(crate) cluster: String,
+    pub(crate) namespace: String,
+}
+
+impl Lane {
+    pub(crate) fn of(environment: &str, service: &str, cluster: &str, namespace: &str) -> Lane {
+        Lane {
+            environment: environment.to_owned(),
+            service: service.to_owned(),
+            cluster: cluster.to_owned(),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    pub(crate) fn read(key: &mut KeyReader<'_>) -> Option<Lane> {
+        Some(Lane { environment: key.text()?, service: key.text()?, cluster: key.text()?, namespace: key.text()? })
+    }
+}
+
+/// Keys of this view.
+pub(crate) trait Keys {
+    fn lane(self, lane: &Lane) -> Key;
+    fn moment(self, stamp: &Stamp) -> Key;
+}
+
+impl Keys for Key {
+    fn lane(self, lane: &Lane) -> Key {
+        self.text(&lane.environment).text(&lane.service).text(&lane.cluster).text(&lane.namespace)
+    }
+
+    fn moment(self, stamp: &Stamp) -> Key {
+        let key = self.time(stamp.time);
+        stamp.event.iter().fold(key, |key, byte| key.byte(*byte)).number(u64::from(stamp.ordinal))
+    }
+}
+
+pub(crate) fn read_stamp(key: &mut KeyReader<'_>) -> Option<(Stamp, u64)> {
+    let time = key.time()?;
+    let mut event = [0; 16];
+    for byte in &mut event {
+        *byte = key.byte()?;
+    }
+    let ordinal = u32::try_from(key.number()?).ok()?;
+    Some((Stamp { time, event, ordinal }, key.number()?))
+}
+
+pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {
+    Key::new(tenant, VIEW).byte(table)
+}
+
+pub(crate) fn settings(tenant: &TenantId, topic: u8, environment: &str, service: &str) -> Key {
+    table(tenant, SETTINGS).byte(topic).text(environment).text(service)
+}
+
+pub(crate) fn by_artifact(tenant: &TenantId, class: u8, artifact: &str) -> Key {
+    table(tenant, BY_ARTIFACT).byte(class).text(artifact)
+}
+
+/// What references are compared by: the same, with the repository's key. A text that is no reference is its own key.
+pub(crate) fn reference_key(reference: &str) -> String {
+    ArtifactRef::parse(reference).map_or_else(|| reference.to_owned(), |reference| reference.keyed().to_string())
+}
+
+impl From<stamp::Stamp> for Stamp {
+    fn from(stamp: stamp::Stamp) -> Stamp {
+        // The row's stamp counts facts from 1, keys from 0.
+        Stamp { time: Nanos(stamp.time), event: stamp.event, ordinal: stamp.ordinal.saturating_sub(1) }
+    }
+}
+
+/// After tenant, view and table.
+pub(crate) fn table_key(key: &[u8]) -> Result<KeyReader<'_>, Error> {
+    let mut reader = KeyReader::after_view(key).ok_or_else(unreadable)?;
+    reader.byte().ok_or_else(unreadable)?;
+    Ok(reader)
+}
+
+pub(crate) fn unreadable() -> Error {
+    Error::Store("deployments: a key cannot be read".to_owned())
+}

@@ -1,0 +1,234 @@
+//! The fact rows of lineage: one small row per thing that a fact says, keyed by what it is about.
+
+use pedigraph_proto::TenantId;
+use serde::{Deserialize, Serialize};
+
+use crate::store::key::Key;
+
+/// The view's byte.
+pub(crate) const VIEW: u8 = b'l';
+
+/// Tables, by what their keys hold. A stamp is (time, index, ordinal).
+pub(crate) mod table {
+    /// digest, stamp → [`super::Naming`].
+    pub(crate) const NAMES: u8 = b'i';
+    /// repository key, digest → (); the first fact that says so.
+    pub(crate) const LINE: u8 = b'l';
+    /// repository key, tag, stamp → digest, empty when the tag is gone.
+    pub(crate) const TAGS: u8 = b't';
+    /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment does.
+    pub(crate) const NAMED: u8 = b'n';
+    /// last part of a repository, tag, repository key → (); the first fact that says so.
+    pub(crate) const SHORT: u8 = b's';
+    /// digest, role, other digest, platform → (); the first fact that says so.
+    pub(crate) const ALIAS: u8 = b'a';
+    /// digest, kind of evidence, stamp → [`super::Evidence`].
+    pub(crate) const EVIDENCE: u8 = b'e';
+    /// derived, base, stamp → [`super::BaseClaim`].
+    pub(crate) const BASES: u8 = b'b';
+    /// base, derived, stamp → [`super::BaseClaim`].
+    pub(crate) const DERIVED: u8 = b'B';
+    /// derived, repository key, tag, stamp → the reference as the fact writes it.
+    pub(crate) const FROM: u8 = b'f';
+    /// repository key, tag, derived, stamp → ().
+    pub(crate) const FROM_OF: u8 = b'F';
+    /// child, parent, stamp → ().
+    pub(crate) const PARENTS: u8 = b'p';
+    /// parent, child, stamp → ().
+    pub(crate) const CHILDREN: u8 = b'P';
+    /// run, digest, stamp → ().
+    pub(crate) const PRODUCTS: u8 = b'r';
+    /// digest, run, stamp → ().
+    pub(crate) const RUNS: u8 = b'R';
+    /// commit, pipeline, digest, stamp → ().
+    pub(crate) const BUILT_FROM: u8 = b'c';
+    /// digest, commit, pipeline, stamp → ().
+    pub(crate) const COMMITS: u8 = b'C';
+    /// SHA-256 over all diff ids of an image, digest → (); the first fact that says so.
+    pub(crate) const CHAIN: u8 = b'g';
+    /// SHA-256 over a proper prefix of an image's diff ids, digest → (); the first fact that says so.
+    pub(crate) const PREFIX: u8 = b'G';
+    /// digest, SHA-256 over all diff ids → every prefix's hash, shortest first; the first fact that says so.
+    pub(crate) const LAYERS: u8 = b'h';
+    /// run, stamp → [`super::Work`].
+    pub(crate) const WORK: u8 = b'w';
+    /// commit, stamp → [`super::CommitFact`].
+    pub(crate) const CHANGES: u8 = b'm';
+    /// digest, stamp → [`super::Claim`].
+    pub(crate) const CLAIMS: u8 = b'k';
+    /// package, version, digest → (); the first fact that says so.
+    pub(crate) const PURLS: u8 = b'u';
+    /// repository key, tag, stamp → [`super::Evidence`] of a deployment that names no digest.
+    pub(crate) const DEPLOYED_TAGS: u8 = b'y';
+    /// vulnerability, digest, stamp → ().
+    pub(crate) const VULNERABILITIES: u8 = b'v';
+}
+
+/// What another digest is to a digest.
+pub(crate) mod role {
+    /// The config of this manifest.
+    pub(crate) const CONFIG: u8 = b'c';
+    /// A manifest that names this config.
+    pub(crate) const MANIFEST: u8 = b'm';
+    /// A platform manifest of this index.
+    pub(crate) const PLATFORM: u8 = b'p';
+    /// An index that lists this manifest.
+    pub(crate) const INDEX: u8 = b'x';
+}
+
+/// A key of this view.
+pub(crate) fn key(tenant: &TenantId, table: u8) -> Key {
+    Key::new(tenant, VIEW).byte(table)
+}
+
+/// What a naming fact is, for `createdAt` and for the repository of a line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) enum Class {
+    /// It was built or packaged.
+    Built,
+    /// It was published.
+    Published,
+    /// It was seen in a registry.
+    Observed,
+    /// It was named in passing.
+    Other,
+}
+
+/// A fact that names a digest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Naming {
+    pub(crate) class: Class,
+    /// As the fact writes it; empty when not said.
+    pub(crate) repository: String,
+    pub(crate) tag: String,
+    /// `ArtifactKind`; 0 when not said.
+    pub(crate) kind: i32,
+    pub(crate) platform: String,
+}
+
+/// Why a base is a base, strongest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) enum BaseMethod {
+    /// A material whose address says that it is an image, or the build's own word.
+    Provenance,
+    /// A material that is a base only if it is known as an image.
+    Material,
+    /// The OCI annotation.
+    Annotation,
+}
+
+/// A fact that names a base by digest.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct BaseClaim {
+    pub(crate) method: BaseMethod,
+    /// As the fact writes it.
+    pub(crate) reference: String,
+}
+
+/// A detail of evidence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Detail {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    List(Vec<String>),
+}
+
+/// A piece of evidence as an answer lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Evidence {
+    pub(crate) id: String,
+    pub(crate) summary: String,
+    pub(crate) details: Vec<(String, Detail)>,
+}
+
+/// Kinds of evidence, as in keys.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum EvidenceKind {
+    Sbom,
+    Attestation,
+    Signature,
+    Scan,
+    Tests,
+    Deployment,
+    Vex,
+    Approval,
+    Rebuild,
+    Reachability,
+    Deleted,
+    Downloaded,
+}
+
+impl EvidenceKind {
+    /// The byte in keys.
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            EvidenceKind::Sbom => b's',
+            EvidenceKind::Attestation => b'a',
+            EvidenceKind::Signature => b'g',
+            EvidenceKind::Scan => b'c',
+            EvidenceKind::Tests => b't',
+            EvidenceKind::Deployment => b'd',
+            EvidenceKind::Vex => b'v',
+            EvidenceKind::Approval => b'p',
+            EvidenceKind::Rebuild => b'r',
+            EvidenceKind::Reachability => b'h',
+            EvidenceKind::Deleted => b'x',
+            EvidenceKind::Downloaded => b'l',
+        }
+    }
+
+    /// The word in answers.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            EvidenceKind::Sbom => "sbom",
+            EvidenceKind::Attestation => "attestation",
+            EvidenceKind::Signature => "signature",
+            EvidenceKind::Scan => "scan",
+            EvidenceKind::Tests => "tests",
+            EvidenceKind::Deployment => "deployment",
+            EvidenceKind::Vex => "vex",
+            EvidenceKind::Approval => "approval",
+            EvidenceKind::Rebuild => "rebuild",
+            EvidenceKind::Reachability => "reachability",
+            EvidenceKind::Deleted => "deleted",
+            EvidenceKind::Downloaded => "downloaded",
+        }
+    }
+}
+
+/// What a fact says about where an artifact comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) commit: String,
+    pub(crate) repository: String,
+    pub(crate) change_id: String,
+    pub(crate) run: String,
+    pub(crate) pipeline: String,
+    pub(crate) builder: String,
+    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`.
+    pub(crate) said_by: String,
+}
+
+/// A step of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Work {
+    pub(crate) finished: bool,
+    pub(crate) pipeline: String,
+    pub(crate) url: String,
+    pub(crate) commit: String,
+    pub(crate) repository: String,
+    pub(crate) builder: String,
+    pub(crate) outcome: String,
+}
+
+/// A fact about a commit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct CommitFact {
+    pub(crate) repository: String,
+    pub(crate) change_id: String,
+    pub(crate) title: String,
+    pub(crate) url: String,
+    pub(crate) author: String,
+    pub(crate) reference: String,
+}

@@ -1,0 +1,24 @@
+//! From facts to rows: one folder per view, each with its rows and its fold. Nothing here asks or runs.
+
+pub(crate) mod components;
+pub(crate) mod deployments;
+pub(crate) mod entries;
+pub(crate) mod lineage;
+pub(crate) mod view;
+
+use self::view::View;
+
+/// Every view, in the order in which they fold.
+#[derive(Default)]
+pub(crate) struct ViewSet {
+    pub(crate) intake: entries::Intake,
+    pub(crate) lineage: lineage::LineageFacts,
+    pub(crate) components: components::Components,
+    pub(crate) deployments: deployments::Deployments,
+}
+
+impl ViewSet {
+    pub(crate) fn all(&self) -> [&dyn View; 4] {
+        [&self.intake, &self.lineage, &self.components, &self.deployments]
+    }
+}

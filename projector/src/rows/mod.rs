@@ -1,0 +1,80 @@
+//! What a fold writes: rows with their stamps, inserted on a thread of its own and hashed into the view root.
+
+pub(crate) mod inserter;
+pub(crate) mod root;
+pub(crate) mod sink;
+pub(crate) mod stamp;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::sink::RowSink;
+use self::stamp::{Stamp, Stamped, split_stamp};
+use crate::error::Error;
+use crate::store::Store;
+use crate::store::key::Key;
+
+/// What a fold may do: read rows of its own view, insert rows. Every insert is hashed into the view root.
+///
+/// After a crash the store may hold rows of facts that will be folded again. So a fold sees only rows of strictly earlier
+/// facts, whatever the store holds, and inserting the same row again changes nothing.
+pub(crate) struct Rows<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) sink: &'a mut RowSink,
+    pub(crate) stamp: Stamp,
+    pub(crate) buffer: &'a mut Vec<u8>,
+}
+
+impl Rows<'_> {
+    /// Inserts a row (postcard, after its stamp). Inserting a key twice with another value is a fault of the fold: end keys
+    /// with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
+    pub(crate) fn put(&mut self, key: Key, value: &impl Serialize) -> Result<(), Error> {
+        self.encode(value)?;
+        self.sink.insert(key.as_bytes(), self.buffer)
+    }
+
+    /// Inserts a row unless an earlier fact did; `true` when it is the first.
+    pub(crate) fn put_first(&mut self, key: Key, value: &impl Serialize) -> Result<bool, Error> {
+        self.encode(value)?;
+        self.sink.settle_key(key.as_bytes())?;
+        if let Some(there) = self.store.insert_new(key.as_bytes(), self.buffer)? {
+            if split_stamp(&there)?.0.earlier_than(&self.stamp) {
+                return Ok(false);
+            }
+            // Left by a crash: this fact, or one after it, is folded again.
+            self.store.insert(key.as_bytes(), self.buffer)?;
+        }
+        self.sink.inserted(key.as_bytes(), self.buffer);
+        Ok(true)
+    }
+
+    fn encode(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        self.buffer.clear();
+        let unwritable = |error| Error::Store(format!("row: {error}"));
+        let buffer = postcard::to_extend(&self.stamp, std::mem::take(self.buffer)).map_err(unwritable)?;
+        *self.buffer = postcard::to_extend(value, buffer).map_err(unwritable)?;
+        Ok(())
+    }
+
+    /// Reads a row of an earlier fact.
+    pub(crate) fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
+        if self.stamp_of(key)?.is_none() {
+            return Ok(None);
+        }
+        self.store.get(key.as_bytes())?.map(|bytes| Ok(Stamped::<T>::decode(&bytes)?.value)).transpose()
+    }
+
+    /// Reads the last row that begins with `prefix` and is below `to`. The caller's keys must tell by themselves that such
+    /// a row is of an earlier step, since stamps are not compared.
+    pub(crate) fn last_before<T: DeserializeOwned>(&mut self, prefix: &Key, to: &Key) -> Result<Option<T>, Error> {
+        self.sink.settle()?;
+        let row = self.store.scan(prefix.as_bytes(), to.as_bytes(), true, 1)?;
+        row.first().map(|(_, bytes)| Ok(Stamped::<T>::decode(bytes)?.value)).transpose()
+    }
+
+    fn stamp_of(&mut self, key: &Key) -> Result<Option<Stamp>, Error> {
+        self.sink.settle_key(key.as_bytes())?;
+        let Some(bytes) = self.store.get(key.as_bytes())? else { return Ok(None) };
+        Ok(Some(split_stamp(&bytes)?.0).filter(|stamp| stamp.earlier_than(&self.stamp)))
+    }
+}

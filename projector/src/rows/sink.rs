@@ -1,0 +1,214 @@
+//! Where the rows of a fold go: into the view root, and to the inserting thread.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use super::inserter::{Inserter, Then, Work, lengths, push_row};
+use super::root::RootState;
+use crate::error::Error;
+use crate::store::{Row, Store};
+
+/// Bytes of rows that go to the inserting thread at once.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// Where the rows of a fold go: into the root, and on a thread of its own, since that costs more than folding, into the
+/// store. A step is folded while the one before it is inserted.
+pub(crate) struct RowSink {
+    inserter: Inserter,
+    /// Rows to insert that were not yet handed on.
+    waiting: Vec<u8>,
+    /// Rows were handed on of which no answer will tell that they are in the store.
+    unsettled: bool,
+    /// Answers that are not yet received: of the step before, mostly.
+    due: u32,
+    /// Hashes of the keys of rows that may not be in the store yet: of this step, and of the one before.
+    pending: [HashSet<u64>; 2],
+    /// The unit at hand, and whether it has rows.
+    unit: (blake3::Hasher, bool),
+    root: RootState,
+}
+
+impl RowSink {
+    /// Goes on from a root.
+    pub(crate) fn new(store: Arc<dyn Store>, root: RootState) -> RowSink {
+        RowSink {
+            inserter: Inserter::new(store),
+            waiting: Vec::with_capacity(CHUNK_BYTES),
+            unsettled: false,
+            due: 0,
+            pending: Default::default(),
+            unit: (blake3::Hasher::new(), false),
+            root,
+        }
+    }
+
+    /// Takes a row; it is in the store after [`RowSink::settle`].
+    pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.inserted(key, value);
+        push_row(&mut self.waiting, key, value);
+        self.pending[0].insert(hash_of(key));
+        if self.waiting.len() >= CHUNK_BYTES { self.hand_on() } else { Ok(()) }
+    }
+
+    /// Adds a row to the root that the fold has inserted by itself.
+    pub(crate) fn inserted(&mut self, key: &[u8], value: &[u8]) {
+        let (hasher, any) = &mut self.unit;
+        hasher.update(&lengths(key, value)).update(key).update(value);
+        *any = true;
+    }
+
+    /// Ends a unit: every row since the one before. Where units end must not depend on steps.
+    pub(crate) fn end_unit(&mut self) {
+        let (hasher, any) = &mut self.unit;
+        if std::mem::take(any) {
+            self.root.add(hasher);
+            hasher.reset();
+        }
+    }
+
+    /// Waits until a key's row is in the store, if it was taken.
+    pub(crate) fn settle_key(&mut self, key: &[u8]) -> Result<(), Error> {
+        let hash = hash_of(key);
+        if self.pending.iter().any(|step| step.contains(&hash)) { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits until every row that was taken is in the store, and every step that was ended.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.hand_on()?;
+        self.pending.iter_mut().for_each(HashSet::clear);
+        if std::mem::take(&mut self.unsettled) {
+            self.inserter.send(Work::Report);
+            self.due += 1;
+        }
+        self.receive()
+    }
+
+    /// Ends a step: when its rows are in the store `last` follows, in one batch, and `then` is called. Waits for the step before,
+    /// and tells its fault.
+    pub(crate) fn end_step(&mut self, last: Vec<Row>, then: Then) -> Result<(), Error> {
+        self.hand_on()?;
+        self.receive()?;
+        self.inserter.send(Work::Step(last, then));
+        (self.due, self.unsettled) = (1, false);
+        self.pending.swap(0, 1);
+        self.pending[0].clear();
+        Ok(())
+    }
+
+    /// Every answer that is due.
+    fn receive(&mut self) -> Result<(), Error> {
+        while self.due > 0 {
+            self.due -= 1;
+            self.inserter.results.recv().expect("the inserting thread lives as long as this")?;
+        }
+        Ok(())
+    }
+
+    /// The root with every unit so far.
+    pub(crate) fn root(&self) -> &RootState {
+        &self.root
+    }
+
+    fn hand_on(&mut self) -> Result<(), Error> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES));
+        self.unsettled = true;
+        self.inserter.rows(chunk)
+    }
+}
+
+/// Two keys of one hash cost a wait, no more.
+fn hash_of(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemStore;
+
+    type Unit = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn root(units: &[Unit], settle_every: usize) -> RootState {
+        let store = Arc::new(MemStore::default());
+        let mut sink = RowSink::new(store.clone(), RootState::default());
+        for (n, unit) in units.iter().enumerate() {
+            unit.iter().for_each(|(key, value)| sink.insert(key, value).expect("in memory"));
+            sink.end_unit();
+            if n % settle_every == 0 {
+                sink.settle().expect("in memory");
+            }
+        }
+        sink.settle().expect("in memory");
+        for (key, value) in units.iter().flatten() {
+            assert_eq!(store.get(key).expect("in memory").as_ref(), Some(value));
+        }
+        sink.root().clone()
+    }
+
+    #[test]
+    fn order_of_units_and_chunks_do_not_matter_and_content_does() {
+        let row = |n: u32| (n.to_be_bytes().to_vec(), vec![1; 300]);
+        let mut units: Vec<Unit> = (0..500).map(|n| vec![row(2 * n), row(2 * n + 1)]).collect();
+        let straight = root(&units, 1_000);
+        units.reverse();
+        assert_eq!(root(&units, 97), straight);
+        assert_eq!(RootState::from_bytes(&straight.to_bytes()), Some(straight.clone()));
+        units[7][1].1[0] = 2;
+        assert_ne!(root(&units, 97), straight);
+        let split = |key: &[u8], value: &[u8]| root(&[vec![(key.to_vec(), value.to_vec())]], 1);
+        assert_ne!(split(b"a", b"bc"), split(b"ab", b"c"));
+    }
+
+    /// Fails to insert one key.
+    struct Failing(MemStore);
+
+    impl Store for Failing {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.0.get(key)
+        }
+        fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+            if key == b"bad" { Err(Error::Store("no space".into())) } else { self.0.insert(key, value) }
+        }
+        fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.0.insert_new(key, value)
+        }
+        fn remove(&self, key: &[u8]) -> Result<(), Error> {
+            self.0.remove(key)
+        }
+        fn batch(&self, rows: &[Row]) -> Result<(), Error> {
+            self.0.batch(rows)
+        }
+        fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+            self.0.scan(from, to, reverse, limit)
+        }
+        fn flush(&self) -> Result<(), Error> {
+            self.0.flush()
+        }
+    }
+
+    #[test]
+    fn a_step_whose_rows_cannot_be_inserted_is_not_shown_and_the_next_one_tells() {
+        let store = Arc::new(Failing(MemStore::default()));
+        let shown = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut sink = RowSink::new(store.clone(), RootState::default());
+        let end = |sink: &mut RowSink, key: &[u8], step: u8| {
+            let shown = shown.clone();
+            sink.insert(key, b"")?;
+            let then = Box::new(move || shown.lock().expect("not poisoned").push(step));
+            sink.end_step(vec![(b"progress".to_vec(), vec![step])], then)
+        };
+        end(&mut sink, b"good", 1).expect("the first step");
+        end(&mut sink, b"bad", 2).expect("the fault comes later");
+        let told = end(&mut sink, b"fine", 3).expect_err("of the step before");
+        assert!(told.to_string().contains("no space"), "{told}");
+        drop(sink);
+        assert_eq!(*shown.lock().expect("not poisoned"), [1]);
+        assert_eq!(store.get(b"progress").expect("in memory"), Some(vec![1]));
+    }
+}

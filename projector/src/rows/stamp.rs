@@ -1,0 +1,61 @@
+//! Where a row comes from: what precedes the value of every row.
+
+use pedigraph_proto::wire::Entry;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// What precedes the value of every row: where it comes from. Readers compare `index` with their bound and `time` with
+/// `at`, and order by (time, event, ordinal).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// Index of the entry that proves the row.
+    pub(crate) index: u64,
+    /// 0 = the entry itself, n + 1 = its n-th fact, `u32::MAX` = its commit.
+    pub(crate) ordinal: u32,
+    /// When it happened.
+    pub(crate) time: i64,
+    /// Event id.
+    pub(crate) event: [u8; 16],
+}
+
+impl Stamp {
+    /// Of the entry itself.
+    pub(crate) fn of_entry(index: u64, entry: &Entry) -> Stamp {
+        let event = entry.event_id.as_ref().try_into().unwrap_or_default();
+        Stamp { index, ordinal: 0, time: entry.occurred_at, event }
+    }
+
+    /// The order of facts that does not depend on arrival: (time, event id, ordinal).
+    pub(crate) fn order(&self) -> (i64, [u8; 16], u32) {
+        (self.time, self.event, self.ordinal)
+    }
+
+    pub(super) fn earlier_than(&self, other: &Stamp) -> bool {
+        (self.index, self.ordinal) < (other.index, other.ordinal)
+    }
+}
+
+/// A row's value with where it comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stamped<T> {
+    /// Where it comes from.
+    pub(crate) stamp: Stamp,
+    /// The value.
+    pub(crate) value: T,
+}
+
+impl<T: DeserializeOwned> Stamped<T> {
+    /// Reads a row's bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Stamped<T>, Error> {
+        let (stamp, rest) = split_stamp(bytes)?;
+        let value = postcard::from_bytes(rest).map_err(|error| Error::Store(format!("row: {error}")))?;
+        Ok(Stamped { stamp, value })
+    }
+}
+
+/// The stamp of a row's bytes, and its value's bytes.
+pub(crate) fn split_stamp(bytes: &[u8]) -> Result<(Stamp, &[u8]), Error> {
+    postcard::take_from_bytes::<Stamp>(bytes).map_err(|error| Error::Store(format!("row: {error}")))
+}

@@ -1,0 +1,15 @@
+//! Running the folds: the one runner, the folder, rebuilds, recorded roots, and the handle that readers get.
+
+mod directory;
+mod folder;
+mod marker;
+mod progress;
+mod rebuild;
+mod recorded;
+mod runner;
+mod views;
+mod visible;
+
+pub use self::directory::Options;
+pub use self::rebuild::{Folded, fold_into, fold_into_memory, rebuild};
+pub use self::views::Views;

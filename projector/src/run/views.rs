@@ -1,0 +1,272 @@
+//! The read handle: it starts the runner, says how far everything is, and gives each question its scope.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use pedigraph_ledger::{LogId, Reader};
+use pedigraph_proto::event::ViewRootRecorded;
+use pedigraph_proto::{TenantId, fact};
+use tokio::sync::watch;
+
+use super::directory::{Options, lock, open_store};
+use super::folder::{Folder, decode_leaf};
+use super::marker;
+use super::progress::ROWS_VERSION;
+use super::recorded::COMMITS_KEPT_MAX;
+use super::runner::run;
+use super::visible::{Inner, Visible};
+use crate::ask::answers::{ViewChange, ViewProgress, ViewRoots};
+use crate::ask::scope::{AsOf, Moment, Scope, Shared};
+use crate::ask::subscribed::{self, CHANGES_KEPT};
+use crate::error::Error;
+use crate::facts::ViewSet;
+use crate::facts::entries::rows::CHANGES;
+use crate::store::{MemStore, SledStore, Store};
+
+/// Entries that one read of changes looks at.
+const ENTRIES_PER_CHANGES_READ_MAX: u64 = 100_000;
+
+/// What is kept on disk; absent for views in memory.
+struct Kept {
+    dir: PathBuf,
+    store: Arc<SledStore>,
+    /// Held until the store is closed.
+    _lock: fs::File,
+}
+
+struct Handle {
+    inner: Arc<Inner>,
+    kept: Option<Kept>,
+    runner: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The views of a ledger in one directory: a runner thread folds what is durable, any thread reads.
+#[derive(Clone)]
+pub struct Views(Arc<Handle>);
+
+impl Views {
+    /// Opens (creating if absent) the views, compares them with the ledger, rebuilds when in doubt, starts the runner.
+    pub fn open(dir: &Path, ledger: Reader, options: &Options) -> Result<Views, Error> {
+        let lock = lock(dir)?;
+        let store = open_store(dir, &ledger, options)?;
+        marker::set_running(dir).map_err(|error| Error::Store(format!("marker: {error}")))?;
+        let kept = Kept { dir: dir.to_owned(), store: store.clone(), _lock: lock };
+        Views::start(store, Some(kept), ledger)
+    }
+
+    /// Views in memory, folded from the beginning.
+    pub fn in_memory(ledger: Reader) -> Result<Views, Error> {
+        Views::start(Arc::new(MemStore::default()), None, ledger)
+    }
+
+    fn start(store: Arc<dyn Store>, kept: Option<Kept>, reader: Reader) -> Result<Views, Error> {
+        let views = Arc::new(ViewSet::default());
+        let folder = Folder::open(store.clone(), views.clone())?;
+        let inner = Arc::new(Inner {
+            reader,
+            shared: Arc::new(Shared { store, views }),
+            visible: RwLock::new(Visible::of(&folder)),
+            moved: watch::Sender::new(0),
+            stop: AtomicBool::new(false),
+            fault: Mutex::new(None),
+        });
+        let (running, broken_dir) = (inner.clone(), kept.as_ref().map(|kept| kept.dir.clone()));
+        let spawned = std::thread::Builder::new()
+            .name("fold".into())
+            .spawn(move || run(&running, folder, broken_dir.as_deref()))
+            .map_err(|error| Error::Store(format!("runner: {error}")))?;
+        Ok(Views(Arc::new(Handle { inner, kept, runner: Mutex::new(Some(spawned)) })))
+    }
+
+    /// Stops the runner after the step at hand and flushes.
+    pub fn close(&self) -> Result<(), Error> {
+        self.0.close()
+    }
+
+    /// The ledger read handle.
+    pub fn ledger(&self) -> &Reader {
+        &self.0.inner.reader
+    }
+
+    /// Why the runner stopped, if it did: the store or the ledger failed.
+    pub fn fault(&self) -> Option<String> {
+        self.0.inner.fault.lock().clone()
+    }
+
+    /// Number of entries of a tenant that are visible.
+    pub fn visible(&self, tenant: &TenantId) -> u64 {
+        self.0.inner.visible.read().sizes.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// Waits until an index is visible; `false` when the time ran out.
+    pub async fn wait_visible(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
+        let mut moved = self.0.inner.moved.subscribe();
+        let seen = moved.wait_for(|_| self.visible(tenant) > index);
+        matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
+    }
+
+    /// Blocks until every commit below `seq` is visible; `false` when the runner stopped before.
+    pub fn wait_folded(&self, seq: u64) -> bool {
+        let inner = &self.0.inner;
+        loop {
+            if inner.visible.read().next_seq >= seq {
+                return true;
+            }
+            if inner.stop.load(Ordering::Acquire) || inner.fault.lock().is_some() {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// How far each view is, for one tenant; `now_ns` for ages.
+    pub fn progress(&self, tenant: &TenantId, now_ns: i64) -> Vec<ViewProgress> {
+        let next_index = self.visible(tenant);
+        let size = log_of(tenant).map_or(0, |log| self.ledger().head(&log).size);
+        let (lag_ms, root) = (self.lag_ms(tenant, now_ns), self.0.inner.visible.read().root.clone());
+        let of_view = |name: &str| ViewProgress {
+            name: name.to_owned(),
+            next_index,
+            lag_entries: size.saturating_sub(next_index),
+            lag_ms,
+            root: Some(root.clone()),
+        };
+        self.0.inner.shared.views.all().iter().map(|view| of_view(view.name())).collect()
+    }
+
+    /// Age in milliseconds of the oldest entry not yet visible; 0 when none.
+    pub fn lag_ms(&self, tenant: &TenantId, now_ns: i64) -> u64 {
+        let Some(log) = log_of(tenant) else { return 0 };
+        let next = self.visible(tenant);
+        if self.ledger().head(&log).size <= next {
+            return 0;
+        }
+        let Ok(Some(entry)) = self.ledger().entry(&log, next) else { return 0 };
+        let age_ns = now_ns.saturating_sub(decode_leaf(&entry.leaf).recorded_at);
+        u64::try_from(age_ns / 1_000_000).unwrap_or(0)
+    }
+
+    /// A consistent scope for one question.
+    pub fn at(&self, tenant: &TenantId, moment: Moment) -> Result<Scope, Error> {
+        let inner = &self.0.inner;
+        let (visible, seq_bound) = {
+            let state = inner.visible.read();
+            (state.sizes.get(tenant).copied().unwrap_or(0), state.next_seq)
+        };
+        let known = match (moment.as_of, log_of(tenant)) {
+            (None, _) | (_, None) => visible,
+            (Some(AsOf::Index(index)), _) => index.saturating_add(1),
+            (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
+        };
+        let bound = known.min(visible);
+        Ok(Scope { shared: inner.shared.clone(), tenant: tenant.clone(), bound, seq_bound, at: moment.at })
+    }
+
+    /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000 changes.
+    pub fn changes(
+        &self,
+        tenant: &TenantId,
+        after: (u64, u32),
+        limit: usize,
+    ) -> Result<Option<Vec<ViewChange>>, Error> {
+        let scope = self.at(tenant, Moment::default())?;
+        let newest = scope.counter(CHANGES)?.unwrap_or(0);
+        let seen = scope.counter_after(CHANGES, after.0)?.unwrap_or(newest);
+        if newest.saturating_sub(seen) > CHANGES_KEPT {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        let end = scope.bound.min(after.0.saturating_add(ENTRIES_PER_CHANGES_READ_MAX));
+        for index in after.0..end {
+            let of_entry = self.changes_of(tenant, index)?;
+            found.extend(of_entry.into_iter().filter(|change| (change.index, change.n) > after));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(Some(found))
+    }
+
+    /// Position of the newest visible change, to start a live stream from.
+    pub fn newest_change(&self, tenant: &TenantId) -> (u64, u32) {
+        let visible = self.visible(tenant);
+        (visible.saturating_sub(1), if visible == 0 { 0 } else { u32::MAX })
+    }
+
+    /// The view root at the head, `sha256:` and hex, with the seq of the commit it is for.
+    pub fn root(&self) -> (u64, String) {
+        let visible = self.0.inner.visible.read();
+        (visible.next_seq.saturating_sub(1), visible.root.clone())
+    }
+
+    /// The view roots that the ledger recorded, held against those of these views.
+    pub fn recorded_roots(&self) -> ViewRoots {
+        self.0.inner.visible.read().recorded.clone()
+    }
+
+    /// The root at the head as an event to record in a tenant's log; `None` before the first commit, and while the views are
+    /// so far behind that whoever folds the record would no longer have the root to compare.
+    pub fn root_to_record(&self, tenant: &TenantId) -> Option<ViewRootRecorded> {
+        let visible = self.0.inner.visible.read();
+        let behind = self.ledger().next_seq().saturating_sub(visible.next_seq);
+        let in_reach = visible.next_seq > 0 && behind < COMMITS_KEPT_MAX as u64 / 2;
+        in_reach.then(|| ViewRootRecorded {
+            view_schema: ROWS_VERSION,
+            next_seq: visible.next_seq,
+            next_index: visible.sizes.get(tenant).copied().unwrap_or(0),
+            root: visible.root.clone(),
+        })
+    }
+
+    /// Number of visible entries of all tenants.
+    pub fn visible_in_all(&self) -> u64 {
+        self.0.inner.visible.read().sizes.values().sum()
+    }
+
+    fn changes_of(&self, tenant: &TenantId, index: u64) -> Result<Vec<ViewChange>, Error> {
+        let Some(log) = log_of(tenant) else { return Ok(vec![]) };
+        let Some(entry) = self.ledger().entry(&log, index)? else { return Ok(vec![]) };
+        let mut facts = Vec::new();
+        for part in &entry.facts {
+            if let Some(bytes) = self.ledger().part(part)? {
+                facts.extend(fact::decode_chunk(bytes).unwrap_or_default());
+            }
+        }
+        Ok(subscribed::of_entry(index, &decode_leaf(&entry.leaf), facts.iter()))
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<(), Error> {
+        self.inner.stop.store(true, Ordering::Release);
+        let Some(runner) = self.runner.lock().take() else { return Ok(()) };
+        runner.join().map_err(|_| Error::Store("the runner panicked".into()))?;
+        match &self.kept {
+            Some(kept) if self.inner.fault.lock().is_none() => close_kept(kept),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "views: not closed well, the next start will tell");
+        }
+    }
+}
+
+fn close_kept(kept: &Kept) -> Result<(), Error> {
+    kept.store.sync()?;
+    marker::set_clean(&kept.dir).map_err(|error| Error::Store(format!("marker: {error}")))
+}
+
+fn log_of(tenant: &TenantId) -> Option<LogId> {
+    LogId::new(tenant.as_str())
+}
