@@ -41,7 +41,7 @@ class Browser:
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
         self.page.on("dialog", self._dialog)
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url[:200]}: {request.failure}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._response)
 
     def close(self):
@@ -59,6 +59,9 @@ class Browser:
     def _request(self, request):
         if not request.url.startswith((self.base + "/", "data:")):
             self.faults.append(f"external request: {request.url[:200]}")
+
+    def _failed(self, request):
+        self.faults.append(f"failed: {request.url[:200]}: {request.failure}")
 
     def _response(self, response):
         if response.status >= 500 or (response.status >= 400 and not response.request.is_navigation_request()):
@@ -102,7 +105,8 @@ class Browser:
         self._redirects(response.request, visit)
         self._look(visit)
         # Chromium repeats the status of the page itself on the console.
-        visit.faults += [f"console: {text}" for where, text in self.errors if not (where == response.url and visit.status >= 400)]
+        own = response.url if visit.status >= 400 else None
+        visit.faults += [f"console: {text}" for where, text in self.errors if where != own]
         return visit
 
     def _redirects(self, request, visit):
@@ -125,10 +129,13 @@ class Browser:
             visit.heading = seen["headings"][0]
         else:
             visit.faults.append(f"not one h1 with a text: {seen['headings']}")
-        visit.faults += [f"unsafe link: {link}" for link in seen["links"] if not link.startswith(("http://", "https://"))]
+        odd = [link for link in seen["links"] if not link.startswith(("http://", "https://"))]
+        visit.faults += [f"link that is none of the web: {link}" for link in odd]
         visit.faults += [f"id {name!r} twice" for name in seen["twice"]]
-        for width in reversed(WIDTHS):
-            self.page.set_viewport_size({"width": width, "height": 800})
+        # The width that the page was loaded at comes first.
+        for width in sorted(WIDTHS, key=lambda width: width != self.page.viewport_size["width"]):
+            if width != self.page.viewport_size["width"]:
+                self.page.set_viewport_size({"width": width, "height": 800})
             if wide := self.page.evaluate(WIDE):
                 visit.faults.append(f"wider than {width} px: {wide}")
 

@@ -26,12 +26,13 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         let signed = ledger.checkpoint(&log).map_or(0, |checkpoint| checkpoint.size);
         let (title, json) = (format!("Entry {index}"), format!("/api/v1/entries/{index}"));
         let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}") };
-        Ok(page(&frame, "", fresh, &content(&row, read.tenant.as_str(), signed)))
+        let next = fresh.as_of.filter(|newest| index < *newest).map(|_| index + 1);
+        Ok(page(&frame, "", fresh, &content(&row, read.tenant.as_str(), signed, next)))
     })
     .await
 }
 
-fn content(row: &EntryRow, tenant: &str, signed: u64) -> Markup {
+fn content(row: &EntryRow, tenant: &str, signed: u64, next: Option<u64>) -> Markup {
     html! {
         h1 { "Entry " (row.index) ": " (row.kind) }
         p .lead { "The leaf names the event; its hash is in the tree that every checkpoint signs." }
@@ -45,7 +46,7 @@ fn content(row: &EntryRow, tenant: &str, signed: u64) -> Markup {
         p { a href={ "/api/v1/entries/" (row.index) "/body" } { "The " (row.body_size) " received bytes" } ", digest " code { (row.body_digest) } }
         p {
             @if let Some(before) = row.index.checked_sub(1) { a href={ "/entries/" (before) } rel="prev" { "Entry " (before) } " · " }
-            a href={ "/entries/" (row.index + 1) } rel="next" { "Entry " (row.index + 1) }
+            @match next { Some(after) => a href={ "/entries/" (after) } rel="next" { "Entry " (after) }, None => "the newest" }
         }
     }
 }
