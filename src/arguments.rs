@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use pedigraph_ledger::LogId;
+use serde_json::Value;
 
 use crate::client::Server;
-use crate::config;
-use crate::output::{Exit, Failure, Format};
+use crate::output::{Exit, Failure, Format, say};
+use crate::{config, moment};
 
 /// Where a client finds its server.
 #[derive(Args, Clone, Debug)]
@@ -34,12 +35,58 @@ impl Client {
 /// Both clocks, for every question.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Clocks {
-    /// As it was at this time (RFC 3339).
-    #[arg(long)]
+    /// As it was at this time: RFC 3339, or how long ago (90s, 30m, 2h, 7d, 4w).
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     at: Option<String>,
-    /// As it was known then (RFC 3339 or a ledger index).
-    #[arg(long)]
+    /// As it was known then: RFC 3339, how long ago, or a ledger index.
+    #[arg(long, value_name = "TIME|INDEX", value_parser = moment::parse_or_index)]
     as_of: Option<String>,
+}
+
+/// How much of a list is wanted.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Limit {
+    /// Rows of a list; 0: all of them.
+    #[arg(long, value_name = "ROWS", default_value_t = 100, conflicts_with = "all")]
+    limit: usize,
+    /// All rows, however many.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Limit {
+    /// `None`: all.
+    pub(crate) fn rows(&self) -> Option<usize> {
+        (!self.all && self.limit > 0).then_some(self.limit)
+    }
+
+    /// Says on stderr that a list was cut, and how to see the rest.
+    pub(crate) fn say_if_cut(&self, body: &Value) {
+        if body.get("nextPageToken").is_some() {
+            say(&format!("more: only {} rows are shown; --limit ROWS shows more, --all everything", self.limit));
+        }
+    }
+}
+
+/// A data directory, by position or as an option.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DataDirectory {
+    /// Data directory [env: PEDIGRAPH_DATA] [default: pedigraph-data].
+    #[arg(value_name = "DIR", conflicts_with = "data")]
+    dir: Option<PathBuf>,
+    /// The same, as an option.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl DataDirectory {
+    /// What was named, else the environment's, else the default.
+    pub(crate) fn path(&self) -> PathBuf {
+        // Not clap's: a directory that is named in one way must not be in conflict with the environment.
+        let environment = || std::env::var_os("PEDIGRAPH_DATA").map(PathBuf::from);
+        let named = self.dir.clone().or_else(|| self.data.clone()).or_else(environment);
+        named.unwrap_or_else(|| PathBuf::from("pedigraph-data"))
+    }
 }
 
 impl Clocks {
@@ -89,7 +136,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "PEDIGRAPH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
     /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened on; none: loopback
-    /// only, and everybody there may everything.
+    /// only, and every local request has all scopes.
     #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
     /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.

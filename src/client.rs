@@ -1,5 +1,6 @@
 //! A server, asked over its public API and nothing else.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;
 
@@ -17,11 +18,18 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// Bytes that are received at once.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Rows of one page of a list that is read to its end.
+const PAGE_ROWS: usize = 1_000;
+/// Header of an answer that comes from views which are being folded anew.
+const REBUILDING: &str = "pedigraph-rebuilding";
+
 /// A server, by its URL.
 pub(crate) struct Server {
     agent: ureq::Agent,
     pub(crate) base: String,
     token: Option<String>,
+    /// An answer came from views that are being folded anew.
+    rebuilding: Cell<bool>,
 }
 
 /// Status and body of an answer.
@@ -33,13 +41,51 @@ pub(crate) struct Answer {
 impl Server {
     /// Nothing is sent yet.
     pub(crate) fn new(url: &str, token: Option<String>) -> Server {
-        Server { agent: agent(SILENCE), base: url.trim_end_matches('/').to_owned(), token }
+        Server { agent: agent(SILENCE), base: url.trim_end_matches('/').to_owned(), token, rebuilding: Cell::default() }
     }
 
     /// GET of a path whose query values are given apart, so that they are escaped here and only here.
     pub(crate) fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
         let answer = self.fetch(path, query)?;
         Ok(serde_json::from_slice(&answer.ok(&self.base)?.body)?)
+    }
+
+    /// A list, page after page: the first answer with at least `limit` rows of `lists` in it, or all without a limit. Its
+    /// `nextPageToken` is there when there are more.
+    pub(crate) fn list(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        lists: &[&str],
+        limit: Option<usize>,
+    ) -> anyhow::Result<Value> {
+        let mut all: Option<Value> = None;
+        let mut token: Option<String> = None;
+        loop {
+            let rows = all.as_ref().map_or(0, |all| longest(all, lists));
+            let page_size = limit.map_or(PAGE_ROWS, |limit| limit.saturating_sub(rows).min(PAGE_ROWS)).to_string();
+            let mut query = query.to_vec();
+            query.extend([("pageSize", Some(page_size.as_str())), ("pageToken", token.as_deref())]);
+            let page = self.get(path, &query)?;
+            token = page["nextPageToken"].as_str().map(str::to_owned);
+            let joined = match all.take() {
+                None => page,
+                Some(before) => join(before, page, lists),
+            };
+            if token.is_none() || limit.is_some_and(|limit| longest(&joined, lists) >= limit) {
+                return Ok(joined);
+            }
+            all = Some(joined);
+        }
+    }
+
+    /// To be called when an answer is printed: it is an old one while the views are being folded anew.
+    pub(crate) fn up_to_date(&self) -> anyhow::Result<()> {
+        if !self.rebuilding.get() {
+            return Ok(());
+        }
+        let text = "the views are being folded anew: this is an older state; /readyz says when that is over";
+        Err(Failure::error(Exit::Stale, format!("{}: {text}", self.base)))
     }
 
     /// GET of any body.
@@ -100,6 +146,9 @@ impl Server {
             Failure::error(Exit::Unreachable, format!("{} does not answer: {}; {hint}", self.base, reason(&error)))
         })?;
         let status = response.status().as_u16();
+        if response.headers().contains_key(REBUILDING) {
+            self.rebuilding.set(true);
+        }
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         Ok(Answer { status, body: body.map_err(|error| self.broke_off(error))? })
     }
@@ -108,6 +157,21 @@ impl Server {
         let text = format!("the answer of {} broke off: {}; try again", self.base, reason(&error));
         Failure::error(Exit::Unreachable, text)
     }
+}
+
+fn longest(answer: &Value, lists: &[&str]) -> usize {
+    lists.iter().filter_map(|list| answer[list].as_array()).map(Vec::len).max().unwrap_or(0)
+}
+
+/// The page with the rows before it in front: where the list goes on, the page says.
+fn join(mut before: Value, mut page: Value, lists: &[&str]) -> Value {
+    let rows_of = |value: Value| if let Value::Array(rows) = value { rows } else { vec![] };
+    for list in lists {
+        let mut rows = rows_of(before[list].take());
+        rows.extend(rows_of(page[list].take()));
+        page[list] = rows.into();
+    }
+    page
 }
 
 fn agent(silence: Duration) -> ureq::Agent {
@@ -140,14 +204,17 @@ impl Answer {
         let exit = match (self.status, text("code").as_deref()) {
             (404, _) => Exit::NotFound,
             (401 | 403, _) => Exit::NotAllowed,
-            (503, Some("PROJECTION_BEHIND")) => Exit::Stale,
+            (400, _) => Exit::Usage,
+            (503, Some("PROJECTION_BEHIND" | "NOT_READY")) => Exit::Stale,
             _ => Exit::Error,
         };
         let detail = text("detail").or_else(|| text("title")).unwrap_or_else(|| "no explanation".to_owned());
         let code = text("code").unwrap_or_else(|| format!("HTTP {}", self.status));
         let mut message = format!("{base}: {code}: {detail}");
         for candidate in problem.get("candidates").and_then(Value::as_array).into_iter().flatten() {
-            message.push_str(&format!("\n  {} {}", field(candidate, "/type"), field(candidate, "/id")));
+            let [kind, id, label] = ["/type", "/id", "/label"].map(|name| field(candidate, name));
+            let label = if label == id { String::new() } else { format!("  {label}") };
+            message.push_str(&format!("\n  {kind} {id}{label}"));
         }
         Err(Failure::error(exit, message))
     }

@@ -44,7 +44,8 @@ pub(crate) struct Config {
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
     pub(crate) drop_directory: Option<PathBuf>,
-    /// File of static tokens (`pedigraph token`): who may ask what. Without it only loopback is served, and everybody may everything.
+    /// File of static tokens (`pedigraph token`): who may ask what. Without it only loopback is served, and every local
+    /// request has all scopes.
     pub(crate) tokens: Option<PathBuf>,
     /// Names besides loopback that requests may carry as their host, where there are no tokens: those of a proxy in front.
     pub(crate) hosts: Vec<String>,

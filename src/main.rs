@@ -8,6 +8,7 @@ mod config;
 mod data_dir;
 mod files;
 mod metrics;
+mod moment;
 mod node;
 mod offline;
 mod output;

@@ -3,8 +3,11 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::arguments::{Client, Clocks};
+use crate::arguments::{Client, Clocks, Limit};
 use crate::output::{Exit, Failure, Format, answer, field, say};
+
+/// Lists of the answer that are shown; each is cut at the limit.
+const LISTS: [&str; 3] = ["deployed", "unknown", "notDeployed"];
 
 /// `pedigraph impact`
 #[derive(Args, Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Impact {
     /// Only this environment.
     #[arg(long)]
     env: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
     #[command(flatten)]
     clocks: Clocks,
     #[command(flatten)]
@@ -35,9 +40,10 @@ impl Impact {
             ("env", self.env.as_deref()),
         ];
         query.extend(self.clocks.query());
-        let body = self.client.server().get("/api/v1/components/impact", &query)?;
+        let server = self.client.server();
+        let body = server.list("/api/v1/components/impact", &query, &LISTS, self.limit.rows())?;
         let mut rows = Vec::new();
-        for state in ["deployed", "unknown", "notDeployed"] {
+        for state in LISTS {
             for row in body[state].as_array().into_iter().flatten() {
                 let mut row = row.clone();
                 row["state"] = json!(state);
@@ -64,6 +70,7 @@ impl Impact {
                 count("notDeployed")
             ));
         }
-        Ok(())
+        self.limit.say_if_cut(&body);
+        server.up_to_date()
     }
 }

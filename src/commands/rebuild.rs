@@ -1,10 +1,9 @@
 //! `pedigraph rebuild`: the views, folded anew.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use pedigraph_projector::answers::ViewRoots;
 
+use crate::arguments::DataDirectory;
 use crate::data_dir::open_ledger;
 use crate::output::{Exit, Failure, progress_bar, put, say};
 
@@ -16,9 +15,8 @@ const STEP_BYTES: usize = 4 << 20;
 /// `pedigraph rebuild`
 #[derive(Args, Debug)]
 pub(crate) struct Rebuild {
-    /// Data directory of a server that is stopped (with --check it may run).
-    #[arg(long, env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataDirectory,
     /// Only fold in memory and print the view root, changing nothing.
     #[arg(long)]
     check: bool,
@@ -26,14 +24,15 @@ pub(crate) struct Rebuild {
 
 impl Rebuild {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let ledger = open_ledger(&self.data)?;
+        let data = self.data.path();
+        let ledger = open_ledger(&data)?;
         let bar = progress_bar(ledger.next_seq(), "commits");
         let mut progress = |done, _| bar.set_position(done);
         let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
         let folded = if self.check {
             pedigraph_projector::fold_into_memory(&ledger, STEP_BYTES)?
         } else {
-            pedigraph_projector::rebuild(&self.data.join("views"), &ledger, &options, &mut progress)?
+            pedigraph_projector::rebuild(&data.join("views"), &ledger, &options, &mut progress)?
         };
         bar.finish_and_clear();
         put(&format!("{}  after {} commits", folded.root, folded.commits));

@@ -1,5 +1,6 @@
 //! `pedigraph rejects …`: look at what was rejected, drive it again.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use clap::Subcommand;
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 use super::publish::results;
 use crate::arguments::Client;
 use crate::client::Server;
-use crate::output::answer;
+use crate::output::{Exit, Failure, answer, printable, say};
+
+/// HTTP status of bytes that are no longer kept.
+const GONE: u16 = 410;
 
 /// `pedigraph rejects …`
 #[derive(Subcommand, Debug)]
@@ -41,7 +45,8 @@ impl Rejects {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Rejects::List { from, client } => {
-                let rows = rejects(&client.server(), from)?;
+                let body = rejects(&client.server(), from)?;
+                let rows = body["entries"].as_array().cloned().unwrap_or_default();
                 let columns = [
                     ("INDEX", "/index"),
                     ("CODE", "/code"),
@@ -50,7 +55,7 @@ impl Rejects {
                     ("BYTES", "/bodySize"),
                     ("REASON", "/reason"),
                 ];
-                answer(client.output, &json!({ "entries": rows }), &rows, &columns);
+                answer(client.output, &body, &rows, &columns);
                 Ok(())
             }
             Rejects::Show { index, client } => {
@@ -64,35 +69,56 @@ impl Rejects {
     }
 }
 
-fn rejects(server: &Server, from: u64) -> anyhow::Result<Vec<Value>> {
-    let mut rows = Vec::new();
-    let mut from = from.to_string();
-    let mut token: Option<String> = None;
-    loop {
-        let query = [("status", Some("rejected")), ("from", Some(from.as_str())), ("pageToken", token.as_deref())];
-        let body = server.get("/api/v1/entries", &query)?;
-        rows.extend(body["entries"].as_array().cloned().unwrap_or_default());
-        token = body["nextPageToken"].as_str().map(str::to_owned);
-        if token.is_none() {
-            return Ok(rows);
-        }
-        "0".clone_into(&mut from);
-    }
+/// All of them.
+fn rejects(server: &Server, from: u64) -> anyhow::Result<Value> {
+    let from = from.to_string();
+    server.list("/api/v1/entries", &[("status", Some("rejected")), ("from", Some(&from))], &["entries"], None)
 }
 
 fn replay(client: &Client, index: Option<u64>) -> anyhow::Result<()> {
     let server = client.server();
-    let indexes = match index {
-        Some(index) => vec![index],
-        None => rejects(&server, 0)?.iter().filter_map(|row| row["index"].as_u64()).collect(),
+    let rows = match index {
+        Some(index) => replay_one(&server, index)?,
+        None => replay_all(&server)?,
     };
+    let columns =
+        [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
+    answer(client.output, &json!({ "results": rows }), &rows, &columns);
+    still_rejected(&rows)
+}
+
+fn replay_one(server: &Server, index: u64) -> anyhow::Result<Vec<Value>> {
+    let answer = server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8])?;
+    results(answer, &server.base, &index.to_string())
+}
+
+/// One whose bytes were erased stays as it is, and the others go on.
+fn replay_all(server: &Server) -> anyhow::Result<Vec<Value>> {
+    let all = rejects(server, 0)?;
+    let indexes = all["entries"].as_array().into_iter().flatten().filter_map(|row| row["index"].as_u64());
     let mut rows = Vec::new();
     for index in indexes {
         let answer = server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8])?;
+        if answer.status == GONE {
+            say(&format!("entry {index} cannot be replayed: its bytes were erased"));
+            continue;
+        }
         rows.extend(results(answer, &server.base, &index.to_string())?);
     }
-    let columns =
-        [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
-    crate::output::answer(client.output, &json!({ "results": rows }), &rows, &columns);
-    Ok(())
+    Ok(rows)
+}
+
+/// Exit code 1, and how many have which code.
+fn still_rejected(rows: &[Value]) -> anyhow::Result<()> {
+    let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row["status"] == "rejected") {
+        *codes.entry(row["code"].as_str().unwrap_or("no code")).or_default() += 1;
+    }
+    if codes.is_empty() {
+        return Ok(());
+    }
+    let rejected: usize = codes.values().sum();
+    let codes: Vec<_> = codes.into_iter().map(|(code, count)| format!("{count} {}", printable(code))).collect();
+    let text = format!("{rejected} of {} still rejected: {}", rows.len(), codes.join(", "));
+    Err(Failure::error(Exit::Error, format!("{text}; docs/reject-codes.md says what to change")))
 }

@@ -21,14 +21,15 @@ impl Trace {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let mut query = vec![("ref", Some(self.reference.as_str()))];
         query.extend(self.clocks.query());
-        let body = self.client.server().get("/api/v1/trace", &query)?;
+        let server = self.client.server();
+        let body = server.get("/api/v1/trace", &query)?;
         if self.client.output == Format::Table {
             put(&trace_text(&body));
-            return Ok(());
+        } else {
+            let hops = body["hops"].as_array().cloned().unwrap_or_default();
+            answer(self.client.output, &body, &hops, &[]);
         }
-        let hops = body["hops"].as_array().cloned().unwrap_or_default();
-        answer(self.client.output, &body, &hops, &[]);
-        Ok(())
+        server.up_to_date()
     }
 }
 

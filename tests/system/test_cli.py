@@ -1,5 +1,6 @@
 """The command line: data on stdout, talk on stderr, exit codes that scripts can rely on (SPEC 8)."""
 
+import datetime
 import http.server
 import json
 import shutil
@@ -112,8 +113,21 @@ def test_publish_rejected(told, tmp_path):
     listed = json.loads(ok("rejects", "list", "-o", "json", url=told.url))["entries"]
     assert row["index"] in [entry["index"] for entry in listed]
     assert ok("rejects", "show", row["index"], url=told.url) == file.read_bytes()
-    replayed = run("rejects", "replay", row["index"], "-o", "json", url=told.url)
-    assert json.loads(replayed.stdout)["results"]
+
+
+def test_what_is_still_rejected_says_so(nodes):
+    node = nodes()
+    bad = [b'{"neither": "event"}', b'{"nor": "document"}', b'{"cut": ']
+    indexes = [node.post(body, "application/json").json()["index"] for body in bad]
+    codes = [node.json(f"/api/v1/entries/{index}")["code"] for index in indexes]
+    one = fails(1, "rejects", "replay", indexes[2], "-o", "json", url=node.url)
+    assert [row["status"] for row in json.loads(one.stdout)["results"]] == ["rejected"]
+    assert f"1 of 1 still rejected: 1 {codes[2]}" in one.stderr.decode()
+    everything = fails(1, "rejects", "replay", "-o", "json", url=node.url).stderr.decode()
+    assert "3 of 3 still rejected: " in everything and all(code in everything for code in codes), everything
+    ok("log", "erase", indexes[0], "--reason", "test", url=node.url)
+    left = fails(1, "rejects", "replay", url=node.url).stderr.decode()
+    assert "2 of 2 still rejected" in left and f"entry {indexes[0]} cannot be replayed" in left, left
 
 
 @pytest.mark.parametrize(
@@ -143,6 +157,163 @@ def test_env_in_the_past(told):
     assert run("env", "cli-env", "--at", "2025-12-31T00:00:00Z", url=told.url).returncode == 3, "nobody had named it yet"
     body = json.loads(ok("env", "cli-env", "--at", "2026-01-01T00:00:00Z", "-o", "json", url=told.url))
     assert [service["service"] for service in body["services"]] == ["cli"]
+
+
+def test_relative_moments(told):
+    """`--at 2h` means what `@{2h}` means; what is no moment is a fault of usage, before anything is asked."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    for service, days in (("older", 21), ("newer", 2)):
+        at = (now - datetime.timedelta(days=days)).isoformat()
+        told.accept(json.dumps(deployed(service, "registry.example/cli:1", "cli-ages", time_=at)).encode(), CLOUDEVENT, wait="visible")
+
+    def running(*clocks):
+        return [row["service"] for row in json.loads(ok("env", "cli-ages", *clocks, "-o", "json", url=told.url))["services"]]
+
+    assert running("--at", "30s") == running("--at", "1d") == ["newer", "older"]
+    assert running("--at", "72h") == running("--at", "2w") == ["older"]
+    assert running("--as-of", "0s") == ["newer", "older"]
+    fails(3, "env", "cli-ages", "--at", "5w", url=told.url)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for clock, wrong in (("--at", "soon"), ("--at", "3"), ("--at", "2 fortnights"), ("--as-of", "4x"), ("--as-of", "-1h")):
+        assert b"RFC 3339" in fails(2, "trace", "cli-env/cli", f"{clock}={wrong}", url=nowhere).stderr
+
+
+def test_changes_go_on_up_to_the_limit(told):
+    events = [
+        json.dumps(deployed("long", f"registry.example/long:{n}", "cli-long", time_=f"2026-02-01T{n // 60:02}:{n % 60:02}:00Z"))
+        for n in range(130)
+    ]
+    told.post("\n".join(events).encode(), NDJSON, wait="visible")
+
+    def changes(*limit):
+        done = run("env", "cli-long", "--changes", *limit, "-o", "json", url=told.url)
+        assert done.returncode == 0, done.stderr
+        return [row["to"].rsplit(":")[-1] for row in json.loads(done.stdout)["changes"]], done.stderr.decode()
+
+    newest_first = [str(n) for n in reversed(range(130))]
+    for limit, rows in ((["--limit", "7"], 7), ([], 100), (["--limit", "129"], 129)):
+        shown, said = changes(*limit)
+        assert shown == newest_first[:rows], limit
+        assert said.startswith("more: ") and "--all" in said, limit
+    for limit in (["--limit", "130"], ["--limit", "0"], ["--all"]):
+        assert changes(*limit) == (newest_first, ""), limit
+    fails(2, "env", "cli-long", "--changes", "--all", "--limit", "3", url=told.url)
+    shown = run("log", "entries", "--limit", "2", url=told.url)
+    assert len(shown.stdout.splitlines()) == 3 and b"more: " in shown.stderr
+
+
+def test_impact_is_not_cut_in_silence(told):
+    image = digest(0xC17)
+    sbom = {**CYCLONEDX, "components": [{"type": "library", "name": "wide", "version": "1.0.0", "purl": "pkg:npm/cli-wide@1.0.0"}]}
+    told.accept(json.dumps(sbom).encode(), "application/json", subject=image)
+    events = [json.dumps(deployed(f"wide-{n}", "registry.example/wide:1", "cli-wide", artifactDigest=image)) for n in range(113)]
+    told.post("\n".join(events).encode(), NDJSON, wait="visible")
+    cut = run("impact", "pkg:npm/cli-wide", "-o", "json", url=told.url)
+    assert cut.returncode == 0 and b"more: " in cut.stderr
+    body = json.loads(cut.stdout)
+    assert len(body["deployed"]) == 100 and body["counts"]["deployed"] == 113
+    everything = run("impact", "pkg:npm/cli-wide", "--all", "-o", "json", url=told.url)
+    assert len({row["service"] for row in json.loads(everything.stdout)["deployed"]}) == 113 and not everything.stderr
+
+
+def freeze(environment, time_, frozen, reason="", service=""):
+    data = {"environment": environment, "service": service, "frozen": frozen, "reason": reason}
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"freeze {environment} {service} {time_}",
+            "source": "cli/freezes",
+            "type": "io.pedigraph.freeze-changed.v1",
+            "time": time_,
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+    ).encode()
+
+
+def test_env_shows_what_is_frozen(told):
+    for service in ("till", "shelf"):
+        told.accept(json.dumps(deployed(service, "registry.example/cli:1", "cli-ice", time_="2026-03-01T08:00:00Z")).encode(), CLOUDEVENT)
+    index = told.accept(freeze("cli-ice", "2026-03-02T09:30:00Z", True, "stocktaking", "till"), CLOUDEVENT, wait="visible")["index"]
+    done = run("env", "cli-ice", url=told.url)
+    rows = {line.split()[0]: "frozen" in line.split() for line in done.stdout.decode().splitlines()}
+    assert rows == {"SERVICE": False, "till": True, "shelf": False} and b"FROZEN" in done.stdout
+    assert done.stderr.decode() == f"cli-ice/till is frozen since 2026-03-02T09:30:00Z [entry {index}]: stocktaking\n"
+    told.accept(freeze("cli-ice", "2026-03-03T09:30:00Z", False, service="till"), CLOUDEVENT)
+    told.accept(freeze("cli-ice", "2026-03-04T10:00:00Z", True, "holidays"), CLOUDEVENT, wait="visible")
+    done = run("env", "cli-ice", url=told.url)
+    assert done.stdout.decode().count("frozen") == 2
+    assert "cli-ice is frozen since 2026-03-04T10:00:00Z" in done.stderr.decode() and b"holidays" in done.stderr
+    assert b"FROZEN" not in run("env", "cli-ice", "--at", "2026-03-03T12:00:00Z", url=told.url).stdout
+
+
+def test_data_directory_by_position_and_as_option(nodes):
+    node = nodes()
+    node.accept(json.dumps(deployed("twice", "registry.example/cli:1", "cli-twice")).encode())
+    node.stop()
+    for command in (["verify"], ["rebuild", "--check"], ["rebuild"], ["log", "stats"]):
+        assert ok(*command, node.data).split()[0] == ok(*command, "--data", node.data).split()[0], command
+        fails(2, *command, node.data, "--data", node.data)
+    assert ok("rebuild", "--check", PEDIGRAPH_DATA=str(node.data)) == ok("rebuild", "--check", node.data)
+
+
+SITUATIONS = {
+    "unknown reference": (3, ["trace", "registry.example/never:1"], "REFERENCE_NOT_FOUND", "never:1"),
+    "unknown service": (3, ["trace", "cli-env/nobody"], "REFERENCE_NOT_FOUND", "nobody"),
+    "unknown environment": (3, ["env", "cli-nowhere"], "ENVIRONMENT_NOT_FOUND", "cli-nowhere"),
+    "unknown entry": (3, ["log", "proof", "99999999"], "", "99999999"),
+    "ambiguous": (2, ["trace", "cli-two"], "AMBIGUOUS_REFERENCE", "service cli-two/left"),
+    "wrong value": (2, ["trace", "cli-env/cli@{soon}"], "INVALID_PARAMETER", "soon"),
+    "wrong versions": (2, ["impact", "pkg:npm/cli-lib", "--versions", "<3"], "INVALID_PARAMETER", "versions"),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_exit_codes_over_situations(told, situation):
+    for service in ("left", "right"):
+        told.post(json.dumps(deployed(service, "registry.example/cli:1", "cli-two")).encode(), CLOUDEVENT, wait="visible")
+    code, arguments, *says = SITUATIONS[situation]
+    done = fails(code, *arguments, url=told.url)
+    assert not done.stdout and all(text in done.stderr.decode() for text in says), done.stderr.decode()
+
+
+ANSWERS = {
+    "behind": (6, 503, {"code": "PROJECTION_BEHIND", "detail": "entry 7 is not folded yet"}, {}),
+    "starting": (6, 503, {"code": "NOT_READY", "detail": "the views are being opened"}, {}),
+    "no token": (4, 401, {"code": "UNAUTHENTICATED", "detail": "a token is needed"}, {}),
+    "no scope": (4, 403, {"code": "SCOPE_MISSING", "detail": "lineage:read is needed"}, {}),
+    "not found": (3, 404, {"code": "REFERENCE_NOT_FOUND", "detail": "nothing names it"}, {}),
+    "overloaded": (1, 503, {"code": "OVERLOADED", "detail": "try again"}, {}),
+    "not ours": (1, 500, "<h1>a proxy</h1>", {}),
+    "old state": (6, 200, {"ref": "a", "hops": [], "complete": False, "elapsedMs": 1}, {"pedigraph-rebuilding": "true"}),
+}
+
+
+@pytest.mark.parametrize("situation", ANSWERS)
+def test_exit_codes_over_answers(situation):
+    """Situations that a server is rarely in: what the command line makes of the answer."""
+    code, status, body, headers = ANSWERS[situation]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = (body if isinstance(body, str) else json.dumps(body)).encode()
+            self.send_response(status)
+            for name, value in {**headers, "content-length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        done = fails(code, "trace", "a", url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    said = done.stderr.decode()
+    assert (bool(done.stdout), "Traceback" in said) == (status == 200, False)
+    if isinstance(body, dict) and "code" in body:
+        assert body["code"] in said and body["detail"] in said, said
 
 
 def test_exit_codes(told, tmp_path):

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use self::erase::Erase;
 use self::read::{FromLog, entries};
 use self::stats::Stats;
-use crate::arguments::{Client, log_id};
+use crate::arguments::{Client, Limit, log_id};
 use crate::data_dir::open_ledger;
 use crate::output::say;
 
@@ -33,9 +33,8 @@ pub(crate) enum Log {
         /// Begin at this index.
         #[arg(long, default_value_t = 0)]
         from: u64,
-        /// How many.
-        #[arg(long, default_value_t = 100)]
-        limit: u64,
+        #[command(flatten)]
+        limit: Limit,
         #[command(flatten)]
         client: Client,
     },
@@ -83,7 +82,7 @@ impl Log {
             Log::Checkpoint(from) => from.text("checkpoint", |reader, log| {
                 Ok(reader.checkpoint(log).map(|c| String::from_utf8_lossy(&c.note).into_owned()))
             }),
-            Log::Entries { from, limit, client } => entries(&client, from, limit),
+            Log::Entries { from, limit, client } => entries(&client, from, &limit),
             Log::Proof { index, from } => from.proof(index),
             Log::Entry { index, from } => from.entry(index),
             Log::Mirror { dir, data, tenant } => {

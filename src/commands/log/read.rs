@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use pedigraph_ledger::{LogId, Reader};
 
-use crate::arguments::{Client, LogLocation, log_id};
+use crate::arguments::{Client, Limit, LogLocation, log_id};
 use crate::data_dir::open_ledger;
 use crate::output::{Exit, Failure, answer, put_bytes};
 
@@ -86,9 +86,9 @@ impl FromLog {
     }
 }
 
-pub(super) fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<()> {
-    let (from, limit) = (from.to_string(), limit.to_string());
-    let body = client.server().get("/api/v1/entries", &[("from", Some(&from)), ("limit", Some(&limit))])?;
+pub(super) fn entries(client: &Client, from: u64, limit: &Limit) -> anyhow::Result<()> {
+    let (server, from) = (client.server(), from.to_string());
+    let body = server.list("/api/v1/entries", &[("from", Some(&from))], &["entries"], limit.rows())?;
     let rows = body["entries"].as_array().cloned().unwrap_or_default();
     let columns = [
         ("INDEX", "/index"),
@@ -99,5 +99,6 @@ pub(super) fn entries(client: &Client, from: u64, limit: u64) -> anyhow::Result<
         ("LEAF", "/leafHash"),
     ];
     answer(client.output, &body, &rows, &columns);
-    Ok(())
+    limit.say_if_cut(&body);
+    server.up_to_date()
 }

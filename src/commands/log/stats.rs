@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
@@ -11,6 +11,7 @@ use pedigraph_ledger::{Commit, Reader};
 use pedigraph_proto::Nanos;
 use serde_json::{Value, json};
 
+use crate::arguments::DataDirectory;
 use crate::data_dir::existing_ledger;
 use crate::output::{Format, answer, progress_bar, put};
 
@@ -25,9 +26,8 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// `pedigraph log stats`
 #[derive(Args, Debug)]
 pub(crate) struct Stats {
-    /// Data directory; its server may be running.
-    #[arg(env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataDirectory,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -59,7 +59,7 @@ struct Totals {
 
 impl Stats {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let dir = existing_ledger(&self.data)?;
+        let dir = existing_ledger(&self.data.path())?;
         let reader = pedigraph_ledger::open_reader(&dir)?;
         let (totals, commits) = read(&reader)?;
         let body = described(&dir, &totals, commits)?;

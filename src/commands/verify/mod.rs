@@ -23,8 +23,11 @@ use crate::witnesses::read_policy;
 pub(crate) struct Verify {
     /// A data directory, a ledger directory, a static copy made by `log mirror`, a log's URL (http://HOST/ledger/default), or an
     /// evidence pack made by `export`.
-    #[arg(value_name = "DIR|URL|ZIP", required_unless_present = "proof")]
+    #[arg(value_name = "DIR|URL|ZIP", required_unless_present_any = ["proof", "data"])]
     target: Option<String>,
+    /// The data directory to check, as an option.
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    data: Option<PathBuf>,
     /// The log's verifier key (`log vkey`), or a file that holds it. Copies and proofs need it, or a policy that names the log.
     #[arg(long, visible_alias = "key", value_name = "KEY")]
     vkey: Option<String>,
@@ -43,7 +46,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Check this proof (`log proof`) instead, offline.
-    #[arg(long, value_name = "FILE", requires = "entry", conflicts_with_all = ["target", "checkpoint", "resume"])]
+    #[arg(long, value_name = "FILE", requires = "entry", conflicts_with_all = ["target", "data", "checkpoint", "resume"])]
     proof: Option<PathBuf>,
     /// The bytes of the entry that the proof is for (`log entry`).
     #[arg(long, value_name = "FILE", requires = "proof")]
@@ -65,9 +68,9 @@ impl Verify {
         if let (Some(proof), Some(entry)) = (&self.proof, &self.entry) {
             return self.proof(proof, entry, &trust);
         }
-        let target = self.target.as_deref().unwrap_or_default();
         let older = self.checkpoint.as_deref().map(read_text).transpose()?;
-        if pack::is_pack(target) {
+        let target = self.target.as_deref().unwrap_or_default();
+        if self.data.is_none() && pack::is_pack(target) {
             if self.resume.is_some() {
                 return Err(Failure::error(Exit::Usage, "an evidence pack is checked in one go: leave out --resume"));
             }
@@ -85,13 +88,7 @@ impl Verify {
                 started = true;
             }
         };
-        let found = if target.starts_with("http://") || target.starts_with("https://") {
-            let agent = remote::agent();
-            let fetch = |path: &str| remote::get(&agent, target, self.token.as_deref(), path);
-            self.copy(&fetch, &trust, older.as_deref(), &mut progress)
-        } else {
-            self.directory(&ledger_dir(Path::new(target)), &trust, older.as_deref(), &mut progress)
-        };
+        let found = self.log(target, &trust, older.as_deref(), &mut progress);
         bar.finish_and_clear();
         let found = found.map_err(|error| self.failure(error))?;
         self.print(&found, &bar);
@@ -99,6 +96,22 @@ impl Verify {
             None => Ok(()),
             Some(fault) => Err(Failure::error(Exit::VerificationFailed, format!("verification failed: {fault}"))),
         }
+    }
+
+    fn log(
+        &self,
+        target: &str,
+        trust: &Trust,
+        older: Option<&str>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> anyhow::Result<Verified> {
+        if target.starts_with("http://") || target.starts_with("https://") {
+            let agent = remote::agent();
+            let fetch = |path: &str| remote::get(&agent, target, self.token.as_deref(), path);
+            return self.copy(&fetch, trust, older, progress);
+        }
+        let dir = self.data.as_deref().unwrap_or(Path::new(target));
+        self.directory(&ledger_dir(dir), trust, older, progress)
     }
 
     fn directory(
