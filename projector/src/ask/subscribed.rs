@@ -1,5 +1,6 @@
 //! What an entry changes for subscribers: a pure function from facts (SPEC §8, `subscribe`).
 
+use pedigraph_proto::fact::{Artifact, Control, Deploy, Evidence, Family, Source, Work};
 use pedigraph_proto::wire::{Entry, Fact};
 use pedigraph_proto::{Event, Nanos};
 
@@ -56,85 +57,113 @@ fn kebab(name: &str) -> String {
 }
 
 fn view_of(event: &Event) -> &'static str {
+    match event.family() {
+        Family::Source(_) | Family::Work(_) => "lineage",
+        Family::Artifact(event) => match event {
+            Artifact::ArtifactSigned(_) => "evidence",
+            Artifact::ArtifactPackaged(_)
+            | Artifact::ArtifactPublished(_)
+            | Artifact::ArtifactDeleted(_)
+            | Artifact::ArtifactDownloaded(_)
+            | Artifact::TagObserved(_)
+            | Artifact::ImageObserved(_)
+            | Artifact::AliasObserved(_) => "lineage",
+        },
+        Family::Evidence(event) => view_of_evidence(event),
+        Family::Deploy(_) => "deployments",
+        Family::Control(_) => "intake",
+    }
+}
+
+fn view_of_evidence(event: Evidence<'_>) -> &'static str {
     match event {
-        Event::SbomAttached(_) | Event::ComponentsListed(_) => "components",
-        Event::VexIssued(_) | Event::ReachabilityAnalyzed(_) => "vex",
-        Event::AttestationAttached(_)
-        | Event::ArtifactSigned(_)
-        | Event::ScanCompleted(_)
-        | Event::TestsFinished(_)
-        | Event::RebuildChecked(_)
-        | Event::ApprovalDecided(_) => "evidence",
-        Event::EnvironmentChanged(_)
-        | Event::ServiceDeployed(_)
-        | Event::ServiceRemoved(_)
-        | Event::CanaryChanged(_)
-        | Event::FlagChanged(_)
-        | Event::ConfigChanged(_)
-        | Event::FreezeChanged(_) => "deployments",
-        Event::OpaqueReceived(_)
-        | Event::MessageRejected(_)
-        | Event::KeyRotated(_)
-        | Event::ViewRootRecorded(_)
-        | Event::BodyErased(_) => "intake",
-        Event::ChangeMerged(_)
-        | Event::RefUpdated(_)
-        | Event::RepositoryObserved(_)
-        | Event::RunStarted(_)
-        | Event::RunFinished(_)
-        | Event::StepFinished(_)
-        | Event::ArtifactPackaged(_)
-        | Event::ArtifactPublished(_)
-        | Event::ArtifactDeleted(_)
-        | Event::ArtifactDownloaded(_)
-        | Event::TagObserved(_)
-        | Event::ImageObserved(_)
-        | Event::AliasObserved(_) => "lineage",
+        Evidence::SbomAttached(_) | Evidence::ComponentsListed(_) => "components",
+        Evidence::VexIssued(_) | Evidence::ReachabilityAnalyzed(_) => "vex",
+        Evidence::AttestationAttached(_)
+        | Evidence::ScanCompleted(_)
+        | Evidence::TestsFinished(_)
+        | Evidence::RebuildChecked(_)
+        | Evidence::ApprovalDecided(_) => "evidence",
     }
 }
 
 /// One subject per change: an event about several things changes each.
 fn subjects(event: &Event) -> Vec<String> {
+    let named = match event.family() {
+        Family::Source(event) => Some(of_source(event)),
+        Family::Work(event) => of_work(event),
+        Family::Artifact(event) => of_artifact(event),
+        Family::Evidence(event) => of_evidence(event),
+        Family::Deploy(event) => Some(of_deploy(event)),
+        Family::Control(event) => Some(of_control(event)),
+    };
+    named.unwrap_or_else(|| event.subject_digests().into_iter().map(str::to_owned).collect())
+}
+
+fn of_source(event: Source<'_>) -> Vec<String> {
+    match event {
+        Source::ChangeMerged(e) => vec![if e.commit.is_empty() { e.change_id.clone() } else { e.commit.clone() }],
+        Source::RefUpdated(e) => vec![format!("{}@{}", e.r#ref, e.repository)],
+        Source::RepositoryObserved(e) => vec![e.repository.clone()],
+    }
+}
+
+/// `None`, here and below: it is about the artifacts that it names.
+fn of_work(event: Work<'_>) -> Option<Vec<String>> {
+    match event {
+        Work::RunStarted(e) => Some(vec![e.run.clone()]),
+        Work::RunFinished(e) => e.artifact_digests.is_empty().then(|| vec![e.run.clone()]),
+        Work::StepFinished(e) => Some(vec![e.step.clone()]),
+    }
+}
+
+fn of_artifact(event: Artifact<'_>) -> Option<Vec<String>> {
+    match event {
+        Artifact::TagObserved(e) => e.digest.is_empty().then(|| vec![format!("{}:{}", e.repository, e.tag)]),
+        Artifact::ArtifactPackaged(_)
+        | Artifact::ArtifactPublished(_)
+        | Artifact::ArtifactSigned(_)
+        | Artifact::ArtifactDeleted(_)
+        | Artifact::ArtifactDownloaded(_)
+        | Artifact::ImageObserved(_)
+        | Artifact::AliasObserved(_) => None,
+    }
+}
+
+fn of_evidence(event: Evidence<'_>) -> Option<Vec<String>> {
+    match event {
+        Evidence::ComponentsListed(_) => Some(vec![]),
+        Evidence::VexIssued(e) => Some(e.statements.iter().map(|s| s.vulnerability.clone()).collect()),
+        Evidence::AttestationAttached(e) => e.artifact_digests.is_empty().then(|| vec![e.statement_digest.clone()]),
+        Evidence::TestsFinished(e) => e.artifact_digest.is_empty().then(|| vec![e.run.clone()]),
+        Evidence::SbomAttached(_)
+        | Evidence::ScanCompleted(_)
+        | Evidence::ReachabilityAnalyzed(_)
+        | Evidence::RebuildChecked(_)
+        | Evidence::ApprovalDecided(_) => None,
+    }
+}
+
+fn of_deploy(event: Deploy<'_>) -> Vec<String> {
     let placed = |service: &str, environment: &str| match service {
         "" => vec![environment.to_owned()],
         _ => vec![format!("{service}@{environment}")],
     };
     match event {
-        Event::ComponentsListed(_) | Event::KeyRotated(_) | Event::ViewRootRecorded(_) | Event::BodyErased(_) => vec![],
-        Event::EnvironmentChanged(e) => vec![e.environment.clone()],
-        Event::ServiceDeployed(e) => placed(&e.service, &e.environment),
-        Event::ServiceRemoved(e) => placed(&e.service, &e.environment),
-        Event::CanaryChanged(e) => placed(&e.service, &e.environment),
-        Event::FlagChanged(e) => placed(&e.service, &e.environment),
-        Event::ConfigChanged(e) => placed(&e.service, &e.environment),
-        Event::FreezeChanged(e) => placed(&e.service, &e.environment),
-        Event::VexIssued(e) => e.statements.iter().map(|s| s.vulnerability.clone()).collect(),
-        Event::ChangeMerged(e) => vec![if e.commit.is_empty() { e.change_id.clone() } else { e.commit.clone() }],
-        Event::RefUpdated(e) => vec![format!("{}@{}", e.r#ref, e.repository)],
-        Event::RepositoryObserved(e) => vec![e.repository.clone()],
-        Event::RunStarted(e) => vec![e.run.clone()],
-        Event::RunFinished(e) if e.artifact_digests.is_empty() => vec![e.run.clone()],
-        Event::StepFinished(e) => vec![e.step.clone()],
-        Event::OpaqueReceived(e) => vec![e.event_type.clone()],
-        Event::MessageRejected(e) => vec![e.code.clone()],
-        Event::AttestationAttached(e) if e.artifact_digests.is_empty() => vec![e.statement_digest.clone()],
-        Event::TestsFinished(e) if e.artifact_digest.is_empty() => vec![e.run.clone()],
-        Event::TagObserved(e) if e.digest.is_empty() => vec![format!("{}:{}", e.repository, e.tag)],
-        Event::RunFinished(_)
-        | Event::ArtifactPackaged(_)
-        | Event::ArtifactPublished(_)
-        | Event::ArtifactSigned(_)
-        | Event::ArtifactDeleted(_)
-        | Event::ArtifactDownloaded(_)
-        | Event::TagObserved(_)
-        | Event::ImageObserved(_)
-        | Event::AliasObserved(_)
-        | Event::SbomAttached(_)
-        | Event::AttestationAttached(_)
-        | Event::ScanCompleted(_)
-        | Event::TestsFinished(_)
-        | Event::ReachabilityAnalyzed(_)
-        | Event::RebuildChecked(_)
-        | Event::ApprovalDecided(_) => event.subject_digests().into_iter().map(str::to_owned).collect(),
+        Deploy::EnvironmentChanged(e) => vec![e.environment.clone()],
+        Deploy::ServiceDeployed(e) => placed(&e.service, &e.environment),
+        Deploy::ServiceRemoved(e) => placed(&e.service, &e.environment),
+        Deploy::CanaryChanged(e) => placed(&e.service, &e.environment),
+        Deploy::FlagChanged(e) => placed(&e.service, &e.environment),
+        Deploy::ConfigChanged(e) => placed(&e.service, &e.environment),
+        Deploy::FreezeChanged(e) => placed(&e.service, &e.environment),
+    }
+}
+
+fn of_control(event: Control<'_>) -> Vec<String> {
+    match event {
+        Control::OpaqueReceived(e) => vec![e.event_type.clone()],
+        Control::MessageRejected(e) => vec![e.code.clone()],
+        Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::BodyErased(_) => vec![],
     }
 }

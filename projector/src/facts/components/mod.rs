@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
-use pedigraph_proto::{ArtifactRef, Event, TenantId};
+use pedigraph_proto::fact::{Evidence, Family};
+use pedigraph_proto::{ArtifactRef, TenantId};
 use serde::de::DeserializeOwned;
 
 use self::postings::Postings;
@@ -79,19 +80,32 @@ impl View for Components {
     }
 
     fn fold(&self, at: &FactAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let folds = matches!(at.event, Event::SbomAttached(_) | Event::ComponentsListed(_));
-        if !folds {
-            return Ok(());
+        match at.event.family() {
+            Family::Evidence(event) => self.fold_evidence(at, event, rows),
+            Family::Source(_) | Family::Work(_) | Family::Artifact(_) | Family::Deploy(_) | Family::Control(_) => {
+                Ok(())
+            }
         }
-        let mut tenants = self.tenants.lock();
-        let memory = tenants.entry(at.tenant.clone()).or_default();
-        if let Event::SbomAttached(event) = at.event {
-            memory.attached(at, event, rows)?;
+    }
+}
+
+impl Components {
+    fn fold_evidence(&self, at: &FactAt<'_>, event: Evidence<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+        match event {
+            Evidence::SbomAttached(event) => self.with_memory(at, |memory| memory.attached(at, event, rows)),
+            Evidence::ComponentsListed(event) => self.with_memory(at, |memory| memory.listed(at, event, rows)),
+            Evidence::AttestationAttached(_)
+            | Evidence::ScanCompleted(_)
+            | Evidence::VexIssued(_)
+            | Evidence::TestsFinished(_)
+            | Evidence::ReachabilityAnalyzed(_)
+            | Evidence::RebuildChecked(_)
+            | Evidence::ApprovalDecided(_) => Ok(()),
         }
-        if let Event::ComponentsListed(event) = at.event {
-            memory.listed(at, event, rows)?;
-        }
-        Ok(())
+    }
+
+    fn with_memory(&self, at: &FactAt<'_>, fold: impl FnOnce(&mut Memory) -> Result<(), Error>) -> Result<(), Error> {
+        fold(self.tenants.lock().entry(at.tenant.clone()).or_default())
     }
 }
 

@@ -3,7 +3,8 @@
 use pedigraph_proto::event::{
     CanaryChanged, ConfigChanged, FlagChanged, FreezeChanged, ServiceDeployed, ServiceRemoved, Strategy,
 };
-use pedigraph_proto::{ArtifactRef, Digest, Event};
+use pedigraph_proto::fact::{Deploy, Family};
+use pedigraph_proto::{ArtifactRef, Digest};
 
 use self::rows::{
     ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CONFIG, DIGEST, FLAG, FREEZE, Keys, LANE_ROWS, LANES, Lane,
@@ -25,46 +26,11 @@ impl View for Deployments {
     }
 
     fn fold(&self, at: &FactAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let fold = Fold { at, stamp: stamp_of(at) };
-        match at.event {
-            Event::ServiceDeployed(event) => fold.deployed(event, rows),
-            Event::ServiceRemoved(event) => fold.removed(event, rows),
-            Event::CanaryChanged(event) => fold.canary(event, rows),
-            Event::FlagChanged(event) => fold.flag(event, rows),
-            Event::ConfigChanged(event) => fold.config(event, rows),
-            Event::FreezeChanged(event) => fold.freeze(event, rows),
-            Event::EnvironmentChanged(event) => {
-                let name = if event.environment.is_empty() { &event.name } else { &event.environment };
-                fold.named(name, ABOUT_ELSE, &Lane::default(), rows)
+        match at.event.family() {
+            Family::Deploy(event) => Fold { at, stamp: stamp_of(at) }.of(event, rows),
+            Family::Source(_) | Family::Work(_) | Family::Artifact(_) | Family::Evidence(_) | Family::Control(_) => {
+                Ok(())
             }
-            Event::ChangeMerged(_)
-            | Event::RefUpdated(_)
-            | Event::RepositoryObserved(_)
-            | Event::RunStarted(_)
-            | Event::RunFinished(_)
-            | Event::StepFinished(_)
-            | Event::ArtifactPackaged(_)
-            | Event::ArtifactPublished(_)
-            | Event::ArtifactSigned(_)
-            | Event::ArtifactDeleted(_)
-            | Event::ArtifactDownloaded(_)
-            | Event::TagObserved(_)
-            | Event::ImageObserved(_)
-            | Event::AliasObserved(_)
-            | Event::SbomAttached(_)
-            | Event::ComponentsListed(_)
-            | Event::AttestationAttached(_)
-            | Event::ScanCompleted(_)
-            | Event::VexIssued(_)
-            | Event::TestsFinished(_)
-            | Event::ReachabilityAnalyzed(_)
-            | Event::RebuildChecked(_)
-            | Event::ApprovalDecided(_)
-            | Event::OpaqueReceived(_)
-            | Event::MessageRejected(_)
-            | Event::KeyRotated(_)
-            | Event::ViewRootRecorded(_)
-            | Event::BodyErased(_) => Ok(()),
         }
     }
 }
@@ -81,6 +47,21 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
+    fn of(&self, event: Deploy<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+        match event {
+            Deploy::ServiceDeployed(event) => self.deployed(event, rows),
+            Deploy::ServiceRemoved(event) => self.removed(event, rows),
+            Deploy::CanaryChanged(event) => self.canary(event, rows),
+            Deploy::FlagChanged(event) => self.flag(event, rows),
+            Deploy::ConfigChanged(event) => self.config(event, rows),
+            Deploy::FreezeChanged(event) => self.freeze(event, rows),
+            Deploy::EnvironmentChanged(event) => {
+                let name = if event.environment.is_empty() { &event.name } else { &event.environment };
+                self.named(name, ABOUT_ELSE, &Lane::default(), rows)
+            }
+        }
+    }
+
     fn deployed(&self, event: &ServiceDeployed, rows: &mut Rows<'_>) -> Result<(), Error> {
         let lane = Lane::of(&event.environment, &event.service, &event.cluster, &event.namespace);
         let (reference, digest) = normalize(&event.artifact_ref, &event.artifact_digest);

@@ -1,0 +1,100 @@
+//! Artifacts themselves: packaged, published, tagged, signed, deleted, downloaded.
+
+use pedigraph_proto::ArtifactRef;
+use pedigraph_proto::event::{ArtifactKind, ArtifactPackaged, ArtifactPublished, DigestKind, TagObserved};
+use pedigraph_proto::fact::Artifact;
+
+use super::evidence::by;
+use super::fold::{Fold, clip, digest};
+use super::names::kind_of;
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, EvidenceKind};
+use crate::error::Error;
+
+impl Fold<'_, '_, '_> {
+    pub(super) fn of_artifact(&mut self, event: Artifact<'_>) -> Result<(), Error> {
+        match event {
+            Artifact::ArtifactPackaged(event) => self.packaged(event),
+            Artifact::ArtifactPublished(event) => self.published(event),
+            Artifact::TagObserved(event) => self.tag_observed(event),
+            Artifact::ImageObserved(event) => self.image(event),
+            Artifact::ArtifactSigned(e) => {
+                let signer = if e.signer.is_empty() { &e.key_id } else { &e.signer };
+                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
+                self.remark(EvidenceKind::Signature, about, &e.signature, &format!("signed{}", by(signer)))
+            }
+            Artifact::ArtifactDeleted(e) => {
+                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
+                self.remark(EvidenceKind::Deleted, about, "", &format!("deleted{}", by(&e.actor)))
+            }
+            Artifact::ArtifactDownloaded(e) => {
+                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
+                self.remark(EvidenceKind::Downloaded, about, "", &format!("downloaded{}", by(&e.actor)))
+            }
+            Artifact::AliasObserved(_) => Ok(()),
+        }
+    }
+
+    fn packaged(&mut self, event: &ArtifactPackaged) -> Result<(), Error> {
+        let Some(subject) = digest(&event.artifact_digest) else { return Ok(()) };
+        let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
+        self.name(&subject, Class::Built, reference, kind_of(event.kind, &event.purl), &event.platform)?;
+        self.tag_of(reference, &subject)?;
+        self.purl(&event.purl, &subject)?;
+        self.product(&event.run, &subject)?;
+        let claim = Claim {
+            commit: event.commit.clone(),
+            repository: clip(&event.repository),
+            change_id: clip(&event.change_id),
+            run: event.run.clone(),
+            pipeline: event.pipeline.clone(),
+            builder: clip(&event.builder),
+            said_by: "packaged".to_owned(),
+        };
+        self.claim(&subject, &claim)?;
+        self.declared_parents(&subject, &event.parent_digests)?;
+        self.materials(&subject, &event.materials)?;
+        match digest(&event.base_digest) {
+            Some(base) => {
+                let claim = BaseClaim { method: BaseMethod::Provenance, reference: clip(&event.base_ref) };
+                self.base(&subject, &base, &claim)
+            }
+            None => self.base_tag(&subject, &event.base_ref),
+        }
+    }
+
+    fn published(&mut self, event: &ArtifactPublished) -> Result<(), Error> {
+        let Some(subject) = digest(&event.artifact_digest) else { return Ok(()) };
+        let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
+        let mut kind = kind_of(event.kind, &event.purl);
+        if kind == 0 && matches!(event.digest_kind(), DigestKind::Index | DigestKind::Manifest | DigestKind::Config) {
+            kind = ArtifactKind::ContainerImage.into();
+        }
+        self.name(&subject, Class::Published, reference, kind, &event.platform)?;
+        self.tag_of(reference, &subject)?;
+        self.purl(&event.purl, &subject)?;
+        let claim = Claim {
+            commit: String::new(),
+            repository: String::new(),
+            change_id: String::new(),
+            run: event.run.clone(),
+            pipeline: String::new(),
+            builder: String::new(),
+            said_by: "published".to_owned(),
+        };
+        self.claim(&subject, &claim)
+    }
+
+    fn tag_observed(&mut self, event: &TagObserved) -> Result<(), Error> {
+        let repository = ArtifactRef::parse(&format!("{}:{}", event.repository, event.tag)).map(|r| r.repository);
+        let repository = repository.unwrap_or_else(|| event.repository.clone());
+        let subject = digest(&event.digest);
+        if subject.is_none() && !event.digest.is_empty() {
+            return Ok(());
+        }
+        self.tag(&repository, &event.tag, subject.as_deref().unwrap_or_default())?;
+        match &subject {
+            Some(subject) => self.name_as(subject, Class::Observed, (&repository, &event.tag), 0, ""),
+            None => Ok(()),
+        }
+    }
+}

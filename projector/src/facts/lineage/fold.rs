@@ -1,0 +1,38 @@
+//! One fact being folded, and how texts and digests are kept.
+
+use pedigraph_proto::Digest;
+
+use super::rows::{Detail, key};
+use crate::facts::view::FactAt;
+use crate::rows::Rows;
+use crate::store::key::Key;
+
+/// Bytes of a text that a row keeps.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// One fact being folded.
+pub(super) struct Fold<'a, 'b, 'c> {
+    pub(super) at: &'a FactAt<'a>,
+    pub(super) rows: &'b mut Rows<'c>,
+}
+
+impl Fold<'_, '_, '_> {
+    pub(super) fn key(&self, table: u8) -> Key {
+        key(self.at.tenant, table)
+    }
+}
+
+/// A text that a row keeps: long ones are clipped, since facts hold them whole.
+pub(super) fn clip(text: &str) -> String {
+    text.char_indices().take_while(|(at, _)| *at < TEXT_BYTES_MAX).map(|(_, letter)| letter).collect()
+}
+
+pub(super) fn texts(pairs: &[(&str, &str)]) -> Vec<(String, Detail)> {
+    let said = pairs.iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(name, text)| ((*name).to_owned(), Detail::Text(clip(text)))).collect()
+}
+
+/// A digest's canonical text; `None` for what is none.
+pub(super) fn digest(text: &str) -> Option<String> {
+    Some(text.parse::<Digest>().ok()?.to_string())
+}

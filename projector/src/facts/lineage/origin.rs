@@ -1,0 +1,98 @@
+//! What a fact says about where an artifact comes from: claims, products of runs, bases, parents.
+
+use pedigraph_proto::event::{ArtifactKind, Material};
+use pedigraph_proto::{ArtifactRef, Purl};
+
+use super::fold::{Fold, clip, digest};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, table};
+use crate::error::Error;
+use crate::facts::view::StandsAt;
+use crate::store::key::Key;
+
+/// Materials of one fact that base edges are sought by.
+const MATERIALS_MAX: usize = 10_000;
+
+impl Fold<'_, '_, '_> {
+    pub(super) fn product(&mut self, run: &str, digest: &str) -> Result<(), Error> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        self.rows.put(self.key(table::PRODUCTS).text(run).text(digest).stamp(self.at), &())?;
+        self.rows.put(self.key(table::RUNS).text(digest).text(run).stamp(self.at), &())
+    }
+
+    pub(super) fn claim(&mut self, digest: &str, claim: &Claim) -> Result<(), Error> {
+        if claim.commit.is_empty() && claim.run.is_empty() && claim.change_id.is_empty() && claim.builder.is_empty() {
+            return Ok(());
+        }
+        self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at), claim)?;
+        if claim.commit.is_empty() {
+            return Ok(());
+        }
+        let from = self.key(table::BUILT_FROM).text(&claim.commit).text(&claim.pipeline).text(digest).stamp(self.at);
+        self.rows.put(from, &())?;
+        let of = self.key(table::COMMITS).text(digest).text(&claim.commit).text(&claim.pipeline).stamp(self.at);
+        self.rows.put(of, &())
+    }
+
+    /// A base named by digest.
+    pub(super) fn base(&mut self, derived: &str, base: &str, claim: &BaseClaim) -> Result<(), Error> {
+        if derived == base {
+            return Ok(());
+        }
+        let suffix = |key: Key, method: BaseMethod| key.byte(method as u8).stamp(self.at);
+        let bases = suffix(self.key(table::BASES).text(derived).text(base), claim.method);
+        let of = suffix(self.key(table::DERIVED).text(base).text(derived), claim.method);
+        self.rows.put(bases, claim)?;
+        self.rows.put(of, claim)?;
+        // Who names a base by digest names an artifact, so that its derived images are found though nobody describes it.
+        match claim.method {
+            BaseMethod::Provenance | BaseMethod::Annotation => {
+                let repository = ArtifactRef::parse(&claim.reference).map(|r| r.repository).unwrap_or_default();
+                let kind = ArtifactKind::ContainerImage.into();
+                self.name_as(base, Class::Other, (&repository, ""), kind, "")
+            }
+            BaseMethod::Material => Ok(()),
+        }
+    }
+
+    /// A base named by tag only: it resolves when the tag's mapping at build time is known.
+    pub(super) fn base_tag(&mut self, derived: &str, text: &str) -> Result<(), Error> {
+        let Some(reference) = ArtifactRef::parse(text) else { return Ok(()) };
+        if let Some(base) = &reference.digest {
+            let claim = BaseClaim { method: BaseMethod::Annotation, reference: clip(text) };
+            return self.base(derived, base.as_str(), &claim);
+        }
+        let (repository, tag) = (&reference.repository_key(), &reference.tag);
+        let from = self.key(table::FROM).text(derived).text(repository).text(tag).stamp(self.at);
+        // One fact may name a base twice, each time written otherwise.
+        self.rows.put_first(from, &reference.to_string())?;
+        self.rows.put(self.key(table::FROM_OF).text(repository).text(tag).text(derived).stamp(self.at), &())?;
+        Ok(())
+    }
+
+    pub(super) fn materials(&mut self, derived: &str, materials: &[Material]) -> Result<(), Error> {
+        for material in materials.iter().take(MATERIALS_MAX) {
+            let purl = Purl::parse(&material.uri);
+            let named = digest(&material.digest).or_else(|| Some(purl.as_ref()?.digest()?.to_string()));
+            let Some(base) = named.filter(|base| base.starts_with("sha256:") || base.starts_with("sha512:")) else {
+                continue;
+            };
+            let image = purl.is_some_and(|purl| matches!(purl.kind(), "docker" | "oci"))
+                || ["docker://", "oci://", "docker-image://", "docker-pullable://"]
+                    .iter()
+                    .any(|scheme| material.uri.starts_with(scheme));
+            let method = if image { BaseMethod::Provenance } else { BaseMethod::Material };
+            self.base(derived, &base, &BaseClaim { method, reference: clip(&material.uri) })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn declared_parents(&mut self, child: &str, parents: &[String]) -> Result<(), Error> {
+        for parent in parents.iter().filter_map(|parent| digest(parent)).filter(|parent| parent != child) {
+            self.rows.put(self.key(table::PARENTS).text(child).text(&parent).stamp(self.at), &())?;
+            self.rows.put(self.key(table::CHILDREN).text(&parent).text(child).stamp(self.at), &())?;
+        }
+        Ok(())
+    }
+}
