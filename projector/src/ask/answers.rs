@@ -462,6 +462,17 @@ pub struct Candidate {
     pub href: String,
 }
 
+/// What a reference led to.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Found<T> {
+    /// This.
+    One(T),
+    /// Several: say which.
+    Ambiguous(Vec<Candidate>),
+    /// Nothing.
+    Nothing,
+}
+
 /// `GET /api/v1/intake`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::canonical;
 
-use super::answers::{Artifact, Candidate, Direction, Lineage, Trace};
+use super::answers::{Artifact, Candidate, Direction, Found, Lineage, Trace};
 use super::identity::Graph;
 use super::refs::Target;
 use super::scope::Scope;
@@ -13,17 +13,6 @@ use crate::facts::lineage::rows;
 
 /// Artifacts, and changes of one environment, that a state hash covers.
 const STATE_ROWS_MAX: usize = 1_000_000;
-
-/// What a reference led to.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Found<T> {
-    /// This.
-    One(T),
-    /// Several: say which.
-    Ambiguous(Vec<Candidate>),
-    /// Nothing.
-    Nothing,
-}
 
 impl Scope {
     /// The canonical digest that a reference names: digest, short digest, `repository:tag`, `prod/service`, `app:v1.2`.

@@ -21,11 +21,11 @@ mod tags;
 mod timeline;
 mod trace;
 
+pub use self::answers::Found;
 pub use self::artifact::ITEMS_MAX;
 pub use self::environment::{CHANGE_ROWS_MAX, LANES_MAX, LastKnown, NUMBERED_ROWS_MAX};
 pub use self::graph::{BREADTH_MAX, NODES_MAX};
 pub use self::impact::{ImpactQuestion, MATCHES_MAX, PATHS_PER_ROW_MAX, SETS_MAX};
-pub use self::lineage::Found;
 pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
 pub use self::scope::{AsOf, Moment, Scope};
 pub use self::tags::TAGS_MAX;

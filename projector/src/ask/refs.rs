@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
 
-use super::answers::{Candidate, Proof, Running};
+use super::answers::{Candidate, Found, Proof, Running};
 use super::identity::{Graph, fields};
-use super::lineage::Found;
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows::{role, table};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use pedigraph_proto::Purl;
 
-use super::answers::Candidate;
+use super::answers::{Candidate, Found};
 use super::identity::{Graph, fields};
-use super::lineage::Found;
 use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text};
 use super::scope::Clocks;
 use crate::error::Error;
