@@ -4,32 +4,24 @@
 //! are [`enough`](super::timeline::Enough). A lane's newest state costs two rows however long its history is; a service
 //! deployed again and again with the same artifact costs those repetitions, since its `since` lies before them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Change, Environment, EnvironmentSummary, Page, Proof, Running, ServiceState};
+use super::answers::{Environment, EnvironmentSummary, Running, ServiceState};
 use super::scope::{Clocks, Scope};
-use super::timeline::{self, Artifact, Enough, History, Move, Row, Run};
+use super::timeline::{self, Artifact, Enough, Row, Run};
 use crate::error::Error;
 use crate::facts::deployments::rows::{
-    ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CONFIG, DIGEST, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, REFERENCE,
-    REFERENCE_OF_DIGEST, SETTINGS, Setting, Stamp, VIEW, by_artifact, read_stamp, reference_key, settings, table_key,
-    unreadable,
+    BY_TIME, CONFIG, FREEZE, Keys, LANE_ROWS, Lane, LaneFact, SETTINGS, Setting, Stamp, VIEW, read_stamp, settings,
+    table_key, unreadable,
 };
 use crate::rows::stamp::{Stamped, split_stamp};
 use crate::store::key::Key;
 
-/// Most rows of an environment that one page of changes reads; a page may end early there and goes on with its key.
-pub const CHANGE_ROWS_MAX: usize = 20_000;
-/// Most rows that `#n` counts from an environment's beginning.
-pub const NUMBERED_ROWS_MAX: usize = 200_000;
 /// Most (cluster, namespace, service) of an environment that one answer reads.
 pub const LANES_MAX: usize = 100_000;
-/// Rows of one scan.
-const SCAN_ROWS_MAX: usize = 1_024;
 /// Rows of a lane that are read forwards with those of its neighbours; a longer lane is read backwards by itself.
 const SHORT_LANE_ROWS: usize = 32;
 /// Rows of many lanes that are read at once.
@@ -61,74 +53,6 @@ impl Scope {
         Ok(Some(Environment { environment: name.to_owned(), at: self.at, services: states.collect() }))
     }
 
-    /// Its changes, newest first; `after` is a page's key. A page that read [`CHANGE_ROWS_MAX`] rows ends there, with a
-    /// key to go on.
-    pub fn changes(&self, name: &str, after: Option<&[u8]>, limit: usize) -> Result<Option<Page<Change>>, Error> {
-        if !self.environment_is_named(name)? {
-            return Ok(None);
-        }
-        let mut page = Page { rows: Vec::new(), next: None };
-        let mut end = match after {
-            Some(after) => self.mark_after(name, after)?,
-            None => self.end_of(&self.table(BY_TIME).text(name)),
-        };
-        for _ in 0..CHANGE_ROWS_MAX / SCAN_ROWS_MAX {
-            let marks = self.marks(name, &end, (limit + 1).clamp(16, SCAN_ROWS_MAX))?;
-            let Some(last) = marks.last() else { return Ok(Some(Page { next: None, ..page })) };
-            end = last.key(self, name);
-            for (mark, change) in self.changes_of(name, &marks)? {
-                if page.rows.len() >= limit {
-                    return Ok(Some(page));
-                }
-                page.rows.push(change);
-                page.next = Some(mark.page_key(self, name));
-            }
-            page.next = Some(last.page_key(self, name));
-        }
-        if self.marks(name, &end, 1)?.is_empty() {
-            page.next = None;
-        }
-        Ok(Some(page))
-    }
-
-    /// The n-th change of an environment, 1 = its first (`prod#42`). Counts over at most [`NUMBERED_ROWS_MAX`] rows.
-    pub fn numbered_change(&self, name: &str, number: usize) -> Result<Option<Change>, Error> {
-        let prefix = self.table(BY_TIME).text(name);
-        let marks = self.marks_between(&prefix, &self.end_of(&prefix), false, NUMBERED_ROWS_MAX + 1)?;
-        let mut counted = 0;
-        for marks in marks[..marks.len().min(NUMBERED_ROWS_MAX)].chunks(SCAN_ROWS_MAX) {
-            let changes = self.changes_of(name, marks)?;
-            if let Some((_, change)) = changes.get(number.saturating_sub(counted + 1)).filter(|_| number > counted) {
-                return Ok(Some(change.clone()));
-            }
-            counted += changes.len();
-        }
-        if marks.len() > NUMBERED_ROWS_MAX {
-            return Err(Error::Question(format!(
-                "{name}#{number} lies too far back to be counted: name a moment instead"
-            )));
-        }
-        Ok(None)
-    }
-
-    /// What ran alone in a service `back` changes ago, 0 = what does now (`prod~1`). Of several clusters or namespaces,
-    /// the changes count together.
-    pub fn last_known(&self, environment: &str, service: &str, back: usize) -> Result<Option<LastKnown>, Error> {
-        let mut moves = Vec::new();
-        for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
-            moves.extend(self.newest_full_moves(&lane, back + 1)?);
-        }
-        moves.sort_by_key(|change: &Move| std::cmp::Reverse((change.stamp, change.index)));
-        let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
-        let proof = self.proof(found.index)?;
-        Ok(found.to.map(|to| LastKnown {
-            artifact_ref: to.reference,
-            digest: to.digest,
-            since: found.stamp.time,
-            proof,
-        }))
-    }
-
     /// Everything that runs, by environment and service.
     pub(crate) fn running_everywhere(&self, environment: Option<&str>) -> Result<Vec<RunningIn>, Error> {
         let names = match environment {
@@ -147,19 +71,19 @@ impl Scope {
         Ok(everywhere)
     }
 
-    fn table(&self, table: u8) -> Key {
+    pub(super) fn table(&self, table: u8) -> Key {
         self.key(VIEW).byte(table)
     }
 
     /// The exclusive end of rows under a prefix that goes on with a time: after `at`, where it is asked for.
-    fn end_of(&self, prefix: &Key) -> Key {
+    pub(super) fn end_of(&self, prefix: &Key) -> Key {
         match self.at {
             Some(at) => prefix.clone().time(at).prefix_end(),
             None => prefix.prefix_end(),
         }
     }
 
-    fn environment_is_named(&self, name: &str) -> Result<bool, Error> {
+    pub(super) fn environment_is_named(&self, name: &str) -> Result<bool, Error> {
         let prefix = self.table(BY_TIME).text(name);
         Ok(!self.keyed::<()>(&prefix, &self.end_of(&prefix), false, Clocks::Both, 1)?.is_empty())
     }
@@ -185,7 +109,7 @@ impl Scope {
         Ok(EnvironmentSummary { environment, services: services as u64, last_change })
     }
 
-    fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {
+    pub(super) fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {
         let rows = self.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, LANES_MAX + 1)?;
         if rows.len() > LANES_MAX {
             return Err(too_many_lanes());
@@ -194,7 +118,7 @@ impl Scope {
     }
 
     /// Rows of a lane that replay to exact states from `first` on (absent: to the exact newest state), ascending.
-    fn lane_rows(&self, lane: &Lane, first: Option<&Stamp>, end: &Key) -> Result<Vec<Row>, Error> {
+    pub(super) fn lane_rows(&self, lane: &Lane, first: Option<&Stamp>, end: &Key) -> Result<Vec<Row>, Error> {
         let prefix = self.table(LANE_ROWS).lane(lane);
         let (mut rows, mut enough) = (Vec::new(), Enough::default());
         self.each::<LaneFact>(&prefix, end, true, Clocks::Both, |key, row| {
@@ -217,7 +141,7 @@ impl Scope {
         Ok(fact.artifact(resolved))
     }
 
-    fn resolved(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
+    pub(super) fn resolved(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
         if reference.is_empty() { Ok(None) } else { self.tagged_digest(reference, time) }
     }
 
@@ -344,7 +268,7 @@ impl Scope {
     }
 
     /// The newest setting of a topic, before a moment where one is given.
-    fn newest_setting(
+    pub(super) fn newest_setting(
         &self,
         topic: u8,
         environment: &str,
@@ -357,118 +281,6 @@ impl Scope {
         let newest = self.keyed::<Setting>(&prefix, &end, true, Clocks::Both, 1)?.pop();
         newest.map(|(_, row)| Ok((Stamp::from(row.stamp), row.value))).transpose()
     }
-
-    /// Up to `back` newest moves that changed what runs alone.
-    fn newest_full_moves(&self, lane: &Lane, back: usize) -> Result<Vec<Move>, Error> {
-        let prefix = self.table(LANE_ROWS).lane(lane);
-        let end = self.end_of(&prefix);
-        let mut rows_max = back.saturating_mul(2).max(16);
-        loop {
-            let newest = self.keyed::<LaneFact>(&prefix, &end, true, Clocks::Both, rows_max)?;
-            let first = newest.last().map(|(_, row)| Stamp::from(row.stamp));
-            let rows = self.lane_rows(lane, first.as_ref(), &end)?;
-            let moves: Vec<Move> = timeline::replay(&rows).1.into_iter().rev().filter(Move::is_full).collect();
-            let exact = moves.iter().filter(|change| first.is_some_and(|first| change.stamp >= first)).count();
-            if exact >= back || newest.len() < rows_max {
-                return Ok(moves.into_iter().take(back).collect());
-            }
-            rows_max = rows_max.saturating_mul(4);
-        }
-    }
-
-    fn marks(&self, environment: &str, end: &Key, limit: usize) -> Result<Vec<Mark>, Error> {
-        self.marks_between(&self.table(BY_TIME).text(environment), end, true, limit)
-    }
-
-    fn marks_between(&self, from: &Key, end: &Key, reverse: bool, limit: usize) -> Result<Vec<Mark>, Error> {
-        let rows = self.keyed::<()>(from, end, reverse, Clocks::Both, limit)?;
-        rows.iter().map(|(key, _)| Mark::read(key).ok_or_else(unreadable)).collect()
-    }
-
-    /// Where a page ended, as the exclusive end of the next one.
-    fn mark_after(&self, environment: &str, after: &[u8]) -> Result<Key, Error> {
-        let prefix = self.table(BY_TIME).text(environment);
-        let key = [prefix.as_bytes(), after].concat();
-        let mark = Mark::read(&key).filter(|mark| mark.key(self, environment).as_bytes() == key);
-        let refused = || Error::Question("the page token is not one of this list: begin again without it".to_owned());
-        let mark = mark.ok_or_else(refused)?;
-        Ok(mark.key(self, environment).min(self.end_of(&prefix)))
-    }
-
-    /// The marks that are changes, in the order of the marks. Each lane's window of rows is read once.
-    fn changes_of<'m>(&self, environment: &str, marks: &'m [Mark]) -> Result<Vec<(&'m Mark, Change)>, Error> {
-        let mut windows: BTreeMap<&Lane, (Stamp, Stamp)> = BTreeMap::new();
-        for mark in marks.iter().filter(|mark| mark.about == ABOUT_LANE) {
-            let window = windows.entry(&mark.lane).or_insert((mark.stamp, mark.stamp));
-            *window = (window.0.min(mark.stamp), window.1.max(mark.stamp));
-        }
-        let mut moves: BTreeMap<(&Lane, Stamp, u64), Move> = BTreeMap::new();
-        for (lane, (first, last)) in windows {
-            let end = self.table(LANE_ROWS).lane(lane).moment(&last).prefix_end();
-            let (_, replayed) = timeline::replay(&self.lane_rows(lane, Some(&first), &end)?);
-            moves.extend(replayed.into_iter().map(|change| ((lane, change.stamp, change.index), change)));
-        }
-        let mut changes = Vec::new();
-        for mark in marks {
-            let change = match mark.about {
-                ABOUT_LANE => self.lane_change(moves.remove(&(&mark.lane, mark.stamp, mark.index)), &mark.lane)?,
-                ABOUT_FREEZE => self.freeze_change(environment, mark)?,
-                _ => None,
-            };
-            changes.extend(change.map(|change| (mark, change)));
-        }
-        Ok(changes)
-    }
-
-    fn lane_change(&self, change: Option<Move>, lane: &Lane) -> Result<Option<Change>, Error> {
-        let Some(change) = change else { return Ok(None) };
-        let kind = change.kind(&Past { scope: self, lane })?.to_owned();
-        Ok(Some(Change {
-            at: change.stamp.time,
-            service: lane.service.clone(),
-            from: change.from.map(|artifact| artifact.reference),
-            to: change.to.map(|artifact| artifact.reference),
-            kind,
-            reason: (!change.reason.is_empty()).then_some(change.reason),
-            proof: self.proof(change.index)?,
-        }))
-    }
-
-    /// A freeze of what is frozen already is no change.
-    fn freeze_change(&self, environment: &str, mark: &Mark) -> Result<Option<Change>, Error> {
-        let key = settings(&self.tenant, FREEZE, environment, &mark.lane.service);
-        let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp).number(mark.index), Clocks::Both)? else {
-            return Ok(None);
-        };
-        let here = Some((&mark.stamp, mark.index));
-        let before = self.newest_setting(FREEZE, environment, &mark.lane.service, here)?;
-        let frozen = row.value.frozen;
-        if before.is_some_and(|(_, before)| before.frozen) == frozen {
-            return Ok(None);
-        }
-        Ok(Some(Change {
-            at: mark.stamp.time,
-            service: mark.lane.service.clone(),
-            from: None,
-            to: None,
-            kind: if frozen { "freeze" } else { "unfreeze" }.to_owned(),
-            reason: (!row.value.reason.is_empty()).then_some(row.value.reason),
-            proof: self.proof(mark.index)?,
-        }))
-    }
-}
-
-/// What ran in a service some changes ago.
-#[derive(Clone, PartialEq, Debug)]
-pub struct LastKnown {
-    /// `repository:tag` or `repository@digest`.
-    pub artifact_ref: String,
-    /// Known once the reference resolves.
-    pub digest: Option<String>,
-    /// When it came to run alone.
-    pub since: Nanos,
-    /// Entry that proves it.
-    pub proof: Proof,
 }
 
 /// Something that runs, and where.
@@ -499,35 +311,6 @@ fn is_frozen(everywhere: Option<&(Stamp, Setting)>, own: Option<&(Stamp, Setting
     }
 }
 
-/// A row of [`BY_TIME`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Mark {
-    stamp: Stamp,
-    index: u64,
-    about: u8,
-    lane: Lane,
-}
-
-impl Mark {
-    fn read(key: &[u8]) -> Option<Mark> {
-        let mut reader = table_key(key).ok()?;
-        reader.text()?;
-        let (stamp, index) = read_stamp(&mut reader)?;
-        Some(Mark { stamp, index, about: reader.byte()?, lane: Lane::read(&mut reader)? })
-    }
-
-    fn key(&self, scope: &Scope, environment: &str) -> Key {
-        let key = scope.table(BY_TIME).text(environment).moment(&self.stamp).number(self.index);
-        key.byte(self.about).lane(&self.lane)
-    }
-
-    /// The key without what every key of the list begins with.
-    fn page_key(&self, scope: &Scope, environment: &str) -> Vec<u8> {
-        let prefix = scope.table(BY_TIME).text(environment).as_bytes().len();
-        self.key(scope, environment).as_bytes().get(prefix..).unwrap_or_default().to_vec()
-    }
-}
-
 /// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
 type LaneRuns = (Vec<(bool, Running)>, u64);
 
@@ -550,73 +333,4 @@ impl Recent {
 
 fn too_many_lanes() -> Error {
     Error::Question(format!("more than {LANES_MAX} services run here: ask for one service"))
-}
-
-/// What a lane's past says, from rows by artifact.
-struct Past<'a> {
-    scope: &'a Scope,
-    lane: &'a Lane,
-}
-
-impl Past<'_> {
-    /// Prefixes under which rows of the same artifact lie, each with whether its rows must resolve to the digest.
-    fn prefixes(&self, artifact: &Artifact) -> Vec<(Key, bool)> {
-        let prefix = |class, text: &str| by_artifact(&self.scope.tenant, class, text);
-        let reference = reference_key(&artifact.reference);
-        match &artifact.digest {
-            Some(digest) => vec![(prefix(DIGEST, digest), false), (prefix(REFERENCE, &reference), true)],
-            None if artifact.reference == timeline::UNKNOWN => vec![],
-            None => [REFERENCE, REFERENCE_OF_DIGEST].map(|class| (prefix(class, &reference), false)).into(),
-        }
-    }
-
-    /// Is there a row of the artifact before a moment among `from <= key < to`?
-    fn any(&self, from: &Key, to: &Key, before: &Stamp, resolving: Option<&Artifact>) -> Result<bool, Error> {
-        let mut found = false;
-        self.scope.each::<()>(from, to, false, Clocks::Both, |_, row| {
-            let stamp = Stamp::from(row.stamp);
-            let same = match resolving.filter(|_| stamp < *before) {
-                Some(artifact) => {
-                    let digest = self.scope.resolved(&artifact.reference, stamp.time)?;
-                    artifact.same(&Artifact { reference: artifact.reference.clone(), digest })
-                }
-                None => true,
-            };
-            found = stamp < *before && same;
-            Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        Ok(found)
-    }
-}
-
-impl History for Past<'_> {
-    fn ran_here(&self, artifact: &Artifact, before: &Stamp) -> Result<bool, Error> {
-        for (prefix, resolve) in self.prefixes(artifact) {
-            let here = prefix.lane(self.lane);
-            let to = here.clone().moment(before);
-            if self.any(&here, &to, before, resolve.then_some(artifact))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn ran_elsewhere(&self, artifact: &Artifact, before: &Stamp) -> Result<bool, Error> {
-        for (prefix, resolve) in self.prefixes(artifact) {
-            let here = prefix.clone().text(&self.lane.environment);
-            let resolving = resolve.then_some(artifact);
-            let lower = self.any(&prefix, &here, before, resolving)?;
-            if lower || self.any(&here.prefix_end(), &prefix.prefix_end(), before, resolving)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn line_order(&self, from: &Artifact, to: &Artifact) -> Result<Option<Ordering>, Error> {
-        match (&from.digest, &to.digest) {
-            (Some(from), Some(to)) => self.scope.line_order(from, to),
-            _ => Ok(None),
-        }
-    }
 }

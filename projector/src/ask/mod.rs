@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod artifact;
+mod changes;
 mod contents;
 mod edges;
 mod environment;
@@ -23,7 +24,8 @@ mod trace;
 
 pub use self::answers::Found;
 pub use self::artifact::ITEMS_MAX;
-pub use self::environment::{CHANGE_ROWS_MAX, LANES_MAX, LastKnown, NUMBERED_ROWS_MAX};
+pub use self::changes::{CHANGE_ROWS_MAX, LastKnown, NUMBERED_ROWS_MAX};
+pub use self::environment::LANES_MAX;
 pub use self::graph::{BREADTH_MAX, NODES_MAX};
 pub use self::impact::{ImpactQuestion, MATCHES_MAX, PATHS_PER_ROW_MAX, SETS_MAX};
 pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
