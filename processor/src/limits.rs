@@ -5,6 +5,9 @@
 pub struct Limits {
     /// One event or document in memory.
     pub event_bytes_max: u64,
+    /// One document of a format that is not read in pieces, however it came: it is held in memory while it is read, by the one
+    /// worker of documents.
+    pub whole_bytes_max: u64,
     /// One streamed document.
     pub document_bytes_max: u64,
     /// One document after decompression.
@@ -29,6 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             event_bytes_max: 16 << 20,
+            whole_bytes_max: 64 << 20,
             document_bytes_max: 1 << 30,
             decompressed_bytes_max: 1 << 30,
             decompression_ratio_max: 200,

@@ -14,7 +14,7 @@ use pedigraph_proto::{Control, Event, EventId, TenantId, control};
 use tokio::sync::oneshot;
 
 use crate::decide::key;
-use crate::decode::DECODER_VERSION;
+use crate::decode::OWN_VERSION;
 use crate::pipeline::Unit;
 use crate::prepare::{Prepared, Preparer, digest_of_parts};
 use crate::{Error, lock};
@@ -158,7 +158,7 @@ impl Preparer {
             facts_digest: Bytes::copy_from_slice(&digest_of_parts(&facts)),
             facts_count: 1,
             format: control::SOURCE.to_owned(),
-            decoder_version: DECODER_VERSION,
+            decoder_version: OWN_VERSION,
             ..Entry::default()
         };
         Ok(Prepared {

@@ -1313,6 +1313,120 @@ fn a_50_mb_sbom_takes_less_than_30_mb() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A Trivy report of that many findings, written piece by piece.
+fn write_large_report(out: &mut dyn Write, findings: usize) {
+    let head = r#"{"SchemaVersion":2,"ArtifactName":"ghcr.io/acme/pay:3","CreatedAt":"2026-02-03T04:05:06Z","Metadata":{"RepoDigests":"#;
+    write!(out, "{head}[\"ghcr.io/acme/pay@{OTHER}\"]}},\"Results\":[").expect("writes");
+    for number in 0..findings {
+        // A target for each hundred findings.
+        let opens = match number {
+            0 => r#"{"Target":"a","Vulnerabilities":["#,
+            _ if number % 100 == 0 => r#"]},{"Class":"os-pkgs","Vulnerabilities":["#,
+            _ => ",",
+        };
+        write!(
+            out,
+            r#"{opens}{{"VulnerabilityID":"CVE-2026-{number}","PkgName":"lib{number}","InstalledVersion":"1.{number}","FixedVersion":"2.0","Severity":"HIGH",
+            "PkgIdentifier":{{"PURL":"pkg:deb/debian/lib{number}@1.{number}?arch=amd64"}},"Title":"{title}","Description":"{text}","References":["{link}","{link}"]}}"#,
+            title = "lib: a title",
+            text = "what may happen, told at length; ".repeat(24),
+            link = "https://example.org/advisories/what-may-happen",
+        )
+        .expect("writes");
+    }
+    write!(out, "]}}]}}").expect("writes");
+}
+
+/// An OpenVEX document of that many statements, written piece by piece.
+fn write_large_vex(out: &mut dyn Write, statements: usize) {
+    write!(out, r#"{{"@context":"https://openvex.dev/ns/v0.2.0","author":"acme","statements":["#).expect("writes");
+    for number in 0..statements {
+        let separator = if number == 0 { "" } else { "," };
+        write!(
+            out,
+            r#"{separator}{{"vulnerability":{{"name":"CVE-2025-{number}"}},"products":[{{"@id":"pkg:oci/pay@{OTHER}"}}],"status":"not_affected",
+            "justification":"vulnerable_code_not_present","status_notes":"{}"}}"#,
+            "who looked at it, and how; ".repeat(30)
+        )
+        .expect("writes");
+    }
+    // Its version comes last, and is a string as in older documents.
+    write!(out, r#"],"@id":"https://acme.example/vex/9","version":"4","timestamp":"2026-01-02T03:04:05Z"}}"#)
+        .expect("writes");
+}
+
+#[test]
+fn findings_and_statements_are_streamed_as_they_are_read_in_memory() {
+    let limits = Limits::default();
+    let (mut report, mut vex) = (Vec::new(), Vec::new());
+    write_large_report(&mut report, 1_030);
+    write_large_vex(&mut vex, 515);
+    for (bytes, format, facts) in [(&report, "trivy", 3), (&vex, "openvex", 2)] {
+        let (whole, streamed) = (run(&message(bytes), &limits), run_stream(&message(bytes), bytes, &limits));
+        assert_eq!(show(&whole), show(&streamed));
+        let decoded = streamed.expect("accepted");
+        assert_eq!((decoded.format, decoded.facts.len()), (format, facts));
+        let few = Limits { statements_max: 514, ..Limits::default() };
+        for refused in [run(&message(bytes), &few), run_stream(&message(bytes), bytes, &few)] {
+            assert_eq!(refused.expect_err("refused").reject.code, Code::TooManyItems);
+        }
+    }
+}
+
+/// Decodes a document as it would be from a file, and says what that took.
+fn streamed_memory(bytes: &[u8]) -> (Decoded, u64) {
+    let mut decoded = None;
+    let memory = allocation_counter::measure(|| {
+        let streamed = decode_stream(&message(b""), &mut Cursor::new(bytes), &[3; 32], &Limits::default());
+        decoded = Some(streamed.expect("memory does not fail").expect("accepted"));
+    });
+    (Decoded::of(decoded.expect("set")), memory.bytes_max)
+}
+
+#[test]
+fn a_report_of_100_mb_takes_memory_by_what_it_states() {
+    let mut bytes = Vec::new();
+    write_large_report(&mut bytes, 90_000);
+    assert!(bytes.len() > 100_000_000, "{}", bytes.len());
+    let (decoded, memory) = streamed_memory(&bytes);
+    println!("Trivy: {} bytes of report, {memory} bytes at the peak", bytes.len());
+    assert_eq!(decoded.facts.len(), 90_000_usize.div_ceil(512));
+    assert!(memory < 60_000_000, "{memory}");
+    bytes.clear();
+    write_large_vex(&mut bytes, 100_000);
+    assert!(bytes.len() > 100_000_000, "{}", bytes.len());
+    let (decoded, memory) = streamed_memory(&bytes);
+    println!("OpenVEX: {} bytes of document, {memory} bytes at the peak", bytes.len());
+    assert_eq!(decoded.facts.len(), 100_000_usize.div_ceil(512));
+    assert!(memory < 100_000_000, "{memory}");
+}
+
+#[test]
+fn a_document_of_any_format_may_be_larger_than_an_event() {
+    let padding = " ".repeat(20 << 20);
+    let documents = [
+        (statement("v1", "https://slsa.dev/provenance/v1", SLSA_1), "in-toto"),
+        (envelope(&statement("v1", "https://slsa.dev/provenance/v1", SLSA_1)), "dsse"),
+        (format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{OTHER}"}}]}}"#), "oci-index"),
+        (BOM.replace("DIGEST", DIGEST), "cyclonedx"),
+    ];
+    for (document, format) in documents {
+        let small = run(&message(document.as_bytes()), &Limits::default()).expect("accepted");
+        let large = document.replacen('{', &format!("{{{padding}"), 1).into_bytes();
+        let streamed = run_stream(&message(&large), &large, &Limits::default()).expect("accepted");
+        assert_eq!((streamed.format, streamed.facts.len()), (format, small.facts.len()));
+        // What is held whole while it is read has a limit of its own; what is not, has not.
+        let few = Limits { whole_bytes_max: 20 << 20, ..Limits::default() };
+        let code = run_stream(&message(&large), &large, &few).err().map(|rejected| rejected.reject.code);
+        assert_eq!(code, (format != "cyclonedx").then_some(Code::TooLarge), "{format}");
+    }
+    let event =
+        [&cdevent("service.deployed.0.3.0", "cart", r#"{"environment":{"id":"prod"}}"#, "{}")[..], padding.as_bytes()];
+    let event = event.concat();
+    let refused = run_stream(&message(&event), &event, &Limits::default()).expect_err("an event is no document");
+    assert_eq!(refused.reject.code, Code::TooLarge);
+}
+
 /// Documents of every format to cut and to damage.
 fn samples() -> Vec<Vec<u8>> {
     let mut samples = vec![

@@ -15,7 +15,14 @@ use serde::Deserialize;
 
 use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
 use super::read::{self, Lax, LaxList, Obj, clip, clip_to, json};
-use super::{Found, Known};
+use super::table::{Decode, Decoder};
+use super::{Found, Given, Understood};
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    event_type: |kind| kind.starts_with("dev.cdevents."),
+    matches: |shape| shape.all(&["context", "subject"]),
+    ..Decoder::new("cdevents", 1, Decode::Event(decode))
+}];
 
 /// Most flags of one deployment.
 const FLAGS_MAX: usize = 256;
@@ -191,14 +198,22 @@ struct Extras<'a> {
     weight: read::Whole<false>,
 }
 
+fn decode(text: &str, given: &Given<'_>, understood: &mut Understood) -> Result<Found, Reject> {
+    if (DECODERS[0].event_type)(given.event_type) {
+        return in_envelope(text, given.event_type);
+    }
+    let not_an_event = || Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents");
+    bare(text, understood)?.ok_or_else(not_an_event)
+}
+
 /// Reads an event that came without an envelope, and takes its name and time from its context; `None` when it is no
 /// CDEvent after all.
-pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Reject> {
+pub(super) fn bare(text: &str, understood: &mut Understood) -> Result<Option<Found>, Reject> {
     let event: CdEvent<'_> = match json(text, Code::SchemaViolation) {
         Ok(event) => event,
         Err(reject) if reject.code == Code::SchemaViolation && !text.contains("\"dev.cdevents") => return Ok(None),
         Err(reject) => {
-            known.format = "cdevents";
+            understood.decoder = Some(&DECODERS[0]);
             return Err(reject);
         }
     };
@@ -206,22 +221,17 @@ pub(super) fn bare(text: &str, known: &mut Known) -> Result<Option<Found>, Rejec
     if !context.kind.as_str().starts_with("dev.cdevents") {
         return Ok(None);
     }
-    known.format = "cdevents";
+    understood.decoder = Some(&DECODERS[0]);
     let (Some(source), Some(id)) = (context.source.get(), context.id.get()) else {
         return Err(Reject::new(Code::SchemaViolation, "context has no id or no source"));
     };
-    known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
-    known.time = Nanos::parse(context.timestamp.as_str());
+    understood.name = Some((clip(source).to_owned(), clip(id).to_owned()));
+    understood.time = Nanos::parse(context.timestamp.as_str());
     event.facts(context.kind.as_str()).map(|facts| Some(Found { facts: facts.into(), time: None }))
 }
 
-/// Why a document that looked like a CDEvent is none.
-pub(super) fn not_an_event() -> Reject {
-    Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents")
-}
-
 /// Reads an event that is the data of a CloudEvent, whose type stands in where the context has none.
-pub(super) fn decode(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
+fn in_envelope(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
     let event: CdEvent<'_> = json(text, Code::SchemaViolation)?;
     let context = &event.context.0;
     let time = Nanos::parse(context.timestamp.as_str());

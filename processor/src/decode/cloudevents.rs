@@ -15,12 +15,16 @@ use pedigraph_proto::{ArtifactRef, Digest, Nanos};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::detect::{self, Format};
-use super::guard;
-use super::headers::{Headers, cloudevents_suffix, essence};
+use super::headers::{Headers, cloudevents_suffix, essence, is_protobuf};
 use super::read::{clip, json, json_reject};
-use super::{Found, Given, Known, cdevents, document, own, packing};
+use super::table::{self, Decode, Decoder};
+use super::{Found, Given, Understood, detect, guard, own, packing};
 use crate::limits::Limits;
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    matches: |shape| shape.all(&["specversion", "type"]) || shape.all(&["specversion", "source", "id"]),
+    ..Decoder::new("cloudevents", 1, Decode::Event(structured))
+}];
 
 /// The attributes of an event that matter here.
 #[derive(Default)]
@@ -48,9 +52,9 @@ struct Structured<'a> {
 }
 
 /// Reads an event in the structured mode.
-pub(super) fn structured(text: &str, given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
+fn structured(text: &str, given: &Given<'_>, understood: &mut Understood) -> Result<Found, Reject> {
     let event: Structured<'_> = json(text, Code::MalformedEnvelope)?;
-    event.attributes.name(known);
+    event.attributes.name(understood);
     event.attributes.check(given.limits)?;
     let data = match (event.data, &event.base64) {
         (Some(_), Some(_)) => return Err(malformed("data and data_base64 exclude each other")),
@@ -58,7 +62,7 @@ pub(super) fn structured(text: &str, given: &mut Given<'_>, known: &mut Known) -
         (Some(raw), None) => Some(plain_data(raw.get(), given.limits)?),
         (None, None) => None,
     };
-    event.attributes.understand(data.as_deref(), given, known)
+    event.attributes.understand(data.as_deref(), given.clone(), understood)
 }
 
 /// A JSON value is its own text, but a JSON string may hold a document that is not JSON or was made a string.
@@ -84,24 +88,29 @@ fn malformed(reason: &str) -> Reject {
 /// content type and carry copies of its attributes.
 pub(super) fn is_structured(body: &[u8], limits: &Limits) -> bool {
     let text = guard::text(body, limits).ok().filter(|text| !detect::begins_with_context(text));
-    text.is_some_and(|text| detect::sniff_one(text).is_ok_and(|format| format == Format::CloudEvent))
+    text.is_some_and(|text| detect::decoder_of(text).is_ok_and(is_event))
+}
+
+fn is_event(decoder: &Decoder) -> bool {
+    std::ptr::eq(decoder, &DECODERS[0])
 }
 
 /// Reads an event in the binary mode: its attributes are headers, its data is the body.
 pub(super) fn binary(
     message: &Message,
     body: &Bytes,
-    given: &mut Given<'_>,
-    known: &mut Known,
+    given: Given<'_>,
+    understood: &mut Understood,
 ) -> Result<Found, Reject> {
+    understood.decoder = Some(&DECODERS[0]);
     let mut attributes = Attributes::of_headers(message)?;
     attributes.tombstone = matches!(message.body, Body::Null) && attributes.content_type.is_none();
-    attributes.name(known);
-    known.hashed_attributes = attributes.hashed(given);
+    attributes.name(understood);
+    understood.hashed_attributes = attributes.hashed(&given);
     attributes.check(given.limits)?;
     let absent = matches!(message.body, Body::Null) || body.is_empty();
-    let data = unframed(body, attributes.is_protobuf())?;
-    attributes.understand((!absent).then_some(data), given, known)
+    let data = unframed(body, is_protobuf(attributes.media_type()))?;
+    attributes.understand((!absent).then_some(data), given, understood)
 }
 
 impl<'a> Attributes<'a> {
@@ -159,11 +168,11 @@ impl<'a> Attributes<'a> {
     }
 
     /// Notes what names the event, before anything can fail.
-    fn name(&self, known: &mut Known) {
+    fn name(&self, understood: &mut Understood) {
         if let (Some(source), Some(id)) = (&self.source, &self.id) {
-            known.name = Some((clip(source).to_owned(), clip(id).to_owned()));
+            understood.name = Some((clip(source).to_owned(), clip(id).to_owned()));
         }
-        known.time = self.time.as_deref().and_then(Nanos::parse);
+        understood.time = self.time.as_deref().and_then(Nanos::parse);
     }
 
     /// What the event id takes beside the bytes (SPEC §2.3), sorted by name.
@@ -214,32 +223,26 @@ impl<'a> Attributes<'a> {
         essence(self.content_type.as_deref().unwrap_or_default())
     }
 
-    fn is_protobuf(&self) -> bool {
-        let media_type = self.media_type().to_ascii_lowercase();
-        matches!(
-            media_type.as_str(),
-            "application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf"
-        )
-    }
-
     /// Finds the decoder of the data by the event's type, else by the data's own form.
-    fn understand(&self, data: Option<&[u8]>, given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
+    fn understand(
+        &self,
+        data: Option<&[u8]>,
+        mut given: Given<'_>,
+        understood: &mut Understood,
+    ) -> Result<Found, Reject> {
         let Some(data) = data else { return self.without_data() };
-        self.take_subject(given)?;
-        if let Some(kebab) = own::kebab_name(self.kind()) {
-            known.format = "pedigraph";
-            return own::decode(kebab, data, self.is_protobuf(), given);
+        self.take_subject(&mut given)?;
+        let media_type = self.media_type().to_ascii_lowercase();
+        let given = Given { event_type: self.kind(), media_type: &media_type, ..given };
+        if let Some(decoder) = table::of_event_type(self.kind()) {
+            return decoder.read(data, &given, understood);
         }
-        if self.kind().starts_with("dev.cdevents.") {
-            known.format = "cdevents";
-            return cdevents::decode(guard::text(data, given.limits)?, self.kind());
-        }
-        let Some((format, text)) = self.data_format(data, given.limits)? else { return Ok(self.opaque()) };
-        given.sha256 = pedigraph_proto::canonical::sha256(text.as_bytes());
-        let (name, time) = (known.name.take(), known.time.take());
-        let found = document(format, text, given, known);
+        let Some((decoder, text)) = self.data_decoder(data, given.limits)? else { return Ok(self.opaque()) };
+        let given = Given { sha256: pedigraph_proto::canonical::sha256(text.as_bytes()), ..given };
+        let (name, time) = (understood.name.take(), understood.time.take());
+        let found = decoder.read_text(text, &given, understood);
         // The envelope names the event, whatever the document calls itself.
-        (known.name, known.time) = (name, time.or(known.time));
+        (understood.name, understood.time) = (name, time.or(understood.time));
         found
     }
 
@@ -279,17 +282,17 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The known document that the data is; `None` for data of any other kind.
-    fn data_format<'d>(&self, data: &'d [u8], limits: &Limits) -> Result<Option<(Format, &'d str)>, Reject> {
-        let named = Format::of_media_type(self.media_type());
+    /// The decoder of the known document that the data is; `None` for data of any other kind.
+    fn data_decoder<'d>(&self, data: &'d [u8], limits: &Limits) -> Result<Option<(&'static Decoder, &'d str)>, Reject> {
+        let named = table::of_media_type(self.media_type());
         let text = match (guard::text(data, limits), named) {
             (Ok(text), _) => text,
             (Err(reject), Some(_)) => return Err(reject),
             (Err(reject), None) if reject.code == Code::TooDeep => return Err(reject),
             (Err(_), None) => return Ok(None),
         };
-        let sniffed = detect::sniff_one(text).ok().filter(|format| *format != Format::CloudEvent);
-        Ok(sniffed.or(named).map(|format| (format, text)))
+        let sniffed = detect::decoder_of(text).ok().filter(|decoder| !is_event(decoder));
+        Ok(sniffed.or(named).map(|decoder| (decoder, text)))
     }
 }
 

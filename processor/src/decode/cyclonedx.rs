@@ -4,7 +4,6 @@
 //! findings where they are not.
 
 use std::fmt;
-use std::io;
 
 use pedigraph_proto::event::{ArtifactKind, SbomAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::message::{Code, Reject};
@@ -15,10 +14,25 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use super::components::{Component, Components};
 use super::cyclonedx_vex::{Subject, Vulnerability};
+use super::detect::Shape;
+use super::document::{Document, Failure};
 use super::facts;
-use super::guard::{self, Guarded};
-use super::read::{List, Obj, Text, Whole, clip, json_reject};
+use super::read::{List, Obj, Text, Whole, clip, refused};
+use super::table::{Decode, Decoder};
 use super::{FactList, Found, Given};
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    media_types: &["application/vnd.cyclonedx+json"],
+    predicate_type: |kind| kind.starts_with("https://cyclonedx.org/bom"),
+    tells: &["$schema"],
+    matches: |shape| shape.has("bomFormat") || shape.value("$schema").contains("cyclonedx.org") || is_unmarked(shape),
+    ..Decoder::new("cyclonedx", 1, Decode::Stream(decode))
+}];
+
+/// A document that lacks its mark: the decoder says so better than detection could.
+fn is_unmarked(shape: &Shape<'_>) -> bool {
+    shape.has("specVersion") && (shape.has("components") || shape.has("metadata") || shape.has("vulnerabilities"))
+}
 
 /// What one pass over a document collects.
 struct Bom {
@@ -33,8 +47,6 @@ struct Bom {
     components: Components,
     vulnerabilities: Vec<Vulnerability>,
     vulnerabilities_max: usize,
-    /// A limit was exceeded: an error of the reader could not say which.
-    too_many: Option<String>,
 }
 
 /// The thing that the document describes.
@@ -47,30 +59,11 @@ pub(super) struct Root {
     image_id: Option<Digest>,
 }
 
-/// Reads a document that is in memory.
-pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+/// Reads a document in one pass.
+pub(super) fn decode(document: Document<'_>, given: &Given<'_>) -> Result<Found, Failure> {
     let mut bom = Bom::new(given);
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = (&mut bom).deserialize(&mut reader).and_then(|()| reader.end());
-    match (read, bom.too_many.take()) {
-        (_, Some(reason)) => Err(Reject::new(Code::TooManyItems, reason)),
-        (Err(error), None) => Err(json_reject(&error, Code::SchemaViolation)),
-        (Ok(()), None) => bom.found(given),
-    }
-}
-
-/// Reads a document in pieces of 64 KiB.
-pub(super) fn decode_stream(guarded: Guarded<'_>, given: &Given<'_>) -> io::Result<Found> {
-    let mut bom = Bom::new(given);
-    let mut reader = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(64 << 10, guarded));
-    let read = (&mut bom).deserialize(&mut reader).and_then(|()| reader.end());
-    let reject = match (read, bom.too_many.take()) {
-        (_, Some(reason)) => Reject::new(Code::TooManyItems, reason),
-        (Err(error), None) if error.is_io() => return Err(error.into()),
-        (Err(error), None) => json_reject(&error, Code::SchemaViolation),
-        (Ok(()), None) => return bom.found(given).map_err(guard::refuse),
-    };
-    Err(guard::refuse(reject))
+    document.json_seed(&mut bom)?;
+    Ok(bom.found(given)?)
 }
 
 impl Bom {
@@ -87,7 +80,6 @@ impl Bom {
             components: Components::new(given.limits.components_max),
             vulnerabilities: Vec::new(),
             vulnerabilities_max: given.limits.statements_max,
-            too_many: None,
         }
     }
 
@@ -289,10 +281,8 @@ impl<'de> Visitor<'de> for &mut Bom {
     }
 }
 
-/// Stops the reader at a limit and keeps what the reject must say.
-fn stop<E: Error>(bom: &mut Bom, reason: String) -> E {
-    bom.too_many = Some(reason);
-    E::custom("too many items")
+fn too_many<E: Error>(count: usize, what: &str) -> E {
+    refused(&Reject::new(Code::TooManyItems, format!("more than {count} {what}")))
 }
 
 /// Declares a seed that reads a list element by element; `null` is an empty list.
@@ -337,8 +327,7 @@ list_seed!(VulnerabilitiesSeed, "a list of vulnerabilities", |bom, seq| {
     while let Some(Obj(read)) = seq.next_element::<Obj<super::cyclonedx_vex::Read<'de>>>()? {
         let vulnerability = Vulnerability::of(&read);
         if bom.vulnerabilities.len() >= bom.vulnerabilities_max {
-            let reason = format!("more than {} vulnerabilities", bom.vulnerabilities_max);
-            return Err(stop(bom, reason));
+            return Err(too_many(bom.vulnerabilities_max, "vulnerabilities"));
         }
         bom.vulnerabilities.push(vulnerability);
     }
@@ -542,8 +531,7 @@ impl<'de> Visitor<'de> for ComponentSeed<'_> {
             self.bom.components.set_root(component.bom_ref.as_str());
             self.bom.root = Some(Root::of(&component));
         } else if !self.bom.components.push(&component) {
-            let reason = format!("more than {} components", self.bom.components.limit());
-            return Err(stop(self.bom, reason));
+            return Err(too_many(self.bom.components.limit(), "components"));
         }
         Ok(())
     }

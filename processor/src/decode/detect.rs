@@ -4,91 +4,10 @@ use std::fmt;
 use std::io::{self, Read};
 
 use pedigraph_proto::message::{Code, Reject};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::read::{Text, clip_to, json_reject};
-
-/// A format that has a decoder.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Format {
-    CloudEvent,
-    CdEvent,
-    CycloneDx,
-    OpenVex,
-    Dsse,
-    Bundle,
-    Statement,
-    OciIndex,
-    OciManifest,
-    OciConfig,
-    Trivy,
-}
-
-impl Format {
-    /// The decoder's name.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Format::CloudEvent => "cloudevents",
-            Format::CdEvent => "cdevents",
-            Format::CycloneDx => "cyclonedx",
-            Format::OpenVex => "openvex",
-            Format::Dsse => "dsse",
-            Format::Bundle => "sigstore",
-            Format::Statement => "in-toto",
-            Format::OciIndex => "oci-index",
-            Format::OciManifest => "oci-manifest",
-            Format::OciConfig => "oci-config",
-            Format::Trivy => "trivy",
-        }
-    }
-
-    /// The format that a source or a header forces.
-    pub(super) fn named(name: &str) -> Result<Format, Reject> {
-        const ALL: [Format; 11] = [
-            Format::CloudEvent,
-            Format::CdEvent,
-            Format::CycloneDx,
-            Format::OpenVex,
-            Format::Dsse,
-            Format::Bundle,
-            Format::Statement,
-            Format::OciIndex,
-            Format::OciManifest,
-            Format::OciConfig,
-            Format::Trivy,
-        ];
-        let found = ALL.into_iter().find(|format| format.name().eq_ignore_ascii_case(name));
-        found.ok_or_else(|| Reject::new(Code::UnsupportedFormat, format!("no decoder is named {name:?}")))
-    }
-
-    /// The format that a media type names beyond doubt.
-    pub(super) fn of_media_type(media_type: &str) -> Option<Format> {
-        Some(match media_type.to_ascii_lowercase().as_str() {
-            "application/vnd.cyclonedx+json" => Format::CycloneDx,
-            "application/vnd.openvex+json" | "application/openvex+json" | "text/openvex" => Format::OpenVex,
-            "application/vnd.dsse.envelope.v1+json" | "application/vnd.in-toto.bundle" => Format::Dsse,
-            "application/vnd.in-toto+json" => Format::Statement,
-            "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json" => {
-                Format::OciIndex
-            }
-            "application/vnd.oci.image.manifest.v1+json" | "application/vnd.docker.distribution.manifest.v2+json" => {
-                Format::OciManifest
-            }
-            "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json" => {
-                Format::OciConfig
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// What a text turned out to be.
-pub(super) struct Sniffed {
-    /// The format of the (first) document.
-    pub(super) format: Result<Format, Reject>,
-    /// More documents follow the first one.
-    pub(super) several: bool,
-}
+use super::table::{self, Decode, Decoder};
 
 /// Whether a document's first member is `context`, as CDEvents are written.
 pub(super) fn begins_with_context(text: &str) -> bool {
@@ -96,38 +15,38 @@ pub(super) fn begins_with_context(text: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with("\"context\""))
 }
 
-/// Finds the format of a document; an error when the text is not JSON.
-pub(super) fn sniff(text: &str) -> Result<Sniffed, Reject> {
-    if let Some(reject) = not_json(text) {
-        return Err(reject);
+/// Finds the decoder of a document; an error when the text is not JSON and nothing else that is known.
+pub(super) fn decoder_of(text: &str) -> Result<&'static Decoder, Reject> {
+    let mut shape = Shape { text: text.trim_ascii_start(), ..Shape::default() };
+    if !shape.may_be_json() {
+        return table::of_shape(&shape).ok_or_else(|| not_json(&shape));
     }
-    let mut shape = Shape::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     (&mut shape).deserialize(&mut reader).map_err(|error| json_reject(&error, Code::MalformedJson))?;
-    let several = reader.end().is_err();
-    let format = shape.format();
-    if several && !matches!(format, Ok(Format::Dsse | Format::Bundle | Format::Statement)) {
+    shape.several = reader.end().is_err();
+    let found = table::of_shape(&shape);
+    if shape.several && !found.is_some_and(|decoder| matches!(decoder.decode, Decode::Lines(_))) {
         let reason = "more follows the first JSON value; send several documents as application/x-ndjson";
         return Err(Reject::new(Code::MalformedJson, reason));
     }
-    Ok(Sniffed { format, several })
+    found.ok_or_else(|| shape.unknown())
 }
 
-/// The format of one line, as [`sniff`] finds it.
-pub(super) fn sniff_one(text: &str) -> Result<Format, Reject> {
-    sniff(text)?.format
-}
-
-/// Whether the first bytes of a document tell that it is CycloneDX; `None` when they do not tell.
-pub(super) fn is_cyclonedx_head(head: &[u8]) -> Option<bool> {
-    let head = &head[..head.len() - cut_character(head)];
+/// Finds the decoder of a document by all of it, without holding it.
+pub(super) fn decoder_of_reader(reader: impl Read) -> io::Result<Option<&'static Decoder>> {
     let mut shape = Shape::default();
-    let whole = (&mut shape).deserialize(&mut serde_json::Deserializer::from_slice(head)).is_ok();
-    match shape.format() {
-        Ok(format) => Some(format == Format::CycloneDx),
-        // A document may begin with its largest member.
-        Err(_) => whole.then_some(false),
+    match (&mut shape).deserialize(&mut serde_json::Deserializer::from_reader(reader)) {
+        Err(error) if error.is_io() => Err(error.into()),
+        Ok(()) | Err(_) => Ok(table::of_shape(&shape)),
     }
+}
+
+/// What the first bytes of a document tell.
+pub(super) struct Head {
+    /// The decoder that they name.
+    pub(super) decoder: Option<&'static Decoder>,
+    /// The document has no more bytes, or is not JSON: nothing after them would tell more.
+    pub(super) whole: bool,
 }
 
 fn cut_character(head: &[u8]) -> usize {
@@ -137,35 +56,30 @@ fn cut_character(head: &[u8]) -> usize {
     }
 }
 
-/// Whether a document is CycloneDX, by all of it.
-pub(super) fn is_cyclonedx(reader: impl Read) -> io::Result<bool> {
-    let mut shape = Shape::default();
-    match (&mut shape).deserialize(&mut serde_json::Deserializer::from_reader(reader)) {
-        Err(error) if error.is_io() => Err(error.into()),
-        Ok(()) | Err(_) => Ok(matches!(shape.format(), Ok(Format::CycloneDx))),
-    }
-}
-
 /// Formats that are text but not JSON: recognized so that the reject can name them.
-fn not_json(text: &str) -> Option<Reject> {
-    let text = text.trim_ascii_start();
-    let head = clip_to(text, 1_024);
-    let what = match text.as_bytes().first()? {
-        b'<' if head.contains("cyclonedx.org/schema/bom") => "CycloneDX XML",
-        b'<' => "XML",
-        b'S' if head.starts_with("SPDXVersion:") => "SPDX tag-value",
-        _ => return None,
+fn not_json(shape: &Shape<'_>) -> Reject {
+    let head = clip_to(shape.text, 1_024);
+    let what = match shape.text.as_bytes().first() {
+        Some(b'<') if head.contains("cyclonedx.org/schema/bom") => "CycloneDX XML",
+        Some(b'<') => "XML",
+        Some(b'S') if head.starts_with("SPDXVersion:") => "SPDX tag-value",
+        _ => return Reject::new(Code::MalformedJson, "not JSON: no value begins so"),
     };
-    Some(unsupported(what))
+    unsupported(what)
 }
 
 fn unsupported(what: &str) -> Reject {
     Reject::new(Code::UnsupportedFormat, format!("recognized as {what}, which this version does not read"))
 }
 
-/// The members of a document's top level: names, and values where they are short strings.
+/// What a document looks like from outside: its text, and the members of its top level where it is JSON.
 #[derive(Default)]
-struct Shape {
+pub(super) struct Shape<'a> {
+    /// Without white space before it; empty where the document is read in pieces.
+    pub(super) text: &'a str,
+    /// More documents follow the first one.
+    pub(super) several: bool,
+    /// Names, and values where they are short strings that some decoder asks for.
     members: Vec<(String, String)>,
     kind: Kind,
 }
@@ -183,73 +97,45 @@ const MEMBERS_MAX: usize = 128;
 /// Longest name or value that is kept.
 const MEMBER_BYTES_MAX: usize = 128;
 
-impl Shape {
-    fn has(&self, name: &str) -> bool {
+impl<'a> Shape<'a> {
+    /// What the first bytes of a document tell.
+    pub(super) fn of_head(head: &'a [u8]) -> Head {
+        let head = &head[..head.len() - cut_character(head)];
+        let text = std::str::from_utf8(head).unwrap_or_default().trim_ascii_start();
+        let mut shape = Shape { text, ..Shape::default() };
+        let json = shape.may_be_json();
+        let whole = !json || (&mut shape).deserialize(&mut serde_json::Deserializer::from_slice(head)).is_ok();
+        Head { decoder: table::of_shape(&shape), whole }
+    }
+
+    fn may_be_json(&self) -> bool {
+        matches!(
+            self.text.as_bytes().first(),
+            None | Some(b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
+        )
+    }
+
+    /// Whether it has a member.
+    pub(super) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(key, _)| key == name)
     }
 
-    fn all(&self, names: &[&str]) -> bool {
+    /// Whether it has all of some members.
+    pub(super) fn all(&self, names: &[&str]) -> bool {
         names.iter().all(|name| self.has(name))
     }
 
-    fn value(&self, name: &str) -> &str {
+    /// The value of a member that the decoder names in [`Decoder::tells`]; empty where it is no string.
+    pub(super) fn value(&self, name: &str) -> &str {
         self.members.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
     }
 
-    fn format(&self) -> Result<Format, Reject> {
-        let found = self.event().or_else(|| self.evidence()).or_else(|| self.image());
-        found.ok_or_else(|| match self.foreign() {
+    /// Why nobody reads it.
+    fn unknown(&self) -> Reject {
+        match self.foreign() {
             Some(what) => unsupported(what),
             None => Reject::new(Code::UnsupportedFormat, "JSON, but none of the supported formats"),
-        })
-    }
-
-    fn event(&self) -> Option<Format> {
-        if self.all(&["specversion", "type"]) || self.all(&["specversion", "source", "id"]) {
-            return Some(Format::CloudEvent);
         }
-        self.all(&["context", "subject"]).then_some(Format::CdEvent)
-    }
-
-    fn evidence(&self) -> Option<Format> {
-        let context = self.value("@context");
-        if self.has("bomFormat") || self.value("$schema").contains("cyclonedx.org") || self.is_unmarked_bom() {
-            Some(Format::CycloneDx)
-        } else if self.all(&["payloadType", "payload"]) || self.all(&["payload", "signatures"]) {
-            Some(Format::Dsse)
-        } else if self.has("dsseEnvelope") || self.value("mediaType").starts_with("application/vnd.dev.sigstore.bundle")
-        {
-            Some(Format::Bundle)
-        } else if self.has("predicateType") || self.value("_type").starts_with("https://in-toto.io/Statement") {
-            Some(Format::Statement)
-        } else if context.contains("openvex.dev") || (self.all(&["statements", "author"]) && context.is_empty()) {
-            Some(Format::OpenVex)
-        } else if self.has("SchemaVersion") && (self.has("ArtifactName") || self.has("Results")) {
-            Some(Format::Trivy)
-        } else {
-            None
-        }
-    }
-
-    /// A CycloneDX document that lacks its mark: the decoder says so better than detection could.
-    fn is_unmarked_bom(&self) -> bool {
-        self.has("specVersion") && (self.has("components") || self.has("metadata") || self.has("vulnerabilities"))
-    }
-
-    fn image(&self) -> Option<Format> {
-        let by_type = Format::of_media_type(self.value("mediaType"));
-        let by_shape = || {
-            if self.all(&["schemaVersion", "manifests"]) {
-                Some(Format::OciIndex)
-            } else if self.all(&["schemaVersion", "config", "layers"]) {
-                Some(Format::OciManifest)
-            } else if self.has("rootfs") && (self.has("architecture") || self.has("os")) {
-                Some(Format::OciConfig)
-            } else {
-                None
-            }
-        };
-        by_type.or_else(by_shape)
     }
 
     /// Formats without a decoder here, so that the reject can name them: nothing is lost, it can be driven again.
@@ -280,31 +166,33 @@ impl Shape {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Shape {
+impl<'de> DeserializeSeed<'de> for &mut Shape<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for &mut Shape {
+impl<'de> Visitor<'de> for &mut Shape<'_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON document")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.kind = Kind::Object;
-        while let Some(name) = map.next_key::<Text<'de>>()? {
+        while let Some(Name(name)) = map.next_key::<Name>()? {
+            let asked_for = table::tells(&name);
             if self.members.len() < MEMBERS_MAX {
-                let name = clip_to(name.as_str(), MEMBER_BYTES_MAX).to_owned();
                 // The name counts even when its value is cut off by the end of the head.
                 self.members.push((name, String::new()));
-                let value = map.next_value::<Text<'de, false>>()?;
-                if let Some((_, kept)) = self.members.last_mut() {
-                    *kept = clip_to(value.as_str(), MEMBER_BYTES_MAX).to_owned();
-                }
-            } else {
+            }
+            if !asked_for {
                 map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = map.next_value::<Text<'de, false>>()?;
+            if let Some((_, kept)) = self.members.last_mut() {
+                *kept = clip_to(value.as_str(), MEMBER_BYTES_MAX).to_owned();
             }
         }
         Ok(())
@@ -331,5 +219,25 @@ impl<'de> Visitor<'de> for &mut Shape {
     }
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
+    }
+}
+
+/// A member's name, as far as it is kept. A name may have what is no character (`"\ud800"`): it is none that is asked for.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Name, E> {
+                let name = &name[..name.len().min(MEMBER_BYTES_MAX)];
+                Ok(Name(String::from_utf8_lossy(name).into_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(NameVisitor)
     }
 }

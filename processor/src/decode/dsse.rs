@@ -12,9 +12,36 @@ use pedigraph_proto::{Digest, canonical};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::detect::{self, Format};
+use super::detect::{self, Shape};
 use super::read::{List, Obj, Text, clip_to, json, json_reject};
-use super::{FactList, Found, Given, guard, intoto};
+use super::table::{Decode, Decoder};
+use super::{FactList, Found, Given, Understood, guard, intoto};
+
+pub(super) static DECODERS: [Decoder; 3] = [
+    Decoder {
+        tells: &["mediaType", "_type"],
+        matches: is_lines,
+        ..Decoder::new("jsonl", 1, Decode::Lines(decode_lines))
+    },
+    Decoder {
+        media_types: &["application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto.bundle"],
+        matches: is_envelope,
+        ..Decoder::new("dsse", 1, Decode::Text(decode))
+    },
+    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 1, Decode::Text(decode)) },
+];
+
+fn is_envelope(shape: &Shape<'_>) -> bool {
+    shape.all(&["payloadType", "payload"]) || shape.all(&["payload", "signatures"])
+}
+
+fn is_bundle(shape: &Shape<'_>) -> bool {
+    shape.has("dsseEnvelope") || shape.value("mediaType").starts_with("application/vnd.dev.sigstore.bundle")
+}
+
+fn is_lines(shape: &Shape<'_>) -> bool {
+    shape.several && (is_envelope(shape) || is_bundle(shape) || intoto::is_statement(shape))
+}
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -76,7 +103,7 @@ struct MessageDigest<'a> {
 }
 
 /// Reads an envelope or a bundle.
-pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     let document: Document<'_> = json(text, Code::SchemaViolation)?;
     if let Some(Obj(envelope)) = document.dsse_envelope {
         return statement(&envelope.payload_type, &envelope.payload, &envelope.signatures.0, given);
@@ -132,7 +159,7 @@ fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found
 
 /// Reads several attestations that follow each other, commonly one a line, as one message: the facts of each. A bad one
 /// refuses all of them, since the message is recorded whole.
-pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
+fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     let mut all = Found { facts: FactList::default(), time: None };
     let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     for (number, document) in (1..).zip(documents) {
@@ -151,12 +178,10 @@ pub(super) fn decode_lines(text: &str, given: &Given<'_>) -> Result<Found, Rejec
 }
 
 fn decode_line(line: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    let format = detect::sniff_one(line)?;
-    if matches!(format, Format::Dsse | Format::Bundle) {
-        return decode(line, given);
+    let decoder = detect::decoder_of(line)?;
+    let attests = |own: &Decoder| std::ptr::eq(own, decoder);
+    if !DECODERS.iter().chain(&intoto::DECODERS).any(attests) {
+        return Err(Reject::new(Code::UnsupportedFormat, format!("{} is no attestation", decoder.name)));
     }
-    if format == Format::Statement {
-        return intoto::decode(line, &intoto::Envelope::default(), given);
-    }
-    Err(Reject::new(Code::UnsupportedFormat, format!("{} is no attestation", format.name())))
+    decoder.read_text(line, given, &mut Understood::default())
 }

@@ -82,6 +82,12 @@ pub(super) fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
+/// Whether a media type without parameters is one of protobuf's.
+pub(super) fn is_protobuf(media_type: &str) -> bool {
+    const NAMES: [&str; 3] = ["application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf"];
+    NAMES.iter().any(|name| name.eq_ignore_ascii_case(media_type))
+}
+
 /// The subject given beside the document, as text.
 pub(super) fn subject_text(message: &Message) -> Option<String> {
     if let Some(subject) = &message.subject {

@@ -10,9 +10,23 @@ use pedigraph_proto::{Digest, Event, Nanos};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::detect::Shape;
 use super::facts::{self, count, is_commit};
 use super::read::{List, Obj, Own, Pairs, Text, clip_to, json};
-use super::{FactList, Found, Given, cyclonedx, openvex};
+use super::table::{self, Decode, Decoder};
+use super::{FactList, Found, Given, Understood};
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    media_types: &["application/vnd.in-toto+json"],
+    tells: &["_type"],
+    matches: is_statement,
+    ..Decoder::new("in-toto", 1, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+}];
+
+/// Whether a document is a statement without an envelope.
+pub(super) fn is_statement(shape: &Shape<'_>) -> bool {
+    shape.has("predicateType") || shape.value("_type").starts_with("https://in-toto.io/Statement")
+}
 
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
 const NAME_BYTES_MAX: usize = 512;
@@ -361,17 +375,13 @@ fn inner_facts(
     let verification = Verification::try_from(head.verification).unwrap_or_default();
     let first = subjects.first().and_then(|(digest, _)| digest.parse::<Digest>().ok());
     let kind = head.predicate_type.as_str();
-    if kind.starts_with("https://cyclonedx.org/bom") {
+    if let Some(decoder) = table::of_predicate_type(kind) {
         let document = unwrapped(predicate);
         let sha256 = pedigraph_proto::canonical::sha256(document.as_bytes());
-        let given = Given { subject: first, sha256, verification, limits: given.limits };
-        let mut found = cyclonedx::decode(&document, &given)?;
+        let given = Given { subject: first, sha256, verification, ..given.clone() };
+        let mut found = decoder.read_text(&document, &given, &mut Understood::default())?;
         link_others(&mut found, &subjects[1..]);
         return Ok(Some(found));
-    }
-    if kind.starts_with("https://openvex.dev/ns") {
-        let given = Given { subject: first, verification, ..given.clone() };
-        return openvex::decode(predicate, &given).map(Some);
     }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {
         let Obj(result): Obj<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
@@ -381,7 +391,7 @@ fn inner_facts(
     Ok(None)
 }
 
-/// An SBOM predicate may be cosign's wrapping, with the document as an object or as a string.
+/// A document as predicate may be cosign's wrapping, with the document as an object or as a string.
 fn unwrapped(predicate: &str) -> Cow<'_, str> {
     let data = serde_json::from_str::<Obj<Wrapped<'_>>>(predicate).ok().and_then(|Obj(wrapped)| wrapped.data);
     match data.map(RawValue::get) {

@@ -9,6 +9,7 @@ mod components;
 mod cyclonedx;
 mod cyclonedx_vex;
 mod detect;
+mod document;
 mod dsse;
 mod fact_list;
 mod facts;
@@ -22,6 +23,7 @@ mod packed;
 mod packing;
 mod read;
 mod set;
+mod table;
 mod trivy;
 
 use std::io::{self, Read, Seek};
@@ -33,17 +35,15 @@ use pedigraph_proto::wire::TimeSource;
 use pedigraph_proto::{Digest, Nanos};
 
 use crate::limits::Limits;
-use detect::Format;
+use detect::Shape;
+use document::{Document, Failure, READ_BYTES};
 use guard::Guarded;
 use headers::Headers;
+use table::{Decode, Decoder};
 
 pub use fact_list::{FactList, Facts};
+pub(crate) use own::VERSION as OWN_VERSION;
 pub use packing::{Unpacked, unpack};
-
-/// Version of the rules by which all decoders here read.
-pub(crate) const DECODER_VERSION: u32 = 1;
-/// Bytes of a streamed document that are looked at before all of it is.
-const HEAD_BYTES: u64 = 64 << 10;
 
 /// What a message came to be: one canonical event with its facts.
 #[derive(Clone, Debug)]
@@ -88,40 +88,42 @@ pub fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, 
 /// Decodes one message. `body` is its bytes without compression (see [`unpack`]; what is spooled goes through
 /// [`decode_stream`]); `sha256` is their digest.
 pub fn decode(message: &Message, body: &Bytes, sha256: &[u8; 32], limits: &Limits) -> Result<Decoded, Box<Rejected>> {
-    let mut known = Known::default();
-    let found = understand(message, body, sha256, limits, &mut known);
-    known.finish(found, message, sha256)
+    let mut understood = Understood::default();
+    let found = understand(message, body, sha256, limits, &mut understood);
+    understood.finish(found, message, sha256)
 }
 
 /// What a large document is read from: it may be read twice, once to see what it is.
 pub trait ReadSeek: Read + Seek {}
 impl<R: Read + Seek> ReadSeek for R {}
 
-/// Decodes one message whose body was spooled and is not compressed. Only CycloneDX is read in pieces; any other format must fit into
-/// [`Limits::event_bytes_max`]. An error is the disk's, not the message's.
+/// Decodes one message whose body was spooled and is not compressed. What cannot be read in pieces must fit into
+/// [`Limits::whole_bytes_max`], an event into [`Limits::event_bytes_max`]. An error is the disk's, not the message's.
 pub fn decode_stream(
     message: &Message,
     input: &mut dyn ReadSeek,
     sha256: &[u8; 32],
     limits: &Limits,
 ) -> io::Result<Result<Decoded, Box<Rejected>>> {
-    let mut known = Known::default();
-    let found = match understand_stream(message, input, sha256, limits, &mut known) {
+    let mut understood = Understood::default();
+    let found = match understand_stream(message, input, sha256, limits, &mut understood) {
         Ok(found) => Ok(found),
-        Err(error) => Err(guard::reject_of(error)?),
+        Err(Failure::Reject(reject)) => Err(reject),
+        Err(Failure::Disk(error)) => return Err(error),
     };
-    Ok(known.finish(found, message, sha256))
+    Ok(understood.finish(found, message, sha256))
 }
 
-/// What is known of a message while it is read, so that a reject can say it too.
+/// What is understood of a message while it is read, so that a reject can say it too.
 #[derive(Default)]
-struct Known {
+struct Understood {
     /// Source and id.
     name: Option<(String, String)>,
     /// The producer's time.
     time: Option<Nanos>,
     hashed_attributes: Vec<(String, String)>,
-    format: &'static str,
+    /// What it is taken for.
+    decoder: Option<&'static Decoder>,
 }
 
 /// What a decoder made of a document.
@@ -131,7 +133,7 @@ struct Found {
     time: Option<Nanos>,
 }
 
-/// What a decoder of documents is told beside the text.
+/// What a decoder is told beside the document.
 #[derive(Clone)]
 struct Given<'a> {
     /// The subject artifact given outside the document.
@@ -140,10 +142,21 @@ struct Given<'a> {
     sha256: [u8; 32],
     /// What is known of the signature around the document.
     verification: Verification,
+    /// Type of the event whose data it is; empty for a bare document.
+    event_type: &'a str,
+    /// Media type that the event names for its data, in lower case.
+    media_type: &'a str,
     limits: &'a Limits,
 }
 
-impl Known {
+impl<'a> Given<'a> {
+    /// What is told of a bare document.
+    fn bare(subject: Option<Digest>, sha256: [u8; 32], limits: &'a Limits) -> Given<'a> {
+        Given { subject, sha256, verification: Verification::None, event_type: "", media_type: "", limits }
+    }
+}
+
+impl Understood {
     fn finish(
         self,
         found: Result<Found, Reject>,
@@ -151,7 +164,8 @@ impl Known {
         sha256: &[u8; 32],
     ) -> Result<Decoded, Box<Rejected>> {
         let (source, id) = self.name.unwrap_or_else(|| document_name(message, sha256));
-        let (hashed_attributes, format) = (self.hashed_attributes, self.format);
+        let hashed_attributes = self.hashed_attributes;
+        let (format, decoder_version) = self.decoder.map_or(("", 0), |decoder| (decoder.name, decoder.version));
         let found = match found.and_then(|found| own::check_source(&source).map(|()| found)) {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
@@ -164,7 +178,7 @@ impl Known {
         let producer = self.time.map(|time| (time, TimeSource::Producer));
         let time = producer.or(found.time.map(|time| (time, TimeSource::Payload)));
         let facts = found.facts;
-        Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version: DECODER_VERSION, facts })
+        Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version, facts })
     }
 }
 
@@ -184,18 +198,18 @@ fn understand(
     body: &Bytes,
     sha256: &[u8; 32],
     limits: &Limits,
-    known: &mut Known,
+    understood: &mut Understood,
 ) -> Result<Found, Reject> {
     let headers = Headers::read(message, limits)?;
     if body.len() as u64 > limits.event_bytes_max {
         return Err(too_large(limits.event_bytes_max));
     }
-    whole(message, &headers, body, *sha256, limits, known)
+    whole(message, &headers, body, *sha256, limits, understood)
 }
 
 /// An error of unpacking in memory is always the message's.
 fn as_reject(error: io::Error) -> Reject {
-    guard::reject_of(error).unwrap_or_else(|error| Reject::new(Code::MalformedJson, error.to_string()))
+    Failure::of(error).in_memory()
 }
 
 fn too_large(bytes_max: u64) -> Reject {
@@ -207,35 +221,51 @@ fn understand_stream(
     input: &mut dyn ReadSeek,
     sha256: &[u8; 32],
     limits: &Limits,
-    known: &mut Known,
-) -> io::Result<Found> {
-    let headers = Headers::read(message, limits).map_err(guard::refuse)?;
-    if !headers.is_event() && is_cyclonedx(message, &headers, Guarded::new(input, limits)?)? {
-        known.format = "cyclonedx";
-        let subject = headers::subject(message).map_err(guard::refuse)?;
-        let given = Given { subject, sha256: *sha256, verification: Verification::None, limits };
-        return cyclonedx::decode_stream(Guarded::new(input, limits)?, &given);
+    understood: &mut Understood,
+) -> Result<Found, Failure> {
+    let headers = Headers::read(message, limits)?;
+    let decoder = if headers.is_event() { None } else { decoder_of_stream(message, &headers, input, limits)? };
+    if let Some((decoder, Decode::Stream(read))) = decoder.map(|decoder| (decoder, decoder.decode)) {
+        understood.decoder = Some(decoder);
+        let given = Given::bare(headers::subject(message)?, *sha256, limits);
+        return read(Document::Pieces(Guarded::new(input, limits).map_err(Failure::of)?), &given);
     }
-    let mut bytes = Vec::new();
-    input.rewind()?;
-    input.take(limits.event_bytes_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limits.event_bytes_max {
-        return Err(guard::refuse(too_large(limits.event_bytes_max)));
-    }
-    whole(message, &headers, &bytes.into(), *sha256, limits, known).map_err(guard::refuse)
+    let is_event = headers.is_event() || decoder.is_some_and(|decoder| matches!(decoder.decode, Decode::Event(_)));
+    let bytes_max = if is_event { limits.event_bytes_max } else { limits.whole_bytes_max };
+    let body = read_whole(input, bytes_max)?;
+    Ok(whole(message, &headers, &body, *sha256, limits, understood)?)
 }
 
-/// Whether a streamed document is CycloneDX: by its first bytes, else by all of its members' names.
-fn is_cyclonedx(message: &Message, headers: &Headers<'_>, mut guarded: Guarded<'_>) -> io::Result<bool> {
+fn read_whole(input: &mut dyn ReadSeek, bytes_max: u64) -> Result<Bytes, Failure> {
+    let mut bytes = Vec::new();
+    let read =
+        input.rewind().and_then(|()| input.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(Failure::Disk)?;
+    if read as u64 > bytes_max {
+        return Err(too_large(bytes_max).into());
+    }
+    Ok(bytes.into())
+}
+
+/// The decoder of a spooled document: by its first bytes, else by all of its members' names; `None` when they do not tell.
+fn decoder_of_stream(
+    message: &Message,
+    headers: &Headers<'_>,
+    input: &mut dyn ReadSeek,
+    limits: &Limits,
+) -> Result<Option<&'static Decoder>, Failure> {
     if let Some(forced) = headers.forced_format(message) {
-        return Ok(forced == "cyclonedx");
+        return Ok(Some(table::named(forced)?));
     }
+    let mut guarded = Guarded::new(input, limits).map_err(Failure::of)?;
     let mut head = Vec::new();
-    guarded.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
-    if let Some(found) = detect::is_cyclonedx_head(&head) {
-        return Ok(found);
+    guarded.by_ref().take(READ_BYTES as u64).read_to_end(&mut head).map_err(Failure::of)?;
+    let found = Shape::of_head(&head);
+    if found.decoder.is_some() || found.whole {
+        return Ok(found.decoder);
     }
-    detect::is_cyclonedx(io::BufReader::with_capacity(64 << 10, head.chain(guarded)))
+    // A document may begin with its largest member.
+    let reader = io::BufReader::with_capacity(READ_BYTES, head.chain(guarded));
+    detect::decoder_of_reader(reader).map_err(Failure::of)
 }
 
 /// Understands a message that is whole in memory. `sha256` is that of `body`.
@@ -245,58 +275,34 @@ fn whole(
     body: &Bytes,
     sha256: [u8; 32],
     limits: &Limits,
-    known: &mut Known,
+    understood: &mut Understood,
 ) -> Result<Found, Reject> {
-    let subject = headers::subject(message)?;
-    let mut given = Given { subject, sha256, verification: Verification::None, limits };
+    let given = Given::bare(headers::subject(message)?, sha256, limits);
     if let Some(name) = headers.forced_format(message) {
-        let format = Format::named(name)?;
-        return document(format, guard::text(body, limits)?, &mut given, known);
+        return table::named(name)?.read(body, &given, understood);
     }
     let copied = headers.binary && headers.content_type.is_none() && cloudevents::is_structured(body, limits);
     if headers.structured || copied {
-        known.format = "cloudevents";
-        return cloudevents::structured(guard::text(body, limits)?, &mut given, known);
+        return cloudevents::DECODERS[0].read(body, &given, understood);
     }
     if headers.binary {
-        known.format = "cloudevents";
-        return cloudevents::binary(message, body, &mut given, known);
+        return cloudevents::binary(message, body, given, understood);
     }
     if body.is_empty() {
         let what = if matches!(message.body, Body::Null) { "null" } else { "empty" };
         return Err(Reject::new(Code::MalformedEnvelope, format!("the value is {what} and no header says what it is")));
     }
-    bare(cloudevents::unframed_json(body)?, &mut given, known)
+    bare(cloudevents::unframed_json(body)?, &given, understood)
 }
 
 /// A document, an event of CDEvents or a structured CloudEvent that nothing but its content tells.
-fn bare(bytes: &[u8], given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
+fn bare(bytes: &[u8], given: &Given<'_>, understood: &mut Understood) -> Result<Found, Reject> {
     let text = guard::text(bytes, given.limits)?;
     if detect::begins_with_context(text) {
         // Most events on Kafka are these: one typed pass, and the general way only when it is none after all.
-        if let Some(found) = cdevents::bare(text, known)? {
+        if let Some(found) = cdevents::bare(text, understood)? {
             return Ok(found);
         }
     }
-    let sniffed = detect::sniff(text)?;
-    if sniffed.several {
-        known.format = "jsonl";
-        return dsse::decode_lines(text, given);
-    }
-    document(sniffed.format?, text, given, known)
-}
-
-/// Decodes a document of a known format.
-fn document(format: Format, text: &str, given: &mut Given<'_>, known: &mut Known) -> Result<Found, Reject> {
-    known.format = format.name();
-    match format {
-        Format::CloudEvent => cloudevents::structured(text, given, known),
-        Format::CdEvent => cdevents::bare(text, known)?.ok_or_else(cdevents::not_an_event),
-        Format::CycloneDx => cyclonedx::decode(text, given),
-        Format::OpenVex => openvex::decode(text, given),
-        Format::Dsse | Format::Bundle => dsse::decode(text, given),
-        Format::Statement => intoto::decode(text, &intoto::Envelope::default(), given),
-        Format::OciIndex | Format::OciManifest | Format::OciConfig => oci::decode(format, text, given),
-        Format::Trivy => trivy::decode(text, given),
-    }
+    detect::decoder_of(text)?.read_text(text, given, understood)
 }

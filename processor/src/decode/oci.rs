@@ -6,10 +6,59 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Nanos};
 use serde::Deserialize;
 
-use super::detect::Format;
+use super::detect::Shape;
 use super::facts::{ITEMS_MAX, canonical_digest, canonical_ref, pieces};
 use super::read::{Flag, List, Obj, Pairs, Text, Whole, clip_to, json};
+use super::table::{Decode, Decoder};
 use super::{Found, Given};
+
+pub(super) static DECODERS: [Decoder; 3] = [
+    Decoder {
+        media_types: &INDEX_TYPES,
+        tells: &["mediaType"],
+        matches: |shape| looks_like(shape, &INDEX_TYPES, shape.all(&["schemaVersion", "manifests"])),
+        ..Decoder::new("oci-index", 1, Decode::Text(|text, given| index(&read(text)?, digest(given))))
+    },
+    Decoder {
+        media_types: &MANIFEST_TYPES,
+        tells: &["mediaType"],
+        matches: |shape| looks_like(shape, &MANIFEST_TYPES, shape.all(&["schemaVersion", "config", "layers"])),
+        ..Decoder::new("oci-manifest", 1, Decode::Text(|text, given| manifest(&read(text)?, digest(given))))
+    },
+    Decoder {
+        media_types: &CONFIG_TYPES,
+        tells: &["mediaType"],
+        matches: |shape| {
+            let by_members = shape.has("rootfs") && (shape.has("architecture") || shape.has("os"));
+            looks_like(shape, &CONFIG_TYPES, by_members)
+        },
+        ..Decoder::new("oci-config", 1, Decode::Text(|text, given| config(&read(text)?, digest(given))))
+    },
+];
+
+const INDEX_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFEST_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+const CONFIG_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// By its media type where it names one of an image's documents, else by its members.
+fn looks_like(shape: &Shape<'_>, own: &[&str], by_members: bool) -> bool {
+    let named = shape.value("mediaType");
+    let is = |types: &[&str]| types.iter().any(|known| known.eq_ignore_ascii_case(named));
+    let named_any = is(&INDEX_TYPES) || is(&MANIFEST_TYPES) || is(&CONFIG_TYPES);
+    if named_any { is(own) } else { by_members }
+}
+
+/// A document is called by its own digest, unless another is given.
+fn digest(given: &Given<'_>) -> String {
+    given.subject.clone().unwrap_or_else(|| Digest::sha256(given.sha256)).to_string()
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
+    json(text, Code::SchemaViolation)
+}
 
 /// Longest line of a build history that is kept, bytes: 512 of them must fit into a fact.
 const HISTORY_LINE_BYTES_MAX: usize = 1_024;
@@ -113,24 +162,6 @@ struct History<'a> {
     #[serde(borrow)]
     created_by: Text<'a>,
     empty_layer: Flag,
-}
-
-/// Reads one of the three; its digest is that of its own bytes.
-pub(super) fn decode(format: Format, text: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    let digest = given.subject.clone().unwrap_or_else(|| Digest::sha256(given.sha256)).to_string();
-    match format {
-        Format::OciIndex => index(&json(text, Code::SchemaViolation)?, digest),
-        Format::OciManifest => manifest(&json(text, Code::SchemaViolation)?, digest),
-        Format::CloudEvent
-        | Format::CdEvent
-        | Format::CycloneDx
-        | Format::OpenVex
-        | Format::Dsse
-        | Format::Bundle
-        | Format::Statement
-        | Format::OciConfig
-        | Format::Trivy => config(&json(text, Code::SchemaViolation)?, digest),
-    }
 }
 
 fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {

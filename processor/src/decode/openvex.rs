@@ -1,17 +1,30 @@
 //! OpenVEX 0.0.1 and 0.2.0.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use pedigraph_proto::event::{VexIssued, VexStatement, VexStatus};
 use pedigraph_proto::json::vex_status;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
-use serde::de::Error as _;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::document::{Document, Failure};
 use super::facts::{self, Budget, canonical_purl, canonical_time};
-use super::read::{List, Obj, Pairs, Text, TextOr, Whole, clip, clip_to, json};
+use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
+use super::table::{Decode, Decoder};
 use super::{Found, Given};
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    media_types: &["application/vnd.openvex+json", "application/openvex+json", "text/openvex"],
+    predicate_type: |kind| kind.starts_with("https://openvex.dev/ns"),
+    tells: &["@context"],
+    matches: |shape| {
+        let context = shape.value("@context");
+        context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
+    },
+    ..Decoder::new("openvex", 1, Decode::Stream(decode))
+}];
 
 /// Most subcomponents of one statement; a product that has more gets more statements.
 const SUBCOMPONENTS_MAX: usize = 128;
@@ -20,40 +33,69 @@ const SUBCOMPONENT_BYTES_MAX: usize = 4_096;
 /// Most digests of one product.
 const DIGESTS_MAX: usize = 64;
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Document<'a> {
-    #[serde(borrow, rename = "@context")]
+/// A document while it is read; a statement becomes one for each of its products at once.
+struct Reading<'a, 'g> {
+    given: &'g Given<'g>,
     context: Text<'a>,
-    #[serde(borrow, rename = "@id")]
     id: Text<'a>,
-    #[serde(borrow)]
     author: Text<'a>,
-    #[serde(borrow)]
     timestamp: Text<'a>,
-    #[serde(borrow)]
     last_updated: Text<'a>,
-    #[serde(borrow)]
-    version: VersionText<'a>,
-    #[serde(borrow)]
-    statements: Option<List<Obj<Statement<'a>>>>,
+    version: Version,
+    /// There is a list, be it empty.
+    lists: bool,
+    statements: Vec<VexStatement>,
+    budget: Budget,
 }
 
-/// A version is a number since 0.2.0 and was a string before.
-#[derive(Default)]
-struct VersionText<'a>(Cow<'a, str>);
+impl<'de> Members<'de> for Reading<'de, '_> {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "@context" => self.context = map.next_value()?,
+            "@id" => self.id = map.next_value()?,
+            "author" => self.author = map.next_value()?,
+            "timestamp" => self.timestamp = map.next_value()?,
+            "last_updated" => self.last_updated = map.next_value()?,
+            "version" => self.version = map.next_value()?,
+            "statements" => {
+                self.lists =
+                    map.next_value_seed(Each::new(|Obj(statement): Obj<Statement<'de>>| self.take(&statement)))?;
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for VersionText<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
-        if let Ok(Whole::<false>(Some(number))) = serde_json::from_str(raw) {
-            return Ok(VersionText(number.to_string().into()));
+/// A version is a number since 0.2.0 and was a string before; a number that is not whole counts as absent.
+#[derive(Default)]
+struct Version(String);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct VersionVisitor;
+        impl Visitor<'_> for VersionVisitor {
+            type Value = Version;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a version")
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Version, E> {
+                Ok(Version(number.to_string()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Version, E> {
+                Ok(Version(text.parse::<u64>().map_or_else(|_| clip(text).to_owned(), |number| number.to_string())))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Version, E> {
+                Ok(Version::default())
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Version, E> {
+                Ok(Version::default())
+            }
+            fn visit_unit<E>(self) -> Result<Version, E> {
+                Ok(Version::default())
+            }
         }
-        if raw.parse::<f64>().is_ok() {
-            return Ok(VersionText::default());
-        }
-        let Text(text): Text<'_> = serde_json::from_str(raw).map_err(D::Error::custom)?;
-        Ok(VersionText(text.unwrap_or_default()))
+        deserializer.deserialize_any(VersionVisitor)
     }
 }
 
@@ -123,36 +165,58 @@ struct Identifiers<'a> {
 }
 
 /// Reads a document into one statement per product.
-pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    let document: Document<'_> = json(text, Code::SchemaViolation)?;
-    check_version(document.context.as_str())?;
-    let statements = document.statements.as_ref().map(|List(statements)| statements.as_slice());
-    let statements = statements.ok_or_else(|| Reject::new(Code::SchemaViolation, "statements are missing"))?;
-    let (mut out, mut budget) = (Vec::new(), Budget::default());
-    for Obj(statement) in statements {
-        statement.push_to(&mut out, given.subject.as_ref(), &mut budget)?;
-        if out.len() > given.limits.statements_max {
-            let reason = format!("more than {} statements", given.limits.statements_max);
-            return Err(Reject::new(Code::TooManyItems, reason));
+fn decode<'a>(document: Document<'a>, given: &Given<'_>) -> Result<Found, Failure> {
+    let mut reading: Reading<'a, '_> = Reading::new(given);
+    document.json_seed(Object(&mut reading))?;
+    Ok(reading.found()?)
+}
+
+impl<'g> Reading<'_, 'g> {
+    fn new(given: &'g Given<'g>) -> Self {
+        Reading {
+            given,
+            context: Text::default(),
+            id: Text::default(),
+            author: Text::default(),
+            timestamp: Text::default(),
+            last_updated: Text::default(),
+            version: Version::default(),
+            lists: false,
+            statements: Vec::new(),
+            budget: Budget::default(),
         }
     }
-    if !out.is_empty() && out.iter().all(|statement| statement.product.is_empty()) {
-        return Err(Reject::new(Code::SubjectMissing, "no statement names a product; send it with a subject"));
+
+    fn take(&mut self, statement: &Statement<'_>) -> Result<(), Reject> {
+        statement.push_to(&mut self.statements, self.given.subject.as_ref(), &mut self.budget)?;
+        let statements_max = self.given.limits.statements_max;
+        if self.statements.len() > statements_max {
+            return Err(Reject::new(Code::TooManyItems, format!("more than {statements_max} statements")));
+        }
+        Ok(())
     }
-    let time = document.last_updated.or(&document.timestamp);
-    let head = VexIssued {
-        issuer: document.author.owned(),
-        document_id: document
-            .id
-            .get()
-            .map_or_else(|| Digest::sha256(given.sha256).to_string(), |id| clip(id).to_owned()),
-        document_version: document.version.0.to_string(),
-        document_time: canonical_time(time.as_str()),
-        format: "openvex".into(),
-        verification: given.verification.into(),
-        ..VexIssued::default()
-    };
-    Ok(Found { facts: facts::vex(&head, out).into(), time: Nanos::parse(time.as_str()) })
+
+    fn found(self) -> Result<Found, Reject> {
+        check_version(self.context.as_str())?;
+        if !self.lists {
+            return Err(Reject::new(Code::SchemaViolation, "statements are missing"));
+        }
+        if !self.statements.is_empty() && self.statements.iter().all(|statement| statement.product.is_empty()) {
+            return Err(Reject::new(Code::SubjectMissing, "no statement names a product; send it with a subject"));
+        }
+        let time = self.last_updated.or(&self.timestamp);
+        let own_digest = || Digest::sha256(self.given.sha256).to_string();
+        let head = VexIssued {
+            issuer: self.author.owned(),
+            document_id: self.id.get().map_or_else(own_digest, |id| clip(id).to_owned()),
+            document_version: self.version.0,
+            document_time: canonical_time(time.as_str()),
+            format: "openvex".into(),
+            verification: self.given.verification.into(),
+            ..VexIssued::default()
+        };
+        Ok(Found { facts: facts::vex(&head, self.statements).into(), time: Nanos::parse(time.as_str()) })
+    }
 }
 
 /// `https://openvex.dev/ns[/v0.2.0]`; a context that names no version is read as the newest known.

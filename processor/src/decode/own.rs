@@ -7,8 +7,18 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Event, control};
 
 use super::facts::{self, Named, canonical_purl, canonical_ref};
+use super::headers::is_protobuf;
 use super::read::json_reject;
+use super::table::{Decode, Decoder};
 use super::{Found, Given};
+
+/// Version of the rules by which these events are read, and written where the ledger speaks of itself.
+pub(crate) const VERSION: u32 = 1;
+
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    event_type: |kind| kebab_name(kind).is_some(),
+    ..Decoder::new("pedigraph", VERSION, Decode::Bytes(decode))
+}];
 
 /// The event's name in kebab-case, if the type is one of ours in a version that is read here. Components come only with
 /// the SBOM that lists them: a set is named by its content, which nobody else can be trusted to have computed.
@@ -40,9 +50,12 @@ fn forbidden(reason: &str) -> Reject {
 }
 
 /// Reads the data of an event of our own.
-pub(super) fn decode(kebab: &str, data: &[u8], protobuf: bool, given: &Given<'_>) -> Result<Found, Reject> {
+fn decode(data: &[u8], given: &Given<'_>) -> Result<Found, Reject> {
+    let no_such_event = || Reject::new(Code::UnsupportedFormat, "the type of the event is none of ours");
+    let kebab = kebab_name(given.event_type).ok_or_else(no_such_event)?;
+    let protobuf = is_protobuf(given.media_type);
     let event = if protobuf { from_protobuf(kebab, data)? } else { from_json(kebab, data, given)? };
-    let mut event = event.ok_or_else(|| Reject::new(Code::UnsupportedFormat, "no such event"))?;
+    let mut event = event.ok_or_else(no_such_event)?;
     normalize(&mut event, given);
     check_names(&event)?;
     Ok(Found { facts: split(event)?.into(), time: None })

@@ -8,7 +8,9 @@ use std::marker::PhantomData;
 
 use pedigraph_proto::message::{Code, Reject};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 use serde_json::value::RawValue;
 
 /// A string, borrowed where the input allows; another type is an error, or counts as absent where not `STRICT`.
@@ -212,6 +214,16 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lax<T> {
     }
 }
 
+/// Most elements of a list that is held whole: an element may take a hundred times the bytes that it has in the document.
+const LIST_MAX: usize = 1_000_000;
+
+fn check_room<T, E: Error>(list: &[T]) -> Result<(), E> {
+    if list.len() < LIST_MAX {
+        return Ok(());
+    }
+    Err(refused(&Reject::new(Code::TooManyItems, format!("a list has more than {LIST_MAX} elements"))))
+}
+
 /// A list that is needed where it is read: `null` is empty, another type an error.
 #[derive(Clone, Debug)]
 pub(super) struct List<T>(pub(super) Vec<T>);
@@ -233,6 +245,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some(element) = seq.next_element()? {
+                    check_room(&list)?;
                     list.push(element);
                 }
                 Ok(List(list))
@@ -264,6 +277,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LaxList<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some(element) = seq.next_element()? {
+                    check_room(&list)?;
                     list.push(element);
                 }
                 Ok(LaxList(list))
@@ -302,6 +316,7 @@ impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Pairs<'a, STRICT> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(key) = map.next_key::<Text<'de>>()? {
+                    check_room(&pairs)?;
                     if STRICT || READ_LABELS.iter().any(|prefix| key.as_str().starts_with(prefix)) {
                         pairs.push((key.0.unwrap_or_default(), map.next_value()?));
                     } else {
@@ -365,14 +380,113 @@ impl<'de: 'a, 'a, T: Deserialize<'de> + Default> Deserialize<'de> for TextOr<'a,
     }
 }
 
+/// What reads an object member by member, so that a long list in it is never whole in memory.
+pub(super) trait Members<'de> {
+    /// Takes the value of a member, if only to skip it.
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Skips the value of a member.
+pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
+    map.next_value::<IgnoredAny>().map(drop)
+}
+
+/// An object that is needed where it is read, member by member: `null` has none, another type is an error.
+pub(super) struct Object<'m, M>(pub(super) &'m mut M);
+
+impl<'de, M: Members<'de>> DeserializeSeed<'de> for Object<'_, M> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<Text<'de>>()? {
+            self.0.member(name.as_str(), &mut map)?;
+        }
+        Ok(())
+    }
+    absent!(unit);
+}
+
+/// A list of objects that are all read member by member; `null` is empty.
+pub(super) struct Objects<'m, M>(pub(super) &'m mut M);
+
+impl<'de, M: Members<'de>> DeserializeSeed<'de> for Objects<'_, M> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Objects<'_, M> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Object(&mut *self.0))?.is_some() {}
+        Ok(())
+    }
+    absent!(unit);
+}
+
+/// A list whose elements are handed on one by one; it tells whether there is a list, as `null` is none.
+pub(super) struct Each<T, F>(F, PhantomData<T>);
+
+impl<T, F: FnMut(T) -> Result<(), Reject>> Each<T, F> {
+    /// A list whose elements `take` takes; the first one that it refuses ends the document.
+    pub(super) fn new(take: F) -> Each<T, F> {
+        Each(take, PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), Reject>> DeserializeSeed<'de> for Each<T, F> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), Reject>> Visitor<'de> for Each<T, F> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<bool, A::Error> {
+        while let Some(element) = seq.next_element()? {
+            (self.0)(element).map_err(|reject| refused(&reject))?;
+        }
+        Ok(true)
+    }
+    absent!(unit);
+}
+
 /// Reads one JSON document; `wrong_type` is the code for a value of another type than the one that is needed.
 pub(super) fn json<'a, T: Deserialize<'a>>(text: &'a str, wrong_type: Code) -> Result<T, Reject> {
     serde_json::from_str(text).map_err(|error| json_reject(&error, wrong_type))
 }
 
+/// An error by which a reader says a reject of its own: see [`json_reject`].
+pub(super) fn refused<E: Error>(reject: &Reject) -> E {
+    E::custom(format_args!("{}: {}", reject.code.as_str(), reject.reason))
+}
+
 /// A reject for what a JSON reader found.
 pub(super) fn json_reject(error: &serde_json::Error, wrong_type: Code) -> Reject {
     let text = error.to_string();
+    // The reader's own words begin in lower case.
+    let own =
+        text.split_once(": ").and_then(|(code, rest)| Some((Code::ALL.iter().find(|c| c.as_str() == code)?, rest)));
+    if let Some((code, reason)) = own {
+        return Reject::new(*code, reason);
+    }
     let code = match error.classify() {
         serde_json::error::Category::Data => wrong_type,
         // The reader's own bound on recursion; ours was checked before, but may be configured higher.

@@ -7,26 +7,67 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos};
 use serde::Deserialize;
+use serde::de::MapAccess;
 
+use super::document::{Document, Failure};
 use super::facts::{self, canonical_purl};
 use super::oci::{Config, config_observed, diff_ids};
-use super::read::{List, Obj, Text, Whole, clip, json};
+use super::read::{Each, List, Members, Obj, Object, Objects, Text, Whole, clip, skip};
+use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
+pub(super) static DECODERS: [Decoder; 1] = [Decoder {
+    matches: |shape| shape.has("SchemaVersion") && (shape.has("ArtifactName") || shape.has("Results")),
+    ..Decoder::new("trivy", 1, Decode::Stream(decode))
+}];
+
+/// A report while it is read; of what it lists only the findings are kept.
+#[derive(Default)]
 struct Report<'a> {
     schema_version: Whole,
-    #[serde(borrow)]
     trivy: Obj<Tool<'a>>,
-    #[serde(borrow)]
     created_at: Text<'a>,
-    #[serde(borrow)]
     artifact_name: Text<'a>,
-    #[serde(borrow)]
     metadata: Obj<Metadata<'a>>,
-    #[serde(borrow)]
-    results: List<Obj<Target<'a>>>,
+    results: Results,
+}
+
+impl<'de> Members<'de> for Report<'de> {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "SchemaVersion" => self.schema_version = map.next_value()?,
+            "Trivy" => self.trivy = map.next_value()?,
+            "CreatedAt" => self.created_at = map.next_value()?,
+            "ArtifactName" => self.artifact_name = map.next_value()?,
+            "Metadata" => self.metadata = map.next_value()?,
+            "Results" => map.next_value_seed(Objects(&mut self.results))?,
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+}
+
+/// The findings of all targets.
+#[derive(Default)]
+struct Results {
+    findings: Vec<Finding>,
+    findings_max: usize,
+}
+
+impl<'de> Members<'de> for Results {
+    fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name != "Vulnerabilities" {
+            return skip(map);
+        }
+        map.next_value_seed(Each::new(|Obj(found): Obj<Vulnerability<'de>>| {
+            if self.findings.len() == self.findings_max {
+                return Err(Reject::new(Code::TooManyItems, format!("more than {} findings", self.findings_max)));
+            }
+            self.findings.push(finding(&found));
+            Ok(())
+        }))?;
+        Ok(())
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -49,13 +90,6 @@ struct Metadata<'a> {
     repo_tags: List<Text<'a>>,
     #[serde(borrow)]
     image_config: Obj<Config<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "PascalCase")]
-struct Target<'a> {
-    #[serde(borrow)]
-    vulnerabilities: List<Obj<Vulnerability<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -87,14 +121,20 @@ struct Identifier<'a> {
 }
 
 /// Reads a report: the scan, and of an image what ties its digests together.
-pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
-    let report: Report<'_> = json(text, Code::SchemaViolation)?;
+fn decode<'a>(document: Document<'a>, given: &Given<'_>) -> Result<Found, Failure> {
+    let results = Results { findings_max: given.limits.statements_max, ..Results::default() };
+    let mut report: Report<'a> = Report { results, ..Report::default() };
+    document.json_seed(Object(&mut report))?;
+    Ok(found(report, given)?)
+}
+
+fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
     match report.schema_version.0 {
         Some(2) => {}
         Some(other) => return Err(Reject::new(Code::UnsupportedVersion, format!("SchemaVersion {other} is not 2"))),
         None => return Err(Reject::new(Code::SchemaViolation, "SchemaVersion is missing or no number")),
     }
-    let findings = report.findings(given.limits.statements_max)?;
+    let findings = std::mem::take(&mut report.results.findings);
     let Obj(metadata) = &report.metadata;
     let config = metadata.image_id.as_str().parse::<Digest>().ok();
     let pulled = metadata.repo_digests.0.iter().find_map(|name| ArtifactRef::parse(name.as_str()));
@@ -118,15 +158,6 @@ pub(super) fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
 }
 
 impl Report<'_> {
-    fn findings(&self, statements_max: usize) -> Result<Vec<Finding>, Reject> {
-        let all = self.results.0.iter().flat_map(|Obj(target)| &target.vulnerabilities.0);
-        let findings: Vec<Finding> = all.take(statements_max + 1).map(|Obj(found)| finding(found)).collect();
-        if findings.len() > statements_max {
-            return Err(Reject::new(Code::TooManyItems, format!("more than {statements_max} findings")));
-        }
-        Ok(findings)
-    }
-
     /// The image's name: as it was pulled, else its first tag, else what the scanner was pointed at.
     fn artifact_ref(&self, pulled: Option<&ArtifactRef>) -> String {
         let tag = self.metadata.0.repo_tags.0.iter().find_map(|tag| ArtifactRef::parse(tag.as_str()));
