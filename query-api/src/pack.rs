@@ -259,9 +259,9 @@ fn name_fits(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split('/').count() <= 2 && name.split('/').all(plain)
 }
 
-/// Whether entries of a format carry attestations: what a decoder called `dsse`, `sigstore` or `in-toto` has read.
-fn is_attestation(format: &str) -> bool {
-    matches!(format, "dsse" | "sigstore" | "in-toto")
+/// Whether entries of a type carry attestations or signatures: what was said under a key of somebody else's.
+fn is_attestation(entry_type: &str) -> bool {
+    matches!(entry_type, "AttestationAttached" | "ArtifactSigned")
 }
 
 /// Copies to the end; SHA-256 in hex and the number of bytes.

@@ -206,7 +206,7 @@ struct Leaf {
     hash: String,
     body_digest: String,
     body_size: u64,
-    format: String,
+    entry_type: String,
 }
 
 /// A zip whose shape was checked.
@@ -452,7 +452,7 @@ impl<R: Read + Seek> Pack<R> {
                 hash: proved.leaf_hash.to_string(),
                 body_digest: hex::encode(&leaf.body_digest),
                 body_size: leaf.body_size,
-                format: leaf.format,
+                entry_type: leaf.r#type,
             };
             entries.insert(index, leaf);
         }
@@ -501,7 +501,7 @@ impl<R: Read + Seek> Pack<R> {
                 None => there.contains(index) || leaf.body_size == 0,
                 Some(Why::Erased) => !there.contains(index),
                 Some(Why::Attestation) => {
-                    !there.contains(index) && !manifest.include_attestations && is_attestation(&leaf.format)
+                    !there.contains(index) && !manifest.include_attestations && is_attestation(&leaf.entry_type)
                 }
             };
             if !stands {

@@ -317,7 +317,7 @@ impl Plan {
         self.contents.insert(format!("entries/{index}"), Content::Leaf(index));
         self.contents.insert(format!("proofs/{index}.tlog-proof"), Content::Proof(index));
         let Some(body) = body else { return Ok(()) };
-        if is_attestation(&leaf.format) && !self.manifest.include_attestations {
+        if is_attestation(&leaf.r#type) && !self.manifest.include_attestations {
             self.manifest.withheld.push(Withheld { entry: index, why: Why::Attestation });
             return Ok(());
         }
