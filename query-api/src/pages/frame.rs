@@ -104,15 +104,15 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
     }
 }
 
-/// A problem for a person.
-pub fn problem(problem: &Problem, request_id: &str) -> Markup {
+/// A problem for a person; what they searched for stays in the box.
+pub fn problem(problem: &Problem, query: &str, request_id: &str) -> Markup {
     let content = html! {
         h1 { (problem.title()) }
         p { (problem.detail()) }
         dl { dt { "Code" } dd { code { (problem.code()) } } dt { "Request" } dd { code { (request_id) } } }
         p { a href="/" { "Back to the start" } }
     };
-    document(problem.title(), "", &content, &html! { span { "status " (problem.status().as_u16()) } })
+    document(problem.title(), query, &content, &html! { span { "status " (problem.status().as_u16()) } })
 }
 
 /// A section with a table; the caption says what its rows are, and an empty one says so.
