@@ -164,6 +164,12 @@ impl Problem {
         self.code_text.as_deref().unwrap_or(self.code.as_str())
     }
 
+    /// Whether it says that the views know nothing of something, which they may learn from entries that they do not show yet.
+    pub fn says_missing(&self) -> bool {
+        let codes = [Code::LineageNotFound, Code::ArtifactNotFound, Code::ReferenceNotFound, Code::EnvironmentNotFound];
+        codes.contains(&self.code)
+    }
+
     /// Its title.
     pub fn title(&self) -> &'static str {
         self.code.title()

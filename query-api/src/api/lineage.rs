@@ -94,7 +94,7 @@ async fn resolve(State(app): State<App>, read: Read) -> Result<Response, Problem
     let query = read.params.need("q", "a text to look for")?.to_owned();
     app.json(read, move |scope, _, _| {
         let candidates = resolve_of(scope, &query)?;
-        Ok(Resolved { query, candidates })
+        Ok(Resolved { query: query.clone(), candidates })
     })
     .await
 }

@@ -9,9 +9,10 @@ use pedigraph_proto::Nanos;
 use pedigraph_proto::canonical::sha256;
 
 use crate::app::App;
+use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::problem::{Code, Problem};
-use crate::read::{Fresh, Read};
+use crate::read::Read;
 
 /// Nothing but our own stylesheet and form.
 pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
@@ -24,6 +25,12 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 /// Its name, which changes with it.
 pub(crate) static STYLE_NAME: LazyLock<String> =
     LazyLock::new(|| format!("style-{}.css", hex::encode(&sha256(STYLE.as_bytes())[..8])));
+
+/// The command line's options for the moment of a question.
+pub fn moment_options(read: &Read) -> String {
+    let option = |(name, option): (&str, &str)| Some(format!(" {option} {}", quoted(read.params.get(name)?)));
+    [("at", "--at"), ("asOf", "--as-of")].into_iter().filter_map(option).collect()
+}
 
 /// What surrounds a page's content.
 pub struct Frame<'a> {
@@ -39,7 +46,7 @@ impl App {
     /// Answers a read with a page.
     pub async fn page<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
     where
-        F: FnOnce(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Send + 'static,
+        F: Fn(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Clone + Send + 'static,
     {
         let limit = self.limits().answer_bytes_max;
         let mut response = self
@@ -56,10 +63,18 @@ impl App {
 
 /// A whole page.
 pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> Markup {
+    let content = html! {
+        @if let Some(state) = fresh.rebuilding {
+            p .warn role="status" {
+                "The views are being folded anew and show " (state.folded) " of " (state.of) " entries: what stands here may be older than what was here before."
+            }
+        }
+        (content)
+    };
     document(
         frame.title,
         query,
-        content,
+        &content,
         &html! {
             span { (freshness_line(fresh)) }
             a href=(frame.json) { "JSON" }

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::lineage::resolve_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{Frame, page, quoted, table, text};
@@ -23,14 +24,11 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
     if query.is_empty() {
         return Ok(Redirect::to("/").into_response());
     }
-    if query.len() > crate::answer::lineage::REFERENCE_BYTES_MAX {
-        return Err(Problem::parameter("q", "at most 4096 bytes"));
-    }
     if let Some(only) = only_one(&app, &read, &query).await? {
         return Ok(Redirect::to(&only).into_response());
     }
     app.page(read, move |scope, _, fresh| {
-        let candidates = scope.resolve(&query)?;
+        let candidates = resolve_of(scope, &query)?;
         let json = format!("/api/v1/resolve?q={}", encoded(&query));
         let frame = Frame { title: &query, json: &json, command: &format!("pedigraph trace {}", quoted(&query)) };
         Ok(page(&frame, &query, fresh, &content(&query, &candidates)))
@@ -39,8 +37,9 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
 }
 
 async fn only_one(app: &App, read: &Read, query: &str) -> Result<Option<String>, Problem> {
-    let (views, tenant, moment, query) = (app.views()?.clone(), read.tenant.clone(), read.moment, query.to_owned());
-    let candidates = app.blocking(move || Ok(views.at(&tenant, moment)?.resolve(&query)?)).await?;
+    let (views, read, query) = (app.views()?.clone(), read.clone(), query.to_owned());
+    let ask = move || Ok(resolve_of(&views.at(&read.tenant, read.moment)?.asked_at(read.now), &query)?);
+    let candidates = app.blocking(ask).await?;
     match candidates.as_slice() {
         [only] => Ok(local(&only.href).map(str::to_owned)),
         _ => Ok(None),

@@ -47,7 +47,9 @@ async fn an_environment_is_a_page_and_markup_in_events_is_text() {
         text.contains("as of index 1, 0 ms behind") && text.contains("href=\"/api/v1/environments/prod\""),
         "{text}"
     );
-    assert!(text.contains("pedigraph env prod"), "{text}");
+    assert!(text.contains("pedigraph env prod<"), "{text}");
+    let then = check_page(&client.get("/environments/prod?at=2026-01-01T12:00:00Z&asOf=1").await);
+    assert!(then.contains("pedigraph env prod --at 2026-01-01T12:00:00Z --as-of 1"), "{then}");
     assert!(check_page(&client.get("/").await).contains("/environments/prod"));
     assert!(check_page(&client.get("/freshness").await).contains("deployments"));
     let entry = check_page(&client.get("/entries/0").await);
