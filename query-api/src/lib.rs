@@ -25,6 +25,7 @@ pub mod pages;
 pub mod params;
 pub mod percentiles;
 pub mod problem;
+pub mod question;
 pub mod read;
 pub mod report;
 pub mod respond;

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::answer::error::{self as answer, Missing};
+use crate::link::Linked;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $status:literal $text:literal $title:literal,)*) => {
@@ -248,6 +249,7 @@ impl From<answer::Error> for Problem {
                 first_at.into_iter().fold(problem, |problem, at| problem.member("firstAt", at.to_string()))
             }
             answer::Error::Ambiguous { detail, candidates } => {
+                let candidates: Vec<Linked> = candidates.into_iter().map(Linked::from).collect();
                 let candidates = serde_json::to_value(candidates).unwrap_or_default();
                 Problem::new(Code::AmbiguousReference, detail).member("candidates", candidates)
             }

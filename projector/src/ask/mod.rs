@@ -12,6 +12,7 @@ mod impact;
 mod intake;
 mod line;
 mod lineage;
+mod named;
 mod ranges;
 mod refs;
 mod resolve;

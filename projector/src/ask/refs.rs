@@ -276,7 +276,18 @@ pub(super) fn artifact_candidate(digest: &str, reference: &str) -> Candidate {
         id: digest.to_owned(),
         label: reference.to_owned(),
         digest: Some(digest.to_owned()),
-        href: format!("/artifacts/{digest}"),
+        environment: None,
+    }
+}
+
+/// A service as a candidate.
+pub(super) fn service_candidate(service: &str, environment: &str) -> Candidate {
+    Candidate {
+        kind: "service".to_owned(),
+        id: format!("{environment}/{service}"),
+        label: format!("{service} in {environment}"),
+        digest: None,
+        environment: Some(environment.to_owned()),
     }
 }
 
@@ -294,13 +305,7 @@ fn splits(name: &str) -> Vec<(&str, Option<&str>)> {
 }
 
 fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
-    let candidate = |service: &&str| Candidate {
-        kind: "service".to_owned(),
-        id: format!("{environment}/{service}"),
-        label: format!("{service} in {environment}"),
-        digest: None,
-        href: format!("/environments/{environment}"),
-    };
+    let candidate = |service: &&str| service_candidate(service, environment);
     services.iter().take(CANDIDATES_MAX).map(candidate).collect()
 }
 

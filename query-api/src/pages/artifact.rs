@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
-use crate::link::{encoded, moment_query};
+use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, moment_options, page, proof, quoted, short, status, table, text, time,
+    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;

@@ -8,8 +8,10 @@ use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::environment_of;
 use crate::app::App;
-use crate::link::{encoded, moment_query};
-use crate::pages::frame::{Frame, artifact_link, moment_options, page, proof, quoted, short, table, text, time};
+use crate::link::encoded;
+use crate::pages::frame::{
+    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, table, text, time,
+};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
+use pedigraph_projector::answers::Candidate;
 use pedigraph_proto::Nanos;
 use pedigraph_proto::canonical::sha256;
 
@@ -17,6 +18,8 @@ use crate::read::Read;
 /// Nothing but our own stylesheet and form.
 pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
                        frame-ancestors 'none'";
+/// Artifacts of one list.
+pub const ARTIFACTS_MAX: usize = 100;
 /// Content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
@@ -25,6 +28,23 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 /// Its name, which changes with it.
 pub(crate) static STYLE_NAME: LazyLock<String> =
     LazyLock::new(|| format!("style-{}.css", hex::encode(&sha256(STYLE.as_bytes())[..8])));
+
+/// An address with the moment of the question.
+pub fn at_moment(address: &str, read: &Read) -> String {
+    let query = moment_query(read);
+    if address.contains('?') {
+        format!("{address}{}", query.replacen('?', "&", 1))
+    } else {
+        format!("{address}{query}")
+    }
+}
+
+/// The moment of the question, to be carried from page to page.
+pub fn moment_query(read: &Read) -> String {
+    let given = ["at", "asOf"].iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
+    let query = given.collect::<Vec<_>>().join("&");
+    if query.is_empty() { query } else { format!("?{query}") }
+}
 
 /// The command line's options for the moment of a question.
 pub fn moment_options(read: &Read) -> String {
@@ -143,6 +163,33 @@ pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> M
                 } }
             }
         }
+    }
+}
+
+/// What to do where nothing is known.
+pub fn how_to_send() -> Markup {
+    html! {
+        p { "It may not have been sent yet. " code { "pedigraph publish FILE" } " sends an event, an SBOM, a scan, VEX or provenance; pipelines post the same to " code { "/api/v1/events" } "." }
+    }
+}
+
+/// A list of artifacts, each with its page; says when it was cut, and what to send when it is empty.
+pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate], read: &Read) -> Markup {
+    let row = |artifact: &Candidate| {
+        html! {
+            th scope="row" { a href=(at_moment(&format!("/artifacts/{}", encoded(&artifact.id)), read)) { (artifact.label) } }
+            td .mono title=(artifact.id) { (short(&artifact.id)) }
+        }
+    };
+    let rows: Vec<Markup> = artifacts.iter().take(ARTIFACTS_MAX).map(row).collect();
+    html! {
+        @if rows.is_empty() {
+            p .empty { (none) }
+            (how_to_send())
+        } @else {
+            (table(title, caption, &["Artifact", "Digest"], &rows))
+        }
+        @if artifacts.len() > ARTIFACTS_MAX { p .warn { "There are more; the first " (ARTIFACTS_MAX) " by digest are shown." } }
     }
 }
 
