@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pedigraph_projector::ImpactQuestion;
-use pedigraph_projector::answers::Impact;
-use pedigraph_projector::{Error, Scope};
-use pedigraph_proto::event::{ArtifactPublished, Component, ComponentsListed, SbomAttached, ServiceDeployed};
+use pedigraph_projector::answers::{Direction, Impact};
+use pedigraph_projector::{Error, Found, ImpactQuestion, Scope};
+use pedigraph_proto::event::{
+    AliasObserved, ArtifactPublished, Component, ComponentsListed, DigestKind, ImageObserved, PlatformManifest,
+    SbomAttached, ServiceDeployed,
+};
 use pedigraph_proto::{Event, canonical};
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
@@ -266,4 +268,144 @@ fn many_sets_answer_from_segments_as_from_the_buffer() {
     let documents: Vec<Document> =
         (0..9_500).map(|n| (n, 0, 10, (0..3).map(|_| (random.below(6), random.below(400))).collect())).collect();
     check(&documents, 2, 5_000);
+}
+
+/// An index that lists others, each with its platform.
+fn index(n: usize, listed: &[(usize, &str)]) -> Event {
+    let manifest = |(n, platform): &(usize, &str)| PlatformManifest {
+        digest: digest(*n),
+        platform: (*platform).to_owned(),
+        ..PlatformManifest::default()
+    };
+    let manifests = listed.iter().map(manifest).collect();
+    ImageObserved { digest: digest(n), digest_kind: DigestKind::Index.into(), manifests, ..ImageObserved::default() }
+        .into()
+}
+
+fn running(impact: &Impact) -> Vec<&str> {
+    impact.deployed.iter().filter_map(|row| row.service.as_deref()).collect()
+}
+
+#[test]
+fn what_a_nested_index_runs_is_what_its_manifests_contain_through_four_levels() {
+    let mut world = World::new();
+    world.append(&[
+        sent(0, 10, vec![index(1, &[(2, "")]), index(2, &[(3, "linux/amd64"), (4, "linux/arm64")])]),
+        sent(1, 10, sbom(&digest(3), &digest(103), "syft", vec![component("pkg:cargo/ring@0.16.20")], 10)),
+        sent(2, 11, vec![deployed("prod", "gateway", &digest(1))]),
+        // A chain of five indexes: the fifth level is not looked at, so nothing is said to be free of anything.
+        sent(3, 12, (20..25).map(|n| index(n, &[(n + 1, "")])).collect()),
+        sent(4, 12, sbom(&digest(25), &digest(125), "syft", vec![component("pkg:cargo/ring@0.17.0")], 10)),
+        sent(5, 12, vec![deployed("prod", "deep", &digest(20)), deployed("prod", "shallow", &digest(21))]),
+        // Indexes that list each other.
+        sent(6, 13, vec![index(30, &[(31, "")]), index(31, &[(30, "")]), deployed("prod", "circle", &digest(30))]),
+    ]);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    let impact = ask(&now, "pkg:cargo/ring", None, None);
+    assert_eq!(running(&impact), ["gateway", "shallow"]);
+    let gateway = impact.deployed.iter().find(|row| row.service.as_deref() == Some("gateway")).expect("it runs");
+    assert_eq!(gateway.digest, digest(1), "what runs is the index");
+    assert_eq!(impact.unknown.iter().map(|row| row.service.as_str()).collect::<Vec<_>>(), ["circle", "deep"]);
+    let purls: Vec<String> =
+        now.components(&digest(1), None, 10).expect("listed").into_iter().map(|c| c.purl).collect();
+    assert_eq!(purls, ["pkg:cargo/ring@0.16.20"]);
+
+    // Nobody described its other manifest, so nobody knows that it has no other package.
+    let other = ask(&now, "pkg:cargo/openssl", None, None);
+    let why = other.unknown.iter().find(|row| row.service == "gateway").map(|row| row.why.as_str());
+    assert_eq!(why, Some("no SBOM of linux/arm64 is known"));
+    let traced = now.trace("prod/gateway").expect("answered");
+    let Found::One(traced) = traced else { panic!("{traced:?}") };
+    let hop = traced.hops.iter().find(|hop| hop.kind == "sbom").expect("a hop");
+    assert_eq!(hop.status, "found", "{hop:?}");
+}
+
+#[test]
+fn digests_of_one_thing_are_one_artifact_whichever_is_used() {
+    let mut world = World::new();
+    let long = |n: usize| format!("sha512:{n:0128x}");
+    let same = |digests: &[String]| -> Event { AliasObserved { digests: digests.to_vec() }.into() };
+    let chain: Vec<Sent> =
+        (0..200).map(|n| sent(100 + n, 14, vec![same(&[digest(1_000 + n), digest(1_001 + n)])])).collect();
+    world.append(&[
+        sent(
+            0,
+            10,
+            [
+                sbom(&long(1), &digest(101), "make", vec![component("pkg:pypi/jinja2@3.1.4")], 9),
+                vec![same(&[long(1), digest(1)])],
+            ]
+            .concat(),
+        ),
+        sent(1, 11, vec![deployed("edge", "kiosk", &digest(1))]),
+        sent(2, 12, vec![same(&[format!("md5:{:032x}", 7), digest(7)]), same(&[format!("md5:{:032x}", 7), digest(8)])]),
+        sent(3, 12, sbom(&digest(7), &digest(107), "make", vec![component("pkg:pypi/jinja2@2.0")], 9)),
+    ]);
+    world.append(&chain);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    assert_eq!(running(&ask(&now, "pkg:pypi/jinja2@3.1.4", None, None)), ["kiosk"]);
+    let artifact = now.artifact(&long(1)).expect("answered").expect("known");
+    assert_eq!((artifact.node.digest, artifact.node.aliases), (digest(1), vec![long(1)]));
+    assert_eq!(artifact.sboms.len(), 1, "found by either digest");
+    assert!(now.components(&digest(8), None, 9).expect("listed").is_empty(), "MD5 joins nothing");
+    // A chain longer than one artifact's digests may be: nobody is joined, from wherever one asks, and it is said.
+    for n in [1_000, 1_100, 1_200] {
+        let artifact = now.artifact(&digest(n)).expect("answered").expect("known");
+        assert_eq!((artifact.node.digest, artifact.node.aliases.len()), (digest(n), 0));
+        assert_eq!(artifact.truncated, ["aliases"]);
+    }
+}
+
+#[test]
+fn an_sbom_replaces_the_older_one_of_its_tool_and_of_what_it_describes() {
+    let mut world = World::new();
+    let of = |document: usize, root: &str, purl: &str| {
+        let mut facts = sbom(&digest(1), &digest(document), "cdxgen", vec![component(purl)], 9);
+        if let Event::SbomAttached(attached) = &mut facts[0] {
+            if root.starts_with("pkg:") {
+                attached.purl = root.to_owned()
+            } else {
+                attached.root_name = root.to_owned()
+            }
+        }
+        facts
+    };
+    world.append(&[
+        sent(0, 10, of(101, "web", "pkg:npm/react@18.0.0")),
+        sent(1, 11, of(102, "pkg:maven/org.shop/api@1.0", "pkg:maven/ch.qos.logback/logback-core@1.2.3")),
+        sent(2, 12, of(103, "pkg:maven/org.shop/api@1.1", "pkg:maven/ch.qos.logback/logback-core@1.5.0")),
+    ]);
+    let views = world.views();
+    let purls: Vec<String> = scope(&views, None, None)
+        .components(&digest(1), None, 9)
+        .expect("listed")
+        .into_iter()
+        .map(|component| component.purl)
+        .collect();
+    assert_eq!(purls, ["pkg:maven/ch.qos.logback/logback-core@1.5.0", "pkg:npm/react@18.0.0"]);
+}
+
+#[test]
+fn an_sbom_of_nothing_named_is_a_node_of_its_own_until_it_is_linked() {
+    let mut world = World::new();
+    let link = SbomAttached { artifact_digest: digest(2), sbom_digest: digest(109), ..SbomAttached::default() };
+    world.append(&[
+        sent(0, 10, sbom("", &digest(109), "syft", vec![component("pkg:gem/rack@2.2.0")], 9)),
+        sent(1, 20, vec![link.into()]),
+    ]);
+    let views = world.views();
+    for as_of in [0, 1] {
+        let then = scope(&views, None, Some(as_of));
+        let node = then.artifact(&digest(109)).expect("answered").expect("a node").node;
+        assert_eq!((node.kind.as_str(), node.sequence_number), ("sbom", 1));
+        let lineage = then.lineage(&digest(109), 3, Direction::Both).expect("answered").expect("a node");
+        assert_eq!((lineage.nodes.len(), lineage.edges.len()), (1, 0));
+        let candidates = then.resolve(&digest(109)).expect("answered");
+        assert_eq!(candidates[0].digest, Some(digest(109)));
+        let found = ask(&then, "pkg:gem/rack", None, None).not_deployed.expect("all");
+        let of: Vec<String> = found.into_iter().map(|row| row.digest).collect();
+        assert_eq!(of, [if as_of == 0 { digest(109) } else { digest(2) }]);
+    }
 }

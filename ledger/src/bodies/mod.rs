@@ -2,4 +2,3 @@
 
 pub(crate) mod blobs;
 pub(crate) mod erase;
-pub(crate) mod erasing;

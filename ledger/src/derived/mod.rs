@@ -1,5 +1,4 @@
 //! Tiles and indexes: made from the journal, never trusted, and made again when they are gone.
 
-pub(crate) mod deriver;
+pub(crate) mod derive;
 pub(crate) mod hashes;
-pub(crate) mod index;

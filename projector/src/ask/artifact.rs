@@ -7,10 +7,11 @@ use pedigraph_proto::Nanos;
 
 use super::answers::{Artifact, Item, Neighbours};
 use super::edges::Relation;
+use super::group::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{Claim, CommitFact, Detail, Evidence, EvidenceKind, Work, role, table};
+use crate::facts::lineage::rows::{Claim, CommitFact, Detail, Evidence, EvidenceKind, Work, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
@@ -43,6 +44,9 @@ impl Graph<'_> {
         let (tags, tags_cut) = self.tags(profile)?;
         if tags_cut {
             truncated.push("tags".to_owned());
+        }
+        if profile.group_cut {
+            truncated.push("aliases".to_owned());
         }
         let claims = self.claims(profile)?;
         let (lineage, lineage_cut) = self.neighbours(profile)?;
@@ -88,10 +92,9 @@ impl Graph<'_> {
     /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests, what
     /// its manifests contain counts for the index (SPEC §2.3).
     fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<String>, Error> {
-        let mut digests = profile.group.clone();
         let across = match kind {
             EvidenceKind::Sbom | EvidenceKind::Scan | EvidenceKind::Tests | EvidenceKind::Reachability => {
-                self.related(&profile.digest, role::PLATFORM)?
+                self.below(&profile.digest)?
             }
             EvidenceKind::Attestation
             | EvidenceKind::Signature
@@ -100,10 +103,17 @@ impl Graph<'_> {
             | EvidenceKind::Approval
             | EvidenceKind::Rebuild
             | EvidenceKind::Deleted
-            | EvidenceKind::Downloaded => self.related(&profile.digest, role::INDEX)?,
+            | EvidenceKind::Downloaded => self.above(&profile.digest)?,
         };
-        digests.extend(across.into_iter().map(|(digest, _)| digest));
-        digests.dedup();
+        self.with_members(profile, &across)
+    }
+
+    /// Every digest of an artifact and of what is joined to it.
+    fn with_members(&self, profile: &Profile, members: &Members) -> Result<Vec<String>, Error> {
+        let mut digests = profile.group.clone();
+        for member in &members.members {
+            digests.extend(self.group(&member.digest)?.digests.iter().cloned());
+        }
         Ok(digests)
     }
 
@@ -175,10 +185,10 @@ impl Graph<'_> {
     pub(super) fn claims(&self, profile: &Profile) -> Result<Vec<Claimed>, Error> {
         let mut claims = self.claims_of(&profile.group)?;
         if claims.iter().all(|claim| claim.value.commit.is_empty() || claim.value.run.is_empty()) {
-            let mut across = self.related(&profile.digest, role::INDEX)?;
-            across.extend(self.related(&profile.digest, role::PLATFORM)?);
-            let across: Vec<String> = across.into_iter().map(|(digest, _)| digest).collect();
-            claims.extend(self.claims_of(&across)?);
+            for members in [self.above(&profile.digest)?, self.below(&profile.digest)?] {
+                let joined = self.with_members(profile, &members)?;
+                claims.extend(self.claims_of(&joined[profile.group.len()..])?);
+            }
         }
         claims.sort_by_key(|claim| claim.stamp.order());
         Ok(claims)

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::answers::ComponentPath;
+use super::identity::Graph;
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::{
@@ -19,7 +20,7 @@ const SLICES_READ: usize = 64;
 /// Components of one path; a longer way is shown as none.
 const PATH_MAX: usize = 64;
 
-/// An SBOM that counts: the newest of its tool.
+/// An SBOM that counts: the newest of its tool and root component.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Current {
     pub(super) set: u32,
@@ -48,7 +49,7 @@ impl Scope {
     /// Components of an artifact by purl, at most `limit` after the given purl. Components without purl go by their name.
     pub fn components(&self, digest: &str, after: Option<&str>, limit: usize) -> Result<Vec<ComponentPath>, Error> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for part in self.parts_of(digest)? {
+        for part in self.parts_of(&digest_text(digest))? {
             for current in self.current_sboms(&part)? {
                 let contents = self.contents(current.set)?;
                 for (place, purl) in contents.after(self, after, limit)? {
@@ -62,26 +63,48 @@ impl Scope {
         Ok(rows.take(limit).collect())
     }
 
-    /// Canonical digests of what counts as contained in a digest: itself, and the manifests of an index.
-    pub(super) fn parts_of(&self, digest: &str) -> Result<Vec<String>, Error> {
-        let canonical = self.canonical_digest(&digest_text(digest))?;
-        let manifests = self.manifests_of(&canonical)?;
-        Ok([vec![canonical], manifests].concat())
+    /// Why it is not known what an artifact contains: it has no SBOM, and, if it is an index, neither have some of the
+    /// manifests under it; `None` when all of it is described.
+    pub(super) fn undescribed(&self, digest: &str) -> Result<Option<String>, Error> {
+        let graph = Graph::new(self);
+        if !self.current_sboms(digest)?.is_empty() {
+            return Ok(None);
+        }
+        let below = graph.below(digest)?;
+        let (mut described, mut bare) = (Vec::new(), Vec::new());
+        for member in &below.members {
+            // What is under a described index is described with it.
+            let of_described =
+                graph.above(&member.digest)?.members.iter().any(|above| described.contains(&above.digest));
+            if of_described || !self.current_sboms(&member.digest)?.is_empty() {
+                described.push(member.digest.clone());
+            } else if graph.below(&member.digest)?.members.is_empty() {
+                bare.push(member.clone());
+            }
+        }
+        Ok(match bare.first() {
+            _ if below.members.is_empty() || described.is_empty() => Some("no SBOM of it is known".to_owned()),
+            _ if below.cut => Some("it is an index of more manifests than are looked through".to_owned()),
+            Some(first) if bare.len() == 1 => Some(format!("no SBOM of {} is known", first.shown())),
+            Some(first) => Some(format!("no SBOM of {} and {} more of it is known", first.shown(), bare.len() - 1)),
+            None => None,
+        })
     }
 
-    /// The newest SBOM of each tool, by event time; links stand for the SBOM that they name.
+    /// The newest SBOM of each (tool, root component), by event time; links stand for the SBOM that they name.
     pub(super) fn current_sboms(&self, digest: &str) -> Result<Vec<Current>, Error> {
-        let mut newest: BTreeMap<String, (Stamp, Current)> = BTreeMap::new();
+        let mut newest: BTreeMap<(String, String), (Stamp, Current)> = BTreeMap::new();
         for row in self.sboms_of(digest)? {
             let (stamp, bound) = (row.stamp, row.value);
             let resolved = match bound.set {
                 Some(_) => Some((stamp, bound)),
                 None => self.linked_sbom(&bound.sbom)?,
             };
-            let Some((written, Bound { set: Some(set), tool, reference, .. })) = resolved else { continue };
-            let known = newest.get(&tool).is_some_and(|(known, _)| known.order() >= written.order());
+            let Some((written, Bound { set: Some(set), tool, root, reference, .. })) = resolved else { continue };
+            let of = (tool, root);
+            let known = newest.get(&of).is_some_and(|(known, _)| known.order() >= written.order());
             if !known {
-                newest.insert(tool, (written, Current { set, reference, stamp }));
+                newest.insert(of, (written, Current { set, reference, stamp }));
             }
         }
         Ok(newest.into_values().map(|(_, current)| current).collect())

@@ -221,12 +221,9 @@ impl Graph<'_> {
 
     /// An index and its platform manifests; a config that several manifests name and these.
     fn indexes_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let mut above = self.alias_rows(&profile.digest, role::INDEX)?;
-        for (config, stamp) in self.alias_rows(&profile.digest, role::CONFIG)? {
-            if self.canonical(&config)? == config {
-                above.push((config, stamp));
-            }
-        }
+        let mut above = self.alias_rows(profile, role::INDEX)?;
+        // Its own config is an alias, and no edge.
+        above.extend(self.alias_rows(profile, role::CONFIG)?);
         for (above, stamp) in above {
             if let Some(above) = self.profile(&above)? {
                 links.add(&above.digest, &profile.digest, Relation::Build, Method::Index, stamp.index);
@@ -236,8 +233,8 @@ impl Graph<'_> {
     }
 
     fn manifests_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let mut below = self.alias_rows(&profile.digest, role::PLATFORM)?;
-        below.extend(self.alias_rows(&profile.digest, role::MANIFEST)?);
+        let mut below = self.alias_rows(profile, role::PLATFORM)?;
+        below.extend(self.alias_rows(profile, role::MANIFEST)?);
         for (below, stamp) in below {
             if let Some(below) = self.profile(&below)? {
                 links.add(&profile.digest, &below.digest, Relation::Build, Method::Index, stamp.index);
@@ -246,18 +243,20 @@ impl Graph<'_> {
         Ok(())
     }
 
-    fn alias_rows(&self, digest: &str, role: u8) -> Result<Pairs, Error> {
-        let prefix = self.key(table::ALIAS).text(digest).byte(role);
-        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, ALIASES_MAX)?;
+    fn alias_rows(&self, profile: &Profile, role: u8) -> Result<Pairs, Error> {
         let mut pairs = BTreeMap::new();
-        for (key, row) in rows {
-            let other = fields(&key).and_then(|mut reader| {
-                reader.text()?;
-                reader.byte()?;
-                reader.text()
-            });
-            if let Some(other) = other {
-                earliest(&mut pairs, other, row.stamp);
+        for digest in &profile.group {
+            let prefix = self.key(table::ALIAS).text(digest).byte(role);
+            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, ALIASES_MAX)?;
+            for (key, row) in rows {
+                let other = fields(&key).and_then(|mut reader| {
+                    reader.text()?;
+                    reader.byte()?;
+                    reader.text()
+                });
+                if let Some(other) = other {
+                    earliest(&mut pairs, other, row.stamp);
+                }
             }
         }
         Ok(pairs.into_iter().collect())
@@ -360,8 +359,10 @@ impl Graph<'_> {
     fn derived_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let mut named: Vec<(String, Option<String>)> =
             profile.group.iter().map(|digest| (digest.clone(), None)).collect();
-        for (index, platform) in self.related(&profile.digest, role::INDEX)? {
-            named.push((index, Some(platform)));
+        for above in self.above(&profile.digest)?.members {
+            for digest in &self.group(&above.digest)?.digests {
+                named.push((digest.clone(), Some(above.platform.clone())));
+            }
         }
         for (digest, platform) in named {
             let prefix = self.key(table::DERIVED).text(&digest);
@@ -468,9 +469,9 @@ impl Graph<'_> {
     /// The manifests of an index that are for the platform of a derived image.
     fn platform_of(&self, index: &Profile, derived: &Profile) -> Result<Vec<String>, Error> {
         let mut manifests = Vec::new();
-        for (manifest, platform) in self.related(&index.digest, role::PLATFORM)? {
-            if same_platform(&platform, &derived.line.platform) && manifest != derived.digest {
-                manifests.extend(self.profile(&manifest)?.map(|manifest| manifest.digest.clone()));
+        for below in self.below(&index.digest)?.members {
+            if same_platform(&below.platform, &derived.line.platform) && below.digest != derived.digest {
+                manifests.extend(self.profile(&below.digest)?.map(|manifest| manifest.digest.clone()));
             }
         }
         Ok(manifests)

@@ -1,7 +1,7 @@
 //! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -10,9 +10,10 @@ use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 use semver::Version;
 
 use super::answers::Node;
+use super::group::Group;
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::lineage::rows::{self, Class, Naming, role, table};
+use crate::facts::lineage::rows::{self, Class, Naming, table};
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::{Key, KeyReader};
 
@@ -53,6 +54,8 @@ pub(super) struct Profile {
     pub(super) digest: String,
     /// Every digest of it, the canonical one first.
     pub(super) group: Vec<String>,
+    /// More digests are called the same than an artifact may have.
+    pub(super) group_cut: bool,
     pub(super) line: LineKey,
     /// Earliest event time of a build, package or publish fact, else of any.
     pub(super) created: Stamp,
@@ -69,12 +72,13 @@ pub(super) struct Profile {
 pub(crate) struct Graph<'a> {
     pub(super) scope: &'a Scope,
     profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
+    pub(super) groups: RefCell<BTreeMap<String, Rc<Group>>>,
     pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
 }
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(scope: &'a Scope) -> Graph<'a> {
-        Graph { scope, profiles: RefCell::default(), lines: RefCell::default() }
+        Graph { scope, profiles: RefCell::default(), groups: RefCell::default(), lines: RefCell::default() }
     }
 
     pub(super) fn key(&self, table: u8) -> Key {
@@ -97,27 +101,6 @@ impl<'a> Graph<'a> {
         Ok(related)
     }
 
-    /// The canonical digest: the manifest's where exactly one manifest names this config.
-    pub(super) fn canonical(&self, digest: &str) -> Result<String, Error> {
-        let manifests: BTreeSet<String> =
-            self.related(digest, role::MANIFEST)?.into_iter().map(|(manifest, _)| manifest).collect();
-        Ok(match manifests.first() {
-            Some(manifest) if manifests.len() == 1 => manifest.clone(),
-            _ => digest.to_owned(),
-        })
-    }
-
-    /// The canonical digest and its aliases.
-    fn group(&self, canonical: &str) -> Result<Vec<String>, Error> {
-        let mut group = vec![canonical.to_owned()];
-        for (config, _) in self.related(canonical, role::CONFIG)? {
-            if self.canonical(&config)? == canonical && !group.contains(&config) {
-                group.push(config);
-            }
-        }
-        Ok(group)
-    }
-
     /// The artifact that a digest or alias names; `None` when nothing is known of it.
     pub(super) fn profile(&self, digest: &str) -> Result<Option<Rc<Profile>>, Error> {
         let canonical = self.canonical(digest)?;
@@ -132,11 +115,11 @@ impl<'a> Graph<'a> {
     fn read_profile(&self, canonical: &str) -> Result<Option<Profile>, Error> {
         let group = self.group(canonical)?;
         let mut namings: Vec<Stamped<Naming>> = Vec::new();
-        for digest in &group {
+        for digest in &group.digests {
             namings.extend(self.scope.rows(&self.key(table::NAMES).text(digest), Clocks::Both, NAMINGS_MAX)?);
         }
         namings.sort_by_key(|naming| naming.stamp.order());
-        Ok(profile_of(canonical, group, &namings))
+        Ok(profile_of(&group, &namings))
     }
 
     /// The node of an artifact in answers.
@@ -201,7 +184,8 @@ pub(super) fn version_of(tag: &str) -> Option<Version> {
     Some(version)
 }
 
-fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) -> Option<Profile> {
+fn profile_of(group: &Group, namings: &[Stamped<Naming>]) -> Option<Profile> {
+    let canonical = group.digests.first()?.as_str();
     let made = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Built | Class::Published);
     let created = namings.iter().find(made).or(namings.first())?.stamp;
     let shown = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Published | Class::Observed);
@@ -228,7 +212,17 @@ fn profile_of(canonical: &str, group: Vec<String>, namings: &[Stamped<Naming>]) 
     let reference = reference_of(canonical, &shown, shown_tag);
     let version = greatest.map(|(version, _)| version);
     let line = LineKey { repository, kind, platform: platform.unwrap_or_default() };
-    Some(Profile { digest: canonical.to_owned(), group, line, created, published, tags, version, reference })
+    Some(Profile {
+        digest: canonical.to_owned(),
+        group: group.digests.clone(),
+        group_cut: group.cut,
+        line,
+        created,
+        published,
+        tags,
+        version,
+        reference,
+    })
 }
 
 /// That of the earliest publication, ties by name; before any publication, what its build calls it; else any name.

@@ -245,27 +245,18 @@ impl Answer<'_> {
             };
             let parts = self.scope.parts_of(&digest)?;
             let hit = parts.iter().find(|part| self.affected.contains_key(*part)).cloned();
-            let described = hit.is_some() || self.has_sbom(&parts)?;
+            let undescribed = if hit.is_some() { None } else { self.scope.undescribed(&digest)? };
             runs.extend(parts);
-            match hit {
-                Some(part) => sorted.deployed.push((run, part)),
-                None if !described => sorted.unknown.push(unknown(run, "no SBOM of it is known")),
-                None => {}
+            match (hit, undescribed) {
+                (Some(part), _) => sorted.deployed.push((run, part)),
+                (None, Some(why)) => sorted.unknown.push(unknown(run, &why)),
+                (None, None) => {}
             }
         }
         let idle = self.affected.iter().filter(|(digest, _)| !runs.contains(*digest));
         sorted.not_deployed = idle.map(|(digest, found)| (found.reference.clone(), digest.clone())).collect();
         sorted.not_deployed.sort();
         Ok(sorted)
-    }
-
-    fn has_sbom(&self, parts: &[String]) -> Result<bool, Error> {
-        for part in parts {
-            if !self.scope.current_sboms(part)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of anything,
@@ -275,16 +266,7 @@ impl Answer<'_> {
         if parts.iter().any(|part| self.affected.contains_key(part)) {
             return Ok(false);
         }
-        let Some((itself, manifests)) = parts.split_first() else { return Ok(false) };
-        if !self.scope.current_sboms(itself)?.is_empty() {
-            return Ok(true);
-        }
-        for manifest in manifests {
-            if self.scope.current_sboms(manifest)?.is_empty() {
-                return Ok(false);
-            }
-        }
-        Ok(!manifests.is_empty())
+        Ok(self.scope.undescribed(digest)?.is_none())
     }
 
     fn deployed_row(&mut self, run: &RunningIn, part: &str) -> Result<ImpactRow, Error> {

@@ -29,32 +29,6 @@ impl Scope {
         })
     }
 
-    /// The canonical digest of an artifact by digest or alias, without asking whether anything is known of it.
-    pub fn canonical_digest(&self, digest: &str) -> Result<String, Error> {
-        Graph::new(self).canonical(digest)
-    }
-
-    /// The canonical digest of an artifact, then its aliases.
-    pub(crate) fn aliases_of(&self, digest: &str) -> Result<Vec<String>, Error> {
-        let graph = Graph::new(self);
-        let canonical = graph.canonical(digest)?;
-        let mut aliases = vec![canonical.clone()];
-        for (config, _) in graph.related(&canonical, rows::role::CONFIG)? {
-            if !aliases.contains(&config) && graph.canonical(&config)? == canonical {
-                aliases.push(config);
-            }
-        }
-        Ok(aliases)
-    }
-
-    /// Canonical digests of the platform manifests of an index, or of the manifests that share a config.
-    pub(crate) fn manifests_of(&self, canonical: &str) -> Result<Vec<String>, Error> {
-        let graph = Graph::new(self);
-        let mut below = graph.related(canonical, rows::role::PLATFORM)?;
-        below.extend(graph.related(canonical, rows::role::MANIFEST)?);
-        below.iter().map(|(manifest, _)| graph.canonical(manifest)).collect()
-    }
-
     /// What an artifact is called, where that is known; never its bare digest.
     pub(crate) fn name_of(&self, digest: &str) -> Result<Option<String>, Error> {
         let profile = Graph::new(self).profile(digest)?;

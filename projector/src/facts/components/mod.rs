@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use parking_lot::Mutex;
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::fact::{Evidence, Family};
-use pedigraph_proto::{ArtifactRef, TenantId};
+use pedigraph_proto::{ArtifactRef, Purl, TenantId};
 use serde::de::DeserializeOwned;
 
 use self::postings::Postings;
@@ -142,7 +142,8 @@ impl Memory {
         };
         let reference = ArtifactRef::parse(&event.artifact_ref).filter(|reference| !reference.repository.is_empty());
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
-        let bound = Bound { set, sbom: sbom.clone(), tool: event.tool.clone(), reference };
+        let root = Purl::parse(&event.purl).map_or_else(|| event.root_name.clone(), |purl| purl.package().to_owned());
+        let bound = Bound { set, sbom: sbom.clone(), tool: event.tool.clone(), root, reference };
         let binding = |digest: &str| table(at.tenant, BINDINGS).text(digest).stamp(at);
         let subject = if artifact.is_empty() { &sbom } else { &artifact };
         if !artifact.is_empty() {

@@ -60,6 +60,8 @@ pub(crate) struct Bound {
     pub(crate) set: Option<u32>,
     pub(crate) sbom: String,
     pub(crate) tool: String,
+    /// Of the thing described: its purl without version, else its name. A new version of it replaces the old one.
+    pub(crate) root: String,
     /// What it says it describes, normalized; empty when not said.
     pub(crate) reference: String,
 }

@@ -1,14 +1,19 @@
 //! Artifacts themselves: packaged, published, tagged, signed, deleted, downloaded.
 
 use pedigraph_proto::ArtifactRef;
-use pedigraph_proto::event::{ArtifactKind, ArtifactPackaged, ArtifactPublished, DigestKind, TagObserved};
+use pedigraph_proto::event::{
+    AliasObserved, ArtifactKind, ArtifactPackaged, ArtifactPublished, DigestKind, TagObserved,
+};
 use pedigraph_proto::fact::Artifact;
 
 use super::evidence::by;
 use super::fold::{Fold, clip, digest};
 use super::names::kind_of;
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, EvidenceKind};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, EvidenceKind, role};
 use crate::error::Error;
+
+/// Digests of one thing that one fact may name; the rest of them is not joined.
+const SAME_MAX: usize = 256;
 
 impl Fold<'_, '_, '_> {
     pub(super) fn of_artifact(&mut self, event: Artifact<'_>) -> Result<(), Error> {
@@ -30,8 +35,25 @@ impl Fold<'_, '_, '_> {
                 let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
                 self.remark(EvidenceKind::Downloaded, about, "", &format!("downloaded{}", by(&e.actor)))
             }
-            Artifact::AliasObserved(_) => Ok(()),
+            Artifact::AliasObserved(event) => self.same(event),
         }
+    }
+
+    /// Each digest is joined to the first one, so that a document of many costs as many rows. MD5 and SHA-1 join nothing: it
+    /// is known how to make two things with one such digest.
+    fn same(&mut self, event: &AliasObserved) -> Result<(), Error> {
+        let strong = |text: &String| !["md5:", "sha1:"].iter().any(|weak| text.starts_with(weak));
+        let mut digests: Vec<String> = event.digests.iter().filter_map(|text| digest(text)).filter(strong).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let Some((first, others)) = digests.split_first().filter(|(_, others)| !others.is_empty()) else {
+            return Ok(());
+        };
+        for other in others.iter().take(SAME_MAX) {
+            self.alias(first, role::SAME, other, "")?;
+            self.alias(other, role::SAME, first, "")?;
+        }
+        digests.iter().take(SAME_MAX).try_for_each(|digest| self.name(digest, Class::Other, "", 0, ""))
     }
 
     fn packaged(&mut self, event: &ArtifactPackaged) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! What somebody states or found about artifacts: SBOMs, attestations, scans, VEX, tests and the like.
 
 use pedigraph_proto::event::{
-    AttestationAttached, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement,
+    ArtifactKind, AttestationAttached, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement,
 };
 use pedigraph_proto::{fact, json};
 
@@ -53,10 +53,20 @@ impl Fold<'_, '_, '_> {
     }
 
     fn sbom(&mut self, event: &SbomAttached) -> Result<(), Error> {
-        let Some(subject) = digest(&event.artifact_digest) else { return Ok(()) };
-        let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
-        self.name(&subject, Class::Other, reference, event.kind, "")?;
-        self.purl(&event.purl, &subject)?;
+        let subject = match digest(&event.artifact_digest) {
+            Some(subject) => {
+                let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
+                self.name(&subject, Class::Other, reference, event.kind, "")?;
+                self.purl(&event.purl, &subject)?;
+                subject
+            }
+            // It is a node of its own, without a line, until an event links it to an artifact (SPEC §2.4).
+            None => {
+                let Some(sbom) = digest(&event.sbom_digest) else { return Ok(()) };
+                self.name(&sbom, Class::Other, "", ArtifactKind::Sbom.into(), "")?;
+                sbom
+            }
+        };
         let mut details = texts(&[
             ("format", &event.format),
             ("specVersion", &event.spec_version),

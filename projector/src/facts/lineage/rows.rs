@@ -74,6 +74,8 @@ pub(crate) mod role {
     pub(crate) const PLATFORM: u8 = b'p';
     /// An index that lists this manifest.
     pub(crate) const INDEX: u8 = b'x';
+    /// Another digest of the same thing.
+    pub(crate) const SAME: u8 = b's';
 }
 
 /// A key of this view.

@@ -1,0 +1,229 @@
+//! Which digests are one artifact, and which indexes and manifests stand above and below it (SPEC §2.3).
+//!
+//! A question about one artifact reads three seeks for each of its digests, and one for each index or manifest joined to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use pedigraph_proto::Digest;
+
+use super::identity::Graph;
+use super::scope::Scope;
+use crate::error::Error;
+use crate::facts::lineage::rows::role;
+
+/// Digests of one artifact. Beyond it, what documents call the same is not followed from any of them, and answers say so.
+pub(super) const GROUP_MAX: usize = 64;
+/// Levels of indexes within indexes that are followed.
+pub(super) const LEVELS_MAX: usize = 4;
+/// Manifests under one index, and indexes above one manifest, over all levels.
+pub(super) const MEMBERS_MAX: usize = 2_000;
+
+/// Every digest of one artifact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Group {
+    /// The canonical digest first, then the others in order.
+    pub(super) digests: Vec<String>,
+    /// More digests are called the same than an artifact may have.
+    pub(super) cut: bool,
+}
+
+/// An index or manifest joined to an artifact.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Member {
+    /// How many indexes lie between, 1 = none.
+    pub(crate) level: usize,
+    /// Canonical.
+    pub(crate) digest: String,
+    /// As the index that lists it says; empty where it says none.
+    pub(crate) platform: String,
+}
+
+/// What is joined to an artifact on one side, by level and digest.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Members {
+    pub(crate) members: Vec<Member>,
+    /// There is more below the last level, or beside the last member.
+    pub(crate) cut: bool,
+}
+
+impl Member {
+    /// What a sentence calls it.
+    pub(super) fn shown(&self) -> &str {
+        if self.platform.is_empty() { &self.digest } else { &self.platform }
+    }
+}
+
+impl Members {
+    fn digests(self) -> Vec<String> {
+        self.members.into_iter().map(|member| member.digest).collect()
+    }
+}
+
+/// Which way from an index to its manifests, or back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Below,
+    Above,
+}
+
+impl Graph<'_> {
+    /// The canonical digest: the manifest's where exactly one manifest names this config; of several digests of one thing
+    /// SHA-256, since an OCI reference may use it.
+    pub(super) fn canonical(&self, digest: &str) -> Result<String, Error> {
+        let group = self.group(digest)?;
+        Ok(group.digests.first().map_or_else(|| digest.to_owned(), Clone::clone))
+    }
+
+    /// Every digest of the artifact that a digest names. It is the same from whichever of them one begins.
+    pub(super) fn group(&self, digest: &str) -> Result<Rc<Group>, Error> {
+        if let Some(known) = self.groups.borrow().get(digest) {
+            return Ok(known.clone());
+        }
+        let group = Rc::new(self.read_group(digest)?);
+        let mut groups = self.groups.borrow_mut();
+        for member in &group.digests {
+            groups.insert(member.clone(), group.clone());
+        }
+        Ok(group)
+    }
+
+    fn read_group(&self, digest: &str) -> Result<Group, Error> {
+        let called_same = self.reached(digest, true)?;
+        let cut = called_same.len() > GROUP_MAX;
+        let found = if cut { self.reached(digest, false)? } else { called_same };
+        let mut digests: Vec<(bool, u8, String)> =
+            found.into_iter().map(|(digest, is_config)| (is_config, algorithm_rank(&digest), digest)).collect();
+        digests.sort();
+        Ok(Group { digests: digests.into_iter().map(|(_, _, digest)| digest).collect(), cut })
+    }
+
+    /// Digests that are one with this one, each with whether it is the config of a manifest; stops after [`GROUP_MAX`] of
+    /// those that documents call the same.
+    fn reached(&self, digest: &str, called_same: bool) -> Result<BTreeMap<String, bool>, Error> {
+        let mut found = BTreeMap::from([(digest.to_owned(), false)]);
+        let mut todo = vec![digest.to_owned()];
+        while let Some(next) = todo.pop() {
+            if called_same && found.len() > GROUP_MAX {
+                break;
+            }
+            let manifest = self.only_manifest(&next)?;
+            found.insert(next.clone(), manifest.is_some());
+            let mut others: Vec<String> = manifest.into_iter().collect();
+            if called_same {
+                others.extend(self.related(&next, role::SAME)?.into_iter().map(|(other, _)| other));
+            }
+            for (config, _) in self.related(&next, role::CONFIG)? {
+                if self.only_manifest(&config)?.as_ref() == Some(&next) {
+                    others.push(config);
+                }
+            }
+            for other in others {
+                if !found.contains_key(&other) {
+                    found.insert(other.clone(), false);
+                    todo.push(other);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifest that names this config, where it is one alone: a config that several name merges none of them.
+    fn only_manifest(&self, config: &str) -> Result<Option<String>, Error> {
+        let manifests: BTreeSet<String> =
+            self.related(config, role::MANIFEST)?.into_iter().map(|(manifest, _)| manifest).collect();
+        Ok(manifests.first().filter(|_| manifests.len() == 1).cloned())
+    }
+
+    /// What an index lists, also through indexes within it, and the manifests that share a config.
+    pub(super) fn below(&self, digest: &str) -> Result<Members, Error> {
+        self.joined(digest, Way::Below)
+    }
+
+    /// The indexes that list a manifest, also through others, and the config that it shares.
+    pub(super) fn above(&self, digest: &str) -> Result<Members, Error> {
+        self.joined(digest, Way::Above)
+    }
+
+    fn joined(&self, digest: &str, way: Way) -> Result<Members, Error> {
+        let start = self.canonical(digest)?;
+        let mut seen = BTreeSet::from([start.clone()]);
+        let mut found = Members::default();
+        let mut level_before = vec![start];
+        for level in 1..=LEVELS_MAX + 1 {
+            let mut here: BTreeMap<String, String> = BTreeMap::new();
+            for digest in &level_before {
+                for (other, platform) in self.next_to(digest, way)? {
+                    let other = self.canonical(&other)?;
+                    if !seen.contains(&other) {
+                        here.entry(other).or_insert(platform);
+                    }
+                }
+            }
+            found.cut |= level > LEVELS_MAX && !here.is_empty();
+            if here.is_empty() || level > LEVELS_MAX {
+                break;
+            }
+            level_before.clear();
+            for (digest, platform) in here {
+                if found.members.len() == MEMBERS_MAX {
+                    found.cut = true;
+                    break;
+                }
+                seen.insert(digest.clone());
+                level_before.push(digest.clone());
+                found.members.push(Member { level, digest, platform });
+            }
+        }
+        Ok(found)
+    }
+
+    fn next_to(&self, digest: &str, way: Way) -> Result<Vec<(String, String)>, Error> {
+        let mut next = Vec::new();
+        for member in &self.group(digest)?.digests {
+            match way {
+                Way::Below => {
+                    next.extend(self.related(member, role::PLATFORM)?);
+                    // Of one manifest alone the config is an alias, and in the group already.
+                    next.extend(self.related(member, role::MANIFEST)?);
+                }
+                Way::Above => {
+                    next.extend(self.related(member, role::INDEX)?);
+                    next.extend(self.related(member, role::CONFIG)?);
+                }
+            }
+        }
+        Ok(next)
+    }
+}
+
+impl Scope {
+    /// The canonical digest of an artifact by digest or alias, without asking whether anything is known of it.
+    pub fn canonical_digest(&self, digest: &str) -> Result<String, Error> {
+        Graph::new(self).canonical(digest)
+    }
+
+    /// The canonical digest of an artifact, then its aliases.
+    pub(crate) fn aliases_of(&self, digest: &str) -> Result<Vec<String>, Error> {
+        Ok(Graph::new(self).group(digest)?.digests.clone())
+    }
+
+    /// What counts as contained in a digest: canonical digests of itself, and of all that an index lists.
+    pub(super) fn parts_of(&self, digest: &str) -> Result<Vec<String>, Error> {
+        let graph = Graph::new(self);
+        let canonical = graph.canonical(digest)?;
+        let below = graph.below(&canonical)?.digests();
+        Ok([vec![canonical], below].concat())
+    }
+}
+
+/// SHA-256 first: it is what OCI references use; then the strongest.
+fn algorithm_rank(digest: &str) -> u8 {
+    match digest.parse::<Digest>().as_ref().map(Digest::algorithm) {
+        Ok("sha256") => 0,
+        Ok("sha512") => 1,
+        Ok("sha384") => 2,
+        Ok("blake3") => 3,
+        Ok(_) | Err(_) => 4,
+    }
+}
