@@ -135,8 +135,8 @@ pub(crate) struct Serve {
     /// Address of API and pages; port 0 picks one [default: 127.0.0.1:8080].
     #[arg(long, env = "PEDIGRAPH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
-    /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened on; none: loopback
-    /// only, and every local request has all scopes.
+    /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened
+    /// on; none: loopback only, and every local request has all scopes.
     #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
     /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.
@@ -151,7 +151,8 @@ pub(crate) struct Serve {
     /// Milliseconds between the view roots that `up` records in the ledger; 0: none [default: 60000].
     #[arg(long, env = "PEDIGRAPH_VIEW_ROOT_INTERVAL_MS")]
     pub(crate) view_root_interval_ms: Option<u64>,
-    /// C2SP tlog-policy file: its witnesses are asked to cosign every checkpoint; none: checkpoints carry the ledger's signature alone.
+    /// C2SP tlog-policy file: its witnesses are asked to cosign every checkpoint; none: checkpoints carry the ledger's
+    /// signature alone.
     #[arg(long, env = "PEDIGRAPH_WITNESS_POLICY")]
     pub(crate) witness_policy: Option<PathBuf>,
     /// What becomes of a checkpoint that the policy's quorum has not cosigned [default: publish].

@@ -9,8 +9,10 @@ use crate::commands::{
 use crate::node;
 use crate::output::put;
 
-const AFTER_HELP: &str = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable, \
-8 the disk failed and the writer stopped, 9 a witness knows another history of the ledger.\nData goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable,
+8 the disk failed and the writer stopped, 9 a witness knows another history of the ledger.
+Data goes to stdout, talk to stderr. Tables may change; JSON (-o json) is the API's own answer.";
 
 /// Artifact lineage with proof: what runs, what built it, what is in it, what changed.
 #[derive(Parser, Debug)]
@@ -40,8 +42,8 @@ enum Command {
     Env(env::Env),
     /// Everything that is known about artifacts as one signed zip, which is checked without a server.
     Export(export::Export),
-    /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or an evidence pack or one
-    /// proof, offline.
+    /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or an
+    /// evidence pack or one proof, offline.
     Verify(verify::Verify),
     /// Fold the views anew from the ledger, and say whether the result is the same.
     Rebuild(rebuild::Rebuild),

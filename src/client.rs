@@ -13,7 +13,8 @@ use crate::output::{Exit, Failure, field, printable};
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Time to find the server's address, and then to connect to it.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest silence of a server: before its answer begins, and while bytes go either way. As long as they do, there is no limit.
+/// Longest silence of a server: before its answer begins, and while bytes go either way. As long as they do, there is
+/// no limit.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Bytes that are received at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -50,8 +51,8 @@ impl Server {
         Ok(serde_json::from_slice(&answer.ok(&self.base)?.body)?)
     }
 
-    /// A list, page after page: the first answer with at least `limit` rows of `lists` in it, or all without a limit. Its
-    /// `nextPageToken` is there when there are more.
+    /// A list, page after page: the first answer with at least `limit` rows of `lists` in it, or all without a limit.
+    /// Its `nextPageToken` is there when there are more.
     pub(crate) fn list(
         &self,
         path: &str,

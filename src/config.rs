@@ -23,14 +23,16 @@ pub(crate) struct Config {
     pub(crate) name: Option<String>,
     /// Bytes of a journal segment of a ledger that is created.
     pub(crate) segment_bytes: u64,
-    /// MiB of the disk that stay free: below it new events are refused. Without it 256, or two journal segments if that is more.
+    /// MiB of the disk that stay free: below it new events are refused. Without it 256, or two journal segments if that
+    /// is more.
     pub(crate) reserve_mib: Option<u64>,
     /// Milliseconds between checkpoints.
     pub(crate) checkpoint_interval_ms: u64,
     /// Milliseconds between the view roots that a process with both roles records in the ledger; 0: none.
     pub(crate) view_root_interval_ms: u64,
-    /// Program and arguments that sign checkpoints: message on stdin, 64-byte Ed25519 signature in base64 on stdout; with
-    /// `--public-key` the public key in base64. Empty: the environment variable PEDIGRAPH_LEDGER_KEY, else the ledger's file `key`.
+    /// Program and arguments that sign checkpoints: message on stdin, 64-byte Ed25519 signature in base64 on stdout;
+    /// with `--public-key` the public key in base64. Empty: the environment variable PEDIGRAPH_LEDGER_KEY, else the
+    /// ledger's file `key`.
     pub(crate) signer_command: Vec<String>,
     /// Milliseconds that it may take.
     pub(crate) signer_timeout_ms: u64,
@@ -47,7 +49,8 @@ pub(crate) struct Config {
     /// File of static tokens (`pedigraph token`): who may ask what. Without it only loopback is served, and every local
     /// request has all scopes.
     pub(crate) tokens: Option<PathBuf>,
-    /// Names besides loopback that requests may carry as their host, where there are no tokens: those of a proxy in front.
+    /// Names besides loopback that requests may carry as their host, where there are no tokens: those of a proxy in
+    /// front.
     pub(crate) hosts: Vec<String>,
     /// Entry bundles are served to everybody who reaches the server.
     pub(crate) public_ledger: bool,

@@ -7,7 +7,8 @@ use crate::node::now_ns;
 /// Units of an age, in seconds.
 const UNITS: [(char, i64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
 
-/// A moment in RFC 3339. An age counts back from now, by this machine's clock: asked page after page it stays the same moment.
+/// A moment in RFC 3339. An age counts back from now, by this machine's clock: asked page after page it stays the same
+/// moment.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
     before(text, now_ns())
         .ok_or_else(|| "a time in RFC 3339, such as 2026-08-14T12:47:00Z, or how long ago: 2h".to_owned())

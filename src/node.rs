@@ -206,7 +206,8 @@ struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// A thread that publishes each interval and once more at the end. Before the first time the logs say whose signature it is.
+    /// A thread that publishes each interval and once more at the end. Before the first time the logs say whose
+    /// signature it is.
     fn start(
         mut self,
         reader: Reader,
@@ -216,7 +217,7 @@ impl Checkpoints {
         let interval = Duration::from_millis(config.checkpoint_interval_ms.max(100));
         let publish = move || {
             if let Err(error) = offline::record_rotation(&self.processor, &reader) {
-                tracing::error!(%error, "the new key could not be recorded; no checkpoint is published until the next start");
+                tracing::error!(%error, "the new key could not be recorded: no checkpoint before a restart");
                 return;
             }
             // Once more at the end, unless the disk failed.
@@ -246,7 +247,8 @@ impl Checkpoints {
                 self.fork.send_replace(Some(why));
                 false
             }
-            // Whether it is on disk nobody can tell, and another try would not: the kernel forgets what it failed to write.
+            // Whether it is on disk nobody can tell, and another try would not: the kernel forgets what it failed to
+            // write.
             Err(error) => {
                 self.processor.fail(&format!("no checkpoint can be published: {error}"));
                 false
@@ -387,6 +389,7 @@ fn not_erased(error: pedigraph_processor::Error) -> api::NotErased {
 #[cfg(test)]
 mod tests {
     use pedigraph_proto::event::{self, ViewRootRecorded};
+    use serde_json::json;
 
     use super::*;
     use crate::cli::Cli;
@@ -429,7 +432,8 @@ mod tests {
             assert!(metrics.contains(line), "{metrics}");
         }
         let fresh = &server.get("/api/v1/freshness", &[]).unwrap()["viewRoots"];
-        let last = serde_json::json!({"index": 2, "seq": folded.next_seq - 1, "root": lie.root, "own": folded.root, "equal": false});
+        let seq = folded.next_seq - 1;
+        let last = json!({"index": 2, "seq": seq, "root": lie.root, "own": folded.root, "equal": false});
         assert_eq!((&fresh["compared"], &fresh["mismatched"], &fresh["last"]), (&2.into(), &1.into(), &last));
         runtime.block_on(node.stop()).unwrap();
 

@@ -63,8 +63,8 @@ impl Stopped {
     }
 }
 
-/// Sees to it that every log says which key came last. To be called before anything is published: then a log whose checkpoint is by that
-/// key says so already.
+/// Sees to it that every log says which key came last. To be called before anything is published: then a log whose
+/// checkpoint is by that key says so already.
 pub(crate) fn record_rotation(processor: &Processor, reader: &Reader) -> anyhow::Result<()> {
     let Some(rotation) = reader.rotations().pop() else { return Ok(()) };
     let is_said = |log: &LogId| {

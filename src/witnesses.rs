@@ -68,7 +68,8 @@ impl Transport for Http {
     }
 }
 
-/// The line of `/readyz`. It never fails: a node that takes in and answers is not sent away for a witness; the alerts say it.
+/// The line of `/readyz`. It never fails: a node that takes in and answers is not sent away for a witness; the alerts
+/// say it.
 pub(crate) fn check(witnesses: &Witnesses) -> Check {
     let status = witnesses.status();
     let failing =
@@ -91,7 +92,8 @@ fn logs<'a>(what: &str, logs: impl IntoIterator<Item = &'a LogId>) -> Option<Str
     })
 }
 
-/// Prometheus text: how it stands with each witness, and with the checkpoints. Alerts name them, so they exist without any.
+/// Prometheus text: how it stands with each witness, and with the checkpoints. Alerts name them, so they exist without
+/// any.
 pub(crate) fn write(witnesses: Option<&Witnesses>, text: &mut String) {
     let status = witnesses.map(Witnesses::status).unwrap_or_default();
     gauge(text, "pedigraph_checkpoints_below_quorum", "Logs whose published checkpoint the quorum has not cosigned.");

@@ -17,8 +17,8 @@ pub(crate) struct Backup {
     /// Data directory; its server may be running.
     #[arg(long, env = "PEDIGRAPH_DATA", default_value = "pedigraph-data")]
     data: PathBuf,
-    /// Copy the ledger's key too. Without it a copy can be restored only with the key given; with it whoever has the copy can
-    /// sign in the ledger's name.
+    /// Copy the ledger's key too. Without it a copy can be restored only with the key given; with it whoever has the
+    /// copy can sign in the ledger's name.
     #[arg(long)]
     with_key: bool,
     /// How to print.

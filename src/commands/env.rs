@@ -124,7 +124,8 @@ fn running_rows(body: &Value) -> Vec<Value> {
     rows
 }
 
-/// What is frozen, since when and why, as far as the newest changes say it: the whole environment in one line, else service by service.
+/// What is frozen, since when and why, as far as the newest changes say it: the whole environment in one line, else
+/// service by service.
 fn freezes(body: &Value, changes: &Value) -> Vec<String> {
     let environment = field(body, "/environment");
     let whole = freeze_of(changes, "").map(|freeze| format!("{environment} is frozen{}", told(freeze)));

@@ -69,7 +69,8 @@ impl Export {
     fn of_server(&self, since: Option<u64>, file: &mut File) -> anyhow::Result<(String, u64)> {
         let server = self.location.server();
         let question = json!({
-            "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations, "sign": !self.no_sign, "since": since,
+            "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations,
+            "sign": !self.no_sign, "since": since,
         });
         let json = [("content-type", "application/json")];
         let exported =

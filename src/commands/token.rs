@@ -34,7 +34,8 @@ pub(crate) enum Command {
         /// Who gets it.
         #[arg(long)]
         name: String,
-        /// What it allows: lineage:read, lineage:export, events:write, ledger:read, admin. None implies another; give several.
+        /// What it allows: lineage:read, lineage:export, events:write, ledger:read, admin. None implies another; give
+        /// several.
         #[arg(long = "scope", required = true, value_parser = scope)]
         scopes: Vec<TokenScope>,
         /// Whose data.
@@ -172,7 +173,8 @@ impl TokenFile {
         let target = if self.tokens.exists() { fs::canonicalize(&self.tokens)? } else { self.tokens.clone() };
         let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let dir = fs::File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
-        // Of two commands at the same time one waits, instead of losing what the other did. A killed one leaves no lock.
+        // Of two commands at the same time one waits, instead of losing what the other did. A killed one leaves no
+        // lock.
         dir.lock().context("cannot lock the file's directory")?;
         let old = if target.exists() { self.text()? } else { String::new() };
         let new = change(&old)?;
@@ -192,7 +194,8 @@ impl TokenFile {
     }
 }
 
-/// The text without its n-th `[[token]]` table: from its head to its last line. What stands before the next one is said of that.
+/// The text without its n-th `[[token]]` table: from its head to its last line. What stands before the next one is said
+/// of that.
 fn without_table(text: &str, position: usize) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut heads = (0..lines.len()).filter(|n| lines[*n].trim_start().starts_with('[')).skip(position);
@@ -209,10 +212,11 @@ mod tests {
 
     #[test]
     fn a_table_is_cut_out_and_all_comments_stay() {
-        let text = "# ours\n\n[[token]]\nname = \"a\"\nscopes = [\n  \"admin\",\n]\n\n# of b\n[[token]]\nname = \"b\" # b\n# end\n";
+        let a = "# ours\n\n[[token]]\nname = \"a\"\nscopes = [\n  \"admin\",\n]\n\n";
+        let text = &format!("{a}# of b\n[[token]]\nname = \"b\" # b\n# end\n");
         assert_eq!(without_table(text, 0), "# ours\n\n\n# of b\n[[token]]\nname = \"b\" # b\n# end\n");
         let without_second = text.replace("[[token]]\nname = \"b\" # b\n", "");
         assert_eq!(without_table(text, 1), without_second);
-        assert_eq!(without_table(text, 2), text);
+        assert_eq!(without_table(text, 2), *text);
     }
 }

@@ -9,7 +9,8 @@ use crate::output::{Format, answer, field, put};
 /// `pedigraph trace`
 #[derive(Args, Debug)]
 pub(crate) struct Trace {
-    /// Digest or its beginning, image reference, tag, commit, purl, `prod/service`, `prod~1/service`, `prod@{2h}/service`.
+    /// Digest or its beginning, image reference, tag, commit, purl, `prod/service`, `prod~1/service`,
+    /// `prod@{2h}/service`.
     reference: String,
     #[command(flatten)]
     clocks: Clocks,

@@ -189,7 +189,8 @@ impl Teller {
         }
     }
 
-    /// S2: log4j-core 2.14.1 is in three functions, in one of them only through another library; one is patched already.
+    /// S2: log4j-core 2.14.1 is in three functions, in one of them only through another library; one is patched
+    /// already.
     fn sweep(&mut self, base: &Digest) {
         let direct: &[(&str, &[&str])] = &[("pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", &[])];
         let deep: &[(&str, &[&str])] = &[

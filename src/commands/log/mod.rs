@@ -45,8 +45,8 @@ pub(crate) enum Log {
         #[command(flatten)]
         from: FromLog,
     },
-    /// Erase the received bytes of entries for good: a server does it while it runs, or a data directory whose server is stopped. The
-    /// entries, their proofs and all answers stay; the ledger still verifies.
+    /// Erase the received bytes of entries for good: a server does it while it runs, or a data directory whose server
+    /// is stopped. The entries, their proofs and all answers stay; the ledger still verifies.
     Erase(Erase),
     /// The bytes of an entry as the tree hashes them: its leaf.
     Entry {

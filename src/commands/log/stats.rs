@@ -1,4 +1,5 @@
-//! `pedigraph log stats`: what a ledger costs. Reads a directory, whose server may be running, and holds one step of its journal in memory.
+//! `pedigraph log stats`: what a ledger costs. Reads a directory, whose server may be running, and holds one step of
+//! its journal in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -112,8 +113,8 @@ impl Totals {
 impl Content {
     fn json(&self) -> Value {
         json!({
-            "entries": self.entries, "leafBytes": self.leaf_bytes, "factsBytes": self.facts_bytes, "bodies": self.bodies,
-            "bodyBytes": self.body_bytes, "erased": self.erased,
+            "entries": self.entries, "leafBytes": self.leaf_bytes, "factsBytes": self.facts_bytes,
+            "bodies": self.bodies, "bodyBytes": self.body_bytes, "erased": self.erased,
         })
     }
 }

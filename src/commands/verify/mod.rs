@@ -21,37 +21,40 @@ use crate::witnesses::read_policy;
 /// `pedigraph verify`
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A data directory, a ledger directory, a static copy made by `log mirror`, a log's URL (http://HOST/ledger/default), or an
-    /// evidence pack made by `export`.
+    /// A data directory, a ledger directory, a static copy made by `log mirror`, a log's URL
+    /// (http://HOST/ledger/default), or an evidence pack made by `export`.
     #[arg(value_name = "DIR|URL|ZIP", required_unless_present_any = ["proof", "data"])]
     target: Option<String>,
     /// The data directory to check, as an option.
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
     data: Option<PathBuf>,
-    /// The log's verifier key (`log vkey`), or a file that holds it. Copies and proofs need it, or a policy that names the log.
+    /// The log's verifier key (`log vkey`), or a file that holds it. Copies and proofs need it, or a policy that names
+    /// the log.
     #[arg(long, visible_alias = "key", value_name = "KEY")]
     vkey: Option<String>,
     /// A C2SP tlog-policy file: the logs that are accepted, and the witnesses that must have cosigned.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The chain of keys (`log vkey --chain`): it leads from the key or the policy's log lines to the key that signs now. A
-    /// directory and a URL have it themselves.
+    /// The chain of keys (`log vkey --chain`): it leads from the key or the policy's log lines to the key that signs
+    /// now. A directory and a URL have it themselves.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// An older checkpoint that was kept: the log must be a continuation of it.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Note the progress in this file and go on from it, after an interruption or a fault that was mended. What the file says is
-    /// believed: keep it where nobody else can write.
+    /// Note the progress in this file and go on from it, after an interruption or a fault that was mended. What the
+    /// file says is believed: keep it where nobody else can write.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Check this proof (`log proof`) instead, offline.
-    #[arg(long, value_name = "FILE", requires = "entry", conflicts_with_all = ["target", "data", "checkpoint", "resume"])]
+    #[arg(long, value_name = "FILE", requires = "entry")]
+    #[arg(conflicts_with_all = ["target", "data", "checkpoint", "resume"])]
     proof: Option<PathBuf>,
     /// The bytes of the entry that the proof is for (`log entry`).
     #[arg(long, value_name = "FILE", requires = "proof")]
     entry: Option<PathBuf>,
-    /// Accept an evidence pack whose manifest is not signed: entries and documents are proved by the checkpoint, answers are not.
+    /// Accept an evidence pack whose manifest is not signed: entries and documents are proved by the checkpoint,
+    /// answers are not.
     #[arg(long)]
     unsigned: bool,
     /// Bearer token, for a server that asks for one.
@@ -155,7 +158,8 @@ impl Verify {
             pedigraph_ledger::verify_proof(&text, &entry, trust).map_err(|error| self.failure(error.into()))?;
         let names: Vec<_> = proved.checkpoint.cosignatures.iter().map(|c| c.witness.as_str()).collect();
         let body = json!({
-            "verified": true, "index": proved.index, "leafHash": proved.leaf_hash.to_string(), "origin": proved.checkpoint.origin,
+            "verified": true, "index": proved.index, "leafHash": proved.leaf_hash.to_string(),
+            "origin": proved.checkpoint.origin,
             "size": proved.checkpoint.size, "root": proved.checkpoint.root.to_string(), "cosignedBy": names,
         });
         if self.output != Format::Table {
@@ -184,7 +188,8 @@ impl Verify {
         let rate = |count: u64| if seconds > 0.0 { (approximate(count) / seconds).round() } else { 0.0 };
         let mut body = json!({
             "verified": found.fault.is_none(), "commits": found.commits, "entries": found.entries, "bytes": found.bytes,
-            "believed": found.believed, "blobs": found.blobs, "checks": found.checks, "fault": found.fault, "seconds": seconds,
+            "believed": found.believed, "blobs": found.blobs, "checks": found.checks,
+            "fault": found.fault, "seconds": seconds,
             "entriesPerSecond": rate(found.entries.saturating_sub(found.believed)),
         });
         if let Some(fault) = &found.first_fault {
