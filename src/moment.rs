@@ -1,8 +1,7 @@
 //! Moments as people write them: RFC 3339, or how long ago.
 
 use pedigraph_proto::Nanos;
-
-use crate::node::now_ns;
+use pedigraph_query_api::app::system_clock as now_ns;
 
 /// Units of an age, in seconds.
 const UNITS: [(char, i64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
