@@ -1,8 +1,7 @@
 //! Why something did not happen, and what the caller must do.
 
+use std::io;
 use std::path::PathBuf;
-
-use crate::files::storage;
 
 /// What the caller must do: retry, refuse the input, or stop the process.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +33,14 @@ pub enum Error {
 impl Error {
     /// For steps before which nothing is named: without room nothing happened, any other failure poisons.
     pub(crate) fn while_preparing(what: &str, error: std::io::Error) -> Error {
-        match storage::is_full(&error) {
+        match is_full(&error) {
             true => Error::Full(format!("{what}: {error}")),
             false => Error::Io(error),
         }
     }
+}
+
+/// Whether an effect failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

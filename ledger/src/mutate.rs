@@ -8,22 +8,19 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::bodies::erase;
+use crate::bodies::erasing;
 use crate::copy::backup::Seen;
-use crate::derived::derive::{self, decode_commit, encode_commit};
+use crate::derived::deriver;
+use crate::derived::index::{self, CommitPlace, decode_commit, encode_commit};
 use crate::journal::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogVector};
+use crate::journal::keys::Keys;
 use crate::journal::meta::{self, Meta};
-use crate::notes::cosign;
-use crate::notes::note;
-use crate::notes::proof;
-use crate::publish::keys::{self, Keys};
-use crate::publish::witness;
+use crate::notes::{chain, cosign, note, proof, signer};
+use crate::publish::{keys, witness};
 use crate::read::lookup;
-use crate::read::shared::CommitPlace;
 use crate::tree::merkle::{Edge, digest};
 use crate::tree::tile::{self, Tile};
-use crate::verify::resume;
-use crate::verify::state;
+use crate::verify::{resume, state};
 use crate::{
     Batch, Content, Hash, INLINE_BYTES_MAX, LogId, NewEntry, Options, Part, PartRef, Policy, Reader, SecretKey,
     Signer as _, open, open_reader,
@@ -195,17 +192,17 @@ fn headers_and_places() {
     check("places of entries", &[places(&[16, 700, 4096, u64::MAX])], |bytes| {
         // Any number may stand there: whether it is right is for the entry to say.
         let whole = bytes.len().is_multiple_of(8);
-        let read: Vec<_> = derive::decode_positions(bytes).into_iter().map(Option::unwrap_or_default).collect();
+        let read: Vec<_> = index::decode_positions(bytes).into_iter().map(Option::unwrap_or_default).collect();
         whole.then(|| places(&read))
     });
     let synced = [b"0\n".to_vec(), b"18446744073709551615\n".to_vec()];
     check("what is derived and synced", &synced, |bytes| {
-        derive::decode_synced(text(bytes)?).map(|seq| derive::encode_synced(seq).into_bytes())
+        deriver::decode_synced(text(bytes)?).map(|seq| deriver::encode_synced(seq).into_bytes())
     });
 }
 
 fn places(at: &[u64]) -> Vec<u8> {
-    written(|out| derive::encode_positions(at, out))
+    written(|out| index::encode_positions(at, out))
 }
 
 /// A ledger of three segments whose bodies are all lengths of a hostile frame, and how many entries are not in the newest segment,
@@ -213,7 +210,7 @@ fn places(at: &[u64]) -> Vec<u8> {
 fn ledger_of_segments(dir: &std::path::Path, segment_bytes: u64, body: &[u8]) -> (Reader, u64) {
     let mut ledger = open(dir, &Options { segment_bytes, ..Options::default() }).unwrap();
     let (mut size, mut older) = (0, 0);
-    while ledger.reader().0.state().segments.len() < 3 {
+    while ledger.reader().0.durable().segments.len() < 3 {
         older = size;
         let leaf = Bytes::from(format!("leaf {size}"));
         let body = Some(Part::Inline(Bytes::copy_from_slice(body)));
@@ -231,9 +228,9 @@ fn wrong_places_of_entries() {
     let (dir, log) = (tempfile::tempdir().unwrap(), LogId::default_log());
     let (reader, older) = ledger_of_segments(dir.path(), SEGMENT_BYTES, &0x7000_u32.to_le_bytes().repeat(1_500));
     let shared = &reader.0;
-    let path = derive::entries_path(dir.path(), &log);
+    let path = index::entries_path(dir.path(), &log);
     let right = std::fs::read(&path).unwrap();
-    let of = |index: u64| derive::decode_positions(&right)[usize::try_from(index).unwrap()].unwrap();
+    let of = |index: u64| index::decode_positions(&right)[usize::try_from(index).unwrap()].unwrap();
     let (seed, count) = series("wrong place of an entry");
     let mut random = Rng::with_seed(seed);
     for n in 0..count {
@@ -265,10 +262,10 @@ fn a_wrong_place_takes_no_more_memory_than_a_frame_may_have() {
     let body = LENGTH.to_le_bytes().repeat(INLINE_BYTES_MAX / 4);
     let (reader, older) = ledger_of_segments(dir.path(), 8 << 20, &body);
     let shared = &reader.0;
-    let second = shared.state().segments[1];
-    let index = (0..older).find(|index| derive::indexed_entry(dir.path(), &log, *index) > Some(second.base)).unwrap();
+    let second = shared.durable().segments[1];
+    let index = (0..older).find(|index| index::indexed_entry(dir.path(), &log, *index) > Some(second.base)).unwrap();
     let entry = lookup::entry(shared, &log, index).unwrap();
-    let path = derive::entries_path(dir.path(), &log);
+    let path = index::entries_path(dir.path(), &log);
     let mut input = std::fs::read(&path).unwrap();
     let wrong = entry.body.unwrap().at.unwrap() + frame::HEAD_BYTES as u64;
     assert!(wrong + u64::from(LENGTH) < second.end(), "so that all of it could be read");
@@ -302,7 +299,7 @@ fn notes_checkpoints_cosignatures_and_proofs() {
     let body = note::body("test.example/a", 11, &hash(1));
     let witness = cosign::tests::signer("w.example", 3);
     let signed =
-        note::sign(&body, "test.example/a", &key(1)).unwrap() + &cosign::tests::cosignature(&witness, &body, 7);
+        signer::sign_note(&body, "test.example/a", &key(1)).unwrap() + &cosign::tests::cosignature(&witness, &body, 7);
     check("signed note", &[signed.clone().into_bytes()], |bytes| {
         let (text, lines) = note::split(text(bytes)?)?;
         let line = |line: &note::Line<'_>| format!("\u{2014} {} {}\n", line.name, BASE64_STANDARD.encode(&line.bytes));
@@ -351,7 +348,7 @@ fn descriptions_keys_and_erasures() {
         meta::parse(text(bytes)?).map(|meta| meta.text().into_bytes())
     });
     check("chain of keys", &[chain(&described).into_bytes()], |bytes| {
-        let chain = keys::parse_chain(text(bytes)?, &described.name).ok()?;
+        let chain = chain::parse_chain(text(bytes)?, &described.name).ok()?;
         let notes: Vec<_> = chain.into_iter().map(|(_, rotation)| rotation.note).collect();
         Some(notes.join("\n").into_bytes())
     });
@@ -360,11 +357,11 @@ fn descriptions_keys_and_erasures() {
         // Hex digits of either case and blanks around them are read.
         keys::parse_key(bytes).map(|_| bytes.to_vec())
     });
-    let targets = [erase::Target::Frame { at: 70, bytes: 5 }, erase::Target::Blob(hash(1))];
+    let targets = [erasing::Target::Frame { at: 70, bytes: 5 }, erasing::Target::Blob(hash(1))];
     let copied = b"pedigraph copied 1\n0 1790000000123456789\n512 340282366920938463463374607431768211455\n";
     check("what a copy holds", &[copied.to_vec()], |bytes| Seen::parse(bytes).map(|seen| seen.text().into_bytes()));
-    check("what is being erased", &[erase::encode(&targets, 9).into_bytes()], |bytes| {
-        erase::decode(text(bytes)?, 9).map(|targets| erase::encode(&targets, 9).into_bytes())
+    check("what is being erased", &[erasing::encode(&targets, 9).into_bytes()], |bytes| {
+        erasing::decode(text(bytes)?, 9).map(|targets| erasing::encode(&targets, 9).into_bytes())
     });
 }
 
@@ -390,7 +387,7 @@ fn states_of_interrupted_checks() {
 #[test]
 fn what_witnesses_answer() {
     let body = note::body("test.example/a", 11, &hash(1));
-    let signed = note::sign(&body, "test.example/a", &key(1)).unwrap();
+    let signed = signer::sign_note(&body, "test.example/a", &key(1)).unwrap();
     let signer = cosign::tests::signer("w.example", 3);
     let policy = format!("witness w1 {} http://w.example\nquorum w1\n", signer.vkey);
     let asked = &Policy::parse(policy.as_bytes()).unwrap().witnesses()[0].clone();
@@ -420,14 +417,14 @@ fn what_witnesses_answer() {
 fn chain(meta: &Meta) -> String {
     let rotation = |sequence: u8| {
         let (old, new) = (key(sequence), key(sequence + 1));
-        let rotation = keys::Rotation {
+        let rotation = chain::Rotation {
             sequence: sequence.into(),
             commits: 4,
             old: old.public_key(),
             new: new.public_key(),
             note: String::new(),
         };
-        keys::encode(meta, &rotation, &old, &new).unwrap()
+        chain::encode((&meta.uuid.to_string(), &meta.name), &rotation, &old, &new).unwrap()
     };
     format!("{}\n{}", rotation(1), rotation(2))
 }

@@ -25,11 +25,34 @@ impl Nanos {
         Nanos::of(i64::try_from(moment.as_nanosecond()).ok()?)
     }
 
+    /// Reads a moment of a question: what [`Nanos::parse`] reads, a time in minutes such as `2026-08-14T12:47Z`, or an age such as `90s`,
+    /// `30m`, `2h`, `3d`, `1w` before `now`.
+    pub fn parse_moment(text: &str, now: Nanos) -> Option<Nanos> {
+        let minutes = || Nanos::parse(&format!("{}:00Z", text.trim().strip_suffix('Z')?));
+        let age = || Nanos::of(now.0.saturating_sub(age_ns(text.trim())?));
+        age().or_else(|| Nanos::parse(text)).or_else(minutes)
+    }
+
     /// A producer's time; `None` for 1970 or before, which counts as absent.
     pub fn of(nanoseconds: i64) -> Option<Nanos> {
         const YEAR_1971: i64 = 31_536_000_000_000_000;
         (nanoseconds >= YEAR_1971).then_some(Nanos(nanoseconds))
     }
+}
+
+/// An age in nanoseconds.
+fn age_ns(text: &str) -> Option<i64> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+    number.checked_mul(seconds)?.checked_mul(1_000_000_000).filter(|age| *age >= 0)
 }
 
 fn zoneless(moment: DateTime) -> Option<Timestamp> {
@@ -67,5 +90,20 @@ mod tests {
         check("9999-12-31T23:59:59Z", None);
         check("yesterday", None);
         check("", None);
+    }
+
+    #[test]
+    fn moments_of_questions_are_read() {
+        let now = Nanos::parse("2026-05-09T08:30:00Z").expect("a time");
+        let check = |text: &str, want: Option<&str>| {
+            assert_eq!(Nanos::parse_moment(text, now).map(|t| t.to_string()).as_deref(), want, "{text}");
+        };
+        check("45m", Some("2026-05-09T07:45:00Z"));
+        check(" 2w", Some("2026-04-25T08:30:00Z"));
+        check("2026-05-08T23:05Z", Some("2026-05-08T23:05:00Z"));
+        check("2026-05-08T23:05:06+02:00", Some("2026-05-08T21:05:06Z"));
+        for bad in ["", "h", "-2h", "2y", "2 h", "1.5h", "99999999999999w", "3000w", "soon", "é"] {
+            check(bad, None);
+        }
     }
 }

@@ -8,6 +8,7 @@ use pedigraph_projector::Views;
 use tokio::sync::Semaphore;
 
 use crate::access::tokens::Tokens;
+use crate::behind::AtStart;
 use crate::left::prepare_dir;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -110,6 +111,8 @@ pub struct App(Arc<Inner>);
 pub struct Inner {
     /// What the root handed over.
     pub config: Config,
+    /// What the ledger held at the start.
+    pub at_start: AtStart,
     /// Counters of this server.
     pub metrics: Metrics,
     /// Requests at once.
@@ -141,6 +144,7 @@ impl App {
     pub fn new(config: Config) -> App {
         let limits = &config.limits;
         App(Arc::new(Inner {
+            at_start: AtStart::of(&config.ledger),
             metrics: Metrics::new(),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             intake_kib: Arc::new(Semaphore::new(limits.intake_bytes_max / 1_024)),

@@ -18,6 +18,7 @@ use crate::browser::prefers_html;
 use crate::host;
 use crate::metrics::RequestLabels;
 use crate::pages::frame;
+use crate::params::Params;
 use crate::problem::{Code, Problem};
 
 /// The id of a request, as it stands in `X-Request-Id` and in problems.
@@ -80,7 +81,7 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
-    let html = prefers_html(&request);
+    let page = prefers_html(&request).then(|| searched(&request));
     let span = span_of(&request, &route, &id);
     let in_flight = app.metrics.in_flight();
     let response = next.run(request).instrument(span.clone()).await;
@@ -89,7 +90,7 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let labels = RequestLabels { route, method, status: response.status().as_u16() };
     app.metrics.answered(labels, Duration::from_nanos(taken));
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken / 1_000, "answered"));
-    finish(response, &id, html)
+    finish(response, &id, page.as_deref())
 }
 
 /// The client's id when it is plain, else a new one.
@@ -127,11 +128,18 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-/// Writes the body of a problem, also for errors that came without one, and the headers that every answer has.
-fn finish(response: Response, id: &RequestId, html: bool) -> Response {
+/// What was typed into the search box; a page that says what is wrong with it still has it there.
+fn searched(request: &Request) -> String {
+    let params = Params::of(request.uri()).unwrap_or_default();
+    params.get("q").unwrap_or_default().to_owned()
+}
+
+/// Writes the body of a problem, also for errors that came without one, and the headers that every answer has. A browser
+/// gets it as a page with a text in its search box.
+fn finish(response: Response, id: &RequestId, page: Option<&str>) -> Response {
     let error = response.status().is_client_error() || response.status().is_server_error();
     let own_body = response.extensions().get::<OwnBody>().is_some();
-    let mut response = if error && !own_body { with_problem(response, id, html) } else { response };
+    let mut response = if error && !own_body { with_problem(response, id, page) } else { response };
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
@@ -147,14 +155,14 @@ fn finish(response: Response, id: &RequestId, html: bool) -> Response {
     response
 }
 
-fn with_problem(response: Response, id: &RequestId, html: bool) -> Response {
+fn with_problem(response: Response, id: &RequestId, page: Option<&str>) -> Response {
     let (mut parts, _body) = response.into_parts();
     let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(parts.status));
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let (content_type, body) = if html {
+    let (content_type, body) = if let Some(query) = page {
         parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(frame::CSP));
-        ("text/html; charset=utf-8", frame::problem(&problem, &id.0).into_string())
+        ("text/html; charset=utf-8", frame::problem(&problem, query, &id.0).into_string())
     } else {
         ("application/problem+json", problem.to_json(&id.0).to_string())
     };

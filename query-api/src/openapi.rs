@@ -4,7 +4,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::access::scope::Access;
-use crate::read::JSON;
+use crate::respond::JSON;
 use crate::route::Routes;
 
 /// The document.

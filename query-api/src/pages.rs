@@ -11,11 +11,13 @@ use crate::problem::{Code, Problem};
 use crate::route::Routes;
 
 pub mod artifact;
+pub mod built;
 pub mod entry;
 pub mod environment;
 pub mod frame;
 pub mod freshness;
 pub mod home;
+pub mod impact;
 pub mod search;
 
 /// Their routes.
@@ -25,6 +27,8 @@ pub fn routes() -> Routes {
         .merge(search::routes())
         .merge(artifact::routes())
         .merge(environment::routes())
+        .merge(built::routes())
+        .merge(impact::routes())
         .merge(entry::routes())
         .merge(freshness::routes())
         .get("/assets/{name}", Access::Public, asset)

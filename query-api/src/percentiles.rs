@@ -1,4 +1,4 @@
-//! From intake to visible: the newest latencies and their percentiles.
+//! From the event, and from intake, to visible: the newest latencies and their percentiles.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use serde::Serialize;
 /// Latencies that are kept.
 const SAMPLES_MAX: usize = 4_096;
 
-/// `endToEndMs` of `freshness`; fields are absent before the first event.
+/// `endToEndMs` and `eventToVisibleMs` of `freshness`; fields are absent before the first event.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct Percentiles {
     /// Median, milliseconds.
@@ -26,30 +26,54 @@ pub struct Percentiles {
     pub p99: Option<f64>,
 }
 
-/// The newest latencies from intake to visible. Clones share them.
+/// The newest latencies until visible. Clones share them.
 #[derive(Clone, Default, Debug)]
-pub struct EndToEnd(Arc<Mutex<VecDeque<f64>>>);
+pub struct EndToEnd(Arc<Mutex<Samples>>);
+
+/// Milliseconds, oldest first.
+#[derive(Default, Debug)]
+struct Samples {
+    from_durable: VecDeque<f64>,
+    from_event: VecDeque<f64>,
+}
 
 impl EndToEnd {
-    /// Notes one latency in milliseconds; the oldest of many is forgotten.
-    pub fn record(&self, milliseconds: f64) {
+    /// Notes the latencies of one entry in milliseconds, from durable and from the event's own time; the oldest of many are forgotten.
+    pub fn record(&self, from_durable_ms: f64, from_event_ms: f64) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if samples.len() == SAMPLES_MAX {
-            samples.pop_front();
-        }
-        samples.push_back(milliseconds);
+        push(&mut samples.from_durable, from_durable_ms);
+        push(&mut samples.from_event, from_event_ms);
     }
 
-    /// Percentiles (nearest rank) of what is kept.
-    pub fn percentiles(&self) -> Percentiles {
-        let mut samples: Vec<f64> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+    /// Percentiles of the time from durable to visible.
+    pub fn durable_to_visible(&self) -> Percentiles {
+        Percentiles::of(&self.0.lock().unwrap_or_else(PoisonError::into_inner).from_durable)
+    }
+
+    /// Percentiles of the time from the event's own time to visible.
+    pub fn event_to_visible(&self) -> Percentiles {
+        Percentiles::of(&self.0.lock().unwrap_or_else(PoisonError::into_inner).from_event)
+    }
+}
+
+fn push(samples: &mut VecDeque<f64>, sample: f64) {
+    if samples.len() == SAMPLES_MAX {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}
+
+impl Percentiles {
+    /// By nearest rank.
+    fn of(samples: &VecDeque<f64>) -> Percentiles {
+        let mut samples: Vec<f64> = samples.iter().copied().collect();
         samples.sort_by(f64::total_cmp);
         let at = |percent: usize| samples.get((samples.len() * percent).div_ceil(100).saturating_sub(1)).copied();
         Percentiles { p50: at(50), p90: at(90), p99: at(99) }
     }
 }
 
-/// Watches one tenant: each time the views move, the latency of the newest visible entry is noted. Ends only by being
+/// Watches one tenant: each time the views move, the latencies of the newest visible entry are noted. Ends only by being
 /// dropped; the root spawns it beside the server.
 pub async fn watch_end_to_end(views: Views, tenant: TenantId, end_to_end: EndToEnd, clock: fn() -> i64) {
     const WAIT: Duration = Duration::from_secs(60);
@@ -62,17 +86,23 @@ pub async fn watch_end_to_end(views: Views, tenant: TenantId, end_to_end: EndToE
         let seen_at = clock();
         visible = views.visible(&tenant);
         let (views, log, newest) = (views.clone(), log.clone(), visible.saturating_sub(1));
-        let recorded = tokio::task::spawn_blocking(move || recorded_at(&views, &log, newest)).await;
-        if let Ok(Some(recorded_at)) = recorded {
-            let nanoseconds = u64::try_from(seen_at.saturating_sub(recorded_at)).unwrap_or(0);
-            end_to_end.record(Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3);
+        let times = tokio::task::spawn_blocking(move || times_of(&views, &log, newest)).await;
+        if let Ok(Some((recorded_at, occurred_at))) = times {
+            end_to_end.record(milliseconds(recorded_at, seen_at), milliseconds(occurred_at, seen_at));
         }
     }
 }
 
-fn recorded_at(views: &Views, log: &LogId, index: u64) -> Option<i64> {
+fn milliseconds(from_ns: i64, to_ns: i64) -> f64 {
+    let nanoseconds = u64::try_from(to_ns.saturating_sub(from_ns)).unwrap_or(0);
+    Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3
+}
+
+/// When an entry was recorded, and when it happened.
+fn times_of(views: &Views, log: &LogId, index: u64) -> Option<(i64, i64)> {
     let entry = views.ledger().entry(log, index).ok()??;
-    Some(canonical::decode_entry(&entry.leaf)?.recorded_at)
+    let leaf = canonical::decode_entry(&entry.leaf)?;
+    Some((leaf.recorded_at, leaf.occurred_at))
 }
 
 #[cfg(test)]
@@ -82,9 +112,11 @@ mod tests {
     #[test]
     fn percentiles_are_by_nearest_rank() {
         let end_to_end = EndToEnd::default();
-        assert_eq!(end_to_end.percentiles(), Percentiles::default());
-        (1..=100).rev().for_each(|ms| end_to_end.record(f64::from(ms)));
+        assert_eq!(end_to_end.durable_to_visible(), Percentiles::default());
+        (1..=100).rev().for_each(|ms| end_to_end.record(f64::from(ms), f64::from(ms * 10)));
         let expected = Percentiles { p50: Some(50.0), p90: Some(90.0), p99: Some(99.0) };
-        assert_eq!(end_to_end.percentiles(), expected);
+        assert_eq!(end_to_end.durable_to_visible(), expected);
+        let expected = Percentiles { p50: Some(500.0), p90: Some(900.0), p99: Some(990.0) };
+        assert_eq!(end_to_end.event_to_visible(), expected);
     }
 }

@@ -1,30 +1,23 @@
-//! What every read has in common: its tenant, its two clocks, pages, freshness headers, conditional requests, limits.
+//! What every read asks in common: its tenant, its moment, its page, what the client has already.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use pedigraph_ledger::{LogId, Reader};
-use pedigraph_projector::{AsOf, Moment, Scope, Views};
-use pedigraph_proto::TenantId;
+use axum::http::{HeaderMap, header};
+use pedigraph_projector::{AsOf, Moment};
 use pedigraph_proto::canonical::sha256;
-use serde::Serialize;
+use pedigraph_proto::{Nanos, TenantId};
 
 use crate::app::App;
-use crate::json::to_json;
-use crate::params::{Params, parse_time};
+use crate::fresh::Fresh;
+use crate::params::{Params, decoded, parse_time};
 use crate::problem::{Code, Problem};
-use crate::tenant::{Tenant, log_of};
+use crate::tenant::Tenant;
 use crate::token::PageToken;
 
 /// Rows of a page when nothing is said.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most rows of a page.
 pub const PAGE_SIZE_MAX: usize = 1_000;
-/// JSON.
-pub const JSON: &str = "application/json";
-/// Text.
-pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A read request, checked.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,25 +34,30 @@ pub struct Read {
     pub after: Option<Vec<u8>>,
     /// Path and query as asked.
     pub uri: String,
-    min_index: Option<u64>,
+    /// When it was asked: the only reading of the clock that an answer hangs on.
+    pub now: Nanos,
+    /// The index that must be visible.
+    pub min_index: Option<u64>,
     if_none_match: Option<String>,
     question: String,
-    volatile: bool,
+    /// The answer changes without the log growing.
+    pub(crate) volatile: bool,
 }
 
 impl FromRequestParts<App> for Read {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Read, Problem> {
         let Ok(Tenant(tenant)) = Tenant::from_request_parts(parts, app).await;
-        Read::parse(tenant, parts.uri.path(), Params::of(&parts.uri)?, &parts.headers)
+        let now = Nanos(app.now());
+        Read::parse(tenant, parts.uri.path(), Params::of(&parts.uri)?, &parts.headers, now)
     }
 }
 
 impl Read {
-    fn parse(tenant: TenantId, path: &str, params: Params, headers: &HeaderMap) -> Result<Read, Problem> {
+    fn parse(tenant: TenantId, path: &str, params: Params, headers: &HeaderMap, now: Nanos) -> Result<Read, Problem> {
         let paging = ["pageToken", "pageSize", "limit", "minIndex"];
         let question = format!("{tenant} {path}?{}", params.without(&paging));
-        let mut moment = Moment { at: params.time("at")?, as_of: as_of(&params)? };
+        let mut moment = Moment { at: params.time("at", now)?, as_of: as_of(&params, now)? };
         let token = page_token(&params, &question)?;
         if let Some(index) = token.as_ref().and_then(|token| token.as_of) {
             moment.as_of = Some(AsOf::Index(index));
@@ -70,8 +68,8 @@ impl Read {
             moment,
             page_size: page_size(&params)?,
             after: token.map(|token| token.key),
-            // `prod@{2h}` moves with the clock, not with the log.
-            volatile: params.get("ref").is_some_and(|reference| reference.contains("@{")) || path.contains("@{"),
+            volatile: moves_with_the_clock(path, &params),
+            now,
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
             if_none_match: if_none_match.map(str::to_owned),
@@ -91,33 +89,34 @@ impl Read {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))
     }
 
-    fn etag(&self, as_of: Option<u64>) -> String {
+    pub(crate) fn etag(&self, as_of: Option<u64>) -> String {
         let version = env!("CARGO_PKG_VERSION");
         let hash = sha256(format!("{version} {} {}", self.question, self.uri).as_bytes());
         let index = as_of.map_or_else(|| "empty".to_owned(), |index| index.to_string());
         format!("W/\"{index}-{}\"", hex::encode(&hash[..8]))
     }
 
-    /// For answers that change without the index: their bytes name them.
-    fn tagged_by_content(&self, content_type: &'static str, body: Vec<u8>) -> Response {
-        let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
-        if self.is_known(&etag) { not_modified(&etag) } else { tagged(content_type, body, &etag) }
-    }
-
-    fn is_known(&self, etag: &str) -> bool {
+    pub(crate) fn is_known(&self, etag: &str) -> bool {
         let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let known = self.if_none_match.as_deref().unwrap_or_default();
         known.trim() == "*" || known.split(',').any(|tag| strong(tag) == strong(etag))
     }
 }
 
-fn as_of(params: &Params) -> Result<Option<AsOf>, Problem> {
+/// Whether a question has an age in it, such as `prod@{2h}` or `at=2h`: its answer changes while the log does not.
+fn moves_with_the_clock(path: &str, params: &Params) -> bool {
+    let is_age = |name: &str| params.get(name).is_some_and(|text| text.trim_end().ends_with(['s', 'm', 'h', 'd', 'w']));
+    let path = decoded(path, b'+').unwrap_or_default();
+    path.contains("@{") || params.any_contains("@{") || is_age("at") || is_age("asOf")
+}
+
+fn as_of(params: &Params, now: Nanos) -> Result<Option<AsOf>, Problem> {
     let Some(text) = params.get("asOf") else { return Ok(None) };
     if let Ok(index) = text.parse() {
         return Ok(Some(AsOf::Index(index)));
     }
-    let advice = "a ledger index or a time in RFC 3339, such as 2026-08-14T12:47:00Z";
-    parse_time(text).map(|time| Some(AsOf::Time(time))).ok_or_else(|| Problem::parameter("asOf", advice))
+    let advice = "a ledger index, a time, such as 2026-08-14T12:47:00Z, or an age, such as 2h";
+    parse_time(text, now).map(|time| Some(AsOf::Time(time))).ok_or_else(|| Problem::parameter("asOf", advice))
 }
 
 fn page_size(params: &Params) -> Result<usize, Problem> {
@@ -131,120 +130,20 @@ fn page_token(params: &Params, question: &str) -> Result<Option<PageToken>, Prob
     params.get("pageToken").map(|text| PageToken::decode(text, question).ok_or_else(refused)).transpose()
 }
 
-/// How fresh an answer is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fresh {
-    /// The newest index that it uses; `None` for an empty log.
-    pub as_of: Option<u64>,
-    /// Age of the oldest entry that the views do not show yet, milliseconds.
-    pub lag_ms: u64,
-}
-
-fn tagged(content_type: &'static str, body: Vec<u8>, etag: &str) -> Response {
-    ([(header::CONTENT_TYPE, content_type), (header::ETAG, etag)], body).into_response()
-}
-
-fn not_modified(etag: &str) -> Response {
-    (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()
-}
-
-impl Fresh {
-    fn write(&self, headers: &mut HeaderMap) {
-        if let Some(index) = self.as_of {
-            headers.insert("pedigraph-as-of", HeaderValue::from(index));
-        }
-        headers.insert("pedigraph-lag-ms", HeaderValue::from(self.lag_ms));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    }
-}
-
-impl App {
-    /// Answers a read with JSON.
-    pub async fn json<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
-    where
-        T: Serialize,
-        F: FnOnce(&Scope, &Read, &Fresh) -> Result<T, Problem> + Send + 'static,
-    {
-        let limit = self.limits().answer_bytes_max;
-        self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
-    }
-
-    /// Answers a read with bytes of a content type: waits for `minIndex`, asks at one consistent scope, says how fresh.
-    pub async fn bytes<F>(&self, read: Read, content_type: &'static str, ask: F) -> Result<Response, Problem>
-    where
-        F: FnOnce(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Send + 'static,
-    {
-        let views = self.views()?.clone();
-        self.wait_for_min_index(&views, &read).await?;
-        let now = self.now();
-        self.blocking(move || {
-            let scope = views.at(&read.tenant, read.moment)?;
-            let fresh = Fresh { as_of: scope.as_of(), lag_ms: views.lag_ms(&read.tenant, now) };
-            let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
-            let mut response = match etag {
-                Some(etag) if read.is_known(&etag) => not_modified(&etag),
-                Some(etag) => tagged(content_type, ask(&scope, &read, &fresh)?, &etag),
-                None => read.tagged_by_content(content_type, ask(&scope, &read, &fresh)?),
-            };
-            fresh.write(response.headers_mut());
-            Ok(response)
-        })
-        .await
-    }
-
-    /// Answers from the ledger alone, which may be ahead of the views, with JSON.
-    pub async fn ledger_json<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
-    where
-        T: Serialize,
-        F: FnOnce(&Reader, &LogId) -> Result<T, Problem> + Send + 'static,
-    {
-        let limit = self.limits().answer_bytes_max;
-        let asked = read.clone();
-        self.ledger_response(read, move |ledger, log| {
-            Ok(asked.tagged_by_content(JSON, to_json(&ask(ledger, log)?, limit)?))
-        })
-        .await
-    }
-
-    /// Answers from the ledger alone.
-    pub async fn ledger_response<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
-    where
-        F: FnOnce(&Reader, &LogId) -> Result<Response, Problem> + Send + 'static,
-    {
-        let app = self.clone();
-        let log = log_of(&read.tenant)?;
-        self.blocking(move || {
-            let head = app.ledger().head(&log);
-            let lag_ms = app.config.views.get().map_or(0, |views| views.lag_ms(&read.tenant, app.now()));
-            let fresh = Fresh { as_of: head.size.checked_sub(1), lag_ms };
-            let mut response = ask(app.ledger(), &log)?;
-            fresh.write(response.headers_mut());
-            Ok(response)
-        })
-        .await
-    }
-
-    async fn wait_for_min_index(&self, views: &Views, read: &Read) -> Result<(), Problem> {
-        let Some(index) = read.min_index else { return Ok(()) };
-        if views.wait_visible(&read.tenant, index, self.limits().min_index_wait).await {
-            return Ok(());
-        }
-        let visible = views.visible(&read.tenant);
-        let detail =
-            format!("index {index} is not visible yet ({visible} entries are); try again, or leave minIndex out");
-        Err(Problem::new(Code::ProjectionBehind, detail).retry_after(1))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use pedigraph_proto::Nanos;
-
     use super::*;
 
-    fn parse(query: &[(&str, &str)]) -> Result<Read, String> {
+    const NOW: &str = "2026-08-14T15:00:00Z";
+
+    fn parse_at(path: &str, query: &[(&str, &str)]) -> Result<Read, String> {
         let params = Params(query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-        Read::parse(TenantId::default(), "/x", params, &HeaderMap::new()).map_err(|problem| problem.code().to_owned())
+        let (tenant, now) = (TenantId::default(), Nanos::parse(NOW).expect("a time"));
+        Read::parse(tenant, path, params, &HeaderMap::new(), now).map_err(|problem| problem.code().to_owned())
+    }
+
+    fn parse(query: &[(&str, &str)]) -> Result<Read, String> {
+        parse_at("/x", query)
     }
 
     #[test]
@@ -253,6 +152,8 @@ mod tests {
         assert_eq!(at("2026-08-14T12:47:00Z"), Ok(Some("2026-08-14T12:47:00Z".into())));
         assert_eq!(at("2026-08-14T12:47:00+02:00"), Ok(Some("2026-08-14T10:47:00Z".into())));
         assert_eq!(at("2026-08-14T12:47:00 02:00"), Ok(Some("2026-08-14T10:47:00Z".into())));
+        assert_eq!(at("90m"), Ok(Some("2026-08-14T13:30:00Z".into())));
+        assert_eq!(at("2026-08-14T12:47Z"), Ok(Some("2026-08-14T12:47:00Z".into())));
         assert_eq!(at(""), Ok(None));
         for bad in ["yesterday", "12", "1960-01-01T00:00:00Z", "é é:é1"] {
             assert_eq!(at(bad), Err("INVALID_PARAMETER".into()), "{bad}");
@@ -261,6 +162,8 @@ mod tests {
         assert_eq!(known("12"), Ok(Some(AsOf::Index(12))));
         let time = Nanos::parse("2026-08-14T12:47:00Z").expect("a time");
         assert_eq!(known("2026-08-14T12:47:00Z"), Ok(Some(AsOf::Time(time))));
+        let day_before = Nanos::parse("2026-08-13T15:00:00Z").expect("a time");
+        assert_eq!(known("1d"), Ok(Some(AsOf::Time(day_before))));
         assert_eq!(known("-1"), Err("INVALID_PARAMETER".into()));
     }
 
@@ -272,11 +175,27 @@ mod tests {
             assert_eq!(parse(&[("pageSize", bad)]), Err("INVALID_PARAMETER".into()), "{bad}");
         }
         let first = parse(&[("env", "prod")]).expect("a read");
-        let token = first.next(&Fresh { as_of: Some(4), lag_ms: 0 }, Some(b"k".to_vec())).expect("a token");
+        let token =
+            first.next(&Fresh { as_of: Some(4), lag_ms: 0, rebuilding: None }, Some(b"k".to_vec())).expect("a token");
         let second = parse(&[("env", "prod"), ("pageToken", &token), ("pageSize", "7")]).expect("a read");
         assert_eq!((second.moment.as_of, second.after), (Some(AsOf::Index(4)), Some(b"k".to_vec())));
         assert_eq!(parse(&[("env", "other"), ("pageToken", &token)]), Err("INVALID_PAGE_TOKEN".into()));
         assert_eq!(parse(&[("pageToken", "x")]), Err("INVALID_PAGE_TOKEN".into()));
+    }
+
+    #[test]
+    fn an_age_anywhere_moves_with_the_clock() {
+        let volatile = |path: &str, query: &[(&str, &str)]| parse_at(path, query).map(|read| read.volatile);
+        for (path, query) in [
+            ("/api/v1/artifacts/prod%40%7B3h%7D", &[][..]),
+            ("/api/v1/artifacts/prod@{3h}", &[]),
+            ("/api/v1/resolve", &[("q", "prod@{3h}/cart")]),
+            ("/api/v1/environments/prod", &[("at", "3h")]),
+            ("/api/v1/environments/prod", &[("asOf", "3h")]),
+        ] {
+            assert_eq!(volatile(path, query), Ok(true), "{path} {query:?}");
+        }
+        assert_eq!(volatile("/api/v1/environments/prod", &[("at", NOW), ("asOf", "7")]), Ok(false));
     }
 
     #[test]

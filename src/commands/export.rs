@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use pedigraph_ledger::Reader;
 use pedigraph_projector::{AsOf, Moment, Views};
-use pedigraph_proto::TenantId;
+use pedigraph_proto::{Nanos, TenantId};
 use pedigraph_query_api::pack::read;
 use pedigraph_query_api::pack::write::{self, Limits, Question};
 use pedigraph_query_api::problem::Problem;
@@ -18,6 +18,7 @@ use crate::arguments::{LogLocation, log_id, no_tenant};
 use crate::config::Config;
 use crate::data_dir::existing_ledger;
 use crate::files::Draft;
+use crate::node::now_ns;
 use crate::output::{Exit, Failure, put, say};
 use crate::signers;
 
@@ -105,7 +106,7 @@ impl Export {
         let newest = Moment { at: None, as_of: Some(AsOf::Index(checkpoint.size.saturating_sub(1))) };
         let question =
             Question { artifacts: self.artifacts.clone(), include_attestations: !self.no_attestations, since };
-        let scope = views.at(&tenant, newest)?;
+        let scope = views.at(&tenant, newest)?.asked_at(Nanos(now_ns()));
         let plan = write::plan(&reader, &log, &scope, checkpoint, &question, &Limits::default()).map_err(failed)?;
         let written = plan.write(signer.as_ref(), file).map_err(failed)?;
         views.close()?;

@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import requests
 
@@ -143,7 +144,7 @@ class Node:
 
     def get(self, path, timeout=30, headers=None, **query):
         query = {name.rstrip("_"): value for name, value in query.items() if value is not None}
-        return self.session.get(self.url + path, params=query, timeout=timeout, headers=headers)
+        return self.session.get(self.url + path, params=escaped(query), timeout=timeout, headers=headers)
 
     def json(self, path, **query):
         answer = self.get(path, **query)
@@ -154,7 +155,7 @@ class Node:
         if not isinstance(body, (bytes, bytearray)):
             body = json.dumps(body).encode()
         headers = {**({"content-type": content_type} if content_type else {}), **(headers or {})}
-        return self.session.post(self.url + path, data=body, headers=headers, params=query, timeout=timeout)
+        return self.session.post(self.url + path, data=body, headers=headers, params=escaped(query), timeout=timeout)
 
     def accept(self, body, content_type=CLOUDEVENT, **more):
         answer = self.post(body, content_type, **more)
@@ -362,6 +363,11 @@ def padded(number, size=2300):
 
 
 # Problems (RFC 9457)
+
+
+def escaped(query):
+    """A query string with %20 for spaces: in the API's a + is a plus sign (SPEC §8)."""
+    return urlencode({name: value for name, value in query.items() if value is not None}, quote_via=quote)
 
 
 def problem(answer, status, code=None):

@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::bodies::erase::{self, Target};
-use crate::files::storage::{self, Access, Storage, StoredFile};
+use crate::bodies::erasing::{self, Target};
+use crate::files::storage::{self, Access, Storage, StoredFile, lock};
 use crate::read::lookup;
-use crate::read::shared::{Shared, lock};
+use crate::read::open_ledger::OpenLedger;
 use crate::{Content, Error, Hash, Part};
 
 const ZSTD_LEVEL: i32 = 3;
@@ -36,7 +36,7 @@ const ERASED: &[u8; 16] = b"\x51\x2a\x4d\x18\x08\0\0\0erased\n\0";
 /// Content-addressed blobs, zstd on disk, durable when `put` returns.
 #[derive(Clone)]
 pub struct Blobs {
-    shared: Arc<Shared>,
+    shared: Arc<OpenLedger>,
     content: Content,
     dir: PathBuf,
     storage: Arc<dyn Storage>,
@@ -45,7 +45,7 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    pub(crate) fn new(shared: &Arc<Shared>, content: Content, storage: Arc<dyn Storage>) -> Blobs {
+    pub(crate) fn new(shared: &Arc<OpenLedger>, content: Content, storage: Arc<dyn Storage>) -> Blobs {
         let (dir, naming) = (dir_of(&shared.dir, content), Arc::clone(&shared.naming));
         Blobs { shared: Arc::clone(shared), content, dir, storage, naming }
     }
@@ -132,7 +132,7 @@ impl Blobs {
         if self.is_erased(digest)? {
             return Ok(true);
         }
-        let going = self.content == Content::Body && erase::is_under_way(&self.shared, &Target::Blob(*digest))?;
+        let going = self.content == Content::Body && erasing::is_under_way(&self.shared, &Target::Blob(*digest))?;
         // It may have ended while nobody looked.
         Ok(going || self.is_erased(digest)?)
     }
@@ -198,7 +198,7 @@ impl Blobs {
 
     /// Not synced: if the power takes this file and not the blob, an orphan stays, which is harmless.
     fn say_unnamed(&self, digest: Hash) -> io::Result<()> {
-        let next_seq = self.shared.state().next_seq;
+        let next_seq = self.shared.durable().next_seq;
         let path = incoming(&self.dir).join(format!("{next_seq:020}-{digest}"));
         self.storage.create(&path, Access::Shared)?;
         lock(&self.shared.unnamed).insert((self.content, digest), path);
@@ -213,7 +213,7 @@ impl Blobs {
 }
 
 /// Forgets that nothing named these blobs: a durable commit does.
-pub(crate) fn named(shared: &Shared, storage: &dyn Storage, blobs: &[(Content, Hash)]) {
+pub(crate) fn named(shared: &OpenLedger, storage: &dyn Storage, blobs: &[(Content, Hash)]) {
     if blobs.is_empty() {
         return;
     }
@@ -226,7 +226,7 @@ pub(crate) fn named(shared: &Shared, storage: &dyn Storage, blobs: &[(Content, H
 
 /// Removes what a crash left of blobs: half-written ones, and new ones that no commit names. Before anything is stored, so
 /// that none is met that a batch is about to name.
-pub(crate) fn collect(shared: &Shared, storage: &dyn Storage) -> Result<(), Error> {
+pub(crate) fn collect(shared: &OpenLedger, storage: &dyn Storage) -> Result<(), Error> {
     for content in [Content::Facts, Content::Body] {
         let mut unnamed = Vec::new();
         for path in files_in(&incoming(&dir_of(&shared.dir, content)))? {
@@ -257,8 +257,8 @@ fn remove_orphan(path: &Path, storage: &dyn Storage) -> io::Result<()> {
 }
 
 /// Blobs that commits from a seq on name; `None` when that is too much to read, or cannot be read: orphans are harmless.
-fn named_since(shared: &Shared, content: Content, from: u64) -> Option<BTreeSet<Hash>> {
-    let next_seq = shared.state().next_seq;
+fn named_since(shared: &OpenLedger, content: Content, from: u64) -> Option<BTreeSet<Hash>> {
+    let next_seq = shared.durable().next_seq;
     let mut named = BTreeSet::new();
     let mut bytes = 0;
     for seq in from..next_seq {

@@ -12,19 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use crate::bodies::blobs;
-use crate::bodies::erase;
-use crate::derived::derive;
+use crate::bodies::{blobs, erase};
+use crate::derived::index;
 use crate::files::storage::{self, Access, LocalFiles, Storage, StoredFile};
 use crate::journal::fold::{ReadBatch, Vectors};
+use crate::journal::keys::chain_path;
 use crate::journal::meta;
 use crate::journal::segment::{self, Scan, Segment, Step};
 use crate::journal::writer::take_lock;
-use crate::publish::keys;
-use crate::publish::publisher;
+use crate::publish::{checkpoint, keys};
 use crate::read::lookup;
+use crate::read::open_ledger::OpenLedger;
 use crate::read::reader::fold_durable;
-use crate::read::shared::Shared;
 use crate::verify::check::is_written;
 use crate::{Checkpoint, Content, Error, Hash, LogId, Signer};
 
@@ -94,7 +93,7 @@ pub fn backup_with(
     progress: &mut dyn FnMut(u64, u64),
     storage: &dyn Storage,
 ) -> Result<Copied, Error> {
-    let mut source = State::of(from)?;
+    let mut source = FoldedLedger::of(from)?;
     refuse_nested(from, to)?;
     let key = match key {
         KeyCopy::Without => None,
@@ -113,7 +112,7 @@ pub fn backup_with(
         }
         copy.put(&to.join(COPIED), now.text().as_bytes(), Access::Shared)?;
         copy.written += written;
-        let newer = State::of(from)?;
+        let newer = FoldedLedger::of(from)?;
         let erased = newer.erased_since(unsettled)?;
         if erased.is_empty() {
             return copy.finish();
@@ -141,7 +140,7 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Copied, Error> {
     let storage = &LocalFiles;
-    let source = State::of(from)?;
+    let source = FoldedLedger::of(from)?;
     refuse_nested(from, to)?;
     let key = restored_key(&source, from, to, options)?;
     storage.create_dir(to)?;
@@ -158,17 +157,17 @@ pub fn restore(
 }
 
 /// A ledger as it was at one durable commit.
-struct State {
+struct FoldedLedger {
     dir: PathBuf,
-    shared: Arc<Shared>,
+    shared: Arc<OpenLedger>,
     vectors: Vectors,
     segments: Vec<Segment>,
     checkpoints: Vec<(LogId, Checkpoint)>,
 }
 
-impl State {
+impl FoldedLedger {
     /// The newest one. Its checkpoints were read before the journal, so they are within it.
-    fn of(dir: &Path) -> Result<State, Error> {
+    fn of(dir: &Path) -> Result<FoldedLedger, Error> {
         let (meta, folded) = fold_durable(dir)?;
         let recovered = folded.recovered;
         let next_seq = recovered.vectors.next_seq;
@@ -179,8 +178,8 @@ impl State {
         }
         let logs = recovered.state.logs.iter();
         let checkpoints = logs.filter_map(|(log, head)| Some((log.clone(), head.checkpoint.clone()?))).collect();
-        let shared = Shared::new(dir, meta, recovered.state, None);
-        Ok(State { dir: dir.to_owned(), shared, vectors: recovered.vectors, segments, checkpoints })
+        let shared = OpenLedger::new(dir, meta, recovered.state, None);
+        Ok(FoldedLedger { dir: dir.to_owned(), shared, vectors: recovered.vectors, segments, checkpoints })
     }
 
     /// Whether a file is that of a body that was erased, or is being erased just now.
@@ -280,7 +279,7 @@ struct Published {
 }
 
 /// What is known to be published: the checkpoints of the directory that is restored into, and those given.
-fn published(source: &State, to: &Path, options: &RestoreOptions) -> Result<Vec<Published>, Error> {
+fn published(source: &FoldedLedger, to: &Path, options: &RestoreOptions) -> Result<Vec<Published>, Error> {
     let mut notes = Vec::new();
     if let Ok(names) = fs::read_dir(to.join("logs")) {
         for name in names {
@@ -297,7 +296,7 @@ fn published(source: &State, to: &Path, options: &RestoreOptions) -> Result<Vec<
     notes.into_iter().chain(given).map(|(text, whence)| parse_published(source, &text, whence)).collect()
 }
 
-fn parse_published(source: &State, text: &str, whence: String) -> Result<Published, Error> {
+fn parse_published(source: &FoldedLedger, text: &str, whence: String) -> Result<Published, Error> {
     let meta = &source.shared.meta;
     let origin = text.lines().next().unwrap_or_default();
     let log = origin.strip_prefix(&meta.name).and_then(|rest| LogId::new(rest.strip_prefix('/')?));
@@ -310,7 +309,12 @@ fn parse_published(source: &State, text: &str, whence: String) -> Result<Publish
     Ok(Published { log, size, root, whence })
 }
 
-fn restored_key(source: &State, from: &Path, to: &Path, options: &RestoreOptions) -> Result<Option<Vec<u8>>, Error> {
+fn restored_key(
+    source: &FoldedLedger,
+    from: &Path,
+    to: &Path,
+    options: &RestoreOptions,
+) -> Result<Option<Vec<u8>>, Error> {
     if let Some(path) = &options.key {
         return source.key(path).map(Some);
     }
@@ -336,7 +340,7 @@ fn refuse_nested(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Refuses a directory that is neither empty nor an older state of the same ledger.
-fn check_prefix(source: &State, to: &Path) -> Result<(), Error> {
+fn check_prefix(source: &FoldedLedger, to: &Path) -> Result<(), Error> {
     let meta = &source.shared.meta;
     let other = || Error::Refused(format!("{} holds another ledger", to.display()));
     match meta::Meta::load(to)? {
@@ -357,13 +361,13 @@ fn check_prefix(source: &State, to: &Path) -> Result<(), Error> {
     if segment::list(to)?.is_empty() {
         return Ok(());
     }
-    let target = State::of(to).map_err(|why| {
+    let target = FoldedLedger::of(to).map_err(|why| {
         Error::Refused(format!(
             "{} holds this ledger, damaged ({why}): move it away, and if it is not a mere copy, pass its published checkpoints when you restore",
             to.display()
         ))
     })?;
-    let (there, here) = (target.vectors.next_seq.max(derive::indexed_commits(to)), source.vectors.next_seq);
+    let (there, here) = (target.vectors.next_seq.max(index::indexed_commits(to)), source.vectors.next_seq);
     if there > here {
         return Err(Error::Refused(format!(
             "{} holds {there} commits, more than the {here} to be copied: it is newer, or {} has lost some",
@@ -398,7 +402,7 @@ fn partial_path(to: &Path) -> PathBuf {
 }
 
 fn copy_all<'a>(
-    source: &'a State,
+    source: &'a FoldedLedger,
     to: &'a Path,
     seen: Seen,
     storage: &'a dyn Storage,
@@ -415,7 +419,7 @@ fn copy_all<'a>(
     // Before the checkpoints that need it.
     let chain = &source.shared.meta.keys.text;
     if !chain.is_empty() {
-        copy.put(&keys::chain_path(to), chain.as_bytes(), Access::Shared)?;
+        copy.put(&chain_path(to), chain.as_bytes(), Access::Shared)?;
     }
     copy.checkpoints()?;
     Ok((copy, seen))
@@ -423,7 +427,7 @@ fn copy_all<'a>(
 
 /// A copy that is being made.
 struct Copy<'a> {
-    source: &'a State,
+    source: &'a FoldedLedger,
     to: &'a Path,
     storage: &'a dyn Storage,
     written: Written,
@@ -581,7 +585,7 @@ impl Copy<'_> {
         }
         let mut scan = Scan::open(dir, meta, *segment, start)?;
         let file = self.storage.create(tmp, Access::Shared)?;
-        let head = segment::read_at(&scan.file, 0, crate::journal::frame::to_usize(start))?;
+        let head = segment::read_at(&scan.file, 0, crate::files::storage::to_usize(start))?;
         let mut out = Appending { file: &*file, offset: 0, pending: head };
         while vectors.next_seq < end_seq
             && let Step::Batch { bytes, at } = scan.step()?
@@ -600,17 +604,17 @@ impl Copy<'_> {
 
     fn checkpoints(&mut self) -> Result<(), Error> {
         for (log, checkpoint) in &self.source.checkpoints {
-            let there = publisher::load(self.to, log)?;
+            let there = checkpoint::load(self.to, log)?;
             if there.as_ref().is_some_and(|there| there.size > checkpoint.size) {
                 continue;
             }
-            let dir = derive::log_dir(self.to, log);
+            let dir = index::log_dir(self.to, log);
             if !dir.is_dir() {
                 self.storage.create_dir(&dir)?;
                 self.storage.sync_dir(&self.to.join("logs"))?;
                 self.storage.sync_dir(self.to)?;
             }
-            self.put(&publisher::path(self.to, log), &checkpoint.note, Access::Shared)?;
+            self.put(&checkpoint::path(self.to, log), &checkpoint.note, Access::Shared)?;
         }
         Ok(())
     }

@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::derived::derive;
-use crate::journal::frame::to_usize;
+use crate::derived::index;
+use crate::files::storage::{lock, to_usize};
 use crate::read::lookup;
-use crate::read::shared::{Shared, lock};
-use crate::tree::merkle::{Nodes, leaf_hash, node_hash};
-use crate::tree::tile::{self, WIDTH};
+use crate::read::open_ledger::OpenLedger;
+use crate::tree::merkle::{Nodes, WIDTH, leaf_hash, node_hash};
+use crate::tree::tile;
 use crate::{Error, Hash, LogId};
 
 /// The first `width` hashes of a tile; all of them exist at the durable size.
-pub(crate) fn hashes(shared: &Shared, log: &LogId, level: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
-    if let Some(mut hashes) = derive::stored_tile(&shared.dir, log, level, number) {
+pub(crate) fn hashes(shared: &OpenLedger, log: &LogId, level: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
+    if let Some(mut hashes) = index::stored_tile(&shared.dir, log, level, number) {
         hashes.truncate(to_usize(width));
         return Ok(hashes);
     }
@@ -24,17 +24,23 @@ pub(crate) fn hashes(shared: &Shared, log: &LogId, level: u8, number: u64, width
 }
 
 /// The same, of a tile that is not in the file of its level.
-pub(crate) fn not_stored(shared: &Shared, log: &LogId, level: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
+pub(crate) fn not_stored(
+    shared: &OpenLedger,
+    log: &LogId,
+    level: u8,
+    number: u64,
+    width: u64,
+) -> Result<Vec<Hash>, Error> {
     match level.checked_sub(1) {
         None => leaf_hashes(shared, log, number, width),
         Some(below) => tile_roots(shared, log, below, number, width),
     }
 }
 
-fn leaf_hashes(shared: &Shared, log: &LogId, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
+fn leaf_hashes(shared: &OpenLedger, log: &LogId, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
     let from = number * WIDTH;
     {
-        let state = shared.state();
+        let state = shared.durable();
         let head = state.logs.get(log).filter(|head| head.recent_from <= from);
         if let Some(head) = head {
             let start = to_usize(from - head.recent_from);
@@ -45,12 +51,12 @@ fn leaf_hashes(shared: &Shared, log: &LogId, number: u64, width: u64) -> Result<
 }
 
 /// The roots of full tiles one level below. Kept while the tile is partial: each costs 255 hashes.
-fn tile_roots(shared: &Shared, log: &LogId, below: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
+fn tile_roots(shared: &OpenLedger, log: &LogId, below: u8, number: u64, width: u64) -> Result<Vec<Hash>, Error> {
     let key = (log.clone(), below + 1);
     let kept = lock(&shared.partials).get(&key).filter(|(n, _)| *n == number).map(|(_, roots)| roots.clone());
     let mut roots = kept.unwrap_or_default();
     for child in number * WIDTH + roots.len() as u64..number * WIDTH + width {
-        let known = if below == 0 { shared.state().tile_root(log, child) } else { None };
+        let known = if below == 0 { shared.durable().tile_root(log, child) } else { None };
         roots.push(match known {
             Some(root) => root,
             None => tile::tile_root(&hashes(shared, log, below, child, WIDTH)?),
@@ -62,7 +68,7 @@ fn tile_roots(shared: &Shared, log: &LogId, below: u8, number: u64, width: u64) 
 }
 
 /// The first `width` leaves of a bundle, encoded. Bundles are not stored: that would write every entry to the disk twice.
-pub(crate) fn bundle(shared: &Shared, log: &LogId, number: u64, width: u64) -> Result<Bytes, Error> {
+pub(crate) fn bundle(shared: &OpenLedger, log: &LogId, number: u64, width: u64) -> Result<Bytes, Error> {
     let leaves = lookup::leaves(shared, log, number * WIDTH, width)?;
     let mut bytes = Vec::with_capacity(leaves.iter().map(|leaf| leaf.len() + 2).sum());
     leaves.iter().for_each(|leaf| tile::put_bundled(&mut bytes, leaf));
@@ -71,7 +77,7 @@ pub(crate) fn bundle(shared: &Shared, log: &LogId, number: u64, width: u64) -> R
 
 /// A log's nodes, out of tiles that are read once.
 pub(crate) struct TileNodes<'a> {
-    shared: &'a Shared,
+    shared: &'a OpenLedger,
     log: &'a LogId,
     size: u64,
     tiles: BTreeMap<(u8, u64), Vec<Hash>>,
@@ -79,7 +85,7 @@ pub(crate) struct TileNodes<'a> {
 
 impl<'a> TileNodes<'a> {
     /// Of the tree of a size that is durable.
-    pub(crate) fn new(shared: &'a Shared, log: &'a LogId, size: u64) -> Self {
+    pub(crate) fn new(shared: &'a OpenLedger, log: &'a LogId, size: u64) -> Self {
         TileNodes { shared, log, size, tiles: BTreeMap::new() }
     }
 

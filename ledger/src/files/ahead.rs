@@ -9,8 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use bytes::Bytes;
 
-use crate::files::storage::{self, PAGE_BYTES, Rooms};
-use crate::journal::frame::to_usize;
+use crate::files::storage::{self, PAGE_BYTES, Rooms, to_usize};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 4 << 20;

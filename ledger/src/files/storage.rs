@@ -6,13 +6,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
-
-use crate::journal::frame::to_usize;
-use crate::read::shared::lock;
 
 /// Every way a ledger changes its directory. Nothing is durable before the matching sync. Names are those of the local file
 /// system, unless an implementation has its own; files are always its own.
@@ -264,11 +261,6 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], access: 
     storage.sync_dir(dir)
 }
 
-/// Whether an effect failed for want of room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// The content of a file, `None` when there is none.
 pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
@@ -276,6 +268,16 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Locks; a panic of another holder leaves nothing half done here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stored number as a length in memory; what does not fit is larger than anything there is.
+pub(crate) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::journal::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogNames, LogVector, to_usize};
+use crate::files::storage::to_usize;
+use crate::journal::frame::{self, CommitFrame, Found, HeaderFrame, Kind, LogNames, LogVector};
 use crate::journal::segment::{self, Walk};
 use crate::tree::merkle::{Edge, leaf_hash};
 use crate::{Entry, Error, Fault, Hash, LogId, PartRef};

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::files::storage::to_usize;
 use crate::tree::merkle::{Edge, digest};
 use crate::{Content, Hash, LogId, PartRef};
 
@@ -409,11 +410,6 @@ impl LogNames {
         }
         self.0.clone()
     }
-}
-
-/// A stored number as a length in memory; what does not fit is larger than anything there is.
-pub(crate) fn to_usize(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn len_u32(len: usize) -> u32 {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::files::storage::{self, Access, Storage};
-use crate::publish::keys::Keys;
+use crate::journal::keys::Keys;
 use crate::{Error, LogId, Signer};
 
 /// Its name.
@@ -73,7 +73,7 @@ impl Meta {
         let meta = std::str::from_utf8(&bytes).ok().and_then(parse);
         match meta {
             Some(meta) => {
-                let keys = Keys::load(dir, &meta)?;
+                let keys = meta.read_keys(dir)?;
                 Ok(Some(Meta { keys, ..meta }))
             }
             None => Err(Error::Corrupt(format!(
@@ -81,6 +81,11 @@ impl Meta {
                 dir.join(FILE).display()
             ))),
         }
+    }
+
+    /// The keys as the file `keys` has them now.
+    pub(crate) fn read_keys(&self, dir: &Path) -> Result<Keys, Error> {
+        Keys::load(dir, &self.uuid.to_string(), &self.name, self.public_key)
     }
 
     /// Writes the file; durable when this returns.

@@ -7,13 +7,13 @@
 
 use std::path::Path;
 
-use crate::derived::derive;
-use crate::files::storage::Storage;
+use crate::derived::index;
+use crate::files::storage::{Storage, to_usize};
 use crate::journal::fold::{ReadBatch, Vectors};
 use crate::journal::frame::{self, CommitFrame, Found, HEAD_BYTES, Kind};
 use crate::journal::meta::Meta;
 use crate::journal::segment::{self, Scan, Segment, Step};
-use crate::read::shared::{State, land_read};
+use crate::read::open_ledger::{Durable, land_read};
 use crate::{Error, Hash, LogId};
 
 /// Aligned units that a disk writes whole.
@@ -24,7 +24,7 @@ const AHEAD_COMMITS_MAX: u64 = 1 << 32;
 /// A journal that can be appended to.
 pub(crate) struct Recovered {
     pub(crate) vectors: Vectors,
-    pub(crate) state: State,
+    pub(crate) state: Durable,
     /// The newest segment and the offset of the next batch.
     pub(crate) segment: Segment,
     pub(crate) offset: u64,
@@ -47,11 +47,11 @@ pub(crate) fn recover(
     }
     folded.check_published()?;
     let next_seq = recovered.vectors.next_seq;
-    let last = derive::indexed_commits(dir).saturating_sub(1).max(next_seq);
-    if [next_seq, last].iter().any(|seq| derive::indexed_commit(dir, *seq).is_some()) {
+    let last = index::indexed_commits(dir).saturating_sub(1).max(next_seq);
+    if [next_seq, last].iter().any(|seq| index::indexed_commit(dir, *seq).is_some()) {
         return Err(Error::Corrupt(format!(
             "the index names commit {next_seq} but the journal ends before it: acknowledged commits are lost; restore the journal from a newer copy, or, if you restored this one on purpose, delete {}",
-            derive::commits_path(dir).display()
+            index::commits_path(dir).display()
         )));
     }
     cut(dir, storage, scan, &tail)?;
@@ -63,7 +63,7 @@ pub(crate) fn fold_newest(dir: &Path, meta: &Meta, segments: Vec<Segment>) -> Re
     let newest = *segments.last().ok_or_else(|| Error::Corrupt("the journal has no segment".into()))?;
     let (header, offset) = segment::read_header(dir, meta, &newest)?;
     let mut vectors = Vectors::from_header(&header);
-    let mut state = State::start(dir, &vectors, segments)?;
+    let mut state = Durable::start(dir, &vectors, segments)?;
     let published = published(&state, meta)?;
     let mut scan = Scan::open(dir, meta, newest, offset)?;
     vectors
@@ -112,7 +112,7 @@ struct Published {
     root: Hash,
 }
 
-fn published(state: &State, meta: &Meta) -> Result<Vec<Published>, Error> {
+fn published(state: &Durable, meta: &Meta) -> Result<Vec<Published>, Error> {
     let mut all = Vec::new();
     for (log, head) in &state.logs {
         let Some(checkpoint) = &head.checkpoint else { continue };
@@ -190,7 +190,7 @@ fn cut(dir: &Path, storage: &dyn Storage, scan: &Scan, tail: &[u8]) -> Result<()
 /// Sectors, or the parts of them that `bytes` cover, that are all zeros; `bytes` begin at `offset` of a segment.
 pub(crate) fn zero_sectors(bytes: &[u8], offset: u64) -> u32 {
     let sector = SECTOR_BYTES as u64;
-    let skip = frame::to_usize((sector - offset % sector) % sector);
+    let skip = to_usize((sector - offset % sector) % sector);
     let (first, rest) = bytes.split_at(skip.min(bytes.len()));
     let sectors = std::iter::once(first).chain(rest.chunks(SECTOR_BYTES));
     let zero = sectors.filter(|sector| !sector.is_empty() && sector.iter().all(|byte| *byte == 0)).count();

@@ -13,8 +13,8 @@ use rustix::buffer::spare_capacity;
 
 use crate::Error;
 use crate::files::ahead::Ahead;
-use crate::files::storage::Rooms;
-use crate::journal::frame::{self, Found, HeaderFrame, Kind, to_usize};
+use crate::files::storage::{Rooms, to_usize};
+use crate::journal::frame::{self, Found, HeaderFrame, Kind};
 use crate::journal::meta::Meta;
 
 /// Name and, in the last byte, format version of a segment.

@@ -5,18 +5,16 @@
 //! written before changes the file's metadata too, which makes a later `fdatasync` two disk writes instead of one
 //! (docs/decisions/011).
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::{fs, io};
 
 use crate::Error;
-use crate::files::storage::{Access, PAGE_BYTES, Storage, StoredFile};
+use crate::files::storage::{Access, PAGE_BYTES, Storage, StoredFile, lock};
 use crate::journal::fold::Vectors;
 use crate::journal::meta::Meta;
 use crate::journal::segment::{self, Segment};
-use crate::read::shared::lock;
 
 /// Zeros that are written at once: what a batch may have to wait for.
 const ZEROS_BYTES: u64 = 256 << 10;

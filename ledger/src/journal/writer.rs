@@ -1,5 +1,5 @@
 //! The one writer: a batch becomes frames, the frames one write and one `fdatasync`, and then it is durable, visible and
-//! acknowledged, in this order. While one batch goes to the disk (`disk.rs`) the next may be encoded.
+//! acknowledged, in this order. While one batch goes to the disk (`write_queue.rs`) the next may be encoded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, TryLockError};
@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bodies::blobs::{self, Blobs};
 use crate::bodies::erase;
-use crate::derived::derive::Deriver;
-use crate::files::storage::{LocalFiles, PAGE_BYTES, Pages, Rooms, Storage, StoredFile};
-use crate::journal::disk::{Disk, Job};
+use crate::derived::deriver::Deriver;
+use crate::derived::index::CommitPlace;
+use crate::files::storage::{LocalFiles, PAGE_BYTES, Pages, Rooms, Storage, StoredFile, to_usize};
 use crate::journal::fold::{Touched, Vectors};
 use crate::journal::frame::{self, CommitFrame, HEAD_BYTES, Kind, REF_BYTES};
 use crate::journal::leaves::Hasher;
@@ -23,11 +23,10 @@ use crate::journal::meta::Meta;
 use crate::journal::recover::{Recovered, recover, zero_sectors};
 use crate::journal::segment::{self, Segment};
 use crate::journal::spare::{self, Entered, Pace, Spare};
-use crate::publish::keys;
-use crate::publish::publisher;
-use crate::read::shared::{CommitPlace, LAG_ENTRIES_MAX, Landed, Recent, Shared};
-use crate::tree::merkle::{self, digest};
-use crate::tree::tile::WIDTH;
+use crate::journal::write_queue::{BatchWrite, WriteQueue};
+use crate::publish::{keys, stored};
+use crate::read::open_ledger::{LAG_ENTRIES_MAX, Landed, OpenLedger, Recent};
+use crate::tree::merkle::{self, WIDTH, digest};
 use crate::{
     Batch, Content, Error, Hash, INLINE_BYTES_MAX, LEAF_BYTES_MAX, LogId, Options, Part, PartRef, Reader, Receipt,
     Signer,
@@ -64,7 +63,7 @@ pub enum Work {
 
 /// The single writer of a ledger directory.
 pub struct Writer {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<OpenLedger>,
     pub(crate) storage: Arc<dyn Storage>,
     /// Who signs, unless the key is in its file.
     pub(crate) signer: Option<Arc<dyn Signer>>,
@@ -83,7 +82,7 @@ pub struct Writer {
     given_back: Option<Batch>,
     work: Work,
     hasher: Hasher,
-    disk: Disk,
+    writes: WriteQueue,
     /// The batches that the disk has not written yet, oldest first.
     under_way: VecDeque<UnderWay>,
     /// Receipts of batches that are durable, for [`Writer::landed`].
@@ -192,15 +191,15 @@ fn start(
     let path = segment::path_of(dir, segment.first_seq);
     let file = storage.open_pages(&path)?.into();
     let epoch = vectors.epoch.saturating_add(1);
-    let shared = Shared::new(dir, meta, state, None);
+    let shared = OpenLedger::new(dir, meta, state, None);
     // Every other commit's were carried out before the commit after it was made.
     erase::erase(&shared, &*storage, &erase::targets(&shared, &erasures)?)?;
     blobs::collect(&shared, &*storage)?;
-    publisher::publish_empty_default(&shared, &*storage, signer.as_ref())?;
-    publisher::check_older(&Reader(Arc::clone(&shared)))?;
-    let (hasher, disk) = match work {
-        Work::Background => (Hasher::with_thread()?, Disk::with_thread()?),
-        Work::Inline => (Hasher::inline(), Disk::inline()),
+    stored::publish_empty_default(&shared, &*storage, signer.as_ref())?;
+    stored::check_older(&Reader(Arc::clone(&shared)))?;
+    let (hasher, writes) = match work {
+        Work::Background => (Hasher::with_thread()?, WriteQueue::with_thread()?),
+        Work::Inline => (Hasher::inline(), WriteQueue::inline()),
     };
     let mut writer = Writer {
         deriver: Some(Deriver::new(Arc::clone(&shared), Arc::clone(&storage))),
@@ -219,7 +218,7 @@ fn start(
         given_back: None,
         work,
         hasher,
-        disk,
+        writes,
         under_way: VecDeque::new(),
         receipts: VecDeque::new(),
         pace: Arc::default(),
@@ -234,7 +233,7 @@ fn start(
 /// What the page at an offset of a file holds before it.
 fn page_before(path: &Path, offset: u64) -> io::Result<Bytes> {
     let bytes = offset % PAGE_BYTES as u64;
-    Ok(segment::read_at(&File::open(path)?, offset - bytes, frame::to_usize(bytes))?.into())
+    Ok(segment::read_at(&File::open(path)?, offset - bytes, to_usize(bytes))?.into())
 }
 
 /// Half-made files of a crash. The spare segment itself is kept: it has its name only when it is whole.
@@ -332,7 +331,7 @@ impl Writer {
         let (staged, job) = self.encode(batch, bytes_max);
         // The next one goes to the disk before anybody hears of the last one: the disk is what is waited for.
         let before = if self.under_way.len() < UNDER_WAY_MAX { None } else { self.wait_for_disk()? };
-        let outcome = self.disk.start(job);
+        let outcome = self.writes.start(job);
         self.poison_unless_ok(outcome.map_err(Error::from))?;
         self.under_way.push_back(staged);
         before.map_or(Ok(()), |before| self.show(before))?;
@@ -372,7 +371,7 @@ impl Writer {
     /// The oldest batch that was under way, which is durable now.
     fn wait_for_disk(&mut self) -> Result<Option<UnderWay>, Error> {
         let Some(staged) = self.under_way.pop_front() else { return Ok(None) };
-        let outcome = self.disk.finish().map_err(Error::from);
+        let outcome = self.writes.finish().map_err(Error::from);
         self.poison_unless_ok(outcome).map(|()| Some(staged))
     }
 
@@ -395,7 +394,7 @@ impl Writer {
 
     /// After the journal was changed in place.
     fn read_page(&mut self) -> Result<(), Error> {
-        self.shared.state().forget_frames();
+        self.shared.durable().forget_frames();
         self.page = page_before(&segment::path_of(&self.shared.dir, self.segment.first_seq), self.offset)?;
         Ok(())
     }
@@ -421,7 +420,7 @@ impl Writer {
     fn check_usable(&mut self) -> Result<(), Error> {
         let failed = match self.work {
             Work::Background => {
-                let ready = |state: &crate::read::shared::State| {
+                let ready = |state: &crate::read::open_ledger::Durable| {
                     state.lag_entries < LAG_ENTRIES_MAX || state.failed.is_some() || state.full.is_some()
                 };
                 let state = self.shared.wait_until(ready);
@@ -450,12 +449,13 @@ impl Writer {
     }
 
     /// Turns a batch into frames and takes over the state after it: a failure from here on poisons.
-    fn encode(&mut self, mut batch: Batch, bytes_max: usize) -> (UnderWay, Job) {
+    fn encode(&mut self, mut batch: Batch, bytes_max: usize) -> (UnderWay, BatchWrite) {
         let blobs = blobs_named(&batch);
         let count = batch.entries.len();
         let leaves = self.hasher.start(std::mem::take(&mut batch.entries));
         let pages = self.rooms.pages(self.page.len() + bytes_max + PAGE_BYTES);
-        let mut draft = Draft::new(pages, &self.page, self.segment.base + self.offset, self.shared.meta.salt);
+        let mut draft =
+            PendingCheckpoint::new(pages, &self.page, self.segment.base + self.offset, self.shared.meta.salt);
         let mut touched = Touched::default();
         let mut refs = Sha256::new();
         let (mut entries, mut tiles) = (Vec::with_capacity(count), Vec::new());
@@ -489,7 +489,7 @@ impl Writer {
     /// Appends the commit frame; returns it with its hash.
     fn put_commit(
         &self,
-        draft: &mut Draft,
+        draft: &mut PendingCheckpoint,
         batch: Batch,
         entries: usize,
         touched: &Touched,
@@ -516,16 +516,17 @@ impl Writer {
 
     /// The frames, and the write of the whole pages that hold them: with the bytes before them in the first page, and zeros
     /// behind them in the last one. The kernel, which need not have these pages in memory, would have to read them if only a part were written.
-    fn finish_draft(&mut self, mut draft: Draft) -> (Bytes, Job) {
+    fn finish_draft(&mut self, mut draft: PendingCheckpoint) -> (Bytes, BatchWrite) {
         let (before, bytes) = (self.page.len(), draft.frames().len());
         let end = self.offset + bytes as u64;
         let page_end = end.next_multiple_of(PAGE_BYTES as u64).min(self.segment.capacity);
-        let padding = frame::to_usize(page_end.saturating_sub(end));
+        let padding = to_usize(page_end.saturating_sub(end));
         draft.pages.bytes.resize(draft.pages.bytes.len() + padding, 0);
         let pages = Bytes::from_owner(draft.pages);
         let written = before + bytes;
-        self.page = pages.slice(written - frame::to_usize(end % PAGE_BYTES as u64)..written);
-        let job = Job { file: Arc::clone(&self.file), offset: self.offset - before as u64, pages: pages.clone() };
+        self.page = pages.slice(written - to_usize(end % PAGE_BYTES as u64)..written);
+        let job =
+            BatchWrite { file: Arc::clone(&self.file), offset: self.offset - before as u64, pages: pages.clone() };
         (pages.slice(before..written), job)
     }
 
@@ -543,8 +544,8 @@ impl Writer {
         let Entered { segment, file, header } =
             spare::enter(dir, &self.shared.meta, &self.vectors, base, bytes, &*self.storage)?;
         (self.segment, self.offset, self.file) = (segment, header.len() as u64, file.into());
-        self.page = Bytes::from(header).split_off(frame::to_usize(self.offset / PAGE_BYTES as u64) * PAGE_BYTES);
-        self.shared.state().enter_segment(segment);
+        self.page = Bytes::from(header).split_off(to_usize(self.offset / PAGE_BYTES as u64) * PAGE_BYTES);
+        self.shared.durable().enter_segment(segment);
         if self.work == Work::Background {
             self.start_spare()?;
         }
@@ -623,7 +624,7 @@ struct UnderWay {
 }
 
 /// The frames of a batch while it is encoded, behind what their first page holds already.
-struct Draft {
+struct PendingCheckpoint {
     pages: Pages,
     /// Where they begin.
     from: usize,
@@ -632,11 +633,11 @@ struct Draft {
     salt: u32,
 }
 
-impl Draft {
-    fn new(mut pages: Pages, page: &[u8], at: u64, salt: u32) -> Draft {
+impl PendingCheckpoint {
+    fn new(mut pages: Pages, page: &[u8], at: u64, salt: u32) -> PendingCheckpoint {
         pages.bytes.extend_from_slice(page);
         let from = pages.bytes.len();
-        Draft { pages, from, at, salt }
+        PendingCheckpoint { pages, from, at, salt }
     }
 
     /// The frames so far.
@@ -715,7 +716,7 @@ fn check(batch: &Batch, writer: &Writer) -> Result<usize, Error> {
     let refused = |why: String| Err(Error::Refused(why));
     let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let mut bytes = 1024;
-    bytes += erase::check(batch, writer)?;
+    bytes += erase::check(batch, &writer.reader(), |log| writer.size(log))?;
     for new in &batch.entries {
         if new.leaf.is_empty() || new.leaf.len() > LEAF_BYTES_MAX {
             return refused(format!("leaf of {} bytes: 1 to {LEAF_BYTES_MAX} are possible", new.leaf.len()));

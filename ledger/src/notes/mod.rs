@@ -1,5 +1,6 @@
 //! Signed notes and all that checks them without a ledger: keys, cosignatures, policies, proofs.
 
+pub(crate) mod chain;
 pub(crate) mod cosign;
 pub(crate) mod note;
 pub(crate) mod policy;

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Hash, Signer};
+use crate::{Error, Hash};
 
 /// Key type of a log: Ed25519 over the note's text.
 pub(crate) const ED25519: u8 = 1;
@@ -35,23 +35,6 @@ pub(crate) fn go_seed(rest: &str) -> Option<[u8; 32]> {
     let seed: [u8; 32] = seed.try_into().ok()?;
     let public = *ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().as_bytes();
     (hex::encode(key_id(name, ED25519, &public)) == id).then_some(seed)
-}
-
-/// Signs a text, which ends in a newline.
-pub(crate) fn sign(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
-    Ok(format!("{text}\n{}", line(text, name, signer)?))
-}
-
-/// The signature line of a text. What the signer answers is not believed: a wrong signature must not be published.
-pub(crate) fn line(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
-    let public = signer.public_key();
-    let signature = signer.sign(text.as_bytes())?;
-    let key = VerifyingKey::from_bytes(&public).map_err(|_| Error::Signer("its public key is none".into()))?;
-    if key.verify(text.as_bytes(), &Signature::from_bytes(&signature)).is_err() {
-        return Err(Error::Signer("its signature is not by the key that it says it has".into()));
-    }
-    let line = [&key_id(name, ED25519, &public)[..], &signature].concat();
-    Ok(format!("\u{2014} {name} {}\n", BASE64_STANDARD.encode(line)))
 }
 
 /// Checks a signed note against a verifier key and returns its text.
@@ -156,7 +139,7 @@ fn name_fits(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c == '+')
 }
 
-fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
+pub(crate) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name.as_bytes());
     hasher.update(b"\n");
@@ -178,6 +161,8 @@ fn refused(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Signer as _;
+    use crate::notes::signer::sign_note;
     use proptest::prelude::*;
 
     const VKEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
@@ -218,12 +203,12 @@ mod tests {
         let root = crate::tree::merkle::empty_root();
         let text = body("a.example/default", 0, &root);
         assert_eq!(text, "a.example/default\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n");
-        let note = sign(&text, "a.example/default", &key).unwrap();
+        let note = sign_note(&text, "a.example/default", &key).unwrap();
         assert_eq!(verify_checkpoint(&note, &vkey("a.example/default", &public)).unwrap(), (0, root));
         assert!(verify_checkpoint(&note, &vkey("b.example/default", &public)).is_err());
-        let other = sign(&text, "b.example/default", &key).unwrap();
+        let other = sign_note(&text, "b.example/default", &key).unwrap();
         assert!(verify_checkpoint(&other, &vkey("b.example/default", &public)).is_err());
-        let zeros = sign(&text.replace("\n0\n", "\n00\n"), "a.example/default", &key).unwrap();
+        let zeros = sign_note(&text.replace("\n0\n", "\n00\n"), "a.example/default", &key).unwrap();
         assert!(verify_checkpoint(&zeros, &vkey("a.example/default", &public)).is_err());
     }
 

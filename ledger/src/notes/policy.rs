@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::notes::chain;
 use crate::notes::cosign::{self, Cosignature, Cosigner};
-use crate::notes::note;
-use crate::notes::note::{ED25519, Key};
-use crate::publish::keys;
+use crate::notes::note::{self, ED25519, Key};
 use crate::{Error, Hash};
 
 /// Largest policy file, bytes.
@@ -188,7 +187,7 @@ impl Trust {
     /// A key and those that replaced it. A policy may list logs of several ledgers: what is no chain from this key says nothing.
     fn leads_to(&self, vkey: &str) -> Vec<String> {
         let chain = self.chain.as_deref().unwrap_or_default();
-        keys::key_successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
+        chain::key_successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
     }
 }
 
@@ -320,12 +319,38 @@ fn decimal(bytes: &[u8]) -> Option<usize> {
     text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
+/// Checks something by the trusted keys, or else by those that they lead to: `chain` gets the rotations where there are any. A chain
+/// that is given is followed further, but not left for another: then an old key has introduced two.
+///
+/// # Errors
+/// Those of `check` for the trusted keys, and of `chain`; [`Error::Refused`] for another chain than the one that is given.
+pub fn following<T>(
+    trust: &Trust,
+    chain: impl FnOnce() -> Result<Option<Vec<u8>>, Error>,
+    check: impl Fn(&Trust) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let why = match check(trust) {
+        Err(why) => why,
+        checked => return checked,
+    };
+    // Another server may answer anything here: what is no chain from these keys is as good as none.
+    let found = String::from_utf8(chain()?.unwrap_or_default()).unwrap_or_default();
+    if found.is_empty() {
+        return Err(why);
+    }
+    if !found.starts_with(trust.chain.as_deref().unwrap_or_default()) {
+        return Err(Error::Refused("the log's chain of keys is not a continuation of the one that is given".into()));
+    }
+    check(&Trust { chain: Some(found), ..trust.clone() }).map_err(|_| why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::SecretKey;
     use crate::Signer as _;
     use crate::notes::cosign::tests::{Signer, cosignature, signer};
+    use crate::notes::signer::sign_note;
     use proptest::prelude::*;
 
     fn log_vkey(seed: u8) -> String {
@@ -334,7 +359,7 @@ mod tests {
 
     fn checkpoint(cosigned_by: &[&Signer]) -> String {
         let body = note::body("a.example/log", 5, &crate::tree::merkle::empty_root());
-        let mut text = note::sign(&body, "a.example/log", &SecretKey::parse(&hex::encode([1; 32])).unwrap()).unwrap();
+        let mut text = sign_note(&body, "a.example/log", &SecretKey::parse(&hex::encode([1; 32])).unwrap()).unwrap();
         cosigned_by.iter().for_each(|signer| text.push_str(&cosignature(signer, &body, 1_700_000_000)));
         text
     }

@@ -75,6 +75,7 @@ fn parse_hash(line: &str) -> Option<Hash> {
 mod tests {
     use super::*;
     use crate::notes::note;
+    use crate::notes::signer::sign_note;
     use crate::{SecretKey, Signer as _};
     use proptest::prelude::*;
 
@@ -82,7 +83,7 @@ mod tests {
         let key = SecretKey::parse(&hex::encode([9; 32])).unwrap();
         let (left, right) = (leaf_hash(b"left"), leaf_hash(b"right"));
         let body = note::body("a.example", 2, &crate::tree::merkle::node_hash(&left, &right));
-        let note = note::sign(&body, "a.example", &key).unwrap();
+        let note = sign_note(&body, "a.example", &key).unwrap();
         let proof = format!("c2sp.org/tlog-proof@v1\nindex 1\n{}\n\n{note}", BASE64_STANDARD.encode(left.0));
         let vkey = note::vkey("a.example", &key.public_key());
         (proof, Trust { vkey: Some(vkey), ..Trust::default() })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 
 use crate::Error;
 use crate::notes::note;
@@ -175,4 +175,21 @@ fn too_late(command: &[String], mut child: Child, timeout: Duration) -> Error {
 
 fn failed(command: &[String], why: &str) -> Error {
     Error::Signer(format!("{}: {why}", command.first().map_or("", String::as_str)))
+}
+
+/// Signs a text, which ends in a newline.
+pub(crate) fn sign_note(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
+    Ok(format!("{text}\n{}", line(text, name, signer)?))
+}
+
+/// The signature line of a text. What the signer answers is not believed: a wrong signature must not be published.
+pub(crate) fn line(text: &str, name: &str, signer: &dyn Signer) -> Result<String, Error> {
+    let public = signer.public_key();
+    let signature = signer.sign(text.as_bytes())?;
+    let key = VerifyingKey::from_bytes(&public).map_err(|_| Error::Signer("its public key is none".into()))?;
+    if key.verify(text.as_bytes(), &Signature::from_bytes(&signature)).is_err() {
+        return Err(Error::Signer("its signature is not by the key that it says it has".into()));
+    }
+    let line = [&note::key_id(name, note::ED25519, &public)[..], &signature].concat();
+    Ok(format!("\u{2014} {name} {}\n", BASE64_STANDARD.encode(line)))
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::Hash;
-use crate::journal::frame::to_usize;
+use crate::files::storage::to_usize;
 use crate::notes::note;
 use crate::notes::policy::Witness;
 use crate::notes::proof::HASHES_MAX;
@@ -177,6 +177,7 @@ pub(crate) fn parse_cosigned(bytes: &[u8]) -> Cosigned {
 mod tests {
     use super::*;
     use crate::notes::cosign::tests::{Signer, cosignature, signer};
+    use crate::notes::signer::sign_note;
     use crate::{Policy, SecretKey};
     use proptest::prelude::*;
 
@@ -187,7 +188,7 @@ mod tests {
 
     fn note() -> (String, String) {
         let body = note::body("a.example/log", 5, &crate::tree::merkle::empty_root());
-        let note = note::sign(&body, "a.example/log", &SecretKey::parse(&hex::encode([1; 32])).unwrap()).unwrap();
+        let note = sign_note(&body, "a.example/log", &SecretKey::parse(&hex::encode([1; 32])).unwrap()).unwrap();
         (body, note)
     }
 

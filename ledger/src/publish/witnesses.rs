@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::derived::derive;
+use crate::derived::index;
 use crate::files::storage;
 use crate::notes::cosign;
 use crate::notes::policy::Witness;
@@ -84,7 +84,7 @@ pub(crate) enum Standing {
 
 /// A signed checkpoint on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Draft {
+pub(crate) struct PendingCheckpoint {
     pub(crate) log: LogId,
     pub(crate) size: u64,
     pub(crate) note: String,
@@ -170,7 +170,7 @@ impl Witnesses {
     ///
     /// # Errors
     /// [`Error::Fork`] when one of them contradicts this ledger.
-    pub(crate) fn ask(&self, reader: &Reader, drafts: &mut [Draft]) -> Result<(), Error> {
+    pub(crate) fn ask(&self, reader: &Reader, drafts: &mut [PendingCheckpoint]) -> Result<(), Error> {
         let asked = self.in_this_round();
         let heard: Vec<Vec<(usize, Heard)>> = std::thread::scope(|scope| {
             let drafts = &*drafts;
@@ -205,7 +205,7 @@ impl Witnesses {
     }
 
     /// What one witness says to each checkpoint that has no line by it.
-    fn ask_one(&self, n: usize, reader: &Reader, drafts: &[Draft]) -> Vec<(usize, Heard)> {
+    fn ask_one(&self, n: usize, reader: &Reader, drafts: &[PendingCheckpoint]) -> Vec<(usize, Heard)> {
         let witness = &self.policy.witnesses()[self.locked().witnesses[n].number];
         let mut all = Vec::new();
         for (number, draft) in drafts.iter().enumerate() {
@@ -224,7 +224,7 @@ impl Witnesses {
         all
     }
 
-    fn talk(&self, witness: &Witness, reader: &Reader, draft: &Draft, from: u64) -> Heard {
+    fn talk(&self, witness: &Witness, reader: &Reader, draft: &PendingCheckpoint, from: u64) -> Heard {
         let url = format!("{}/add-checkpoint", witness.url.as_deref().unwrap_or_default().trim_end_matches('/'));
         // What is remembered can be too large only when the ledger is an older copy: then the witness says so.
         let mut from = if from > draft.size { 0 } else { from };
@@ -249,7 +249,7 @@ impl Witnesses {
         Heard::Not(Failure::Garbage, "it says another size each time".into())
     }
 
-    fn take(&self, n: usize, draft: &mut Draft, heard: Heard) -> Result<(), Error> {
+    fn take(&self, n: usize, draft: &mut PendingCheckpoint, heard: Heard) -> Result<(), Error> {
         let mut status = self.locked();
         let witness = &mut status.witnesses[n];
         let (kind, why) = match heard {
@@ -298,5 +298,5 @@ fn fork(witness: &str, log: &LogId, why: &str) -> Error {
 
 /// The file of what witnesses last cosigned of a log.
 pub(crate) fn path(ledger: &Path, log: &LogId) -> PathBuf {
-    derive::log_dir(ledger, log).join("witnesses")
+    index::log_dir(ledger, log).join("witnesses")
 }

@@ -7,12 +7,13 @@ use std::fs::File;
 
 use bytes::Bytes;
 
-use crate::bodies::erase::{self, Target};
-use crate::derived::derive;
+use crate::bodies::erasing::{self, Target};
+use crate::derived::index::{self, CommitPlace};
+use crate::files::storage::to_usize;
 use crate::journal::fold::{ReadBatch, parse_lone_entry};
-use crate::journal::frame::{self, Found, HEAD_BYTES, Kind, to_usize};
+use crate::journal::frame::{self, Found, HEAD_BYTES, Kind};
 use crate::journal::segment::{self, Scan, Segment, Step};
-use crate::read::shared::{CommitPlace, Shared, State};
+use crate::read::open_ledger::{Durable, OpenLedger};
 use crate::{Content, Entry, Error, LEAF_BYTES_MAX, LogId, PartRef};
 
 /// Bytes read at first for a frame of unknown length.
@@ -30,7 +31,7 @@ pub(crate) enum LoneFrame {
 }
 
 /// Reads the frame at a journal position.
-pub(crate) fn frame_at(shared: &Shared, at: u64) -> Result<LoneFrame, Error> {
+pub(crate) fn frame_at(shared: &OpenLedger, at: u64) -> Result<LoneFrame, Error> {
     if let Some(frames) = shared.remembered(at) {
         return Ok(lone(&frames, shared.meta.salt));
     }
@@ -56,7 +57,7 @@ fn lone(bytes: &Bytes, salt: u32) -> LoneFrame {
 }
 
 /// An entry below the durable size.
-pub(crate) fn entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, Error> {
+pub(crate) fn entry(shared: &OpenLedger, log: &LogId, index: u64) -> Result<Entry, Error> {
     let place = entry_place(shared, log, index);
     if let Some(at) = place
         && let Some(entry) = entry_at(shared, at, log, index)?
@@ -67,39 +68,39 @@ pub(crate) fn entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, E
 }
 
 /// The journal position of an entry, as memory or the index has it.
-pub(crate) fn entry_place(shared: &Shared, log: &LogId, index: u64) -> Option<u64> {
-    let recent = recent_place(&shared.state(), log, index);
-    recent.or_else(|| derive::indexed_entry(&shared.dir, log, index))
+pub(crate) fn entry_place(shared: &OpenLedger, log: &LogId, index: u64) -> Option<u64> {
+    let recent = recent_place(&shared.durable(), log, index);
+    recent.or_else(|| index::indexed_entry(&shared.dir, log, index))
 }
 
-fn recent_place(state: &State, log: &LogId, index: u64) -> Option<u64> {
+fn recent_place(state: &Durable, log: &LogId, index: u64) -> Option<u64> {
     let head = state.logs.get(log)?;
     let entry = head.recent.get(to_usize(index.checked_sub(head.recent_from)?))?;
     Some(entry.at)
 }
 
 /// [`entry_place`] of each of some entries.
-fn entry_places(shared: &Shared, log: &LogId, from: u64, count: u64) -> Vec<Option<u64>> {
+fn entry_places(shared: &OpenLedger, log: &LogId, from: u64, count: u64) -> Vec<Option<u64>> {
     // The index is read after memory was asked: what memory has forgotten by then is in the index.
     let mut places: Vec<_> = {
-        let state = shared.state();
+        let state = shared.durable();
         (from..from + count).map(|index| recent_place(&state, log, index)).collect()
     };
     if places.iter().any(Option::is_none) {
-        let indexed = derive::indexed_range(&shared.dir, log, from, count);
+        let indexed = index::indexed_range(&shared.dir, log, from, count);
         places.iter_mut().zip(indexed).for_each(|(place, indexed)| *place = place.or(indexed));
     }
     places
 }
 
-fn entry_at(shared: &Shared, at: u64, log: &LogId, index: u64) -> Result<Option<Entry>, Error> {
+fn entry_at(shared: &OpenLedger, at: u64, log: &LogId, index: u64) -> Result<Option<Entry>, Error> {
     // An index that points outside the journal is a wrong index, not a damaged journal.
     let Ok(LoneFrame::Found(Kind::Entry, payload)) = frame_at(shared, at) else { return Ok(None) };
     Ok(parse_lone_entry(&payload).filter(|entry| entry.log == *log && entry.index == index))
 }
 
 /// Leaves `from..from + count`, all below the durable size; reads neighbours with one system call.
-pub(crate) fn leaves(shared: &Shared, log: &LogId, from: u64, count: u64) -> Result<Vec<Bytes>, Error> {
+pub(crate) fn leaves(shared: &OpenLedger, log: &LogId, from: u64, count: u64) -> Result<Vec<Bytes>, Error> {
     let mut leaves: Vec<Bytes> = Vec::with_capacity(to_usize(count));
     let places = entry_places(shared, log, from, count);
     let mut window = Window::default();
@@ -123,7 +124,7 @@ struct Window {
 
 impl Window {
     /// The leaf of an entry whose frame is at `at`; reads on to the last of the next places that is not far away.
-    fn leaf(&mut self, shared: &Shared, at: u64, name: (&LogId, u64), next: &[Option<u64>]) -> Option<Bytes> {
+    fn leaf(&mut self, shared: &OpenLedger, at: u64, name: (&LogId, u64), next: &[Option<u64>]) -> Option<Bytes> {
         const SPAN_BYTES: u64 = 1 << 20;
         if let Some(leaf) = self.parse(shared, at, name) {
             return Some(leaf);
@@ -140,7 +141,7 @@ impl Window {
         self.parse(shared, at, name)
     }
 
-    fn parse(&self, shared: &Shared, at: u64, (log, index): (&LogId, u64)) -> Option<Bytes> {
+    fn parse(&self, shared: &OpenLedger, at: u64, (log, index): (&LogId, u64)) -> Option<Bytes> {
         let offset = to_usize(at.checked_sub(self.from)?);
         let Found::Frame { kind: Kind::Entry, payload, .. } = frame::read(self.bytes.get(offset..)?, shared.meta.salt)
         else {
@@ -152,7 +153,7 @@ impl Window {
     }
 }
 
-fn scan_for_entry(shared: &Shared, log: &LogId, index: u64) -> Result<Entry, Error> {
+fn scan_for_entry(shared: &OpenLedger, log: &LogId, index: u64) -> Result<Entry, Error> {
     let segment = segment_where(shared, |header| {
         header.logs.iter().find(|(name, _)| name == log).map_or(0, |(_, vector)| vector.edge.size()) <= index
     })?;
@@ -175,7 +176,7 @@ fn apart(mut entry: Entry) -> Entry {
 }
 
 /// A commit below the next seq.
-pub(crate) fn commit(shared: &Shared, seq: u64) -> Result<ReadBatch, Error> {
+pub(crate) fn commit(shared: &OpenLedger, seq: u64) -> Result<ReadBatch, Error> {
     if let Some(place) = commit_place(shared, seq)
         && let Some(batch) = commit_at(shared, &place, seq)
     {
@@ -191,17 +192,17 @@ pub(crate) fn commit(shared: &Shared, seq: u64) -> Result<ReadBatch, Error> {
 }
 
 /// Where a commit lies, as memory or the index has it.
-pub(crate) fn commit_place(shared: &Shared, seq: u64) -> Option<CommitPlace> {
+pub(crate) fn commit_place(shared: &OpenLedger, seq: u64) -> Option<CommitPlace> {
     {
-        let state = shared.state();
+        let state = shared.durable();
         if let Some(place) = seq.checked_sub(state.commits_from).and_then(|i| state.commits.get(to_usize(i))) {
             return Some(*place);
         }
     }
-    derive::indexed_commit(&shared.dir, seq)
+    index::indexed_commit(&shared.dir, seq)
 }
 
-fn commit_at(shared: &Shared, place: &CommitPlace, seq: u64) -> Option<ReadBatch> {
+fn commit_at(shared: &OpenLedger, place: &CommitPlace, seq: u64) -> Option<ReadBatch> {
     if let Some(frames) = shared.remembered(place.at) {
         return ReadBatch::parse(&frames, place.at).ok().filter(|batch| batch.commit.seq == seq);
     }
@@ -218,7 +219,7 @@ fn read_batch(file: &File, segment: &Segment, place: &CommitPlace) -> Option<Byt
 }
 
 /// The time of a commit below the next seq.
-pub(crate) fn commit_time(shared: &Shared, seq: u64) -> Result<i64, Error> {
+pub(crate) fn commit_time(shared: &OpenLedger, seq: u64) -> Result<i64, Error> {
     match commit_place(shared, seq) {
         Some(place) => Ok(place.time_ns),
         None => Ok(commit(shared, seq)?.commit.time_ns),
@@ -226,7 +227,7 @@ pub(crate) fn commit_time(shared: &Shared, seq: u64) -> Result<i64, Error> {
 }
 
 /// Position and length of the batch of a commit below the next seq.
-pub(crate) fn commit_span(shared: &Shared, seq: u64) -> Result<(u64, u64), Error> {
+pub(crate) fn commit_span(shared: &OpenLedger, seq: u64) -> Result<(u64, u64), Error> {
     match commit_place(shared, seq) {
         Some(place) => Ok((place.at, place.bytes.into())),
         None => commit(shared, seq).map(|batch| (batch.at, batch.bytes)),
@@ -234,7 +235,7 @@ pub(crate) fn commit_span(shared: &Shared, seq: u64) -> Result<(u64, u64), Error
 }
 
 /// The bytes of an inline part; `None` when it is a body that was erased.
-pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Option<Bytes>, Error> {
+pub(crate) fn inline_part(shared: &OpenLedger, part: &PartRef, at: u64) -> Result<Option<Bytes>, Error> {
     let found = match frame_at(shared, at)? {
         LoneFrame::Nothing if is_being_erased(shared, part, at)? => return Ok(None),
         // It may be overwritten since.
@@ -251,9 +252,9 @@ pub(crate) fn inline_part(shared: &Shared, part: &PartRef, at: u64) -> Result<Op
     }
 }
 
-fn is_being_erased(shared: &Shared, part: &PartRef, at: u64) -> Result<bool, Error> {
+fn is_being_erased(shared: &OpenLedger, part: &PartRef, at: u64) -> Result<bool, Error> {
     let target = Target::Frame { at, bytes: to_usize(part.size) };
-    Ok(part.content == Content::Body && erase::is_under_way(shared, &target)?)
+    Ok(part.content == Content::Body && erasing::is_under_way(shared, &target)?)
 }
 
 /// Whether an erased frame is exactly what stands for a part: only bodies are erased, and nothing else hides in there.
@@ -262,8 +263,8 @@ fn is_erased(part: &PartRef, zeros: &[u8]) -> bool {
 }
 
 /// The newest segment whose header fits; headers are ordered by what they count.
-pub(crate) fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
-    let segments = shared.state().segments.clone();
+pub(crate) fn segment_where(shared: &OpenLedger, fits: impl Fn(&frame::HeaderFrame) -> bool) -> Result<Segment, Error> {
+    let segments = shared.durable().segments.clone();
     let (mut low, mut high) = (0, segments.len());
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -278,7 +279,11 @@ pub(crate) fn segment_where(shared: &Shared, fits: impl Fn(&frame::HeaderFrame) 
 }
 
 /// Hands over the batches of a segment while `more` says so.
-pub(crate) fn scan(shared: &Shared, segment: Segment, mut more: impl FnMut(ReadBatch) -> bool) -> Result<(), Error> {
+pub(crate) fn scan(
+    shared: &OpenLedger,
+    segment: Segment,
+    mut more: impl FnMut(ReadBatch) -> bool,
+) -> Result<(), Error> {
     let (_, offset) = segment::read_header(&shared.dir, &shared.meta, &segment)?;
     let mut scan = Scan::open(&shared.dir, &shared.meta, segment, offset)?;
     while let Step::Batch { bytes, at } = scan.step()? {

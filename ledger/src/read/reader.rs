@@ -12,21 +12,22 @@ use bytes::Bytes;
 use crate::bodies::blobs::{self, Blobs};
 use crate::derived::hashes::{self, TileNodes};
 use crate::files::storage::LocalFiles;
+use crate::journal::keys::Keys;
 use crate::journal::meta::Meta;
 use crate::journal::recover::{Folded, fold_newest};
 use crate::journal::segment;
+use crate::notes::chain::Rotation;
 use crate::notes::note;
-use crate::publish::keys::{self, Keys, Rotation};
-use crate::publish::publisher;
+use crate::publish::{checkpoint, keys};
 use crate::read::lookup;
-use crate::read::shared::{Follower, LogState, Shared};
+use crate::read::open_ledger::{DurableLog, Follower, OpenLedger};
 use crate::tree::merkle::{self, consistency_holds, inclusion_holds};
 use crate::tree::tile::{self, Of, Tile};
 use crate::{Checkpoint, Commit, Content, Entry, Error, Hash, Head, LogId, PartRef, Signer};
 
 /// A read handle; cheap to clone, usable from any thread.
 #[derive(Clone)]
-pub struct Reader(pub(crate) Arc<Shared>);
+pub struct Reader(pub(crate) Arc<OpenLedger>);
 
 /// Opens a ledger that another process may be writing, for reading what is durable.
 ///
@@ -36,7 +37,7 @@ pub struct Reader(pub(crate) Arc<Shared>);
 pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     let (meta, Folded { recovered, scan, .. }) = fold_durable(dir)?;
     let follower = Follower { scan, vectors: recovered.vectors };
-    let shared = Shared::new(dir, meta, recovered.state, Some(follower));
+    let shared = OpenLedger::new(dir, meta, recovered.state, Some(follower));
     Ok(Reader(shared))
 }
 
@@ -65,20 +66,20 @@ impl Reader {
     /// Logs that exist, by name.
     pub fn logs(&self) -> Vec<LogId> {
         self.0.follow();
-        self.0.state().logs.keys().cloned().collect()
+        self.0.durable().logs.keys().cloned().collect()
     }
 
     /// The newest durable head; size 0 for a log that does not exist.
     pub fn head(&self, log: &LogId) -> Head {
         self.0.follow();
-        let head = self.log_head(log).unwrap_or_else(LogState::empty);
+        let head = self.log_head(log).unwrap_or_else(DurableLog::empty);
         Head { size: head.size, root: head.root, time_ns: head.time_ns }
     }
 
     /// The seq that the next commit will get.
     pub fn next_seq(&self) -> u64 {
         self.0.follow();
-        self.0.state().next_seq
+        self.0.durable().next_seq
     }
 
     /// Blocks until `next_seq() > seq` or the timeout; returns `next_seq()`.
@@ -207,7 +208,7 @@ impl Reader {
 
     /// The same from the journal's headers and one segment, while the index is missing.
     fn entries_before_slowly(&self, log: &LogId, end: u64) -> Result<u64, Error> {
-        let segments = self.0.state().segments.clone();
+        let segments = self.0.durable().segments.clone();
         let after = segments.partition_point(|segment| segment.base < end);
         let Some(segment) = segments.get(after.saturating_sub(1)) else { return Ok(0) };
         let (header, _) = segment::read_header(&self.0.dir, &self.0.meta, segment)?;
@@ -269,7 +270,13 @@ impl Reader {
     }
 
     /// The root at a size, shown to be a prefix of the durable tree: tiles on disk are not believed.
-    fn checked_root(&self, nodes: &mut TileNodes<'_>, log: &LogId, size: u64, head: &LogState) -> Result<Hash, Error> {
+    fn checked_root(
+        &self,
+        nodes: &mut TileNodes<'_>,
+        log: &LogId,
+        size: u64,
+        head: &DurableLog,
+    ) -> Result<Hash, Error> {
         if size == head.size {
             return Ok(head.root);
         }
@@ -285,9 +292,9 @@ impl Reader {
     pub fn checkpoint(&self, log: &LogId) -> Option<Checkpoint> {
         if self.0.follows() {
             // The file is replaced in one step by the process that signs.
-            return publisher::load(&self.0.dir, log).ok().flatten();
+            return checkpoint::load(&self.0.dir, log).ok().flatten();
         }
-        self.0.state().logs.get(log)?.checkpoint.clone()
+        self.0.durable().logs.get(log)?.checkpoint.clone()
     }
 
     /// The log's newest verifier key, `name+keyid+base64`.
@@ -335,7 +342,7 @@ impl Reader {
         if !self.0.follows() {
             return known.clone();
         }
-        Keys::load(&self.0.dir, &self.0.meta).unwrap_or_else(|error| {
+        self.0.meta.read_keys(&self.0.dir).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the chain of keys");
             known.clone()
         })
@@ -404,20 +411,20 @@ impl Reader {
         self.log_head(log).map_or(0, |head| head.size)
     }
 
-    fn head_for(&self, log: &LogId, size: u64) -> Result<LogState, Error> {
+    fn head_for(&self, log: &LogId, size: u64) -> Result<DurableLog, Error> {
         let durable = self.size(log, size.saturating_sub(1));
         match self.log_head(log).filter(|head| size <= head.size) {
             Some(head) => Ok(head),
-            None if size == 0 => Ok(LogState::empty()),
+            None if size == 0 => Ok(DurableLog::empty()),
             None => Err(Error::Refused(format!("size {size} is above {durable}, the size of log {log}"))),
         }
     }
 
     /// The head without the entries that memory remembers.
-    fn log_head(&self, log: &LogId) -> Option<LogState> {
-        let state = self.0.state();
+    fn log_head(&self, log: &LogId) -> Option<DurableLog> {
+        let state = self.0.durable();
         let head = state.logs.get(log)?;
-        Some(LogState { size: head.size, root: head.root, time_ns: head.time_ns, ..LogState::empty() })
+        Some(DurableLog { size: head.size, root: head.root, time_ns: head.time_ns, ..DurableLog::empty() })
     }
 }
 

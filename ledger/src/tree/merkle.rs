@@ -4,8 +4,10 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::tree::tile::WIDTH;
 use crate::{Error, Hash};
+
+/// Hashes of a full tile, entries of a full bundle.
+pub(crate) const WIDTH: u64 = 256;
 
 /// `SHA-256(0x00 || leaf)`.
 pub fn leaf_hash(leaf: &[u8]) -> Hash {

@@ -1,10 +1,7 @@
 //! tlog-tiles v0.1.0: resource paths, widths and bundles. Pure.
 
-use crate::tree::merkle::node_hash;
+use crate::tree::merkle::{WIDTH, node_hash};
 use crate::{Hash, LEAF_BYTES_MAX};
-
-/// Hashes of a full tile, entries of a full bundle.
-pub(crate) const WIDTH: u64 = 256;
 
 /// A resource below a log, not yet known to exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

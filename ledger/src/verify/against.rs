@@ -1,6 +1,6 @@
 //! A verified ledger against what a stranger knows: an older checkpoint, a verifier key, a policy.
 
-use crate::publish::keys;
+use crate::notes::policy;
 use crate::{Error, Fault, LogId, Reader, Trust, Trusted, Verified};
 
 impl Trusted {
@@ -34,13 +34,13 @@ pub fn verify_against(
     let checkpoint = reader.checkpoint(&log).ok_or_else(|| Error::Refused(format!("log {log} has no checkpoint")))?;
     let note = String::from_utf8_lossy(&checkpoint.note);
     let chain = || Ok(Some(reader.key_chain().into_bytes()));
-    let head = keys::following(&own, chain, |trust| trust.checkpoint(&note))?;
+    let head = policy::following(&own, chain, |trust| trust.checkpoint(&note))?;
     verified
         .checks
         .push(format!("the checkpoint of {} for {} entries is signed by {}", head.origin, head.size, head.vkey));
     verified.checks.extend(head.cosigned_by(&own));
     let Some(older) = older else { return Ok(()) };
-    let signed = keys::following(&own, chain, |trust| trust.signed(older));
+    let signed = policy::following(&own, chain, |trust| trust.signed(older));
     let old = signed.map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
     if let Some(size) = reader.size_when_replaced(&log, &old.vkey)?.filter(|size| *size < old.size) {
         return Err(Error::Refused(format!(

@@ -9,18 +9,17 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 
-use crate::bodies::erase::Erased;
-use crate::derived::derive;
+use crate::derived::index::{self, CommitPlace};
 use crate::fault::{Stop, fault_text, ranges_text};
 use crate::files::ahead;
 use crate::files::storage::Rooms;
 use crate::journal::fold::{ReadBatch, Vectors};
 use crate::journal::frame::LogVector;
 use crate::journal::segment::{self, Scan, Segment, Step};
-use crate::read::shared::{CommitPlace, Shared};
-use crate::tree::merkle::{digest, empty_root};
-use crate::tree::tile::WIDTH;
+use crate::read::open_ledger::OpenLedger;
+use crate::tree::merkle::{WIDTH, digest, empty_root};
 use crate::verify::damage::{behind, unreached};
+use crate::verify::erased::Erased;
 use crate::verify::open::Opened;
 use crate::verify::pending::check_pending;
 use crate::verify::resume::{self, Counted, Noted, NotedLog};
@@ -90,7 +89,7 @@ fn check_all(
 ) -> Result<(), Stop> {
     let opened = Opened::of(dir)?;
     let shared = &opened.reader.0;
-    let segments = shared.state().segments.clone();
+    let segments = shared.durable().segments.clone();
     let mut check = Check {
         reader: &opened.reader,
         logs: BTreeMap::new(),
@@ -159,7 +158,7 @@ struct LogCheck {
 
 impl Check<'_> {
     fn start_log(&mut self, log: &LogId, checkpoint: Result<Option<Checkpoint>, String>) -> Result<(), Stop> {
-        let positions = File::open(derive::entries_path(self.reader.dir(), log)).ok().map(BufReader::new);
+        let positions = File::open(index::entries_path(self.reader.dir(), log)).ok().map(BufReader::new);
         let mut check = LogCheck { positions, ..LogCheck::default() };
         let signed = checkpoint.and_then(|checkpoint| {
             let Some(checkpoint) = checkpoint else { return Ok(None) };
@@ -187,7 +186,7 @@ impl Check<'_> {
     }
 
     /// Goes on where an earlier run ended; returns the number of the segment where that is.
-    fn go_on(&mut self, shared: &Shared, file: &Path, segments: &[Segment]) -> Result<usize, Stop> {
+    fn go_on(&mut self, shared: &OpenLedger, file: &Path, segments: &[Segment]) -> Result<usize, Stop> {
         let Some(noted) = resume::load(file, &shared.meta)? else { return Ok(0) };
         let Some(number) = self.fits(shared, &noted, segments)? else {
             let text = format!("{} is of another state of this ledger: the check began anew", file.display());
@@ -219,7 +218,7 @@ impl Check<'_> {
     }
 
     /// The segment whose header states what was noted; takes its state over.
-    fn fits(&mut self, shared: &Shared, noted: &Noted, segments: &[Segment]) -> Result<Option<usize>, Stop> {
+    fn fits(&mut self, shared: &OpenLedger, noted: &Noted, segments: &[Segment]) -> Result<Option<usize>, Stop> {
         let Some(number) = segments.iter().position(|segment| segment.first_seq == noted.seq) else { return Ok(None) };
         let header = segment::read_header(&shared.dir, &shared.meta, &segments[number]);
         let Ok((header, _)) = header.map_err(fault_text).map_err(Result::ok) else { return Ok(None) };
@@ -244,7 +243,7 @@ impl Check<'_> {
     }
 
     /// Notes that all before a segment is well.
-    fn note(&mut self, shared: &Shared, segment: &Segment) -> Result<(), Error> {
+    fn note(&mut self, shared: &OpenLedger, segment: &Segment) -> Result<(), Error> {
         let Some(resume) = self.resume.as_mut().filter(|resume| segment.base > 0 && segment.base >= resume.save_from)
         else {
             return Ok(());
@@ -267,7 +266,7 @@ impl Check<'_> {
 
     fn segment(
         &mut self,
-        shared: &Shared,
+        shared: &OpenLedger,
         segment: &Segment,
         end: u64,
         progress: &mut dyn FnMut(u64),
@@ -299,7 +298,7 @@ impl Check<'_> {
             })?;
         }
         scan.refresh();
-        let newest = shared.state().segments.last() == Some(segment);
+        let newest = shared.durable().segments.last() == Some(segment);
         match scan.written_behind()? {
             // A writer at work has bytes behind the last commit that is durable.
             Some(_) if newest && is_written(&shared.dir) => Ok(()),
@@ -309,7 +308,7 @@ impl Check<'_> {
     }
 
     /// A fault that ends the reading of a segment.
-    fn damage(&self, shared: &Shared, segment: &Segment, error: Error) -> Stop {
+    fn damage(&self, shared: &OpenLedger, segment: &Segment, error: Error) -> Stop {
         match fault_text(error) {
             Ok(what) => unreached(shared, segment, &self.vectors, what).into(),
             Err(error) => error.into(),
@@ -333,14 +332,14 @@ impl Check<'_> {
         fault.into()
     }
 
-    fn batch(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Stop> {
+    fn batch(&mut self, shared: &OpenLedger, batch: &ReadBatch) -> Result<(), Stop> {
         let place = CommitPlace {
             at: batch.at,
             bytes: u32::try_from(batch.bytes).unwrap_or(u32::MAX),
             time_ns: batch.commit.time_ns,
         };
         let seq = batch.commit.seq;
-        if seq < derive::indexed_commits(&shared.dir) && derive::indexed_commit(&shared.dir, seq) != Some(place) {
+        if seq < index::indexed_commits(&shared.dir) && index::indexed_commit(&shared.dir, seq) != Some(place) {
             let what = format!("the index of commits has a wrong record {seq}");
             let found_by = ranges_text(&batch.ranges());
             let affected = format!("the index of commits alone, by which {found_by} are found; {MADE_AGAIN}");
@@ -443,7 +442,7 @@ impl Check<'_> {
     }
 
     /// What can only be said at the end.
-    fn finish(mut self, shared: &Shared) -> Result<(), Stop> {
+    fn finish(mut self, shared: &OpenLedger) -> Result<(), Stop> {
         self.check_end(shared)?;
         self.finish_erased(shared)?;
         let tiles: u64 = self.logs.values().map(|check| check.tiles).sum();
@@ -481,8 +480,8 @@ impl Check<'_> {
     }
 
     /// Whether all is there that the newest state, the index and the checkpoints know of.
-    fn check_end(&self, shared: &Shared) -> Result<(), Stop> {
-        let state = shared.state();
+    fn check_end(&self, shared: &OpenLedger) -> Result<(), Stop> {
+        let state = shared.durable();
         let (next_seq, newest) = (self.vectors.next_seq, state.segments.last().copied());
         let (newest_seq, sizes): (_, Vec<_>) =
             (state.next_seq, state.logs.iter().map(|(log, head)| (log.clone(), head.size)).collect());
@@ -508,14 +507,14 @@ impl Check<'_> {
                 return Err(Fault::of_entry(log, size, what, affected).into());
             }
         }
-        if next_seq < derive::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
+        if next_seq < index::indexed_commits(&shared.dir) && !is_written(&shared.dir) {
             return ends(format!("the index names commit {next_seq}, the journal ends before it"));
         }
         Ok(())
     }
 
     /// A writer at work may have erased more since, and be erasing what its last commit says.
-    fn finish_erased(&mut self, shared: &Shared) -> Result<(), Stop> {
+    fn finish_erased(&mut self, shared: &OpenLedger) -> Result<(), Stop> {
         let mut seq = self.vectors.next_seq;
         let busy = is_written(&shared.dir);
         while busy && seq < self.reader.next_seq() {
@@ -611,7 +610,7 @@ impl LogCheck {
         if found == at {
             return Ok(());
         }
-        let path = derive::entries_path(dir, log);
+        let path = index::entries_path(dir, log);
         let what = format!("{}: entry {index} lies at {at}, not {found}", path.display());
         Err(Fault::of_entry(log, index, what, format!("this index alone; {MADE_AGAIN}")).into())
     }
@@ -619,7 +618,7 @@ impl LogCheck {
 
 /// Compares a full tile on disk with what it must be; 0 when it is not there.
 fn compare(dir: &Path, log: &LogId, level: u8, number: u64, expected: &[Hash]) -> Result<u64, Stop> {
-    let Some(found) = derive::tile_bytes(dir, log, level, number) else { return Ok(0) };
+    let Some(found) = index::tile_bytes(dir, log, level, number) else { return Ok(0) };
     // A hole: it was not written yet, or a crash came before it was.
     if found.iter().all(|byte| *byte == 0) {
         return Ok(0);
@@ -631,7 +630,7 @@ fn compare(dir: &Path, log: &LogId, level: u8, number: u64, expected: &[Hash]) -
         return Ok(1);
     };
     let span = WIDTH.pow(level.into());
-    let (first, path) = (number * WIDTH * span, derive::tiles_path(dir, log, level));
+    let (first, path) = (number * WIDTH * span, index::tiles_path(dir, log, level));
     let what = format!("{}: hash {} is not that of the journal's entries", path.display(), number * WIDTH + at);
     let affected = format!("the proofs of entries {first} to {} of log {log}; {MADE_AGAIN}", first + WIDTH * span - 1);
     let fault = Fault::of_entry(log, first + at * span, what, affected);
@@ -641,8 +640,8 @@ fn compare(dir: &Path, log: &LogId, level: u8, number: u64, expected: &[Hash]) -
 /// A tile that no entry implies was put there.
 fn check_no_more_tiles(dir: &Path, log: &LogId, size: u64) -> Result<(), Stop> {
     for level in 0..8_u8 {
-        let path = derive::tiles_path(dir, log, level);
-        let implied = size / WIDTH.pow(level.into()) / WIDTH * derive::TILE_BYTES;
+        let path = index::tiles_path(dir, log, level);
+        let implied = size / WIDTH.pow(level.into()) / WIDTH * index::TILE_BYTES;
         let found = fs::metadata(&path).map_or(0, |file| file.len());
         if found > implied {
             let what = format!("{}: {found} bytes, the entries imply {implied}", path.display());

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::derived::derive;
+use crate::derived::index;
 use crate::fault::Fault;
+use crate::files::storage::to_usize;
 use crate::journal::fold::{ReadBatch, Vectors};
-use crate::journal::frame::{self, Found, Kind, to_usize};
+use crate::journal::frame::{self, Found, Kind};
 use crate::journal::segment::{self, Scan, Segment, Step};
-use crate::read::shared::Shared;
-use crate::tree::merkle::digest;
-use crate::tree::tile::{Of, Tile, WIDTH};
+use crate::read::open_ledger::OpenLedger;
+use crate::tree::merkle::{WIDTH, digest};
+use crate::tree::tile::{Of, Tile};
 use crate::{Content, Error, Hash, LogId};
 
 /// A fault at a place of a segment behind which entries cannot be read: after those that the vectors count.
-pub(crate) fn unreached(shared: &Shared, segment: &Segment, vectors: &Vectors, what: String) -> Fault {
+pub(crate) fn unreached(shared: &OpenLedger, segment: &Segment, vectors: &Vectors, what: String) -> Fault {
     let missing = |(log, size): (LogId, u64)| {
         let from = vectors.size(&log);
         (from < size).then_some((log, from..size))
@@ -30,16 +31,16 @@ pub(crate) fn unreached(shared: &Shared, segment: &Segment, vectors: &Vectors, w
 }
 
 /// How far the logs go, says the first header behind a segment, or else whatever knows most of the newest.
-fn known_sizes(shared: &Shared, segment: &Segment) -> BTreeMap<LogId, u64> {
+fn known_sizes(shared: &OpenLedger, segment: &Segment) -> BTreeMap<LogId, u64> {
     let (dir, meta) = (&shared.dir, &shared.meta);
-    let state = shared.state();
+    let state = shared.durable();
     let later = state.segments.iter().filter(|later| later.first_seq > segment.first_seq);
     if let Some(header) = later.filter_map(|later| segment::read_header(dir, meta, later).ok()).map(|(h, _)| h).next() {
         return header.logs.into_iter().map(|(log, vector)| (log, vector.edge.size())).collect();
     }
-    let size = |(log, head): (&LogId, &crate::read::shared::LogState)| {
+    let size = |(log, head): (&LogId, &crate::read::open_ledger::DurableLog)| {
         let published = head.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
-        (log.clone(), head.size.max(published).max(derive::indexed_entries(dir, log)))
+        (log.clone(), head.size.max(published).max(index::indexed_entries(dir, log)))
     };
     state.logs.iter().map(size).collect()
 }
@@ -48,7 +49,7 @@ fn known_sizes(shared: &Shared, segment: &Segment) -> BTreeMap<LogId, u64> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(crate) fn behind(shared: &Shared, scan: &Scan, vectors: &Vectors, written_at: u64) -> Result<Fault, Error> {
+pub(crate) fn behind(shared: &OpenLedger, scan: &Scan, vectors: &Vectors, written_at: u64) -> Result<Fault, Error> {
     let tail = Bytes::from(scan.tail()?);
     let damaged = Damaged::find(&tail, shared.meta.salt);
     if let Some(fault) = damaged.as_ref().and_then(|damaged| damaged.of_frame(shared, scan, vectors, &tail)) {
@@ -93,7 +94,7 @@ impl Damaged {
     }
 
     /// `None` when more may be damaged than what one frame holds.
-    fn of_frame(&self, shared: &Shared, scan: &Scan, vectors: &Vectors, tail: &Bytes) -> Option<Fault> {
+    fn of_frame(&self, shared: &OpenLedger, scan: &Scan, vectors: &Vectors, tail: &Bytes) -> Option<Fault> {
         let end = self.end.filter(|_| self.alone)?;
         let start = scan.segment.base + scan.offset;
         let batch = ReadBatch::parse(&tail.slice(..end), start).ok()?;
@@ -128,7 +129,7 @@ struct Place {
 }
 
 impl Place {
-    fn entry(&self, shared: &Shared, vectors: &Vectors, batch: &ReadBatch, at: u64) -> Option<Fault> {
+    fn entry(&self, shared: &OpenLedger, vectors: &Vectors, batch: &ReadBatch, at: u64) -> Option<Fault> {
         let number = batch.entries.iter().position(|(place, _)| *place == at)?;
         let (before, entry) = (&batch.entries[..number], &batch.entries[number].1);
         let (log, index) = (&entry.log, entry.index);
@@ -183,21 +184,21 @@ impl Content {
 }
 
 /// The hash of a leaf that a full tile on disk states, and the tile's name. It is derived, and proves nothing.
-fn stated_leaf(shared: &Shared, log: &LogId, index: u64) -> Option<(String, Hash)> {
-    let tile = derive::stored_tile(&shared.dir, log, 0, index / WIDTH)?;
+fn stated_leaf(shared: &OpenLedger, log: &LogId, index: u64) -> Option<(String, Hash)> {
+    let tile = index::stored_tile(&shared.dir, log, 0, index / WIDTH)?;
     let name = Tile { of: Of::Level(0), number: index / WIDTH, width: WIDTH };
     Some((name.path(), tile.get(to_usize(index % WIDTH)).copied()?))
 }
 
 /// The hash of a batch's commit as the next commit or the next segment names it.
-fn hash_named_next(shared: &Shared, scan: &Scan, end: usize) -> Option<Hash> {
+fn hash_named_next(shared: &OpenLedger, scan: &Scan, end: usize) -> Option<Hash> {
     let (dir, meta) = (&shared.dir, &shared.meta);
     let mut next = Scan::open(dir, meta, scan.segment, scan.offset + end as u64).ok()?;
     match next.step().ok()? {
         Step::Batch { bytes, at } => ReadBatch::parse(&bytes, at).ok().map(|batch| batch.commit.previous),
         Step::Bad => None,
         Step::End => {
-            let segments = shared.state().segments.clone();
+            let segments = shared.durable().segments.clone();
             let later = segments.iter().find(|later| later.first_seq > scan.segment.first_seq)?;
             segment::read_header(dir, meta, later).ok().map(|(header, _)| header.previous)
         }

@@ -3,6 +3,7 @@
 pub(crate) mod against;
 pub(crate) mod check;
 pub(crate) mod damage;
+pub(crate) mod erased;
 pub(crate) mod open;
 pub(crate) mod pending;
 pub(crate) mod resume;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::derived::derive;
+use crate::derived::index;
 use crate::fault::fault_text;
 use crate::journal::meta::Meta;
 use crate::journal::segment;
-use crate::publish::publisher;
-use crate::read::shared::{LogState, Shared, State};
+use crate::publish::checkpoint;
+use crate::read::open_ledger::{Durable, DurableLog, OpenLedger};
 use crate::{Checkpoint, Error, LogId, Reader, open_reader};
 
 /// A ledger that is to be checked, whatever its newest segment is like.
@@ -32,7 +32,7 @@ impl Opened {
             Err(Error::Corrupt(why)) => Opened::contradicting(dir, why),
             Err(error) => Err(error),
             Ok(reader) => {
-                let state = reader.0.state();
+                let state = reader.0.durable();
                 let (end, entries) = (state.next_seq, state.logs.values().map(|head| head.size).sum());
                 let checkpoints =
                     state.logs.iter().map(|(log, head)| (log.clone(), Ok(head.checkpoint.clone()))).collect();
@@ -45,18 +45,18 @@ impl Opened {
     /// Without the newest state, which cannot be had: all that is there is read up to the fault.
     fn contradicting(dir: &Path, why: String) -> Result<Opened, Error> {
         let Some(meta) = Meta::load(dir)? else { return Err(Error::Corrupt(why)) };
-        let mut state = State::default();
+        let mut state = Durable::default();
         state.segments = segment::list(dir)?;
         let mut checkpoints = BTreeMap::new();
         for log in logs_with_files(dir)? {
-            let checkpoint = publisher::load(dir, &log);
+            let checkpoint = checkpoint::load(dir, &log);
             let checkpoint = checkpoint.map(Ok).or_else(|error| fault_text(error).map(Err))?;
-            let head = LogState { checkpoint: checkpoint.clone().ok().flatten(), ..LogState::empty() };
+            let head = DurableLog { checkpoint: checkpoint.clone().ok().flatten(), ..DurableLog::empty() };
             state.logs.insert(log.clone(), head);
             checkpoints.insert(log, checkpoint);
         }
-        let entries = state.logs.keys().map(|log| derive::indexed_entries(dir, log)).sum();
-        let reader = Reader(Shared::new(dir, meta, state, None));
+        let entries = state.logs.keys().map(|log| index::indexed_entries(dir, log)).sum();
+        let reader = Reader(OpenLedger::new(dir, meta, state, None));
         Ok(Opened { reader, contradiction: Some(why), end: u64::MAX, entries, checkpoints })
     }
 }

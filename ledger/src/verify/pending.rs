@@ -2,7 +2,7 @@
 
 use crate::fault::Stop;
 use crate::files::storage;
-use crate::publish::publisher;
+use crate::publish::checkpoint;
 use crate::verify::open::logs_with_files;
 use crate::{Error, Fault, LogId, Reader};
 
@@ -11,7 +11,9 @@ use crate::{Error, Fault, LogId, Reader};
 pub(crate) fn check_pending(reader: &Reader) -> Result<u64, Stop> {
     let mut count = 0;
     for log in logs_with_files(reader.dir())? {
-        if let Some(note) = storage::read_if_there(&publisher::pending_path(reader.dir(), &log)).map_err(Error::from)? {
+        if let Some(note) =
+            storage::read_if_there(&checkpoint::pending_path(reader.dir(), &log)).map_err(Error::from)?
+        {
             check(reader, &log, &String::from_utf8_lossy(&note))?;
             count += 1;
         }
@@ -20,7 +22,7 @@ pub(crate) fn check_pending(reader: &Reader) -> Result<u64, Stop> {
 }
 
 fn check(reader: &Reader, log: &LogId, note: &str) -> Result<(), Stop> {
-    let path = publisher::pending_path(reader.dir(), log);
+    let path = checkpoint::pending_path(reader.dir(), log);
     let fault = |what: String, affected: &str| Fault {
         what: format!("{}: {what}", path.display()),
         log: Some(log.clone()),

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::bodies::erase::Erased;
 use crate::journal::fold::Vectors;
 use crate::journal::meta::Meta;
 use crate::tree::merkle::digest;
+use crate::verify::erased::Erased;
 use crate::verify::state::{self, Fields, OldHead, Rows, hash, head_text, take_head};
 use crate::{Error, Hash, LogId};
 

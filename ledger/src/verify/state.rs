@@ -6,8 +6,8 @@ use std::path::Path;
 use std::str::Split;
 
 use crate::files::storage::{self, Access, LocalFiles};
-use crate::tree::merkle::{self, Edge, node_hash};
-use crate::tree::tile::{self, WIDTH};
+use crate::tree::merkle::{self, Edge, WIDTH, node_hash};
+use crate::tree::tile;
 use crate::{Error, Hash};
 
 const MAGIC: &str = "pedigraph verify state 1";

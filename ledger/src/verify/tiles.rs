@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use crate::fault::Stop;
-use crate::journal::frame::to_usize;
-use crate::notes::policy::{Trust, Trusted};
-use crate::publish::keys;
-use crate::tree::merkle::leaf_hash;
-use crate::tree::tile::{self, Of, Tile, WIDTH, tiles_of};
+use crate::files::storage::to_usize;
+use crate::notes::chain;
+use crate::notes::policy::{self, Trust, Trusted};
+use crate::tree::merkle::{WIDTH, leaf_hash};
+use crate::tree::tile::{self, Of, Tile, tiles_of};
 use crate::verify::state::{self, Checked, OldHead, Rows};
 use crate::{Error, Fault, Hash, Verified};
 
@@ -105,11 +105,11 @@ fn newest(fetch: Fetch<'_>, trust: &Trust) -> Result<Trusted, Error> {
         return Err(Error::Refused(format!("the checkpoint has more than {CHECKPOINT_BYTES_MAX} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::Refused("the checkpoint is not UTF-8".into()))?;
-    keys::following(trust, || fetch("keys"), |trust| trust.checkpoint(&text))
+    policy::following(trust, || fetch("keys"), |trust| trust.checkpoint(&text))
 }
 
 fn older_head(fetch: Fetch<'_>, older: &str, trust: &Trust, head: &Trusted) -> Result<OldHead, Error> {
-    let signed = keys::following(trust, || fetch("keys"), |trust| trust.signed(older));
+    let signed = policy::following(trust, || fetch("keys"), |trust| trust.signed(older));
     let old = signed.map_err(|error| Error::Refused(format!("the older checkpoint: {error}")))?;
     if old.origin != head.origin {
         return Err(Error::Refused(format!("the older checkpoint is of {}, the log is {}", old.origin, head.origin)));
@@ -117,7 +117,7 @@ fn older_head(fetch: Fetch<'_>, older: &str, trust: &Trust, head: &Trusted) -> R
     if old.vkey != head.vkey {
         let found = fetch("keys")?.and_then(|chain| String::from_utf8(chain).ok());
         let chain = trust.chain.clone().or(found).unwrap_or_default();
-        keys::in_order(&chain, &old.vkey, &head.vkey)?;
+        chain::in_order(&chain, &old.vkey, &head.vkey)?;
     }
     Ok(OldHead { size: old.size, root: old.root })
 }

@@ -458,8 +458,9 @@ pub struct Candidate {
     /// The artifact it leads to, when it leads to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Page of it.
-    pub href: String,
+    /// Where it runs, for a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
 }
 
 /// What a reference led to.

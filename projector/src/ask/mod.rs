@@ -13,6 +13,7 @@ mod impact;
 mod intake;
 mod line;
 mod lineage;
+mod named;
 mod ranges;
 mod refs;
 mod resolve;

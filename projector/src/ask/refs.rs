@@ -258,14 +258,13 @@ impl Graph<'_> {
         Ok(Some((reference.to_owned(), When::Now)))
     }
 
-    /// A moment: RFC 3339, or an age such as `2h` before the question's own moment.
+    /// A moment; an age counts back from the question's own moment.
     fn moment(&self, text: &str) -> Result<Nanos, Error> {
-        if let Some(age) = age_ns(text) {
-            let now = self.scope.at.map_or_else(now_ns, |at| at.0);
-            return Ok(Nanos(now.saturating_sub(age)));
-        }
-        let minutes = text.strip_suffix('Z').map(|text| format!("{text}:00Z"));
-        let parsed = Nanos::parse(text).or_else(|| Nanos::parse(&minutes?));
+        let from = self.scope.at.or(self.scope.now);
+        let parsed = match from {
+            Some(from) => Nanos::parse_moment(text, from),
+            None => Nanos::parse(text),
+        };
         parsed.ok_or_else(|| Error::Question(format!("{text:?} is no moment: write 2h, 3d or 2026-08-14T12:47Z")))
     }
 }
@@ -277,7 +276,18 @@ pub(super) fn artifact_candidate(digest: &str, reference: &str) -> Candidate {
         id: digest.to_owned(),
         label: reference.to_owned(),
         digest: Some(digest.to_owned()),
-        href: format!("/artifacts/{digest}"),
+        environment: None,
+    }
+}
+
+/// A service as a candidate.
+pub(super) fn service_candidate(service: &str, environment: &str) -> Candidate {
+    Candidate {
+        kind: "service".to_owned(),
+        id: format!("{environment}/{service}"),
+        label: format!("{service} in {environment}"),
+        digest: None,
+        environment: Some(environment.to_owned()),
     }
 }
 
@@ -295,13 +305,7 @@ fn splits(name: &str) -> Vec<(&str, Option<&str>)> {
 }
 
 fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
-    let candidate = |service: &&str| Candidate {
-        kind: "service".to_owned(),
-        id: format!("{environment}/{service}"),
-        label: format!("{service} in {environment}"),
-        digest: None,
-        href: format!("/environments/{environment}"),
-    };
+    let candidate = |service: &&str| service_candidate(service, environment);
     services.iter().take(CANDIDATES_MAX).map(candidate).collect()
 }
 
@@ -319,25 +323,4 @@ fn main_of(environment: &str, service: &str, mut running: Vec<Running>) -> Optio
         proof: main.proof,
         beside: running.map(|other| format!("{} at {} %", other.artifact_ref, other.weight)).collect(),
     })
-}
-
-/// `90s`, `30m`, `2h`, `3d`, `1w` in nanoseconds.
-fn age_ns(text: &str) -> Option<i64> {
-    let unit = text.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return None,
-    };
-    let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
-    number.checked_mul(seconds)?.checked_mul(1_000_000_000).filter(|age| *age >= 0)
-}
-
-#[expect(clippy::disallowed_methods, reason = "an age in a question counts from now; no fold runs this")]
-fn now_ns() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,7 @@ use pedigraph_proto::Purl;
 
 use super::answers::{Candidate, Found};
 use super::identity::{Graph, fields};
-use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text};
+use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text, service_candidate};
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows;
@@ -67,7 +67,7 @@ impl Graph<'_> {
                         id: environment.clone(),
                         label: format!("{} services", summary.services),
                         digest: None,
-                        href: format!("/environments/{environment}"),
+                        environment: None,
                     },
                 );
             }
@@ -94,8 +94,7 @@ impl Graph<'_> {
                 _ => "built into several artifacts".to_owned(),
             };
             let digest = built.into_iter().next();
-            let href = format!("/search?q={commit}");
-            found.push(Candidate { kind: "commit".to_owned(), id: commit, label, digest, href });
+            found.push(Candidate { kind: "commit".to_owned(), id: commit, label, digest, environment: None });
         }
         Ok(())
     }
@@ -129,10 +128,8 @@ impl Graph<'_> {
             reader.text()
         });
         let digest = digest.map(|digest| self.canonical(&digest)).transpose()?;
-        let href =
-            digest.as_ref().map_or_else(|| format!("/search?q={query}"), |digest| format!("/artifacts/{digest}"));
         let label = format!("run {query}");
-        found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, href });
+        found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, environment: None });
         Ok(())
     }
 
@@ -152,27 +149,17 @@ impl Graph<'_> {
             known if known == CANDIDATES_MAX => format!("named for {known} artifacts or more"),
             known => format!("named for {known} artifacts"),
         };
-        let href = format!("/search?q={query}");
-        found.push(Candidate { kind: "vulnerability".to_owned(), id: query.to_owned(), label, digest: None, href });
+        let (kind, id) = ("vulnerability".to_owned(), query.to_owned());
+        found.push(Candidate { kind, id, label, digest: None, environment: None });
         Ok(())
     }
 
     fn purls(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
         let Some(purl) = Purl::parse(query) else { return Ok(()) };
         let id = purl.as_str().to_owned();
-        let href = format!("/search?q={id}");
         let digest = self.by_purl(query)?.into_iter().next();
-        found.push(Candidate { kind: "purl".to_owned(), label: purl.package().to_owned(), id, digest, href });
+        let (kind, label) = ("purl".to_owned(), purl.package().to_owned());
+        found.push(Candidate { kind, label, id, digest, environment: None });
         Ok(())
-    }
-}
-
-fn service_candidate(service: &str, environment: &str) -> Candidate {
-    Candidate {
-        kind: "service".to_owned(),
-        id: format!("{environment}/{service}"),
-        label: format!("{service} in {environment}"),
-        digest: None,
-        href: format!("/environments/{environment}"),
     }
 }

@@ -66,6 +66,8 @@ pub struct Scope {
     pub(crate) seq_bound: u64,
     /// Rows of facts that happened later are not seen.
     pub(crate) at: Option<Nanos>,
+    /// When it was asked; ages in references count back from it.
+    pub(crate) now: Option<Nanos>,
 }
 
 impl Scope {
@@ -98,6 +100,13 @@ impl Scope {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(rows)
+    }
+
+    /// The same question with the moment when it was asked. Without one, references with an age (`prod@{2h}`) are refused unless `at` is
+    /// given: nothing here has a clock.
+    #[must_use]
+    pub fn asked_at(self, now: Nanos) -> Scope {
+        Scope { now: Some(now), ..self }
     }
 
     /// The same question at another moment of what happened.

@@ -110,6 +110,13 @@ impl Views {
         matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
     }
 
+    /// Waits until every commit below `seq` is visible; `false` when the time ran out.
+    pub async fn wait_commits(&self, seq: u64, timeout: Duration) -> bool {
+        let mut moved = self.0.inner.moved.subscribe();
+        let seen = moved.wait_for(|_| self.0.inner.visible.read().next_seq >= seq);
+        matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
+    }
+
     /// Blocks until every commit below `seq` is visible; `false` when the runner stopped before.
     pub fn wait_folded(&self, seq: u64) -> bool {
         let inner = &self.0.inner;
@@ -164,7 +171,7 @@ impl Views {
             (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
         };
         let bound = known.min(visible);
-        Ok(Scope { shared: inner.shared.clone(), tenant: tenant.clone(), bound, seq_bound, at: moment.at })
+        Ok(Scope { shared: inner.shared.clone(), tenant: tenant.clone(), bound, seq_bound, at: moment.at, now: None })
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000 changes.

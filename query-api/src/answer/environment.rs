@@ -7,15 +7,30 @@ use crate::answer::error::{Error, Missing, quoted};
 
 /// One environment.
 pub fn environment_of(scope: &Scope, name: &str, include_removed: bool) -> Result<Environment, Error> {
-    scope.environment(name, include_removed)?.ok_or_else(|| unknown(name))
+    match scope.environment(name, include_removed)? {
+        Some(environment) => Ok(environment),
+        None => Err(unknown(scope, name)?),
+    }
 }
 
 /// A page of an environment's changes, newest first.
 pub fn changes_of(scope: &Scope, name: &str, after: Option<&[u8]>, limit: usize) -> Result<Page<Change>, Error> {
-    scope.changes(name, after, limit)?.ok_or_else(|| unknown(name))
+    match scope.changes(name, after, limit)? {
+        Some(changes) => Ok(changes),
+        None => Err(unknown(scope, name)?),
+    }
 }
 
-fn unknown(name: &str) -> Error {
-    let detail = format!("no deployment names {}; /api/v1/environments lists them", quoted(name));
-    Error::missing(Missing::Environment, detail)
+/// Nobody has named it, or only later than the question's moment.
+fn unknown(scope: &Scope, name: &str) -> Result<Error, Error> {
+    let (what, quoted) = (Missing::Environment, quoted(name));
+    if let Some(at) = scope.at()
+        && let Some(first) = scope.when(None).numbered_change(name, 1)?
+    {
+        let detail = format!("nothing had happened in {quoted} by {at}: its first change was at {}", first.at);
+        return Ok(Error::Missing { what, detail, first_at: Some(first.at) });
+    }
+    let known = scope.as_of().map_or_else(|| "the ledger is empty".to_owned(), |index| format!("as of entry {index}"));
+    let detail = format!("no deployment names {quoted} ({known}); /api/v1/environments lists them");
+    Ok(Error::missing(what, detail))
 }

@@ -7,6 +7,7 @@ use pedigraph_proto::{Nanos, TenantId};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::fresh::Rebuilding;
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
 use crate::report::SourceLag;
@@ -40,8 +41,13 @@ pub struct Freshness {
     pub views: Vec<ViewProgress>,
     /// View roots that the ledger recorded, held against those of these views.
     pub view_roots: ViewRoots,
+    /// That the views are folded anew, and how far they are; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebuilding: Option<Rebuilding>,
     /// From durable to visible.
     pub end_to_end_ms: Percentiles,
+    /// From the event's own time to visible: an outage anywhere before intake is in it, and so is the age of old documents.
+    pub event_to_visible_ms: Percentiles,
 }
 
 /// How fresh everything is for a tenant.
@@ -54,7 +60,9 @@ pub fn freshness_of(app: &App, tenant: &TenantId) -> Result<Freshness, Problem> 
         sources,
         views: progress_of(views, tenant, app.now()),
         view_roots: views.recorded_roots(),
-        end_to_end_ms: app.config.end_to_end.percentiles(),
+        rebuilding: app.at_start.rebuilding(&log_of(tenant)?, views.visible(tenant)),
+        end_to_end_ms: app.config.end_to_end.durable_to_visible(),
+        event_to_visible_ms: app.config.end_to_end.event_to_visible(),
     })
 }
 

@@ -13,7 +13,7 @@ pub const REFERENCE_BYTES_MAX: usize = 4_096;
 
 /// The graph around whatever a reference names.
 pub fn lineage_of(scope: &Scope, reference: &str, depth: usize, direction: Direction) -> Result<Lineage, Error> {
-    let unknown = || unknown(Missing::Lineage, reference);
+    let unknown = || unknown(scope, Missing::Lineage, reference);
     let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
     scope.lineage(&digest, depth, direction)?.ok_or_else(unknown)
 }
@@ -24,19 +24,26 @@ pub fn trace_of(scope: &Scope, reference: &str) -> Result<Trace, Error> {
     match scope.trace(reference)? {
         Found::One(trace) => Ok(trace),
         Found::Ambiguous(candidates) => Err(ambiguous(reference, candidates)),
-        Found::Nothing => Err(unknown(Missing::Reference, reference)),
+        Found::Nothing => Err(unknown(scope, Missing::Reference, reference)),
     }
 }
 
 /// The artifact that a reference names.
 pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
-    let unknown = || unknown(Missing::Artifact, reference);
+    let unknown = || unknown(scope, Missing::Artifact, reference);
     let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
     scope.artifact(&digest)?.ok_or_else(unknown)
 }
 
-fn unknown(what: Missing, reference: &str) -> Error {
-    Error::missing(what, format!("nothing that was recorded names {}; try /api/v1/resolve?q=", quoted(reference)))
+/// Nothing has this name, or only later than the question's moment.
+fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
+    let quoted = quoted(reference);
+    if let Some(at) = scope.at()
+        && !matches!(scope.when(None).trace(reference), Ok(Found::Nothing) | Err(_))
+    {
+        return Error::missing(what, format!("nothing was known as {quoted} by {at}: what it names today came later"));
+    }
+    Error::missing(what, format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="))
 }
 
 fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {

@@ -13,8 +13,10 @@ use crate::access::scope::{Access, TokenScope};
 use crate::answer::entry::{EntryRow, body_of, consistency_of, entry_row, unknown_entry};
 use crate::api::stream::stream_of;
 use crate::app::App;
+use crate::fresh::Fresh;
 use crate::problem::{Code, Problem};
-use crate::read::{Fresh, Read, TEXT};
+use crate::read::Read;
+use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::log_of;
 

@@ -1,18 +1,18 @@
 //! `POST /api/v1/events`: one event, a batch, ndjson or a bare document (SPEC §2.1).
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{self, Message};
 use pedigraph_proto::wire::Origin;
-use serde::Deserialize;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::api::{body, receipt};
 use crate::app::App;
+use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::route::Routes;
 use crate::tenant::Tenant;
@@ -26,28 +26,29 @@ pub fn routes() -> Routes {
 }
 
 /// What can be said beside the body.
-#[derive(Clone, Default, Debug, Deserialize)]
+#[derive(Clone, Default, Debug)]
 pub struct Beside {
     subject: Option<String>,
     format: Option<String>,
-    wait: Option<String>,
+    wait_visible: bool,
 }
 
 impl Beside {
     /// From the query.
     pub fn of(uri: &Uri) -> Result<Beside, Problem> {
-        let beside = Query::<Beside>::try_from_uri(uri);
-        let Query(beside) = beside
-            .map_err(|_| Problem::new(Code::BadRequest, "the query cannot be read; percent-encode it, once each"))?;
-        match beside.wait.as_deref() {
-            None | Some("visible" | "durable") => Ok(beside),
-            Some(_) => Err(Problem::parameter("wait", "visible or durable")),
-        }
+        let params = Params::of(uri)?;
+        let wait_visible = match params.once("wait")? {
+            None | Some("durable") => false,
+            Some("visible") => true,
+            Some(_) => return Err(Problem::parameter("wait", "visible or durable")),
+        };
+        let text = |name: &str| Ok::<_, Problem>(params.once(name)?.map(str::to_owned));
+        Ok(Beside { subject: text("subject")?, format: text("format")?, wait_visible })
     }
 
     /// Whether to answer only when the views show it.
     pub fn wait_visible(&self) -> bool {
-        self.wait.as_deref() == Some("visible")
+        self.wait_visible
     }
 }
 
@@ -75,8 +76,8 @@ pub fn message(tenant: TenantId, path: &str, headers: &HeaderMap, beside: &Besid
         source: SOURCE.into(),
         headers: headers.iter().filter(|(name, _)| is_passed_on(name)).map(passed_on).collect(),
         body,
-        subject: beside.subject.clone().filter(|subject| !subject.is_empty()).or(subject_header),
-        format: beside.format.clone().filter(|format| !format.is_empty()),
+        subject: beside.subject.clone().or(subject_header),
+        format: beside.format.clone(),
         broker_time: None,
         replay_of: None,
     }

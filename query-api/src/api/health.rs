@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pedigraph_projector::answers::ViewRoots;
@@ -13,9 +13,11 @@ use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::layers::OwnBody;
 use crate::metrics::{Labels, Readings};
+use crate::params::Params;
+use crate::percentiles::Percentiles;
 use crate::problem::Problem;
-use crate::read::TEXT;
 use crate::report::Check;
+use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::Tenant;
 
@@ -73,7 +75,7 @@ fn roots_check(roots: &ViewRoots) -> Check {
 }
 
 fn is_verbose(uri: &Uri) -> bool {
-    Query::<Vec<(String, String)>>::try_from_uri(uri).is_ok_and(|query| query.iter().any(|(name, _)| name == "verbose"))
+    Params::of(uri).is_ok_and(|params| params.has("verbose"))
 }
 
 fn summary(ready: bool) -> &'static str {
@@ -138,11 +140,15 @@ fn read_freshness(to: &mut Readings, fresh: &Freshness) {
     to.gauges("pedigraph_source_lag_messages", "Messages of a source that are not durable yet", rows);
     let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_ms?) / 1e3)));
     to.gauges("pedigraph_source_lag_seconds", "Age of the oldest message that is not durable yet", rows);
-    let of_end_to_end = fresh.end_to_end_ms;
-    let percentiles = [("50", of_end_to_end.p50), ("90", of_end_to_end.p90), ("99", of_end_to_end.p99)];
-    let rows =
-        percentiles.into_iter().filter_map(|(name, ms)| Some((vec![("percentile", name.to_owned())], ms? / 1e3)));
-    to.gauges("pedigraph_visible_after_seconds", "Time from durable to visible", rows);
+    let durable = percentiles(fresh.end_to_end_ms);
+    to.gauges("pedigraph_visible_after_seconds", "Time from durable to visible", durable);
+    let event = percentiles(fresh.event_to_visible_ms);
+    to.gauges("pedigraph_event_to_visible_seconds", "Time from the event's own time to visible", event);
+}
+
+fn percentiles(of: Percentiles) -> impl Iterator<Item = (Labels, f64)> {
+    let all = [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99)];
+    all.into_iter().filter_map(|(quantile, ms)| Some((vec![("quantile", quantile.to_owned())], ms? / 1e3)))
 }
 
 fn read_intake(to: &mut Readings, app: &App, tenant: &TenantId) -> Result<(), Problem> {

@@ -11,7 +11,7 @@ use crate::access::check::other_tenant;
 use crate::access::scope::Access;
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::read::TEXT;
+use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::Tenant;
 use crate::tenant::log_of;

@@ -2,12 +2,13 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Candidate, Direction, Trace};
+use pedigraph_projector::answers::{Direction, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, resolve_of, trace_of};
 use crate::app::App;
+use crate::link::Linked;
 use crate::metrics::{QueryResult, ResultLabel};
 use crate::params::Params;
 use crate::problem::{Code, Problem};
@@ -87,14 +88,14 @@ async fn trace(State(app): State<App>, read: Read) -> Result<Response, Problem> 
 #[derive(Serialize)]
 struct Resolved {
     query: String,
-    candidates: Vec<Candidate>,
+    candidates: Vec<Linked>,
 }
 
 async fn resolve(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let query = read.params.need("q", "a text to look for")?.to_owned();
     app.json(read, move |scope, _, _| {
-        let candidates = resolve_of(scope, &query)?;
-        Ok(Resolved { query, candidates })
+        let candidates = resolve_of(scope, &query)?.into_iter().map(Linked::from).collect();
+        Ok(Resolved { query: query.clone(), candidates })
     })
     .await
 }

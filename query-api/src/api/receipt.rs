@@ -28,7 +28,7 @@ where
         submitted
     });
     let submitted = task.await.map_err(|error| Problem::internal("intake panicked", &error))?.map_err(refused)?;
-    let visible = if wait_visible { Some(wait(app, &tenant, &submitted).await?) } else { None };
+    let visible = if wait_visible { Some(wait(app, &tenant, &submitted).await) } else { None };
     Ok(answer(&submitted, visible))
 }
 
@@ -64,11 +64,17 @@ fn refused(refused: Refused) -> Problem {
     }
 }
 
-/// Whether the views show everything that was submitted; it is durable either way.
-async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> Result<bool, Problem> {
-    let newest = receipts(submitted).iter().map(|receipt| receipt.index).max();
-    let Some(newest) = newest else { return Ok(true) };
-    Ok(app.views()?.wait_visible(tenant, newest, app.limits().visible_wait).await)
+/// Whether the views show everything that was submitted. It is durable either way, so a node without views says no and nothing worse. A
+/// message that added no entry is counted in a commit, which is visible when its count is.
+async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> bool {
+    let Some(views) = app.config.views.get() else { return false };
+    let receipts = receipts(submitted);
+    let is_counted = |receipt: &Receipt| matches!(receipt.status, Status::Duplicate | Status::Rejected);
+    if receipts.iter().any(is_counted) {
+        return views.wait_commits(app.ledger().next_seq(), app.limits().visible_wait).await;
+    }
+    let Some(newest) = receipts.iter().map(|receipt| receipt.index).max() else { return true };
+    views.wait_visible(tenant, newest, app.limits().visible_wait).await
 }
 
 fn receipts(submitted: &Submitted) -> &[Receipt] {

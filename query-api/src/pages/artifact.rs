@@ -9,8 +9,10 @@ use serde_json::Value;
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
-use crate::link::{encoded, moment_query};
-use crate::pages::frame::{Frame, artifact_link, page, proof, quoted, short, status, table, text, time};
+use crate::link::encoded;
+use crate::pages::frame::{
+    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
+};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -30,7 +32,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
         let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both)?;
         let trace = trace_of(scope, &digest).ok();
         let json = format!("/api/v1/artifacts/{}{}", encoded(&digest), moment_query(read));
-        let command = format!("pedigraph trace {}", quoted(&digest));
+        let command = format!("pedigraph trace {}{}", quoted(&digest), moment_options(read));
         let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command };
         Ok(page(&frame, "", fresh, &content(&artifact, &lineage, trace.as_ref())))
     })

@@ -8,8 +8,10 @@ use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::environment_of;
 use crate::app::App;
-use crate::link::{encoded, moment_query};
-use crate::pages::frame::{Frame, artifact_link, page, proof, quoted, short, table, text, time};
+use crate::link::encoded;
+use crate::pages::frame::{
+    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, table, text, time,
+};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -26,7 +28,7 @@ async fn environment(State(app): State<App>, Path(name): Path<String>, read: Rea
         let environment = environment_of(scope, &name, false)?;
         let changes = scope.changes(&name, None, CHANGES)?.map(|page| page.rows).unwrap_or_default();
         let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
-        let command = format!("pedigraph env {}", quoted(&name));
+        let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
         let frame = Frame { title: &environment.environment, json: &json, command: &command };
         Ok(page(&frame, "", fresh, &content(&environment, &changes)))
     })

@@ -5,17 +5,21 @@ use std::sync::LazyLock;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
+use pedigraph_projector::answers::Candidate;
 use pedigraph_proto::Nanos;
 use pedigraph_proto::canonical::sha256;
 
 use crate::app::App;
+use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::problem::{Code, Problem};
-use crate::read::{Fresh, Read};
+use crate::read::Read;
 
 /// Nothing but our own stylesheet and form.
 pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
                        frame-ancestors 'none'";
+/// Artifacts of one list.
+pub const ARTIFACTS_MAX: usize = 100;
 /// Content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
@@ -24,6 +28,29 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 /// Its name, which changes with it.
 pub(crate) static STYLE_NAME: LazyLock<String> =
     LazyLock::new(|| format!("style-{}.css", hex::encode(&sha256(STYLE.as_bytes())[..8])));
+
+/// An address with the moment of the question.
+pub fn at_moment(address: &str, read: &Read) -> String {
+    let query = moment_query(read);
+    if address.contains('?') {
+        format!("{address}{}", query.replacen('?', "&", 1))
+    } else {
+        format!("{address}{query}")
+    }
+}
+
+/// The moment of the question, to be carried from page to page.
+pub fn moment_query(read: &Read) -> String {
+    let given = ["at", "asOf"].iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
+    let query = given.collect::<Vec<_>>().join("&");
+    if query.is_empty() { query } else { format!("?{query}") }
+}
+
+/// The command line's options for the moment of a question.
+pub fn moment_options(read: &Read) -> String {
+    let option = |(name, option): (&str, &str)| Some(format!(" {option} {}", quoted(read.params.get(name)?)));
+    [("at", "--at"), ("asOf", "--as-of")].into_iter().filter_map(option).collect()
+}
 
 /// What surrounds a page's content.
 pub struct Frame<'a> {
@@ -39,7 +66,7 @@ impl App {
     /// Answers a read with a page.
     pub async fn page<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
     where
-        F: FnOnce(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Send + 'static,
+        F: Fn(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Clone + Send + 'static,
     {
         let limit = self.limits().answer_bytes_max;
         let mut response = self
@@ -56,10 +83,18 @@ impl App {
 
 /// A whole page.
 pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> Markup {
+    let content = html! {
+        @if let Some(state) = fresh.rebuilding {
+            p .warn role="status" {
+                "The views are being folded anew and show " (state.folded) " of " (state.of) " entries: what stands here may be older than what was here before."
+            }
+        }
+        (content)
+    };
     document(
         frame.title,
         query,
-        content,
+        &content,
         &html! {
             span { (freshness_line(fresh)) }
             a href=(frame.json) { "JSON" }
@@ -104,15 +139,15 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
     }
 }
 
-/// A problem for a person.
-pub fn problem(problem: &Problem, request_id: &str) -> Markup {
+/// A problem for a person; what they searched for stays in the box.
+pub fn problem(problem: &Problem, query: &str, request_id: &str) -> Markup {
     let content = html! {
         h1 { (problem.title()) }
         p { (problem.detail()) }
         dl { dt { "Code" } dd { code { (problem.code()) } } dt { "Request" } dd { code { (request_id) } } }
         p { a href="/" { "Back to the start" } }
     };
-    document(problem.title(), "", &content, &html! { span { "status " (problem.status().as_u16()) } })
+    document(problem.title(), query, &content, &html! { span { "status " (problem.status().as_u16()) } })
 }
 
 /// A section with a table; the caption says what its rows are, and an empty one says so.
@@ -128,6 +163,33 @@ pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> M
                 } }
             }
         }
+    }
+}
+
+/// What to do where nothing is known.
+pub fn how_to_send() -> Markup {
+    html! {
+        p { "It may not have been sent yet. " code { "pedigraph publish FILE" } " sends an event, an SBOM, a scan, VEX or provenance; pipelines post the same to " code { "/api/v1/events" } "." }
+    }
+}
+
+/// A list of artifacts, each with its page; says when it was cut, and what to send when it is empty.
+pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate], read: &Read) -> Markup {
+    let row = |artifact: &Candidate| {
+        html! {
+            th scope="row" { a href=(at_moment(&format!("/artifacts/{}", encoded(&artifact.id)), read)) { (artifact.label) } }
+            td .mono title=(artifact.id) { (short(&artifact.id)) }
+        }
+    };
+    let rows: Vec<Markup> = artifacts.iter().take(ARTIFACTS_MAX).map(row).collect();
+    html! {
+        @if rows.is_empty() {
+            p .empty { (none) }
+            (how_to_send())
+        } @else {
+            (table(title, caption, &["Artifact", "Digest"], &rows))
+        }
+        @if artifacts.len() > ARTIFACTS_MAX { p .warn { "There are more; the first " (ARTIFACTS_MAX) " by digest are shown." } }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::access::scope::{Access, TokenScope};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::pages::frame::{Frame, page, table, time};
+use crate::percentiles::Percentiles;
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::report::SourceLag;
@@ -31,19 +32,24 @@ async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Probl
 }
 
 fn content(freshness: &Freshness) -> Markup {
-    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
-    let (end_to_end, roots) = (freshness.end_to_end_ms, &freshness.view_roots);
+    let roots = &freshness.view_roots;
     html! {
         h1 { "Freshness" }
         dl {
             dt { "Ledger" } dd { (freshness.head.size) " entries" }
             dt { "Signed" } dd { "up to " (freshness.head.checkpoint_size) @if let Some(at) = freshness.head.checkpoint_at { ", " (time(at)) } }
             dt { "View roots" } dd { (roots.compared) " compared, " (roots.mismatched) " differed" @if let Some(last) = roots.last.as_ref().filter(|last| !last.equal) { ": " (last) } }
-            dt { "Durable to visible" } dd { "median " (ms(end_to_end.p50)) ", p90 " (ms(end_to_end.p90)) ", p99 " (ms(end_to_end.p99)) }
+            dt { "Durable to visible" } dd { (percentiles(freshness.end_to_end_ms)) }
+            dt { "Event to visible" } dd { (percentiles(freshness.event_to_visible_ms)) }
         }
         (table("Sources", "By partition", &["Source", "Next offset", "End", "Behind"], &freshness.sources.iter().map(source).collect::<Vec<_>>()))
         (table("Views", "What the answers are read from", &["View", "Next index", "Behind", "Root"], &freshness.views.iter().map(view).collect::<Vec<_>>()))
     }
+}
+
+fn percentiles(of: Percentiles) -> String {
+    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
+    format!("median {}, p90 {}, p99 {}", ms(of.p50), ms(of.p90), ms(of.p99))
 }
 
 fn source(source: &SourceLag) -> Markup {

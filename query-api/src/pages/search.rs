@@ -6,9 +6,10 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::lineage::resolve_of;
 use crate::app::App;
-use crate::link::encoded;
-use crate::pages::frame::{Frame, page, quoted, table, text};
+use crate::link::{encoded, page_of};
+use crate::pages::frame::{Frame, at_moment, how_to_send, moment_options, page, quoted, table, text};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -23,64 +24,46 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
     if query.is_empty() {
         return Ok(Redirect::to("/").into_response());
     }
-    if query.len() > crate::answer::lineage::REFERENCE_BYTES_MAX {
-        return Err(Problem::parameter("q", "at most 4096 bytes"));
-    }
     if let Some(only) = only_one(&app, &read, &query).await? {
-        return Ok(Redirect::to(&only).into_response());
+        return Ok(Redirect::to(&at_moment(&only, &read)).into_response());
     }
-    app.page(read, move |scope, _, fresh| {
-        let candidates = scope.resolve(&query)?;
-        let json = format!("/api/v1/resolve?q={}", encoded(&query));
-        let frame = Frame { title: &query, json: &json, command: &format!("pedigraph trace {}", quoted(&query)) };
-        Ok(page(&frame, &query, fresh, &content(&query, &candidates)))
+    app.page(read, move |scope, read, fresh| {
+        let candidates = resolve_of(scope, &query)?;
+        let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&query)), read);
+        let command = format!("pedigraph trace {}{}", quoted(&query), moment_options(read));
+        let frame = Frame { title: &query, json: &json, command: &command };
+        Ok(page(&frame, &query, fresh, &content(&query, &candidates, read)))
     })
     .await
 }
 
+/// The page of the only candidate, which is never this one.
 async fn only_one(app: &App, read: &Read, query: &str) -> Result<Option<String>, Problem> {
-    let (views, tenant, moment, query) = (app.views()?.clone(), read.tenant.clone(), read.moment, query.to_owned());
-    let candidates = app.blocking(move || Ok(views.at(&tenant, moment)?.resolve(&query)?)).await?;
-    match candidates.as_slice() {
-        [only] => Ok(local(&only.href).map(str::to_owned)),
+    let (views, read, query) = (app.views()?.clone(), read.clone(), query.to_owned());
+    let ask = move || Ok(resolve_of(&views.at(&read.tenant, read.moment)?.asked_at(read.now), &query)?);
+    match app.blocking(ask).await?.as_slice() {
+        [only] => Ok(page_of(only)),
         _ => Ok(None),
     }
 }
 
-/// A path of this server, whatever the rows say.
-fn local(href: &str) -> Option<&str> {
-    let path = href.starts_with('/') && !href.starts_with("//") && !href.contains(['\\', '\n', '\r']);
-    (path && href.is_ascii()).then_some(href)
-}
-
-fn content(query: &str, candidates: &[Candidate]) -> Markup {
+fn content(query: &str, candidates: &[Candidate], read: &Read) -> Markup {
+    let rows: Vec<Markup> = candidates.iter().map(|candidate| row(candidate, read)).collect();
     html! {
         h1 { "Results for “" (query) "”" }
         @if candidates.is_empty() {
-            p { "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its repository, as in " code { "app:v1.2" } "." }
+            p { "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its repository, as in " code { "app:v1.2" } "; a package is written as " code { "pkg:npm/left-pad" } "." }
+            (how_to_send())
         } @else {
-            (table("Candidates", "Best first", &["Kind", "Name", "Id"], &candidates.iter().map(row).collect::<Vec<_>>()))
+            (table("Candidates", "Best first", &["Kind", "Name", "Id"], &rows))
         }
     }
 }
 
-fn row(candidate: &Candidate) -> Markup {
+fn row(candidate: &Candidate, read: &Read) -> Markup {
     html! {
         td { span .chip { (candidate.kind) } }
-        th scope="row" { @match local(&candidate.href) { Some(href) => a href=(href) { (candidate.label) }, None => (text(&candidate.label)) } }
+        th scope="row" { @match page_of(candidate) { Some(page) => a href=(at_moment(&page, read)) { (candidate.label) }, None => (text(&candidate.label)) } }
         td .mono { (candidate.id) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_own_paths_are_followed() {
-        assert_eq!(local("/artifacts/sha256:ab"), Some("/artifacts/sha256:ab"));
-        for foreign in ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:1", ""] {
-            assert_eq!(local(foreign), None, "{foreign}");
-        }
     }
 }

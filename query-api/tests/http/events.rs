@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use pedigraph_ledger::Writer;
+use pedigraph_ledger::{Batch, LogId, Writer};
 use pedigraph_proto::message::{Body, Message, Receipt, Refused, Status, Submitted};
 use pedigraph_proto::{EventId, message};
 use pedigraph_query_api::{Erasure, NotErased, Pending, WriteNode};
 
-use crate::world::{Client, Sent, World, append, deployed};
+use crate::world::{Client, Sent, World, append, deployed, recorded};
 
 /// Takes every message as one deployment with these bytes into the ledger, and keeps what it saw.
 struct Takes {
@@ -83,6 +83,59 @@ async fn an_event_is_passed_on_and_visible_when_asked_for() {
     assert_eq!((message.source.as_str(), message.origin.topic.as_str()), ("http", "/api/v1/events"));
 }
 
+/// A node that only writes has no views to wait for; what it has made durable it must not call an error.
+#[tokio::test]
+async fn a_node_without_views_gives_the_receipt_all_the_same() {
+    let world = World::new();
+    for expect_views in [false, true] {
+        let (client, _) = client(&world, |config| {
+            config.views = pedigraph_query_api::LateViews::default();
+            config.expect_views = expect_views;
+        });
+        let answer = client.post("/api/v1/events?wait=visible", &[], r#"{"a":2}"#).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (201, &false.into()), "{}", answer.text());
+    }
+}
+
+/// Counts every message as a duplicate of entry 0.
+struct Repeats(Arc<Mutex<Writer>>);
+
+impl WriteNode for Repeats {
+    fn publish(&self, _: Message) -> Pending<Result<Submitted, Refused>> {
+        let mut writer = self.0.lock().expect("a writer");
+        let (time_ns, log) = (writer.next_time(recorded()), LogId::default_log());
+        let duplicates = vec![(log, "/test".to_owned(), 1)];
+        writer.append(Batch { time_ns, duplicates, ..Batch::default() }).expect("appended");
+        let receipt = Receipt {
+            status: Status::Duplicate,
+            index: 0,
+            leaf_hash: [0; 32],
+            event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
+            conflicts_with: None,
+            reject: None,
+        };
+        Box::pin(async { Ok(Submitted::One(receipt)) })
+    }
+    fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
+        Box::pin(async { Err(NotErased::Stopping) })
+    }
+    fn refuses(&self) -> Option<Refused> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_that_waits_is_counted_when_it_is_answered() {
+    let world = World::new();
+    world.append(&[deployed("2026-01-01T00:00:00Z", "prod", "cart", "1")]);
+    let (client, _) = client(&world, |config| config.write = Some(Arc::new(Repeats(world.writer.clone()))));
+    for count in 1..=20 {
+        let answer = client.post("/api/v1/events?wait=visible", &[], "{}").await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (200, &true.into()), "{}", answer.text());
+        assert_eq!(client.get("/api/v1/intake").await.json()["byStatus"]["duplicate"], count);
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_an_event_is_refused_and_not_recorded() {
     let world = World::new();
@@ -100,6 +153,8 @@ async fn what_cannot_be_an_event_is_refused_and_not_recorded() {
     assert_eq!(form.problem(), (415, "UNSUPPORTED_MEDIA_TYPE".into()));
     let coded = client.post("/api/v1/events", &[json, ("content-encoding", "br")], "a").await;
     assert_eq!(coded.problem(), (415, "UNSUPPORTED_MEDIA_TYPE".into()));
+    let twice = client.post("/api/v1/events?subject=a&subject=b", &[json], "a").await;
+    assert_eq!(twice.problem(), (400, "INVALID_PARAMETER".into()));
     let waiting = client.post("/api/v1/events?wait=long", &[json], "a").await;
     assert_eq!(waiting.problem(), (400, "INVALID_PARAMETER".into()));
     assert!(seen.lock().expect("a list").is_empty());

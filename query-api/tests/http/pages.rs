@@ -1,6 +1,8 @@
 //! Pages: complete without scripts, strict about what they load, and what events say stays text.
 
-use crate::world::{Answer, World, deployed};
+use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ChangeMerged, VexIssued, VexStatement};
+
+use crate::world::{Answer, World, deployed, sent};
 
 fn check_page(answer: &Answer) -> String {
     let text = answer.text();
@@ -47,7 +49,9 @@ async fn an_environment_is_a_page_and_markup_in_events_is_text() {
         text.contains("as of index 1, 0 ms behind") && text.contains("href=\"/api/v1/environments/prod\""),
         "{text}"
     );
-    assert!(text.contains("pedigraph env prod"), "{text}");
+    assert!(text.contains("pedigraph env prod<"), "{text}");
+    let then = check_page(&client.get("/environments/prod?at=2026-01-01T12:00:00Z&asOf=1").await);
+    assert!(then.contains("pedigraph env prod --at 2026-01-01T12:00:00Z --as-of 1"), "{then}");
     assert!(check_page(&client.get("/").await).contains("/environments/prod"));
     assert!(check_page(&client.get("/freshness").await).contains("deployments"));
     let entry = check_page(&client.get("/entries/0").await);
@@ -65,4 +69,101 @@ async fn a_browser_gets_problems_as_pages_and_a_machine_as_json() {
     assert_eq!(client.get_with("/api/v1/nowhere", &browser).await.problem(), (404, "NOT_FOUND".into()));
     let search = client.get("/search").await;
     assert_eq!((search.status.as_u16(), search.header("location")), (303, Some("/")));
+}
+
+fn digest(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+const COMMIT: &str = "5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+const MERGED: &str = "0ddba11f00d0ddba11f00d0ddba11f00d0ddba11";
+
+/// Everything that the box takes, once; an environment and a run with names that need escapes.
+fn everything() -> World {
+    let world = World::new();
+    let packaged = ArtifactPackaged {
+        artifact_digest: digest("3"),
+        artifact_ref: "example.org/till:7".into(),
+        commit: COMMIT.into(),
+        repository: "https://git.test/till".into(),
+        run: "job/7?x=é#1".into(),
+        ..ArtifactPackaged::default()
+    };
+    let published = ArtifactPublished {
+        artifact_digest: digest("3"),
+        artifact_ref: "example.org/till:7".into(),
+        ..ArtifactPublished::default()
+    };
+    let merged =
+        ChangeMerged { commit: MERGED.into(), repository: "https://git.test/till".into(), ..Default::default() };
+    let statement = VexStatement {
+        vulnerability: "CVE-2031-4711".into(),
+        product: digest("3"),
+        product_digests: vec![digest("3")],
+        ..VexStatement::default()
+    };
+    let vex = VexIssued { issuer: "us".into(), statements: vec![statement], ..VexIssued::default() };
+    world.append(&[
+        sent("2026-01-01T00:00:00Z", packaged),
+        sent("2026-01-01T00:00:01Z", published),
+        sent("2026-01-01T00:00:02Z", merged),
+        sent("2026-01-01T00:00:03Z", vex),
+        deployed("2026-01-02T00:00:00Z", "eu/blue #1%", "till", "7"),
+    ]);
+    world
+}
+
+/// Follows redirects; the last page and how many steps it took.
+async fn followed(client: &crate::world::Client, path: &str) -> (String, Answer) {
+    let mut path = path.to_owned();
+    for _ in 0..3 {
+        let answer = client.get(&path).await;
+        match answer.header("location") {
+            Some(next) if answer.status == 303 => path = next.to_owned(),
+            _ => return (path, answer),
+        }
+    }
+    panic!("{path} leads on and on");
+}
+
+#[tokio::test]
+async fn the_box_ends_on_a_page_whatever_is_typed() {
+    let client = everything().client();
+    let check = async |typed: &str, path: &str, says: &str| {
+        let query: String = typed.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (ended, answer) = followed(&client, &format!("/search?q={query}")).await;
+        let text = check_page(&answer);
+        assert!(ended == path || (path.is_empty() && ended.starts_with("/search")), "{typed} ended at {ended}");
+        assert!(answer.status == 200 && text.contains(says), "{typed}: {text}");
+    };
+    let artifact = format!("/artifacts/{}", digest("3"));
+    check(&digest("3"), &artifact, "example.org/till:7").await;
+    check("sha256:33333333", &artifact, "example.org/till:7").await;
+    check("example.org/till:7", &artifact, "example.org/till:7").await;
+    check("eu/blue #1%", "/environments/eu%2Fblue%20%231%25", "till").await;
+    check("till", "/environments/eu%2Fblue%20%231%25", "till").await;
+    check(MERGED, &format!("/commits/{MERGED}"), "pedigraph publish FILE").await;
+    check(COMMIT, "", &format!("/commits/{COMMIT}")).await;
+    check("job/7?x=é#1", "/runs/job%2F7%3Fx%3D%C3%A9%231", "example.org/till:7").await;
+    check("cve-2031-4711", "/vulnerabilities/cve-2031-4711", "example.org/till:7").await;
+    check("CVE-2031-1", "/vulnerabilities/CVE-2031-1", "pedigraph publish FILE").await;
+    check("pkg:deb/debian/g++", "/components/impact?purl=pkg:deb%2Fdebian%2Fg%252B%252B", "pedigraph publish FILE")
+        .await;
+    check("no/such:thing", "", "Nothing that was recorded has this name").await;
+}
+
+#[tokio::test]
+async fn links_of_candidates_are_escaped_and_keep_the_moment() {
+    let client = everything().client();
+    let environment = followed(&client, "/environments/eu%2Fblue%20%231%25").await.1;
+    assert!(check_page(&environment).contains("<h1>eu/blue #1%</h1>"), "{}", environment.text());
+    let found = client.get("/api/v1/resolve?q=eu/blue%20%231%25").await.json();
+    let hrefs: Vec<_> = found["candidates"].as_array().expect("a list").iter().map(|found| &found["href"]).collect();
+    assert_eq!(hrefs[0], "/environments/eu%2Fblue%20%231%25", "{found}");
+    let at = "at=2026-03-01T00:00:00Z";
+    let only = client.get(&format!("/search?q=CVE-2031-4711&{at}")).await;
+    assert_eq!(only.header("location"), Some(format!("/vulnerabilities/CVE-2031-4711?{at}").as_str()));
+    let page = check_page(&client.get(&format!("/commits/{COMMIT}?{at}")).await);
+    assert!(page.contains(&format!("/artifacts/{}?{at}", digest("3"))), "{page}");
+    assert!(page.contains("--at 2026-03-01T00:00:00Z"), "{page}");
 }

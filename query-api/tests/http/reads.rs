@@ -1,8 +1,11 @@
 //! Reads: problems, clocks, pages, conditional requests, limits.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::world::{Client, World, deployed};
+use pedigraph_proto::Nanos;
+
+use crate::world::{Client, World, append, deployed};
 
 fn history() -> World {
     let world = World::new();
@@ -137,6 +140,120 @@ async fn an_unchanged_answer_is_not_sent_again() {
     assert_eq!(client.get_with("/api/v1/intake", &[("if-none-match", &counts)]).await.status, 304);
 }
 
+static NOW: AtomicI64 = AtomicI64::new(0);
+
+fn set_now(time: &str) {
+    NOW.store(Nanos::parse(time).expect("a time").0, Ordering::Relaxed);
+}
+
+/// An age counts back from the moment of the question, and what it is compared with is not taken for the answer of another moment.
+#[tokio::test]
+async fn an_age_is_counted_from_the_question_and_gives_no_stale_304() {
+    let world = history();
+    let client = Client(pedigraph_query_api::router(pedigraph_query_api::Config {
+        clock: || NOW.load(Ordering::Relaxed),
+        ..world.config()
+    }));
+    let paths =
+        ["/api/v1/environments/prod?at=90m", "/api/v1/trace?ref=prod@%7B90m%7D/cart", "/environments/prod?at=90m"];
+    for path in paths {
+        set_now("2026-01-02T01:00:00Z");
+        let first = client.get(path).await;
+        assert!(first.text().contains("example.org/cart:1"), "{path}: {}", first.text());
+        set_now("2026-01-02T02:00:00Z");
+        let etag = first.header("etag").expect("an ETag").to_owned();
+        let second = client.get_with(path, &[("if-none-match", &etag)]).await;
+        assert_eq!(second.status, 200, "{path}");
+        assert!(second.text().contains("example.org/cart:2"), "{path}: {}", second.text());
+    }
+    let known = client.get("/api/v1/environments/prod?asOf=2h").await;
+    assert_eq!(known.problem(), (404, "ENVIRONMENT_NOT_FOUND".into()), "nothing was recorded then");
+}
+
+#[tokio::test]
+async fn a_moment_before_the_first_change_is_told_from_an_unknown_name() {
+    let client = history().client();
+    let early = client.get("/api/v1/environments/prod/changes?at=2025-12-31T00:00:00Z").await;
+    assert_eq!(early.problem(), (404, "ENVIRONMENT_NOT_FOUND".into()));
+    assert_eq!(early.json()["firstAt"], "2026-01-01T00:00:00Z");
+    let detail = early.json()["detail"].to_string();
+    assert!(detail.contains("by 2025-12-31T00:00:00Z") && detail.contains("2026-01-01T00:00:00Z"), "{detail}");
+    let unknown = client.get("/api/v1/environments/lab?at=2025-12-31T00:00:00Z").await.json();
+    assert!(unknown["detail"].to_string().contains("no deployment names"), "{unknown}");
+    let early = client.get("/api/v1/trace?ref=prod/cart&at=2025-12-31T00:00:00Z").await.json();
+    assert!(early["detail"].to_string().contains("came later"), "{early}");
+}
+
+/// Purls have plus signs, and so have times.
+#[tokio::test]
+async fn a_plus_in_a_query_is_a_plus_sign() {
+    let world = World::new();
+    world.append(&[deployed("2026-01-02T00:00:00Z", "on call", "a+b", "1")]);
+    let client = world.client();
+    for purl in ["pkg:deb/debian/g++-12", "pkg:deb/debian/g%2B%2B-12"] {
+        let named = client.get(&format!("/api/v1/resolve?q={purl}")).await.json();
+        assert_eq!(named["candidates"][0]["label"], "pkg:deb/debian/g%2B%2B-12", "{named}");
+    }
+    let found = client.get("/api/v1/resolve?q=on%20call/a+b").await.json();
+    assert_eq!(found["query"], "on call/a+b");
+    assert_eq!(found["candidates"][0]["id"], "on call/a+b", "{found}");
+    assert_eq!(client.get("/api/v1/environments/on%20call?at=2026-01-02T01:00:00+00:30").await.status, 200);
+    let page = client.get("/search?q=on+call%2Fa%2Bb+").await;
+    assert_eq!((page.status.as_u16(), page.header("location")), (303, Some("/environments/on%20call")));
+}
+
+/// Views that show half of what the ledger held when the server started.
+fn half_folded() -> (World, World) {
+    let (whole, views) = (history(), World::new());
+    views.append(&[
+        deployed("2026-01-01T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-02T00:00:00Z", "prod", "cart", "2"),
+    ]);
+    (whole, views)
+}
+
+#[tokio::test]
+async fn answers_say_when_the_views_are_folded_anew() {
+    let (whole, half) = half_folded();
+    let config = pedigraph_query_api::Config { views: half.config().views, ..whole.config() };
+    let client = Client(pedigraph_query_api::router(config));
+    let old = client.get("/api/v1/environments/prod").await;
+    assert_eq!((old.status.as_u16(), old.header("pedigraph-rebuilding")), (200, Some("2/4")));
+    let page = client.get("/environments/prod").await;
+    assert!(page.text().contains("show 2 of 4 entries"), "{}", page.text());
+    let exact = client.get("/api/v1/environments/prod?asOf=1").await;
+    assert_eq!((exact.status.as_u16(), exact.header("pedigraph-rebuilding")), (200, None));
+    for path in ["/api/v1/environments/lab", "/api/v1/trace?ref=lab/cart", "/api/v1/artifacts/sha256:abcdef"] {
+        let unknown = client.get(path).await;
+        assert_eq!(unknown.problem(), (503, "PROJECTION_BEHIND".into()), "{path}");
+        assert!(unknown.header("retry-after").is_some() && unknown.json()["detail"].to_string().contains("2 of 4"));
+        let exact = client.get(&format!("{path}{}asOf=1", if path.contains('?') { '&' } else { '?' })).await;
+        assert_eq!(exact.status, 404, "{path}: no entry that is yet to be folded matters");
+    }
+    assert_eq!(client.get("/api/v1/freshness").await.json()["rebuilding"]["of"], 4);
+}
+
+#[tokio::test]
+async fn a_404_waits_for_what_the_ledger_holds() {
+    let (whole, half) = (World::new(), World::new());
+    let mut config = pedigraph_query_api::Config { views: half.config().views, ..whole.config() };
+    config.limits.min_index_wait = Duration::from_millis(20);
+    let impatient = Client(pedigraph_query_api::router(config.clone()));
+    config.limits.min_index_wait = Duration::from_secs(60);
+    let patient = Client(pedigraph_query_api::router(config));
+    let event = deployed("2026-01-01T00:00:00Z", "prod", "cart", "1");
+    append(&whole.writer, std::slice::from_ref(&event));
+    let behind = impatient.get("/api/v1/environments/prod").await;
+    assert_eq!(behind.problem(), (503, "PROJECTION_BEHIND".into()));
+    let list = impatient.get("/api/v1/environments").await;
+    assert_eq!((list.status.as_u16(), list.header("pedigraph-rebuilding")), (200, None), "lag is no rebuilding");
+    let asked = tokio::spawn(async move { patient.get("/api/v1/environments/prod").await.status.as_u16() });
+    tokio::task::yield_now().await;
+    half.append(&[event]);
+    assert_eq!(asked.await.expect("an answer"), 200);
+    assert_eq!(impatient.get("/api/v1/environments/lab").await.problem(), (404, "ENVIRONMENT_NOT_FOUND".into()));
+}
+
 #[tokio::test]
 async fn a_reader_can_wait_for_what_it_wrote() {
     let world = history();
@@ -170,7 +287,7 @@ async fn freshness_and_probes_tell_where_everything_stands() {
     let world = history();
     world.publish_checkpoint();
     let mut config = world.config();
-    config.end_to_end.record(12.0);
+    config.end_to_end.record(12.0, 3_500.0);
     config.sources = std::sync::Arc::new(|| {
         let lag = |partition, position| pedigraph_query_api::SourceLag {
             name: "pedigraph.ci".into(),
@@ -190,6 +307,8 @@ async fn freshness_and_probes_tell_where_everything_stands() {
     assert_eq!(fresh["sources"][0]["position"], 4);
     assert_eq!(fresh["sources"][0]["lagMessages"], 5);
     assert_eq!(fresh["endToEndMs"]["p50"], 12.0);
+    assert_eq!(fresh["eventToVisibleMs"]["p99"], 3_500.0);
+    assert!(fresh.get("rebuilding").is_none(), "{fresh}");
     assert!(fresh["views"].as_array().is_some_and(|views| views.iter().all(|view| view["nextIndex"] == 4)), "{fresh}");
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.get("/readyz").await.status, 200);
@@ -199,6 +318,8 @@ async fn freshness_and_probes_tell_where_everything_stands() {
     );
     let metrics = client.get("/metrics").await.text();
     assert!(metrics.contains("pedigraph_ledger_entries 4.0\n"), "{metrics}");
+    assert!(metrics.contains("pedigraph_visible_after_seconds{quantile=\"0.5\"} 0.012\n"), "{metrics}");
+    assert!(metrics.contains("pedigraph_event_to_visible_seconds{quantile=\"0.99\"} 3.5\n"), "{metrics}");
     assert!(metrics.contains("pedigraph_intake_messages_total{status=\"accepted\"} 4\n"), "{metrics}");
     assert!(
         metrics.contains("pedigraph_source_lag_messages{source=\"pedigraph.ci\",partition=\"0\"} 5.0\n"),

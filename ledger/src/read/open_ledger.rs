@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::derived::derive;
-use crate::files::storage::PAGE_BYTES;
+use crate::derived::index::{self, CommitPlace};
+use crate::files::storage::{PAGE_BYTES, lock, to_usize};
 use crate::journal::fold::{ReadBatch, Vectors};
-use crate::journal::frame::to_usize;
 use crate::journal::meta::Meta;
 use crate::journal::segment::{self, Scan, Segment, Step};
-use crate::publish::publisher;
-use crate::tree::tile::WIDTH;
+use crate::publish::checkpoint;
+use crate::tree::merkle::WIDTH;
 use crate::{Checkpoint, Content, Error, Hash, LogId};
 
 /// Entries that may wait for the derived indexes; the writer waits when there are more.
@@ -37,10 +36,10 @@ const READ_AHEAD_BYTES: usize = 8 << 20;
 const FOLLOWER_RECENT_ENTRIES: usize = 4096;
 
 /// One open ledger.
-pub(crate) struct Shared {
+pub(crate) struct OpenLedger {
     pub(crate) dir: PathBuf,
     pub(crate) meta: Meta,
-    state: Mutex<State>,
+    state: Mutex<Durable>,
     changed: Condvar,
     follower: Option<Mutex<Follower>>,
     files: Mutex<BTreeMap<u64, Arc<File>>>,
@@ -57,9 +56,9 @@ pub(crate) type Partials = BTreeMap<(LogId, u8), (u64, Vec<Hash>)>;
 
 /// What is durable.
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct Durable {
     pub(crate) next_seq: u64,
-    pub(crate) logs: BTreeMap<LogId, LogState>,
+    pub(crate) logs: BTreeMap<LogId, DurableLog>,
     pub(crate) segments: Vec<Segment>,
     /// Places of the newest commits, from seq `commits_from` on.
     pub(crate) commits: VecDeque<CommitPlace>,
@@ -80,7 +79,7 @@ pub(crate) struct State {
 
 /// One log's durable head and newest entries.
 #[derive(Clone, Debug)]
-pub(crate) struct LogState {
+pub(crate) struct DurableLog {
     pub(crate) size: u64,
     pub(crate) root: Hash,
     pub(crate) time_ns: i64,
@@ -101,14 +100,6 @@ pub(crate) struct Recent {
     pub(crate) hash: Hash,
 }
 
-/// Where a commit's batch lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct CommitPlace {
-    pub(crate) at: u64,
-    pub(crate) bytes: u32,
-    pub(crate) time_ns: i64,
-}
-
 /// A commit that has just become durable.
 pub(crate) struct Landed<'a> {
     pub(crate) seq: u64,
@@ -127,9 +118,9 @@ pub(crate) struct Follower {
     pub(crate) vectors: Vectors,
 }
 
-impl Shared {
-    pub(crate) fn new(dir: &Path, meta: Meta, state: State, follower: Option<Follower>) -> Arc<Shared> {
-        Arc::new(Shared {
+impl OpenLedger {
+    pub(crate) fn new(dir: &Path, meta: Meta, state: Durable, follower: Option<Follower>) -> Arc<OpenLedger> {
+        Arc::new(OpenLedger {
             dir: dir.to_owned(),
             meta,
             state: Mutex::new(state),
@@ -143,37 +134,37 @@ impl Shared {
     }
 
     /// The state. Every change to it is complete when the lock is released, so a panic elsewhere does not spoil it.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn durable(&self) -> MutexGuard<'_, Durable> {
         lock(&self.state)
     }
 
     /// The bytes from a journal position to the end of its batch, if memory has them.
     pub(crate) fn remembered(&self, at: u64) -> Option<Bytes> {
-        self.state().frames_at(at)
+        self.durable().frames_at(at)
     }
 
     /// Makes a durable commit visible and wakes who waits.
     pub(crate) fn land(&self, landed: Landed<'_>) {
-        self.state().land(landed);
+        self.durable().land(landed);
         self.changed.notify_all();
     }
 
     /// Changes the state and wakes who waits.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state());
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Durable) -> T) -> T {
+        let result = change(&mut self.durable());
         self.changed.notify_all();
         result
     }
 
     /// Waits until the state is as wanted.
-    pub(crate) fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let waiting = self.changed.wait_while(self.state(), |state| !wanted(state));
+    pub(crate) fn wait_until(&self, wanted: impl Fn(&Durable) -> bool) -> MutexGuard<'_, Durable> {
+        let waiting = self.changed.wait_while(self.durable(), |state| !wanted(state));
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a while, or until the state says stop; whether it does.
     pub(crate) fn wait_stop(&self, timeout: Duration) -> bool {
-        let waiting = self.changed.wait_timeout_while(self.state(), timeout, |state| !state.stop);
+        let waiting = self.changed.wait_timeout_while(self.durable(), timeout, |state| !state.stop);
         waiting.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
@@ -181,13 +172,13 @@ impl Shared {
     pub(crate) fn wait_commit(&self, seq: u64, timeout: Duration) -> u64 {
         if self.follower.is_none() {
             let waiting =
-                self.changed.wait_timeout_while(self.state(), timeout, |state| state.next_seq <= seq && !state.stop);
+                self.changed.wait_timeout_while(self.durable(), timeout, |state| state.next_seq <= seq && !state.stop);
             return waiting.unwrap_or_else(PoisonError::into_inner).0.next_seq;
         }
         let mut left = timeout;
         loop {
             self.follow();
-            let state = self.state();
+            let state = self.durable();
             if state.next_seq > seq || left.is_zero() {
                 return state.next_seq;
             }
@@ -214,7 +205,7 @@ impl Shared {
 
     /// The segment that holds a journal position, opened for reading.
     pub(crate) fn file_at(&self, at: u64) -> Result<(Segment, Arc<File>), Error> {
-        let segment = self.state().segment_at(at);
+        let segment = self.durable().segment_at(at);
         let segment = segment.ok_or_else(|| Error::Corrupt(format!("journal position {at} is in no segment")))?;
         let mut files = lock(&self.files);
         if let Some(file) = files.get(&segment.first_seq) {
@@ -229,29 +220,24 @@ impl Shared {
     }
 }
 
-/// Locks; a panic of another holder leaves nothing half done here.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl State {
+impl Durable {
     /// The state that a segment starts from.
-    pub(crate) fn start(dir: &Path, vectors: &Vectors, segments: Vec<Segment>) -> Result<State, Error> {
+    pub(crate) fn start(dir: &Path, vectors: &Vectors, segments: Vec<Segment>) -> Result<Durable, Error> {
         let mut state =
-            State { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..State::default() };
+            Durable { next_seq: vectors.next_seq, commits_from: vectors.next_seq, segments, ..Durable::default() };
         for (log, vector) in &vectors.logs {
-            let head = LogState {
+            let head = DurableLog {
                 size: vector.edge.size(),
                 root: vector.edge.root(),
                 time_ns: vector.time_ns,
                 recent_from: vector.edge.size(),
-                ..LogState::empty()
+                ..DurableLog::empty()
             };
             state.logs.insert(log.clone(), head);
         }
-        state.logs.entry(LogId::default_log()).or_insert_with(LogState::empty);
+        state.logs.entry(LogId::default_log()).or_insert_with(DurableLog::empty);
         for (log, head) in &mut state.logs {
-            head.checkpoint = publisher::load(dir, log)?;
+            head.checkpoint = checkpoint::load(dir, log)?;
         }
         Ok(state)
     }
@@ -259,7 +245,7 @@ impl State {
     pub(crate) fn land(&mut self, landed: Landed<'_>) {
         for (log, entry) in landed.entries {
             self.lag_entries += 1;
-            self.logs.entry(log).or_insert_with(LogState::empty).recent.push_back(entry);
+            self.logs.entry(log).or_insert_with(DurableLog::empty).recent.push_back(entry);
         }
         for (log, size, root) in landed.heads {
             if let Some(head) = self.logs.get_mut(log) {
@@ -338,9 +324,9 @@ impl State {
     }
 }
 
-impl LogState {
-    pub(crate) fn empty() -> LogState {
-        LogState {
+impl DurableLog {
+    pub(crate) fn empty() -> DurableLog {
+        DurableLog {
             size: 0,
             root: crate::tree::merkle::empty_root(),
             time_ns: 0,
@@ -353,7 +339,7 @@ impl LogState {
 }
 
 /// Makes a folded batch visible.
-pub(crate) fn land_read(state: &mut State, batch: &ReadBatch) {
+pub(crate) fn land_read(state: &mut Durable, batch: &ReadBatch) {
     let recent = |at, hash| Recent { at, hash };
     let mut entries = batch.entries.iter().map(|(at, entry)| (entry.log.clone(), recent(*at, entry.leaf_hash)));
     let place = CommitPlace {
@@ -368,7 +354,7 @@ pub(crate) fn land_read(state: &mut State, batch: &ReadBatch) {
 impl Follower {
     /// Folds every whole batch there is. Nothing is shown before this process's own `fdatasync` of the segment: what was read
     /// may be in the writer's page cache only.
-    fn advance(&mut self, shared: &Shared) -> Result<(), Error> {
+    fn advance(&mut self, shared: &OpenLedger) -> Result<(), Error> {
         loop {
             if self.scan.is_at_end()? {
                 match self.enter_next_segment(shared)? {
@@ -400,9 +386,9 @@ impl Follower {
         Ok(found)
     }
 
-    fn take(&mut self, shared: &Shared, batch: &ReadBatch) -> Result<(), Error> {
+    fn take(&mut self, shared: &OpenLedger, batch: &ReadBatch) -> Result<(), Error> {
         self.vectors.fold(batch)?;
-        let mut state = shared.state();
+        let mut state = shared.durable();
         land_read(&mut state, batch);
         self.forget(shared, &mut state, batch);
         drop(state);
@@ -411,21 +397,21 @@ impl Follower {
     }
 
     /// The writer's indexes tell what need not be remembered. They are not believed when they are read.
-    fn forget(&self, shared: &Shared, state: &mut State, batch: &ReadBatch) {
+    fn forget(&self, shared: &OpenLedger, state: &mut Durable, batch: &ReadBatch) {
         for (log, ..) in &batch.commit.heads {
             let recent = state.logs.get(log).map_or(0, |head| head.recent.len());
             if recent > FOLLOWER_RECENT_ENTRIES {
-                state.forget_entries(log, derive::indexed_entries(&shared.dir, log));
+                state.forget_entries(log, index::indexed_entries(&shared.dir, log));
             }
         }
         if state.commits.len() > FOLLOWER_RECENT_ENTRIES {
-            let indexed = derive::indexed_commits(&shared.dir).min(state.next_seq);
+            let indexed = index::indexed_commits(&shared.dir).min(state.next_seq);
             state.forget_commits(indexed);
         }
     }
 
     /// Whether the writer has gone on in a new segment.
-    fn enter_next_segment(&mut self, shared: &Shared) -> Result<bool, Error> {
+    fn enter_next_segment(&mut self, shared: &OpenLedger) -> Result<bool, Error> {
         let (first_seq, current) = (self.vectors.next_seq, self.scan.segment);
         let Ok(file) = std::fs::metadata(segment::path_of(&shared.dir, first_seq)) else { return Ok(false) };
         let base = if first_seq == current.first_seq { current.base } else { current.end() };
@@ -435,7 +421,7 @@ impl Follower {
         }
         let (_, offset) = segment::read_header(&shared.dir, &shared.meta, &next)?;
         self.scan = Scan::open(&shared.dir, &shared.meta, next, offset)?;
-        shared.state().enter_segment(next);
+        shared.durable().enter_segment(next);
         Ok(true)
     }
 }

@@ -16,13 +16,13 @@ use crate::files::storage::StoredFile;
 const HANDED_ON_BYTES_MIN: usize = 128 << 10;
 
 /// A write that makes a batch durable.
-pub(crate) struct Job {
+pub(crate) struct BatchWrite {
     pub(crate) file: Arc<dyn StoredFile>,
     pub(crate) offset: u64,
     pub(crate) pages: Bytes,
 }
 
-impl Job {
+impl BatchWrite {
     /// The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
     /// is on disk, and trying again would not: the kernel forgets what it failed to write.
     fn carry_out(&self) -> io::Result<()> {
@@ -31,14 +31,14 @@ impl Job {
     }
 }
 
-/// The disk of a journal. It carries out jobs one after another, in their order, and none after one that failed: a batch whose
+/// The writes of a journal, carried out one after another, in their order, and none after one that failed: a batch whose
 /// predecessor may be missing must not reach the disk.
-pub(crate) struct Disk {
-    thread: Option<DiskThread>,
+pub(crate) struct WriteQueue {
+    thread: Option<QueueThread>,
     begun: VecDeque<Begun>,
 }
 
-/// A job whose outcome nobody has asked for.
+/// A write whose outcome nobody has asked for.
 enum Begun {
     /// The caller carried it out.
     Done(io::Result<()>),
@@ -46,25 +46,25 @@ enum Begun {
     HandedOn,
 }
 
-struct DiskThread {
-    jobs: Sender<Job>,
+struct QueueThread {
+    batches: Sender<BatchWrite>,
     outcomes: Receiver<io::Result<()>>,
     thread: JoinHandle<()>,
 }
 
-impl Disk {
-    /// The caller carries out every job at once.
-    pub(crate) fn inline() -> Disk {
-        Disk { thread: None, begun: VecDeque::new() }
+impl WriteQueue {
+    /// The caller carries out every write at once.
+    pub(crate) fn inline() -> WriteQueue {
+        WriteQueue { thread: None, begun: VecDeque::new() }
     }
 
-    /// With a thread for large jobs.
-    pub(crate) fn with_thread() -> io::Result<Disk> {
-        let (jobs, waiting) = mpsc::channel::<Job>();
+    /// With a thread for large batches.
+    pub(crate) fn with_thread() -> io::Result<WriteQueue> {
+        let (batches, waiting) = mpsc::channel::<BatchWrite>();
         let (done, outcomes) = mpsc::channel();
         let work = move || {
-            for job in waiting {
-                let outcome = job.carry_out();
+            for batch in waiting {
+                let outcome = batch.carry_out();
                 let is_last = outcome.is_err();
                 if done.send(outcome).is_err() || is_last {
                     return;
@@ -72,26 +72,26 @@ impl Disk {
             }
         };
         let thread = std::thread::Builder::new().name("ledger-journal".into()).spawn(work)?;
-        Ok(Disk { thread: Some(DiskThread { jobs, outcomes, thread }), begun: VecDeque::new() })
+        Ok(WriteQueue { thread: Some(QueueThread { batches, outcomes, thread }), begun: VecDeque::new() })
     }
 
-    /// Begins a job. The caller bounds how many are under way.
-    pub(crate) fn start(&mut self, job: Job) -> io::Result<()> {
+    /// Begins a write. The caller bounds how many are under way.
+    pub(crate) fn start(&mut self, batch: BatchWrite) -> io::Result<()> {
         let begun = match (&self.thread, self.begun.back()) {
             (_, Some(Begun::Done(Err(_)))) => return Err(gone()),
             (Some(thread), before)
-                if job.pages.len() >= HANDED_ON_BYTES_MIN || matches!(before, Some(Begun::HandedOn)) =>
+                if batch.pages.len() >= HANDED_ON_BYTES_MIN || matches!(before, Some(Begun::HandedOn)) =>
             {
-                thread.jobs.send(job).map_err(|_| gone())?;
+                thread.batches.send(batch).map_err(|_| gone())?;
                 Begun::HandedOn
             }
-            (Some(_) | None, _) => Begun::Done(job.carry_out()),
+            (Some(_) | None, _) => Begun::Done(batch.carry_out()),
         };
         self.begun.push_back(begun);
         Ok(())
     }
 
-    /// Waits for the oldest job.
+    /// Waits for the oldest write.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match (self.begun.pop_front(), &self.thread) {
             (Some(Begun::Done(outcome)), _) => outcome,
@@ -101,11 +101,11 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
-    /// Ends the thread once its jobs are done.
+impl Drop for WriteQueue {
+    /// Ends the thread once its writes are done.
     fn drop(&mut self) {
-        if let Some(DiskThread { jobs, thread, .. }) = self.thread.take() {
-            drop(jobs);
+        if let Some(QueueThread { batches, thread, .. }) = self.thread.take() {
+            drop(batches);
             drop(thread.join());
         }
     }
@@ -148,36 +148,37 @@ mod tests {
         }
     }
 
-    /// A large job, then a small one, then a large one.
-    fn begin(disk: &mut Disk, file: &Arc<Noting>) {
+    /// A large batch, then a small one, then a large one.
+    fn begin(writes: &mut WriteQueue, file: &Arc<Noting>) {
         for (offset, bytes) in [(0, HANDED_ON_BYTES_MIN), (1, 1), (2, HANDED_ON_BYTES_MIN)] {
             let file = Arc::clone(file) as Arc<dyn StoredFile>;
-            disk.start(Job { file, offset, pages: vec![0; bytes].into() }).unwrap();
+            writes.start(BatchWrite { file, offset, pages: vec![0; bytes].into() }).unwrap();
         }
     }
 
     #[test]
     fn a_small_job_does_not_overtake_a_large_one() {
-        let (mut disk, file) = (Disk::with_thread().unwrap(), Arc::new(Noting::default()));
-        begin(&mut disk, &file);
+        let (mut writes, file) = (WriteQueue::with_thread().unwrap(), Arc::new(Noting::default()));
+        begin(&mut writes, &file);
         file.go_on();
-        (0..3).for_each(|_| disk.finish().unwrap());
+        (0..3).for_each(|_| writes.finish().unwrap());
         assert_eq!(*file.written.lock().unwrap(), [0, 1, 2]);
     }
 
     #[test]
     fn nothing_is_written_after_a_failure() {
-        let (mut disk, file) = (Disk::with_thread().unwrap(), Arc::new(Noting { fails: true, ..Noting::default() }));
-        begin(&mut disk, &file);
+        let (mut writes, file) =
+            (WriteQueue::with_thread().unwrap(), Arc::new(Noting { fails: true, ..Noting::default() }));
+        begin(&mut writes, &file);
         file.go_on();
-        assert_eq!(disk.finish().unwrap_err().to_string(), "no more");
-        (0..2).for_each(|_| assert!(disk.finish().is_err()));
+        assert_eq!(writes.finish().unwrap_err().to_string(), "no more");
+        (0..2).for_each(|_| assert!(writes.finish().is_err()));
         assert_eq!(*file.written.lock().unwrap(), [0]);
-        let mut disk = Disk::inline();
-        let job = |offset| Job { file: Arc::clone(&file) as Arc<dyn StoredFile>, offset, pages: vec![0].into() };
-        disk.start(job(3)).unwrap();
-        assert!(disk.start(job(4)).is_err());
-        assert!(disk.finish().is_err());
+        let mut writes = WriteQueue::inline();
+        let job = |offset| BatchWrite { file: Arc::clone(&file) as Arc<dyn StoredFile>, offset, pages: vec![0].into() };
+        writes.start(job(3)).unwrap();
+        assert!(writes.start(job(4)).is_err());
+        assert!(writes.finish().is_err());
         assert_eq!(*file.written.lock().unwrap(), [0, 3]);
     }
 }

@@ -5,27 +5,25 @@
 //! was durable, so a journal without it has lost something (`recover.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::derived::hashes;
-use crate::files::storage::{self, Access, Storage, StoredFile};
+use crate::derived::index::{
+    COMMIT_BYTES, CommitPlace, ENTRY_BYTES, TILE_BYTES, commits_path, encode_commit, encode_positions, entries_path,
+    indexed_commits, indexed_entries, stored_tile, tiles_path,
+};
+use crate::files::storage::{self, Access, Storage, StoredFile, to_usize};
 use crate::journal::fold::ReadBatch;
-use crate::journal::frame::{Input, to_usize};
 use crate::journal::segment::{self, Segment};
 use crate::read::lookup;
-use crate::read::shared::{CommitPlace, Shared, State};
-use crate::tree::tile::{self, WIDTH};
-use crate::{Error, Hash, LogId};
+use crate::read::open_ledger::{Durable, OpenLedger};
+use crate::tree::merkle::WIDTH;
+use crate::tree::tile;
+use crate::{Error, LogId};
 
-/// Bytes of one entry's record: its journal position.
-const ENTRY_BYTES: u64 = 8;
-/// Bytes of one commit's record: position, length, checksum, time.
-const COMMIT_BYTES: u64 = 24;
-/// Bytes of a full tile.
-pub(crate) const TILE_BYTES: u64 = 32 * WIDTH;
 /// Derived files that are kept open for writing.
 const FILES_MAX: usize = 64;
 /// Tiles that are written with one call.
@@ -33,109 +31,9 @@ const TILES_AT_ONCE: usize = 64;
 /// How often a full disk is tried again.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The directory of one log.
-pub(crate) fn log_dir(ledger: &Path, log: &LogId) -> PathBuf {
-    ledger.join("logs").join(log.as_str())
-}
-
-/// The file with the full tiles of one level, one after another.
-pub(crate) fn tiles_path(ledger: &Path, log: &LogId, level: u8) -> PathBuf {
-    log_dir(ledger, log).join(format!("hashes-{level}"))
-}
-
-/// What the file of a level has in the place of a full tile; `None` when it ends before.
-pub(crate) fn tile_bytes(ledger: &Path, log: &LogId, level: u8, number: u64) -> Option<Vec<u8>> {
-    let file = File::open(tiles_path(ledger, log, level)).ok()?;
-    let bytes = segment::read_at(&file, number.checked_mul(TILE_BYTES)?, to_usize(TILE_BYTES)).ok()?;
-    (bytes.len() as u64 == TILE_BYTES).then_some(bytes)
-}
-
-/// A full tile as its file has it; `None` when it is not there, or has a hole that a crash left.
-pub(crate) fn stored_tile(ledger: &Path, log: &LogId, level: u8, number: u64) -> Option<Vec<Hash>> {
-    let hashes = tile::decode_full(&tile_bytes(ledger, log, level, number)?)?;
-    hashes.iter().all(|hash| hash.0 != [0; 32]).then_some(hashes)
-}
-
-/// The file with the journal positions of a log's entries.
-pub(crate) fn entries_path(ledger: &Path, log: &LogId) -> PathBuf {
-    log_dir(ledger, log).join("positions")
-}
-
-/// The file with the places of commits.
-pub(crate) fn commits_path(ledger: &Path) -> PathBuf {
-    ledger.join("commits")
-}
-
-/// How many entries of a log the index has.
-pub(crate) fn indexed_entries(ledger: &Path, log: &LogId) -> u64 {
-    fs::metadata(entries_path(ledger, log)).map_or(0, |file| file.len() / ENTRY_BYTES)
-}
-
-/// How many commits the index has.
-pub(crate) fn indexed_commits(ledger: &Path) -> u64 {
-    fs::metadata(commits_path(ledger)).map_or(0, |file| file.len() / COMMIT_BYTES)
-}
-
-/// Where the index says that an entry lies.
-pub(crate) fn indexed_entry(ledger: &Path, log: &LogId, index: u64) -> Option<u64> {
-    indexed_range(ledger, log, index, 1).pop()?
-}
-
-/// Where the index says that each of some entries lies; fewer where it ends.
-pub(crate) fn indexed_range(ledger: &Path, log: &LogId, from: u64, count: u64) -> Vec<Option<u64>> {
-    let read = || {
-        let file = File::open(entries_path(ledger, log)).ok()?;
-        segment::read_at(&file, from.checked_mul(ENTRY_BYTES)?, to_usize(count * ENTRY_BYTES)).ok()
-    };
-    decode_positions(&read().unwrap_or_default())
-}
-
-pub(crate) fn encode_positions(positions: &[u64], out: &mut Vec<u8>) {
-    positions.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
-}
-
-pub(crate) fn decode_positions(bytes: &[u8]) -> Vec<Option<u64>> {
-    let (records, _) = bytes.as_chunks::<8>();
-    // Position 0 is the journal's first magic: a hole that a crash left.
-    records.iter().map(|record| Some(u64::from_le_bytes(*record)).filter(|at| *at != 0)).collect()
-}
-
-/// Where the index says that a commit lies; `None` unless the record's checksum holds.
-pub(crate) fn indexed_commit(ledger: &Path, seq: u64) -> Option<CommitPlace> {
-    let file = File::open(commits_path(ledger)).ok()?;
-    let bytes = segment::read_at(&file, seq.checked_mul(COMMIT_BYTES)?, to_usize(COMMIT_BYTES)).ok()?;
-    decode_commit(seq, &bytes)
-}
-
-/// One commit's record.
-pub(crate) fn encode_commit(seq: u64, place: &CommitPlace) -> [u8; 24] {
-    let mut record = [0; 24];
-    record[..8].copy_from_slice(&place.at.to_le_bytes());
-    record[8..12].copy_from_slice(&place.bytes.to_le_bytes());
-    record[12..16].copy_from_slice(&commit_checksum(seq, place).to_le_bytes());
-    record[16..].copy_from_slice(&place.time_ns.to_le_bytes());
-    record
-}
-
-pub(crate) fn decode_commit(seq: u64, bytes: &[u8]) -> Option<CommitPlace> {
-    let mut input = Input(bytes);
-    let (at, bytes, crc, time_ns) = (input.u64()?, input.u32()?, input.u32()?, input.i64()?);
-    let place = CommitPlace { at, bytes, time_ns };
-    (commit_checksum(seq, &place) == crc).then_some(place)
-}
-
-fn commit_checksum(seq: u64, place: &CommitPlace) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&seq.to_le_bytes());
-    crc.update(&place.at.to_le_bytes());
-    crc.update(&place.bytes.to_le_bytes());
-    crc.update(&place.time_ns.to_le_bytes());
-    crc.finalize()
-}
-
 /// Writes what is durable and not yet derived.
 pub(crate) struct Deriver {
-    shared: Arc<Shared>,
+    shared: Arc<OpenLedger>,
     storage: Arc<dyn Storage>,
     files: BTreeMap<PathBuf, Box<dyn StoredFile>>,
     /// Files that were written, and directories that got a name, since the last segment was synced.
@@ -159,8 +57,8 @@ struct LogWork {
 }
 
 impl Deriver {
-    pub(crate) fn new(shared: Arc<Shared>, storage: Arc<dyn Storage>) -> Deriver {
-        let next_seq = shared.state().commits_from;
+    pub(crate) fn new(shared: Arc<OpenLedger>, storage: Arc<dyn Storage>) -> Deriver {
+        let next_seq = shared.durable().commits_from;
         let synced_seq = synced_seq(&shared.dir);
         Deriver {
             shared,
@@ -196,7 +94,7 @@ impl Deriver {
     fn with_room(&mut self, work: fn(&mut Deriver) -> Result<(), Error>) -> Result<(), Error> {
         loop {
             match work(self) {
-                Err(Error::Io(error)) if storage::is_full(&error) => {
+                Err(Error::Io(error)) if crate::error::is_full(&error) => {
                     let first = self.shared.change(|state| state.full.replace(error.to_string()).is_none());
                     if first {
                         tracing::warn!(%error, "no room for tiles and indexes; they wait for it");
@@ -206,7 +104,7 @@ impl Deriver {
                     }
                 }
                 outcome => {
-                    if self.shared.state().full.is_some() {
+                    if self.shared.durable().full.is_some() {
                         self.shared.change(|state| state.full = None);
                     }
                     return outcome;
@@ -220,7 +118,7 @@ impl Deriver {
         let (logs, commits) = self.take_work();
         if let Err(error) = self.write_work(&logs, &commits) {
             // What is written twice is the same.
-            self.shared.state().underived.extend(logs.into_iter().map(|work| work.log));
+            self.shared.durable().underived.extend(logs.into_iter().map(|work| work.log));
             return Err(error);
         }
         self.next_seq += commits.len() as u64;
@@ -247,7 +145,7 @@ impl Deriver {
 
     /// Once the writer has gone on in a new segment and all before it is derived: makes that durable and notes it.
     fn sync_segment(&mut self) -> Result<(), Error> {
-        let newest = self.shared.state().segments.last().map_or(0, |segment| segment.first_seq);
+        let newest = self.shared.durable().segments.last().map_or(0, |segment| segment.first_seq);
         if newest <= self.synced_seq || self.next_seq < newest {
             return Ok(());
         }
@@ -273,14 +171,14 @@ impl Deriver {
     }
 
     fn take_work(&self) -> (Vec<LogWork>, Vec<CommitPlace>) {
-        let mut state = self.shared.state();
+        let mut state = self.shared.durable();
         let grown = std::mem::take(&mut state.underived);
         let logs = grown.into_iter().filter_map(|log| self.log_work(&state, log)).collect();
         let skip = to_usize(self.next_seq.saturating_sub(state.commits_from));
         (logs, state.commits.iter().skip(skip).copied().collect())
     }
 
-    fn log_work(&self, state: &State, log: LogId) -> Option<LogWork> {
+    fn log_work(&self, state: &Durable, log: LogId) -> Option<LogWork> {
         let head = state.logs.get(&log)?;
         let from = self.done.get(&log).copied().unwrap_or(head.recent_from);
         let skip = to_usize(from - head.recent_from);
@@ -327,7 +225,7 @@ impl Deriver {
         &mut self,
         path: PathBuf,
         offset: u64,
-        make: impl FnOnce(&Shared, &mut Vec<u8>) -> Result<(), Error>,
+        make: impl FnOnce(&OpenLedger, &mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
@@ -365,7 +263,7 @@ impl Deriver {
 
     /// Writes again what is missing of older segments.
     pub(crate) fn backfill(&mut self) -> Result<(), Error> {
-        let segments = self.shared.state().segments.clone();
+        let segments = self.shared.durable().segments.clone();
         let Some((newest, older)) = segments.split_last() else { return Ok(()) };
         let mut start = older.len();
         let mut covered = self.covers(newest)?;
@@ -409,7 +307,7 @@ impl Deriver {
     /// the row; single gaps are filled when read.
     fn backfill_tiles(&mut self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
         let sizes: Vec<_> =
-            self.shared.state().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
+            self.shared.durable().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();
         for (log, size) in sizes {
             let there = |number: &u64| stored_tile(&self.shared.dir, &log, 0, *number).is_some();
             let (full, safe) = (size / WIDTH, synced.get(&log).copied().unwrap_or(0) / WIDTH);

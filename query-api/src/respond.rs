@@ -1,0 +1,149 @@
+//! How every read is answered: at one consistent scope, with what the answer was read from, once per state.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pedigraph_ledger::{LogId, Reader};
+use pedigraph_projector::{Scope, Views};
+use pedigraph_proto::canonical::sha256;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::behind::Behind;
+use crate::fresh::Fresh;
+use crate::json::to_json;
+use crate::problem::{Code, Problem};
+use crate::read::Read;
+use crate::tenant::log_of;
+
+/// JSON.
+pub const JSON: &str = "application/json";
+/// Text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+fn tagged(content_type: &'static str, body: Vec<u8>, etag: &str) -> Response {
+    ([(header::CONTENT_TYPE, content_type), (header::ETAG, etag)], body).into_response()
+}
+
+fn not_modified(etag: &str) -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()
+}
+
+/// For answers that change without the index: their bytes name them.
+fn tagged_by_content(read: &Read, content_type: &'static str, body: Vec<u8>) -> Response {
+    let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
+    if read.is_known(&etag) { not_modified(&etag) } else { tagged(content_type, body, &etag) }
+}
+
+impl App {
+    /// Answers a read with JSON.
+    pub async fn json<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        T: Serialize,
+        F: Fn(&Scope, &Read, &Fresh) -> Result<T, Problem> + Clone + Send + 'static,
+    {
+        let limit = self.limits().answer_bytes_max;
+        self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
+    }
+
+    /// Answers a read with bytes of a content type. That something is not there is said only by views that show every entry which the
+    /// ledger held when the question came: else they are waited for, or the answer is 503.
+    pub async fn bytes<F>(&self, read: Read, content_type: &'static str, ask: F) -> Result<Response, Problem>
+    where
+        F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Clone + Send + 'static,
+    {
+        let views = self.views()?.clone();
+        self.wait_for_min_index(&views, &read).await?;
+        let (answer, behind) = self.ask(&views, &read, content_type, ask.clone()).await?;
+        let (Err(problem), Some(behind)) = (&answer, behind) else { return answer };
+        if !problem.says_missing() {
+            return answer;
+        }
+        let last = behind.asked.saturating_sub(1);
+        let caught_up =
+            behind.rebuilding.is_none() && views.wait_visible(&read.tenant, last, self.limits().min_index_wait).await;
+        if caught_up { self.ask(&views, &read, content_type, ask).await?.0 } else { Err(behind.problem()) }
+    }
+
+    /// The answer, and how far the views were behind the question.
+    async fn ask<F>(
+        &self,
+        views: &Views,
+        read: &Read,
+        content_type: &'static str,
+        ask: F,
+    ) -> Result<(Result<Response, Problem>, Option<Behind>), Problem>
+    where
+        F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Send + 'static,
+    {
+        let (app, views, read) = (self.clone(), views.clone(), read.clone());
+        self.blocking(move || {
+            let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now);
+            let log = log_of(&read.tenant)?;
+            let behind = Behind::of(&scope, read.moment.as_of, app.ledger(), &log, &app.at_start)?;
+            let fresh = Fresh {
+                as_of: scope.as_of(),
+                lag_ms: views.lag_ms(&read.tenant, read.now.0),
+                rebuilding: behind.and_then(|behind| behind.rebuilding),
+            };
+            Ok((answer(&scope, &read, &fresh, content_type, ask), behind))
+        })
+        .await
+    }
+
+    /// Answers from the ledger alone, which may be ahead of the views, with JSON.
+    pub async fn ledger_json<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        T: Serialize,
+        F: FnOnce(&Reader, &LogId) -> Result<T, Problem> + Send + 'static,
+    {
+        let limit = self.limits().answer_bytes_max;
+        let asked = read.clone();
+        self.ledger_response(read, move |ledger, log| {
+            Ok(tagged_by_content(&asked, JSON, to_json(&ask(ledger, log)?, limit)?))
+        })
+        .await
+    }
+
+    /// Answers from the ledger alone.
+    pub async fn ledger_response<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        F: FnOnce(&Reader, &LogId) -> Result<Response, Problem> + Send + 'static,
+    {
+        let app = self.clone();
+        let log = log_of(&read.tenant)?;
+        self.blocking(move || {
+            let head = app.ledger().head(&log);
+            let lag_ms = app.config.views.get().map_or(0, |views| views.lag_ms(&read.tenant, read.now.0));
+            let fresh = Fresh { as_of: head.size.checked_sub(1), lag_ms, rebuilding: None };
+            let mut response = ask(app.ledger(), &log)?;
+            fresh.write(response.headers_mut());
+            Ok(response)
+        })
+        .await
+    }
+
+    async fn wait_for_min_index(&self, views: &Views, read: &Read) -> Result<(), Problem> {
+        let Some(index) = read.min_index else { return Ok(()) };
+        if views.wait_visible(&read.tenant, index, self.limits().min_index_wait).await {
+            return Ok(());
+        }
+        let visible = views.visible(&read.tenant);
+        let detail =
+            format!("index {index} is not visible yet ({visible} entries are); try again, or leave minIndex out");
+        Err(Problem::new(Code::ProjectionBehind, detail).retry_after(1))
+    }
+}
+
+fn answer<F>(scope: &Scope, read: &Read, fresh: &Fresh, content_type: &'static str, ask: F) -> Result<Response, Problem>
+where
+    F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem>,
+{
+    let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
+    let mut response = match etag {
+        Some(etag) if read.is_known(&etag) => not_modified(&etag),
+        Some(etag) => tagged(content_type, ask(scope, read, fresh)?, &etag),
+        None => tagged_by_content(read, content_type, ask(scope, read, fresh)?),
+    };
+    fresh.write(response.headers_mut());
+    Ok(response)
+}
