@@ -35,17 +35,6 @@ LONGER_TESTS = {
 LISTS_SEVERAL_FAMILIES = {"processor/src/decode/own.rs"}
 # Files of a crate that import from each other in a circle; the list only shrinks.
 KNOWN_CIRCLES = {
-    ".": {
-        ("arguments", "config", "moment", "node", "offline", "signers", "witnesses"),
-    },
-    "ledger": {
-        (
-            "bodies::blobs", "bodies::erase", "derived::derive", "derived::hashes", "files::ahead", "files::storage",
-            "journal::fold", "journal::meta", "journal::segment", "notes::policy", "notes::proof", "publish::keys",
-            "publish::publisher", "publish::witness", "publish::witnesses", "read::lookup", "read::shared",
-        ),
-        ("tree::merkle", "tree::tile"),
-    },
     "processor": {
         (
             "decode::cdevents", "decode::cloudevents", "decode::cyclonedx", "decode::detect", "decode::dsse",

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::Digest;
 
-use super::identity::Graph;
+use super::identity::{Graph, Group};
 use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::rows::role;
@@ -18,15 +18,6 @@ pub(super) const GROUP_MAX: usize = 64;
 pub(super) const LEVELS_MAX: usize = 4;
 /// Manifests under one index, and indexes above one manifest, over all levels.
 pub(super) const MEMBERS_MAX: usize = 2_000;
-
-/// Every digest of one artifact.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Group {
-    /// The canonical digest first, then the others in order.
-    pub(super) digests: Vec<String>,
-    /// More digests are called the same than an artifact may have.
-    pub(super) cut: bool,
-}
 
 /// An index or manifest joined to an artifact.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -10,7 +10,6 @@ use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 use semver::Version;
 
 use super::answers::Node;
-use super::group::Group;
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::lineage::rows::{self, Class, Naming, table};
@@ -66,6 +65,15 @@ pub(super) struct Profile {
     /// Greatest tag of its line's repository that parses.
     pub(super) version: Option<Version>,
     pub(super) reference: String,
+}
+
+/// Every digest of one artifact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Group {
+    /// The canonical digest first, then the others in order.
+    pub(super) digests: Vec<String>,
+    /// More digests are called the same than an artifact may have.
+    pub(super) cut: bool,
 }
 
 /// One question's reads, each done once.
