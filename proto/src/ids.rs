@@ -76,7 +76,60 @@ impl Digest {
     pub fn to_bytes(&self) -> Vec<u8> {
         hex::decode(self.hex()).unwrap_or_default()
     }
+
+    /// Whether it is the digest of nothing: of no bytes, in any algorithm, of git's empty blob or tree, or of the `{}` that
+    /// OCI artifacts have for want of a configuration. Things that share it have nothing in common (SPEC §2.3): such a
+    /// digest is never a subject, alias, product or material that joins two things.
+    pub fn is_of_empty_content(&self) -> bool {
+        is_hex_of_empty_content(self.hex())
+    }
+
+    /// Whether it is strong enough to say that two things are the same: those of broken algorithms can be forged.
+    pub fn is_strong(&self) -> bool {
+        matches!(self.algorithm(), "sha256" | "sha384" | "sha512" | "blake3")
+    }
 }
+
+/// [`Digest::is_of_empty_content`] by the hex digits alone.
+pub fn is_hex_of_empty_content(hex: &str) -> bool {
+    EMPTY_CONTENT.contains(&hex)
+}
+
+/// Hex digits of the digests of empty content, whatever the algorithm is called.
+const EMPTY_CONTENT: [&str; 17] = [
+    // No bytes: SHA-256, SHA-512, SHA-384, SHA-224, SHA-1, MD5, BLAKE3, SHA3-256, SHA3-512, BLAKE2b, BLAKE2s.
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    concat!(
+        "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce",
+        "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"
+    ),
+    "38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
+    "d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f",
+    "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+    "d41d8cd98f00b204e9800998ecf8427e",
+    "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+    "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a",
+    concat!(
+        "a69f73cca23a9ac5c8b567dc185a756e97c982164fe25859e0d1dcc1475c80a6",
+        "15b2123af1f5f94c11e3e9402c3ac558f500199d95b6d3e301758586281dcd26"
+    ),
+    concat!(
+        "786a02f742015903c6c6fd852552d272912f4740e15847618a86e217f71f5419",
+        "d25e1031afee585313896444934eb04b903a685b1448b755d56f701afe9be2ce"
+    ),
+    "69217a3079908094e11121d042354a7c1f55b6482ca1a51e1b250dfd1ed0eef9",
+    // Git's empty blob and tree, named by SHA-1 and by SHA-256.
+    "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+    "473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+    // `{}`: SHA-256 and SHA-512.
+    "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    concat!(
+        "27c74670adb75075fad058d5ceaf7b20c4e7786c83bae8a32f626f9782af34c9",
+        "a33c2046ef60fd2a7878d378e29fec851806bbd9a67878f3a9f1cda4830763fd"
+    ),
+];
 
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
@@ -245,9 +298,15 @@ impl Purl {
         qualifier(&parsed, key)
     }
 
-    /// The digest that a `pkg:oci` or `pkg:docker` purl names as its version.
+    /// The digest that a `pkg:oci` or `pkg:docker` purl names as its version, unless it is that of empty content.
     pub fn digest(&self) -> Option<Digest> {
-        matches!(self.kind(), "oci" | "docker").then(|| self.version.parse().ok()).flatten()
+        let digest: Digest = self.version.parse().ok().filter(|_| self.is_image())?;
+        Some(digest).filter(|digest| !digest.is_of_empty_content())
+    }
+
+    /// Whether it names a container image.
+    pub fn is_image(&self) -> bool {
+        matches!(self.kind(), "oci" | "docker")
     }
 }
 
@@ -274,47 +333,50 @@ pub struct ArtifactRef {
 }
 
 impl ArtifactRef {
-    /// Reads an image reference (`nginx`, `ghcr.io/a/b:1@sha256:…`, `docker-pullable://…`), a purl or a bare digest.
-    /// `None` for the empty string and for text with spaces or control characters.
+    /// Reads an image reference (`nginx`, `ghcr.io/a/b:1@sha256:…`, `docker-pullable://…`), a purl or a bare digest. Where
+    /// no tag is written none is meant: that a client of a registry would take `latest` says nothing of what ran.
+    ///
+    /// `None` for what names nothing ([`names_nothing`]) and for text with spaces or control characters. A digest of empty
+    /// content is left out: it names no artifact.
     pub fn parse(text: &str) -> Option<ArtifactRef> {
         let text = text.trim();
-        if text.is_empty() || text.len() > PURL_BYTES_MAX || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.len() > PURL_BYTES_MAX || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
         }
         if let Some((purl, parsed)) = Purl::parse_whole(text) {
             return Some(ArtifactRef::of_purl(&purl, &parsed));
         }
         if let Ok(digest) = text.parse::<Digest>() {
+            let digest = Some(digest).filter(|digest| !digest.is_of_empty_content())?;
             return Some(ArtifactRef { repository: String::new(), tag: String::new(), digest: Some(digest) });
         }
-        let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let text = without_scheme(text);
         let (name, digest) = match text.rsplit_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>().ok()?)),
             None => (text, None),
         };
         let (repository, tag) = match name.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-            _ => (name, if digest.is_some() { "" } else { "latest" }),
+            _ => (name, ""),
         };
-        (!repository.is_empty()).then(|| ArtifactRef {
+        (!names_nothing(name) && !names_nothing(repository)).then(|| ArtifactRef {
             repository: shown_name(repository),
             tag: tag.to_owned(),
-            digest,
+            digest: digest.filter(|digest| !digest.is_of_empty_content()),
         })
     }
 
     fn of_purl(purl: &Purl, parsed: &PackageUrl<'_>) -> ArtifactRef {
-        let image = matches!(purl.kind(), "oci" | "docker");
         let digest = purl.digest();
-        let version = if digest.is_some() { "" } else { purl.version() };
-        let tag = qualifier(parsed, "tag").filter(|_| image).unwrap_or_else(|| version.to_owned());
-        let repository = match qualifier(parsed, "repository_url").filter(|_| image) {
-            Some(url) => url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned(),
-            None if purl.kind() == "docker" => shown_name(purl.package().trim_start_matches("pkg:docker/")),
-            None if image => purl.package().trim_start_matches("pkg:oci/").to_owned(),
-            None => purl.package().to_owned(),
-        };
-        ArtifactRef { repository, tag, digest }
+        if !purl.is_image() {
+            return ArtifactRef { repository: purl.package().to_owned(), tag: purl.version().to_owned(), digest };
+        }
+        // A version with a colon is a digest, if only one that is cut short.
+        let version = if purl.version().contains(':') { "" } else { purl.version() };
+        let name = parsed.namespace().map_or_else(String::new, |namespace| format!("{namespace}/")) + parsed.name();
+        let url = qualifier(parsed, "repository_url").unwrap_or_default();
+        let tag = qualifier(parsed, "tag").unwrap_or_else(|| version.to_owned());
+        ArtifactRef { repository: purl_repository(&url, &name), tag, digest }
     }
 
     /// The [`repository_key`] of its repository.
@@ -328,9 +390,59 @@ impl ArtifactRef {
     }
 }
 
-/// As written, but for the old name of Docker Hub.
+/// Whether a name names nothing that anybody else could mean: none at all, `.`, `-`, a path in somebody's file system.
+/// Scanners that were pointed at a folder or at their standard input call it so.
+pub fn names_nothing(name: &str) -> bool {
+    let name = name.trim();
+    let drive = name.as_bytes().get(1..3).is_some_and(|rest| rest == b":\\" || rest == b":/");
+    matches!(name, "" | "." | ".." | "-" | "~")
+        || name.starts_with(['/', '\\'])
+        || ["./", "../", "~/", ".\\", "..\\"].iter().any(|here| name.starts_with(here))
+        || (drive && name.starts_with(|letter: char| letter.is_ascii_alphabetic()))
+        || name.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
+}
+
+/// Whether an id is unique by itself, whoever says it: an absolute URI with an authority, or a URN (SPEC §2.3: other ids
+/// of runs are numbers of the source that counts them).
+pub fn is_absolute_uri(id: &str) -> bool {
+    let scheme = |scheme: &str| {
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
+    };
+    match id.split_once(':') {
+        Some((before, rest)) => (rest.starts_with("//") && rest.len() > 2 && scheme(before)) || before == "urn",
+        None => false,
+    }
+}
+
+/// The repository of an image from its purl's `repository_url` and its name with namespace.
+///
+/// purl-spec calls the URL of a `pkg:docker` the registry and that of a `pkg:oci` the whole repository, whose last part is
+/// the name; real documents write either for both, with and without a slash at the end. So the URL is a prefix of the
+/// name, and what its end and the name's beginning have in common is said once.
+pub fn purl_repository(url: &str, name: &str) -> String {
+    let mut place: Vec<&str> = without_scheme(url).split('/').filter(|part| !part.is_empty()).collect();
+    if let [_, .., last] = place.as_mut_slice() {
+        // A tag or digest is no part of the repository; a colon in the first part is a port.
+        *last = last.split([':', '@']).next().unwrap_or_default();
+    }
+    let name: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    let same = |a: &[&str], b: &[&str]| a.iter().zip(b).all(|(a, b)| a.eq_ignore_ascii_case(b));
+    let lengths = (1..=place.len().min(name.len())).rev();
+    let common = lengths.into_iter().find(|&length| same(&place[place.len() - length..], &name[..length])).unwrap_or(0);
+    place.extend(&name[common..]);
+    shown_name(&place.join("/"))
+}
+
+fn without_scheme(text: &str) -> &str {
+    text.split_once("://").map_or(text, |(_, rest)| rest)
+}
+
+/// As written, but for the other names of Docker Hub.
 fn shown_name(name: &str) -> String {
-    match name.strip_prefix("index.docker.io/") {
+    const DOCKER_HUB: [&str; 4] =
+        ["index.docker.io/", "registry-1.docker.io/", "registry.hub.docker.com/", "hub.docker.com/"];
+    match DOCKER_HUB.iter().find_map(|host| name.strip_prefix(host)) {
         Some(rest) => format!("docker.io/{rest}"),
         None => name.to_owned(),
     }
@@ -395,12 +507,17 @@ mod tests {
         let check = |text: &str, want: &str| {
             assert_eq!(ArtifactRef::parse(text).map(|r| r.to_string()).as_deref(), Some(want), "{text}");
         };
-        check("nginx", "nginx:latest");
+        check("nginx", "nginx");
         check("grafana/loki:2.9", "grafana/loki:2.9");
         check("index.docker.io/grafana/loki:2.9", "docker.io/grafana/loki:2.9");
         check("docker://cart:2.3.0", "cart:2.3.0");
         check("pkg:docker/cart@2.3.0", "cart:2.3.0");
-        check("localhost:5000/app", "localhost:5000/app:latest");
+        check("localhost:5000/app", "localhost:5000/app");
+        check("pkg:oci/b", "b");
+        check(
+            "pkg:docker/customer/dockerimage@sha256:244fd47e07d10?repository_url=gcr.io",
+            "gcr.io/customer/dockerimage",
+        );
         check("ghcr.io/a/b:1", "ghcr.io/a/b:1");
         check(&format!("ghcr.io/a/b@{digest}"), &format!("ghcr.io/a/b@{digest}"));
         check(&format!("docker-pullable://ghcr.io/a/b@{digest}"), &format!("ghcr.io/a/b@{digest}"));
@@ -413,6 +530,79 @@ mod tests {
         assert_eq!(ArtifactRef::parse("a b"), None);
         assert_eq!(ArtifactRef::parse(""), None);
         assert_eq!(ArtifactRef::parse("app@sha256:12"), None);
+        for nothing in
+            [".", "..", "-", "/", "/srv/app", "./out", "file:///srv/app", ".:1.0", r"C:\src\app", r"\\host\app"]
+        {
+            assert_eq!(ArtifactRef::parse(nothing), None, "{nothing}");
+        }
+    }
+
+    /// Forms of purl-spec's own test data, of Trivy, Syft, Red Hat, cdxgen and Artifactory.
+    #[test]
+    fn the_repository_of_an_image_is_read_from_its_purl() {
+        let check = |purl: &str, want: &str| {
+            assert_eq!(ArtifactRef::parse(purl).map(|r| r.repository).as_deref(), Some(want), "{purl}");
+        };
+        check("pkg:docker/team/ledger@2.1?repository_url=gcr.io", "gcr.io/team/ledger");
+        check("pkg:docker/team/ledger@2.1?repository_url=https://gcr.io/", "gcr.io/team/ledger");
+        check("pkg:docker/team/ledger@2.1?repository_url=gcr.io/team", "gcr.io/team/ledger");
+        check("pkg:docker/team/ledger@2.1?repository_url=gcr.io/team/ledger", "gcr.io/team/ledger");
+        check("pkg:docker/gcr.io/team/ledger@2.1?repository_url=gcr.io", "gcr.io/team/ledger");
+        check(
+            "pkg:docker/ledger@2.1?repository_url=art.example:8443/docker-local",
+            "art.example:8443/docker-local/ledger",
+        );
+        check("pkg:docker/team/ledger@2.1?repository_url=https://hub.docker.com", "docker.io/team/ledger");
+        check("pkg:docker/team/ledger@2.1", "team/ledger");
+        check("pkg:docker/nginx@1.27", "nginx");
+        check("pkg:oci/debian?repository_url=docker.io/library/debian", "docker.io/library/debian");
+        check("pkg:oci/debian?repository_url=ghcr.io/debian", "ghcr.io/debian");
+        check("pkg:oci/trivy?repository_url=index.docker.io%2Faquasec%2Ftrivy", "docker.io/aquasec/trivy");
+        check("pkg:oci/trivy?repository_url=ghcr.io/aquasecurity", "ghcr.io/aquasecurity/trivy");
+        check("pkg:oci/proxy?repository_url=registry.example/k8s/", "registry.example/k8s/proxy");
+        check("pkg:oci/proxy?repository_url=registry.example/k8s/proxy/", "registry.example/k8s/proxy");
+        check("pkg:oci/proxy?repository_url=https://registry.example/K8s/Proxy", "registry.example/K8s/Proxy");
+        check("pkg:oci/proxy?repository_url=registry.example", "registry.example/proxy");
+        check("pkg:oci/proxy?repository_url=registry.example/k8s/proxy:v1.29", "registry.example/k8s/proxy");
+        check("pkg:oci/proxy", "proxy");
+        let tagged =
+            "pkg:docker/team/ledger@sha256:HEX?repository_url=gcr.io&tag=2.1.0".replace("HEX", &"c".repeat(64));
+        assert_eq!(ArtifactRef::parse(&tagged).expect("a purl").to_string(), "gcr.io/team/ledger:2.1.0");
+    }
+
+    #[test]
+    fn digests_of_empty_content_name_no_artifact() {
+        for (algorithm, hex) in [
+            ("sha256", hex::encode(Sha256::digest(b""))),
+            ("sha512", hex::encode(sha2::Sha512::digest(b""))),
+            ("sha384", hex::encode(sha2::Sha384::digest(b""))),
+            ("sha224", hex::encode(sha2::Sha224::digest(b""))),
+            ("sha256", hex::encode(Sha256::digest(b"{}"))),
+            ("sha512", hex::encode(sha2::Sha512::digest(b"{}"))),
+            ("gitBlob", hex::encode(Sha256::digest(b"blob 0\0"))),
+            ("gitTree", hex::encode(Sha256::digest(b"tree 0\0"))),
+        ] {
+            let digest = Digest::from_parts(algorithm, &hex).expect("a digest");
+            assert!(digest.is_of_empty_content(), "{digest}");
+            assert_eq!(ArtifactRef::parse(digest.as_str()), None);
+            let named = ArtifactRef::parse(&format!("r.example/empty:1@{digest}")).expect("a reference");
+            assert_eq!((named.digest, named.tag.as_str()), (None, "1"));
+        }
+        let empty = format!("pkg:oci/empty@sha256:{}", hex::encode(Sha256::digest(b"")));
+        assert_eq!(ArtifactRef::parse(&empty).expect("a purl").digest, None);
+        assert!(!Digest::sha256([1; 32]).is_of_empty_content());
+    }
+
+    #[test]
+    fn some_ids_are_unique_by_themselves() {
+        for id in
+            ["https://ci.example/job/cart/42/", "tekton://ns/run-7", "urn:uuid:0b31b1c0", "gitlab+https://g.example/1"]
+        {
+            assert!(is_absolute_uri(id), "{id}");
+        }
+        for id in ["42", "cart/42", "build:42", "/job/42", "://x", "https:", "https://", "job 1://x", ""] {
+            assert!(!is_absolute_uri(id), "{id}");
+        }
     }
 
     proptest::proptest! {

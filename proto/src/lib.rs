@@ -7,11 +7,13 @@ pub mod canonical;
 pub mod control;
 pub mod fact;
 pub mod ids;
+pub mod image;
 pub mod json;
 pub mod message;
 #[cfg(test)]
 mod mutate;
 pub mod time;
+pub mod vers;
 
 /// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping with
 /// camelCase names, and enums in lower_snake without prefix; digests and times are strings in both forms.
@@ -35,5 +37,8 @@ pub mod protobuf {
 
 pub use control::Control;
 pub use fact::{Event, Family};
-pub use ids::{ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, repository_key};
+pub use ids::{
+    ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, is_absolute_uri, names_nothing,
+    repository_key,
+};
 pub use time::Nanos;

@@ -14,15 +14,9 @@ pub struct Nanos(pub i64);
 
 impl Nanos {
     /// Reads RFC 3339, tolerating what real documents have: a space for the `T`, no zone (read as UTC), a date alone.
-    /// `None` when it is not a time or its year is 1970 or before, which counts as absent (SPEC §2.3).
+    /// `None` when it is not a time or before 2000, which counts as absent (SPEC §2.3).
     pub fn parse(text: &str) -> Option<Nanos> {
-        let text = text.trim();
-        let moment = text
-            .parse::<Timestamp>()
-            .ok()
-            .or_else(|| zoneless(text.parse::<DateTime>().ok()?))
-            .or_else(|| zoneless(text.parse::<Date>().ok()?.to_datetime(jiff::civil::Time::midnight())))?;
-        Nanos::of(i64::try_from(moment.as_nanosecond()).ok()?)
+        Nanos::of(i64::try_from(moment(text)?.as_nanosecond()).ok()?)
     }
 
     /// Reads a moment of a question: what [`Nanos::parse`] reads, a time in minutes such as `2026-08-14T12:47Z`, or an age such as `90s`,
@@ -33,11 +27,29 @@ impl Nanos {
         age().or_else(|| Nanos::parse(text)).or_else(minutes)
     }
 
-    /// A producer's time; `None` for 1970 or before, which counts as absent.
+    /// A producer's time; `None` before 2000-01-01, which counts as absent: reproducible builds write 1970 or 1980, and
+    /// zero values are the years 1 and 1970.
     pub fn of(nanoseconds: i64) -> Option<Nanos> {
-        const YEAR_1971: i64 = 31_536_000_000_000_000;
-        (nanoseconds >= YEAR_1971).then_some(Nanos(nanoseconds))
+        const YEAR_2000: i64 = 946_684_800_000_000_000;
+        (nanoseconds >= YEAR_2000).then_some(Nanos(nanoseconds))
     }
+
+    /// Whether a text is a time that counts as absent: a constant or zero value, not a producer's mistake in writing.
+    pub fn counts_as_absent(text: &str) -> bool {
+        Nanos::parse(text).is_none()
+            && moment(text).is_some_and(|moment| moment < Timestamp::UNIX_EPOCH + YEARS_1970_TO_2000)
+    }
+}
+
+/// From 1970 to 2000: 30 years with seven leap days.
+const YEARS_1970_TO_2000: jiff::SignedDuration = jiff::SignedDuration::from_hours((30 * 365 + 7) * 24);
+
+fn moment(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let zoned = text.parse::<Timestamp>().ok();
+    zoned
+        .or_else(|| zoneless(text.parse::<DateTime>().ok()?))
+        .or_else(|| zoneless(text.parse::<Date>().ok()?.to_datetime(jiff::civil::Time::midnight())))
 }
 
 /// An age in nanoseconds.
@@ -87,9 +99,20 @@ mod tests {
         check("2023-03-20", Some("2023-03-20T00:00:00Z"));
         check("0001-01-01T00:00:00Z", None);
         check("1970-01-01T00:00:00Z", None);
+        check("1980-01-01T00:00:01Z", None);
+        check("1985-10-26T08:15:00.000Z", None);
+        check("1999-12-31T23:59:59.999Z", None);
+        check("2000-01-01T00:00:00Z", Some("2000-01-01T00:00:00Z"));
+        check("2000-01-01T00:30:00+01:00", None);
         check("9999-12-31T23:59:59Z", None);
         check("yesterday", None);
         check("", None);
+        for text in ["0001-01-01T00:00:00Z", "1980-01-01", "1999-12-31T23:59:59Z"] {
+            assert!(Nanos::counts_as_absent(text), "{text}");
+        }
+        for text in ["2000-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday", ""] {
+            assert!(!Nanos::counts_as_absent(text), "{text}");
+        }
     }
 
     #[test]

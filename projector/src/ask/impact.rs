@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pedigraph_proto::vers::Range;
 use pedigraph_proto::{Nanos, Purl};
 
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, Running, UnknownRow};
 use super::contents::Contents;
 use super::environment::RunningIn;
 use super::identity::Graph;
-use super::ranges::Range;
 use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::components::rows::{LINKS, PACKAGES, SET_SUBJECTS, clipped, table};

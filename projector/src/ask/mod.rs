@@ -14,7 +14,6 @@ mod intake;
 mod line;
 mod lineage;
 mod named;
-mod ranges;
 mod refs;
 mod resolve;
 pub(crate) mod scope;

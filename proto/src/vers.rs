@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 /// Most constraints of one range.
-pub(crate) const CONSTRAINTS_MAX: usize = 256;
+pub const CONSTRAINTS_MAX: usize = 256;
 /// Longest version that is compared, bytes.
 const VERSION_BYTES_MAX: usize = 256;
 
@@ -50,7 +50,7 @@ enum Comparator {
 
 /// A parsed range.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Range {
+pub struct Range {
     scheme: Scheme,
     /// By version; empty: every version.
     constraints: Vec<(Comparator, String)>,
@@ -58,7 +58,7 @@ pub(crate) struct Range {
 
 impl Range {
     /// Reads `vers:npm/>=1.0.0|<2.0.0`; the error says what to change. `kind` is the purl's type.
-    pub(crate) fn parse(text: &str, kind: &str) -> Result<Range, String> {
+    pub fn parse(text: &str, kind: &str) -> Result<Range, String> {
         let refused = |why: &str| format!("{text:?} is not a range that can be compared: {why}");
         let rest = text.trim().strip_prefix("vers:").ok_or_else(|| refused("write vers:TYPE/CONSTRAINTS"))?;
         let (name, constraints) = rest.split_once('/').ok_or_else(|| refused("write vers:TYPE/CONSTRAINTS"))?;
@@ -82,7 +82,7 @@ impl Range {
     }
 
     /// Is a version in the range?
-    pub(crate) fn contains(&self, version: &str) -> bool {
+    pub fn contains(&self, version: &str) -> bool {
         use Comparator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
         if version.is_empty() || version.len() > VERSION_BYTES_MAX {
             return self.constraints.is_empty();
