@@ -16,6 +16,9 @@ use pedigraph_proto::wire::{Fact, Origin};
 use pedigraph_proto::{Event, TenantId};
 use proptest::prelude::*;
 
+#[path = "decode/stated.rs"]
+mod stated;
+
 const DIGEST: &str = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
 const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -276,9 +279,9 @@ fn artifacts_of_cdevents_are_named_by_purl_reference_or_digest() {
     check(
         &message(&cdevent("artifact.packaged.0.3.0", &purl, change, &custom)),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        ArtifactPackaged {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart:v1","changeId":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","kind":"model","parentDigests":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"platform":"linux/amd64","purl":"pkg:oci/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427?repository_url=ghcr.io%2Facme%2Fcart&tag=v1","repository":"https://git.example/a/b","run":"r1","sbomUri":"https://sbom.example/1"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            ArtifactPackaged {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart:v1","changeId":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","commit":"6ce7a1fc92c21dc99e00682e1cba39597f35dd54","kind":"model","parentDigests":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"platform":"linux/amd64","purl":"pkg:oci/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427?repository_url=ghcr.io%2Facme%2Fcart&tag=v1","repository":"https://git.example/a/b","run":"r1","runSource":"/ci","sbomUri":"https://sbom.example/1"}
+        "#]],
     );
     check(
         &message(&cdevent("artifact.published.0.3.0", &purl, r#"{"user":"bot"}"#, "{}")),
@@ -317,48 +320,48 @@ fn work_sources_and_tests_of_cdevents_are_read_in_old_and_new_words() {
     check(
         &message(&cdevent("pipelinerun.finished.0.2.0", "r1", run, "{}")),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        RunFinished {"errors":"no","outcome":"failure","pipeline":"main","run":"r1","url":"https://ci.example/1"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            RunFinished {"errors":"no","outcome":"failure","pipeline":"main","run":"r1","runSource":"/ci","url":"https://ci.example/1"}
+        "#]],
     );
     let built = format!(r#"{{"artifactId":"ghcr.io/acme/cart@{DIGEST}"}}"#);
     check(
         &message(&cdevent("build.finished.0.3.0", "b1", &built, r#"{"commit":"abc"}"#)),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        RunFinished {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"commit":"abc","run":"b1"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            RunFinished {"artifactDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"commit":"abc","run":"b1","runSource":"/ci"}
+        "#]],
     );
     check(
         &message(&cdevent("build.queued.0.3.0", "b1", "{}", "{}")),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        RunStarted {"queued":true,"run":"b1"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            RunStarted {"queued":true,"run":"b1","runSource":"/ci"}
+        "#]],
     );
     let task = r#"{"taskName":"lint","pipelineRun":{"id":"r1"},"outcome":"Succeeded"}"#;
     check(
         &message(&cdevent("taskrun.finished.0.2.0", "t1", task, "{}")),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        StepFinished {"name":"lint","outcome":"success","run":"r1","step":"t1"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            StepFinished {"name":"lint","outcome":"success","run":"r1","runSource":"/ci","step":"t1"}
+        "#]],
     );
     let test = r#"{"outcome":"fail","reason":"x","environment":{"id":"dev"},"testSuite":{"id":"1","name":"Auth"}}"#;
     check(
         &message(&cdevent("testsuite.finished.0.1.0", "s1", test, "{}")),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        TestsFinished {"environment":"dev","outcome":"failure","reason":"x","run":"s1","suite":"Auth"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            TestsFinished {"environment":"dev","outcome":"failure","reason":"x","run":"s1","runSource":"/ci","suite":"Auth"}
+        "#]],
     );
     let skipped = r#"{"testSuiteRun":{"id":"s1"},"testCase":{"id":"c","name":"Login"}}"#;
     check(
         &message(&cdevent("testcaserun.skipped.0.2.0", "c1", skipped, "{}")),
         expect![[r#"
-        cdevents /ci e1 2026-03-20T14:27:05Z Producer
-        TestsFinished {"outcome":"skipped","run":"s1","suite":"Login"}
-    "#]],
+            cdevents /ci e1 2026-03-20T14:27:05Z Producer
+            TestsFinished {"outcome":"skipped","run":"s1","runSource":"/ci","suite":"Login"}
+        "#]],
     );
     let branch = r#"{"repository":{"id":"acme/cart","source":"https://git.example/"}}"#;
     check(
@@ -655,10 +658,10 @@ fn an_sbom_becomes_a_sorted_set_with_its_dependencies_and_vex() {
         &message(bom.as_bytes()),
         expect![[r#"
             cyclonedx document sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1 2026-01-02T02:04:05Z Payload
-            SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":4,"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","documentVersion":2,"format":"cyclonedx","kind":"container_image","sbomDigest":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","serialNumber":"urn:uuid:1","skippedCount":1,"specVersion":"1.6","tool":"syft"}
+            SbomAttached {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","componentCount":4,"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","documentVersion":2,"format":"cyclonedx","kind":"container_image","rootName":"ghcr.io/acme/cart","sbomDigest":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","serialNumber":"urn:uuid:1","skippedCount":1,"specVersion":"1.6","tool":"syft"}
             ComponentsListed {"componentSet":"sha256:c006a7af3dbfbd65606acbf267aa8e957d61d6b719f52284bb4b1faf7b5ed5e3","components":[{"digest":"sha1:6ce7a1fc92c21dc99e00682e1cba39597f35dd54","name":"c","type":"file"},{"name":"bad","purl":"not a purl","type":"library"},{"group":"g","licenses":["MIT OR Apache-2.0","Own"],"name":"a","purl":"pkg:npm/a@1","type":"library"},{"dependsOn":[2],"licenses":["MIT"],"name":"b","purl":"pkg:npm/b@2","rootDependency":true,"type":"library","version":"2"}]}
             VexIssued {"documentId":"urn:uuid:1","documentTime":"2026-01-02T02:04:05Z","documentVersion":"2","format":"cyclonedx","issuer":"Acme","statements":[{"action":"update","aliases":["GHSA-1"],"impact":"no","justification":"vulnerable_code_not_in_execute_path","product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"status":"not_affected","subcomponents":["pkg:npm/a@1"],"vulnerability":"CVE-2026-1"},{"product":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","productDigests":["sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"],"rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"},{"product":"pkg:npm/z@9","rawStatus":"resolved","status":"fixed","vulnerability":"CVE-2026-2"}],"verification":"none"}
-            ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"installedVersion":"2","packageName":"b","purl":"pkg:npm/b@2","severity":"high","vulnerability":"CVE-2026-3"}],"scanId":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","scanner":"syft"}
+            ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","artifactRef":"ghcr.io/acme/cart@sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"installedVersion":"2","packageName":"b","purl":"pkg:npm/b@2","severity":"high","vulnerability":"CVE-2026-3"}],"kind":"container_image","scanId":"sha256:399d7ea17756d3690de1c8e14986c46cbf9509ddf41e9ef798cbdfa8c516fbe1","scanner":"syft"}
         "#]],
     );
 
@@ -833,9 +836,9 @@ fn oci_documents_are_images_by_their_own_digest() {
     check(
         &message(index.as_bytes()),
         expect![[r#"
-        oci-index document sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc 2026-01-01T00:00:00Z Payload
-        ImageObserved {"baseDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","baseRef":"alpine:3","commit":"abc","created":"2026-01-01T00:00:00Z","digest":"sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc","digestKind":"index","manifests":[{"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","platform":"linux/arm64/v8"},{"artifactType":"attestation-manifest","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","platform":"unknown/unknown"}]}
-    "#]],
+            oci-index document sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc 2026-01-01T00:00:00Z Payload
+            ImageObserved {"baseDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","baseRef":"alpine:3","commit":"abc","created":"2026-01-01T00:00:00Z","digest":"sha256:1f56e05a5a34375cc9ae5f67e6604a53169610fab1cc1d38b4382908ff9133dc","digestKind":"index","manifests":[{"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","platform":"linux/arm64"},{"artifactType":"attestation-manifest","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","platform":"unknown/unknown"}]}
+        "#]],
     );
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{DIGEST}"}},
@@ -887,11 +890,11 @@ fn a_trivy_report_ties_the_digests_of_its_image_together() {
     check(
         &message(report.as_bytes()),
         expect![[r#"
-        trivy document sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72 2026-01-01T00:00:00Z Payload
-        ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
-        ImageObserved {"diffIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digestKind":"config"}
-        ImageObserved {"artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","tags":["1"]}
-    "#]],
+            trivy document sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72 2026-01-01T00:00:00Z Payload
+            ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
+            ImageObserved {"diffIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digestKind":"config"}
+            ImageObserved {"artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","tags":["1"]}
+        "#]],
     );
 }
 

@@ -10,10 +10,10 @@ use pedigraph_proto::event::{
 use pedigraph_proto::json::{artifact_kind, strategy};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Event, Nanos};
+use pedigraph_proto::{Digest, Event, Nanos, image, is_absolute_uri};
 use serde::Deserialize;
 
-use super::facts::{ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit};
+use super::facts::{Aliases, ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit, spelled_digest};
 use super::read::{self, Lax, LaxList, Obj, clip, clip_to, json};
 use super::table::{Decode, Decoder};
 use super::{Found, Given, Understood};
@@ -21,7 +21,7 @@ use super::{Found, Given, Understood};
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kind.starts_with("dev.cdevents."),
     matches: |shape| shape.all(&["context", "subject"]),
-    ..Decoder::new("cdevents", 1, Decode::Event(decode))
+    ..Decoder::new("cdevents", 2, Decode::Event(decode))
 }];
 
 /// Most flags of one deployment.
@@ -60,6 +60,8 @@ struct Subject<'a> {
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
+    source: Text<'a>,
+    #[serde(borrow)]
     content: Obj<Box<Content<'a>>>,
 }
 
@@ -74,7 +76,7 @@ struct Content<'a> {
     #[serde(borrow)]
     description: Text<'a>,
     #[serde(borrow)]
-    environment: Lax<Id<'a>>,
+    environment: Lax<Reference<'a>>,
     #[serde(borrow)]
     errors: Text<'a>,
     #[serde(borrow)]
@@ -86,7 +88,7 @@ struct Content<'a> {
     #[serde(borrow)]
     pipeline_name: Text<'a>,
     #[serde(borrow)]
-    pipeline_run: Lax<Id<'a>>,
+    pipeline_run: Lax<Reference<'a>>,
     #[serde(borrow)]
     reason: Text<'a>,
     #[serde(borrow)]
@@ -102,7 +104,7 @@ struct Content<'a> {
     #[serde(borrow)]
     test_suite: Lax<Titled<'a>>,
     #[serde(borrow)]
-    test_suite_run: Lax<Id<'a>>,
+    test_suite_run: Lax<Reference<'a>>,
     #[serde(borrow)]
     uri: Text<'a>,
     #[serde(borrow)]
@@ -111,13 +113,6 @@ struct Content<'a> {
     user: Text<'a>,
     #[serde(borrow)]
     view_url: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Id<'a> {
-    #[serde(borrow)]
-    id: Text<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -192,6 +187,8 @@ struct Extras<'a> {
     #[serde(borrow)]
     run: Text<'a>,
     #[serde(borrow)]
+    run_source: Text<'a>,
+    #[serde(borrow)]
     signer: Text<'a>,
     #[serde(borrow)]
     strategy: Text<'a>,
@@ -247,7 +244,7 @@ impl CdEvent<'_> {
             ("service", "rolledback") => self.deployed(true)?,
             ("service", "removed") => self.removed()?,
             ("artifact", "packaged") => self.packaged()?,
-            ("artifact", "published") => return self.published(),
+            ("artifact", "published") => return Ok(self.published()?.into_iter().chain(self.alias_facts()).collect()),
             ("artifact", "signed") => self.signed()?,
             ("artifact", "deleted") => self.deleted()?,
             ("artifact", "downloaded") => self.downloaded()?,
@@ -263,7 +260,43 @@ impl CdEvent<'_> {
             ("change", "merged") => self.change_merged()?,
             _ => return Ok(opaque(kind)),
         };
-        Ok(vec![Fact::now(fact)])
+        Ok(std::iter::once(Fact::now(fact)).chain(self.alias_facts()).collect())
+    }
+
+    /// The custom data may name the digest of another algorithm beside the one in the artifact's id.
+    fn alias_facts(&self) -> impl Iterator<Item = Fact> + use<> {
+        let mut aliases = Aliases::default();
+        if let Some(beside) = self.extras().artifact_digest.get().and_then(|text| text.parse::<Digest>().ok()) {
+            let id = self.content().artifact_id.or(&self.subject.0.id);
+            let named = Named::parse(id.as_str()).digest.parse::<Digest>().ok();
+            aliases.note([Some(beside), named].into_iter().flatten());
+        }
+        aliases.into_facts()
+    }
+
+    /// What numbers the run that is the subject: its source, else the event's (SPEC §2.3).
+    fn own_source(&self, run: &str) -> String {
+        numbering(run, &[&self.subject.0.source, &self.context.0.source])
+    }
+
+    /// What numbers a run that is referred to: the source beside its id, else the event's.
+    fn source_of(&self, run: &Reference<'_>) -> String {
+        numbering(run.id.as_str(), &[&run.source, &self.context.0.source])
+    }
+
+    /// What numbers the run in the custom data, which has no place for a source in the specification.
+    fn extra_source(&self) -> String {
+        let extras = self.extras();
+        numbering(extras.run.as_str(), &[&extras.run_source, &self.subject.0.source, &self.context.0.source])
+    }
+
+    /// The cluster that a service runs in: an environment's source tells one `prod` from another.
+    fn cluster(&self) -> String {
+        self.extras().cluster.or(&self.content().environment.0.source).owned()
+    }
+
+    fn platform(&self) -> String {
+        image::normal_platform(&self.extras().platform.owned())
     }
 
     fn subject_id(&self) -> Result<&str, Reject> {
@@ -285,12 +318,12 @@ impl CdEvent<'_> {
         Ok(Event::from(ServiceDeployed {
             service: service.to_owned(),
             environment: self.environment_id()?,
-            cluster: extras.cluster.owned(),
+            cluster: self.cluster(),
             region: extras.region.owned(),
             namespace: extras.namespace.owned(),
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
-            config_digest: canonical_digest(extras.config_digest.as_str()),
+            config_digest: spelled_digest(extras.config_digest.as_str()),
             flags: extras.flags.0.iter().take(FLAGS_MAX).map(|flag| clip_to(flag.as_str(), 1_024).to_owned()).collect(),
             strategy: strategy::parse(extras.strategy.as_str()).unwrap_or(Strategy::Unspecified).into(),
             weight: extras.weight.get_u32().filter(|weight| *weight <= 100).unwrap_or(0),
@@ -300,7 +333,7 @@ impl CdEvent<'_> {
             reason: extras.reason.owned(),
             rollback,
             url: content.uri.or(&content.url).owned(),
-            run_source: String::new(),
+            run_source: self.extra_source(),
         }))
     }
 
@@ -315,7 +348,7 @@ impl CdEvent<'_> {
         Ok(Event::from(ServiceRemoved {
             service: self.subject_id()?.to_owned(),
             environment: self.environment_id()?,
-            cluster: extras.cluster.owned(),
+            cluster: self.cluster(),
             namespace: extras.namespace.owned(),
             actor: extras.actor.owned(),
             reason: extras.reason.owned(),
@@ -331,7 +364,7 @@ impl CdEvent<'_> {
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             purl: artifact.purl,
-            platform: extras.platform.owned(),
+            platform: self.platform(),
             commit: extras.commit.or(&change_commit).owned().to_ascii_lowercase(),
             repository: extras.repository.or(&change.source).owned(),
             change_id: change.id.owned(),
@@ -343,7 +376,7 @@ impl CdEvent<'_> {
             base_digest: canonical_digest(extras.base_digest.as_str()),
             base_ref: canonical_ref(extras.base_ref.as_str()),
             materials: vec![],
-            run_source: String::new(),
+            run_source: self.extra_source(),
         }))
     }
 
@@ -357,12 +390,12 @@ impl CdEvent<'_> {
             artifact_ref: artifact.reference,
             purl: artifact.purl,
             kind,
-            platform: extras.platform.owned(),
+            platform: self.platform(),
             digest_kind: 0,
             run: extras.run.owned(),
             sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
             actor: content.user.or(&extras.actor).owned(),
-            run_source: String::new(),
+            run_source: self.extra_source(),
         };
         let tag = tag.map(|(repository, tag)| Fact::now(TagObserved { repository, tag, digest }));
         Ok(std::iter::once(Fact::now(published)).chain(tag).collect())
@@ -408,7 +441,8 @@ impl CdEvent<'_> {
             repository: extras.repository.owned(),
             builder: extras.builder.owned(),
             queued,
-            run_source: String::new(),
+            run_source: self.own_source(self.subject_id()?),
+            parent_run_source: self.source_of(&content.pipeline_run.0),
         }))
     }
 
@@ -429,7 +463,8 @@ impl CdEvent<'_> {
             errors: content.errors.owned(),
             artifact_digests: Some(product.digest).filter(|_| by_digest).into_iter().collect(),
             artifact_refs: reference.into_iter().collect(),
-            run_source: String::new(),
+            run_source: self.own_source(self.subject_id()?),
+            parent_run_source: self.source_of(&content.pipeline_run.0),
         }))
     }
 
@@ -443,7 +478,7 @@ impl CdEvent<'_> {
             url: content.uri.or(&content.url).owned(),
             outcome: outcome.into(),
             errors: content.errors.owned(),
-            run_source: String::new(),
+            run_source: self.source_of(&content.pipeline_run.0),
         }))
     }
 
@@ -453,10 +488,15 @@ impl CdEvent<'_> {
         let case = &content.test_case.0;
         let suite = &content.test_suite.0;
         let name = suite.name.or(&suite.id).or(case.name.or(&case.id)).or(&content.name);
+        let suite_run = &content.test_suite_run.0;
+        let (run, run_source) = match suite_run.id.get() {
+            Some(run) => (run, self.source_of(suite_run)),
+            None => (id, self.own_source(id)),
+        };
         Ok(Event::from(TestsFinished {
             artifact_digest: canonical_digest(extras.artifact_digest.as_str()),
             artifact_ref: String::new(),
-            run: clip(content.test_suite_run.0.id.get().unwrap_or(id)).to_owned(),
+            run: clip(run).to_owned(),
             suite: name.owned(),
             outcome: outcome.into(),
             passed: 0,
@@ -465,7 +505,7 @@ impl CdEvent<'_> {
             url: content.uri.or(&content.url).owned(),
             reason: content.reason.owned(),
             environment: content.environment.0.id.owned(),
-            run_source: String::new(),
+            run_source,
         }))
     }
 
@@ -511,6 +551,14 @@ impl CdEvent<'_> {
             author: content.user.or(&extras.actor).owned(),
         }))
     }
+}
+
+/// The first source that is named, for a run that is no more than a number there; an absolute URI is unique by itself.
+fn numbering(run: &str, sources: &[&Text<'_>]) -> String {
+    if run.is_empty() || is_absolute_uri(run) {
+        return String::new();
+    }
+    sources.iter().find_map(|source| source.get()).map_or_else(String::new, |source| clip(source).to_owned())
 }
 
 fn schema(reason: &str) -> Reject {

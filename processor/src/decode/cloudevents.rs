@@ -269,7 +269,8 @@ impl<'a> Attributes<'a> {
     /// The subject attribute is the subject artifact when it is a digest or names one; other subjects are free text.
     fn take_subject(&self, given: &mut Given<'_>) -> Result<(), Reject> {
         let Some(subject) = self.subject.as_deref() else { return Ok(()) };
-        if let Some(digest) = ArtifactRef::parse(subject).and_then(|named| named.digest) {
+        let named = || ArtifactRef::parse(subject).and_then(|named| named.digest);
+        if let Some(digest) = subject.parse::<Digest>().ok().or_else(named) {
             given.subject = Some(digest);
             return Ok(());
         }

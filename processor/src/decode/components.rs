@@ -73,15 +73,19 @@ impl Component<'_> {
     pub(super) fn digest(&self) -> Option<Digest> {
         const STRONGEST_FIRST: [&str; 6] = ["sha512", "sha384", "sha256", "blake3", "sha1", "md5"];
         let rank = |digest: &Digest| STRONGEST_FIRST.iter().position(|alg| *alg == digest.algorithm()).unwrap_or(3);
-        let digests = self.hashes.0.iter();
-        let digests = digests.filter_map(|Obj(hash)| Digest::from_parts(hash.alg.as_str(), hash.content.as_str()).ok());
-        digests.min_by_key(|digest| (rank(digest), digest.to_string()))
+        self.digests().min_by_key(|digest| (rank(digest), digest.to_string()))
     }
 
-    /// A property's value.
-    pub(super) fn property(&self, name: &str) -> Option<&str> {
-        let found = self.properties.0.iter().find(|Obj(property)| property.name.as_str() == name);
-        found.and_then(|Obj(property)| property.value.get())
+    /// All valid digests that are given.
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        let hashes = self.hashes.0.iter();
+        hashes.filter_map(|Obj(hash)| Digest::from_parts(hash.alg.as_str(), hash.content.as_str()).ok())
+    }
+
+    /// The values of a property, which may stand there several times.
+    pub(super) fn properties<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
+        let found = self.properties.0.iter().filter(move |Obj(property)| property.name.as_str() == name);
+        found.filter_map(|Obj(property)| property.value.get())
     }
 
     /// `group/name`, or the name alone.

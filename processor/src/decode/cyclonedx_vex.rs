@@ -1,11 +1,15 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
+use std::borrow::Cow;
+
+use pedigraph_proto::Purl;
 use pedigraph_proto::event::{Component, Finding, VexStatement, VexStatus};
 use pedigraph_proto::message::Reject;
+use pedigraph_proto::vers::Range;
 use serde::Deserialize;
 
 use super::components::{Components, Resolved};
-use super::facts::{Budget, aliases, canonical_purl, canonical_time};
+use super::facts::{Budget, aliases, first_time};
 use super::read::{List, Obj, Text, clip};
 
 /// A vulnerability as a document writes it.
@@ -20,6 +24,8 @@ pub(super) struct Read<'a> {
     ratings: List<Obj<Rating<'a>>>,
     #[serde(borrow)]
     recommendation: Text<'a>,
+    #[serde(borrow)]
+    rejected: Text<'a>,
     #[serde(borrow)]
     analysis: Obj<Analysis<'a>>,
     #[serde(borrow)]
@@ -62,6 +68,19 @@ struct Analysis<'a> {
 struct Affected<'a> {
     #[serde(borrow, rename = "ref")]
     reference: Text<'a>,
+    #[serde(borrow)]
+    versions: List<Obj<Version<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Version<'a> {
+    #[serde(borrow)]
+    version: Text<'a>,
+    #[serde(borrow)]
+    range: Text<'a>,
+    #[serde(borrow)]
+    status: Text<'a>,
 }
 
 /// A vulnerability until all components are known.
@@ -71,7 +90,9 @@ pub(super) struct Vulnerability {
     severity: String,
     recommendation: String,
     analysis: Option<VexStatement>,
-    affects: Vec<String>,
+    /// Its record was withdrawn: it is no vulnerability.
+    rejected: bool,
+    affects: Vec<(String, Versions)>,
 }
 
 /// The thing that the document describes, as far as it is known.
@@ -80,6 +101,10 @@ pub(super) struct Subject {
     pub(super) artifact: Option<String>,
     /// Purl of the root component.
     pub(super) purl: Option<String>,
+    /// Version of the root component; empty when it has none.
+    pub(super) version: String,
+    /// Serial number of the document, by which BOM-Links into it name it.
+    pub(super) serial_number: String,
 }
 
 /// Most references or responses of one vulnerability.
@@ -89,14 +114,106 @@ impl Vulnerability {
     /// Copies what is needed out of the reader's buffer.
     pub(super) fn of(read: &Read<'_>) -> Vulnerability {
         let references = read.references.0.iter().filter_map(|Obj(reference)| reference.id.get());
-        let affects = read.affects.0.iter().filter_map(|Obj(affected)| affected.reference.get());
+        let affects = read.affects.0.iter().map(|Obj(affected)| affected);
+        let affects =
+            affects.filter_map(|affected| Some((affected.reference.get()?, Versions::of(&affected.versions))));
         Vulnerability {
             id: read.id.owned(),
             aliases: aliases(references),
             severity: worst(&read.ratings),
             recommendation: read.recommendation.owned(),
             analysis: read.analysis.0.state.get().map(|_| statement(&read.analysis.0)),
-            affects: affects.take(LIST_MAX).map(|name| clip(name).to_owned()).collect(),
+            rejected: read.rejected.get().is_some(),
+            affects: affects.take(LIST_MAX).map(|(name, versions)| (clip(name).to_owned(), versions)).collect(),
+        }
+    }
+
+    /// Whether it is listed as a scanner lists it, without an analysis.
+    pub(super) fn is_listed_only(&self) -> bool {
+        self.analysis.is_none()
+    }
+}
+
+/// What a list of versions says of the one that is installed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    /// It is affected, or may be; what the analysis says is about it.
+    Affected,
+    /// It is not affected, whatever the analysis says.
+    Unaffected,
+    /// Only other versions are named, and as not affected: an analysis that clears those does not clear this one.
+    Unnamed,
+    /// Other versions are named as affected: nothing is said of this one.
+    Elsewhere,
+}
+
+impl Reach {
+    /// Whether an analysis (or a listing without one) says anything of what it reaches.
+    fn takes(self, analysis: Option<&VexStatement>) -> bool {
+        match self {
+            Reach::Affected => true,
+            Reach::Unaffected => analysis.is_some_and(is_clear),
+            Reach::Unnamed => !analysis.is_some_and(is_clear),
+            Reach::Elsewhere => false,
+        }
+    }
+}
+
+/// The versions that an `affects` names. Only exact versions and `vers:` ranges that can be compared limit anything.
+#[derive(Default)]
+struct Versions(Vec<Named>);
+
+struct Named {
+    which: Which,
+    unaffected: bool,
+}
+
+enum Which {
+    Exact(String),
+    Range(String),
+}
+
+impl Versions {
+    fn of(list: &List<Obj<Version<'_>>>) -> Versions {
+        let entries = list.0.iter().take(LIST_MAX).map(|Obj(entry)| Named {
+            which: match entry.version.get() {
+                Some(version) => Which::Exact(clip(version).to_owned()),
+                None => Which::Range(entry.range.owned()),
+            },
+            unaffected: entry.status.as_str().eq_ignore_ascii_case("unaffected"),
+        });
+        Versions(entries.collect())
+    }
+
+    /// What they say of one version: affected where they contradict each other or cannot be compared.
+    fn reach(&self, installed: &str, kind: &str) -> Reach {
+        if installed.is_empty() || self.0.is_empty() {
+            return Reach::Affected;
+        }
+        let (mut unaffected, mut open) = (false, false);
+        for entry in &self.0 {
+            match entry.which.covers(installed, kind) {
+                Some(true) if !entry.unaffected => return Reach::Affected,
+                Some(true) => unaffected = true,
+                Some(false) => {}
+                None => open |= !entry.unaffected,
+            }
+        }
+        match (unaffected, open, self.0.iter().all(|entry| entry.unaffected)) {
+            (true, _, _) => Reach::Unaffected,
+            (false, true, _) => Reach::Affected,
+            (false, false, true) => Reach::Unnamed,
+            (false, false, false) => Reach::Elsewhere,
+        }
+    }
+}
+
+impl Which {
+    /// Whether it covers a version; `None` when that cannot be told.
+    fn covers(&self, installed: &str, kind: &str) -> Option<bool> {
+        match self {
+            Which::Exact(version) => Some(version == installed),
+            Which::Range(range) => Some(Range::parse(range, kind).ok()?.contains(installed)),
         }
     }
 }
@@ -131,7 +248,7 @@ fn statement(analysis: &Analysis<'_>) -> VexStatement {
         justification: justification.to_owned(),
         impact: analysis.detail.owned(),
         action: clip(&responses.join(", ")).to_owned(),
-        time: canonical_time(analysis.last_updated.or(&analysis.first_issued).as_str()),
+        time: first_time(&[&analysis.last_updated, &analysis.first_issued]),
         ..VexStatement::default()
     }
 }
@@ -144,19 +261,23 @@ pub(super) fn split(
 ) -> Result<(Vec<VexStatement>, Vec<Finding>), Reject> {
     let (mut statements, mut findings, mut budget) = (Vec::new(), Vec::new(), Budget::default());
     let index = components.index();
-    for vulnerability in vulnerabilities {
+    for vulnerability in vulnerabilities.iter().filter(|vulnerability| vulnerability.says_something()) {
         // A vulnerability that names nothing is about the thing described.
-        let nothing = [String::new()];
+        let nothing = [(String::new(), Versions::default())];
         let affects = if vulnerability.affects.is_empty() { &nothing[..] } else { &vulnerability.affects[..] };
-        for reference in affects {
-            let affected = Affects::of(reference, index.resolve(local(reference)), subject);
-            match &vulnerability.analysis {
-                Some(analysis) => {
+        for (reference, versions) in affects {
+            let affected = match local(reference, &subject.serial_number) {
+                Some(own) => Affects::of(&own, index.resolve(&own), subject),
+                None => Affects::elsewhere(reference),
+            };
+            let analysis = vulnerability.analysis.as_ref();
+            let reached = affected.spread(versions).into_iter().filter(|(_, reach)| reach.takes(analysis));
+            for (affected, _) in reached {
+                if let Some(analysis) = analysis {
                     let statement = affected.statement(analysis, vulnerability);
                     budget.take(&statement)?;
                     statements.push(statement);
-                }
-                None => {
+                } else {
                     let finding = affected.finding(vulnerability);
                     budget.take(&finding)?;
                     findings.push(finding);
@@ -167,10 +288,38 @@ pub(super) fn split(
     Ok((statements, findings))
 }
 
-/// `urn:cdx:serial/version#ref` names an element of a document by its reference.
-fn local(reference: &str) -> &str {
-    let link = reference.strip_prefix("urn:cdx:").and_then(|link| link.split_once('#'));
-    link.map_or(reference, |(_, reference)| reference)
+impl Vulnerability {
+    /// A rejected one is no finding, and affects nothing; that something is not affected by it stays true.
+    fn says_something(&self) -> bool {
+        !self.rejected || self.analysis.as_ref().is_some_and(is_clear)
+    }
+}
+
+/// Whether an analysis says that there is nothing to fear.
+fn is_clear(analysis: &VexStatement) -> bool {
+    matches!(analysis.status(), VexStatus::NotAffected | VexStatus::Fixed)
+}
+
+/// The reference of an element in this document: itself, or that of a BOM-Link `urn:cdx:serial/version#ref` with this
+/// document's serial number; `None` for an element of another document.
+fn local<'r>(reference: &'r str, serial_number: &str) -> Option<Cow<'r, str>> {
+    let Some(link) = reference.strip_prefix("urn:cdx:") else { return Some(Cow::Borrowed(reference)) };
+    let (document, element) = link.split_once('#')?;
+    let serial = document.split('/').next().unwrap_or_default();
+    let own = serial_number.strip_prefix("urn:uuid:").unwrap_or(serial_number);
+    (!own.is_empty() && serial.eq_ignore_ascii_case(own)).then(|| decoded(element))
+}
+
+/// Text whose percent-encoding, as a fragment of a URN needs it, is undone.
+fn decoded(text: &str) -> Cow<'_, str> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let pair = tail.get(..2).filter(|_| byte == b'%').and_then(|pair| hex::decode(pair).ok());
+        rest = if pair.is_some() { &tail[2..] } else { tail };
+        bytes.push(pair.map_or(byte, |pair| pair[0]));
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// What a vulnerability affects.
@@ -206,12 +355,54 @@ impl Affects {
         }
     }
 
-    /// Something that this document does not list: a purl, or an element of another document.
+    /// Something that this document does not list: a purl, or an element of another document, which may be named by its
+    /// purl there.
     fn elsewhere(reference: &str) -> Affects {
-        match canonical_purl(local(reference)) {
-            (purl, true) => Affects { product: purl.clone(), purl, ..Affects::default() },
-            (_, false) => Affects { product: reference.to_owned(), name: reference.to_owned(), ..Affects::default() },
+        let element = reference.strip_prefix("urn:cdx:").and_then(|link| Some(decoded(link.split_once('#')?.1)));
+        let element = element.unwrap_or(Cow::Borrowed(reference));
+        match Purl::parse(&element) {
+            Some(purl) => {
+                let (version, purl) = (purl.version().to_owned(), purl.to_string());
+                Affects { product: purl.clone(), purl, version, ..Affects::default() }
+            }
+            None => Affects { product: reference.to_owned(), name: reference.to_owned(), ..Affects::default() },
         }
+    }
+
+    /// What the listed versions say of the version here. A package elsewhere that is named without a version is each of the
+    /// exact versions listed, and of ranges it is any: only what clears nobody may be said of it then.
+    fn spread(self, versions: &Versions) -> Vec<(Affects, Reach)> {
+        let purl = Purl::parse(&self.purl);
+        let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));
+        let installed = if self.version.is_empty() { of_purl } else { &self.version };
+        let any_version = installed.is_empty() && self.product == self.purl && !versions.0.is_empty();
+        let Some(purl) = purl.as_ref().filter(|_| any_version) else {
+            let reach = versions.reach(installed, kind);
+            return vec![(self, reach)];
+        };
+        let mut all = Vec::with_capacity(versions.0.len());
+        let mut any = false;
+        for entry in &versions.0 {
+            let exact = match &entry.which {
+                Which::Exact(version) => Affects::version_of(purl, version),
+                Which::Range(_) => None,
+            };
+            let reach = if entry.unaffected { Reach::Unaffected } else { Reach::Affected };
+            any |= exact.is_none();
+            all.extend(exact.map(|exact| (exact, reach)));
+        }
+        if any {
+            all.push((self, Reach::Unnamed));
+        }
+        all
+    }
+
+    /// One version of a package; `None` where its purl says more than type and name.
+    fn version_of(purl: &Purl, version: &str) -> Option<Affects> {
+        let named = Purl::parse(&format!("{}@{version}", purl.package()));
+        let named = named.filter(|named| named.version() == version && purl.package() == purl.as_str())?;
+        let (product, version) = (named.to_string(), version.to_owned());
+        Some(Affects { product: product.clone(), purl: product, version, ..Affects::default() })
     }
 
     fn root(subject: &Subject) -> Affects {
@@ -220,6 +411,7 @@ impl Affects {
             product: product.cloned().unwrap_or_default(),
             product_digests: subject.artifact.iter().cloned().collect(),
             purl: subject.purl.clone().unwrap_or_default(),
+            version: subject.version.clone(),
             ..Affects::default()
         }
     }

@@ -15,20 +15,20 @@ use serde_json::value::RawValue;
 use super::detect::{self, Shape};
 use super::read::{List, Obj, Text, clip_to, json, json_reject};
 use super::table::{Decode, Decoder};
-use super::{FactList, Found, Given, Understood, guard, intoto};
+use super::{FactList, Found, Given, Understood, facts, guard, intoto};
 
 pub(super) static DECODERS: [Decoder; 3] = [
     Decoder {
         tells: &["mediaType", "_type"],
         matches: is_lines,
-        ..Decoder::new("jsonl", 1, Decode::Lines(decode_lines))
+        ..Decoder::new("jsonl", 2, Decode::Lines(decode_lines))
     },
     Decoder {
         media_types: &["application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto.bundle"],
         matches: is_envelope,
-        ..Decoder::new("dsse", 1, Decode::Text(decode))
+        ..Decoder::new("dsse", 2, Decode::Text(decode))
     },
-    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 1, Decode::Text(decode)) },
+    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 2, Decode::Text(decode)) },
 ];
 
 fn is_envelope(shape: &Shape<'_>) -> bool {
@@ -150,8 +150,9 @@ fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found
     let Obj(named) = &signed.message_digest;
     let algorithm = named.algorithm.as_str().to_ascii_lowercase().replace("sha2_", "sha");
     let hash = STANDARD.decode(named.digest.as_str()).unwrap_or_default();
-    let digest = given.subject.clone().or_else(|| Digest::from_parts(&algorithm, &hex::encode(hash)).ok());
-    let digest = digest.ok_or_else(|| Reject::new(Code::DigestInvalid, "messageDigest is not a digest"))?;
+    let signed_digest = Digest::from_parts(&algorithm, &hex::encode(hash)).ok();
+    let digest = facts::outside(given).cloned().or(signed_digest.filter(|digest| !digest.is_of_empty_content()));
+    let digest = digest.ok_or_else(|| Reject::new(Code::DigestInvalid, "messageDigest is no digest of any content"))?;
     let signature = clip_to(signed.signature.as_str(), 8_192).to_owned();
     let fact = ArtifactSigned { artifact_digest: digest.to_string(), signature, ..ArtifactSigned::default() };
     Ok(Found { facts: vec![Fact::now(fact)].into(), time: None })

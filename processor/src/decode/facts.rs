@@ -1,12 +1,17 @@
 //! Facts within their bounds: at most 512 repeated items and less than 1 MiB each.
 
-use pedigraph_proto::event::{AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement};
+use std::collections::BTreeSet;
+
+use pedigraph_proto::event::{
+    AliasObserved, AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement,
+};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::Message;
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl, ids, names_nothing};
 
-use super::read::{clip, clip_to};
+use super::Given;
+use super::read::{Text, clip, clip_to};
 
 /// Most repeated items in one fact.
 pub(super) const ITEMS_MAX: usize = 512;
@@ -19,7 +24,7 @@ pub(super) const ITEMS_BYTES_MAX: usize = 512 << 10;
 const DIGEST_BYTES_MAX: usize = 512;
 /// Longest vulnerability id or alias, bytes.
 const ALIAS_BYTES_MAX: usize = pedigraph_proto::VULNERABILITY_BYTES_MAX;
-/// Most aliases of one vulnerability.
+/// Most aliases of one vulnerability, and most digests of one thing.
 const ALIASES_MAX: usize = 64;
 /// Most facts of one attestation.
 const ATTESTATION_FACTS_MAX: usize = 1_024;
@@ -98,8 +103,12 @@ pub(super) fn attestation(
     if needed > ATTESTATION_FACTS_MAX {
         return Err(Reject::new(Code::TooManyItems, "more subjects and materials than can be joined"));
     }
-    let mut facts = Vec::with_capacity(needed);
-    for subjects in subjects.chunks(ITEMS_MAX / 2) {
+    let mut facts = Vec::with_capacity(needed.max(1));
+    // Without a subject that joins anything the statement is recorded all the same.
+    let no_subjects: [&[(String, String)]; 1] = [&[]];
+    let subject_pieces: Vec<&[(String, String)]> =
+        if subjects.is_empty() { no_subjects.to_vec() } else { subjects.chunks(ITEMS_MAX / 2).collect() };
+    for subjects in subject_pieces {
         for materials in &material_pieces {
             facts.push(Fact::now(AttestationAttached {
                 artifact_digests: subjects.iter().map(|(digest, _)| digest.clone()).collect(),
@@ -133,12 +142,51 @@ impl Budget {
     }
 }
 
+/// The digest by which others most likely know a thing, of those that a document names for it: images go by SHA-256, which
+/// OCI references use (SPEC §2.3). Digests of empty content name nothing.
+pub(super) fn canonical_of(digests: impl IntoIterator<Item = Digest>) -> Option<Digest> {
+    const PREFERRED: [&str; 8] = ["sha256", "sha512", "sha384", "blake3", "sha1", "gitCommit", "dirHash", "md5"];
+    let rank = |digest: &Digest| {
+        let known = PREFERRED.iter().position(|known| *known == digest.algorithm());
+        // An algorithm that nobody here knows is still better than a broken one.
+        known.map_or(PREFERRED.len() - 1, |rank| rank + usize::from(rank + 1 == PREFERRED.len()))
+    };
+    digests.into_iter().filter(|digest| !digest.is_of_empty_content()).min_by_key(rank)
+}
+
+/// The subject artifact that was given outside the document, if its digest can join anything.
+pub(super) fn outside<'g>(given: &'g Given<'_>) -> Option<&'g Digest> {
+    given.subject.as_ref().filter(|digest| !digest.is_of_empty_content())
+}
+
+/// Groups of digests, each of one thing, that a document names side by side.
+#[derive(Default)]
+pub(super) struct Aliases(BTreeSet<Vec<String>>);
+
+impl Aliases {
+    /// Notes the digests of one thing. Only strong algorithms say that two things are one: who can forge an MD5 or SHA-1
+    /// could merge what is not the same. Two digests of one algorithm contradict each other, and then nothing is said.
+    pub(super) fn note(&mut self, digests: impl IntoIterator<Item = Digest>) {
+        let strong = digests.into_iter().filter(|digest| digest.is_strong() && !digest.is_of_empty_content());
+        let group: BTreeSet<Digest> = strong.take(ALIASES_MAX).collect();
+        let algorithms: BTreeSet<&str> = group.iter().map(Digest::algorithm).collect();
+        if group.len() > 1 && algorithms.len() == group.len() {
+            self.0.insert(group.iter().map(Digest::to_string).collect());
+        }
+    }
+
+    /// One fact for each group.
+    pub(super) fn into_facts(self) -> impl Iterator<Item = Fact> {
+        self.0.into_iter().map(|digests| Fact::now(AliasObserved { digests }))
+    }
+}
+
 /// What a document calls an artifact, as far as it can be understood.
 #[derive(Default, PartialEq, Debug)]
 pub(super) struct Named {
     /// The digest it names; empty when it names none.
     pub(super) digest: String,
-    /// Normalized where it parses, else as sent.
+    /// Normalized where it parses, else as sent; empty for what names nothing, such as `.`.
     pub(super) reference: String,
     /// Canonical; empty when it is no purl.
     pub(super) purl: String,
@@ -157,10 +205,11 @@ impl Named {
     fn parse_any(text: &str) -> Named {
         let purl = Purl::parse(text);
         let Some(parsed) = ArtifactRef::parse(text) else {
-            return Named { reference: clip(text).to_owned(), ..Named::default() };
+            let reference = if names_nothing(text) { "" } else { clip(text) };
+            return Named { reference: reference.to_owned(), ..Named::default() };
         };
         let image = match &purl {
-            Some(purl) => matches!(purl.kind(), "oci" | "docker"),
+            Some(purl) => purl.is_image(),
             None => parsed.digest.is_some() && !parsed.repository.is_empty(),
         };
         Named {
@@ -182,10 +231,10 @@ fn plain_oci(text: &str) -> Option<Named> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
     let name_ok = !name.is_empty() && name.len() <= 255 && name.bytes().all(plain) && name.trim_matches('.') == name;
     let hex_ok = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if !name_ok || !hex_ok {
+    if !name_ok || !hex_ok || ids::is_hex_of_empty_content(hex) {
         return None;
     }
-    let (mut repository, mut tag, mut canonical) = (name, "", format!("pkg:oci/{name}@sha256:{hex}"));
+    let (mut url, mut tag, mut canonical) = ("", "", format!("pkg:oci/{name}@sha256:{hex}"));
     let mut previous = "";
     for qualifier in qualifiers.split('&').filter(|_| !qualifiers.is_empty()) {
         let (key, value) = qualifier.split_once('=')?;
@@ -194,7 +243,7 @@ fn plain_oci(text: &str) -> Option<Named> {
             return None;
         }
         match key {
-            "repository_url" if !value.contains("://") && !value.ends_with('/') => repository = value,
+            "repository_url" if !value.contains("://") && !value.ends_with('/') => url = value,
             "tag" => tag = value,
             _ => return None,
         }
@@ -204,9 +253,9 @@ fn plain_oci(text: &str) -> Option<Named> {
         canonical.push_str(&value.replace('/', "%2F"));
         previous = key;
     }
-    let digest = format!("sha256:{hex}");
+    let (repository, digest) = (ids::purl_repository(url, name), format!("sha256:{hex}"));
     let reference = if tag.is_empty() { format!("{repository}@{digest}") } else { format!("{repository}:{tag}") };
-    let tag = (!tag.is_empty()).then(|| (repository.to_owned(), tag.to_owned()));
+    let tag = (!tag.is_empty()).then(|| (repository, tag.to_owned()));
     Some(Named { digest, reference, purl: canonical, tag, image: true })
 }
 
@@ -218,19 +267,39 @@ pub(super) fn canonical_purl(text: &str) -> (String, bool) {
     }
 }
 
-/// A digest in canonical form, or the text as it is.
+/// A digest in canonical form, or the text as it is; nothing for that of empty content, which joins nothing.
 pub(super) fn canonical_digest(text: &str) -> String {
+    let empty = text.parse::<Digest>().is_ok_and(|digest| digest.is_of_empty_content());
+    if empty { String::new() } else { spelled_digest(text) }
+}
+
+/// A digest in canonical form, or the text as it is: of a thing, such as a configuration, that may well be empty.
+pub(super) fn spelled_digest(text: &str) -> String {
     text.parse::<Digest>().map_or_else(|_| clip_to(text, DIGEST_BYTES_MAX).to_owned(), |digest| digest.to_string())
 }
 
-/// A reference in canonical form, or the text as it is.
+/// A reference in canonical form, or the text as it is; nothing for what names nothing.
 pub(super) fn canonical_ref(text: &str) -> String {
+    if names_nothing(text) {
+        return String::new();
+    }
     ArtifactRef::parse(text).map_or_else(|| clip(text).to_owned(), |named| named.to_string())
 }
 
-/// A time in RFC 3339 and UTC, or the text as it is.
+/// A time in RFC 3339 and UTC, or the text as it is; nothing for a constant or zero time, which counts as absent.
 pub(super) fn canonical_time(text: &str) -> String {
-    Nanos::parse(text).map_or_else(|| clip(text).to_owned(), |time| time.to_string())
+    match Nanos::parse(text) {
+        Some(time) => time.to_string(),
+        None if Nanos::counts_as_absent(text) => String::new(),
+        None => clip(text).to_owned(),
+    }
+}
+
+/// The first of some fields that says a time; where none does, the first text that stands there.
+pub(super) fn first_time(fields: &[&Text<'_>]) -> String {
+    let times = || fields.iter().map(|field| field.as_str()).filter(|text| !Nanos::counts_as_absent(text));
+    let said = times().find(|text| Nanos::parse(text).is_some()).or_else(|| times().find(|text| !text.is_empty()));
+    canonical_time(said.unwrap_or_default())
 }
 
 /// The names a vulnerability goes by.
@@ -266,6 +335,41 @@ mod tests {
                 prop_assert_eq!(fast, Named::parse_any(&text), "{}", text);
             }
         }
+    }
+
+    #[test]
+    fn one_thing_has_one_canonical_digest_and_strong_aliases() {
+        let of = |algorithm: &str, hex: &str, length: usize| {
+            Digest::from_parts(algorithm, &hex.repeat(length / hex.len())).expect("a digest")
+        };
+        let (sha256, sha512) = (of("SHA-256", "1f", 64), of("SHA-512", "2f", 128));
+        let (sha1, md5) = (of("SHA-1", "3f", 40), of("MD5", "4f", 32));
+        let groups = |digests: &[&Digest]| {
+            let mut aliases = Aliases::default();
+            aliases.note(digests.iter().copied().cloned());
+            aliases.0.into_iter().next().unwrap_or_default()
+        };
+        assert_eq!(canonical_of([sha1.clone(), sha512.clone(), sha256.clone()]), Some(sha256.clone()));
+        assert_eq!(canonical_of([md5.clone(), sha1.clone()]), Some(sha1.clone()));
+        assert_eq!(canonical_of([md5.clone(), of("newhash", "5f", 64)]).expect("one").algorithm(), "newhash");
+        assert_eq!(groups(&[&md5, &sha512, &sha1, &sha256]), [sha256.to_string(), sha512.to_string()]);
+        assert_eq!(groups(&[&sha1, &md5, &sha256]).len(), 0, "weak ones make no alias");
+        assert_eq!(groups(&[&sha256, &of("sha256", "6f", 64), &sha512]).len(), 0, "they contradict each other");
+        let empty = Digest::from_parts("sha256", &hex::encode(pedigraph_proto::canonical::sha256(b""))).expect("one");
+        assert_eq!(canonical_of([empty.clone(), md5.clone()]), Some(md5), "nothing is named by empty content");
+        assert_eq!(groups(&[&empty, &sha512]).len(), 0);
+    }
+
+    #[test]
+    fn the_first_time_that_is_one_counts() {
+        let first = |texts: &[&'static str]| {
+            let texts: Vec<Text<'_>> = texts.iter().map(|text| Text(Some((*text).into()))).collect();
+            first_time(&texts.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(first(&["0001-01-01T00:00:00Z", "2026-05-01T10:00:00+02:00"]), "2026-05-01T08:00:00Z");
+        assert_eq!(first(&["soon", "2026-05-01"]), "2026-05-01T00:00:00Z");
+        assert_eq!(first(&["1980-01-01T00:00:00Z", "soon"]), "soon");
+        assert_eq!(first(&["1980-01-01T00:00:00Z", ""]), "");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! in-toto statements v0.1 and v1: SLSA provenance v0.1, v0.2 and v1, verification summaries, test results, SBOMs and VEX
 //! as predicates. Any other predicate is recorded by its type.
+//!
+//! What a provenance says of its source and its tools stands in [`super::provenance`].
 
 use std::borrow::Cow;
 
@@ -11,8 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::detect::Shape;
-use super::facts::{self, count, is_commit};
-use super::read::{List, Obj, Own, Pairs, Text, clip_to, json};
+use super::facts::{self, Aliases, canonical_of, count};
+use super::provenance::Provenance;
+use super::read::{List, Obj, Pairs, Text, clip_to, json};
 use super::table::{self, Decode, Decoder};
 use super::{FactList, Found, Given, Understood};
 
@@ -20,7 +23,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 1, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 2, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
 /// Whether a document is a statement without an envelope.
@@ -29,7 +32,7 @@ pub(super) fn is_statement(shape: &Shape<'_>) -> bool {
 }
 
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
-const NAME_BYTES_MAX: usize = 512;
+pub(super) const NAME_BYTES_MAX: usize = 512;
 
 /// What is known of the envelope around a statement.
 pub(super) struct Envelope {
@@ -70,114 +73,11 @@ struct Subject<'a> {
     digest: Pairs<'a>,
 }
 
-/// Provenance of all versions: v0.1 has `recipe`, v0.2 `invocation` and `materials`, v1 `buildDefinition` and `runDetails`.
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Provenance<'a> {
-    #[serde(borrow)]
-    builder: Obj<Named<'a>>,
-    #[serde(borrow)]
-    build_type: Text<'a>,
-    #[serde(borrow)]
-    recipe: Obj<Recipe<'a>>,
-    #[serde(borrow)]
-    invocation: Obj<Invocation<'a>>,
-    #[serde(borrow)]
-    metadata: Obj<Metadata<'a>>,
-    #[serde(borrow)]
-    materials: List<Obj<Resource<'a>>>,
-    #[serde(borrow)]
-    build_definition: Obj<BuildDefinition<'a>>,
-    #[serde(borrow)]
-    run_details: Obj<RunDetails<'a>>,
-}
-
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Named<'a> {
     #[serde(borrow)]
     id: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Recipe<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Invocation<'a> {
-    #[serde(borrow)]
-    config_source: Obj<Resource<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    invocation_id: Text<'a>,
-    #[serde(borrow)]
-    build_invocation_id: Text<'a>,
-    #[serde(borrow, rename = "buildInvocationID")]
-    build_invocation_id_capital: Text<'a>,
-    #[serde(borrow)]
-    started_on: Text<'a>,
-    #[serde(borrow)]
-    build_started_on: Text<'a>,
-    #[serde(borrow)]
-    finished_on: Text<'a>,
-    #[serde(borrow)]
-    build_finished_on: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Resource<'a> {
-    #[serde(borrow)]
-    uri: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
-    #[serde(borrow)]
-    digest: Pairs<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct BuildDefinition<'a> {
-    #[serde(borrow)]
-    build_type: Text<'a>,
-    #[serde(borrow)]
-    external_parameters: Own<ExternalParameters<'a>>,
-    #[serde(borrow)]
-    resolved_dependencies: List<Obj<Resource<'a>>>,
-}
-
-/// Parameters are the build type's own; these names are common to the public builders.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ExternalParameters<'a> {
-    #[serde(borrow)]
-    workflow: Own<Workflow<'a>>,
-    #[serde(borrow)]
-    source: Own<Resource<'a>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Workflow<'a> {
-    #[serde(borrow)]
-    repository: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RunDetails<'a> {
-    #[serde(borrow)]
-    builder: Obj<Named<'a>>,
-    #[serde(borrow)]
-    metadata: Obj<Metadata<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -229,12 +129,15 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
         ..AttestationAttached::default()
     };
     let predicate = statement.predicate.map_or("null", RawValue::get);
-    let materials = describe(&mut head, predicate, given)?;
+    let mut aliases = Aliases::default();
+    statement.subject.0.iter().for_each(|Obj(subject)| aliases.note(digests(&subject.digest)));
+    let materials = describe(&mut head, predicate, given, &mut aliases)?;
     let mut facts = FactList::from(facts::attestation(&head, &subjects, &materials)?);
     let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
     facts.append(inner.map(|found| found.facts).unwrap_or_default());
+    facts.extend(aliases.into_facts());
     Ok(Found { facts, time })
 }
 
@@ -255,37 +158,42 @@ impl Statement<'_> {
         named.then_some(()).ok_or_else(|| Reject::new(Code::SchemaViolation, "predicateType is missing"))
     }
 
-    /// The valid subjects, each with its name; the one given outside when the statement names none that is valid.
+    /// The valid subjects, each with its name; the one given outside when the statement names none that is valid. A subject
+    /// of empty content is valid but joins nothing, so it is left out.
     fn subjects(&self, given: &Given<'_>) -> Result<Vec<(String, String)>, Reject> {
-        let subjects = self.subject.0.iter().filter_map(|Obj(subject)| {
+        let all = self.subject.0.iter().map(|Obj(subject)| subject);
+        let subjects = all.clone().filter_map(|subject| {
             let name = subject.name.or(&subject.uri);
-            Some((best_digest(&subject.digest)?, clip_to(name.as_str(), NAME_BYTES_MAX).to_owned()))
+            let digest = canonical_of(digests(&subject.digest))?;
+            Some((digest.to_string(), clip_to(name.as_str(), NAME_BYTES_MAX).to_owned()))
         });
         let mut subjects: Vec<_> = subjects.take(given.limits.statements_max).collect();
-        if let Some(outside) = given.subject.as_ref().filter(|_| subjects.is_empty()) {
+        if let Some(outside) = facts::outside(given).filter(|_| subjects.is_empty()) {
             subjects.push((outside.to_string(), String::new()));
         }
-        if subjects.is_empty() {
+        if subjects.is_empty() && all.flat_map(|subject| digests(&subject.digest)).next().is_none() {
             return Err(Reject::new(Code::DigestInvalid, "none of the statement's subjects has a valid digest"));
         }
         Ok(subjects)
     }
 }
 
-/// The digest of a digest map by which others most likely know the thing: images go by SHA-256.
-fn best_digest(digests: &Pairs<'_>) -> Option<String> {
-    const PREFERRED: [&str; 6] = ["sha256", "sha512", "sha384", "sha1", "gitCommit", "dirHash"];
-    let rank = |algorithm: &str| PREFERRED.iter().position(|known| *known == algorithm).unwrap_or(PREFERRED.len());
-    let valid = digests.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok());
-    valid.min_by_key(|digest| rank(digest.algorithm())).map(|digest| digest.to_string())
+/// The valid digests of a digest map.
+pub(super) fn digests(map: &Pairs<'_>) -> impl Iterator<Item = Digest> {
+    map.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok())
 }
 
 /// Fills in what the predicate says of the build; the materials come back.
-fn describe(head: &mut AttestationAttached, predicate: &str, given: &Given<'_>) -> Result<Vec<Material>, Reject> {
+fn describe(
+    head: &mut AttestationAttached,
+    predicate: &str,
+    given: &Given<'_>,
+    aliases: &mut Aliases,
+) -> Result<Vec<Material>, Reject> {
     let kind = head.predicate_type.as_str();
     if kind.starts_with("https://slsa.dev/provenance/") || kind.starts_with("https://in-toto.io/Provenance/") {
         let Obj(provenance): Obj<Provenance<'_>> = json(predicate, Code::SchemaViolation)?;
-        return provenance.describe(head, given.limits.statements_max);
+        return provenance.describe(head, given.limits.statements_max, aliases);
     }
     if kind.contains("slsa.dev/verification_summary/") {
         let Obj(summary): Obj<Summary<'_>> = json(predicate, Code::SchemaViolation)?;
@@ -294,71 +202,10 @@ fn describe(head: &mut AttestationAttached, predicate: &str, given: &Given<'_>) 
     Ok(vec![])
 }
 
-impl Provenance<'_> {
-    fn describe(&self, head: &mut AttestationAttached, materials_max: usize) -> Result<Vec<Material>, Reject> {
-        let (Obj(definition), Obj(run)) = (&self.build_definition, &self.run_details);
-        let (old, new) = (&self.metadata.0, &run.metadata.0);
-        head.builder = run.builder.0.id.or(&self.builder.0.id).owned();
-        head.build_type = definition.build_type.or(&self.build_type).or(&self.recipe.0.kind).owned();
-        let old_invocation = old.build_invocation_id.or(&old.build_invocation_id_capital);
-        head.invocation = new.invocation_id.or(old_invocation).owned();
-        head.started_on = new.started_on.or(&old.build_started_on).owned();
-        head.finished_on = new.finished_on.or(&old.build_finished_on).owned();
-        let all = self.materials.0.iter().chain(&definition.resolved_dependencies.0);
-        let materials: Vec<&Resource<'_>> = all.map(|Obj(resource)| resource).collect();
-        (head.repository, head.commit) = self.source(&materials);
-        if materials.len() > materials_max {
-            return Err(Reject::new(Code::TooManyItems, format!("more than {materials_max} materials")));
-        }
-        Ok(materials.into_iter().map(material).collect())
-    }
-
-    /// Repository and commit that were built: as the invocation says, else the first material that is a commit.
-    fn source(&self, materials: &[&Resource<'_>]) -> (String, String) {
-        let parameters = &self.build_definition.0.external_parameters.0;
-        let config = &self.invocation.0.config_source.0;
-        let declared = config.uri.or(&parameters.workflow.0.repository).or(&parameters.source.0.uri);
-        let declared_repository = repository(declared.as_str());
-        let sources =
-            std::iter::once(config).chain(std::iter::once(&parameters.source.0)).chain(materials.iter().copied());
-        let commits = sources.filter_map(|source| Some((repository(source.uri.as_str()), commit(&source.digest)?)));
-        let mut commits = commits.filter(|(name, _)| declared_repository.is_empty() || *name == declared_repository);
-        let found = commits.next();
-        match found {
-            Some((name, commit)) => (name.into_owned(), commit),
-            None => (declared_repository.into_owned(), String::new()),
-        }
-    }
-}
-
-/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`.
-fn repository(uri: &str) -> Cow<'_, str> {
-    let uri = uri.strip_prefix("git+").unwrap_or(uri);
-    let path = uri.find("://").map_or(0, |scheme| scheme + 3);
-    let authority_end = uri[path..].find('/').map_or(uri.len(), |slash| path + slash);
-    let end = uri[authority_end..].find(['@', '#', '?']).map_or(uri.len(), |mark| authority_end + mark);
-    let name = uri[..end].strip_suffix(".git").unwrap_or(&uri[..end]);
-    Cow::Borrowed(clip_to(name, NAME_BYTES_MAX))
-}
-
-fn commit(digest: &Pairs<'_>) -> Option<String> {
-    let hash = ["gitCommit", "sha1"].map(|name| digest.get(name)).into_iter().find(|hash| is_commit(hash))?;
-    Some(hash.to_ascii_lowercase())
-}
-
-fn material(resource: &Resource<'_>) -> Material {
-    let uri = resource.uri.or(&resource.name).as_str();
-    Material {
-        uri: clip_to(uri, NAME_BYTES_MAX).to_owned(),
-        digest: best_digest(&resource.digest).unwrap_or_default(),
-        tool: false,
-    }
-}
-
 impl Summary<'_> {
     fn describe(&self, head: &mut AttestationAttached) {
         head.builder = self.verifier.0.id.owned();
-        head.finished_on = self.time_verified.owned();
+        head.finished_on = facts::canonical_time(self.time_verified.as_str());
         let levels = self.verified_levels.0.iter().take(32).map(|level| clip_to(level.as_str(), 128));
         let words = std::iter::once(self.verification_result.or(&self.old_result).as_str()).chain(levels);
         head.summary = words.collect::<Vec<_>>().join(" ").trim().to_owned();
@@ -380,7 +227,7 @@ fn inner_facts(
         let sha256 = pedigraph_proto::canonical::sha256(document.as_bytes());
         let given = Given { subject: first, sha256, verification, ..given.clone() };
         let mut found = decoder.read_text(&document, &given, &mut Understood::default())?;
-        link_others(&mut found, &subjects[1..]);
+        link_others(&mut found, subjects.get(1..).unwrap_or_default());
         return Ok(Some(found));
     }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {

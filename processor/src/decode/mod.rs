@@ -21,6 +21,7 @@ mod openvex;
 mod own;
 mod packed;
 mod packing;
+mod provenance;
 mod read;
 mod set;
 mod table;

@@ -3,11 +3,12 @@
 use pedigraph_proto::event::{DigestKind, HistoryEntry, ImageObserved, PlatformManifest};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Nanos};
+use pedigraph_proto::{Digest, Nanos, image};
 use serde::Deserialize;
+use sha2::Digest as _;
 
 use super::detect::Shape;
-use super::facts::{ITEMS_MAX, canonical_digest, canonical_ref, pieces};
+use super::facts::{Aliases, ITEMS_MAX, canonical_digest, canonical_ref, outside, pieces};
 use super::read::{Flag, List, Obj, Pairs, Text, Whole, clip_to, json};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -17,13 +18,21 @@ pub(super) static DECODERS: [Decoder; 3] = [
         media_types: &INDEX_TYPES,
         tells: &["mediaType"],
         matches: |shape| looks_like(shape, &INDEX_TYPES, shape.all(&["schemaVersion", "manifests"])),
-        ..Decoder::new("oci-index", 1, Decode::Text(|text, given| index(&read(text)?, digest(given))))
+        ..Decoder::new(
+            "oci-index",
+            2,
+            Decode::Text(|text, given| named(text, given, |digest| index(&read(text)?, digest))),
+        )
     },
     Decoder {
         media_types: &MANIFEST_TYPES,
         tells: &["mediaType"],
         matches: |shape| looks_like(shape, &MANIFEST_TYPES, shape.all(&["schemaVersion", "config", "layers"])),
-        ..Decoder::new("oci-manifest", 1, Decode::Text(|text, given| manifest(&read(text)?, digest(given))))
+        ..Decoder::new(
+            "oci-manifest",
+            2,
+            Decode::Text(|text, given| named(text, given, |digest| manifest(&read(text)?, digest))),
+        )
     },
     Decoder {
         media_types: &CONFIG_TYPES,
@@ -32,7 +41,11 @@ pub(super) static DECODERS: [Decoder; 3] = [
             let by_members = shape.has("rootfs") && (shape.has("architecture") || shape.has("os"));
             looks_like(shape, &CONFIG_TYPES, by_members)
         },
-        ..Decoder::new("oci-config", 1, Decode::Text(|text, given| config(&read(text)?, digest(given))))
+        ..Decoder::new(
+            "oci-config",
+            2,
+            Decode::Text(|text, given| named(text, given, |digest| config(&read(text)?, digest))),
+        )
     },
 ];
 
@@ -51,9 +64,12 @@ fn looks_like(shape: &Shape<'_>, own: &[&str], by_members: bool) -> bool {
     if named_any { is(own) } else { by_members }
 }
 
-/// A document is called by its own digest, unless another is given.
-fn digest(given: &Given<'_>) -> String {
-    given.subject.clone().unwrap_or_else(|| Digest::sha256(given.sha256)).to_string()
+/// Reads a document by its digest, and says what else that is called.
+fn named(text: &str, given: &Given<'_>, decode: impl FnOnce(String) -> Result<Found, Reject>) -> Result<Found, Reject> {
+    let (digest, aliases) = own_digest(text, given);
+    let mut found = decode(digest)?;
+    found.facts.extend(aliases.into_facts());
+    Ok(found)
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
@@ -118,6 +134,8 @@ pub(super) struct Platform<'a> {
     os: Text<'a>,
     #[serde(borrow)]
     variant: Text<'a>,
+    #[serde(borrow, rename = "os.version")]
+    os_version: Text<'a>,
 }
 
 /// An image's configuration; Trivy's report carries one too.
@@ -130,6 +148,8 @@ pub(super) struct Config<'a> {
     os: Text<'a>,
     #[serde(borrow)]
     variant: Text<'a>,
+    #[serde(borrow, rename = "os.version")]
+    os_version: Text<'a>,
     #[serde(borrow)]
     created: Text<'a>,
     #[serde(borrow)]
@@ -164,18 +184,39 @@ struct History<'a> {
     empty_layer: Flag,
 }
 
+/// The digest that was given outside, else that of the bytes. One that names the same bytes by a stronger algorithm is an
+/// alias of their SHA-256, by which everybody else knows them.
+fn own_digest(text: &str, given: &Given<'_>) -> (String, Aliases) {
+    let (own, mut aliases) = (Digest::sha256(given.sha256), Aliases::default());
+    let Some(outside) = outside(given) else { return (own.to_string(), aliases) };
+    let same_bytes = match outside.algorithm() {
+        "sha512" => outside.to_bytes() == sha2::Sha512::digest(text.as_bytes()).as_slice(),
+        "sha384" => outside.to_bytes() == sha2::Sha384::digest(text.as_bytes()).as_slice(),
+        _ => false,
+    };
+    if !same_bytes {
+        return (outside.to_string(), aliases);
+    }
+    aliases.note([own.clone(), outside.clone()]);
+    (own.to_string(), aliases)
+}
+
 fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {
     check_schema(index.schema_version)?;
     let mut head = observed(digest, DigestKind::Index, &index.annotations);
     head.artifact_type = index.artifact_type.owned();
     head.subject_digest = canonical_digest(index.subject.0.digest.as_str());
-    let manifests: Vec<_> = index.manifests.0.iter().filter_map(|Obj(entry)| platform_manifest(entry)).collect();
-    let names = index.manifests.0.iter().map(|Obj(entry)| &entry.annotations);
-    // An OCI layout's index.json tags its entries by annotation.
-    let tags = names.map(|names| names.get("org.opencontainers.image.ref.name")).filter(|name| !name.is_empty());
-    if let [only] = tags.collect::<Vec<_>>().as_slice() {
-        head.tags = vec![clip_to(only, 256).to_owned()];
+    if let Some(cache) =
+        index.manifests.0.iter().map(|Obj(entry)| entry.media_type.as_str()).find(|kind| is_cache(kind))
+    {
+        // BuildKit writes a cache as an index of layers: none of them is a manifest, and the index is no image.
+        head.artifact_type = clip_to(cache, 256).to_owned();
+        return Ok(Found { time: Nanos::parse(&head.created), facts: vec![Fact::now(head)].into() });
     }
+    let manifests: Vec<_> = index.manifests.0.iter().filter_map(|Obj(entry)| platform_manifest(entry)).collect();
+    let attestations = index.manifests.0.iter().filter_map(|Obj(entry)| attestation_of(entry));
+    let attestations: Vec<Fact> = attestations.map(Fact::now).collect();
+    head.tags = layout_tag(index).into_iter().collect();
     let time = Nanos::parse(&head.created);
     let mut facts: Vec<Fact> = Vec::new();
     for (_, manifests) in pieces(manifests) {
@@ -184,7 +225,22 @@ fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {
     if facts.is_empty() {
         facts.push(Fact::now(head));
     }
+    facts.extend(attestations);
     Ok(Found { facts: facts.into(), time })
+}
+
+/// The tag of an OCI layout: its `index.json` tags its entries by annotation, and tags itself when it has one.
+fn layout_tag(index: &Index<'_>) -> Option<String> {
+    let names = index.manifests.0.iter().map(|Obj(entry)| &entry.annotations);
+    let tags = names.map(|names| names.get("org.opencontainers.image.ref.name")).filter(|name| !name.is_empty());
+    match tags.collect::<Vec<_>>().as_slice() {
+        [only] if image::is_version_tag(only) => Some(clip_to(only, 256).to_owned()),
+        _ => None,
+    }
+}
+
+fn is_cache(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.buildkit.cacheconfig.")
 }
 
 fn check_schema(version: Whole) -> Result<(), Reject> {
@@ -200,24 +256,45 @@ fn check_schema(version: Whole) -> Result<(), Reject> {
 /// An entry of an index; one without a valid digest is left out. Attestations stand in an index as manifests of an
 /// unknown platform: they keep their type so that nobody takes them for images.
 fn platform_manifest(entry: &Descriptor<'_>) -> Option<PlatformManifest> {
-    let digest = entry.digest.as_str().parse::<Digest>().ok()?;
-    let Obj(Platform { architecture, os, variant }) = &entry.platform;
-    let reference_type = entry.annotations.get("vnd.docker.reference.type");
-    let artifact_type = entry.artifact_type.get().unwrap_or(reference_type);
+    let digest = joining(entry.digest.as_str())?;
     Some(PlatformManifest {
         digest: digest.to_string(),
-        platform: platform(os, architecture, variant),
-        artifact_type: clip_to(artifact_type, 256).to_owned(),
+        platform: entry.platform.0.normal(),
+        artifact_type: clip_to(entry.kind(), 256).to_owned(),
     })
 }
 
-/// `os/architecture[/variant]`.
-fn platform(os: &Text<'_>, architecture: &Text<'_>, variant: &Text<'_>) -> String {
-    let parts = [os, architecture, variant].map(|part| clip_to(part.as_str(), 64));
-    match parts {
-        ["", "", _] => String::new(),
-        [os, architecture, ""] => format!("{os}/{architecture}"),
-        [os, architecture, variant] => format!("{os}/{architecture}/{variant}"),
+/// What an index says of an attestation in it: which of the manifests it is about.
+fn attestation_of(entry: &Descriptor<'_>) -> Option<ImageObserved> {
+    let (digest, subject) = (joining(entry.digest.as_str())?, entry.annotations.get("vnd.docker.reference.digest"));
+    let subject = joining(subject).filter(|_| !entry.kind().is_empty())?;
+    Some(ImageObserved {
+        digest: digest.to_string(),
+        digest_kind: DigestKind::Manifest.into(),
+        subject_digest: subject.to_string(),
+        artifact_type: clip_to(entry.kind(), 256).to_owned(),
+        ..ImageObserved::default()
+    })
+}
+
+/// A digest that can join things.
+fn joining(text: &str) -> Option<Digest> {
+    text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())
+}
+
+impl Descriptor<'_> {
+    /// What is in it where that is no image, as far as the index says.
+    fn kind(&self) -> &str {
+        self.artifact_type.get().unwrap_or_else(|| self.annotations.get("vnd.docker.reference.type"))
+    }
+}
+
+impl Platform<'_> {
+    /// As containerd writes it.
+    fn normal(&self) -> String {
+        let parts = [&self.os, &self.architecture, &self.variant, &self.os_version];
+        let [os, architecture, variant, version] = parts.map(|part| clip_to(part.as_str(), 64));
+        image::platform(os, architecture, variant, version)
     }
 }
 
@@ -228,16 +305,30 @@ fn manifest(manifest: &Manifest<'_>, digest: String) -> Result<Found, Reject> {
     let layers = manifest.layers.0.iter().filter_map(|Obj(layer)| layer.digest.as_str().parse::<Digest>().ok());
     image.layer_digests = layers.take(ITEMS_MAX).map(|digest| digest.to_string()).collect();
     image.subject_digest = canonical_digest(manifest.subject.0.digest.as_str());
-    if is_image_config(config.media_type.as_str()) {
+    image.artifact_type = manifest.kind().to_owned();
+    if image.artifact_type.is_empty() {
         image.config_digest = canonical_digest(config.digest.as_str());
-    } else {
-        image.artifact_type = config.media_type.owned();
-    }
-    if manifest.artifact_type.get().is_some() {
-        image.artifact_type = manifest.artifact_type.owned();
     }
     let time = Nanos::parse(&image.created);
     Ok(Found { facts: vec![Fact::now(image)].into(), time })
+}
+
+impl Manifest<'_> {
+    /// What it is a manifest of; empty for an image. Cosign and BuildKit give signatures and attestations the
+    /// configuration of an image: what they are, only their layers say.
+    fn kind(&self) -> &str {
+        let config = self.config.0.media_type.as_str();
+        if let Some(kind) = self.artifact_type.get() {
+            return clip_to(kind, 256);
+        }
+        if !is_image_config(config) {
+            return clip_to(config, 256);
+        }
+        let mut layers = self.layers.0.iter().map(|Obj(layer)| layer.media_type.as_str());
+        let first = layers.next().filter(|kind| image::is_evidence_type(kind));
+        let only = first.filter(|_| layers.all(image::is_evidence_type));
+        clip_to(only.unwrap_or_default(), 256)
+    }
 }
 
 /// Other configurations, above all the empty one, are shared by artifacts that have nothing else in common.
@@ -260,10 +351,13 @@ fn config(config: &Config<'_>, digest: String) -> Result<Found, Reject> {
 /// What a configuration says of its image.
 pub(super) fn config_observed(config: &Config<'_>, digest: String) -> ImageObserved {
     let mut image = observed(digest, DigestKind::Config, &config.config.0.labels);
-    if config.created.get().is_some() {
-        image.created = config.created.owned();
+    let created = said_time(config.created.as_str());
+    if !created.is_empty() {
+        image.created = created;
     }
-    image.platform = platform(&config.os, &config.architecture, &config.variant);
+    let parts = [&config.os, &config.architecture, &config.variant, &config.os_version];
+    let [os, architecture, variant, version] = parts.map(|part| clip_to(part.as_str(), 64));
+    image.platform = image::platform(os, architecture, variant, version);
     image.diff_ids = diff_ids(&config.rootfs.0.diff_ids);
     image.history = config.history.0.iter().take(ITEMS_MAX).map(|Obj(entry)| history_entry(entry)).collect();
     image
@@ -278,9 +372,14 @@ pub(super) fn diff_ids(list: &List<Text<'_>>) -> Vec<String> {
 fn history_entry(entry: &History<'_>) -> HistoryEntry {
     HistoryEntry {
         created_by: clip_to(entry.created_by.as_str(), HISTORY_LINE_BYTES_MAX).to_owned(),
-        created: clip_to(entry.created.as_str(), 64).to_owned(),
+        created: clip_to(&said_time(entry.created.as_str()), 64).to_owned(),
         empty_layer: entry.empty_layer.0,
     }
+}
+
+/// A time as it is written; nothing for a constant one, which counts as absent.
+fn said_time(text: &str) -> String {
+    if Nanos::counts_as_absent(text) { String::new() } else { clip_to(text, 4_096).to_owned() }
 }
 
 /// What annotations of a manifest, or labels of a configuration, say by their common names.
@@ -291,7 +390,7 @@ fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_, false>) ->
         digest_kind: kind.into(),
         base_digest: canonical_digest(&get("base.digest")),
         base_ref: canonical_ref(&get("base.name")),
-        created: get("created"),
+        created: said_time(&get("created")),
         commit: get("revision"),
         repository: get("source"),
         version: get("version"),

@@ -5,12 +5,13 @@ use std::fmt;
 use pedigraph_proto::event::{VexIssued, VexStatement, VexStatus};
 use pedigraph_proto::json::vex_status;
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::document::{Document, Failure};
-use super::facts::{self, Budget, canonical_purl, canonical_time};
+use super::facts::{self, Aliases, Budget, canonical_purl, first_time, outside};
 use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -23,7 +24,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let context = shape.value("@context");
         context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
     },
-    ..Decoder::new("openvex", 1, Decode::Stream(decode))
+    ..Decoder::new("openvex", 2, Decode::Stream(decode))
 }];
 
 /// Most subcomponents of one statement; a product that has more gets more statements.
@@ -46,6 +47,7 @@ struct Reading<'a, 'g> {
     lists: bool,
     statements: Vec<VexStatement>,
     budget: Budget,
+    aliases: Aliases,
 }
 
 impl<'de> Members<'de> for Reading<'de, '_> {
@@ -184,11 +186,13 @@ impl<'g> Reading<'_, 'g> {
             lists: false,
             statements: Vec::new(),
             budget: Budget::default(),
+            aliases: Aliases::default(),
         }
     }
 
     fn take(&mut self, statement: &Statement<'_>) -> Result<(), Reject> {
-        statement.push_to(&mut self.statements, self.given.subject.as_ref(), &mut self.budget)?;
+        statement.push_to(&mut self.statements, outside(self.given), &mut self.budget)?;
+        statement.products.0.iter().for_each(|product| self.aliases.note(hashes(product)));
         let statements_max = self.given.limits.statements_max;
         if self.statements.len() > statements_max {
             return Err(Reject::new(Code::TooManyItems, format!("more than {statements_max} statements")));
@@ -204,18 +208,20 @@ impl<'g> Reading<'_, 'g> {
         if !self.statements.is_empty() && self.statements.iter().all(|statement| statement.product.is_empty()) {
             return Err(Reject::new(Code::SubjectMissing, "no statement names a product; send it with a subject"));
         }
-        let time = self.last_updated.or(&self.timestamp);
+        let time = first_time(&[&self.last_updated, &self.timestamp]);
         let own_digest = || Digest::sha256(self.given.sha256).to_string();
         let head = VexIssued {
             issuer: self.author.owned(),
             document_id: self.id.get().map_or_else(own_digest, |id| clip(id).to_owned()),
             document_version: self.version.0,
-            document_time: canonical_time(time.as_str()),
+            document_time: time.clone(),
             format: "openvex".into(),
             verification: self.given.verification.into(),
             ..VexIssued::default()
         };
-        Ok(Found { facts: facts::vex(&head, self.statements).into(), time: Nanos::parse(time.as_str()) })
+        let statements = facts::vex(&head, self.statements).into_iter();
+        let facts: Vec<Fact> = statements.chain(self.aliases.into_facts()).collect();
+        Ok(Found { facts: facts.into(), time: Nanos::parse(&time) })
     }
 }
 
@@ -292,7 +298,7 @@ impl Statement<'_> {
             justification: self.justification.owned(),
             impact: self.impact_statement.owned(),
             action: self.action_statement.owned(),
-            time: canonical_time(self.last_updated.or(&self.timestamp).as_str()),
+            time: first_time(&[&self.last_updated, &self.timestamp]),
             ..VexStatement::default()
         }
     }
@@ -306,7 +312,7 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
     };
     let name = best_name(&product.id, &product.identifiers.0);
     let mut digests = id_digests(&name);
-    let hashes = product.hashes.0.iter().filter_map(|(alg, hash)| Digest::from_parts(alg, hash.as_str()).ok());
+    let hashes = super::intoto::digests(&product.hashes).filter(|digest| !digest.is_of_empty_content());
     digests.extend(hashes.take(DIGESTS_MAX).map(|digest| digest.to_string()));
     digests.dedup();
     let parts = product.subcomponents.0.iter().map(|part| match part {
@@ -319,6 +325,14 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
     (name, digests, parts)
 }
 
+/// The hashes of a product: all of one content.
+fn hashes(product: &TextOr<'_, Product<'_>>) -> Vec<Digest> {
+    match product {
+        TextOr::Text(_) => vec![],
+        TextOr::Object(product) => super::intoto::digests(&product.hashes).collect(),
+    }
+}
+
 /// A purl wherever there is one: an `@id` may be any IRI.
 fn best_name(id: &Text<'_>, identifiers: &Identifiers<'_>) -> String {
     let by_id = Purl::parse(id.as_str()).is_some();
@@ -329,5 +343,5 @@ fn best_name(id: &Text<'_>, identifiers: &Identifiers<'_>) -> String {
 /// The digest that a name is, or holds: `sha256:…`, or the version of a `pkg:oci`.
 fn id_digests(name: &str) -> Vec<String> {
     let digest = Purl::parse(name).map_or_else(|| name.parse::<Digest>().ok(), |purl| purl.digest());
-    digest.iter().map(Digest::to_string).collect()
+    digest.iter().filter(|digest| !digest.is_of_empty_content()).map(Digest::to_string).collect()
 }

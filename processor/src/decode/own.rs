@@ -2,6 +2,8 @@
 //!
 //! What they say is normalized like what foreign formats say, and refused when it names nothing.
 
+use pedigraph_proto::event::ImageObserved;
+use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Event, control};
@@ -13,7 +15,7 @@ use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
 /// Version of the rules by which these events are read, and written where the ledger speaks of itself.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kebab_name(kind).is_some(),
@@ -116,7 +118,7 @@ fn artifact(event: &mut Event) -> Option<(&mut String, Option<&mut String>)> {
 fn normalize(event: &mut Event, given: &Given<'_>) {
     let tag_is_gone = matches!(event, Event::TagObserved(tag) if tag.digest.is_empty());
     if let Some((digest, reference)) = artifact(event).filter(|_| !tag_is_gone) {
-        normalize_artifact(digest, reference, given.subject.as_ref());
+        normalize_artifact(digest, reference, facts::outside(given));
     }
     normalize_lists(event);
 }
@@ -136,34 +138,48 @@ fn normalize_artifact(digest: &mut String, reference: Option<&mut String>, outsi
     }
 }
 
+/// A digest of empty content joins nothing and is left out.
 fn normalize_digest(text: &mut String) {
+    match text.parse::<Digest>() {
+        Ok(digest) if digest.is_of_empty_content() => text.clear(),
+        Ok(digest) => *text = digest.to_string(),
+        Err(_) => {}
+    }
+}
+
+/// A digest that joins nothing anyway: its spelling alone.
+fn spell(text: &mut String) {
     if let Ok(digest) = text.parse::<Digest>() {
         *text = digest.to_string();
     }
 }
 
+/// [`normalize_digest`] for a list of digests that belong to nothing else.
+fn normalize_digests(list: &mut Vec<String>) {
+    list.iter_mut().for_each(normalize_digest);
+    list.retain(|digest| !digest.is_empty());
+}
+
 fn normalize_lists(event: &mut Event) {
     match event {
-        Event::RunFinished(e) => e.artifact_digests.iter_mut().for_each(normalize_digest),
+        Event::RunFinished(e) => normalize_digests(&mut e.artifact_digests),
         Event::AttestationAttached(e) => {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
             e.artifact_digests.iter_mut().chain(materials).for_each(normalize_digest);
         }
         Event::ArtifactPackaged(e) => {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
-            let digests = e.parent_digests.iter_mut().chain(materials).chain([&mut e.base_digest]);
-            digests.for_each(normalize_digest);
+            materials.chain([&mut e.base_digest]).for_each(normalize_digest);
+            normalize_digests(&mut e.parent_digests);
+            e.platform = normal_platform(&e.platform);
             e.base_ref = canonical_ref(&e.base_ref);
             e.purl = canonical_purl(&e.purl).0;
         }
-        Event::ArtifactPublished(e) => e.purl = canonical_purl(&e.purl).0,
-        Event::ImageObserved(e) => {
-            let manifests = e.manifests.iter_mut().map(|manifest| &mut manifest.digest);
-            let lists = e.layer_digests.iter_mut().chain(&mut e.diff_ids).chain(&mut e.parent_digests);
-            let single = [&mut e.config_digest, &mut e.base_digest, &mut e.subject_digest];
-            lists.chain(manifests).chain(single).for_each(normalize_digest);
-            e.base_ref = canonical_ref(&e.base_ref);
+        Event::ArtifactPublished(e) => {
+            e.purl = canonical_purl(&e.purl).0;
+            e.platform = normal_platform(&e.platform);
         }
+        Event::ImageObserved(e) => normalize_image(e),
         Event::SbomAttached(e) => {
             normalize_digest(&mut e.sbom_digest);
             e.purl = canonical_purl(&e.purl).0;
@@ -173,19 +189,16 @@ fn normalize_lists(event: &mut Event) {
         }
         Event::VexIssued(e) => {
             for statement in &mut e.statements {
-                statement.product_digests.iter_mut().for_each(normalize_digest);
+                normalize_digests(&mut statement.product_digests);
                 statement.product = canonical_purl(&statement.product).0;
                 statement.subcomponents.iter_mut().for_each(|purl| *purl = canonical_purl(purl).0);
             }
         }
-        Event::AliasObserved(e) => e.digests.iter_mut().for_each(normalize_digest),
+        Event::AliasObserved(e) => normalize_digests(&mut e.digests),
         Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
         Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
-        Event::ServiceDeployed(e) => normalize_digest(&mut e.config_digest),
-        Event::ConfigChanged(e) => {
-            normalize_digest(&mut e.config_digest);
-            normalize_digest(&mut e.previous_digest);
-        }
+        Event::ServiceDeployed(e) => spell(&mut e.config_digest),
+        Event::ConfigChanged(e) => [&mut e.config_digest, &mut e.previous_digest].into_iter().for_each(spell),
         Event::ChangeMerged(_)
         | Event::RefUpdated(_)
         | Event::RepositoryObserved(_)
@@ -209,6 +222,21 @@ fn normalize_lists(event: &mut Event) {
         | Event::ViewRootRecorded(_)
         | Event::BodyErased(_) => {}
     }
+}
+
+fn normalize_image(image: &mut ImageObserved) {
+    for manifest in &mut image.manifests {
+        normalize_digest(&mut manifest.digest);
+        manifest.platform = normal_platform(&manifest.platform);
+    }
+    image.manifests.retain(|manifest| !manifest.digest.is_empty());
+    let single = [&mut image.config_digest, &mut image.base_digest, &mut image.subject_digest];
+    single.into_iter().for_each(normalize_digest);
+    normalize_digests(&mut image.parent_digests);
+    // Layers are told apart by their places: an empty one keeps its own.
+    image.layer_digests.iter_mut().chain(&mut image.diff_ids).for_each(spell);
+    image.platform = normal_platform(&image.platform);
+    image.base_ref = canonical_ref(&image.base_ref);
 }
 
 /// A repository is written as references are: without a scheme.
@@ -297,7 +325,8 @@ fn split(event: Event) -> Result<Vec<Fact>, Reject> {
     }
     if let Event::AttestationAttached(mut statement) = event {
         let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));
-        let subjects: Vec<_> = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names).collect();
+        let subjects = std::mem::take(&mut statement.artifact_digests).into_iter().zip(names);
+        let subjects: Vec<_> = subjects.filter(|(digest, _)| !digest.is_empty()).collect();
         let materials = std::mem::take(&mut statement.materials);
         return facts::attestation(&statement, &subjects, &materials);
     }

@@ -1,11 +1,15 @@
 //! Trivy's JSON report, schema version 2.
 //!
 //! `Status: fixed` of a finding means that a fix exists, not that this artifact is fixed.
+//!
+//! `RepoDigests` of an image are all digests under which registries know it. Whether one is that of a manifest or of an index
+//! the report does not say, so two different ones are no aliases: the scan is said of each of them, and each is tied to the
+//! configuration (SPEC §2.3).
 
-use pedigraph_proto::event::{DigestKind, Finding, ImageObserved, ScanCompleted};
+use pedigraph_proto::event::{ArtifactKind, DigestKind, Finding, ImageObserved, ScanCompleted};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Nanos};
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, image};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
@@ -18,8 +22,13 @@ use super::{Found, Given};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     matches: |shape| shape.has("SchemaVersion") && (shape.has("ArtifactName") || shape.has("Results")),
-    ..Decoder::new("trivy", 1, Decode::Stream(decode))
+    ..Decoder::new("trivy", 2, Decode::Stream(decode))
 }];
+
+/// Most digests of registries by which one scan is found.
+const REPO_DIGESTS_MAX: usize = 16;
+/// Most tags of one image.
+const TAGS_MAX: usize = 64;
 
 /// A report while it is read; of what it lists only the findings are kept.
 #[derive(Default)]
@@ -28,6 +37,7 @@ struct Report<'a> {
     trivy: Obj<Tool<'a>>,
     created_at: Text<'a>,
     artifact_name: Text<'a>,
+    artifact_type: Text<'a>,
     metadata: Obj<Metadata<'a>>,
     results: Results,
 }
@@ -39,6 +49,7 @@ impl<'de> Members<'de> for Report<'de> {
             "Trivy" => self.trivy = map.next_value()?,
             "CreatedAt" => self.created_at = map.next_value()?,
             "ArtifactName" => self.artifact_name = map.next_value()?,
+            "ArtifactType" => self.artifact_type = map.next_value()?,
             "Metadata" => self.metadata = map.next_value()?,
             "Results" => map.next_value_seed(Objects(&mut self.results))?,
             _ => skip(map)?,
@@ -136,35 +147,88 @@ fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
     }
     let findings = std::mem::take(&mut report.results.findings);
     let Obj(metadata) = &report.metadata;
-    let config = metadata.image_id.as_str().parse::<Digest>().ok();
-    let pulled = metadata.repo_digests.0.iter().find_map(|name| ArtifactRef::parse(name.as_str()));
-    let pulled_digest = pulled.as_ref().and_then(|name| name.digest.clone());
-    let subject = given.subject.as_ref().or(pulled_digest.as_ref()).or(config.as_ref());
-    let Some(subject) = subject else {
+    let config = metadata.image_id.as_str().parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content());
+    let pulled = metadata.pulled();
+    let subjects = report.subjects(given, &pulled, config.as_ref());
+    if subjects.is_empty() {
         let reason = "the report names no digest; send it with a subject";
         return Err(Reject::new(Code::SubjectMissing, reason));
-    };
-    let head = ScanCompleted {
-        artifact_digest: subject.to_string(),
-        artifact_ref: report.artifact_ref(pulled.as_ref()),
-        scanner: "trivy".into(),
-        scanner_version: report.trivy.0.version.owned(),
-        scan_id: Digest::sha256(given.sha256).to_string(),
-        ..ScanCompleted::default()
-    };
-    let mut facts = facts::scan(&head, findings);
-    facts.extend(metadata.image_facts(config.as_ref(), pulled.as_ref()));
+    }
+    if findings.len().saturating_mul(subjects.len()) > given.limits.statements_max {
+        let reason = format!("more than {} findings for {} digests", given.limits.statements_max, subjects.len());
+        return Err(Reject::new(Code::TooManyItems, reason));
+    }
+    let mut facts = Vec::new();
+    let copies = std::iter::repeat_n(findings, subjects.len());
+    for ((digest, reference), findings) in subjects.into_iter().zip(copies) {
+        let head = ScanCompleted {
+            artifact_digest: digest.to_string(),
+            artifact_ref: reference,
+            scanner: "trivy".into(),
+            scanner_version: report.trivy.0.version.owned(),
+            scan_id: Digest::sha256(given.sha256).to_string(),
+            kind: report.kind().into(),
+            ..ScanCompleted::default()
+        };
+        facts.extend(facts::scan(&head, findings));
+    }
+    facts.extend(metadata.image_facts(config.as_ref(), &pulled));
     Ok(Found { facts: facts.into(), time: Nanos::parse(report.created_at.as_str()) })
 }
 
 impl Report<'_> {
-    /// The image's name: as it was pulled, else its first tag, else what the scanner was pointed at.
-    fn artifact_ref(&self, pulled: Option<&ArtifactRef>) -> String {
-        let tag = self.metadata.0.repo_tags.0.iter().find_map(|tag| ArtifactRef::parse(tag.as_str()));
-        match pulled.or(tag.as_ref()) {
-            Some(named) => named.to_string(),
-            None => self.artifact_name.owned(),
+    /// What was scanned. A folder, a repository of sources or a virtual machine is no container image; of an SBOM the report
+    /// does not say what it describes, but for an image's id.
+    fn kind(&self) -> ArtifactKind {
+        let by_id = self.metadata.0.image_id.get().is_some();
+        match self.artifact_type.as_str() {
+            "container_image" => ArtifactKind::ContainerImage,
+            "" | "cyclonedx" | "spdx" if by_id => ArtifactKind::ContainerImage,
+            "cyclonedx" | "spdx" => ArtifactKind::Unspecified,
+            _ => ArtifactKind::Generic,
         }
+    }
+
+    /// The digests that the scan is of, each with its reference: the one given outside; else every one that a registry knows
+    /// the image by; else its configuration's.
+    fn subjects(
+        &self,
+        given: &Given<'_>,
+        pulled: &[(ArtifactRef, Digest)],
+        config: Option<&Digest>,
+    ) -> Vec<(Digest, String)> {
+        let first = pulled.first().map_or_else(|| self.artifact_ref(), |(name, _)| name.to_string());
+        let mut subjects: Vec<(Digest, String)> = Vec::new();
+        let mut add = |digest: &Digest, reference: String| {
+            if !subjects.iter().any(|(known, _)| known == digest) {
+                subjects.push((digest.clone(), reference));
+            }
+        };
+        if let Some(outside) = facts::outside(given) {
+            let own = pulled.iter().find(|(_, digest)| digest == outside);
+            let known = own.is_some() || config == Some(outside);
+            add(outside, own.map_or(first, |(name, _)| name.to_string()));
+            if !known {
+                // Who sends the report knows better what was scanned.
+                return subjects;
+            }
+        } else if let (Some(config), []) = (config, pulled) {
+            add(config, first);
+        }
+        pulled.iter().for_each(|(name, digest)| add(digest, name.to_string()));
+        subjects
+    }
+
+    /// What the scanner calls an image: its first tag, else what it was pointed at unless that is a file.
+    fn artifact_ref(&self) -> String {
+        const ARCHIVES: [&str; 5] = [".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst"];
+        if self.kind() != ArtifactKind::ContainerImage {
+            return String::new();
+        }
+        let tag = self.metadata.0.repo_tags.0.iter().find_map(|tag| ArtifactRef::parse(tag.as_str()));
+        let name = self.artifact_name.as_str();
+        let named = || ArtifactRef::parse(name).filter(|_| !ARCHIVES.iter().any(|ending| name.ends_with(ending)));
+        tag.or_else(named).map(|named| named.to_string()).unwrap_or_default()
     }
 }
 
@@ -184,27 +248,37 @@ fn finding(found: &Vulnerability<'_>) -> Finding {
 }
 
 impl Metadata<'_> {
-    /// The configuration with its layers, and the pulled digest (index or manifest: the report does not say) beside it.
-    fn image_facts(&self, config: Option<&Digest>, pulled: Option<&ArtifactRef>) -> Vec<Fact> {
+    /// The references with a digest by which registries know the image.
+    fn pulled(&self) -> Vec<(ArtifactRef, Digest)> {
+        let named = self.repo_digests.0.iter().filter_map(|name| ArtifactRef::parse(name.as_str()));
+        let named = named.filter_map(|name| name.digest.clone().map(|digest| (name, digest)));
+        named.take(REPO_DIGESTS_MAX).collect()
+    }
+
+    /// The configuration with its layers, and every pulled digest (index or manifest: the report does not say) beside it.
+    fn image_facts(&self, config: Option<&Digest>, pulled: &[(ArtifactRef, Digest)]) -> Vec<Fact> {
         let Some(config) = config else { return vec![] };
         let mut image = config_observed(&self.image_config.0, config.to_string());
         if image.diff_ids.is_empty() {
             image.diff_ids = diff_ids(&self.diff_ids);
         }
-        let pulled = pulled.and_then(|name| Some((name, name.digest.as_ref()?)));
-        let alias = pulled.map(|(name, digest)| {
-            let tags = self.repo_tags.0.iter().filter_map(|tag| ArtifactRef::parse(tag.as_str()));
-            let tags = tags.filter(|tag| tag.repository_key() == name.repository_key()).map(|tag| tag.tag);
-            Fact::now(ImageObserved {
-                digest: digest.to_string(),
-                digest_kind: DigestKind::Unspecified.into(),
-                artifact_ref: name.to_string(),
-                tags: tags.filter(|tag| !tag.is_empty()).take(64).collect(),
-                platform: image.platform.clone(),
-                config_digest: config.to_string(),
-                ..ImageObserved::default()
-            })
+        let beside = pulled.iter().map(|(name, digest)| ImageObserved {
+            digest: digest.to_string(),
+            digest_kind: DigestKind::Unspecified.into(),
+            artifact_ref: name.to_string(),
+            tags: self.tags_of(name),
+            platform: image.platform.clone(),
+            config_digest: config.to_string(),
+            ..ImageObserved::default()
         });
-        std::iter::once(Fact::now(image.clone())).chain(alias).collect()
+        let beside: Vec<Fact> = beside.map(Fact::now).collect();
+        std::iter::once(Fact::now(image)).chain(beside).collect()
+    }
+
+    /// The image's tags in one repository.
+    fn tags_of(&self, name: &ArtifactRef) -> Vec<String> {
+        let tags = self.repo_tags.0.iter().filter_map(|tag| ArtifactRef::parse(tag.as_str()));
+        let tags = tags.filter(|tag| tag.repository_key() == name.repository_key()).map(|tag| tag.tag);
+        tags.filter(|tag| image::is_version_tag(tag)).take(TAGS_MAX).collect()
     }
 }

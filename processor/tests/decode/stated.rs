@@ -1,0 +1,633 @@
+//! What single documents state of identity, versions, sources and times, whatever tool wrote them (SPEC §2.3, §3.1, §5).
+
+use serde_json::Value;
+
+use super::*;
+
+/// The facts of a message as JSON without what is empty, each with its name.
+fn facts(message: &Message) -> Vec<(&'static str, Value)> {
+    let decoded = match run(message, &Limits::default()) {
+        Ok(decoded) => decoded,
+        Err(rejected) => panic!("{}: {}", rejected.reject.code.as_str(), rejected.reject.reason),
+    };
+    let events = decoded.facts.iter().map(|fact| fact.event.as_ref().expect("a fact has an event"));
+    events.map(|event| (event.name(), pruned(event.to_json().expect("JSON")).unwrap_or(Value::Null))).collect()
+}
+
+fn named(all: &[(&'static str, Value)], name: &str) -> Vec<Value> {
+    all.iter().filter(|(of, _)| *of == name).map(|(_, value)| value.clone()).collect()
+}
+
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// The digests of each alias fact.
+fn aliases(message: &Message) -> Vec<Vec<String>> {
+    let facts = named(&facts(message), "AliasObserved");
+    let lists = facts.iter().map(|fact| fact["digests"].as_array().expect("a list"));
+    lists.map(|list| list.iter().map(|digest| digest.as_str().expect("text").to_owned()).collect()).collect()
+}
+
+fn hex(pair: &str, digits: usize) -> String {
+    pair.repeat(digits / 2)
+}
+
+fn sha256_of(pair: &str) -> String {
+    format!("sha256:{}", hex(pair, 64))
+}
+
+fn bom(component: &str, rest: &str) -> Message {
+    message(
+        format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{{"component":{component}}}{rest}}}"#)
+            .as_bytes(),
+    )
+}
+
+fn provenance(kind: &str, predicate: &str) -> Value {
+    let statement = format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/{kind}","subject":[
+        {{"name":"app","digest":{{"sha256":"{}"}}}}],"predicate":{predicate}}}"#,
+        hex("c1", 64)
+    );
+    facts(&message(statement.as_bytes())).remove(0).1
+}
+
+#[test]
+fn several_digests_of_one_thing_are_aliases_and_sha256_names_it() {
+    let (sha256, sha512) = (sha256_of("a1"), format!("sha512:{}", hex("b2", 128)));
+    let hashes = |list: &[(&str, &str, usize)]| {
+        let list =
+            list.iter().map(|(alg, pair, digits)| format!(r#"{{"alg":"{alg}","content":"{}"}}"#, hex(pair, *digits)));
+        list.collect::<Vec<_>>().join(",")
+    };
+    let all = hashes(&[("MD5", "d4", 32), ("SHA-512", "b2", 128), ("SHA-1", "c3", 40), ("SHA-256", "a1", 64)]);
+    let document = bom(&format!(r#"{{"type":"file","name":"tool.jar","hashes":[{all}]}}"#), "");
+    let found = facts(&document);
+    assert_eq!(text(&found[0].1, "artifactDigest"), sha256);
+    assert_eq!(aliases(&document), [[sha256.clone(), sha512.clone()]], "MD5 and SHA-1 make nothing one");
+
+    // The manifest's digest in the purl is not that of the file that the hashes are of.
+    let other = format!(r#"{{"type":"container","name":"x","purl":"pkg:oci/x@{}","hashes":[{all}]}}"#, sha256_of("e5"));
+    assert_eq!(text(&facts(&bom(&other, ""))[0].1, "artifactDigest"), sha256_of("e5"));
+    assert_eq!(aliases(&bom(&other, "")), [[sha256.clone(), sha512.clone()]]);
+    let twice = hashes(&[("SHA-256", "a1", 64), ("SHA-256", "a2", 64), ("SHA-512", "b2", 128)]);
+    let twice = bom(&format!(r#"{{"type":"file","name":"x","hashes":[{twice}]}}"#), "");
+    assert_eq!(aliases(&twice), Vec::<Vec<String>>::new(), "what contradicts itself says nothing");
+
+    let map = format!(r#"{{"sha512":"{}","sha1":"{}","sha256":"{}"}}"#, hex("b2", 128), hex("c3", 40), hex("a1", 64));
+    let statement = format!(
+        r#"{{"predicateType":"https://slsa.dev/provenance/v1","subject":[{{"name":"tool","digest":{map}}}],"predicate":
+        {{"buildDefinition":{{"resolvedDependencies":[{{"uri":"https://x/y.tgz","digest":{{"sha256":"{}","sha512":"{}"}}}}]}}}}}}"#,
+        hex("0a", 64),
+        hex("0b", 128)
+    );
+    let statement = message(statement.as_bytes());
+    assert_eq!(facts(&statement)[0].1["artifactDigests"], serde_json::json!([sha256]));
+    let material = [sha256_of("0a"), format!("sha512:{}", hex("0b", 128))];
+    assert_eq!(aliases(&statement), [material, [sha256.clone(), sha512.clone()]]);
+
+    let vex = format!(
+        r#"{{"@context":"https://openvex.dev/ns","statements":[{{"vulnerability":"CVE-1","status":"fixed",
+        "products":[{{"@id":"https://x/tool","hashes":{}}}]}}]}}"#,
+        map.replace("sha", "sha-")
+    );
+    assert_eq!(aliases(&message(vex.as_bytes())), [[sha256, sha512]]);
+}
+
+#[test]
+fn the_digest_beside_a_manifest_is_that_of_the_same_bytes_in_another_algorithm() {
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{OTHER}"}},"layers":[]}}"#);
+    let own = format!("sha256:{}", ::hex::encode(sha256(manifest.as_bytes())));
+    let sha512 = format!("sha512:{}", ::hex::encode(<sha2::Sha512 as sha2::Digest>::digest(manifest.as_bytes())));
+    let pulled = Message { subject: Some(sha512.clone()), ..message(manifest.as_bytes()) };
+    assert_eq!(text(&facts(&pulled)[0].1, "digest"), own);
+    assert_eq!(aliases(&pulled), [[own, sha512]]);
+    let foreign = format!("sha512:{}", hex("77", 128));
+    let pulled = Message { subject: Some(foreign.clone()), ..message(manifest.as_bytes()) };
+    assert_eq!(text(&facts(&pulled)[0].1, "digest"), foreign, "who sends it knows better, but nothing makes it one");
+    assert_eq!(aliases(&pulled).len(), 0);
+}
+
+#[test]
+fn an_event_that_names_its_artifact_twice_joins_the_digests() {
+    let custom = format!(r#"{{"artifactDigest":"sha512:{}"}}"#, hex("5e", 128));
+    let id = format!("ghcr.io/team/ledger@{}", sha256_of("4d"));
+    let published = message(&cdevent("artifact.published.0.3.0", &id, "{}", &custom));
+    assert_eq!(aliases(&published), [[sha256_of("4d"), format!("sha512:{}", hex("5e", 128))]]);
+    let content = format!(r#"{{"environment":{{"id":"prod"}},"artifactId":"{id}"}}"#);
+    assert_eq!(aliases(&message(&cdevent("service.deployed.0.3.0", "ledger", &content, &custom))).len(), 1);
+}
+
+#[test]
+fn empty_content_is_no_subject_alias_product_or_material() {
+    let empty = format!("sha256:{}", ::hex::encode(sha256(b"")));
+    let digest = |hash: &str| format!(r#"{{"sha256":"{}"}}"#, &hash[7..]);
+    let statement = |subjects: &[&str]| {
+        let list = subjects.iter().map(|hash| format!(r#"{{"name":"n","digest":{}}}"#, digest(hash)));
+        let statement = format!(
+            r#"{{"predicateType":"https://slsa.dev/provenance/v0.2","subject":[{}],"predicate":{{"materials":[
+            {{"uri":"https://x/empty","digest":{}}}]}}}}"#,
+            list.collect::<Vec<_>>().join(","),
+            digest(&empty)
+        );
+        facts(&message(statement.as_bytes())).remove(0).1
+    };
+    let both = statement(&[&empty, DIGEST]);
+    assert_eq!(both["artifactDigests"], serde_json::json!([DIGEST]));
+    assert_eq!(both["materials"], serde_json::json!([{"uri": "https://x/empty"}]));
+    assert_eq!(statement(&[&empty])["artifactDigests"], Value::Null, "recorded, but joined to nothing");
+
+    let root = format!(r#"{{"type":"file","name":"x","hashes":[{{"alg":"SHA-256","content":"{}"}}]}}"#, &empty[7..]);
+    assert_eq!(text(&facts(&bom(&root, ""))[0].1, "artifactDigest"), "");
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{empty}"}},"layers":[]}}"#);
+    assert_eq!(text(&facts(&message(manifest.as_bytes()))[0].1, "configDigest"), "");
+    let content = format!(r#"{{"environment":{{"id":"prod"}},"artifactId":"r.example/empty:1@{empty}"}}"#);
+    let deployed = facts(&message(&cdevent("service.deployed.0.3.0", "s", &content, "{}"))).remove(0).1;
+    assert_eq!((text(&deployed, "artifactDigest"), text(&deployed, "artifactRef")), ("", "r.example/empty:1"));
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"7","source":"/s","type":"org.example.sbom","subject":"{empty}","data":
+        {{"bomFormat":"CycloneDX","specVersion":"1.6","components":[]}}}}"#
+    );
+    assert_eq!(text(&facts(&message(event.as_bytes()))[0].1, "artifactDigest"), "", "accepted, but of no artifact");
+    let own = format!(r#"{{"run":"7","artifactDigests":["{empty}","{DIGEST}"]}}"#);
+    let own = binary("io.pedigraph.run-finished.v1", &[], own.as_bytes());
+    assert_eq!(facts(&own)[0].1["artifactDigests"], serde_json::json!([DIGEST]));
+}
+
+#[test]
+fn an_sboms_root_is_called_by_its_name_and_version_and_never_latest() {
+    let check = |component: &str, want: [&str; 4]| {
+        let sbom = facts(&bom(component, "")).remove(0).1;
+        let got = ["artifactRef", "rootName", "rootVersion", "kind"].map(|field| text(&sbom, field).to_owned());
+        assert_eq!(got, want, "{component}");
+    };
+    check(
+        r#"{"type":"application","name":"ledger","version":"4.10.0"}"#,
+        ["ledger:4.10.0", "ledger", "4.10.0", "generic"],
+    );
+    check(
+        r#"{"type":"application","group":"com.bank","name":"ledger","version":"4.2"}"#,
+        ["com.bank/ledger:4.2", "com.bank/ledger", "4.2", "generic"],
+    );
+    check(r#"{"type":"application","name":"ledger"}"#, ["", "ledger", "", "generic"]);
+    check(r#"{"type":"application","name":"Ledger App","version":"4.2"}"#, ["", "Ledger App", "4.2", "generic"]);
+    check(r#"{"type":"library","name":"@bank/ledger","version":"4.2"}"#, ["", "@bank/ledger", "4.2", "package"]);
+    check(r#"{"type":"application","name":".","version":"4.2"}"#, ["", "", "4.2", "generic"]);
+    check(r#"{"type":"file","name":"/builds/ledger","version":"4.2"}"#, ["", "", "4.2", "generic"]);
+    check(r#"{"type":"application","name":"-"}"#, ["", "", "", "generic"]);
+    check(
+        r#"{"type":"application","name":"https://git.example/bank/ledger"}"#,
+        ["", "https://git.example/bank/ledger", "", "generic"],
+    );
+    check(r#"{"type":"container","name":"ledger"}"#, ["ledger", "ledger", "", "container_image"]);
+    check(
+        r#"{"type":"container","name":"r.example/ledger:4.2","version":"4.2"}"#,
+        ["r.example/ledger:4.2", "r.example/ledger:4.2", "4.2", "container_image"],
+    );
+    let digest = sha256_of("1d");
+    check(
+        &format!(r#"{{"type":"container","name":"ledger:4.2","version":"{digest}"}}"#),
+        ["ledger:4.2", "ledger:4.2", "", "container_image"],
+    );
+    check(
+        &format!(r#"{{"type":"container","name":"ledger","purl":"pkg:oci/ledger@{digest}?tag=4.2"}}"#),
+        ["ledger:4.2", "ledger", "", "container_image"],
+    );
+    check(
+        &format!(
+            r#"{{"type":"application","name":"ledger","purl":"pkg:docker/bank/ledger@{digest}?repository_url=gcr.io&tag=4.2"}}"#
+        ),
+        ["gcr.io/bank/ledger:4.2", "ledger", "", "container_image"],
+    );
+    check(
+        r#"{"type":"library","name":"ledger","version":"4.2","purl":"pkg:npm/ledger@4.2"}"#,
+        ["pkg:npm/ledger@4.2", "ledger", "4.2", "package"],
+    );
+    check(r#"{"type":"firmware","name":"boot","version":"7"}"#, ["boot:7", "boot", "7", "firmware"]);
+}
+
+fn trivy(kind: &str, name: &str, metadata: &str) -> String {
+    format!(
+        r#"{{"SchemaVersion":2,"ArtifactName":"{name}","ArtifactType":"{kind}","Metadata":{{{metadata}}},"Results":[
+        {{"Vulnerabilities":[{{"VulnerabilityID":"CVE-2","PkgName":"p"}}]}}]}}"#
+    )
+}
+
+#[test]
+fn a_scan_of_a_folder_is_of_no_container_image() {
+    let check = |kind: &str, name: &str, metadata: &str, want: [&str; 2]| {
+        let report = Message { subject: Some(sha256_of("3c")), ..message(trivy(kind, name, metadata).as_bytes()) };
+        let scan = facts(&report).remove(0).1;
+        assert_eq!([text(&scan, "kind"), text(&scan, "artifactRef")], want, "{kind} {name}");
+    };
+    let image = format!(r#""ImageID":"{}""#, sha256_of("2b"));
+    check("filesystem", ".", "", ["generic", ""]);
+    check("repository", "https://git.example/bank/ledger", "", ["generic", ""]);
+    check("vm", "disk.img", "", ["generic", ""]);
+    check("", "services/ledger", "", ["generic", ""]);
+    check("cyclonedx", "sbom.json", "", ["", ""]);
+    check("container_image", "ledger", &image, ["container_image", "ledger"]);
+    check("", "ledger:4.2", &image, ["container_image", "ledger:4.2"]);
+    check("container_image", "out/ledger.tar.gz", &image, ["container_image", ""]);
+}
+
+#[test]
+fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
+    let metadata = format!(
+        r#""ImageID":"{0}","RepoTags":["hub.example/ledger:4.2","mirror.example/ledger:4.2"],"RepoDigests":[
+        "mirror.example/ledger@{1}","hub.example/ledger@{2}","third.example/ledger@{1}"]"#,
+        sha256_of("2b"),
+        sha256_of("3c"),
+        sha256_of("4d")
+    );
+    let found = facts(&message(trivy("container_image", "hub.example/ledger:4.2", &metadata).as_bytes()));
+    let scans = named(&found, "ScanCompleted");
+    let of: Vec<_> = scans.iter().map(|scan| text(scan, "artifactDigest")).collect();
+    assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
+    assert!(scans.iter().all(|scan| scan["findingCount"] == 1 && scan["scanId"] == scans[0]["scanId"]));
+    let images = named(&found, "ImageObserved");
+    let tied = images.iter().filter(|image| text(image, "configDigest") == sha256_of("2b"));
+    let tied: Vec<_> = tied.map(|image| (text(image, "artifactRef"), image["tags"].is_array())).collect();
+    let reference = |name: &str, digest: &str| format!("{name}.example/ledger@{}", sha256_of(digest));
+    assert_eq!(
+        tied,
+        [
+            (reference("mirror", "3c").as_str(), true),
+            (reference("hub", "4d").as_str(), true),
+            (reference("third", "3c").as_str(), false)
+        ]
+    );
+    assert_eq!(named(&found, "AliasObserved").len(), 0, "one may be an index: they are not known to be one");
+
+    // The same in Trivy's SBOM.
+    let property = |name: &str, value: &str| format!(r#"{{"name":"aquasecurity:trivy:{name}","value":"{value}"}}"#);
+    let properties = [
+        property("ImageID", &sha256_of("2b")),
+        property("RepoDigest", &reference("mirror", "3c")),
+        property("RepoDigest", &reference("hub", "4d")),
+        property("DiffID", &sha256_of("5e")),
+    ];
+    let root = format!(r#"{{"type":"container","name":"ledger","properties":[{}]}}"#, properties.join(","));
+    let found = facts(&bom(&root, r#","components":[{"name":"a"}]"#));
+    let sboms = named(&found, "SbomAttached");
+    let of: Vec<_> = sboms.iter().map(|sbom| text(sbom, "artifactDigest")).collect();
+    assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
+    assert_eq!(sboms[0]["componentSet"], sboms[1]["componentSet"]);
+    assert_eq!(named(&found, "ComponentsListed").len(), 1, "the set is stored once");
+    assert_eq!(named(&found, "ImageObserved").len(), 3);
+}
+
+/// A CDEvent with a source in its subject and its context.
+fn sourced(kind: &str, id: &str, source: &str, content: &str, custom: &str) -> Value {
+    let event = format!(
+        r#"{{"context":{{"id":"1","source":"/controller","type":"dev.cdevents.{kind}","timestamp":"2026-03-20T14:27:05Z"}},
+        "subject":{{"id":"{id}","source":"{source}","content":{content}}},"customData":{custom}}}"#
+    );
+    facts(&message(event.as_bytes())).remove(0).1
+}
+
+#[test]
+fn a_run_is_a_number_of_the_source_that_counts() {
+    let check = |fact: &Value, want: [&str; 2]| {
+        assert_eq!([text(fact, "run"), text(fact, "runSource")], want, "{fact}");
+    };
+    check(&sourced("build.finished.0.3.0", "12", "/job/ledger", "{}", "{}"), ["12", "/job/ledger"]);
+    check(&sourced("build.finished.0.3.0", "12", "", "{}", "{}"), ["12", "/controller"]);
+    check(
+        &sourced("pipelinerun.started.0.3.0", "https://ci.example/run/12", "/job/ledger", "{}", "{}"),
+        ["https://ci.example/run/12", ""],
+    );
+    let reference = r#"{"pipelineRun":{"id":"12","source":"/job/parent"},"taskName":"lint"}"#;
+    check(&sourced("taskrun.finished.0.2.0", "t", "/job/task", reference, "{}"), ["12", "/job/parent"]);
+    let bare = r#"{"pipelineRun":{"id":"12"}}"#;
+    check(&sourced("taskrun.finished.0.2.0", "t", "/job/task", bare, "{}"), ["12", "/controller"]);
+    let parent = sourced("pipelinerun.started.0.3.0", "13", "/job/ledger", reference, "{}");
+    check(&parent, ["13", "/job/ledger"]);
+    assert_eq!([text(&parent, "parentRun"), text(&parent, "parentRunSource")], ["12", "/job/parent"]);
+    let suite = r#"{"testSuiteRun":{"id":"s12","source":"/job/tests"},"outcome":"success"}"#;
+    check(&sourced("testcaserun.finished.0.3.0", "c1", "/job/case", suite, "{}"), ["s12", "/job/tests"]);
+    check(&sourced("testsuiterun.finished.0.3.0", "s12", "/job/tests", "{}", "{}"), ["s12", "/job/tests"]);
+    let content = r#"{"environment":{"id":"prod"},"artifactId":"ledger:4.2"}"#;
+    let deployed = |custom: &str| sourced("service.deployed.0.3.0", "ledger", "/job/ship", content, custom);
+    check(&deployed(r#"{"run":"12"}"#), ["12", "/job/ship"]);
+    check(&deployed(r#"{"run":"12","runSource":"/job/other"}"#), ["12", "/job/other"]);
+    check(&deployed("{}"), ["", ""]);
+    let own = binary("io.pedigraph.run-started.v1", &[], br#"{"run":"12","runSource":"/job/own"}"#);
+    check(&facts(&own)[0].1, ["12", "/job/own"]);
+}
+
+#[test]
+fn an_environments_source_is_its_cluster_unless_one_is_named() {
+    let environment = r#"{"environment":{"id":"prod","source":"https://k8s.example/eu"}}"#;
+    for kind in ["service.deployed.0.3.0", "service.removed.0.3.0", "service.rolledback.0.3.0"] {
+        let cluster =
+            |content: &str, custom: &str| text(&sourced(kind, "ledger", "/job", content, custom), "cluster").to_owned();
+        assert_eq!(cluster(environment, "{}"), "https://k8s.example/eu");
+        assert_eq!(cluster(environment, r#"{"cluster":"eu-1"}"#), "eu-1");
+        assert_eq!(cluster(r#"{"environment":{"id":"prod"}}"#, "{}"), "", "who deploys is no place");
+    }
+}
+
+#[test]
+fn the_commit_is_the_one_that_the_build_type_calls_the_source() {
+    let git = |name: &str, repository: &str, pair: &str| {
+        let hash = hex(pair, 40);
+        format!(
+            r#"{{"name":"{name}","uri":"git+https://git.example/{repository}@refs/heads/main","digest":{{"sha1":"{hash}"}}}}"#
+        )
+    };
+    let (pipeline, app, other) =
+        (git("", "ops/pipelines", "1a"), git("", "bank/ledger", "2b"), git("", "bank/lib", "3c"));
+    let v1 = |parameters: &str, dependencies: &[&str], rest: &str| {
+        let dependencies = dependencies.join(",");
+        let statement = provenance(
+            "v1",
+            &format!(
+                r#"{{"buildDefinition":{{"externalParameters":{parameters},"resolvedDependencies":[{dependencies}]}}{rest}}}"#
+            ),
+        );
+        [text(&statement, "repository").to_owned(), text(&statement, "commit").to_owned()]
+    };
+    let is = |pair: &str| ["https://git.example/bank/ledger".to_owned(), hex(pair, 40)];
+    let none = [String::new(), String::new()];
+    for parameters in [
+        r#"{"workflow":{"repository":"https://git.example/bank/ledger"}}"#,
+        r#"{"source":"https://git.example/bank/ledger"}"#,
+        r#"{"source":{"uri":"git+https://git.example/bank/ledger@refs/tags/v4"}}"#,
+        r#"{"sourceToBuild":{"repository":"https://git.example/bank/ledger"},
+            "buildConfigSource":{"repository":"https://git.example/ops/pipelines"}}"#,
+        r#"{"configSource":{"uri":"https://git.example/bank/ledger.git#refs/heads/main"}}"#,
+    ] {
+        assert_eq!(v1(parameters, &[&pipeline, &other, &app], ""), is("2b"), "{parameters}");
+    }
+    let direct = format!(
+        r#"{{"configSource":{{"uri":"https://git.example/bank/ledger.git","digest":{{"sha1":"{}"}}}}}}"#,
+        hex("4d", 40)
+    );
+    assert_eq!(v1(&direct, &[&pipeline], ""), is("4d"));
+    let tekton = [
+        git("pipeline", "ops/pipelines", "1a"),
+        git("task", "ops/tasks", "5e"),
+        git("inputs/result", "bank/ledger", "2b"),
+    ];
+    assert_eq!(v1(r#"{"runSpec":{}}"#, &[&tekton[0], &tekton[1], &tekton[2]], ""), is("2b"));
+    assert_eq!(v1(r#"{"runSpec":{}}"#, &[&tekton[0]], ""), none, "a definition is no source");
+    let vcs = |revision: &str| {
+        let vcs = format!(r#"{{"source":"https://git.example/bank/ledger.git","revision":"{revision}"}}"#);
+        v1(
+            "{}",
+            &[&pipeline, &other],
+            &format!(r#","runDetails":{{"metadata":{{"buildkit_metadata":{{"vcs":{vcs}}}}}}}"#),
+        )
+    };
+    assert_eq!(vcs(&hex("6f", 40)), is("6f"));
+    assert_eq!(vcs(&format!("{}-dirty", hex("6f", 40)))[1], "", "a changed work tree is not its commit");
+    assert_eq!(v1("{}", &[&app], ""), is("2b"), "the only one");
+    assert_eq!(v1("{}", &[&app, &pipeline], ""), none, "several, and nobody says which");
+    let jar = format!(r#"{{"uri":"https://repo.example/x.jar","digest":{{"sha1":"{}"}}}}"#, hex("7a", 40));
+    assert_eq!(v1("{}", &[&jar, &app], ""), is("2b"), "the hash of a file is no commit");
+    assert_eq!(v1("{}", &[&jar], ""), none);
+    let gitlab = format!(r#"{{"uri":"https://git.example/bank/ledger","digest":{{"sha256":"{}"}}}}"#, hex("8b", 40));
+    assert_eq!(v1(r#"{"source":"https://git.example/bank/ledger"}"#, &[&gitlab], ""), is("8b"));
+
+    let old =
+        provenance("v0.2", &format!(r#"{{"invocation":{{"configSource":{app}}},"materials":[{pipeline},{app}]}}"#));
+    assert_eq!(text(&old, "commit"), hex("2b", 40));
+    let oldest =
+        provenance("v0.1", &format!(r#"{{"recipe":{{"definedInMaterial":1}},"materials":[{pipeline},{app}]}}"#));
+    assert_eq!(text(&oldest, "commit"), hex("2b", 40));
+    assert_eq!(oldest["materials"].as_array().map(Vec::len), Some(2), "all are listed whatever is claimed");
+}
+
+#[test]
+fn tools_of_a_build_are_told_from_what_went_into_its_product() {
+    let tools = |kind: &str, predicate: &str| -> Vec<String> {
+        let statement = provenance(kind, predicate);
+        let materials = statement["materials"].as_array().cloned().unwrap_or_default();
+        materials.iter().filter(|material| material["tool"] == true).map(|m| text(m, "uri").to_owned()).collect()
+    };
+    let list = |uris: &[&str]| {
+        let list = uris.iter().map(|uri| format!(r#"{{"uri":"{uri}","digest":{{"sha256":"{}"}}}}"#, hex("9c", 64)));
+        list.collect::<Vec<_>>().join(",")
+    };
+    let buildkit = [
+        "pkg:docker/docker/dockerfile@1?platform=linux%2Famd64",
+        "pkg:docker/golang@1.25?platform=linux%2Famd64",
+        "pkg:docker/r.example/frontend@2",
+        "pkg:docker/alpine@3.22",
+        "pkg:docker/docker/buildkit-syft-scanner@stable-1",
+    ];
+    let predicate = format!(
+        r#"{{"buildType":"https://mobyproject.org/buildkit@v1","invocation":{{"parameters":{{"frontend":"gateway.v0",
+        "args":{{"source":"r.example/frontend:2"}}}}}},"materials":[{}]}}"#,
+        list(&buildkit)
+    );
+    assert_eq!(tools("v0.2", &predicate), [buildkit[0], buildkit[2], buildkit[4]]);
+    let steps = ["oci://r.example/tekton/git-init", "oci://r.example/kaniko", "git+https://git.example/bank/ledger"];
+    let predicate = format!(r#"{{"buildType":"tekton.dev/v1beta1/TaskRun","materials":[{}]}}"#, list(&steps));
+    assert_eq!(tools("v0.2", &predicate), steps[..2]);
+    let predicate = format!(
+        r#"{{"buildDefinition":{{"buildType":"https://tekton.dev/chains/v2/slsa","resolvedDependencies":[
+        {},{{"name":"inputs/base","uri":"oci://r.example/base","digest":{{"sha256":"{}"}}}}]}}}}"#,
+        list(&steps[..1]),
+        hex("ad", 64)
+    );
+    assert_eq!(tools("v1", &predicate), steps[..1], "an input is what the product is made of");
+    let predicate = format!(
+        r#"{{"buildDefinition":{{"externalParameters":{{"builderImage":{{"uri":"oci://r.example/builder"}}}},
+        "resolvedDependencies":[{}]}}}}"#,
+        list(&["oci://r.example/builder", "pkg:oci/base?repository_url=r.example/base"])
+    );
+    assert_eq!(tools("v1", &predicate), ["oci://r.example/builder"]);
+    let google = ["gcr.io/cloud-builders/docker@sha256:HEX".replace("HEX", &hex("be", 64))];
+    let predicate = format!(
+        r#"{{"buildDefinition":{{"buildType":"https://cloud.google.com/build/gcb-buildtypes/google-worker/v1",
+        "resolvedDependencies":[{}]}}}}"#,
+        list(&[&google[0]])
+    );
+    assert_eq!(tools("v1", &predicate), google);
+    assert_eq!(tools("v0.2", &format!(r#"{{"materials":[{}]}}"#, list(&["pkg:docker/golang@1.25"]))), [""; 0]);
+}
+
+/// What a document with component `pkg:npm/p@3.1.0` says of it in one vulnerability: `finding`, a status, or nothing.
+fn said(vulnerability: &str) -> Vec<String> {
+    let rest = format!(
+        r#","serialNumber":"urn:uuid:3E671687","version":4,"components":[{{"bom-ref":"p-ref","name":"p","version":"3.1.0",
+        "purl":"pkg:npm/p@3.1.0"}}],"vulnerabilities":[{{"id":"CVE-3",{vulnerability}}}]"#
+    );
+    let found = facts(&bom(r#"{"bom-ref":"root","type":"application","name":"app","version":"2.5"}"#, &rest));
+    let lists = found.iter().flat_map(|(_, fact)| [&fact["findings"], &fact["statements"]]);
+    let all = lists.flat_map(|list| list.as_array().cloned().unwrap_or_default());
+    all.map(|said| {
+        let of = [text(&said, "purl"), text(&said, "product")].into_iter().find(|of| !of.is_empty());
+        let status = said["vulnerability"].as_str().filter(|_| said["rawStatus"].is_null() && said["status"].is_null());
+        format!("{} {}", of.unwrap_or("root"), status.map_or_else(|| text(&said, "status"), |_| "finding"))
+    })
+    .collect()
+}
+
+#[test]
+fn listed_versions_limit_what_a_vulnerability_affects() {
+    let check = |versions: &str, analysis: &str, want: &[&str]| {
+        let state =
+            if analysis.is_empty() { String::new() } else { format!(r#""analysis":{{"state":"{analysis}"}},"#) };
+        let got = said(&format!(r#"{state}"affects":[{{"ref":"p-ref","versions":[{versions}]}}]"#));
+        assert_eq!(got, want, "{versions} {analysis}");
+    };
+    let finding = ["pkg:npm/p@3.1.0 finding"];
+    check("", "", &finding);
+    check(r#"{"version":"3.1.0","status":"affected"}"#, "", &finding);
+    check(r#"{"version":"3.1.0"}"#, "", &finding);
+    check(r#"{"version":"3.1.0","status":"unaffected"}"#, "", &[]);
+    check(r#"{"version":"3.1.0","status":"unknown"}"#, "", &finding);
+    check(r#"{"version":"3.0.9","status":"unaffected"}"#, "", &finding);
+    check(r#"{"version":"3.0.9","status":"affected"}"#, "", &[]);
+    check(r#"{"range":"vers:npm/>=3.0.0|<3.2.0","status":"affected"}"#, "", &finding);
+    check(r#"{"range":"vers:npm/<3.1.0","status":"affected"}"#, "", &[]);
+    check(r#"{"range":"vers:semver/>=3.1.0","status":"unaffected"},{"range":"vers:semver/<3.1.0"}"#, "", &[]);
+    check(r#"{"range":"before 3.1","status":"affected"}"#, "", &finding);
+    check(r#"{"range":"before 3.1"},{"version":"3.1.0","status":"unaffected"}"#, "", &[]);
+    check(r#"{"range":"vers:deb/<1","status":"affected"}"#, "", &finding);
+    check(r#"{"version":"3.1.0","status":"unaffected"},{"version":"3.1.0","status":"affected"}"#, "", &finding);
+    check(r#"{"version":"3.1.0","status":"unaffected"}"#, "exploitable", &[]);
+    check(r#"{"version":"3.1.0","status":"unaffected"}"#, "not_affected", &["pkg:npm/p@3.1.0 not_affected"]);
+    check(r#"{"version":"3.1.0","status":"affected"}"#, "exploitable", &["pkg:npm/p@3.1.0 affected"]);
+    check(r#"{"version":"3.2.0"}"#, "resolved", &[]);
+    check(r#"{"version":"3.0.0","status":"unaffected"}"#, "not_affected", &[]);
+}
+
+#[test]
+fn the_root_and_packages_elsewhere_are_limited_too() {
+    let root = |versions: &str| said(&format!(r#""affects":[{{"ref":"root","versions":[{versions}]}}]"#));
+    assert_eq!(root(r#"{"version":"2.5","status":"unaffected"}"#), [""; 0]);
+    assert_eq!(root(r#"{"version":"2.5"}"#), ["root finding"]);
+    let elsewhere = |purl: &str, analysis: &str, versions: &str| {
+        said(&format!(r#"{analysis}"affects":[{{"ref":"{purl}","versions":[{versions}]}}]"#))
+    };
+    let versions = r#"{"version":"1.0"},{"version":"1.1","status":"unaffected"}"#;
+    assert_eq!(elsewhere("pkg:npm/q@1.1", "", versions), [""; 0]);
+    assert_eq!(elsewhere("pkg:npm/q@1.0", "", versions), ["pkg:npm/q@1.0 finding"]);
+    assert_eq!(elsewhere("pkg:npm/q", "", versions), ["pkg:npm/q@1.0 finding"], "each version by itself");
+    let resolved = r#""analysis":{"state":"resolved"},"#;
+    assert_eq!(elsewhere("pkg:npm/q", resolved, r#"{"version":"1.0"}"#), ["pkg:npm/q@1.0 fixed"]);
+    let range = r#"{"range":"vers:npm/<1.2"}"#;
+    assert_eq!(elsewhere("pkg:npm/q", "", range), ["pkg:npm/q finding"], "any version may be in it");
+    assert_eq!(elsewhere("pkg:npm/q", resolved, range), [""; 0], "a range clears no version that is not in it");
+}
+
+#[test]
+fn a_rejected_vulnerability_is_none() {
+    let rejected = r#""rejected":"2026-02-03T00:00:00Z","#;
+    assert_eq!(said(&format!(r#"{rejected}"affects":[{{"ref":"p-ref"}}]"#)), [""; 0]);
+    let analysed =
+        |state: &str| said(&format!(r#"{rejected}"analysis":{{"state":"{state}"}},"affects":[{{"ref":"p-ref"}}]"#));
+    assert_eq!(analysed("exploitable"), [""; 0]);
+    assert_eq!(analysed("not_affected"), ["pkg:npm/p@3.1.0 not_affected"]);
+    let rest = r#","components":[{"name":"a"}],"vulnerabilities":[{"id":"CVE-4","rejected":"2026-02-03T00:00:00Z"}]"#;
+    let scans = named(&facts(&bom(r#"{"name":"app"}"#, rest)), "ScanCompleted");
+    assert_eq!(scans.len(), 1, "a scan without findings ends those of an earlier one");
+}
+
+#[test]
+fn bom_links_into_the_document_resolve_and_others_name_something_else() {
+    let of = |reference: &str| said(&format!(r#""affects":[{{"ref":"{reference}"}}]"#));
+    let own = ["pkg:npm/p@3.1.0 finding"];
+    assert_eq!(of("p-ref"), own);
+    assert_eq!(of("urn:cdx:3e671687/4#p-ref"), own);
+    assert_eq!(of("urn:cdx:3e671687/4#p%2Dref"), own);
+    assert_eq!(of("urn:cdx:another/1#p-ref"), ["root finding"], "and nothing here");
+    assert_eq!(of("urn:cdx:another/1#pkg%3Anpm%2Fq%401.0"), ["pkg:npm/q@1.0 finding"]);
+    assert_eq!(of("pkg:npm/q@1.0"), ["pkg:npm/q@1.0 finding"]);
+}
+
+#[test]
+fn constant_times_count_as_absent() {
+    let config = r#"{"architecture":"amd64","os":"linux","created":"1980-01-01T00:00:01Z","rootfs":{"diff_ids":["DIGEST"]},
+        "history":[{"created_by":"COPY","created":"1985-10-26T08:15:00Z"}]}"#;
+    let config = message(config.replace("DIGEST", DIGEST).as_bytes());
+    assert_eq!(run(&config, &Limits::default()).expect("accepted").time, None);
+    let image = facts(&config).remove(0).1;
+    assert_eq!((text(&image, "created"), text(&image["history"][0], "created")), ("", ""));
+    let event = String::from_utf8(cdevent("service.removed.0.3.0", "s", r#"{"environment":{"id":"e"}}"#, "{}"));
+    let event = event.expect("UTF-8").replace("2026-03-20T14:27:05Z", "1999-12-31T23:59:59Z");
+    assert_eq!(run(&message(event.as_bytes()), &Limits::default()).expect("accepted").time, None);
+    let vex = r#"{"@context":"https://openvex.dev/ns","timestamp":"2026-05-06T07:08:09Z","last_updated":"0001-01-01T00:00:00Z",
+        "statements":[{"vulnerability":"CVE-5","status":"fixed","products":["pkg:npm/a@1"],"timestamp":"1970-01-01T00:00:00Z"}]}"#;
+    let vex = facts(&message(vex.as_bytes())).remove(0).1;
+    assert_eq!(text(&vex, "documentTime"), "2026-05-06T07:08:09Z");
+    assert_eq!(text(&vex["statements"][0], "time"), "");
+    let report = trivy("filesystem", ".", "").replacen('{', r#"{"CreatedAt":"0001-01-01T00:00:00Z","#, 1);
+    let report = Message { subject: Some(DIGEST.into()), ..message(report.as_bytes()) };
+    assert_eq!(run(&report, &Limits::default()).expect("accepted").time, None);
+}
+
+#[test]
+fn platforms_are_written_as_containerd_writes_them() {
+    let entry = |pair: &str, platform: &str| format!(r#"{{"digest":"{}","platform":{{{platform}}}}}"#, sha256_of(pair));
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{},{},{}]}}"#,
+        entry("01", r#""os":"linux","architecture":"arm64","variant":"v8""#),
+        entry("02", r#""os":"linux","architecture":"arm""#),
+        entry("03", r#""os":"windows","architecture":"amd64","os.version":"10.0.17763.6893""#),
+        entry("04", r#""os":"windows","architecture":"amd64","os.version":"10.0.20348.3207""#)
+    );
+    let index = facts(&message(index.as_bytes())).remove(0).1;
+    let platforms: Vec<_> = (0..4).map(|n| text(&index["manifests"][n], "platform").to_owned()).collect();
+    assert_eq!(platforms, ["linux/arm64", "linux/arm/v7", "windows(10.0.17763)/amd64", "windows(10.0.20348)/amd64"]);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"windows","os.version":"10.0.17763.6893","rootfs":{{"diff_ids":["{DIGEST}"]}}}}"#
+    );
+    assert_eq!(text(&facts(&message(config.as_bytes()))[0].1, "platform"), "windows(10.0.17763)/amd64");
+    let packaged = cdevent("artifact.packaged.0.3.0", "ledger:4.2", "{}", r#"{"platform":"linux/x86_64"}"#);
+    assert_eq!(text(&facts(&message(&packaged))[0].1, "platform"), "linux/amd64");
+    let own = format!(r#"{{"artifactDigest":"{DIGEST}","platform":"linux/aarch64"}}"#);
+    let own = binary("io.pedigraph.artifact-published.v1", &[], own.as_bytes());
+    assert_eq!(text(&facts(&own)[0].1, "platform"), "linux/arm64");
+}
+
+#[test]
+fn what_a_registry_keeps_beside_images_says_what_it_is_and_of_what() {
+    let image_config = "application/vnd.oci.image.config.v1+json";
+    let manifest = |config: &str, layer: &str, rest: &str| {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{config}","digest":"{}"}},"layers":[{{"mediaType":"{layer}",
+            "digest":"{}"}}]{rest}}}"#,
+            sha256_of("0c"),
+            sha256_of("0d")
+        );
+        facts(&message(text.as_bytes())).remove(0).1
+    };
+    let cosign = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let signature = manifest(image_config, cosign, "");
+    assert_eq!([text(&signature, "artifactType"), text(&signature, "configDigest")], [cosign, ""]);
+    let subject = format!(r#","subject":{{"digest":"{DIGEST}"}}"#);
+    let notation = manifest("application/vnd.cncf.notary.signature", "application/jose+json", &subject);
+    assert_eq!(text(&notation, "artifactType"), "application/vnd.cncf.notary.signature");
+    assert_eq!(text(&notation, "subjectDigest"), DIGEST);
+    let cache = "application/vnd.buildkit.cacheconfig.v0";
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    assert_eq!(text(&manifest(cache, layer, ""), "artifactType"), cache);
+    let image = manifest(image_config, layer, "");
+    assert_eq!([text(&image, "artifactType"), text(&image, "configDigest")], ["", sha256_of("0c").as_str()]);
+
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","mediaType":"{layer}"}},{{"digest":"{}","mediaType":"{cache}"}}]}}"#,
+        sha256_of("0e"),
+        sha256_of("0f")
+    );
+    let index = facts(&message(index.as_bytes())).remove(0).1;
+    assert_eq!(text(&index, "artifactType"), cache);
+    assert_eq!(index["manifests"], Value::Null, "layers of a cache are no manifests");
+
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{DIGEST}","platform":{{"os":"linux","architecture":"amd64"}}}},
+        {{"digest":"{OTHER}","annotations":{{"vnd.docker.reference.type":"attestation-manifest",
+        "vnd.docker.reference.digest":"{DIGEST}"}}}}]}}"#
+    );
+    let attestation = facts(&message(index.as_bytes())).remove(1).1;
+    assert_eq!(
+        ["digest", "subjectDigest", "artifactType"].map(|field| text(&attestation, field)),
+        [OTHER, DIGEST, "attestation-manifest"]
+    );
+}
