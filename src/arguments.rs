@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pedigraph_ledger::LogId;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::client::Server;
+use crate::moment;
 use crate::output::{Exit, Failure, Format, say};
-use crate::{config, moment};
 
 /// Where a client finds its server.
 #[derive(Args, Clone, Debug)]
@@ -157,11 +158,21 @@ pub(crate) struct Serve {
     pub(crate) witness_policy: Option<PathBuf>,
     /// What becomes of a checkpoint that the policy's quorum has not cosigned [default: publish].
     #[arg(long, env = "PEDIGRAPH_WITNESS_MODE", value_enum)]
-    pub(crate) witness_mode: Option<config::WitnessMode>,
+    pub(crate) witness_mode: Option<WitnessMode>,
     /// Milliseconds that one answer of a witness may take [default: 2000].
     #[arg(long, env = "PEDIGRAPH_WITNESS_TIMEOUT_MS")]
     pub(crate) witness_timeout_ms: Option<u64>,
     /// TOML file with these and further settings (see `pedigraph config show`).
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// What becomes of a checkpoint without a quorum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WitnessMode {
+    /// It is published and marked; what is missing is asked for again and added.
+    Publish,
+    /// It is not published before the quorum is there.
+    Hold,
 }

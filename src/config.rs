@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::Serve;
+use crate::arguments::{Serve, WitnessMode};
 use crate::output::{Exit, Failure};
 
 /// Everything a server process is told.
@@ -56,16 +55,6 @@ pub(crate) struct Config {
     pub(crate) public_ledger: bool,
     /// Kafka; without brokers there is none.
     pub(crate) kafka: Kafka,
-}
-
-/// What becomes of a checkpoint without a quorum.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum WitnessMode {
-    /// It is published and marked; what is missing is asked for again and added.
-    Publish,
-    /// It is not published before the quorum is there.
-    Hold,
 }
 
 /// Where events come from.

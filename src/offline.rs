@@ -10,9 +10,10 @@ use pedigraph_processor::Processor;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::event::KeyRotated;
 
+use pedigraph_query_api::app::system_clock as now_ns;
+
 use crate::config::Config;
 use crate::data_dir::{existing_ledger, ledger_dir};
-use crate::node::now_ns;
 use crate::output::say;
 use crate::{signers, witnesses};
 

@@ -11,8 +11,9 @@ use pedigraph_ledger::{
 };
 use pedigraph_query_api::Check;
 
+use crate::arguments::WitnessMode;
 use crate::client;
-use crate::config::{Config, WitnessMode};
+use crate::config::Config;
 use crate::files::read_small;
 use crate::metrics::header;
 use crate::output::{Exit, Failure};
