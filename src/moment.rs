@@ -3,9 +3,6 @@
 use pedigraph_proto::Nanos;
 use pedigraph_query_api::app::system_clock as now_ns;
 
-/// Units of an age, in seconds.
-const UNITS: [(char, i64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
-
 /// A moment in RFC 3339. An age counts back from now, by this machine's clock: asked page after page it stays the same
 /// moment.
 pub(crate) fn parse(text: &str) -> Result<String, String> {
@@ -22,19 +19,7 @@ pub(crate) fn parse_or_index(text: &str) -> Result<String, String> {
 }
 
 fn before(text: &str, now_ns: i64) -> Option<String> {
-    let ago = |age_ns: i64| Nanos::of(now_ns.checked_sub(age_ns)?);
-    let minutes = || Nanos::parse(&format!("{}:00Z", text.strip_suffix('Z')?));
-    let moment = match age_ns(text) {
-        Some(age_ns) => ago(age_ns),
-        None => Nanos::parse(text).or_else(minutes),
-    };
-    moment.map(|moment| moment.to_string())
-}
-
-fn age_ns(text: &str) -> Option<i64> {
-    let (unit, seconds) = UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit))?;
-    let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-    i64::from(number).checked_mul(seconds)?.checked_mul(1_000_000_000)
+    Nanos::parse_moment(text, Nanos(now_ns)).map(|moment| moment.to_string())
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ impl AtStart {
         AtStart(ledger.logs().into_iter().map(size).collect())
     }
 
+    /// The first log that is folded anew, given how much of each the views show.
+    pub fn any_rebuilding(&self, visible: impl Fn(&LogId) -> u64) -> Option<Rebuilding> {
+        self.0.keys().find_map(|log| self.rebuilding(log, visible(log)))
+    }
+
     /// What the views have yet to fold of what was there at the start.
     pub fn rebuilding(&self, log: &LogId, visible: u64) -> Option<Rebuilding> {
         let of = self.0.get(log).copied().unwrap_or(0);

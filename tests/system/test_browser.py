@@ -165,7 +165,7 @@ def test_the_box_names_only_what_is_tried_here(tab, demo):
     assert not strange, f"the box names {strange}: what should it find? add it to the kinds of this test"
 
 
-@pytest.mark.parametrize("kind", UNKNOWN)
+@pytest.mark.parametrize("kind", WORDS)
 def test_the_box_finds_what_is_known(tab, demo, known, kind):
     text, expected = known[kind]
     tab.open(demo.url + "/")

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use pedigraph_ledger::LogId;
 use pedigraph_projector::answers::ViewRoots;
 use pedigraph_proto::TenantId;
 
@@ -53,12 +54,20 @@ async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     response
 }
 
-/// A node that never opens views has its readiness from the root's checks alone.
+/// Views that are folded anew, or far behind, answer, but nobody should be sent to them. A node that never opens views has its readiness from the root's checks alone.
 fn views_check(app: &App) -> Check {
     let name = "views".to_owned();
     let Some(views) = app.config.views.get() else {
         return Check { name, ok: !app.config.expect_views, detail: "not open".into() };
     };
+    let visible = |log: &LogId| TenantId::new(log.as_str()).map_or(0, |tenant| views.visible(&tenant));
+    if let Some(state) = app.at_start.any_rebuilding(visible) {
+        return Check {
+            name,
+            ok: false,
+            detail: format!("folded anew: {state} entries; answers may be old until then"),
+        };
+    }
     let lag_ms = views.lag_ms(&TenantId::default(), app.now());
     Check { name, ok: lag_ms <= app.limits().ready_lag_ms_max, detail: format!("{lag_ms} ms behind") }
 }

@@ -231,6 +231,8 @@ async fn answers_say_when_the_views_are_folded_anew() {
         assert_eq!(exact.status, 404, "{path}: no entry that is yet to be folded matters");
     }
     assert_eq!(client.get("/api/v1/freshness").await.json()["rebuilding"]["of"], 4);
+    let ready = client.get("/readyz?verbose").await;
+    assert!(ready.status == 503 && ready.text().contains("[-]views failed: folded anew: 2/4"), "{}", ready.text());
 }
 
 #[tokio::test]
