@@ -19,8 +19,8 @@ impl Nanos {
         Nanos::of(i64::try_from(moment(text)?.as_nanosecond()).ok()?)
     }
 
-    /// Reads a moment of a question: what [`Nanos::parse`] reads, a time in minutes such as `2026-08-14T12:47Z`, or an age such as `90s`,
-    /// `30m`, `2h`, `3d`, `1w` before `now`.
+    /// Reads a moment of a question: what [`Nanos::parse`] reads, a time in minutes such as `2026-08-14T12:47Z`, or an
+    /// age such as `90s`, `30m`, `2h`, `3d`, `1w` before `now`.
     pub fn parse_moment(text: &str, now: Nanos) -> Option<Nanos> {
         let minutes = || Nanos::parse(&format!("{}:00Z", text.trim().strip_suffix('Z')?));
         let age = || Nanos::of(now.0.saturating_sub(age_ns(text.trim())?));

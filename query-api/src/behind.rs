@@ -71,7 +71,7 @@ impl Behind {
     pub fn problem(&self) -> Problem {
         let detail = match self.rebuilding {
             Some(Rebuilding { folded, of }) => format!(
-                "not found so far, but the views are being folded anew and show {folded} of {of} entries; ask again in a while"
+                "not found so far, but the views are being folded anew: {folded} of {of} entries; ask again in a while"
             ),
             None => format!(
                 "not found so far, but the views show {} of {} entries; ask again in a moment",

@@ -3,8 +3,8 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 
-/// Views that are folded anew: they show less than the ledger held when this process started, so they are older than what an earlier
-/// process may have answered. Lag behind entries that came since is no rebuilding.
+/// Views that are folded anew: they show less than the ledger held when this process started, so they are older than
+/// what an earlier process may have answered. Lag behind entries that came since is no rebuilding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Rebuilding {
     /// Entries that the views show.
@@ -31,7 +31,8 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Writes the headers that say so: `Pedigraph-As-Of`, `Pedigraph-Lag-Ms` and, only while it is so, `Pedigraph-Rebuilding`.
+    /// Writes the headers that say so: `Pedigraph-As-Of`, `Pedigraph-Lag-Ms` and, only while it is so,
+    /// `Pedigraph-Rebuilding`.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Some(index) = self.as_of {
             headers.insert("pedigraph-as-of", HeaderValue::from(index));

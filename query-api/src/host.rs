@@ -3,9 +3,10 @@
 //! A page of another site can make a browser send requests here (CSRF) or point its own name here (DNS rebinding). The
 //! first shows in `Origin` and `Sec-Fetch-Site`, the second in `Host`.
 //!
-//! With tokens the second gets nothing: a browser keeps a password (`Basic`) for the name that it was typed for, and a bearer's token
-//! is sent by programs alone. So any `Host` may be named, and the server needs no list of its own names. The first is as good
-//! as before, since a browser adds the password to what another site makes it send: `Origin` is checked in both cases.
+//! With tokens the second gets nothing: a browser keeps a password (`Basic`) for the name that it was typed for, and a
+//! bearer's token is sent by programs alone. So any `Host` may be named, and the server needs no list of its own names.
+//! The first is as good as before, since a browser adds the password to what another site makes it send: `Origin` is
+//! checked in both cases.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,8 +27,8 @@ pub fn check_bind(address: SocketAddr, tokens: Option<&Tokens>) -> Result<(), St
     ))
 }
 
-/// Checks `Host` against loopback and the names that are allowed besides (`None`: all), and for a request that changes something also
-/// `Origin` and `Sec-Fetch-Site`.
+/// Checks `Host` against loopback and the names that are allowed besides (`None`: all), and for a request that changes
+/// something also `Origin` and `Sec-Fetch-Site`.
 pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap, allowed: Option<&[String]>) -> Result<(), Problem> {
     let host = authority(uri, headers)?;
     if host.is_some_and(|host| allowed.is_some_and(|allowed| !is_ours(host, allowed))) {

@@ -134,8 +134,8 @@ fn searched(request: &Request) -> String {
     params.get("q").unwrap_or_default().to_owned()
 }
 
-/// Writes the body of a problem, also for errors that came without one, and the headers that every answer has. A browser
-/// gets it as a page with a text in its search box.
+/// Writes the body of a problem, also for errors that came without one, and the headers that every answer has. A
+/// browser gets it as a page with a text in its search box.
 fn finish(response: Response, id: &RequestId, page: Option<&str>) -> Response {
     let error = response.status().is_client_error() || response.status().is_server_error();
     let own_body = response.extensions().get::<OwnBody>().is_some();

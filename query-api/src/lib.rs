@@ -1,9 +1,9 @@
 //! The HTTP side of Pedigraph: REST, server-sent events, plain server-rendered pages, metrics and probes.
 //!
 //! Everything that is answered comes from the views' read handle or from the ledger's; everything that is taken in goes
-//! to a function that the root hands over. This crate knows no source, no decoder and no store, and it never waits for a
-//! disk on a thread of the async runtime: all blocking reads pass one gate ([`app`]).
-//! Specification: SPEC §2.1, §2.2, §4, §6, §8, §9; problems are RFC 9457, the log's paths are C2SP tlog-tiles.
+//! to a function that the root hands over. This crate knows no source, no decoder and no store, and it never waits for
+//! a disk on a thread of the async runtime: all blocking reads pass one gate ([`app`]). Specification: SPEC §2.1, §2.2,
+//! §4, §6, §8, §9; problems are RFC 9457, the log's paths are C2SP tlog-tiles.
 
 pub mod access;
 pub mod answer;

@@ -1,7 +1,8 @@
 //! Evidence packs: a zip with everything that an answer rests on, which is checked without server and network.
 //!
-//! [`write`](mod@write) makes one of a ledger and its views, [`read`] checks one and believes nothing in it. The format is described in
-//! `docs/evidence-pack.md`; the rules that both sides share are here. Specifications: DSSE v1, in-toto Statement v1, C2SP tlog-proof v1.
+//! [`write`](mod@write) makes one of a ledger and its views, [`read`] checks one and believes nothing in it. The format
+//! is described in `docs/evidence-pack.md`; the rules that both sides share are here. Specifications: DSSE v1, in-toto
+//! Statement v1, C2SP tlog-proof v1.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

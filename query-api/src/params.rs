@@ -14,8 +14,8 @@ use crate::problem::{Code, Problem};
 pub struct Params(pub(crate) Vec<(String, String)>);
 
 impl Params {
-    /// Of an address. A `+` is a plus sign, as purls and times have them, but for pages, whose forms browsers send: there it is a space
-    /// (SPEC §8).
+    /// Of an address. A `+` is a plus sign, as purls and times have them, but for pages, whose forms browsers send:
+    /// there it is a space (SPEC §8).
     pub fn of(uri: &Uri) -> Result<Params, Problem> {
         let plus = if is_page(uri.path()) { b' ' } else { b'+' };
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());

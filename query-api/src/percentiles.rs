@@ -38,7 +38,8 @@ struct Samples {
 }
 
 impl EndToEnd {
-    /// Notes the latencies of one entry in milliseconds, from durable and from the event's own time; the oldest of many are forgotten.
+    /// Notes the latencies of one entry in milliseconds, from durable and from the event's own time; the oldest of many
+    /// are forgotten.
     pub fn record(&self, from_durable_ms: f64, from_event_ms: f64) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         push(&mut samples.from_durable, from_durable_ms);
@@ -73,8 +74,8 @@ impl Percentiles {
     }
 }
 
-/// Watches one tenant: each time the views move, the latencies of the newest visible entry are noted. Ends only by being
-/// dropped; the root spawns it beside the server.
+/// Watches one tenant: each time the views move, the latencies of the newest visible entry are noted. Ends only by
+/// being dropped; the root spawns it beside the server.
 pub async fn watch_end_to_end(views: Views, tenant: TenantId, end_to_end: EndToEnd, clock: fn() -> i64) {
     const WAIT: Duration = Duration::from_secs(60);
     let Some(log) = LogId::new(tenant.as_str()) else { return };

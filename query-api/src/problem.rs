@@ -82,7 +82,7 @@ codes! {
     /// The disk is full up to its reserve.
     InsufficientStorage 507 "INSUFFICIENT_STORAGE" "There is no room for new events",
     /// The views are not as far as `minIndex`.
-    ProjectionBehind 503 "PROJECTION_BEHIND" "The views have not reached the index yet",
+    ProjectionBehind 503 "PROJECTION_BEHIND" "The views do not show all that is asked for yet",
     /// Too many requests or reads at once.
     Overloaded 503 "OVERLOADED" "The server has too much to do",
     /// A read took too long.
@@ -165,7 +165,8 @@ impl Problem {
         self.code_text.as_deref().unwrap_or(self.code.as_str())
     }
 
-    /// Whether it says that the views know nothing of something, which they may learn from entries that they do not show yet.
+    /// Whether it says that the views know nothing of something, which they may learn from entries that they do not
+    /// show yet.
     pub fn says_missing(&self) -> bool {
         let codes = [Code::LineageNotFound, Code::ArtifactNotFound, Code::ReferenceNotFound, Code::EnvironmentNotFound];
         codes.contains(&self.code)

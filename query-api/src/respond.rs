@@ -45,8 +45,8 @@ impl App {
         self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
     }
 
-    /// Answers a read with bytes of a content type. That something is not there is said only by views that show every entry which the
-    /// ledger held when the question came: else they are waited for, or the answer is 503.
+    /// Answers a read with bytes of a content type. That something is not there is said only by views that show every
+    /// entry which the ledger held when the question came: else they are waited for, or the answer is 503.
     pub async fn bytes<F>(&self, read: Read, content_type: &'static str, ask: F) -> Result<Response, Problem>
     where
         F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Clone + Send + 'static,

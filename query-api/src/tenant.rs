@@ -9,8 +9,8 @@ use pedigraph_proto::TenantId;
 
 use crate::problem::{Code, Problem};
 
-/// Whose data is asked for: the token's tenant, which [`access`](crate::access) puts among the request's extensions. It never comes
-/// from a URL.
+/// Whose data is asked for: the token's tenant, which [`access`](crate::access) puts among the request's extensions. It
+/// never comes from a URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tenant(pub TenantId);
 

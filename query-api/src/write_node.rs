@@ -14,8 +14,8 @@ pub trait WriteNode: Send + Sync {
     /// Takes a message in and answers when it is durable.
     fn publish(&self, message: Message) -> Pending<Result<Submitted, Refused>>;
 
-    /// Makes the received bytes of an entry go, and answers when they are gone from the disk: with the receipts of the entries that
-    /// say so, none if they were gone already.
+    /// Makes the received bytes of an entry go, and answers when they are gone from the disk: with the receipts of the
+    /// entries that say so, none if they were gone already.
     fn erase(&self, erasure: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>>;
 
     /// Why it takes nothing in now, if it does not.

@@ -1,5 +1,5 @@
-//! The HTTP side over a real ledger and real views in a temporary directory: what goes in through the ledger's writer is
-//! asked for through the router, or through a socket where the connection itself matters.
+//! The HTTP side over a real ledger and real views in a temporary directory: what goes in through the ledger's writer
+//! is asked for through the router, or through a socket where the connection itself matters.
 
 #[path = "http/access.rs"]
 mod access;

@@ -1,4 +1,5 @@
-//! What stands behind a name that is no artifact's: what was built from a commit or by a run, what a vulnerability was named for.
+//! What stands behind a name that is no artifact's: what was built from a commit or by a run, what a vulnerability was
+//! named for.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,8 @@ impl Scope {
         graph.named(graph.second_texts(table::PRODUCTS, run)?, limit)
     }
 
-    /// Artifacts that findings or statements name a vulnerability for, by digest; at most `limit`. What they say is with each artifact.
+    /// Artifacts that findings or statements name a vulnerability for, by digest; at most `limit`. What they say is
+    /// with each artifact.
     pub fn named_for_vulnerability(&self, id: &str, limit: usize) -> Result<Vec<Candidate>, Error> {
         let graph = Graph::new(self);
         graph.named(graph.second_texts(table::VULNERABILITIES, &id.to_ascii_uppercase())?, limit)

@@ -102,8 +102,8 @@ impl Scope {
         Ok(rows)
     }
 
-    /// The same question with the moment when it was asked. Without one, references with an age (`prod@{2h}`) are refused unless `at` is
-    /// given: nothing here has a clock.
+    /// The same question with the moment when it was asked. Without one, references with an age (`prod@{2h}`) are
+    /// refused unless `at` is given: nothing here has a clock.
     #[must_use]
     pub fn asked_at(self, now: Nanos) -> Scope {
         Scope { now: Some(now), ..self }

@@ -53,8 +53,8 @@ async fn admit(app: &App, access: Access, headers: &HeaderMap) -> Result<Option<
     }
 }
 
-/// The token, as a bearer's or as the password of any user: browsers and `curl -u` know only that. Never from a URL, which ends
-/// up in histories and logs. Several headers are ambiguous and therefore none.
+/// The token, as a bearer's or as the password of any user: browsers and `curl -u` know only that. Never from a URL,
+/// which ends up in histories and logs. Several headers are ambiguous and therefore none.
 fn given(headers: &HeaderMap) -> Option<String> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };

@@ -52,8 +52,8 @@ impl TokenScope {
 /// What a route asks for, where there are tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Nothing, and credentials are not even looked at: it says nothing of anybody's artifacts, or has the tenant's name in its path
-    /// and tells hashes only.
+    /// Nothing, and credentials are not even looked at: it says nothing of anybody's artifacts, or has the tenant's
+    /// name in its path and tells hashes only.
     Public,
     /// Nothing; but a token says whose log is meant, and must be good. Without one it is that of `default`.
     Hashes,

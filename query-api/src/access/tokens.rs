@@ -49,7 +49,8 @@ pub struct Token {
     pub tenant: TenantId,
     /// What it allows; at least one.
     pub scopes: BTreeSet<TokenScope>,
-    /// Its hash. A token has 256 random bits, which nobody guesses however fast the hash is: a slow one would only slow requests down.
+    /// Its hash. A token has 256 random bits, which nobody guesses however fast the hash is: a slow one would only slow
+    /// requests down.
     pub sha256: [u8; 32],
     /// From when on it is worth nothing.
     pub expires: Option<Nanos>,
@@ -167,8 +168,9 @@ pub fn parse(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// Reads the file. One that others may write is refused: whoever can add a line can do everything. That others may read it is
-/// worth a warning at most: hashes of 256 random bits lead nowhere, and secrets that a cluster mounts are readable so.
+/// Reads the file. One that others may write is refused: whoever can add a line can do everything. That others may read
+/// it is worth a warning at most: hashes of 256 random bits lead nowhere, and secrets that a cluster mounts are
+/// readable so.
 pub fn read(path: &Path) -> Result<Vec<Token>, String> {
     let failed = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(failed)?;
@@ -232,8 +234,8 @@ impl Tokens {
         })
     }
 
-    /// Looks at the file if the last look is a second old; whoever asks waits for that, so that no request passes with a token that
-    /// was taken away more than a second ago.
+    /// Looks at the file if the last look is a second old; whoever asks waits for that, so that no request passes with
+    /// a token that was taken away more than a second ago.
     pub async fn refresh(self: &Arc<Self>, now_ns: i64) {
         if self.is_fresh(now_ns) {
             return;
@@ -254,7 +256,8 @@ impl Tokens {
         (0..LOOK_NS).contains(&now_ns.saturating_sub(self.looked_ns.load(Ordering::Acquire)))
     }
 
-    /// Reads the file if it is another than before. Wrong content changes nothing but what `/readyz` and the metric say.
+    /// Reads the file if it is another than before. Wrong content changes nothing but what `/readyz` and the metric
+    /// say.
     fn look(&self) {
         // Before the content: what changes in between is read at the next look.
         let stamp = std::fs::metadata(&self.path).ok().map(|found| Stamp::of(&found));
@@ -311,8 +314,8 @@ impl Tokens {
         self.state.read().unwrap_or_else(PoisonError::into_inner).fault.is_none()
     }
 
-    /// A line of `/readyz`, which anybody may read: no names. A slip in a file that all nodes read must not take all of them out of
-    /// service; the metric raises the alarm.
+    /// A line of `/readyz`, which anybody may read: no names. A slip in a file that all nodes read must not take all of
+    /// them out of service; the metric raises the alarm.
     pub(crate) fn check(&self) -> Check {
         let wrong = "the file is wrong or cannot be read, the tokens from before go on; the log says why";
         let detail = if self.is_usable() { "" } else { wrong };

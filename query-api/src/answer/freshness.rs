@@ -46,7 +46,8 @@ pub struct Freshness {
     pub rebuilding: Option<Rebuilding>,
     /// From durable to visible.
     pub end_to_end_ms: Percentiles,
-    /// From the event's own time to visible: an outage anywhere before intake is in it, and so is the age of old documents.
+    /// From the event's own time to visible: an outage anywhere before intake is in it, and so is the age of old
+    /// documents.
     pub event_to_visible_ms: Percentiles,
 }
 

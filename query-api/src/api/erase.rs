@@ -1,4 +1,5 @@
-//! `POST /api/v1/entries/{index}/erase`: the received bytes of an entry go for good; the entry, its proofs and all answers stay.
+//! `POST /api/v1/entries/{index}/erase`: the received bytes of an entry go for good; the entry, its proofs and all
+//! answers stay.
 
 use axum::body::Body;
 use axum::extract::{Path, State};

@@ -54,7 +54,8 @@ async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     response
 }
 
-/// Views that are folded anew, or far behind, answer, but nobody should be sent to them. A node that never opens views has its readiness from the root's checks alone.
+/// Views that are folded anew, or far behind, answer, but nobody should be sent to them. A node that never opens views
+/// has its readiness from the root's checks alone.
 fn views_check(app: &App) -> Check {
     let name = "views".to_owned();
     let Some(views) = app.config.views.get() else {

@@ -14,8 +14,8 @@ use crate::write_node::WriteNode;
 /// When a full disk is worth another try, seconds.
 const NO_ROOM_RETRY_SECONDS: u32 = 30;
 
-/// Hands a message to intake and answers once it is durable, or also visible. A client that goes away does not take back
-/// what it sent, so `kept` (memory, a file) is held until intake is done with the message.
+/// Hands a message to intake and answers once it is durable, or also visible. A client that goes away does not take
+/// back what it sent, so `kept` (memory, a file) is held until intake is done with the message.
 pub async fn submit<K>(app: &App, message: Message, wait_visible: bool, kept: K) -> Result<Response, Problem>
 where
     K: Send + 'static,
@@ -64,8 +64,8 @@ fn refused(refused: Refused) -> Problem {
     }
 }
 
-/// Whether the views show everything that was submitted. It is durable either way, so a node without views says no and nothing worse. A
-/// message that added no entry is counted in a commit, which is visible when its count is.
+/// Whether the views show everything that was submitted. It is durable either way, so a node without views says no and
+/// nothing worse. A message that added no entry is counted in a commit, which is visible when its count is.
 async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> bool {
     let Some(views) = app.config.views.get() else { return false };
     let receipts = receipts(submitted);

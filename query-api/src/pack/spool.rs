@@ -1,4 +1,5 @@
-//! Packs that wait to be fetched: a bounded number and size, for a bounded time, in a directory that is emptied at start.
+//! Packs that wait to be fetched: a bounded number and size, for a bounded time, in a directory that is emptied at
+//! start.
 
 use std::fs::{self, File};
 use std::io;

@@ -24,9 +24,11 @@ pub fn routes() -> Routes {
 async fn commit(State(app): State<App>, Path(commit): Path<String>, read: Read) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
         let built = scope.built_from_commit(&commit, ARTIFACTS_MAX + 1)?;
+        let caption = "By digest; an index stands for its manifests";
+        let none = "Nothing that was recorded was built from it.";
         let content = html! {
             h1 { "Commit " span .mono { (commit) } }
-            (artifacts("What was built from it", "By digest; an index stands for its manifests", "Nothing that was recorded was built from it.", &built, read))
+            (artifacts("What was built from it", caption, none, &built, read))
         };
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&commit)), read);
         let command = format!("pedigraph trace {}{}", quoted(&commit), moment_options(read));

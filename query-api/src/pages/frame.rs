@@ -86,7 +86,8 @@ pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> 
     let content = html! {
         @if let Some(state) = fresh.rebuilding {
             p .warn role="status" {
-                "The views are being folded anew and show " (state.folded) " of " (state.of) " entries: what stands here may be older than what was here before."
+                "The views are being folded anew and show " (state.folded) " of " (state.of)
+                " entries: what stands here may be older than what was here before."
             }
         }
         (content)
@@ -169,15 +170,19 @@ pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> M
 /// What to do where nothing is known.
 pub fn how_to_send() -> Markup {
     html! {
-        p { "It may not have been sent yet. " code { "pedigraph publish FILE" } " sends an event, an SBOM, a scan, VEX or provenance; pipelines post the same to " code { "/api/v1/events" } "." }
+        p {
+            "It may not have been sent yet. " code { "pedigraph publish FILE" } " sends an event, an SBOM, a scan, VEX or "
+            "provenance; pipelines post the same to " code { "/api/v1/events" } "."
+        }
     }
 }
 
 /// A list of artifacts, each with its page; says when it was cut, and what to send when it is empty.
 pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate], read: &Read) -> Markup {
     let row = |artifact: &Candidate| {
+        let address = at_moment(&format!("/artifacts/{}", encoded(&artifact.id)), read);
         html! {
-            th scope="row" { a href=(at_moment(&format!("/artifacts/{}", encoded(&artifact.id)), read)) { (artifact.label) } }
+            th scope="row" { a href=(address) { (artifact.label) } }
             td .mono title=(artifact.id) { (short(&artifact.id)) }
         }
     };
@@ -189,7 +194,9 @@ pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate]
         } @else {
             (table(title, caption, &["Artifact", "Digest"], &rows))
         }
-        @if artifacts.len() > ARTIFACTS_MAX { p .warn { "There are more; the first " (ARTIFACTS_MAX) " by digest are shown." } }
+        @if artifacts.len() > ARTIFACTS_MAX {
+            p .warn { "There are more; the first " (ARTIFACTS_MAX) " by digest are shown." }
+        }
     }
 }
 

@@ -17,6 +17,10 @@ use crate::question;
 use crate::read::Read;
 use crate::route::Routes;
 
+const RUNS: [&str; 6] = ["Environment", "Service", "Artifact", "As", "Since", "Proof"];
+const RESTS: [&str; 4] = ["Artifact", "As", "Known since", "Proof"];
+const UNKNOWN: [&str; 4] = ["Environment", "Service", "Artifact", "Why"];
+
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new().get("/components/impact", Access::Needs(TokenScope::LineageRead), component).get(
@@ -63,16 +67,16 @@ fn content(impact: &Impact, cut: bool) -> Markup {
     html! {
         h1 { span .mono { (impact.purl) } }
         p .lead {
-            "Runs in " (counts.deployed) " places, is in " (counts.not_deployed) " artifacts that run nowhere; of " (counts.unknown)
-            " running things the contents are unknown."
+            "Runs in " (counts.deployed) " places, is in " (counts.not_deployed) " artifacts that run nowhere; of "
+            (counts.unknown) " running things the contents are unknown."
         }
         @if counts.deployed + counts.not_deployed == 0 {
             p .empty { "No SBOM that was recorded lists it." }
             (how_to_send())
         }
-        (table("Where it runs", "By environment and service", &["Environment", "Service", "Artifact", "As", "Since", "Proof"], &runs))
-        (table("In artifacts that run nowhere", "By name", &["Artifact", "As", "Known since", "Proof"], &rests))
-        (table("Running, contents unknown", "No SBOM was recorded for these", &["Environment", "Service", "Artifact", "Why"], &unknown))
+        (table("Where it runs", "By environment and service", &RUNS, &runs))
+        (table("In artifacts that run nowhere", "By name", &RESTS, &rests))
+        (table("Running, contents unknown", "No SBOM was recorded for these", &UNKNOWN, &unknown))
         @if cut { p .warn { "These are the first rows of each list; the JSON address has the rest, page by page." } }
     }
 }
@@ -101,12 +105,23 @@ fn unknown_row(row: &UnknownRow) -> Markup {
     html! {
         th scope="row" { (environment_link(&row.environment)) }
         td { (row.service) }
-        td { @match &row.digest { Some(digest) => (artifact_link(digest, &row.artifact_ref)), None => (row.artifact_ref) } }
+        td {
+            @match &row.digest {
+                Some(digest) => (artifact_link(digest, &row.artifact_ref)),
+                None => (row.artifact_ref),
+            }
+        }
         td { (row.why) }
     }
 }
 
 /// Each match with the way to it through the SBOM's dependencies.
 fn components(found: &[ComponentPath]) -> Markup {
-    html! { @for component in found { span .mono { (component.purl) } @if component.path.len() > 1 { " by " (component.path.join(" → ")) } br; } }
+    html! {
+        @for component in found {
+            span .mono { (component.purl) }
+            @if component.path.len() > 1 { " by " (component.path.join(" → ")) }
+            br;
+        }
+    }
 }

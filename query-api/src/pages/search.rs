@@ -52,7 +52,10 @@ fn content(query: &str, candidates: &[Candidate], read: &Read) -> Markup {
     html! {
         h1 { "Results for “" (query) "”" }
         @if candidates.is_empty() {
-            p { "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its repository, as in " code { "app:v1.2" } "; a package is written as " code { "pkg:npm/left-pad" } "." }
+            p {
+                "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its "
+                "repository, as in " code { "app:v1.2" } "; a package is written as " code { "pkg:npm/left-pad" } "."
+            }
             (how_to_send())
         } @else {
             (table("Candidates", "Best first", &["Kind", "Name", "Id"], &rows))
@@ -63,7 +66,12 @@ fn content(query: &str, candidates: &[Candidate], read: &Read) -> Markup {
 fn row(candidate: &Candidate, read: &Read) -> Markup {
     html! {
         td { span .chip { (candidate.kind) } }
-        th scope="row" { @match page_of(candidate) { Some(page) => a href=(at_moment(&page, read)) { (candidate.label) }, None => (text(&candidate.label)) } }
+        th scope="row" {
+            @match page_of(candidate) {
+                Some(page) => a href=(at_moment(&page, read)) { (candidate.label) },
+                None => (text(&candidate.label)),
+            }
+        }
         td .mono { (candidate.id) }
     }
 }

@@ -177,7 +177,8 @@ fn bounded(pack: &[u8], check: &Check<'_>) -> Result<Verified, Error> {
     Ok(verified)
 }
 
-/// Changes to the zip, to a file in it, and to a file whose digest is then made to fit. What is still accepted says the same.
+/// Changes to the zip, to a file in it, and to a file whose digest is then made to fit. What is still accepted says the
+/// same.
 #[tokio::test]
 async fn changed_packs_are_refused_or_say_the_same() {
     let seed = number("PEDIGRAPH_TEST_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);

@@ -146,7 +146,8 @@ fn set_now(time: &str) {
     NOW.store(Nanos::parse(time).expect("a time").0, Ordering::Relaxed);
 }
 
-/// An age counts back from the moment of the question, and what it is compared with is not taken for the answer of another moment.
+/// An age counts back from the moment of the question, and what it is compared with is not taken for the answer of
+/// another moment.
 #[tokio::test]
 async fn an_age_is_counted_from_the_question_and_gives_no_stale_304() {
     let world = history();
