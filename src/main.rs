@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod data_dir;
 mod files;
+mod heartbeat;
 mod metrics;
 mod moment;
 mod node;

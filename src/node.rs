@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
 use crate::output::{Exit, Failure, put, say};
-use crate::{metrics, offline, signers, telemetry, view_roots, witnesses};
+use crate::{heartbeat, metrics, offline, signers, telemetry, view_roots, witnesses};
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,7 @@ pub(crate) struct Node {
 struct Write {
     processor: Arc<Processor>,
     publisher: std::thread::JoinHandle<()>,
+    heartbeat: std::thread::JoinHandle<()>,
     /// Times that no checkpoint was signed.
     unsigned: Arc<AtomicU64>,
     no_room: NoRoom,
@@ -155,6 +156,8 @@ impl Node {
                 write.processor.shutdown();
                 write.publisher.thread().unpark();
                 let _it_has_logged = write.publisher.join();
+                write.heartbeat.thread().unpark();
+                let _it_has_logged = write.heartbeat.join();
                 // The last checkpoint may have been the one.
                 if let Some(why) = write.forked.borrow().as_deref() {
                     return Err(Failure::error(Exit::Forked, why));
@@ -193,7 +196,8 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
         fork,
     };
     let publisher = checkpoints.start(reader.clone(), config, stopping.clone())?;
-    Ok((Some(Write { processor, publisher, unsigned, no_room, witnesses, signer, forked }), reader))
+    let heartbeat = heartbeat::start(&config.data, Arc::clone(&processor), reader.clone(), stopping.clone())?;
+    Ok((Some(Write { processor, publisher, heartbeat, unsigned, no_room, witnesses, signer, forked }), reader))
 }
 
 /// Signs what has become durable.
@@ -316,7 +320,11 @@ fn api_config(
         let dir = &all.packs_dir;
         api::pack::spool::prepare(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }
-    let Some(write) = write else { return Ok(all) };
+    let Some(write) = write else {
+        let (data, reader) = (config.data.clone(), reader.clone());
+        all.writer = Some(Arc::new(move |now_ns| heartbeat::last_sign(&data, &reader, now_ns)));
+        return Ok(all);
+    };
     prepare_spool(spool)?;
     all.signer = Some(Arc::clone(&write.signer));
     let processor = Arc::clone(&write.processor);

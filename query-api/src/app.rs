@@ -15,11 +15,13 @@ use crate::metrics::Metrics;
 use crate::pack::spool::Spool;
 use crate::percentiles::EndToEnd;
 use crate::problem::{Code, Problem};
-use crate::report::{Check, SourceLag};
+use crate::report::{Check, SourceLag, WriterSign};
 use crate::write_node::WriteNode;
 
 /// Where every source partition stands.
 pub type Sources = Arc<dyn Fn() -> Vec<SourceLag> + Send + Sync>;
+/// What the writer, another process, said last, as of a time in nanoseconds since 1970 UTC.
+pub type LastSign = Arc<dyn Fn(i64) -> WriterSign + Send + Sync>;
 /// Further readiness checks of the process.
 pub type Ready = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 /// Appends metrics of other parts in the Prometheus text format.
@@ -40,6 +42,8 @@ pub struct Config {
     pub write: Option<Arc<dyn WriteNode>>,
     /// Source lags for `freshness` and metrics.
     pub sources: Sources,
+    /// On a read node: what the writer of its ledger said last.
+    pub writer: Option<LastSign>,
     /// Directory for documents on their way in; see [`prepare_spool`].
     pub spool_dir: PathBuf,
     /// Directory for evidence packs until they are fetched; see [`pack::spool::prepare`](crate::pack::spool::prepare).
@@ -73,6 +77,7 @@ impl Config {
             expect_views: true,
             write: None,
             sources: Arc::new(Vec::new),
+            writer: None,
             packs_dir: spool_dir.join("packs"),
             signer: None,
             spool_dir,

@@ -38,11 +38,11 @@ pub mod write_node;
 
 pub use access::scope::TokenScope;
 pub use access::tokens::Tokens;
-pub use app::{Config, ExtraMetrics, LateViews, Ready, Sources, prepare_spool};
+pub use app::{Config, ExtraMetrics, LastSign, LateViews, Ready, Sources, prepare_spool};
 pub use host::check_bind;
 pub use limits::Limits;
 pub use percentiles::{EndToEnd, watch_end_to_end};
-pub use report::{Check, SourceLag};
+pub use report::{Check, SourceLag, WriterSign};
 pub use routes::router;
 pub use serve::serve;
 pub use write_node::{Erasure, NotErased, Pending, WriteNode};

@@ -1,27 +1,43 @@
 //! What the process tells of itself.
 
-use serde::Serialize;
+use pedigraph_proto::Nanos;
+use serde::{Deserialize, Serialize};
 
 /// Where a source partition stands (SPEC §9, `freshness`).
-#[derive(Clone, PartialEq, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceLag {
     /// Topic, `http`, directory.
     pub name: String,
     /// Kafka partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
     /// The next offset.
     pub position: u64,
     /// The source's end, when it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<u64>,
     /// `end - position`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_messages: Option<u64>,
     /// Age of the oldest message not yet durable, milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,
+}
+
+/// What a read node knows of the process that writes the ledger: its last sign of life.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriterSign {
+    /// When it gave it; absent where there is none that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_at: Option<Nanos>,
+    /// Why that says nothing of the present: the writer is silent, or what it left cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<String>,
+    /// Where its sources stand. While it is stale their ends are left out: nobody knows them then.
+    #[serde(skip)]
+    pub sources: Vec<SourceLag>,
 }
 
 /// One line of `/readyz?verbose`.

@@ -24,9 +24,10 @@ def test_every_metric_that_is_named_exists(shared):
     shared.wait_visible()
     text = shared.get("/metrics").text
     known = set(re.findall(r"^# TYPE (\S+)", text, re.M)) | set(re.findall(r"^([a-z_0-9]+)[ {]", text, re.M))
-    # What is there only with sources or tokens: test_kafka and test_access look for it.
-    missing = {name for name in named() if name not in known and not name.startswith(("pedigraph_source_", "pedigraph_token_"))}
+    # What is there only with sources, tokens or two processes: test_kafka, test_access and test_split look for it.
+    missing = {name for name in named() if name not in known and not name.startswith(("pedigraph_source_", "pedigraph_token_", "pedigraph_writer_"))}
     assert not missing, missing
+    assert 'pedigraph_visible_after_seconds{quantile="0.5"}' in text, "the label by which alert and dashboard ask"
 
 
 def test_exposition_is_what_prometheus_reads(shared):

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::fresh::Rebuilding;
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
-use crate::report::SourceLag;
+use crate::report::{SourceLag, WriterSign};
 use crate::tenant::log_of;
 
 /// The ledger's head.
@@ -37,7 +37,10 @@ pub struct Freshness {
     pub head: Head,
     /// By name and partition.
     pub sources: Vec<SourceLag>,
-    /// By name.
+    /// The process that writes the ledger, where it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<WriterSign>,
+    /// By name; none on a node that only writes.
     pub views: Vec<ViewProgress>,
     /// View roots that the ledger recorded, held against those of these views.
     pub view_roots: ViewRoots,
@@ -53,15 +56,18 @@ pub struct Freshness {
 
 /// How fresh everything is for a tenant.
 pub fn freshness_of(app: &App, tenant: &TenantId) -> Result<Freshness, Problem> {
-    let views = app.views()?;
-    let mut sources = (app.config.sources)();
+    let views = if app.config.expect_views { Some(app.views()?) } else { None };
+    let writer = app.config.writer.as_ref().map(|last_sign| last_sign(app.now()));
+    let mut sources = writer.as_ref().map_or_else(|| (app.config.sources)(), |writer| writer.sources.clone());
     sources.sort_by(|a, b| (&a.name, a.partition).cmp(&(&b.name, b.partition)));
+    let log = log_of(tenant)?;
     Ok(Freshness {
-        head: head_of(app, &log_of(tenant)?),
+        head: head_of(app, &log),
         sources,
-        views: progress_of(views, tenant, app.now()),
-        view_roots: views.recorded_roots(),
-        rebuilding: app.at_start.rebuilding(&log_of(tenant)?, views.visible(tenant)),
+        writer,
+        views: views.map(|views| progress_of(views, tenant, app.now())).unwrap_or_default(),
+        view_roots: views.map(Views::recorded_roots).unwrap_or_default(),
+        rebuilding: views.and_then(|views| app.at_start.rebuilding(&log, views.visible(tenant))),
         end_to_end_ms: app.config.end_to_end.durable_to_visible(),
         event_to_visible_ms: app.config.end_to_end.event_to_visible(),
     })

@@ -19,8 +19,12 @@ pub fn routes() -> Routes {
 }
 
 async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Problem> {
-    let server = app.clone();
-    app.json(read.volatile(), move |_, read, _| freshness_of(&server, &read.tenant)).await
+    let (server, tenant) = (app.clone(), read.tenant.clone());
+    match app.config.expect_views {
+        true => app.json(read.volatile(), move |_, read, _| freshness_of(&server, &read.tenant)).await,
+        // A write node knows its sources and the ledger's head.
+        false => app.ledger_json(read.volatile(), move |_, _| freshness_of(&server, &tenant)).await,
+    }
 }
 
 /// Duplicates are counted and add no entry, so the index alone does not name this answer.

@@ -17,7 +17,7 @@ use crate::metrics::{Labels, Readings};
 use crate::params::Params;
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
-use crate::report::Check;
+use crate::report::{Check, WriterSign};
 use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::Tenant;
@@ -45,8 +45,13 @@ async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     }
     checks.extend(app.config.views.get().map(|views| roots_check(&views.recorded_roots())));
     checks.extend((app.config.ready)());
+    let writer = app.config.writer.as_ref().map(|last_sign| last_sign(app.now()));
     let ready = checks.iter().all(|check| check.ok);
-    let text = if is_verbose(&uri) { verbose(&checks, ready) } else { summary(ready).to_owned() };
+    let stale = writer.as_ref().is_some_and(|writer| writer.stale.is_some());
+    let text = match is_verbose(&uri) {
+        true => verbose(&checks, writer.as_ref()) + summary(ready, stale),
+        false => summary(ready, stale).to_owned(),
+    };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response =
         (status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], text).into_response();
@@ -88,11 +93,17 @@ fn is_verbose(uri: &Uri) -> bool {
     Params::of(uri).is_ok_and(|params| params.has("verbose"))
 }
 
-fn summary(ready: bool) -> &'static str {
-    if ready { "ready\n" } else { "not ready\n" }
+/// A node whose writer is silent answers on, of all that was recorded, so it stays ready: without it nobody could ask anything
+/// just when something is wrong. That its answers are old is said.
+fn summary(ready: bool, stale: bool) -> &'static str {
+    match (ready, stale) {
+        (true, false) => "ready\n",
+        (true, true) => "ready, but stale: the writer is silent\n",
+        (false, _) => "not ready\n",
+    }
 }
 
-fn verbose(checks: &[Check], ready: bool) -> String {
+fn verbose(checks: &[Check], writer: Option<&WriterSign>) -> String {
     let mut text = String::new();
     for check in checks {
         let (mark, word) = if check.ok { ('+', "ok") } else { ('-', "failed") };
@@ -100,7 +111,14 @@ fn verbose(checks: &[Check], ready: bool) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "[{mark}]{} {word}{detail}", check.name);
     }
-    text + summary(ready)
+    if let Some(writer) = writer {
+        let line = match &writer.stale {
+            None => "[+]writer ok".to_owned(),
+            Some(why) => format!("[!]writer stale: {why}"),
+        };
+        let _ = writeln!(text, "{line}");
+    }
+    text
 }
 
 /// What is counted by tenant is told of one's own.
@@ -121,8 +139,13 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
         let help = "1 if the file of tokens counts as it is now, 0 if the tokens from before go on";
         readings.gauges("pedigraph_token_file_usable", help, [(vec![], usable)]);
     }
-    if app.config.views.get().is_some() {
-        read_freshness(&mut readings, &freshness_of(app, tenant)?);
+    let is_open = app.config.views.get().is_some();
+    if is_open || !app.config.expect_views {
+        let fresh = freshness_of(app, tenant)?;
+        read_freshness(&mut readings, &fresh);
+        read_writer(&mut readings, fresh.writer.as_ref(), app.now());
+    }
+    if is_open {
         read_intake(&mut readings, app, tenant)?;
     }
     Ok(readings.text())
@@ -159,6 +182,16 @@ fn read_freshness(to: &mut Readings, fresh: &Freshness) {
 fn percentiles(of: Percentiles) -> impl Iterator<Item = (Labels, f64)> {
     let all = [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99)];
     all.into_iter().filter_map(|(quantile, ms)| Some((vec![("quantile", quantile.to_owned())], ms? / 1e3)))
+}
+
+fn read_writer(to: &mut Readings, writer: Option<&WriterSign>, now_ns: i64) {
+    let Some(writer) = writer else { return };
+    let stale = f64::from(u8::from(writer.stale.is_some()));
+    let help = "1 if the process that writes the ledger is silent, or what it said cannot be read";
+    to.gauges("pedigraph_writer_stale", help, [(vec![], stale)]);
+    let age = writer.heartbeat_at.map(|at| float(u64::try_from(now_ns.saturating_sub(at.0)).unwrap_or(0)) / 1e9);
+    let help = "Age of the last sign of life of the process that writes the ledger";
+    to.gauges("pedigraph_writer_heartbeat_age_seconds", help, age.map(|age| (vec![], age)));
 }
 
 fn read_intake(to: &mut Readings, app: &App, tenant: &TenantId) -> Result<(), Problem> {
