@@ -10,8 +10,9 @@ use super::edges::Relation;
 use super::group::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
+use super::wording::{Worded, worded};
 use crate::error::Error;
-use crate::facts::lineage::rows::{Claim, CommitFact, Detail, Evidence, EvidenceKind, Work, table};
+use crate::facts::lineage::rows::{Claim, CommitFact, Evidence, EvidenceKind, Work, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
@@ -132,22 +133,24 @@ impl Graph<'_> {
         self.listed(found, cut)
     }
 
-    fn listed(&self, mut found: Vec<(Stamped<Evidence>, EvidenceKind)>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
-        found.sort_by(|(a, _), (b, _)| b.stamp.order().cmp(&a.stamp.order()).then_with(|| a.value.id.cmp(&b.value.id)));
+    fn listed(&self, found: Vec<(Stamped<Evidence>, EvidenceKind)>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
+        let mut found: Vec<(Stamp, EvidenceKind, Worded)> =
+            found.into_iter().map(|(row, kind)| (row.stamp, kind, worded(&row.value, kind))).collect();
+        found.sort_by(|(a, _, of_a), (b, _, of_b)| b.order().cmp(&a.order()).then_with(|| of_a.id.cmp(&of_b.id)));
         let cut = cut || found.len() > ITEMS_MAX;
         found.truncate(ITEMS_MAX);
-        let items = found.into_iter().map(|(row, kind)| self.item(row, kind.word()));
+        let items = found.into_iter().map(|(stamp, kind, worded)| self.item(&stamp, kind.word(), worded));
         Ok((items.collect::<Result<_, Error>>()?, cut))
     }
 
-    fn item(&self, row: Stamped<Evidence>, kind: &str) -> Result<Item, Error> {
+    fn item(&self, stamp: &Stamp, kind: &str, worded: Worded) -> Result<Item, Error> {
         Ok(Item {
-            id: row.value.id,
+            id: worded.id,
             kind: kind.to_owned(),
-            summary: row.value.summary,
-            occurred_at: Nanos(row.stamp.time),
-            details: row.value.details.into_iter().map(|(name, detail)| (name, json_of(detail))).collect(),
-            proof: self.scope.proof(row.stamp.index)?,
+            summary: worded.summary,
+            occurred_at: Nanos(stamp.time),
+            details: worded.details,
+            proof: self.scope.proof(stamp.index)?,
         })
     }
 
@@ -336,14 +339,5 @@ impl Graph<'_> {
             }
         }
         Ok(found.into_iter().take(limit).collect())
-    }
-}
-
-fn json_of(detail: Detail) -> serde_json::Value {
-    match detail {
-        Detail::Text(text) => text.into(),
-        Detail::Number(number) => number.into(),
-        Detail::Flag(flag) => flag.into(),
-        Detail::List(list) => list.into(),
     }
 }

@@ -22,6 +22,7 @@ mod tag_order;
 mod tags;
 mod timeline;
 mod trace;
+mod wording;
 
 pub use self::answers::Found;
 pub use self::artifact::ITEMS_MAX;

@@ -6,10 +6,9 @@ use pedigraph_proto::event::{
 };
 use pedigraph_proto::fact::Artifact;
 
-use super::evidence::by;
 use super::fold::{Fold, clip, digest};
 use super::names::kind_of;
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, EvidenceKind, role};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, role};
 use crate::error::Error;
 
 /// Digests of one thing that one fact may name; the rest of them is not joined.
@@ -23,17 +22,17 @@ impl Fold<'_, '_, '_> {
             Artifact::TagObserved(event) => self.tag_observed(event),
             Artifact::ImageObserved(event) => self.image(event),
             Artifact::ArtifactSigned(e) => {
-                let signer = if e.signer.is_empty() { &e.key_id } else { &e.signer };
-                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
-                self.remark(EvidenceKind::Signature, about, &e.signature, &format!("signed{}", by(signer)))
+                let signer = clip(if e.signer.is_empty() { &e.key_id } else { &e.signer });
+                let evidence = Evidence::Signature { signature: clip(&e.signature), signer };
+                self.remark(EvidenceKind::Signature, (&e.artifact_digest, &e.artifact_ref), &evidence)
             }
             Artifact::ArtifactDeleted(e) => {
-                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
-                self.remark(EvidenceKind::Deleted, about, "", &format!("deleted{}", by(&e.actor)))
+                let evidence = Evidence::Deleted { actor: clip(&e.actor) };
+                self.remark(EvidenceKind::Deleted, (&e.artifact_digest, &e.artifact_ref), &evidence)
             }
             Artifact::ArtifactDownloaded(e) => {
-                let about = (e.artifact_digest.as_str(), e.artifact_ref.as_str());
-                self.remark(EvidenceKind::Downloaded, about, "", &format!("downloaded{}", by(&e.actor)))
+                let evidence = Evidence::Downloaded { actor: clip(&e.actor) };
+                self.remark(EvidenceKind::Downloaded, (&e.artifact_digest, &e.artifact_ref), &evidence)
             }
             Artifact::AliasObserved(event) => self.same(event),
         }

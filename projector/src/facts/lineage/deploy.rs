@@ -1,11 +1,11 @@
 //! Deployments as evidence of what they deploy.
 
+use pedigraph_proto::ArtifactRef;
 use pedigraph_proto::event::{CanaryChanged, ServiceDeployed};
 use pedigraph_proto::fact::Deploy;
-use pedigraph_proto::{ArtifactRef, json};
 
-use super::fold::{Fold, clip, digest, texts};
-use super::rows::{Class, Detail, Evidence, EvidenceKind, table};
+use super::fold::{Fold, clip, digest};
+use super::rows::{Class, DeploymentEvidence, Evidence, EvidenceKind, table};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
@@ -23,44 +23,39 @@ impl Fold<'_, '_, '_> {
     }
 
     fn deployed(&mut self, event: &ServiceDeployed) -> Result<(), Error> {
-        let strategy = json::strategy::word(event.strategy());
-        let mut details = texts(&[
-            ("environment", &event.environment),
-            ("service", &event.service),
-            ("cluster", &event.cluster),
-            ("namespace", &event.namespace),
-            ("artifactRef", &event.artifact_ref),
-            ("configDigest", &event.config_digest),
-            ("strategy", &strategy),
-            ("actor", &event.actor),
-            ("run", &event.run),
-            ("reason", &event.reason),
-            ("url", &event.url),
-        ]);
-        if event.weight > 0 {
-            details.push(("weight".to_owned(), Detail::Number(event.weight.into())));
-        }
-        if event.rollback {
-            details.push(("rollback".to_owned(), Detail::Flag(true)));
-        }
-        let by = if event.actor.is_empty() { String::new() } else { format!(" by {}", event.actor) };
-        let summary = clip(&format!("{} in {}{by}", event.service, event.environment));
-        let id = clip(&format!("{}@{}", event.service, event.environment));
-        self.deployment(&event.artifact_digest, &event.artifact_ref, &Evidence { id, summary, details })
+        let evidence = DeploymentEvidence {
+            canary: false,
+            environment: clip(&event.environment),
+            service: clip(&event.service),
+            cluster: clip(&event.cluster),
+            namespace: clip(&event.namespace),
+            artifact_ref: clip(&event.artifact_ref),
+            config_digest: clip(&event.config_digest),
+            strategy: event.strategy,
+            actor: clip(&event.actor),
+            run: clip(&event.run),
+            reason: clip(&event.reason),
+            url: clip(&event.url),
+            weight: event.weight,
+            rollback: event.rollback,
+        };
+        self.deployment(&event.artifact_digest, &event.artifact_ref, &Evidence::Deployment(evidence))
     }
 
     fn canary(&mut self, event: &CanaryChanged) -> Result<(), Error> {
-        let mut details = texts(&[
-            ("environment", &event.environment),
-            ("service", &event.service),
-            ("artifactRef", &event.artifact_ref),
-            ("actor", &event.actor),
-            ("reason", &event.reason),
-        ]);
-        details.push(("weight".to_owned(), Detail::Number(event.weight.into())));
-        let summary = clip(&format!("{} in {}, canary at {} %", event.service, event.environment, event.weight));
-        let id = clip(&format!("{}@{}", event.service, event.environment));
-        self.deployment(&event.artifact_digest, &event.artifact_ref, &Evidence { id, summary, details })
+        let evidence = DeploymentEvidence {
+            canary: true,
+            environment: clip(&event.environment),
+            service: clip(&event.service),
+            cluster: clip(&event.cluster),
+            namespace: clip(&event.namespace),
+            artifact_ref: clip(&event.artifact_ref),
+            actor: clip(&event.actor),
+            reason: clip(&event.reason),
+            weight: event.weight,
+            ..DeploymentEvidence::default()
+        };
+        self.deployment(&event.artifact_digest, &event.artifact_ref, &Evidence::Deployment(evidence))
     }
 
     fn deployment(&mut self, subject: &str, reference: &str, evidence: &Evidence) -> Result<(), Error> {

@@ -3,10 +3,12 @@
 use pedigraph_proto::event::{
     ArtifactKind, AttestationAttached, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement,
 };
-use pedigraph_proto::{fact, json};
+use pedigraph_proto::fact;
 
-use super::fold::{Fold, clip, digest, texts};
-use super::rows::{Claim, Class, Detail, Evidence, EvidenceKind, table};
+use super::fold::{Fold, clip, digest};
+use super::rows::{
+    AttestationEvidence, Claim, Class, Evidence, EvidenceKind, SbomEvidence, TestsEvidence, VexEvidence, table,
+};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
@@ -19,16 +21,19 @@ impl Fold<'_, '_, '_> {
             fact::Evidence::VexIssued(event) => self.vex(event),
             fact::Evidence::TestsFinished(event) => self.tests(event),
             fact::Evidence::ReachabilityAnalyzed(e) => {
-                let summary = format!("{} is {} ({} paths)", e.vulnerability, e.status, e.paths);
-                self.remark(EvidenceKind::Reachability, (&e.artifact_digest, ""), &e.vulnerability, &summary)
+                let (vulnerability, status) = (clip(&e.vulnerability), clip(&e.status));
+                let evidence = Evidence::Reachability { vulnerability, status, paths: e.paths };
+                self.remark(EvidenceKind::Reachability, (&e.artifact_digest, ""), &evidence)
             }
             fact::Evidence::RebuildChecked(e) => {
-                let summary = if e.reproducible { "rebuilt alike" } else { "rebuilt with another digest" };
-                self.remark(EvidenceKind::Rebuild, (&e.artifact_digest, ""), &e.rebuilt_digest, summary)
+                let rebuilt_digest = clip(&e.rebuilt_digest);
+                let evidence = Evidence::Rebuild { rebuilt_digest, reproducible: e.reproducible };
+                self.remark(EvidenceKind::Rebuild, (&e.artifact_digest, ""), &evidence)
             }
             fact::Evidence::ApprovalDecided(e) => {
-                let summary = format!("{} for {}{}", e.decision, e.environment, by(&e.actor));
-                self.remark(EvidenceKind::Approval, (&e.artifact_digest, ""), &e.decision, &summary)
+                let (decision, environment, actor) = (clip(&e.decision), clip(&e.environment), clip(&e.actor));
+                let evidence = Evidence::Approval { decision, environment, actor };
+                self.remark(EvidenceKind::Approval, (&e.artifact_digest, ""), &evidence)
             }
             fact::Evidence::ComponentsListed(_) => Ok(()),
         }
@@ -43,13 +48,11 @@ impl Fold<'_, '_, '_> {
         &mut self,
         kind: EvidenceKind,
         (subject, reference): (&str, &str),
-        id: &str,
-        summary: &str,
+        evidence: &Evidence,
     ) -> Result<(), Error> {
         let Some(subject) = digest(subject) else { return Ok(()) };
         self.name(&subject, Class::Other, reference, 0, "")?;
-        let id = clip(if id.is_empty() { kind.word() } else { id });
-        self.note(&subject, kind, &Evidence { id, summary: clip(summary), details: vec![] })
+        self.note(&subject, kind, evidence)
     }
 
     fn sbom(&mut self, event: &SbomAttached) -> Result<(), Error> {
@@ -67,53 +70,36 @@ impl Fold<'_, '_, '_> {
                 sbom
             }
         };
-        let mut details = texts(&[
-            ("format", &event.format),
-            ("specVersion", &event.spec_version),
-            ("serialNumber", &event.serial_number),
-            ("tool", &event.tool),
-            ("uri", &event.uri),
-        ]);
-        details.push(("components".to_owned(), Detail::Number(event.component_count.into())));
-        if event.skipped_count > 0 {
-            details.push(("skipped".to_owned(), Detail::Number(event.skipped_count.into())));
-        }
-        let written = [event.format.as_str(), &event.spec_version].join(" ");
-        let by = if event.tool.is_empty() { String::new() } else { format!(" by {}", event.tool) };
-        let noun = if event.component_count == 1 { "component" } else { "components" };
-        let summary = match (event.component_set.is_empty(), written.trim()) {
-            (true, _) => format!("links the SBOM {}", short(&event.sbom_digest)),
-            (false, written) => format!("{written}, {} {noun}{by}", event.component_count),
+        let evidence = SbomEvidence {
+            sbom_digest: digest(&event.sbom_digest).unwrap_or_else(|| clip(&event.sbom_digest)),
+            component_set: clip(&event.component_set),
+            format: clip(&event.format),
+            spec_version: clip(&event.spec_version),
+            serial_number: clip(&event.serial_number),
+            tool: clip(&event.tool),
+            uri: clip(&event.uri),
+            components: event.component_count,
+            skipped: event.skipped_count,
         };
-        let id = digest(&event.sbom_digest).unwrap_or_else(|| event.component_set.clone());
-        self.note(&subject, EvidenceKind::Sbom, &Evidence { id, summary: clip(&summary), details })
+        self.note(&subject, EvidenceKind::Sbom, &Evidence::Sbom(evidence))
     }
 
     fn attestation(&mut self, event: &AttestationAttached) -> Result<(), Error> {
-        let mut details = texts(&[
-            ("predicateType", &event.predicate_type),
-            ("statementDigest", &event.statement_digest),
-            ("verification", &json::verification::word(event.verification())),
-            ("builder", &event.builder),
-            ("buildType", &event.build_type),
-            ("invocation", &event.invocation),
-            ("repository", &event.repository),
-            ("commit", &event.commit),
-            ("startedOn", &event.started_on),
-            ("finishedOn", &event.finished_on),
-            ("summary", &event.summary),
-        ]);
-        if !event.key_ids.is_empty() {
-            details.push(("keyIds".to_owned(), Detail::List(event.key_ids.iter().map(|id| clip(id)).collect())));
-        }
-        if !event.materials.is_empty() {
-            details.push(("materials".to_owned(), Detail::Number(event.materials.len() as u64)));
-        }
-        let by = if event.builder.is_empty() { String::new() } else { format!(" by {}", event.builder) };
-        let verified = json::verification::word(event.verification());
-        let verified = if verified.is_empty() { String::new() } else { format!(", signature {verified}") };
-        let summary = clip(&format!("{}{by}{verified}", event.predicate_type));
-        let evidence = Evidence { id: clip(&event.predicate_type), summary, details };
+        let evidence = Evidence::Attestation(AttestationEvidence {
+            predicate_type: clip(&event.predicate_type),
+            statement_digest: clip(&event.statement_digest),
+            verification: event.verification,
+            builder: clip(&event.builder),
+            build_type: clip(&event.build_type),
+            invocation: clip(&event.invocation),
+            repository: clip(&event.repository),
+            commit: clip(&event.commit),
+            started_on: clip(&event.started_on),
+            finished_on: clip(&event.finished_on),
+            summary: clip(&event.summary),
+            key_ids: event.key_ids.iter().map(|id| clip(id)).collect(),
+            materials: u32::try_from(event.materials.len()).unwrap_or(u32::MAX),
+        });
         let claim = Claim {
             commit: event.commit.clone(),
             repository: clip(&event.repository),
@@ -144,10 +130,12 @@ impl Fold<'_, '_, '_> {
         // Later parts of one report add findings and are no scans of their own.
         let Some(subject) = digest(&event.artifact_digest).filter(|_| event.first == 0) else { return Ok(()) };
         self.name(&subject, Class::Other, &event.artifact_ref, 0, "")?;
-        let mut details = texts(&[("scanner", &event.scanner), ("scannerVersion", &event.scanner_version)]);
-        details.push(("findings".to_owned(), Detail::Number(event.finding_count.into())));
-        let summary = clip(&format!("{}: {} findings", event.scanner, event.finding_count));
-        let evidence = Evidence { id: clip(&event.scan_id), summary, details };
+        let evidence = Evidence::Scan {
+            scan_id: clip(&event.scan_id),
+            scanner: clip(&event.scanner),
+            scanner_version: clip(&event.scanner_version),
+            findings: event.finding_count,
+        };
         self.note(&subject, EvidenceKind::Scan, &evidence)
     }
 
@@ -184,45 +172,29 @@ impl Fold<'_, '_, '_> {
     fn tests(&mut self, event: &TestsFinished) -> Result<(), Error> {
         let Some(subject) = digest(&event.artifact_digest) else { return Ok(()) };
         self.name(&subject, Class::Other, &event.artifact_ref, 0, "")?;
-        let outcome = json::outcome::word(event.outcome());
-        let mut details = texts(&[
-            ("suite", &event.suite),
-            ("outcome", &outcome),
-            ("run", &event.run),
-            ("url", &event.url),
-            ("reason", &event.reason),
-            ("environment", &event.environment),
-        ]);
-        for (name, n) in [("passed", event.passed), ("failed", event.failed), ("skipped", event.skipped)] {
-            details.push((name.to_owned(), Detail::Number(n.into())));
-        }
-        let counts = format!("{} passed, {} failed, {} skipped", event.passed, event.failed, event.skipped);
-        let suite = if event.suite.is_empty() { "tests" } else { &event.suite };
-        let summary = clip(&format!("{suite}: {outcome} ({counts})"));
-        let id = if event.run.is_empty() { clip(suite) } else { clip(&event.run) };
-        self.note(&subject, EvidenceKind::Tests, &Evidence { id, summary, details })
+        let evidence = TestsEvidence {
+            run: clip(&event.run),
+            suite: clip(&event.suite),
+            outcome: event.outcome,
+            passed: event.passed,
+            failed: event.failed,
+            skipped: event.skipped,
+            url: clip(&event.url),
+            reason: clip(&event.reason),
+            environment: clip(&event.environment),
+        };
+        self.note(&subject, EvidenceKind::Tests, &Evidence::Tests(evidence))
     }
 }
 
-fn short(digest: &str) -> &str {
-    let end = digest.find(':').map_or(12, |colon| colon + 13);
-    digest.get(..end).unwrap_or(digest)
-}
-
-pub(super) fn by(actor: &str) -> String {
-    if actor.is_empty() { String::new() } else { format!(" by {actor}") }
-}
-
 fn vex_evidence(event: &VexIssued, statement: &VexStatement) -> Evidence {
-    let status = json::vex_status::word(statement.status());
-    let details = texts(&[
-        ("issuer", &event.issuer),
-        ("status", &status),
-        ("justification", &statement.justification),
-        ("documentId", &event.document_id),
-        ("documentVersion", &event.document_version),
-        ("time", if statement.time.is_empty() { &event.document_time } else { &statement.time }),
-    ]);
-    let summary = clip(&format!("{}: {status} says {}", statement.vulnerability, event.issuer));
-    Evidence { id: clip(&statement.vulnerability), summary, details }
+    Evidence::Vex(VexEvidence {
+        vulnerability: clip(&statement.vulnerability),
+        issuer: clip(&event.issuer),
+        status: statement.status,
+        justification: clip(&statement.justification),
+        document_id: clip(&event.document_id),
+        document_version: clip(&event.document_version),
+        time: clip(if statement.time.is_empty() { &event.document_time } else { &statement.time }),
+    })
 }

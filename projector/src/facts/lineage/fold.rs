@@ -2,7 +2,7 @@
 
 use pedigraph_proto::Digest;
 
-use super::rows::{Detail, key};
+use super::rows::key;
 use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::store::key::Key;
@@ -25,11 +25,6 @@ impl Fold<'_, '_, '_> {
 /// A text that a row keeps: long ones are clipped, since facts hold them whole.
 pub(super) fn clip(text: &str) -> String {
     text.char_indices().take_while(|(at, _)| *at < TEXT_BYTES_MAX).map(|(_, letter)| letter).collect()
-}
-
-pub(super) fn texts(pairs: &[(&str, &str)]) -> Vec<(String, Detail)> {
-    let said = pairs.iter().filter(|(_, text)| !text.is_empty());
-    said.map(|(name, text)| ((*name).to_owned(), Detail::Text(clip(text)))).collect()
 }
 
 /// A digest's canonical text; `None` for what is none.

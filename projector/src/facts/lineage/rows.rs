@@ -127,21 +127,107 @@ pub(crate) struct BaseClaim {
     pub(crate) reference: String,
 }
 
-/// A detail of evidence.
+/// A piece of evidence: what the fact says, in fields. Texts are clipped and empty where nothing is said; enums are the
+/// numbers of the contract. Answers word it (`ask/wording.rs`), so that another wording changes no row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Detail {
-    Text(String),
-    Number(u64),
-    Flag(bool),
-    List(Vec<String>),
+pub(crate) enum Evidence {
+    Sbom(SbomEvidence),
+    Attestation(AttestationEvidence),
+    Signature { signature: String, signer: String },
+    Scan { scan_id: String, scanner: String, scanner_version: String, findings: u32 },
+    Tests(TestsEvidence),
+    Deployment(DeploymentEvidence),
+    Vex(VexEvidence),
+    Approval { decision: String, environment: String, actor: String },
+    Rebuild { rebuilt_digest: String, reproducible: bool },
+    Reachability { vulnerability: String, status: String, paths: u32 },
+    Deleted { actor: String },
+    Downloaded { actor: String },
 }
 
-/// A piece of evidence as an answer lists it.
+/// An SBOM of an artifact, or a link to one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Evidence {
-    pub(crate) id: String,
+pub(crate) struct SbomEvidence {
+    /// As written where it is no digest.
+    pub(crate) sbom_digest: String,
+    /// Empty for a link.
+    pub(crate) component_set: String,
+    pub(crate) format: String,
+    pub(crate) spec_version: String,
+    pub(crate) serial_number: String,
+    pub(crate) tool: String,
+    pub(crate) uri: String,
+    pub(crate) components: u32,
+    pub(crate) skipped: u32,
+}
+
+/// A statement about an artifact.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct AttestationEvidence {
+    pub(crate) predicate_type: String,
+    pub(crate) statement_digest: String,
+    /// `Verification`.
+    pub(crate) verification: i32,
+    pub(crate) builder: String,
+    pub(crate) build_type: String,
+    pub(crate) invocation: String,
+    pub(crate) repository: String,
+    pub(crate) commit: String,
+    pub(crate) started_on: String,
+    pub(crate) finished_on: String,
+    /// The statement's own, such as a release's name.
     pub(crate) summary: String,
-    pub(crate) details: Vec<(String, Detail)>,
+    pub(crate) key_ids: Vec<String>,
+    pub(crate) materials: u32,
+}
+
+/// Tests that ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct TestsEvidence {
+    pub(crate) run: String,
+    pub(crate) suite: String,
+    /// `Outcome`.
+    pub(crate) outcome: i32,
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+    pub(crate) url: String,
+    pub(crate) reason: String,
+    pub(crate) environment: String,
+}
+
+/// A deployment, or a canary whose share changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DeploymentEvidence {
+    /// Only its share changed.
+    pub(crate) canary: bool,
+    pub(crate) environment: String,
+    pub(crate) service: String,
+    pub(crate) cluster: String,
+    pub(crate) namespace: String,
+    pub(crate) artifact_ref: String,
+    pub(crate) config_digest: String,
+    /// `Strategy`.
+    pub(crate) strategy: i32,
+    pub(crate) actor: String,
+    pub(crate) run: String,
+    pub(crate) reason: String,
+    pub(crate) url: String,
+    pub(crate) weight: u32,
+    pub(crate) rollback: bool,
+}
+
+/// One VEX statement.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct VexEvidence {
+    pub(crate) vulnerability: String,
+    pub(crate) issuer: String,
+    /// `VexStatus`.
+    pub(crate) status: i32,
+    pub(crate) justification: String,
+    pub(crate) document_id: String,
+    pub(crate) document_version: String,
+    pub(crate) time: String,
 }
 
 /// Kinds of evidence, as in keys.
