@@ -12,6 +12,9 @@ use pedigraph_proto::{Event, canonical};
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
 
+/// 2000-01-01T00:00:00Z: earlier times count as absent.
+const YEAR_2000: i64 = 946_684_800 * SECOND;
+
 mod world;
 
 fn component(purl: &str) -> Component {
@@ -42,7 +45,7 @@ fn sbom(artifact: &str, document: &str, tool: &str, mut components: Vec<Componen
 }
 
 fn sent(n: usize, time: i64, events: Vec<Event>) -> Sent {
-    Sent { time: time * SECOND * 100_000_000, id: n.to_string(), events }
+    Sent { time: YEAR_2000 + time * SECOND * 10_000_000, id: n.to_string(), events }
 }
 
 fn deployed(environment: &str, service: &str, digest: &str) -> Event {

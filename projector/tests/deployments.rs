@@ -11,6 +11,9 @@ use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, Servic
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
 
+/// 2000-01-01T00:00:00Z: earlier times count as absent.
+const YEAR_2000: i64 = 946_684_800 * SECOND;
+
 mod world;
 
 /// One deployment of the corpus.
@@ -189,7 +192,7 @@ fn check_changes(scope: &Scope, lines: &[Line]) {
 #[test]
 fn the_last_page_of_changes_says_so() {
     let line = |n: i64, tag: &str| Line {
-        time: n * SECOND * 100_000,
+        time: YEAR_2000 + n * SECOND * 100_000,
         service: "busy".to_owned(),
         to: Some(tag.to_owned()),
         id: n.to_string(),
@@ -232,7 +235,7 @@ fn pages(scope: &Scope, limit: usize, most: usize) -> Vec<Change> {
 fn a_long_history_costs_no_more_than_a_short_one() {
     let mut world = World::new();
     let deploy = |n: usize| Line {
-        time: i64::try_from(n + 1).expect("small") * SECOND * 100_000,
+        time: YEAR_2000 + i64::try_from(n + 1).expect("small") * SECOND * 100_000,
         service: "busy".to_owned(),
         to: Some(format!("v{n}")),
         id: n.to_string(),
@@ -271,7 +274,7 @@ fn arbitrary_event() -> impl Strategy<Value = Sent> {
             6 => FreezeChanged { service, environment, frozen: tag % 2 == 0, ..FreezeChanged::default() }.into(),
             _ => ServiceDeployed { service, environment, artifact_ref, ..ServiceDeployed::default() }.into(),
         };
-        Sent { time: time * SECOND * 100_000_000, id: String::new(), events: vec![event] }
+        Sent { time: YEAR_2000 + time * SECOND * 10_000_000, id: String::new(), events: vec![event] }
     })
 }
 
@@ -311,7 +314,7 @@ proptest! {
         shuffled.append(&again);
         let (straight, shuffled) = (straight.views(), shuffled.views());
         prop_assert_eq!(truth(&straight, None), truth(&shuffled, None));
-        let at = Some(at * SECOND * 100_000_000);
+        let at = Some(YEAR_2000 + at * SECOND * 10_000_000);
         prop_assert_eq!(truth(&straight, at), truth(&shuffled, at));
     }
 }

@@ -8,5 +8,9 @@ mod corpus;
 mod invariants;
 #[path = "projector/lineage.rs"]
 mod lineage;
+#[path = "projector/lines.rs"]
+mod lines;
+#[path = "projector/origins.rs"]
+mod origins;
 #[path = "projector/recorded.rs"]
 mod recorded;

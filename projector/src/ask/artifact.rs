@@ -6,24 +6,25 @@ use std::rc::Rc;
 use pedigraph_proto::Nanos;
 
 use super::answers::{Artifact, Item, Neighbours};
+use super::claims::{Claimed, WORK_ROWS_MAX, platforms};
 use super::edges::Relation;
 use super::group::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
 use super::wording::{Worded, worded};
 use crate::error::Error;
-use crate::facts::lineage::rows::{Claim, CommitFact, Evidence, EvidenceKind, Work, table};
+use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, Work, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
 pub const ITEMS_MAX: usize = 100;
 /// Rows of one kind of evidence of one digest that are read for a list.
 const EVIDENCE_ROWS_MAX: usize = 1_000;
-/// Facts about one run or one commit that are read.
-const WORK_ROWS_MAX: usize = 1_000;
 
-/// A claim of origin with where it comes from.
-pub(super) type Claimed = Stamped<Claim>;
+/// A row of evidence, and the platform that is said with it; empty for none.
+type EvidenceRow = (Stamped<Evidence>, EvidenceKind, String);
+/// A digest whose evidence counts, and the platform that is said with it; empty for none.
+type Counting = (String, String);
 
 impl Graph<'_> {
     /// One artifact's answer.
@@ -82,6 +83,11 @@ impl Graph<'_> {
             children: ends(Relation::Parent, &below.links, false),
             bases: ends(Relation::Base, &above.links, true),
         };
+        if neighbours.bases.is_empty() {
+            let below = self.bases_below(profile)?;
+            let ends: BTreeSet<String> = below.into_iter().map(|(link, _)| link.from).collect();
+            neighbours.bases = ends.into_iter().collect();
+        }
         let mut cut = above.cut || below.cut;
         for list in [&mut neighbours.parents, &mut neighbours.children, &mut neighbours.bases] {
             cut |= list.len() > ITEMS_MAX;
@@ -91,51 +97,60 @@ impl Graph<'_> {
     }
 
     /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests, what
-    /// its manifests contain counts for the index (SPEC §2.3).
-    fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<String>, Error> {
-        let across = match kind {
+    /// its manifests contain counts for the index (SPEC §2.3). What proves a manifest is listed for its index with the
+    /// platform that it is for.
+    fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<Counting>, Error> {
+        let (above, below, named) = match kind {
             EvidenceKind::Sbom | EvidenceKind::Scan | EvidenceKind::Tests | EvidenceKind::Reachability => {
-                self.below(&profile.digest)?
+                (false, true, false)
             }
-            EvidenceKind::Attestation
-            | EvidenceKind::Signature
-            | EvidenceKind::Deployment
+            EvidenceKind::Attestation | EvidenceKind::Signature => (true, true, true),
+            EvidenceKind::Deployment
             | EvidenceKind::Vex
             | EvidenceKind::Approval
             | EvidenceKind::Rebuild
             | EvidenceKind::Deleted
-            | EvidenceKind::Downloaded => self.above(&profile.digest)?,
+            | EvidenceKind::Downloaded => (true, false, false),
         };
-        self.with_members(profile, &across)
+        let mut counting: Vec<Counting> = profile.group.iter().map(|digest| (digest.clone(), String::new())).collect();
+        if above {
+            self.count_members(self.above(&profile.digest)?, false, &mut counting)?;
+        }
+        if below {
+            self.count_members(self.below(&profile.digest)?, named, &mut counting)?;
+        }
+        Ok(counting)
     }
 
-    /// Every digest of an artifact and of what is joined to it.
-    fn with_members(&self, profile: &Profile, members: &Members) -> Result<Vec<String>, Error> {
-        let mut digests = profile.group.clone();
-        for member in &members.members {
-            digests.extend(self.group(&member.digest)?.digests.iter().cloned());
+    fn count_members(&self, members: Members, named: bool, counting: &mut Vec<Counting>) -> Result<(), Error> {
+        for member in members.members {
+            let platform = if named { member.platform } else { String::new() };
+            let digests = &self.group(&member.digest)?.digests;
+            counting.extend(digests.iter().map(|digest| (digest.clone(), platform.clone())));
         }
-        Ok(digests)
+        Ok(())
     }
 
     /// Evidence of some kinds, newest first, and whether the list was cut.
     pub(super) fn items(&self, profile: &Profile, kinds: &[EvidenceKind]) -> Result<(Vec<Item>, bool), Error> {
         let (mut found, mut cut) = (Vec::new(), false);
         for kind in kinds {
-            for digest in self.counting(profile, *kind)? {
+            for (digest, platform) in self.counting(profile, *kind)? {
                 let prefix = self.key(table::EVIDENCE).text(&digest).byte(kind.byte());
                 let end = prefix.prefix_end();
                 let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
                 cut |= rows.len() == EVIDENCE_ROWS_MAX;
-                found.extend(rows.into_iter().map(|(_, row)| (row, *kind)));
+                found.extend(rows.into_iter().map(|(_, row)| (row, *kind, platform.clone())));
             }
         }
         self.listed(found, cut)
     }
 
-    fn listed(&self, found: Vec<(Stamped<Evidence>, EvidenceKind)>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
-        let mut found: Vec<(Stamp, EvidenceKind, Worded)> =
-            found.into_iter().map(|(row, kind)| (row.stamp, kind, worded(&row.value, kind))).collect();
+    fn listed(&self, found: Vec<EvidenceRow>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
+        let mut found: Vec<(Stamp, EvidenceKind, Worded)> = found
+            .into_iter()
+            .map(|(row, kind, platform)| (row.stamp, kind, for_platform(worded(&row.value, kind), &platform)))
+            .collect();
         found.sort_by(|(a, _, of_a), (b, _, of_b)| b.order().cmp(&a.order()).then_with(|| of_a.id.cmp(&of_b.id)));
         let cut = cut || found.len() > ITEMS_MAX;
         found.truncate(ITEMS_MAX);
@@ -156,15 +171,15 @@ impl Graph<'_> {
 
     /// Deployments by digest, and those by a tag that pointed here then.
     pub(super) fn deployments(&self, profile: &Profile) -> Result<(Vec<Item>, bool), Error> {
-        let mut found: Vec<(Stamped<Evidence>, EvidenceKind)> = Vec::new();
+        let mut found: Vec<EvidenceRow> = Vec::new();
         let mut cut = false;
         let counting = self.counting(profile, EvidenceKind::Deployment)?;
-        for digest in &counting {
+        for (digest, _) in &counting {
             let prefix = self.key(table::EVIDENCE).text(digest).byte(EvidenceKind::Deployment.byte());
             let end = prefix.prefix_end();
             let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
             cut |= rows.len() == EVIDENCE_ROWS_MAX;
-            found.extend(rows.into_iter().map(|(_, row)| (row, EvidenceKind::Deployment)));
+            found.extend(rows.into_iter().map(|(_, row)| (row, EvidenceKind::Deployment, String::new())));
         }
         let tags: BTreeSet<(&str, &str)> =
             profile.tags.iter().map(|tagged| (tagged.repository.as_str(), tagged.tag.as_str())).collect();
@@ -175,44 +190,21 @@ impl Graph<'_> {
             cut |= rows.len() == EVIDENCE_ROWS_MAX;
             for (_, row) in rows {
                 let bound = self.scope.tag_at(repository, tag, Nanos(row.stamp.time))?;
-                if bound.is_some_and(|(digest, _)| counting.contains(&digest)) {
-                    found.push((row, EvidenceKind::Deployment));
+                if bound.is_some_and(|(bound, _)| counting.iter().any(|(digest, _)| *digest == bound)) {
+                    found.push((row, EvidenceKind::Deployment, String::new()));
                 }
             }
         }
         self.listed(found, cut)
     }
 
-    /// What facts say about where an artifact comes from, in the order of their facts; where nothing is said of it, what is
-    /// said of its index or its manifests.
-    pub(super) fn claims(&self, profile: &Profile) -> Result<Vec<Claimed>, Error> {
-        let mut claims = self.claims_of(&profile.group)?;
-        if claims.iter().all(|claim| claim.value.commit.is_empty() || claim.value.run.is_empty()) {
-            for members in [self.above(&profile.digest)?, self.below(&profile.digest)?] {
-                let joined = self.with_members(profile, &members)?;
-                claims.extend(self.claims_of(&joined[profile.group.len()..])?);
-            }
-        }
-        claims.sort_by_key(|claim| claim.stamp.order());
-        Ok(claims)
-    }
-
-    fn claims_of(&self, digests: &[String]) -> Result<Vec<Claimed>, Error> {
-        let mut claims = Vec::new();
-        for digest in digests {
-            claims.extend(self.scope.rows(&self.key(table::CLAIMS).text(digest), Clocks::Both, WORK_ROWS_MAX)?);
-        }
-        Ok(claims)
-    }
-
     /// The run that made it: the newest claim of a build, else of a publication.
     pub(super) fn run_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
-        let with_run = || claims.iter().rev().filter(|claim| !claim.value.run.is_empty());
+        let with_run = || claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty());
         let built = with_run().find(|claim| claim.value.said_by != "published");
         let Some(claim) = built.or_else(|| with_run().next()) else { return Ok(None) };
         let run = &claim.value.run;
-        let work: Vec<Stamped<Work>> =
-            self.scope.rows(&self.key(table::WORK).text(run), Clocks::Both, WORK_ROWS_MAX)?;
+        let work: Vec<Stamped<Work>> = self.scope.rows(&run.key(self.key(table::WORK)), Clocks::Both, WORK_ROWS_MAX)?;
         let newest = work.iter().max_by_key(|work| (work.value.finished, work.stamp.order()));
         let known = newest.map(|work| &work.value);
         let pick = |of_work: fn(&Work) -> &String, of_claim: &str| {
@@ -221,8 +213,9 @@ impl Graph<'_> {
         };
         let pipeline = pick(|work| &work.pipeline, &claim.value.pipeline);
         let outcome = known.map(|work| work.outcome.clone()).unwrap_or_default();
-        let name = if pipeline.is_empty() { run.clone() } else { format!("{pipeline} {run}") };
+        let name = if pipeline.is_empty() { run.id.clone() } else { format!("{pipeline} {}", run.id) };
         let summary = if outcome.is_empty() { name } else { format!("{name}: {outcome}") };
+        let summary = summary + &platforms(claims, claim, |claim| &claim.run.id);
         let details = [
             ("pipeline", pipeline),
             ("outcome", outcome),
@@ -233,27 +226,45 @@ impl Graph<'_> {
             ("saidBy", claim.value.said_by.clone()),
         ];
         let stamp = newest.map_or(claim.stamp, |work| work.stamp);
-        self.origin("run", run, summary, &details, &stamp).map(Some)
+        self.origin("run", &run.id, summary, &details, &stamp).map(Some)
     }
 
-    /// The commit it was built from: the newest claim, else what its run says.
+    /// The commit it was built from: what its build says goes before what it is labelled with, and newer before older; else
+    /// what its run says, else the commits among the materials.
     pub(super) fn commit_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
-        let claimed = claims.iter().rev().find(|claim| !claim.value.commit.is_empty());
-        let (commit, repository, change_id, said_by, stamp) = match claimed {
-            Some(claim) => {
-                let value = &claim.value;
-                (value.commit.clone(), &value.repository, &value.change_id, value.said_by.as_str(), claim.stamp)
-            }
-            None => match self.commit_of_runs(claims)? {
-                Some(work) => return self.commit_of_work(&work).map(Some),
-                None => return Ok(None),
-            },
+        let with_commit = claims.iter().filter(|claim| !claim.value.commit.is_empty() && !claim.is_material());
+        let Some(claim) = with_commit.max_by_key(|claim| (claim.value.said_by != "annotation", claim.stamp.order()))
+        else {
+            return match self.commit_of_runs(claims)? {
+                Some(work) => self.commit_of_work(&work).map(Some),
+                None => self.commit_among_materials(claims),
+            };
         };
-        let (summary, mut details, fact) = self.commit_facts(&commit)?;
-        details.push(("repository", repository.clone()));
-        details.push(("changeId", change_id.clone()));
-        details.push(("saidBy", said_by.to_owned()));
-        self.origin("commit", &commit, summary, &details, &fact.unwrap_or(stamp)).map(Some)
+        let value = &claim.value;
+        let (summary, mut details, fact) = self.commit_facts(&value.commit)?;
+        details.push(("repository", value.repository.clone()));
+        details.push(("changeId", value.change_id.clone()));
+        details.push(("saidBy", value.said_by.clone()));
+        let summary = summary + &platforms(claims, claim, |claim| &claim.commit);
+        self.origin("commit", &value.commit, summary, &details, &fact.unwrap_or(claim.stamp)).map(Some)
+    }
+
+    /// Where nothing says which of several is the source, all are listed.
+    fn commit_among_materials(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
+        let materials: Vec<&Claimed> = claims.iter().filter(|claim| claim.is_material()).collect();
+        let commits: BTreeSet<&str> = materials.iter().map(|claim| claim.value.commit.as_str()).collect();
+        let Some(newest) = materials.last() else { return Ok(None) };
+        let value = &newest.value;
+        let (summary, mut details, fact) = self.commit_facts(&value.commit)?;
+        details.push(("repository", value.repository.clone()));
+        details.push(("saidBy", value.said_by.clone()));
+        if commits.len() < 2 {
+            return self.origin("commit", &value.commit, summary, &details, &fact.unwrap_or(newest.stamp)).map(Some);
+        }
+        let list = commits.iter().copied().collect::<Vec<_>>().join(", ");
+        let summary = format!("one of {} materials, and nothing says which is the source: {list}", commits.len());
+        let details = [("saidBy", value.said_by.clone()), ("commits", list)];
+        self.origin("commit", &value.commit, summary, &details, &newest.stamp).map(Some)
     }
 
     fn commit_of_work(&self, work: &Stamped<Work>) -> Result<Item, Error> {
@@ -264,8 +275,8 @@ impl Graph<'_> {
     }
 
     fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
-        for claim in claims.iter().rev().filter(|claim| !claim.value.run.is_empty()) {
-            let prefix = self.key(table::WORK).text(&claim.value.run);
+        for claim in claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty()) {
+            let prefix = claim.value.run.key(self.key(table::WORK));
             let mut work: Vec<Stamped<Work>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
             work.retain(|work| !work.value.commit.is_empty());
             if let Some(work) = work.into_iter().max_by_key(|work| work.stamp.order()) {
@@ -334,10 +345,21 @@ impl Graph<'_> {
                 reader.text()?;
                 reader.text()
             });
-            if let Some(digest) = digest {
-                found.insert(self.canonical(&digest)?);
+            let Some(digest) = digest else { continue };
+            let canonical = self.canonical(&digest)?;
+            if found.len() < limit && !found.contains(&canonical) && self.is_built_from(&canonical, commit)? {
+                found.insert(canonical);
             }
         }
-        Ok(found.into_iter().take(limit).collect())
+        Ok(found.into_iter().collect())
     }
+}
+
+/// What an index has through one of its manifests says for which platform.
+fn for_platform(mut worded: Worded, platform: &str) -> Worded {
+    if !platform.is_empty() {
+        worded.summary = format!("{} ({platform})", worded.summary);
+        worded.details.insert("platform".to_owned(), platform.into());
+    }
+    worded
 }

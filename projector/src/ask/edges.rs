@@ -9,7 +9,7 @@ use super::identity::{ALIASES_MAX, Graph, Profile, fields};
 use super::line::Derived;
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{BaseClaim, BaseMethod, role, table};
+use crate::facts::lineage::rows::{BaseClaim, BaseMethod, RunId, role, table};
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::Key;
 
@@ -131,8 +131,12 @@ impl Links {
 }
 
 type Pairs = Vec<(String, Stamp)>;
+/// What a fact names by digest as a base or material.
+pub(super) type BaseRow = (String, Stamped<BaseClaim>);
+/// Repository key and tag, and how the fact writes them.
+type FromRow = ((String, String), Stamped<String>);
 /// Hashes of every prefix of an image's layers, shortest first.
-type Chain = Vec<[u8; 32]>;
+pub(super) type Chain = Vec<[u8; 32]>;
 
 impl Graph<'_> {
     /// Edges that lead to an artifact.
@@ -264,9 +268,9 @@ impl Graph<'_> {
 
     /// The first product of a run, or of one commit and pipeline within an hour, and each other.
     fn products(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        for (run, _) in self.pairs(profile, table::RUNS, &mut links.cut)? {
-            let prefix = self.key(table::PRODUCTS).text(&run);
-            let products = self.group_of(&prefix, 1, &mut links.cut)?;
+        for run in self.runs_of(profile, &mut links.cut)? {
+            let prefix = run.key(self.key(table::PRODUCTS));
+            let products = self.group_of(&prefix, 2, &mut links.cut)?;
             join(&products, Method::Run, links);
         }
         for (commit, pipeline) in self.builds_of(profile, &mut links.cut)? {
@@ -281,6 +285,20 @@ impl Graph<'_> {
             }
         }
         Ok(())
+    }
+
+    fn runs_of(&self, profile: &Profile, cut: &mut bool) -> Result<BTreeSet<RunId>, Error> {
+        let mut runs = BTreeSet::new();
+        for digest in &profile.group {
+            let prefix = self.key(table::RUNS).text(digest);
+            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
+            *cut |= rows.len() == EDGE_ROWS_MAX;
+            runs.extend(rows.iter().filter_map(|(key, _)| {
+                let (id, source) = second_and_third(key)?;
+                Some(RunId { id, source })
+            }));
+        }
+        Ok(runs)
     }
 
     fn builds_of(&self, profile: &Profile, cut: &mut bool) -> Result<BTreeSet<(String, String)>, Error> {
@@ -315,27 +333,36 @@ impl Graph<'_> {
         *cut |= found.len() > PRODUCTS_MAX;
         let mut products = Vec::new();
         for (digest, stamp) in found.into_iter().take(PRODUCTS_MAX) {
-            products.extend(self.profile(&digest)?.map(|product| (product, stamp)));
+            products.extend(self.profile(&digest)?.filter(|product| !product.aside).map(|product| (product, stamp)));
         }
         products.sort_by(|(a, _), (b, _)| (a.created.time, &a.digest).cmp(&(b.created.time, &b.digest)));
         Ok(products)
     }
 
-    fn bases_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        for digest in &profile.group {
-            let prefix = self.key(table::BASES).text(digest);
-            let rows =
-                self.scope.keyed::<BaseClaim>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            links.cut |= rows.len() == EDGE_ROWS_MAX;
-            for (key, row) in rows {
-                let Some(base) = second_text(&key) else { continue };
-                self.claimed_base(profile, &base, &row, links)?;
-            }
+    pub(super) fn bases_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
+        let claims = self.base_claims(profile, &mut links.cut)?;
+        let direct = claims.iter().filter(|(_, row)| !is_material(row.value.method));
+        let materials = self.material_bases(profile, &claims)?;
+        for (base, row) in direct.chain(materials) {
+            self.claimed_base(profile, base, row, links)?;
         }
         for (base, index) in self.layer_bases(profile)? {
             links.add(&base, &profile.digest, Relation::Base, Method::Layers, index);
         }
         self.history_bases(profile, links)
+    }
+
+    /// What facts name by digest as a base of an artifact, or as a material of its build.
+    pub(super) fn base_claims(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<BaseRow>, Error> {
+        let mut claims = Vec::new();
+        for digest in &profile.group {
+            let prefix = self.key(table::BASES).text(digest);
+            let rows =
+                self.scope.keyed::<BaseClaim>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
+            *cut |= rows.len() == EDGE_ROWS_MAX;
+            claims.extend(rows.into_iter().filter_map(|(key, row)| Some((second_text(&key)?, row))));
+        }
+        Ok(claims)
     }
 
     /// A base that a fact names. A base named by an index is also the manifest of the derived image's platform.
@@ -373,6 +400,9 @@ impl Graph<'_> {
                 let Some(derived) = second_text(&key) else { continue };
                 let Some(derived) = self.profile(&derived)? else { continue };
                 let fits = platform.as_ref().is_none_or(|platform| same_platform(platform, &derived.line.platform));
+                if is_material(row.value.method) && !self.is_material_base(&derived, &digest)? {
+                    continue;
+                }
                 if let Some(method) = base_method(row.value.method, profile).filter(|_| fits) {
                     links.add(&profile.digest, &derived.digest, Relation::Base, method, row.stamp.index);
                 }
@@ -409,7 +439,7 @@ impl Graph<'_> {
     }
 
     /// Hashes of every prefix of the image's layers, shortest first.
-    fn chains(&self, profile: &Profile) -> Result<Vec<(Chain, Stamp)>, Error> {
+    pub(super) fn chains(&self, profile: &Profile) -> Result<Vec<(Chain, Stamp)>, Error> {
         let mut chains = Vec::new();
         for digest in &profile.group {
             let prefix = self.key(table::LAYERS).text(digest);
@@ -438,26 +468,32 @@ impl Graph<'_> {
     /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says nothing.
     fn history_bases(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let by_digest = links.links.iter().any(|link| link.relation == Relation::Base && link.to == profile.digest);
-        for digest in &profile.group {
-            let prefix = self.key(table::FROM).text(digest);
-            let rows = self.scope.keyed::<String>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            links.cut |= rows.len() == EDGE_ROWS_MAX;
-            for (key, row) in rows {
-                let Some((repository, tag)) = second_and_third(&key) else { continue };
-                let bases = self.bases_of_tag(profile, &repository, &tag)?;
-                if bases.is_empty() && !by_digest {
-                    let (derived, reference) = (profile.digest.clone(), row.value.clone());
-                    links.unknown.push(UnknownBase { derived, reference, index: row.stamp.index });
-                }
-                for base in bases {
-                    links.add(&base, &profile.digest, Relation::Base, Method::History, row.stamp.index);
-                }
+        for ((repository, tag), row) in self.from_rows(profile, &mut links.cut)? {
+            let bases = self.bases_of_tag(profile, &repository, &tag)?;
+            if bases.is_empty() && !by_digest {
+                let (derived, reference) = (profile.digest.clone(), row.value.clone());
+                links.unknown.push(UnknownBase { derived, reference, index: row.stamp.index });
+            }
+            for base in bases {
+                links.add(&base, &profile.digest, Relation::Base, Method::History, row.stamp.index);
             }
         }
         Ok(())
     }
 
-    fn bases_of_tag(&self, derived: &Profile, repository: &str, tag: &str) -> Result<Vec<String>, Error> {
+    /// Repository key and tag of each base that is named by a tag.
+    pub(super) fn from_rows(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<FromRow>, Error> {
+        let mut named = Vec::new();
+        for digest in &profile.group {
+            let prefix = self.key(table::FROM).text(digest);
+            let rows = self.scope.keyed::<String>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
+            *cut |= rows.len() == EDGE_ROWS_MAX;
+            named.extend(rows.into_iter().filter_map(|(key, row)| Some((second_and_third(&key)?, row))));
+        }
+        Ok(named)
+    }
+
+    pub(super) fn bases_of_tag(&self, derived: &Profile, repository: &str, tag: &str) -> Result<Vec<String>, Error> {
         let built = Nanos(derived.created.time);
         let Some((base, _)) = self.scope.tag_at(repository, tag, built)? else { return Ok(vec![]) };
         let Some(base) = self.profile(&base)?.filter(|base| base.digest != derived.digest) else { return Ok(vec![]) };
@@ -521,15 +557,23 @@ fn method_of(derived: Derived) -> Method {
 
 /// A material that is not said to be an image is a base only when it is known as one.
 fn base_method(claim: BaseMethod, base: &Profile) -> Option<Method> {
-    let image = super::identity::kind_word(base.line.kind) == "container_image";
     match claim {
-        BaseMethod::Provenance => Some(Method::Provenance),
-        BaseMethod::Material => image.then_some(Method::Provenance),
+        BaseMethod::Declared | BaseMethod::Image => Some(Method::Provenance),
+        BaseMethod::Material => is_image(base).then_some(Method::Provenance),
         BaseMethod::Annotation => Some(Method::Annotation),
+        BaseMethod::Tool => None,
     }
 }
 
-fn same_platform(manifest: &str, derived: &str) -> bool {
+pub(super) fn is_image(profile: &Profile) -> bool {
+    super::identity::kind_word(profile.line.kind) == "container_image"
+}
+
+fn is_material(claim: BaseMethod) -> bool {
+    matches!(claim, BaseMethod::Image | BaseMethod::Material)
+}
+
+pub(super) fn same_platform(manifest: &str, derived: &str) -> bool {
     !derived.is_empty() && manifest == derived
 }
 

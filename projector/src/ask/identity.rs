@@ -1,16 +1,18 @@
 //! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pedigraph_proto::event::ArtifactKind;
+use pedigraph_proto::image::{is_evidence_tag, is_version_tag, normal_platform};
 use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
-use semver::Version;
 
 use super::answers::Node;
 use super::scope::{Clocks, Scope};
+use super::tag_order::{self, TagVersion};
 use crate::error::Error;
 use crate::facts::lineage::rows::{self, Class, Naming, table};
 use crate::rows::stamp::{Stamp, Stamped};
@@ -33,6 +35,8 @@ pub(super) struct LineKey {
     pub(super) repository: String,
     pub(super) kind: i32,
     pub(super) platform: String,
+    /// Such as `alpine`; empty for none.
+    pub(super) variant: String,
 }
 
 /// A tag that an artifact was given in a repository.
@@ -43,6 +47,7 @@ pub(super) struct Tagged {
     /// The repository as the fact writes it.
     pub(super) shown: String,
     pub(super) tag: String,
+    pub(super) class: Class,
     pub(super) stamp: Stamp,
 }
 
@@ -63,8 +68,10 @@ pub(super) struct Profile {
     /// In the order of their facts; a tag may come several times.
     pub(super) tags: Vec<Tagged>,
     /// Greatest tag of its line's repository that parses.
-    pub(super) version: Option<Version>,
+    pub(super) version: Option<TagVersion>,
     pub(super) reference: String,
+    /// It is evidence of images or a build cache: no version of a line, and no product.
+    pub(super) aside: bool,
 }
 
 /// Every digest of one artifact.
@@ -105,7 +112,9 @@ impl<'a> Graph<'a> {
             Some((reader.text()?, reader.text()?))
         };
         let mut related: Vec<(String, String)> = rows.iter().filter_map(|(key, _)| read(key)).collect();
-        related.dedup_by(|later, earlier| later.0 == earlier.0 && later.1.is_empty());
+        related.iter_mut().for_each(|(_, platform)| *platform = normal_platform(platform));
+        related.sort_by(|a, b| (&a.0, Reverse(&a.1)).cmp(&(&b.0, Reverse(&b.1))));
+        related.dedup_by(|later, earlier| later.0 == earlier.0 && (later.1.is_empty() || later.1 == earlier.1));
         Ok(related)
     }
 
@@ -185,41 +194,35 @@ pub(super) fn kind_word(kind: i32) -> String {
     }
 }
 
-/// A tag as a version: strict semver, a leading `v` allowed; build metadata does not count.
-pub(super) fn version_of(tag: &str) -> Option<Version> {
-    let mut version = Version::parse(tag.strip_prefix('v').unwrap_or(tag)).ok()?;
-    version.build = semver::BuildMetadata::EMPTY;
-    Some(version)
-}
-
 fn profile_of(group: &Group, namings: &[Stamped<Naming>]) -> Option<Profile> {
     let canonical = group.digests.first()?.as_str();
     let made = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Built | Class::Published);
     let created = namings.iter().find(made).or(namings.first())?.stamp;
-    let shown = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Published | Class::Observed);
-    let published = namings.iter().find(shown).map_or(created.time, |naming| naming.stamp.time);
+    let first_of = |class: Class| namings.iter().find(|naming| naming.value.class == class);
+    let published = first_of(Class::Published).or_else(|| first_of(Class::Observed));
+    let published = published.map_or(created.time, |naming| naming.stamp.time);
     let shown = line_repository(namings);
     let repository = repository_key(&shown);
     let last = |said: fn(&Naming) -> bool| namings.iter().rev().find(|naming| said(&naming.value));
-    let said_kind = last(|naming| naming.kind != 0).map(|naming| naming.value.kind);
-    let kind = said_kind.unwrap_or_else(|| implied_kind(&repository));
-    let platform = last(|naming| !naming.platform.is_empty()).map(|naming| naming.value.platform.clone());
+    let kind = said_kind(namings).unwrap_or_else(|| implied_kind(&repository));
+    let platform = last(|naming| !naming.platform.is_empty()).map(|naming| normal_platform(&naming.value.platform));
     let tagged = |naming: &Stamped<Naming>| Tagged {
         repository: repository_key(&naming.value.repository),
         shown: naming.value.repository.clone(),
         tag: naming.value.tag.clone(),
+        class: naming.value.class,
         stamp: naming.stamp,
     };
     let tags: Vec<Tagged> = namings.iter().filter(|naming| !naming.value.tag.is_empty()).map(tagged).collect();
-    let of_line = || tags.iter().filter(|tagged| tagged.repository == repository);
-    let greatest = of_line()
-        .filter_map(|tagged| Some((version_of(&tagged.tag)?, tagged)))
-        .max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.tag.cmp(&a.1.tag)));
-    let shown_tag = greatest.as_ref().map(|(_, tagged)| tagged.tag.as_str());
-    let shown_tag = shown_tag.or_else(|| Some(of_line().next_back()?.tag.as_str()));
-    let reference = reference_of(canonical, &shown, shown_tag);
-    let version = greatest.map(|(version, _)| version);
-    let line = LineKey { repository, kind, platform: platform.unwrap_or_default() };
+    let of_line: Vec<&Tagged> = tags.iter().filter(|tagged| tagged.repository == repository).collect();
+    let reference = reference_of(canonical, &shown, shown_tag(&of_line));
+    let versions = of_line.iter().filter(|tagged| is_version_tag(&tagged.tag));
+    let version = versions.filter_map(|tagged| TagVersion::parse(&tagged.tag)).max();
+    let variant = variant_of(version.as_ref(), &of_line);
+    let by_tag = !tags.is_empty() && tags.iter().all(|tagged| is_evidence_tag(&tagged.tag));
+    let aside = by_tag || first_of(Class::Evidence).is_some();
+    let (repository, kind) = if aside { (String::new(), ArtifactKind::Generic.into()) } else { (repository, kind) };
+    let line = LineKey { repository, kind, platform: platform.unwrap_or_default(), variant };
     Some(Profile {
         digest: canonical.to_owned(),
         group: group.digests.clone(),
@@ -230,7 +233,29 @@ fn profile_of(group: &Group, namings: &[Stamped<Naming>]) -> Option<Profile> {
         tags,
         version,
         reference,
+        aside,
     })
+}
+
+/// That of the newest publish or tag fact, of several at one moment the greatest version (SPEC §3.2); what its build or
+/// somebody else calls it, where it was not published.
+fn shown_tag<'a>(tags: &[&'a Tagged]) -> Option<&'a str> {
+    let rank = |class: Class| match class {
+        Class::Published | Class::Observed => 2,
+        Class::Built => 1,
+        Class::Evidence | Class::Other => 0,
+    };
+    let newest = tags.iter().max_by_key(|tagged| {
+        (rank(tagged.class), tagged.stamp.time, TagVersion::parse(&tagged.tag), Reverse(&tagged.tag))
+    });
+    newest.map(|tagged| tagged.tag.as_str())
+}
+
+/// That of the greatest version, else the shortest that a tag names: `1.27` beside `1.27-bookworm` is no variant.
+fn variant_of(version: Option<&TagVersion>, tags: &[&Tagged]) -> String {
+    let named = || tags.iter().filter_map(|tagged| tag_order::variant(&tagged.tag));
+    let shortest = || named().min_by_key(|variant| (variant.len(), variant.clone()));
+    version.map(TagVersion::variant).or_else(shortest).unwrap_or_default()
 }
 
 /// That of the earliest publication, ties by name; before any publication, what its build calls it; else any name.
@@ -238,12 +263,23 @@ fn line_repository(namings: &[Stamped<Naming>]) -> String {
     let rank = |class: Class| match class {
         Class::Published | Class::Observed => 0,
         Class::Built => 1,
-        Class::Other => 2,
+        Class::Evidence | Class::Other => 2,
     };
     let named = namings.iter().filter(|naming| !naming.value.repository.is_empty());
     let earliest =
         named.min_by_key(|naming| (rank(naming.value.class), naming.stamp.time, naming.value.repository.clone()));
     earliest.map(|naming| naming.value.repository.clone()).unwrap_or_default()
+}
+
+/// The newest word on it; what says more goes before `generic`, and who made or published it before who describes it. That
+/// somebody's SBOM calls an image an application makes it no other thing.
+fn said_kind(namings: &[Stamped<Naming>]) -> Option<i32> {
+    let generic: i32 = ArtifactKind::Generic.into();
+    let made = |naming: &Stamped<Naming>| naming.value.class != Class::Other;
+    let said = namings.iter().filter(|naming| naming.value.kind != 0);
+    let best = said.max_by_key(|naming| (naming.value.kind != generic, made(naming), naming.stamp.order()))?;
+    let published = namings.iter().any(|naming| made(naming) && !naming.value.repository.is_empty());
+    (best.value.kind != generic || made(best) || !published).then_some(best.value.kind)
 }
 
 fn implied_kind(repository: &str) -> i32 {

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use semver::Version;
-
 use super::identity::{Graph, LINE_MEMBERS_MAX, Order, Profile, fields};
 use super::scope::Clocks;
+use super::tag_order::TagVersion;
 use crate::error::Error;
 use crate::facts::lineage::rows::table;
 use crate::rows::stamp::Stamp;
@@ -21,6 +20,9 @@ pub(super) enum Derived {
     Tag,
     Order,
 }
+
+/// An artifact with the indexes above it.
+type Kin = BTreeSet<String>;
 
 /// A line: its members by (createdAt, digest), and their derived parents.
 #[derive(Debug)]
@@ -60,7 +62,8 @@ impl Graph<'_> {
             return Ok(line.clone());
         }
         let (members, cut) = self.members(profile)?;
-        let line = Rc::new(line_of(&members, cut));
+        let kin = members.iter().map(|member| self.kin(member)).collect::<Result<Vec<Kin>, Error>>()?;
+        let line = Rc::new(line_of(&members, &kin, cut));
         self.lines.borrow_mut().insert(profile.line.clone(), line.clone());
         Ok(line)
     }
@@ -89,6 +92,12 @@ impl Graph<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// An artifact and the indexes that list it: manifests of one index are one version, and never each other's parents.
+    fn kin(&self, member: &Profile) -> Result<Kin, Error> {
+        let above = self.above(&member.digest)?.members.into_iter().map(|above| above.digest);
+        Ok(above.chain([member.digest.clone()]).collect())
     }
 
     /// Rank by (createdAt, digest) in its line, from 1.
@@ -122,17 +131,18 @@ fn of_line(key: &[u8]) -> Option<String> {
     reader.text()
 }
 
-/// `members` by (createdAt, digest).
-fn line_of(members: &[Rc<Profile>], cut: bool) -> Line {
+/// `members` by (createdAt, digest), each with its kin.
+fn line_of(members: &[Rc<Profile>], kin: &[Kin], cut: bool) -> Line {
+    let apart = |a: usize, b: usize| kin[a].is_disjoint(&kin[b]);
     let rank = members.iter().zip(1..).map(|(member, n)| (member.digest.clone(), n)).collect();
-    let semver = by_semver(members);
-    let tag = by_tag(members);
+    let semver = by_semver(members, &apart);
+    let tag = by_tag(members, &apart);
     let mut parents = BTreeMap::new();
     let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (at, member) in members.iter().enumerate() {
         let derived = semver.get(&at).map(|parent| (*parent, Derived::Semver));
         let derived = derived.or_else(|| tag.get(&at).map(|parent| (*parent, Derived::Tag)));
-        let derived = derived.or_else(|| Some((at.checked_sub(1)?, Derived::Order)));
+        let derived = derived.or_else(|| Some(((0..at).rev().find(|before| apart(*before, at))?, Derived::Order)));
         let Some((parent, how)) = derived else { continue };
         let parent = &members[parent].digest;
         parents.insert(member.digest.clone(), (parent.clone(), how, member.created));
@@ -142,20 +152,21 @@ fn line_of(members: &[Rc<Profile>], cut: bool) -> Line {
 }
 
 /// The greatest lower version that was published no later; of several digests of one version the newest.
-fn by_semver(members: &[Rc<Profile>]) -> BTreeMap<usize, usize> {
+fn by_semver(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> BTreeMap<usize, usize> {
     let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].version.is_some()).collect();
     order.sort_by_key(|at| (members[*at].published, *at));
-    let mut seen: BTreeMap<Version, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<&TagVersion, usize> = BTreeMap::new();
     let mut parents = BTreeMap::new();
     for together in order.chunk_by(|a, b| members[*a].published == members[*b].published) {
         for at in together {
             if let Some(version) = &members[*at].version {
-                seen.insert(version.clone(), *at);
+                seen.insert(version, *at);
             }
         }
         for at in together {
             let Some(version) = &members[*at].version else { continue };
-            if let Some((_, parent)) = seen.range::<Version, _>(..version).next_back() {
+            let mut lower = seen.range::<&TagVersion, _>(..version).rev();
+            if let Some((_, parent)) = lower.find(|(_, parent)| apart(**parent, *at)) {
                 parents.insert(*at, *parent);
             }
         }
@@ -165,7 +176,7 @@ fn by_semver(members: &[Rc<Profile>]) -> BTreeMap<usize, usize> {
 
 /// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
 /// version, so that a tag that moves back makes no circle.
-fn by_tag(members: &[Rc<Profile>]) -> BTreeMap<usize, usize> {
+fn by_tag(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> BTreeMap<usize, usize> {
     let mut moves: BTreeMap<(&str, &str), BTreeSet<(Order, usize)>> = BTreeMap::new();
     for (at, member) in members.iter().enumerate() {
         for tagged in &member.tags {
@@ -175,15 +186,16 @@ fn by_tag(members: &[Rc<Profile>]) -> BTreeMap<usize, usize> {
     }
     let mut parents: BTreeMap<usize, usize> = BTreeMap::new();
     for moved in moves.values() {
-        let mut placed = BTreeSet::new();
-        let mut before = None;
+        let (mut placed, mut earlier) = (BTreeSet::new(), Vec::new());
         for (_, at) in moved {
-            let first_time = placed.insert(*at);
-            if let Some(before) = before.filter(|before| first_time && before < at) {
-                let parent = parents.entry(*at).or_insert(before);
-                *parent = before.max(*parent);
+            if placed.insert(*at)
+                && let Some(before) = earlier.iter().rev().find(|before: &&usize| apart(**before, *at))
+                && before < at
+            {
+                let parent = parents.entry(*at).or_insert(*before);
+                *parent = (*parent).max(*before);
             }
-            before = Some(*at);
+            earlier.push(*at);
         }
     }
     parents

@@ -3,6 +3,7 @@
 pub mod answers;
 mod artifact;
 mod changes;
+mod claims;
 mod contents;
 mod edges;
 mod environment;
@@ -13,6 +14,7 @@ mod impact;
 mod intake;
 mod line;
 mod lineage;
+mod materials;
 mod named;
 mod refs;
 mod resolve;

@@ -20,31 +20,31 @@ impl Scope {
         graph.named(graph.by_commit(commit)?, limit)
     }
 
-    /// Artifacts that a run made, by digest; at most `limit`.
+    /// Artifacts that a run made, or runs of one id of several sources, by digest; at most `limit`.
     pub fn built_by_run(&self, run: &str, limit: usize) -> Result<Vec<Candidate>, Error> {
         let graph = Graph::new(self);
-        graph.named(graph.second_texts(table::PRODUCTS, run)?, limit)
+        graph.named(graph.texts_at(table::PRODUCTS, run, 2)?, limit)
     }
 
     /// Artifacts that findings or statements name a vulnerability for, by digest; at most `limit`. What they say is
     /// with each artifact.
     pub fn named_for_vulnerability(&self, id: &str, limit: usize) -> Result<Vec<Candidate>, Error> {
         let graph = Graph::new(self);
-        graph.named(graph.second_texts(table::VULNERABILITIES, &id.to_ascii_uppercase())?, limit)
+        graph.named(graph.texts_at(table::VULNERABILITIES, &id.to_ascii_uppercase(), 1)?, limit)
     }
 }
 
 impl Graph<'_> {
-    /// Second texts of the keys that begin with `first`.
-    fn second_texts(&self, table: u8, first: &str) -> Result<Vec<String>, Error> {
+    /// The texts after `skip` others of the keys that begin with `first`.
+    fn texts_at(&self, table: u8, first: &str, skip: usize) -> Result<Vec<String>, Error> {
         let prefix = self.key(table).text(first);
         let rows = self.scope.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, ROWS_MAX)?;
-        let second = |key: &[u8]| {
+        let read = |key: &[u8]| {
             let mut reader = fields(key)?;
-            reader.text()?;
+            (0..skip).try_for_each(|_| reader.text().map(drop))?;
             reader.text()
         };
-        Ok(rows.iter().filter_map(|(key, _)| second(key)).collect())
+        Ok(rows.iter().filter_map(|(key, _)| read(key)).collect())
     }
 
     /// Known artifacts among digests, each once.

@@ -10,7 +10,7 @@ use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text, servi
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows;
-use crate::facts::lineage::rows::table;
+use crate::facts::lineage::rows::{RunId, table};
 use crate::store::key::Key;
 
 /// Environments whose services are searched.
@@ -36,7 +36,11 @@ impl Graph<'_> {
         self.vulnerabilities(query, &mut found)?;
         self.purls(query, &mut found)?;
         let mut seen = BTreeSet::new();
-        found.retain(|candidate| seen.insert((candidate.kind.clone(), candidate.id.clone())));
+        found.retain(|candidate| {
+            // Runs of one id differ by what numbers them.
+            let run = if candidate.kind == "run" { candidate.label.clone() } else { String::new() };
+            seen.insert((candidate.kind.clone(), candidate.id.clone(), run))
+        });
         found.truncate(CANDIDATES_MAX);
         Ok(found)
     }
@@ -112,25 +116,44 @@ impl Graph<'_> {
         Ok(texts)
     }
 
+    /// The runs that go by an id, one for each source that numbers them.
     fn runs(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
-        let known = |table: u8| -> Result<bool, Error> {
-            let prefix = self.key(table).text(query);
-            Ok(!self.scope.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, 1)?.is_empty())
-        };
-        if !known(table::WORK)? && !known(table::PRODUCTS)? {
-            return Ok(());
+        let mut sources = self.second_texts_of(table::WORK, query)?;
+        sources.extend(self.second_texts_of(table::PRODUCTS, query)?);
+        for source in &sources {
+            let run = RunId { id: query.to_owned(), source: source.clone() };
+            let prefix = run.key(self.key(table::PRODUCTS));
+            let product = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, 1)?;
+            let digest = product.first().and_then(|(key, _)| {
+                let mut reader = fields(key)?;
+                (0..2).try_for_each(|_| reader.text().map(drop))?;
+                reader.text()
+            });
+            let digest = digest.map(|digest| self.canonical(&digest)).transpose()?;
+            let alone = sources.len() == 1 || source.is_empty();
+            let label = if alone { format!("run {query}") } else { format!("run {query} of {source}") };
+            found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, environment: None });
         }
-        let prefix = self.key(table::PRODUCTS).text(query);
-        let product = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, 1)?;
-        let digest = product.first().and_then(|(key, _)| {
-            let mut reader = fields(key)?;
-            reader.text()?;
-            reader.text()
-        });
-        let digest = digest.map(|digest| self.canonical(&digest)).transpose()?;
-        let label = format!("run {query}");
-        found.push(Candidate { kind: "run".to_owned(), id: query.to_owned(), label, digest, environment: None });
         Ok(())
+    }
+
+    /// Different second texts of keys that begin with `first`, by one seek each.
+    fn second_texts_of(&self, table: u8, first: &str) -> Result<BTreeSet<String>, Error> {
+        let prefix = self.key(table).text(first);
+        let (mut next, end) = (prefix.clone(), prefix.prefix_end());
+        let mut texts = BTreeSet::new();
+        while texts.len() < CANDIDATES_MAX {
+            let page = self.scope.scan(next.as_bytes(), end.as_bytes(), false, 1)?;
+            let text = page.first().and_then(|(key, _)| {
+                let mut reader = fields(key)?;
+                reader.text()?;
+                reader.text()
+            });
+            let Some(text) = text else { break };
+            next = prefix.clone().text(&text).prefix_end();
+            texts.insert(text);
+        }
+        Ok(texts)
     }
 
     fn vulnerabilities(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {

@@ -1,26 +1,206 @@
-//! Whether one tag is a higher version than another: semver, or one numbering scheme (SPEC §6).
+//! Which of two tags is the higher version, one order for lines and for kinds of change (SPEC §3.1, §6): semver, else one
+//! numbering scheme. What git says of a commit after a tag, and the variant of an image, are no part of the version.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use semver::Version;
 
 /// Longest tag that is compared, bytes; a longer one is not a version.
 const TAG_BYTES_MAX: usize = 128;
 
+/// Words behind a version that say how finished it is, not which variant; `rc`, `m`, `r` and `p` are too short to be one.
+const STAGES: [&str; 16] = [
+    "alpha",
+    "beta",
+    "pre",
+    "preview",
+    "dev",
+    "snapshot",
+    "milestone",
+    "nightly",
+    "canary",
+    "build",
+    "rev",
+    "patch",
+    "hotfix",
+    "final",
+    "release",
+    "dirty",
+];
+
 /// Orders two tags of one repository; `None` where they are not versions of one scheme, or equal as versions.
 pub(crate) fn compare(from: &str, to: &str) -> Option<Ordering> {
     if from.len() > TAG_BYTES_MAX || to.len() > TAG_BYTES_MAX {
         return None;
     }
-    let order = match (semver(from), semver(to)) {
-        (Some(from), Some(to)) => from.cmp_precedence(&to),
-        _ => numbering(from, to)?,
+    let (from, to) = (Parts::of(from), Parts::of(to));
+    let release = match (from.semver(), to.semver()) {
+        (Some(from), Some(to)) => semver_order(&from, &to),
+        _ if from.version == to.version => Ordering::Equal,
+        _ => numbering(&from.version, &to.version)?,
     };
+    let order = release.then_with(|| from.since.cmp(&to.since)).then_with(|| {
+        let one_variant = from.variant() == to.variant();
+        if one_variant { natural(&from.variant_text(), &to.variant_text()) } else { Ordering::Equal }
+    });
     order.is_ne().then_some(order)
 }
 
-fn semver(tag: &str) -> Option<Version> {
-    Version::parse(tag.strip_prefix(['v', 'V']).unwrap_or(tag)).ok()
+/// The variant that a tag names, in lower case; empty for none, `None` for a tag that does not begin with a version.
+pub(crate) fn variant(tag: &str) -> Option<String> {
+    begins_with_version(tag).then(|| Parts::of(tag).variant())
+}
+
+/// A tag that is a semantic version, a leading `v` allowed; build metadata does not count. Equal versions of several
+/// variants are in an order of their own: without one first, then by their numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct TagVersion {
+    release: Version,
+    since: Since,
+    variant: Vec<String>,
+}
+
+impl TagVersion {
+    /// `None` for what is no version.
+    pub(crate) fn parse(tag: &str) -> Option<TagVersion> {
+        if tag.len() > TAG_BYTES_MAX {
+            return None;
+        }
+        let parts = Parts::of(tag);
+        let variant = parts.variant.iter().map(|part| part.to_ascii_lowercase()).collect();
+        Some(TagVersion { release: parts.semver()?, since: parts.since, variant })
+    }
+
+    /// The variant, as [`variant`] has it.
+    pub(crate) fn variant(&self) -> String {
+        variant_of(self.variant.iter().map(String::as_str))
+    }
+}
+
+impl Ord for TagVersion {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_variant = |version: &TagVersion| Reverse(version.variant.len());
+        semver_order(&self.release, &other.release)
+            .then_with(|| self.since.cmp(&other.since))
+            .then_with(|| by_variant(self).cmp(&by_variant(other)))
+            .then_with(|| natural(&self.variant.join("-"), &other.variant.join("-")))
+    }
+}
+
+impl PartialOrd for TagVersion {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for TagVersion {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for TagVersion {}
+
+/// How far behind a tag a build is, as git describe says: commits, then changes that are not committed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+struct Since {
+    commits: u64,
+    dirty: bool,
+}
+
+/// A tag taken apart.
+#[derive(Debug)]
+struct Parts<'a> {
+    /// `v1.2.3-rc.1` of `v1.2.3-rc.1-5-gabcdef-alpine3.20`.
+    version: String,
+    since: Since,
+    /// `alpine3.20`.
+    variant: Vec<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(tag: &'a str) -> Parts<'a> {
+        let mut parts = Parts { version: String::new(), since: Since::default(), variant: Vec::new() };
+        let mut rest = tag.split('-').peekable();
+        parts.version.push_str(rest.next().unwrap_or_default());
+        let versioned = begins_with_version(tag);
+        while let Some(part) = rest.next() {
+            let commits = part.parse().ok().filter(|_| rest.peek().copied().is_some_and(is_described_commit));
+            if let Some(commits) = commits {
+                parts.since.commits = commits;
+                rest.next();
+            } else if part == "dirty" {
+                parts.since.dirty = true;
+            } else if versioned && is_variant(part) {
+                parts.variant.push(part);
+            } else {
+                parts.version.push('-');
+                parts.version.push_str(part);
+            }
+        }
+        parts
+    }
+
+    fn semver(&self) -> Option<Version> {
+        let mut version = Version::parse(self.version.strip_prefix(['v', 'V']).unwrap_or(&self.version)).ok()?;
+        version.build = semver::BuildMetadata::EMPTY;
+        Some(version)
+    }
+
+    fn variant(&self) -> String {
+        variant_of(self.variant.iter().copied())
+    }
+
+    fn variant_text(&self) -> String {
+        self.variant.join("-").to_ascii_lowercase()
+    }
+}
+
+/// Whether the first part of a tag is a version; a hash that begins with a digit is none.
+fn begins_with_version(tag: &str) -> bool {
+    let first = tag.split('-').next().unwrap_or_default();
+    first.strip_prefix(['v', 'V']).unwrap_or(first).starts_with(|c: char| c.is_ascii_digit()) && !is_hash(first)
+}
+
+/// `gabcdef`: the commit in what git describe writes.
+fn is_described_commit(part: &str) -> bool {
+    let hex = part.strip_prefix('g').unwrap_or_default();
+    (4..=64).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn is_variant(part: &str) -> bool {
+    let letters = part.bytes().take_while(u8::is_ascii_alphabetic).count();
+    letters >= 3 && !is_hash(part) && !STAGES.contains(&variant_of([part].into_iter()).as_str())
+}
+
+/// Parts without digits and dots, so that a newer Alpine is the same variant.
+fn variant_of<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let name = |part: &str| part.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect::<String>();
+    parts.map(name).collect::<Vec<_>>().join("-").to_ascii_lowercase()
+}
+
+/// Semver's precedence, but numbers inside of an identifier count: `rc10` comes after `rc9`.
+fn semver_order(from: &Version, to: &Version) -> Ordering {
+    let release = |version: &Version| (version.major, version.minor, version.patch);
+    let pre = |version: &Version| version.pre.as_str().split('.').map(str::to_owned).collect::<Vec<_>>();
+    release(from).cmp(&release(to)).then_with(|| match (from.pre.is_empty(), to.pre.is_empty()) {
+        (false, false) => {
+            let (from, to) = (pre(from), pre(to));
+            let differing = from.iter().zip(&to).map(|(a, b)| identifier_order(a, b)).find(|order| order.is_ne());
+            differing.unwrap_or_else(|| from.len().cmp(&to.len()))
+        }
+        (from, to) => from.cmp(&to),
+    })
+}
+
+/// Numbers are lower than words.
+fn identifier_order(from: &str, to: &str) -> Ordering {
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    number(to).cmp(&number(from)).then_with(|| natural(from, to))
+}
+
+fn natural(from: &str, to: &str) -> Ordering {
+    runs(from).cmp(&runs(to))
 }
 
 /// `v1690` and `v1694`, `release_12` and `release_13`, `2026.8` and `2026.8.1`: the same text around the numbers, and at
@@ -90,14 +270,67 @@ mod tests {
         check("release_99", "release_100", Some(Ordering::Less));
         check("2026.8", "2026.8.1", Some(Ordering::Less));
         check("1.2-alpine", "1.3-alpine", Some(Ordering::Less));
+        check("1.2-alpine3.9", "1.2-alpine3.20", Some(Ordering::Less));
+        check("1.2.0-rc9", "1.2.0-rc10", Some(Ordering::Less));
+        check("1.2.0-rc.2", "1.2.0-rc.1.5", Some(Ordering::Greater));
+        check("1.2.0-alpha.7", "1.2.0-alpha.beta", Some(Ordering::Less));
+        check("2.0.0-debian-12-r9", "2.0.0-debian-12-r10", Some(Ordering::Less));
         check("build-2026-08-14-7", "build-2026-08-15-1", Some(Ordering::Less));
         check("v1", "release_2", None);
         check("1.2.0", "1.2.0", None);
         check("1.2", "1.2-alpine", None);
+        check("1.2.0", "1.2.0-alpine", None);
+        check("1.2.1-alpine", "1.2.0", Some(Ordering::Greater));
         check("latest", "stable", None);
         check("ed44845a2bd8d296ab6de637e57b85610623e8ae", "f46f242fa6b431e0086e76799732e9ce18bdc3cc", None);
         check("e123456", "e123457", None);
         check("", "1", None);
         check("99999999999999999999999999", "100000000000000000000000000", Some(Ordering::Less));
+    }
+
+    #[test]
+    fn what_git_describes_comes_after_the_tag_and_before_the_next() {
+        let rising = [
+            "v0.4.0-rc.1",
+            "v0.4.0-rc.1-3-g0f1e2d3",
+            "v0.4.0",
+            "v0.4.0-2-gdeadbeef",
+            "v0.4.0-11-gc0ffee0",
+            "v0.4.0-11-gc0ffee0-dirty",
+            "v0.4.1-alpha",
+            "v0.4.1",
+        ];
+        for pair in rising.windows(2) {
+            assert_eq!(compare(pair[0], pair[1]), Some(Ordering::Less), "{pair:?}");
+            assert!(TagVersion::parse(pair[0]) < TagVersion::parse(pair[1]), "{pair:?}");
+        }
+        assert_eq!(compare("v7.1", "v7.1-4-g1a2b3c4"), Some(Ordering::Less), "without a third number too");
+        assert_eq!(compare("v7.1-4-g1a2b3c4", "v7.2"), Some(Ordering::Less));
+        assert_eq!(compare("v0.4.0-0-g0f1e2d3", "v0.4.0"), None);
+    }
+
+    #[test]
+    fn a_variant_is_what_follows_the_version_in_words_of_its_own() {
+        let check = |tag: &str, want: &str| assert_eq!(variant(tag).as_deref(), Some(want), "{tag}");
+        check("5.0.1", "");
+        check("5.0.1-bookworm", "bookworm");
+        check("5.0.1-alpine3.20", "alpine");
+        check("v5.0-Alpine3.19", "alpine");
+        check("21.0.4_7-jdk-alpine", "jdk-alpine");
+        check("5-windowsservercore-ltsc2022", "windowsservercore-ltsc");
+        check("2.0.0-debian-12-r5", "debian");
+        for none in ["rc1", "rc.1", "m3", "r1", "p4", "beta2", "SNAPSHOT", "dev.20260101", "build.7", "hotfix1", "a1"] {
+            check(&format!("5.0.1-{none}"), "");
+        }
+        check("v5.0.1-5-gabcdef", "");
+        check("v5.0.1-5-gabcdef-slim", "slim");
+        check("5.0.1-4f2c1aa", "");
+        check("5.0.1-fa52c1a", "");
+        assert_eq!(variant("edge-alpine"), None);
+        assert_eq!(variant("4ba3d9ab-alpine"), None, "a hash is no version");
+        let newer = TagVersion::parse("5.0.1-alpine3.20").expect("a version");
+        assert!(TagVersion::parse("5.0.1-alpine3.9").is_some_and(|older| older < newer));
+        assert!(TagVersion::parse("5.0.1").is_some_and(|plain| plain > newer), "the tag without a variant names it");
+        assert!(TagVersion::parse("5.0.0").is_some_and(|lower| lower < newer));
     }
 }

@@ -3,11 +3,12 @@
 //! A trace begins with what was declared. The hop before it, `workload`, needs what was seen running; while no event says
 //! that, the hop is left out, since one that nothing can fill would make every trace incomplete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::answers::{Hop, Item, Proof, Trace};
-use super::edges::{Method, Relation};
+use super::claims::Claimed;
+use super::edges::{Link, Method, Relation};
 use super::identity::{Graph, Profile, kind_word};
 use super::refs::Place;
 use crate::error::Error;
@@ -79,24 +80,17 @@ impl Graph<'_> {
     }
 
     /// Two builds may not name two commits: one of them is wrong, and it is not ours to choose.
-    fn commit_hop(&self, profile: &Profile, claims: &[super::artifact::Claimed]) -> Result<Hop, Error> {
+    fn commit_hop(&self, profile: &Profile, claims: &[Claimed]) -> Result<Hop, Error> {
         let digest = &profile.digest;
         let reason = format!("send artifact-packaged {{artifactDigest: {digest}, commit}} or SLSA provenance");
         let hop = origin("commit", self.commit_item(claims)?, "no commit is known", reason);
-        let said = claims.iter().filter(|claim| claim.value.said_by != "run" && !claim.value.commit.is_empty());
-        let mut commits: BTreeSet<&str> = said.map(|claim| claim.value.commit.as_str()).collect();
-        let shortened: Vec<&str> = commits.iter().copied().collect();
-        commits.retain(|commit| !shortened.iter().any(|other| other.len() > commit.len() && other.starts_with(commit)));
-        if commits.len() < 2 {
+        let contradicting = contradicting(claims);
+        if contradicting.is_empty() {
             return Ok(hop);
         }
-        let named: Vec<String> = claims
-            .iter()
-            .filter(|claim| commits.contains(claim.value.commit.as_str()))
-            .map(|claim| format!("{} ({})", claim.value.commit, claim.value.said_by))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let named: BTreeSet<String> =
+            contradicting.iter().map(|claim| format!("{} ({})", claim.value.commit, claim.value.said_by)).collect();
+        let named: Vec<String> = named.into_iter().collect();
         Ok(conflict(hop, format!("several commits are named: {}", named.join(", "))))
     }
 
@@ -105,7 +99,10 @@ impl Graph<'_> {
         let mut bases: Vec<_> = found.links.iter().filter(|link| link.relation == Relation::Base).collect();
         bases.sort_by_key(|link| std::cmp::Reverse(link.strength()));
         let Some(best) = bases.first() else {
-            return self.base_not_known(profile, &found.unknown);
+            return match self.base_below(profile)? {
+                Some(hop) => Ok(hop),
+                None => self.base_not_known(profile, &found.unknown),
+            };
         };
         let base = self.profile(&best.from)?;
         let reference = base.as_ref().map_or(best.from.clone(), |base| base.reference.clone());
@@ -122,6 +119,34 @@ impl Graph<'_> {
             Some(reason) => Ok(conflict(hop, reason)),
             None => Ok(hop),
         }
+    }
+
+    /// The bases of what an index lists, by platform.
+    fn base_below(&self, profile: &Profile) -> Result<Option<Hop>, Error> {
+        let mut best: BTreeMap<String, Link> = BTreeMap::new();
+        for (link, platform) in self.bases_below(profile)? {
+            let known = best.get(&platform);
+            if known.is_none_or(|known| (link.strength(), &known.from) > (known.strength(), &link.from)) {
+                best.insert(platform, link);
+            }
+        }
+        let Some(first) = best.values().max_by_key(|link| link.strength()).cloned() else { return Ok(None) };
+        let mut named: Vec<String> = Vec::new();
+        for (platform, link) in &best {
+            let reference = self.profile(&link.from)?.map_or(link.from.clone(), |base| base.reference.clone());
+            let platform = if platform.is_empty() { "a manifest" } else { platform };
+            named.push(format!("{reference} (by {}, {platform})", link.method.word()));
+        }
+        let occurred_at = self.profile(&first.from)?.map(|base| pedigraph_proto::Nanos(base.created.time));
+        Ok(Some(Hop {
+            kind: "base".to_owned(),
+            status: "found".to_owned(),
+            id: Some(first.from.clone()),
+            summary: named.join(", "),
+            occurred_at,
+            reason: None,
+            proof: Some(self.scope.proof(first.index)?),
+        }))
     }
 
     fn base_not_known(&self, profile: &Profile, unknown: &[super::edges::UnknownBase]) -> Result<Hop, Error> {
@@ -149,6 +174,31 @@ impl Graph<'_> {
         let list = |digests: &BTreeSet<&str>| digests.iter().copied().collect::<Vec<_>>().join(", ");
         Ok(Some(format!("the base is {} by digest and {} by tag at build time", list(&by_digest), list(&by_tag))))
     }
+}
+
+/// Claims that cannot all be true: different commits of one repository, or of one that is not said, for one platform. A
+/// shortened commit is the same; what only went into a build or what a run says in passing contradicts nothing.
+fn contradicting(claims: &[Claimed]) -> Vec<&Claimed> {
+    let said: Vec<&Claimed> = claims
+        .iter()
+        .filter(|claim| claim.value.said_by != "run" && !claim.is_material() && !claim.value.commit.is_empty())
+        .collect();
+    let contradict = |a: &Claimed, b: &Claimed| {
+        let (a_commit, b_commit) = (a.value.commit.as_str(), b.value.commit.as_str());
+        let (a_repository, b_repository) = (source_key(&a.value.repository), source_key(&b.value.repository));
+        let same_source = a_repository == b_repository || a_repository.is_empty() || b_repository.is_empty();
+        let same_commit = a_commit.starts_with(b_commit) || b_commit.starts_with(a_commit);
+        a.platform == b.platform && same_source && !same_commit
+    };
+    said.iter().filter(|claim| said.iter().any(|other| contradict(claim, other))).copied().collect()
+}
+
+/// A repository however its address is written.
+fn source_key(repository: &str) -> String {
+    let address = repository.strip_prefix("git+").unwrap_or(repository);
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let address = address.split_once('@').map_or(address, |(_, rest)| rest).trim_end_matches('/');
+    address.strip_suffix(".git").unwrap_or(address).replacen(':', "/", 1).to_ascii_lowercase()
 }
 
 fn declared(place: &Place) -> Hop {

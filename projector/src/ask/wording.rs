@@ -45,6 +45,10 @@ pub(super) fn worded(evidence: &Evidence, kind: EvidenceKind) -> Worded {
         }
         Evidence::Deleted { actor } => remark(kind, "", format!("deleted{}", by(actor))),
         Evidence::Downloaded { actor } => remark(kind, "", format!("downloaded{}", by(actor))),
+        Evidence::Kept { digest, artifact_type } => {
+            let summary = format!("{} {} in the registry", kind.word(), short(digest));
+            Worded { id: digest.clone(), summary, details: texts(&[("artifactType", artifact_type)]) }
+        }
     }
 }
 

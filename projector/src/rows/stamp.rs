@@ -1,5 +1,6 @@
 //! Where a row comes from: what precedes the value of every row.
 
+use pedigraph_proto::Nanos;
 use pedigraph_proto::wire::Entry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ impl Stamp {
     /// Of the entry itself.
     pub(crate) fn of_entry(index: u64, entry: &Entry) -> Stamp {
         let event = entry.event_id.as_ref().try_into().unwrap_or_default();
-        Stamp { index, ordinal: 0, time: entry.occurred_at, event }
+        Stamp { index, ordinal: 0, time: happened(0, entry).0, event }
     }
 
     /// The order of facts that does not depend on arrival: (time, event id, ordinal).
@@ -35,6 +36,12 @@ impl Stamp {
     pub(super) fn earlier_than(&self, other: &Stamp) -> bool {
         (self.index, self.ordinal) < (other.index, other.ordinal)
     }
+}
+
+/// When a fact happened: its own time, else its entry's. A time before 2000 counts as absent (SPEC §2.3), in ledgers that
+/// were written before that rule too.
+pub(crate) fn happened(said: i64, entry: &Entry) -> Nanos {
+    [said, entry.occurred_at].into_iter().find_map(Nanos::of).unwrap_or(Nanos(entry.recorded_at))
 }
 
 /// A row's value with where it comes from.

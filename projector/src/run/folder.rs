@@ -17,7 +17,7 @@ use crate::rows::Rows;
 use crate::rows::inserter::Then;
 use crate::rows::root::RootState;
 use crate::rows::sink::RowSink;
-use crate::rows::stamp::Stamp;
+use crate::rows::stamp::{Stamp, happened};
 use crate::store::Store;
 
 /// An entry to fold; its facts are fetched chunk by chunk.
@@ -163,7 +163,7 @@ impl Folder {
             self.roots.compare(entry_in.index, recorded);
         }
         summary.changes = summary.changes.saturating_add(subscribed::count(event));
-        let occurred_at = Nanos(if fact.occurred_at == 0 { summary.entry.occurred_at } else { fact.occurred_at });
+        let occurred_at = happened(fact.occurred_at, &summary.entry);
         let at = FactAt {
             tenant: &entry_in.tenant,
             index: entry_in.index,

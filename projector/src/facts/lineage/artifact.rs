@@ -61,12 +61,13 @@ impl Fold<'_, '_, '_> {
         self.name(&subject, Class::Built, reference, kind_of(event.kind, &event.purl), &event.platform)?;
         self.tag_of(reference, &subject)?;
         self.purl(&event.purl, &subject)?;
-        self.product(&event.run, &subject)?;
+        let run = self.run_id(&event.run, &event.run_source);
+        self.product(&run, &subject)?;
         let claim = Claim {
             commit: event.commit.clone(),
             repository: clip(&event.repository),
             change_id: clip(&event.change_id),
-            run: event.run.clone(),
+            run,
             pipeline: event.pipeline.clone(),
             builder: clip(&event.builder),
             said_by: "packaged".to_owned(),
@@ -76,7 +77,7 @@ impl Fold<'_, '_, '_> {
         self.materials(&subject, &event.materials)?;
         match digest(&event.base_digest) {
             Some(base) => {
-                let claim = BaseClaim { method: BaseMethod::Provenance, reference: clip(&event.base_ref) };
+                let claim = BaseClaim { method: BaseMethod::Declared, reference: clip(&event.base_ref) };
                 self.base(&subject, &base, &claim)
             }
             None => self.base_tag(&subject, &event.base_ref),
@@ -91,13 +92,16 @@ impl Fold<'_, '_, '_> {
             kind = ArtifactKind::ContainerImage.into();
         }
         self.name(&subject, Class::Published, reference, kind, &event.platform)?;
+        if let Some(named) = ArtifactRef::parse(reference) {
+            self.tag_beside_image(&named.tag, &subject)?;
+        }
         self.tag_of(reference, &subject)?;
         self.purl(&event.purl, &subject)?;
         let claim = Claim {
             commit: String::new(),
             repository: String::new(),
             change_id: String::new(),
-            run: event.run.clone(),
+            run: self.run_id(&event.run, &event.run_source),
             pipeline: String::new(),
             builder: String::new(),
             said_by: "published".to_owned(),
@@ -114,7 +118,10 @@ impl Fold<'_, '_, '_> {
         }
         self.tag(&repository, &event.tag, subject.as_deref().unwrap_or_default())?;
         match &subject {
-            Some(subject) => self.name_as(subject, Class::Observed, (&repository, &event.tag), 0, ""),
+            Some(subject) => {
+                self.name_as(subject, Class::Observed, (&repository, &event.tag), 0, "")?;
+                self.tag_beside_image(&event.tag, subject)
+            }
             None => Ok(()),
         }
     }

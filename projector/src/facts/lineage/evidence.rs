@@ -3,7 +3,7 @@
 use pedigraph_proto::event::{
     ArtifactKind, AttestationAttached, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement,
 };
-use pedigraph_proto::fact;
+use pedigraph_proto::{ArtifactRef, fact, names_nothing};
 
 use super::fold::{Fold, clip, digest};
 use super::rows::{
@@ -58,8 +58,10 @@ impl Fold<'_, '_, '_> {
     fn sbom(&mut self, event: &SbomAttached) -> Result<(), Error> {
         let subject = match digest(&event.artifact_digest) {
             Some(subject) => {
-                let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
-                self.name(&subject, Class::Other, reference, event.kind, "")?;
+                let described = described(event);
+                self.named(&described, &subject)?;
+                let name = (described.repository.as_str(), described.tag.as_str());
+                self.name_as(&subject, Class::Other, name, event.kind, "")?;
                 self.purl(&event.purl, &subject)?;
                 subject
             }
@@ -100,11 +102,12 @@ impl Fold<'_, '_, '_> {
             key_ids: event.key_ids.iter().map(|id| clip(id)).collect(),
             materials: u32::try_from(event.materials.len()).unwrap_or(u32::MAX),
         });
+        let run = self.run_id(&event.invocation, &event.builder);
         let claim = Claim {
             commit: event.commit.clone(),
             repository: clip(&event.repository),
             change_id: String::new(),
-            run: event.invocation.clone(),
+            run: run.clone(),
             pipeline: String::new(),
             builder: clip(&event.builder),
             said_by: "provenance".to_owned(),
@@ -115,8 +118,11 @@ impl Fold<'_, '_, '_> {
         for subject in subjects {
             self.name(&subject, Class::Other, "", 0, "")?;
             self.note(&subject, EvidenceKind::Attestation, &evidence)?;
-            self.product(&event.invocation, &subject)?;
+            self.product(&run, &subject)?;
             self.claim(&subject, &claim)?;
+            if event.commit.is_empty() {
+                self.commits_among(&subject, &claim, &event.materials)?;
+            }
             self.materials(&subject, &event.materials)?;
         }
         Ok(())
@@ -129,7 +135,7 @@ impl Fold<'_, '_, '_> {
         }
         // Later parts of one report add findings and are no scans of their own.
         let Some(subject) = digest(&event.artifact_digest).filter(|_| event.first == 0) else { return Ok(()) };
-        self.name(&subject, Class::Other, &event.artifact_ref, 0, "")?;
+        self.name(&subject, Class::Other, &event.artifact_ref, event.kind, "")?;
         let evidence = Evidence::Scan {
             scan_id: clip(&event.scan_id),
             scanner: clip(&event.scanner),
@@ -185,6 +191,27 @@ impl Fold<'_, '_, '_> {
         };
         self.note(&subject, EvidenceKind::Tests, &Evidence::Tests(evidence))
     }
+}
+
+/// What an SBOM calls the thing that it describes: where its name has no tag, the version of its root component is the
+/// version. A name without any version would make one line of all things that anybody calls so.
+fn described(event: &SbomAttached) -> ArtifactRef {
+    let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
+    let mut described = ArtifactRef::parse(reference).unwrap_or(ArtifactRef {
+        repository: String::new(),
+        tag: String::new(),
+        digest: None,
+    });
+    let version = Some(&event.root_version).filter(|version| !version.is_empty() && digest(version).is_none());
+    if let Some(version) = version {
+        if described.repository.is_empty() && !names_nothing(&event.root_name) {
+            described.repository = clip(&event.root_name);
+        }
+        if described.tag.is_empty() && !described.repository.is_empty() {
+            described.tag = clip(version);
+        }
+    }
+    described
 }
 
 fn vex_evidence(event: &VexIssued, statement: &VexStatement) -> Evidence {

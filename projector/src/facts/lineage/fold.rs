@@ -27,7 +27,8 @@ pub(super) fn clip(text: &str) -> String {
     text.char_indices().take_while(|(at, _)| *at < TEXT_BYTES_MAX).map(|(_, letter)| letter).collect()
 }
 
-/// A digest's canonical text; `None` for what is none.
+/// A digest's canonical text; `None` for what is none. That of empty content names nothing: it would join strangers.
 pub(super) fn digest(text: &str) -> Option<String> {
-    Some(text.parse::<Digest>().ok()?.to_string())
+    let digest = text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())?;
+    Some(digest.to_string())
 }

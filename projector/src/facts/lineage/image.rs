@@ -1,10 +1,13 @@
 //! What was seen of an image: its names and those of its manifests, its layers, its base.
 
+use std::collections::BTreeSet;
+
 use pedigraph_proto::event::{ArtifactKind, DigestKind, ImageObserved};
-use pedigraph_proto::{ArtifactRef, canonical};
+use pedigraph_proto::image::{is_evidence_tag, is_evidence_type};
+use pedigraph_proto::{ArtifactRef, Digest, canonical};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, role, table};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, RunId, role, table};
 use crate::error::Error;
 
 /// Layers of one image that base edges are sought by; OCI runtimes allow 127.
@@ -16,6 +19,7 @@ impl Fold<'_, '_, '_> {
         if matches!(event.digest_kind(), DigestKind::Layer | DigestKind::Blob | DigestKind::Git) {
             return Ok(());
         }
+        let evidence = is_evidence_type(&event.artifact_type) || event.platform.starts_with("unknown/");
         let kind = match event.digest_kind() {
             DigestKind::Package => ArtifactKind::Package,
             DigestKind::Unspecified
@@ -26,7 +30,8 @@ impl Fold<'_, '_, '_> {
             | DigestKind::Blob
             | DigestKind::Git => ArtifactKind::ContainerImage,
         };
-        self.image_names(event, &subject, kind.into())?;
+        let (class, kind) = if evidence { (Class::Evidence, ArtifactKind::Generic) } else { (Class::Observed, kind) };
+        self.image_names(event, &subject, class, kind.into())?;
         if let Some(config) = digest(&event.config_digest).filter(|config| *config != subject) {
             self.alias(&subject, role::CONFIG, &config, "")?;
             self.alias(&config, role::MANIFEST, &subject, "")?;
@@ -37,7 +42,7 @@ impl Fold<'_, '_, '_> {
             commit: event.commit.clone(),
             repository: clip(&event.repository),
             change_id: String::new(),
-            run: String::new(),
+            run: RunId::default(),
             pipeline: String::new(),
             builder: String::new(),
             said_by: "annotation".to_owned(),
@@ -59,10 +64,10 @@ impl Fold<'_, '_, '_> {
     }
 
     /// The image's own names, and those that an index gives its platform manifests.
-    fn image_names(&mut self, event: &ImageObserved, subject: &str, kind: i32) -> Result<(), Error> {
+    fn image_names(&mut self, event: &ImageObserved, subject: &str, class: Class, kind: i32) -> Result<(), Error> {
         let reference = ArtifactRef::parse(&event.artifact_ref);
         let repository = reference.as_ref().map(|r| r.repository.clone()).unwrap_or_default();
-        let named_tag = reference.filter(|_| event.artifact_ref.contains(':')).map(|r| r.tag);
+        let named_tag = reference.map(|r| r.tag);
         let mut tags: Vec<&str> = named_tag.iter().chain(&event.tags).map(String::as_str).collect();
         tags.retain(|tag| !tag.is_empty());
         tags.sort_unstable();
@@ -83,17 +88,43 @@ impl Fold<'_, '_, '_> {
         named.dedup_by_key(|(digest, _)| *digest);
         for (named, platform) in named {
             if tags.is_empty() {
-                self.name_as(named, Class::Observed, (&repository, ""), kind, platform)?;
+                self.name_as(named, class, (&repository, ""), kind, platform)?;
             }
             for tag in &tags {
-                self.name_as(named, Class::Observed, (&repository, tag), kind, platform)?;
+                self.name_as(named, class, (&repository, tag), kind, platform)?;
             }
         }
         for (manifest, platform) in &listed {
             self.alias(subject, role::PLATFORM, manifest, platform)?;
             self.alias(manifest, role::INDEX, subject, platform)?;
         }
+        self.beside_images(event, subject, &tags)
+    }
+
+    /// Signatures and attestations that a registry keeps beside an image are evidence of that image.
+    fn beside_images(&mut self, event: &ImageObserved, subject: &str, tags: &[&str]) -> Result<(), Error> {
+        let by_type = evidence_of_type(&event.artifact_type).zip(digest(&event.subject_digest));
+        let of: BTreeSet<_> = tags.iter().filter_map(|tag| evidence_of_tag(tag)).chain(by_type).collect();
+        let images: BTreeSet<&String> = of.iter().map(|(_, image)| image).filter(|image| *image != subject).collect();
+        for image in &images {
+            self.name(image, Class::Other, "", 0, "")?;
+        }
+        for (kind, image) in of.iter().filter(|(_, image)| images.contains(image)) {
+            self.kept_beside(*kind, image, subject, &event.artifact_type)?;
+        }
         Ok(())
+    }
+
+    fn kept_beside(&mut self, kind: EvidenceKind, image: &str, by: &str, artifact_type: &str) -> Result<(), Error> {
+        let evidence = Evidence::Kept { digest: by.to_owned(), artifact_type: clip(artifact_type) };
+        self.note(image, kind, &evidence)
+    }
+
+    /// A tag that says of which image its artifact is evidence.
+    pub(super) fn tag_beside_image(&mut self, tag: &str, subject: &str) -> Result<(), Error> {
+        let Some((kind, image)) = evidence_of_tag(tag).filter(|(_, image)| image != subject) else { return Ok(()) };
+        self.name(&image, Class::Other, "", 0, "")?;
+        self.kept_beside(kind, &image, subject, "")
     }
 
     /// Rows that find images by all their layers and by every proper prefix of them.
@@ -110,13 +141,45 @@ impl Fold<'_, '_, '_> {
         if !self.rows.put_first(self.key(table::LAYERS).text(subject).bytes(&hash), &chain)? {
             return Ok(());
         }
+        // Images have nothing in common by layers without content.
+        let empty = diff_ids.iter().take_while(|id| is_empty_layer(id)).count();
+        if empty == diff_ids.len() {
+            return Ok(());
+        }
         chain.pop();
         self.rows.put_first(self.key(table::CHAIN).bytes(&hash).text(subject), &())?;
-        for prefix in chain {
+        for prefix in chain.into_iter().skip(empty) {
             self.rows.put_first(self.key(table::PREFIX).bytes(&prefix).text(subject), &())?;
         }
         Ok(())
     }
+}
+
+/// The digest of a tar archive without files, which builders write for steps that change nothing.
+fn is_empty_layer(diff_id: &str) -> bool {
+    const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+    diff_id == EMPTY_TAR || diff_id.parse::<Digest>().is_ok_and(|digest| digest.is_of_empty_content())
+}
+
+/// The kind of evidence behind cosign's tags `sha256-<hex>.sig` and `.att`, and the image that it is of.
+fn evidence_of_tag(tag: &str) -> Option<(EvidenceKind, String)> {
+    let (image, ending) = tag.split_once('.').filter(|_| is_evidence_tag(tag))?;
+    let kind = match ending {
+        "sig" => EvidenceKind::Signature,
+        "att" => EvidenceKind::Attestation,
+        _ => return None,
+    };
+    Some((kind, digest(&image.replacen('-', ":", 1))?))
+}
+
+fn evidence_of_type(artifact_type: &str) -> Option<EvidenceKind> {
+    const SIGNATURES: [&str; 3] =
+        ["application/vnd.dev.cosign.", "application/vnd.dev.sigstore.", "application/vnd.cncf.notary."];
+    const ATTESTATIONS: [&str; 4] =
+        ["application/vnd.in-toto", "application/vnd.dsse.", "application/in-toto+json", "attestation-manifest"];
+    let is = |types: &[&str]| types.iter().any(|of_type| artifact_type.starts_with(of_type));
+    let signature = is(&SIGNATURES).then_some(EvidenceKind::Signature);
+    signature.or_else(|| is(&ATTESTATIONS).then_some(EvidenceKind::Attestation))
 }
 
 /// The image of a `FROM` line in an image's history.

@@ -19,8 +19,7 @@ impl Fold<'_, '_, '_> {
         platform: &str,
     ) -> Result<(), Error> {
         let reference = ArtifactRef::parse(text);
-        let said_tag = reference.as_ref().filter(|reference| has_said_tag(text, reference));
-        if let Some(reference) = said_tag.filter(|_| class == Class::Other) {
+        if let Some(reference) = reference.as_ref().filter(|_| class == Class::Other) {
             self.named(reference, digest)?;
         }
         let (repository, tag) = reference.map(|r| (r.repository, r.tag)).unwrap_or_default();
@@ -28,7 +27,7 @@ impl Fold<'_, '_, '_> {
     }
 
     /// A fact names a digest by a tag in passing: that binds nothing, but whoever asks by this name may mean it.
-    fn named(&mut self, reference: &ArtifactRef, digest: &str) -> Result<(), Error> {
+    pub(super) fn named(&mut self, reference: &ArtifactRef, digest: &str) -> Result<(), Error> {
         let repository = reference.repository_key();
         if repository.is_empty() || reference.tag.is_empty() {
             return Ok(());
@@ -83,9 +82,6 @@ impl Fold<'_, '_, '_> {
 
     pub(super) fn tag_of(&mut self, text: &str, digest: &str) -> Result<(), Error> {
         let Some(reference) = ArtifactRef::parse(text) else { return Ok(()) };
-        if !has_said_tag(text, &reference) {
-            return Ok(());
-        }
         self.tag(&reference.repository, &reference.tag, digest)
     }
 
@@ -101,11 +97,6 @@ impl Fold<'_, '_, '_> {
         self.rows.put_first(key, &())?;
         Ok(())
     }
-}
-
-/// An image that is named without a tag is not thereby `latest`.
-fn has_said_tag(text: &str, reference: &ArtifactRef) -> bool {
-    reference.tag != "latest" || text.contains(":latest") || text.contains("tag=latest") || text.contains("@latest")
 }
 
 /// What the event says, else what its purl implies.

@@ -1,28 +1,43 @@
 //! What a fact says about where an artifact comes from: claims, products of runs, bases, parents.
 
+use std::collections::BTreeSet;
+
 use pedigraph_proto::event::{ArtifactKind, Material};
-use pedigraph_proto::{ArtifactRef, Purl};
+use pedigraph_proto::{ArtifactRef, Purl, is_absolute_uri};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, table};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, RunId, table};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 use crate::store::key::Key;
 
+/// Commits among the materials of one fact that are listed.
+const COMMITS_MAX: usize = 32;
 /// Materials of one fact that base edges are sought by.
 const MATERIALS_MAX: usize = 10_000;
 
 impl Fold<'_, '_, '_> {
-    pub(super) fn product(&mut self, run: &str, digest: &str) -> Result<(), Error> {
-        if run.is_empty() {
+    /// A run that a fact names: an id that is unique by itself, or the number of `source`, else of the event's source.
+    pub(super) fn run_id(&self, id: &str, source: &str) -> RunId {
+        let source = match source {
+            _ if id.is_empty() || is_absolute_uri(id) => "",
+            "" => &self.at.entry.source,
+            source => source,
+        };
+        RunId { id: id.to_owned(), source: source.to_owned() }
+    }
+
+    pub(super) fn product(&mut self, run: &RunId, digest: &str) -> Result<(), Error> {
+        if run.id.is_empty() {
             return Ok(());
         }
-        self.rows.put(self.key(table::PRODUCTS).text(run).text(digest).stamp(self.at), &())?;
-        self.rows.put(self.key(table::RUNS).text(digest).text(run).stamp(self.at), &())
+        self.rows.put(run.key(self.key(table::PRODUCTS)).text(digest).stamp(self.at), &())?;
+        self.rows.put(run.key(self.key(table::RUNS).text(digest)).stamp(self.at), &())
     }
 
     pub(super) fn claim(&mut self, digest: &str, claim: &Claim) -> Result<(), Error> {
-        if claim.commit.is_empty() && claim.run.is_empty() && claim.change_id.is_empty() && claim.builder.is_empty() {
+        if claim.commit.is_empty() && claim.run.id.is_empty() && claim.change_id.is_empty() && claim.builder.is_empty()
+        {
             return Ok(());
         }
         self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at), claim)?;
@@ -33,6 +48,26 @@ impl Fold<'_, '_, '_> {
         self.rows.put(from, &())?;
         let of = self.key(table::COMMITS).text(digest).text(&claim.commit).text(&claim.pipeline).stamp(self.at);
         self.rows.put(of, &())
+    }
+
+    /// Commits that went into a build of which nothing says what its source is.
+    pub(super) fn commits_among(&mut self, digest: &str, claim: &Claim, materials: &[Material]) -> Result<(), Error> {
+        let commits: BTreeSet<(&str, &str)> = materials
+            .iter()
+            .filter_map(|material| {
+                let hash = material.digest.strip_prefix("gitCommit:");
+                let hash = hash.or_else(|| material.digest.strip_prefix("sha1:").filter(|_| is_git(&material.uri)))?;
+                Some((hash, material.uri.as_str()))
+            })
+            .take(COMMITS_MAX)
+            .collect();
+        for (commit, uri) in commits {
+            let said_by = "material".to_owned();
+            let repository = clip(uri);
+            let claim = Claim { commit: commit.to_owned(), repository, said_by, ..claim.clone() };
+            self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at).text(commit).text(uri), &claim)?;
+        }
+        Ok(())
     }
 
     /// A base named by digest.
@@ -47,12 +82,12 @@ impl Fold<'_, '_, '_> {
         self.rows.put(of, claim)?;
         // Who names a base by digest names an artifact, so that its derived images are found though nobody describes it.
         match claim.method {
-            BaseMethod::Provenance | BaseMethod::Annotation => {
+            BaseMethod::Declared | BaseMethod::Image | BaseMethod::Annotation => {
                 let repository = ArtifactRef::parse(&claim.reference).map(|r| r.repository).unwrap_or_default();
                 let kind = ArtifactKind::ContainerImage.into();
                 self.name_as(base, Class::Other, (&repository, ""), kind, "")
             }
-            BaseMethod::Material => Ok(()),
+            BaseMethod::Material | BaseMethod::Tool => Ok(()),
         }
     }
 
@@ -82,7 +117,11 @@ impl Fold<'_, '_, '_> {
                 || ["docker://", "oci://", "docker-image://", "docker-pullable://"]
                     .iter()
                     .any(|scheme| material.uri.starts_with(scheme));
-            let method = if image { BaseMethod::Provenance } else { BaseMethod::Material };
+            let method = match (material.tool, image) {
+                (true, _) => BaseMethod::Tool,
+                (false, true) => BaseMethod::Image,
+                (false, false) => BaseMethod::Material,
+            };
             self.base(derived, &base, &BaseClaim { method, reference: clip(&material.uri) })?;
         }
         Ok(())
@@ -95,4 +134,9 @@ impl Fold<'_, '_, '_> {
         }
         Ok(())
     }
+}
+
+/// A checkout, whose SHA-1 is a commit's.
+fn is_git(uri: &str) -> bool {
+    uri.starts_with("git") || uri.contains(".git") || uri.contains("/github.com/") || uri.contains("/gitlab.com/")
 }

@@ -36,9 +36,9 @@ pub(crate) mod table {
     pub(crate) const PARENTS: u8 = b'p';
     /// parent, child, stamp → ().
     pub(crate) const CHILDREN: u8 = b'P';
-    /// run, digest, stamp → ().
+    /// run's id, its source, digest, stamp → ().
     pub(crate) const PRODUCTS: u8 = b'r';
-    /// digest, run, stamp → ().
+    /// digest, run's id, its source, stamp → ().
     pub(crate) const RUNS: u8 = b'R';
     /// commit, pipeline, digest, stamp → ().
     pub(crate) const BUILT_FROM: u8 = b'c';
@@ -50,7 +50,7 @@ pub(crate) mod table {
     pub(crate) const PREFIX: u8 = b'G';
     /// digest, SHA-256 over all diff ids → every prefix's hash, shortest first; the first fact that says so.
     pub(crate) const LAYERS: u8 = b'h';
-    /// run, stamp → [`super::Work`].
+    /// run's id, its source, stamp → [`super::Work`].
     pub(crate) const WORK: u8 = b'w';
     /// commit, stamp → [`super::CommitFact`].
     pub(crate) const CHANGES: u8 = b'm';
@@ -83,6 +83,21 @@ pub(crate) fn key(tenant: &TenantId, table: u8) -> Key {
     Key::new(tenant, VIEW).byte(table)
 }
 
+/// A run of a pipeline: its id there, and what numbers it; so build 42 of two jobs is two runs (SPEC §2.3).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+pub(crate) struct RunId {
+    pub(crate) id: String,
+    /// Empty where the id is unique by itself.
+    pub(crate) source: String,
+}
+
+impl RunId {
+    /// Goes on with a key: who asks for an id finds the runs of every source.
+    pub(crate) fn key(&self, key: Key) -> Key {
+        key.text(&self.id).text(&self.source)
+    }
+}
+
 /// What a naming fact is, for `createdAt` and for the repository of a line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) enum Class {
@@ -92,6 +107,8 @@ pub(crate) enum Class {
     Published,
     /// It was seen in a registry.
     Observed,
+    /// It is a signature, an attestation, a build cache or the like that a registry keeps beside images: no version.
+    Evidence,
     /// It was named in passing.
     Other,
 }
@@ -111,10 +128,14 @@ pub(crate) struct Naming {
 /// Why a base is a base, strongest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) enum BaseMethod {
-    /// A material whose address says that it is an image, or the build's own word.
-    Provenance,
-    /// A material that is a base only if it is known as an image.
+    /// The build's own word.
+    Declared,
+    /// A material whose address says that it is an image; whether it is the base, the other materials tell.
+    Image,
+    /// A material that is an image only if it is known as one.
     Material,
+    /// A tool of the build.
+    Tool,
     /// The OCI annotation.
     Annotation,
 }
@@ -133,16 +154,44 @@ pub(crate) struct BaseClaim {
 pub(crate) enum Evidence {
     Sbom(SbomEvidence),
     Attestation(AttestationEvidence),
-    Signature { signature: String, signer: String },
-    Scan { scan_id: String, scanner: String, scanner_version: String, findings: u32 },
+    Signature {
+        signature: String,
+        signer: String,
+    },
+    Scan {
+        scan_id: String,
+        scanner: String,
+        scanner_version: String,
+        findings: u32,
+    },
     Tests(TestsEvidence),
     Deployment(DeploymentEvidence),
     Vex(VexEvidence),
-    Approval { decision: String, environment: String, actor: String },
-    Rebuild { rebuilt_digest: String, reproducible: bool },
-    Reachability { vulnerability: String, status: String, paths: u32 },
-    Deleted { actor: String },
-    Downloaded { actor: String },
+    Approval {
+        decision: String,
+        environment: String,
+        actor: String,
+    },
+    Rebuild {
+        rebuilt_digest: String,
+        reproducible: bool,
+    },
+    Reachability {
+        vulnerability: String,
+        status: String,
+        paths: u32,
+    },
+    Deleted {
+        actor: String,
+    },
+    Downloaded {
+        actor: String,
+    },
+    /// What a registry keeps beside an image, such as a signature.
+    Kept {
+        digest: String,
+        artifact_type: String,
+    },
 }
 
 /// An SBOM of an artifact, or a link to one.
@@ -291,10 +340,11 @@ pub(crate) struct Claim {
     pub(crate) commit: String,
     pub(crate) repository: String,
     pub(crate) change_id: String,
-    pub(crate) run: String,
+    pub(crate) run: RunId,
     pub(crate) pipeline: String,
     pub(crate) builder: String,
-    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`.
+    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`; `material` where a provenance does not say
+    /// which of its materials is the source.
     pub(crate) said_by: String,
 }
 

@@ -66,7 +66,8 @@ impl Fold<'_, '_, '_> {
             builder: clip(&event.builder),
             outcome: String::new(),
         };
-        self.rows.put(self.key(table::WORK).text(&event.run).stamp(self.at), &work)
+        let run = self.run_id(&event.run, &event.run_source);
+        self.rows.put(run.key(self.key(table::WORK)).stamp(self.at), &work)
     }
 
     fn run_finished(&mut self, event: &RunFinished) -> Result<(), Error> {
@@ -79,18 +80,19 @@ impl Fold<'_, '_, '_> {
             builder: clip(&event.builder),
             outcome: json::outcome::word(event.outcome()),
         };
-        self.rows.put(self.key(table::WORK).text(&event.run).stamp(self.at), &work)?;
+        let run = self.run_id(&event.run, &event.run_source);
+        self.rows.put(run.key(self.key(table::WORK)).stamp(self.at), &work)?;
         let mut products: Vec<String> = event.artifact_digests.iter().filter_map(|text| digest(text)).collect();
         products.sort();
         products.dedup();
         for product in products {
             self.name(&product, Class::Built, "", 0, "")?;
-            self.product(&event.run, &product)?;
+            self.product(&run, &product)?;
             let claim = Claim {
                 commit: event.commit.clone(),
                 repository: clip(&event.repository),
                 change_id: String::new(),
-                run: event.run.clone(),
+                run: run.clone(),
                 pipeline: event.pipeline.clone(),
                 builder: clip(&event.builder),
                 said_by: "run".to_owned(),
