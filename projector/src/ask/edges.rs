@@ -468,7 +468,7 @@ impl Graph<'_> {
     /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says nothing.
     fn history_bases(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let by_digest = links.links.iter().any(|link| link.relation == Relation::Base && link.to == profile.digest);
-        for ((repository, tag), row) in self.from_rows(profile, &mut links.cut)? {
+        for ((repository, tag), row) in self.tagged_bases(profile, &mut links.cut)? {
             let bases = self.bases_of_tag(profile, &repository, &tag)?;
             if bases.is_empty() && !by_digest {
                 let (derived, reference) = (profile.digest.clone(), row.value.clone());
@@ -482,7 +482,7 @@ impl Graph<'_> {
     }
 
     /// Repository key and tag of each base that is named by a tag.
-    pub(super) fn from_rows(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<FromRow>, Error> {
+    pub(super) fn tagged_bases(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<FromRow>, Error> {
         let mut named = Vec::new();
         for digest in &profile.group {
             let prefix = self.key(table::FROM).text(digest);

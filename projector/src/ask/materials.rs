@@ -1,5 +1,5 @@
-//! Which of the materials of a build is the base of its product (SPEC §3.1): the one that annotation, layers or history of the
-//! image name too, or the only image among them that is no tool. The others stay materials.
+//! Which of the materials of a build is the base of its product (SPEC §3.1): the one that annotation, layers or history
+//! of the image name too, or the only image among them that is no tool. The others stay materials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -108,7 +108,7 @@ impl Graph<'_> {
     fn is_in_history(&self, derived: &Profile, image: &Image<'_>) -> Result<bool, Error> {
         let written = ArtifactRef::parse(&image.row.1.value.reference);
         let written = written.map(|reference| (reference.repository_key(), reference.tag));
-        for (named, _) in self.from_rows(derived, &mut false)? {
+        for (named, _) in self.tagged_bases(derived, &mut false)? {
             if written.as_ref() == Some(&named) && !named.1.is_empty() {
                 return Ok(true);
             }
