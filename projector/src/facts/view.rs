@@ -47,6 +47,8 @@ pub(crate) struct EntrySummary {
     pub(crate) code: Option<String>,
     /// Number of changes for subscribers.
     pub(crate) changes: u32,
+    /// Facts of a type that this version does not know: they were gone past.
+    pub(crate) unknown_facts: u32,
 }
 
 /// One tenant's part of one commit, after all its facts.

@@ -125,7 +125,7 @@ impl Folder {
             self.count_unreadable(tenant, index, "leaf");
         }
         let entry = decoded.unwrap_or_default();
-        let mut summary = EntrySummary { entry, code: None, changes: 0 };
+        let mut summary = EntrySummary { entry, code: None, changes: 0, unknown_facts: 0 };
         let at = EntryAt { tenant, index, entry: &summary.entry, leaf_hash };
         let stamp = Stamp::of_entry(index, &summary.entry);
         let views = self.views.clone();
@@ -141,6 +141,10 @@ impl Folder {
                 ordinal += 1;
             }
         }
+        if summary.unknown_facts > 0 {
+            self.progress.unreadable += u64::from(summary.unknown_facts) - 1;
+            self.count_unreadable(tenant, index, "facts of an unknown type");
+        }
         self.sink.end_unit();
         summary.changes = subscribed::count_shown(summary.changes);
         let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
@@ -155,7 +159,10 @@ impl Folder {
         ordinal: u32,
         fact: &Fact,
     ) -> Result<(), Error> {
-        let Some(event) = &fact.event else { return Ok(()) };
+        let Some(event) = &fact.event else {
+            summary.unknown_facts = summary.unknown_facts.saturating_add(1);
+            return Ok(());
+        };
         if let Event::MessageRejected(rejected) = event {
             summary.code = Some(rejected.code.clone());
         }

@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     pub(crate) next_seq: u64,
     /// By tenant.
     pub(crate) logs: BTreeMap<String, LogProgress>,
-    /// Facts chunks and leaves that this program could not read and went past.
+    /// Leaves, facts chunks and facts that this program could not read and went past.
     pub(crate) unreadable: u64,
     pub(super) root: Vec<u8>,
 }

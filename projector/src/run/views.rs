@@ -98,6 +98,11 @@ impl Views {
         self.0.inner.fault.lock().clone()
     }
 
+    /// Leaves, facts chunks and facts that this version could not read, such as those of a newer one, and went past.
+    pub fn unreadable(&self) -> u64 {
+        self.0.inner.visible.read().unreadable
+    }
+
     /// Number of entries of a tenant that are visible.
     pub fn visible(&self, tenant: &TenantId) -> u64 {
         self.0.inner.visible.read().sizes.get(tenant).copied().unwrap_or(0)

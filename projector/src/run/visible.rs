@@ -21,6 +21,7 @@ pub(super) struct Visible {
     pub(super) sizes: BTreeMap<TenantId, u64>,
     pub(super) root: String,
     pub(super) recorded: ViewRoots,
+    pub(super) unreadable: u64,
 }
 
 impl Visible {
@@ -32,6 +33,7 @@ impl Visible {
             sizes: progress.logs.iter().filter_map(size).collect(),
             root: progress.root(),
             recorded: folder.roots().outcome().clone(),
+            unreadable: progress.unreadable,
         }
     }
 }

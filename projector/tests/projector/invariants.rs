@@ -6,6 +6,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{
     ArtifactPublished, AttestationAttached, ImageObserved, Material, PlatformManifest, ServiceDeployed, TagObserved,
 };
+use pedigraph_proto::wire::Fact;
 use proptest::prelude::*;
 
 use crate::book::{Book, Said, digest, packaged, said};
@@ -145,6 +146,20 @@ proptest! {
         prop_assert_eq!(views.root().1, folded.root);
         views.close().expect("closes");
     }
+}
+
+#[test]
+fn facts_of_an_unknown_type_are_counted_and_cost_nothing_else() {
+    let known = packaged("a", 1, |event| event.artifact_ref = "r.io/app:1".into());
+    let mut unknown = packaged("b", 2, |event| event.artifact_ref = "r.io/app:2".into());
+    // As this version reads a fact whose type came later: it has no event.
+    unknown.facts.splice(1..1, vec![Fact::default(); 3]);
+    unknown.facts.push(Fact::now(TagObserved { repository: "r.io/app".into(), tag: "t".into(), digest: digest("b") }));
+    let book = Book::of(&[known.clone(), unknown.clone()]);
+    assert_eq!(book.views().unreadable(), 3);
+    assert_eq!(Book::of(&[known]).views().unreadable(), 0);
+    let scope = book.scope();
+    assert!(scope.artifact(&digest("b")).expect("reads").is_some(), "what is known in the same entry is folded");
 }
 
 fn some_events() -> Vec<Said> {

@@ -146,6 +146,8 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
         read_writer(&mut readings, fresh.writer.as_ref(), app.now());
     }
     if is_open {
+        let help = "Leaves, facts chunks and facts in the ledger that this version cannot read and its views went past";
+        readings.counters("pedigraph_view_unreadable", help, [(vec![], app.views()?.unreadable())]);
         read_intake(&mut readings, app, tenant)?;
     }
     Ok(readings.text())
