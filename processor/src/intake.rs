@@ -59,10 +59,10 @@ impl Intake {
     /// # Errors
     /// [`Refused::Stopping`].
     pub fn submit_blocking(&self, message: Message) -> Result<Submitted, Refused> {
-        let (mut job, lane, receiver) = request(message);
+        let (mut job, receiver) = request(message);
         loop {
-            self.queue.wait_for_room(job.room.bytes, lane)?;
-            match self.queue.push(job, lane) {
+            self.queue.wait_for_room(&job)?;
+            match self.queue.push(job) {
                 Ok(()) => return receiver.blocking_recv().map_err(|_| Refused::Stopping),
                 Err((Refused::Busy | Refused::NoRoom, back)) => job = back,
                 Err((refused, _)) => return Err(refused),
@@ -71,8 +71,8 @@ impl Intake {
     }
 
     fn enqueue(&self, message: Message) -> Result<oneshot::Receiver<Submitted>, Refused> {
-        let (job, lane, receiver) = request(message);
-        self.queue.push(job, lane).map_err(|(refused, _)| refused)?;
+        let (job, receiver) = request(message);
+        self.queue.push(job).map_err(|(refused, _)| refused)?;
         Ok(receiver)
     }
 
@@ -82,16 +82,19 @@ impl Intake {
     }
 }
 
-fn request(message: Message) -> (Job, Lane, oneshot::Receiver<Submitted>) {
+fn request(message: Message) -> (Job, oneshot::Receiver<Submitted>) {
     let (answer, receiver) = oneshot::channel();
-    let lane = if matches!(message.body, Body::File { .. }) { Lane::Documents } else { Lane::Requests };
-    (Job::new(vec![message], Origin::Request(answer)), lane, receiver)
+    let entrance = if matches!(message.body, Body::File { .. }) { Entrance::Documents } else { Entrance::Requests };
+    (Job::new(vec![message], Origin::Request(answer), entrance), receiver)
 }
 
 /// Messages that came together and are handed on together.
 pub(crate) struct Job {
     pub(crate) messages: Vec<Message>,
     pub(crate) origin: Origin,
+    pub(crate) entrance: Entrance,
+    /// Its place among the jobs of Kafka, once it is taken.
+    pub(crate) ticket: Option<Ticket>,
     /// Its room in the queue, given back when all of it is durable.
     pub(crate) room: Room,
 }
@@ -115,10 +118,10 @@ pub(crate) struct Room {
 }
 
 impl Job {
-    pub(crate) fn new(messages: Vec<Message>, origin: Origin) -> Job {
+    pub(crate) fn new(messages: Vec<Message>, origin: Origin, entrance: Entrance) -> Job {
         let bytes = messages.iter().map(|message| bytes_of(&message.body)).sum();
         let room = Room { messages: messages.len(), bytes };
-        Job { messages, origin, room }
+        Job { messages, origin, entrance, ticket: None, room }
     }
 }
 
@@ -131,7 +134,7 @@ fn bytes_of(body: &Body) -> u64 {
 
 /// What is taken in turn, so that no kind of source can starve another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Lane {
+pub(crate) enum Entrance {
     Requests,
     Kafka,
     /// Spooled documents, which may take long and so have a worker of their own.
@@ -142,17 +145,17 @@ pub(crate) enum Lane {
 pub(crate) struct Queue {
     limits: QueueLimits,
     counters: Arc<Counters>,
-    state: Mutex<State>,
+    contents: Mutex<Contents>,
     /// A job came, or the queue was closed.
     came: Condvar,
     /// Room was given back, or the queue was closed.
     left: Condvar,
-    /// Jobs of the two quick lanes that the writer has not received yet: while there are any, a batch may wait for more.
+    /// Jobs of the two quick entrances that the writer has not received yet: while there are any, a batch may wait for more.
     under_way: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct Contents {
     requests: VecDeque<Job>,
     kafka: VecDeque<Job>,
     documents: VecDeque<Job>,
@@ -177,108 +180,108 @@ pub(crate) enum Space {
 impl Queue {
     pub(crate) fn new(limits: QueueLimits, counters: Arc<Counters>) -> Queue {
         let (came, left) = (Condvar::new(), Condvar::new());
-        Queue { limits, counters, state: Mutex::default(), came, left, under_way: AtomicUsize::new(0) }
+        Queue { limits, counters, contents: Mutex::default(), came, left, under_way: AtomicUsize::new(0) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole between any two statements under the lock, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        // The contents are whole between any two statements under the lock, so a panic elsewhere does not spoil it.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing is taken in now, however small.
     pub(crate) fn refuses(&self) -> Option<Refused> {
-        let state = self.state();
-        match (state.closed, state.disk) {
+        let contents = self.contents();
+        match (contents.closed, contents.disk) {
             (true, _) => Some(Refused::Stopping),
             (false, Space::Short) => Some(Refused::NoRoom),
             (false, Space::Enough) => None,
         }
     }
 
-    /// Puts a job at the end of its lane, or gives it back.
-    pub(crate) fn push(&self, job: Job, lane: Lane) -> Result<(), (Refused, Job)> {
-        let mut state = self.state();
-        if state.closed {
+    /// Puts a job at the end of its entrance, or gives it back.
+    pub(crate) fn push(&self, job: Job) -> Result<(), (Refused, Job)> {
+        let mut contents = self.contents();
+        if contents.closed {
             return Err((Refused::Stopping, job));
         }
-        if state.disk == Space::Short {
+        if contents.disk == Space::Short {
             self.counters.refused_for_room();
             return Err((Refused::NoRoom, job));
         }
-        if !self.has_room(&state, job.room.bytes, lane) {
+        if !self.has_room(&contents, job.room.bytes, job.entrance) {
             self.counters.refused();
             return Err((Refused::Busy, job));
         }
-        state.add(job.room, lane);
-        self.show(&state);
-        let quick = match lane {
-            Lane::Requests => &mut state.requests,
-            Lane::Kafka => &mut state.kafka,
-            Lane::Documents => {
-                state.documents.push_back(job);
-                drop(state);
+        contents.add(job.room, job.entrance);
+        self.show(&contents);
+        let quick = match job.entrance {
+            Entrance::Requests => &mut contents.requests,
+            Entrance::Kafka => &mut contents.kafka,
+            Entrance::Documents => {
+                contents.documents.push_back(job);
+                drop(contents);
                 self.came.notify_all();
                 return Ok(());
             }
         };
         quick.push_back(job);
         self.under_way.fetch_add(1, Ordering::Relaxed);
-        drop(state);
+        drop(contents);
         self.came.notify_all();
         Ok(())
     }
 
-    /// Waits until a job of so many bytes would find room.
-    pub(crate) fn wait_for_room(&self, bytes: u64, lane: Lane) -> Result<(), Refused> {
-        let mut state = self.state();
-        while !state.closed && !self.has_room(&state, bytes, lane) {
-            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until a job would find room.
+    pub(crate) fn wait_for_room(&self, job: &Job) -> Result<(), Refused> {
+        let mut contents = self.contents();
+        while !contents.closed && !self.has_room(&contents, job.room.bytes, job.entrance) {
+            contents = self.left.wait(contents).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.closed { Err(Refused::Stopping) } else { Ok(()) }
+        if contents.closed { Err(Refused::Stopping) } else { Ok(()) }
     }
 
     /// Waits for room for a job of Kafka's, at most so long; false when there is none yet.
     pub(crate) fn wait_for_kafka_room(&self, bytes: u64, timeout: Duration) -> bool {
-        let full = |state: &mut State| !state.closed && !self.has_room(state, bytes, Lane::Kafka);
-        let waited = self.left.wait_timeout_while(self.state(), timeout, full);
+        let full = |contents: &mut Contents| !contents.closed && !self.has_room(contents, bytes, Entrance::Kafka);
+        let waited = self.left.wait_timeout_while(self.contents(), timeout, full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn has_room(&self, state: &State, bytes: u64, lane: Lane) -> bool {
+    fn has_room(&self, contents: &Contents, bytes: u64, entrance: Entrance) -> bool {
         let limits = &self.limits;
-        let (used, percent) = match lane {
-            Lane::Kafka => (state.kafka_used, limits.kafka_percent),
-            Lane::Requests | Lane::Documents => (state.used, 100),
+        let (used, percent) = match entrance {
+            Entrance::Kafka => (contents.kafka_used, limits.kafka_percent),
+            Entrance::Requests | Entrance::Documents => (contents.used, 100),
         };
         let messages_fit = (used.messages as u64) * 100 < limits.messages_max as u64 * percent;
         let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(bytes) <= limits.bytes_max / 100 * percent;
-        messages_fit && bytes_fit && state.disk == Space::Enough
+        messages_fit && bytes_fit && contents.disk == Space::Enough
     }
 
-    /// The next job of the quick lanes; `None` once the queue is closed and empty.
-    pub(crate) fn take(&self) -> Option<(Job, Option<Ticket>)> {
-        self.take_with(State::next_quick)
+    /// The next job of the quick entrances; `None` once the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<Job> {
+        self.take_with(Contents::next_quick)
     }
 
     /// The next spooled document; `None` once the queue is closed and has none.
     pub(crate) fn take_document(&self) -> Option<Job> {
-        self.take_with(|state| state.documents.pop_front())
+        self.take_with(|contents| contents.documents.pop_front())
     }
 
-    fn take_with<J>(&self, next: impl Fn(&mut State) -> Option<J>) -> Option<J> {
-        let mut state = self.state();
+    fn take_with(&self, next: impl Fn(&mut Contents) -> Option<Job>) -> Option<Job> {
+        let mut contents = self.contents();
         loop {
-            if let Some(job) = next(&mut state) {
+            if let Some(job) = next(&mut contents) {
                 return Some(job);
             }
-            if state.closed {
+            if contents.closed {
                 return None;
             }
-            state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+            contents = self.came.wait(contents).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// The writer received a job of the quick lanes.
+    /// The writer received a job of the quick entrances.
     pub(crate) fn received(&self) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -289,97 +292,93 @@ impl Queue {
     }
 
     /// A job, or a part of it, is durable or was dropped.
-    pub(crate) fn give_back(&self, room: Room, lane: Lane) {
-        let mut state = self.state();
-        state.remove(room, lane);
-        self.show(&state);
-        drop(state);
+    pub(crate) fn give_back(&self, room: Room, entrance: Entrance) {
+        let mut contents = self.contents();
+        contents.remove(room, entrance);
+        self.show(&contents);
+        drop(contents);
         self.left.notify_all();
     }
 
     /// Waits until a condition on what is outside holds; looked at again whenever room was given back.
     pub(crate) fn wait_until(&self, timeout: Duration, mut met: impl FnMut() -> bool) -> bool {
-        let waited = self.left.wait_timeout_while(self.state(), timeout, |_| !met());
+        let waited = self.left.wait_timeout_while(self.contents(), timeout, |_| !met());
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// What the disk has now; returns what it had.
     pub(crate) fn set_space(&self, space: Space) -> Space {
-        let before = std::mem::replace(&mut self.state().disk, space);
+        let before = std::mem::replace(&mut self.contents().disk, space);
         self.left.notify_all();
         before
     }
 
     /// Waits for a while, or until the queue is closed; whether it is.
     pub(crate) fn wait_closed(&self, timeout: Duration) -> bool {
-        let waited = self.left.wait_timeout_while(self.state(), timeout, |state| !state.closed);
+        let waited = self.left.wait_timeout_while(self.contents(), timeout, |contents| !contents.closed);
         waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
     /// Nothing more comes in; what is in is still taken out.
     pub(crate) fn close(&self) {
-        self.state().closed = true;
+        self.contents().closed = true;
         self.came.notify_all();
         self.left.notify_all();
     }
 
     /// Closes and forgets what is queued: whoever waits learns that the process stops.
     pub(crate) fn abandon(&self) {
-        let mut state = self.state();
-        state.closed = true;
+        let mut contents = self.contents();
+        contents.closed = true;
         let dropped = (
-            std::mem::take(&mut state.requests),
-            std::mem::take(&mut state.kafka),
-            std::mem::take(&mut state.documents),
+            std::mem::take(&mut contents.requests),
+            std::mem::take(&mut contents.kafka),
+            std::mem::take(&mut contents.documents),
         );
-        drop(state);
+        drop(contents);
         drop(dropped);
         self.came.notify_all();
         self.left.notify_all();
     }
 
-    fn show(&self, state: &State) {
-        self.counters.queue_messages.store(state.used.messages as u64, Ordering::Relaxed);
-        self.counters.queue_bytes.store(state.used.bytes, Ordering::Relaxed);
+    fn show(&self, contents: &Contents) {
+        self.counters.queue_messages.store(contents.used.messages as u64, Ordering::Relaxed);
+        self.counters.queue_bytes.store(contents.used.bytes, Ordering::Relaxed);
     }
 }
 
-impl State {
-    fn next_quick(&mut self) -> Option<(Job, Option<Ticket>)> {
+impl Contents {
+    fn next_quick(&mut self) -> Option<Job> {
         self.kafka_next = !self.kafka_next;
         if self.kafka_next {
-            self.next_kafka().or_else(|| self.next_request())
+            self.next_kafka().or_else(|| self.requests.pop_front())
         } else {
-            self.next_request().or_else(|| self.next_kafka())
+            self.requests.pop_front().or_else(|| self.next_kafka())
         }
     }
 
-    fn next_request(&mut self) -> Option<(Job, Option<Ticket>)> {
-        Some((self.requests.pop_front()?, None))
-    }
-
-    fn next_kafka(&mut self) -> Option<(Job, Option<Ticket>)> {
+    fn next_kafka(&mut self) -> Option<Job> {
         let job = self.kafka.pop_front()?;
         self.tickets += 1;
-        Some((job, Some(self.tickets - 1)))
+        Some(Job { ticket: Some(self.tickets - 1), ..job })
     }
 
-    fn add(&mut self, room: Room, lane: Lane) {
-        for used in self.shares(lane) {
+    fn add(&mut self, room: Room, entrance: Entrance) {
+        for used in self.shares(entrance) {
             used.messages += room.messages;
             used.bytes += room.bytes;
         }
     }
 
-    fn remove(&mut self, room: Room, lane: Lane) {
-        for used in self.shares(lane) {
+    fn remove(&mut self, room: Room, entrance: Entrance) {
+        for used in self.shares(entrance) {
             used.messages -= room.messages;
             used.bytes -= room.bytes;
         }
     }
 
-    fn shares(&mut self, lane: Lane) -> impl Iterator<Item = &mut Room> {
-        let kafka = (lane == Lane::Kafka).then_some(&mut self.kafka_used);
+    fn shares(&mut self, entrance: Entrance) -> impl Iterator<Item = &mut Room> {
+        let kafka = (entrance == Entrance::Kafka).then_some(&mut self.kafka_used);
         [&mut self.used].into_iter().chain(kafka)
     }
 }
@@ -387,7 +386,7 @@ impl State {
 /// Collects the receipts of one submission, which may be committed in several batches, and answers when it has all.
 pub(crate) struct Reply {
     batch: bool,
-    state: Mutex<Replying>,
+    contents: Mutex<Replying>,
 }
 
 struct Replying {
@@ -410,27 +409,27 @@ impl Reply {
     fn new(answer: oneshot::Sender<Submitted>, messages: usize, batch: bool) -> Arc<Reply> {
         if messages == 0 {
             let _nobody_waits = answer.send(Submitted::Batch(Vec::new()));
-            let state = Replying { receipts: Vec::new(), missing: 0, answer: None };
-            return Arc::new(Reply { batch, state: Mutex::new(state) });
+            let contents = Replying { receipts: Vec::new(), missing: 0, answer: None };
+            return Arc::new(Reply { batch, contents: Mutex::new(contents) });
         }
-        let state = Replying { receipts: vec![None; messages], missing: messages, answer: Some(answer) };
-        Arc::new(Reply { batch, state: Mutex::new(state) })
+        let contents = Replying { receipts: vec![None; messages], missing: messages, answer: Some(answer) };
+        Arc::new(Reply { batch, contents: Mutex::new(contents) })
     }
 
     /// Fills in one receipt; the last one sends the answer.
     pub(crate) fn set(&self, n: usize, receipt: Receipt) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.receipts[n] = Some(receipt);
-        state.missing -= 1;
-        if state.missing > 0 {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.receipts[n] = Some(receipt);
+        contents.missing -= 1;
+        if contents.missing > 0 {
             return;
         }
-        let mut receipts: Vec<Receipt> = state.receipts.drain(..).flatten().collect();
+        let mut receipts: Vec<Receipt> = contents.receipts.drain(..).flatten().collect();
         let submitted = match (self.batch, receipts.len()) {
             (false, 1) => Submitted::One(receipts.swap_remove(0)),
             _ => Submitted::Batch(receipts),
         };
-        if let Some(answer) = state.answer.take() {
+        if let Some(answer) = contents.answer.take() {
             // The sender may have gone away; the entry is durable all the same.
             let _nobody_waits = answer.send(submitted);
         }

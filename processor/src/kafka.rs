@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pedigraph_proto::TenantId;
@@ -37,7 +37,7 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::clock::now;
-use crate::intake::{Job, Lane, Origin, Queue};
+use crate::intake::{Entrance, Job, Origin, Queue};
 
 /// Messages and bytes that are handed on at once.
 const JOB_MESSAGES_MAX: usize = 256;
@@ -48,6 +48,9 @@ const POLL: Duration = Duration::from_millis(100);
 const FULL_MAX: Duration = Duration::from_secs(1);
 /// How often Kafka is told the positions, for lag tools.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an assignment, or a broker, is waited for in silence, and how often it is said after that.
+const SILENT_MAX: Duration = Duration::from_secs(2);
+const SAY_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait for what is under way when partitions are taken away.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Kafka's default session timeout, milliseconds.
@@ -343,7 +346,8 @@ impl Source {
         let context = Context { shared: Arc::clone(&shared) };
         let consumer: BaseConsumer<Context> = client_config(config, instance)?.create_with_context(context)?;
         let names: Vec<String> = config.topics.iter().map(|topic| topic.name.clone()).collect();
-        let reading = Reading { consumer, shared: Arc::clone(&shared), batch: Fetch::default() };
+        let (brokers, group) = (config.brokers.clone(), config.group.clone());
+        let reading = Reading { consumer, brokers, group, shared: Arc::clone(&shared), batch: Fetch::default() };
         let run = move || {
             if let Err(reason) = reading.run(&names) {
                 fail(reason);
@@ -430,6 +434,8 @@ struct Fetch {
 /// The consumer's thread.
 struct Reading {
     consumer: BaseConsumer<Context>,
+    brokers: String,
+    group: String,
     shared: Arc<Shared>,
     batch: Fetch,
 }
@@ -442,10 +448,14 @@ impl Reading {
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         self.consumer.subscribe(&names).map_err(|error| format!("cannot subscribe to {topics:?}: {error}"))?;
-        let mut commit_at = now() + COMMIT_INTERVAL;
+        let (mut commit_at, mut wait) = (now() + COMMIT_INTERVAL, Some(Wait::since(now())));
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.poll(if self.batch.messages.is_empty() { POLL } else { Duration::ZERO })?;
-            if self.batch.messages.is_empty() && now() >= commit_at {
+            if !self.batch.messages.is_empty() {
+                continue;
+            }
+            self.say_wait(&mut wait);
+            if now() >= commit_at {
                 self.tell_positions(CommitMode::Async);
                 commit_at = now() + COMMIT_INTERVAL;
             }
@@ -459,6 +469,7 @@ impl Reading {
 
     /// Positions are keyed by the cluster's id, so nothing can be read before it is known.
     fn find_cluster(&self) -> bool {
+        let mut wait = Wait::since(now());
         while !self.shared.stopping.load(Ordering::Acquire) {
             if let Some(cluster) = self.consumer.client().fetch_cluster_id(POLL * 5) {
                 return self.shared.cluster.set(cluster).is_ok();
@@ -466,8 +477,38 @@ impl Reading {
             if let Some(Err(error)) = self.consumer.poll(POLL) {
                 self.shared.note(&error);
             }
+            if wait.is_due(now()) {
+                tracing::info!(
+                    brokers = self.brokers,
+                    seconds = wait.seconds(now()),
+                    "waiting for a Kafka broker to answer"
+                );
+            }
         }
         false
+    }
+
+    /// Says that no partition is assigned, while it lasts, and once that some are.
+    fn say_wait(&self, wait: &mut Option<Wait>) {
+        let partitions = lock(&self.shared.assigned).len();
+        if partitions == 0 {
+            let waiting = wait.get_or_insert_with(|| Wait::since(now()));
+            if waiting.is_due(now()) {
+                let (group, seconds) = (&self.group, waiting.seconds(now()));
+                tracing::info!(
+                    group,
+                    seconds,
+                    "waiting for the Kafka group to assign partitions; a member that died keeps its own until its session ends"
+                );
+            }
+        } else if let Some(waited) = wait.take() {
+            tracing::info!(
+                group = self.group,
+                partitions,
+                seconds = waited.seconds(now()),
+                "Kafka assigned partitions"
+            );
+        }
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), String> {
@@ -504,7 +545,7 @@ impl Reading {
     fn hand_on(&mut self) -> Result<(), String> {
         let Some(mut job) = self.batch.take() else { return Ok(()) };
         loop {
-            match self.shared.queue.push(job, Lane::Kafka) {
+            match self.shared.queue.push(job) {
                 Ok(()) => break,
                 // The messages stay on the broker and the ledger's position before them.
                 Err((Refused::Stopping | Refused::TooLarge(_), _)) => break,
@@ -561,6 +602,31 @@ impl Reading {
         if let Some(positions) = durable_positions(&partitions) {
             let _told_next_time = self.consumer.commit(&positions, mode);
         }
+    }
+}
+
+/// A wait that is said after a while, and again while it lasts.
+struct Wait {
+    since: Instant,
+    said: Option<Instant>,
+}
+
+impl Wait {
+    fn since(since: Instant) -> Wait {
+        Wait { since, said: None }
+    }
+
+    /// Whether it is time to say it.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.said.map_or(self.since + SILENT_MAX, |said| said + SAY_INTERVAL);
+        if due {
+            self.said = Some(now);
+        }
+        due
+    }
+
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.since).as_secs()
     }
 }
 
@@ -647,7 +713,7 @@ impl Fetch {
             message
         };
         let messages = self.messages.drain(..).map(whole).collect();
-        Some(Job::new(messages, Origin::Kafka(std::mem::take(&mut self.fetched))))
+        Some(Job::new(messages, Origin::Kafka(std::mem::take(&mut self.fetched)), Entrance::Kafka))
     }
 }
 
@@ -785,6 +851,15 @@ mod tests {
     fn parts_of_a_position_do_not_run_together() {
         assert_ne!(position_key("ab", "c", 0), position_key("a", "bc", 0));
         assert_eq!(position_key("c", "t", 1).as_ref(), b"\0\x01c\0\x01t\0\0\0\x04\0\0\0\x01");
+    }
+
+    #[test]
+    fn a_wait_is_said_after_two_seconds_and_then_every_ten() {
+        let start = now();
+        let mut wait = Wait::since(start);
+        let said = (0..40).filter(|second| wait.is_due(start + Duration::from_secs(*second)));
+        assert_eq!(said.collect::<Vec<_>>(), [2, 12, 22, 32]);
+        assert_eq!(wait.seconds(start + Duration::from_millis(27_900)), 27);
     }
 
     #[test]

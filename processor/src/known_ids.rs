@@ -3,7 +3,7 @@
 //! Three layers, asked in this order: a [`Filter`] that says "surely new" of nearly every new id; the ids of the newest
 //! entries in memory; an exact index on disk. The index is derived: a follower of the writer adds sorted runs to it off
 //! the commit path, each run together with the ledger position it reaches, in one atomic step. After a crash it is
-//! behind, never wrong, and [`Known::open`] reads the rest from the ledger before intake starts. When it is missing, unreadable,
+//! behind, never wrong, and [`KnownIds::open`] reads the rest from the ledger before intake starts. When it is missing, unreadable,
 //! ahead of the ledger or of another ledger, it is built anew. The filter is made again at every start, beside intake: until it
 //! is complete, every question goes on to the index.
 
@@ -52,7 +52,7 @@ const CATCH_UP_BYTES: usize = 8 << 20;
 /// Memory of the index's blocks, bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Version of the index's rows.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// The row that says how far the index reaches; sorts before every key.
 const POSITION_KEY: [u8; 1] = [0];
 
@@ -95,7 +95,7 @@ struct Run {
 }
 
 /// What the writer knows; it belongs to the writer's thread.
-pub(crate) struct Known {
+pub(crate) struct KnownIds {
     /// While there is a scan, it holds only the ids since the start.
     filter: Filter,
     scan: Option<Scan>,
@@ -106,15 +106,15 @@ pub(crate) struct Known {
     follower: Option<Follower>,
 }
 
-impl Known {
+impl KnownIds {
     /// Opens the index in `dir` and brings it up to the ledger.
-    pub(crate) fn open(dir: &Path, reader: &Reader) -> Result<Known, Error> {
+    pub(crate) fn open(dir: &Path, reader: &Reader) -> Result<KnownIds, Error> {
         let (index, position) = Index::open_or_rebuild(dir, reader)?;
         let index = Arc::new(index);
         let scan = if index.rows.is_empty()? { None } else { Some(Scan::start(Arc::clone(&index))?) };
         let follower = Some(Follower::start(Arc::clone(&index), reader.clone())?);
         let (filter, recent, waiting) = (Filter::default(), Recents::default(), VecDeque::new());
-        let mut known = Known { filter, scan, recent, waiting, index, follower };
+        let mut known = KnownIds { filter, scan, recent, waiting, index, follower };
         known.catch_up(reader, position)?;
         Ok(known)
     }
@@ -157,7 +157,7 @@ impl Known {
         Ok(versions)
     }
 
-    /// Adds an entry that is about to be appended, after the `earlier` ones that [`Known::versions`] named.
+    /// Adds an entry that is about to be appended, after the `earlier` ones that [`KnownIds::versions`] named.
     pub(crate) fn note(&mut self, key: &Key, version: Version, earlier: usize) {
         match self.recent.get_mut(key) {
             Some(recent) => recent.more.push(version),
@@ -170,7 +170,7 @@ impl Known {
         }
     }
 
-    /// Whether [`Known::committed`] has something to do: nothing is noted before it.
+    /// Whether [`KnownIds::committed`] has something to do: nothing is noted before it.
     pub(crate) fn is_due(&self) -> bool {
         self.has_run() || self.has_scanned()
     }
@@ -358,7 +358,11 @@ fn row_key(key: &Key, n: usize) -> Vec<u8> {
 
 /// Binds a position to this ledger's history: what the commit before it says of the logs it changed.
 fn check_of(seq: u64, reader: &Reader) -> Result<Vec<u8>, Error> {
-    let mut hasher = Sha256::new_with_prefix([FORMAT]);
+    check_by(FORMAT, seq, reader)
+}
+
+fn check_by(format: u8, seq: u64, reader: &Reader) -> Result<Vec<u8>, Error> {
+    let mut hasher = Sha256::new_with_prefix([format]);
     let before = seq.checked_sub(1).map(|seq| reader.commits(seq, 0)).transpose()?;
     for (log, size, root) in before.iter().flatten().take(1).flat_map(|commit| &commit.heads) {
         hasher.update(log.as_str());
@@ -373,8 +377,7 @@ fn write_version(version: &Version) -> [u8; 25] {
     let mut bytes = [0; 25];
     bytes[..16].copy_from_slice(version.event_id.as_bytes());
     bytes[16..24].copy_from_slice(&version.index.to_be_bytes());
-    let number = Code::ALL.iter().position(|code| Some(*code) == version.code).map_or(0, |n| n + 1);
-    bytes[24] = u8::try_from(number).unwrap_or(u8::MAX);
+    bytes[24] = version.code.map_or(0, Code::number);
     bytes
 }
 
@@ -382,9 +385,13 @@ fn read_version(bytes: &[u8]) -> Result<Version, Error> {
     let cut = || Error::Corrupt("a row of the index of known ids is cut".to_owned());
     let (event_id, rest) = bytes.split_at_checked(16).ok_or_else(cut)?;
     let (index, code) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
-    let number = usize::from(*code.first().ok_or_else(cut)?);
     let event_id = EventId::from_slice(event_id).ok_or_else(cut)?;
-    let code = number.checked_sub(1).and_then(|n| Code::ALL.get(n)).copied();
+    let newer =
+        |number| Error::Corrupt(format!("the index of known ids has a code {number} that this program does not know"));
+    let code = match *code.first().ok_or_else(cut)? {
+        0 => None,
+        number => Some(Code::of_number(number).ok_or_else(|| newer(number))?),
+    };
     Ok(Version { event_id, index: u64::from_be_bytes(*index), code })
 }
 
@@ -517,7 +524,7 @@ mod tests {
     struct Bed {
         dir: tempfile::TempDir,
         ledger: Writer,
-        known: Option<Known>,
+        known: Option<KnownIds>,
     }
 
     impl Bed {
@@ -530,10 +537,10 @@ mod tests {
         }
 
         fn open(&mut self) {
-            self.known = Some(Known::open(&self.dir.path().join("known"), &self.ledger.reader()).unwrap());
+            self.known = Some(KnownIds::open(&self.dir.path().join("known"), &self.ledger.reader()).unwrap());
         }
 
-        fn known(&mut self) -> &mut Known {
+        fn known(&mut self) -> &mut KnownIds {
             self.known.as_mut().unwrap()
         }
 
@@ -641,6 +648,38 @@ mod tests {
         bed.open();
         bed.known().complete_filter().unwrap();
         assert!((0..250).all(|id| bed.indices(id) == [u64::from(id)]));
+    }
+
+    #[test]
+    fn an_index_of_another_format_is_built_anew() {
+        let mut bed = Bed::new();
+        (0..3).for_each(|id| bed.append(id, id.into()));
+        bed.close();
+        let (dir, reader) = (bed.dir.path().join("known"), bed.ledger.reader());
+        let index = Index::open(&dir).unwrap();
+        let position = index.position(&reader).unwrap();
+        assert_eq!(position, 3);
+        // As an earlier version wrote it, with a row that would be misread.
+        let event_id = EventId::from_slice(&[9; 16]).unwrap();
+        let misread = Version { event_id, index: 77, code: Some(Code::TooDeep) };
+        index.rows.insert(key_of(1), write_version(&misread)).unwrap();
+        let check = check_by(FORMAT - 1, position, &reader).unwrap();
+        index.rows.insert(POSITION_KEY, [&position.to_be_bytes()[..], &check].concat()).unwrap();
+        drop(index);
+        bed.open();
+        assert!((0..3).all(|id| bed.indices(id) == [u64::from(id)]));
+    }
+
+    #[test]
+    fn every_code_comes_back_from_the_index() {
+        let event_id = EventId::from_slice(&[4; 16]).unwrap();
+        for code in Code::ALL.iter().copied().map(Some).chain([None]) {
+            let version = Version { event_id, index: 5, code };
+            assert_eq!(read_version(&write_version(&version)).unwrap(), version);
+        }
+        let mut newer = write_version(&Version { event_id, index: 5, code: None });
+        newer[24] = 200;
+        assert!(read_version(&newer).is_err(), "a reject is not taken for anything else");
     }
 
     /// An index whose store merges nothing by itself, with one run for each of some ids.

@@ -5,7 +5,7 @@
 //! Four hops from a source to the disk, each on threads of its own: a source fetches messages; the bounded queue
 //! (`intake.rs`) holds them; a worker unpacks, redacts, hashes, decodes and encodes them (`prepare.rs`, `raw.rs`, `redact.rs`,
 //! `decode/`); the one writer
-//! decides what is new (`decide.rs`, `known.rs`) and appends (`pipeline.rs`). What is acknowledged is durable.
+//! decides what is new (`decide.rs`, `known_ids.rs`) and appends (`pipeline.rs`). What is acknowledged is durable.
 
 pub mod counters;
 pub mod decode;
@@ -22,7 +22,7 @@ mod clock;
 mod decide;
 mod disk;
 mod filter;
-mod known;
+mod known_ids;
 mod pipeline;
 mod prepare;
 mod raw;
@@ -48,7 +48,7 @@ pub use pipeline::BatchLimits;
 pub use record::erasures;
 
 use disk::Disk;
-use intake::{Lane, Queue};
+use intake::Queue;
 use kafka::{Positions, Source};
 use pipeline::{Order, Shell, Unit};
 use prepare::Preparer;
@@ -135,7 +135,7 @@ impl Config {
 pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     std::fs::create_dir_all(&config.dir)?;
     let reader = writer.reader();
-    let known = known::Known::open(&config.dir.join("known"), &reader)?;
+    let known = known_ids::KnownIds::open(&config.dir.join("known"), &reader)?;
     let positions = Arc::new(Positions::new(writer.positions().clone()));
     let counters = Arc::new(Counters::default());
     let queue = Arc::new(Queue::new(config.queue.clone(), Arc::clone(&counters)));
@@ -299,12 +299,10 @@ impl Processor {
         let hand_on = move |unit| hand_on.send(unit).is_ok();
         // Documents may take long: they have a worker of their own, so that they hold up nothing else.
         if n == 0 {
-            let take = move || Some((queue.take_document()?, None));
-            return self
-                .spawn("documents", move || pipeline::work(preparer, &limits, take, Some(Lane::Documents), hand_on));
+            let work = move || pipeline::work(preparer, &limits, || queue.take_document(), hand_on);
+            return self.spawn("documents", work);
         }
-        let take = move || queue.take();
-        self.spawn("decode", move || pipeline::work(preparer, &limits, take, None, hand_on))
+        self.spawn("decode", move || pipeline::work(preparer, &limits, || queue.take(), hand_on))
     }
 
     fn start_sources(&mut self, config: &Config, positions: &Arc<Positions>) -> Result<(), Error> {

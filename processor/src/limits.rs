@@ -24,6 +24,8 @@ pub struct Limits {
     pub batch_elements_max: usize,
     /// CloudEvents attributes or headers of one message.
     pub attributes_max: usize,
+    /// One attribute's or header's name.
+    pub attribute_name_bytes_max: usize,
     /// One attribute's value.
     pub attribute_bytes_max: usize,
 }
@@ -41,6 +43,7 @@ impl Default for Limits {
             statements_max: 1_000_000,
             batch_elements_max: 10_000,
             attributes_max: 256,
+            attribute_name_bytes_max: 2_048,
             attribute_bytes_max: 64 << 10,
         }
     }

@@ -9,7 +9,7 @@ use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::{EventId, TenantId};
 
 use crate::decide::{Version, decide, key};
-use crate::known::Known;
+use crate::known_ids;
 use crate::{Error, redact};
 
 const SOURCE: &str = "/ci/shop/pipelines";
@@ -20,7 +20,7 @@ const BATCH_IDS: u64 = 8_192;
 pub struct KnownIds {
     ledger: Writer,
     reader: Reader,
-    known: Known,
+    known: known_ids::KnownIds,
     tenant: TenantId,
 }
 
@@ -32,7 +32,7 @@ impl KnownIds {
     pub fn open(dir: &Path) -> Result<KnownIds, Error> {
         let ledger = pedigraph_ledger::open(&dir.join("ledger"), &Options::default())?;
         let reader = ledger.reader();
-        let known = Known::open(&dir.join("known"), &reader)?;
+        let known = known_ids::KnownIds::open(&dir.join("known"), &reader)?;
         Ok(KnownIds { ledger, reader, known, tenant: TenantId::default() })
     }
 
@@ -103,7 +103,7 @@ fn name(id: u64) -> String {
 
 /// The redaction pass.
 pub fn redacted(bytes: &Bytes) -> Option<Bytes> {
-    redact::redact(bytes)
+    redact::redact(bytes).map(|(redacted, _)| redacted)
 }
 
 /// SHA-256 as the write path does it.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, UNDER_WAY_MAX, Writer};
 use pedigraph_proto::EventId;
-use pedigraph_proto::message::{Message, Receipt, Reject, Status, Submitted};
+use pedigraph_proto::message::{Message, Receipt, Redaction, Reject, Status, Submitted};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire;
 use tokio::sync::oneshot;
@@ -24,9 +24,9 @@ use crate::clock::{now, now_ns};
 use crate::counters::Counters;
 use crate::decide::{Decision, Version, decide, occurred};
 use crate::disk::Disk;
-use crate::intake::{Job, Lane, Origin, Queue, Reply, Room, Ticket};
+use crate::intake::{Entrance, Job, Origin, Queue, Reply, Room, Ticket};
 use crate::kafka::{Fetched, Partition, Position};
-use crate::known::Known;
+use crate::known_ids::KnownIds;
 use crate::prepare::{Prepared, Preparer};
 use crate::{Error, decode, limits::Limits};
 
@@ -57,7 +57,7 @@ pub(crate) struct Unit {
     pub(crate) items: Vec<Item>,
     /// Room that is given back when the unit is durable.
     room: Room,
-    lane: Lane,
+    entrance: Entrance,
     /// The place of this unit among those of Kafka.
     ticket: Option<Ticket>,
     /// The last unit of its job.
@@ -68,7 +68,7 @@ impl Unit {
     /// What the ledger says of itself. It never was in the queue: it takes no room there, and is not the last of a job of it.
     pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
         let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
-        Unit { items, room: Room::default(), lane: Lane::Requests, ticket: None, last: false }
+        Unit { items, room: Room::default(), entrance: Entrance::Requests, ticket: None, last: false }
     }
 }
 
@@ -84,20 +84,18 @@ enum Sender {
     Kafka(Fetched),
 }
 
-/// Prepares jobs of one lane until the queue is closed.
+/// Prepares jobs until the queue is closed.
 ///
 /// # Errors
 /// The disk's, from blobs.
 pub(crate) fn work(
     mut preparer: Preparer,
     limits: &Limits,
-    mut take: impl FnMut() -> Option<(Job, Option<Ticket>)>,
-    lane: Option<Lane>,
-    mut hand_on: impl FnMut(Unit) -> bool,
+    take: impl Fn() -> Option<Job>,
+    hand_on: impl Fn(Unit) -> bool,
 ) -> Result<(), Error> {
-    while let Some((job, ticket)) = take() {
-        let room = job.room;
-        let lane = lane.unwrap_or(if ticket.is_some() { Lane::Kafka } else { Lane::Requests });
+    while let Some(job) = take() {
+        let (room, entrance, ticket) = (job.room, job.entrance, job.ticket);
         // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
         let unit_messages_max = if ticket.is_some() { usize::MAX } else { UNIT_MESSAGES_MAX };
         let mut messages = addressed(job, limits).peekable();
@@ -109,7 +107,7 @@ pub(crate) fn work(
             }
             last = messages.peek().is_none();
             let room = if last { room } else { Room::default() };
-            if !hand_on(Unit { items, room, lane, ticket, last }) {
+            if !hand_on(Unit { items, room, entrance, ticket, last }) {
                 return Ok(());
             }
         }
@@ -150,7 +148,7 @@ fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
 pub(crate) struct Shell {
     pub(crate) ledger: Writer,
     pub(crate) reader: Reader,
-    pub(crate) known: Known,
+    pub(crate) known: KnownIds,
     pub(crate) units: Receiver<Unit>,
     pub(crate) order: Order,
     pub(crate) queue: Arc<Queue>,
@@ -262,7 +260,7 @@ impl Shell {
                 Wait::Until(_) | Wait::Not => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
             };
             let unit = received.ok()?;
-            if unit.last && unit.lane != Lane::Documents {
+            if unit.last && unit.entrance != Entrance::Documents {
                 self.queue.received();
             }
             self.order.put(unit);
@@ -272,7 +270,7 @@ impl Shell {
     fn decide(&mut self, units: Vec<Unit>, time_ns: i64) -> Result<Decided, Error> {
         let mut decided = Decided { batch: Batch { time_ns, ..Batch::default() }, ..Decided::default() };
         for unit in units {
-            decided.rooms.push((unit.room, unit.lane));
+            decided.rooms.push((unit.room, unit.entrance));
             for Item { prepared, sender } in unit.items {
                 if let Sender::Kafka(fetched) = &sender {
                     if !fetched.take_turn() {
@@ -313,6 +311,7 @@ impl Shell {
             event_id: prepared.event_id,
             conflicts_with,
             reject: prepared.reject.clone(),
+            redaction: prepared.redaction,
             bytes: prepared.leaf.body_size,
             spool: prepared.spool.clone(),
         });
@@ -334,7 +333,7 @@ impl Shell {
         outcomes: Vec<Outcome>,
         receipts: &[pedigraph_ledger::Receipt],
         positions: &[(Arc<Partition>, Position)],
-        rooms: &[(Room, Lane)],
+        rooms: &[(Room, Entrance)],
     ) -> Result<(), Error> {
         positions.iter().for_each(|(partition, position)| partition.durable_to(*position));
         let mut receipts = receipts.iter();
@@ -353,11 +352,11 @@ impl Shell {
                     Some(receipt) => receipt.leaf_hash.0,
                     None => self.leaf_hash(&outcome.log, outcome.index)?,
                 };
-                let Outcome { status, index, event_id, conflicts_with, reject, .. } = outcome;
-                reply.set(n, Receipt { status, index, leaf_hash, event_id, conflicts_with, reject });
+                let Outcome { status, index, event_id, conflicts_with, reject, redaction, .. } = outcome;
+                reply.set(n, Receipt { status, index, leaf_hash, event_id, conflicts_with, reject, redaction });
             }
         }
-        rooms.iter().for_each(|(room, lane)| self.queue.give_back(*room, *lane));
+        rooms.iter().for_each(|(room, entrance)| self.queue.give_back(*room, *entrance));
         Ok(())
     }
 
@@ -430,7 +429,7 @@ struct Decided {
     partitions: Vec<Arc<Partition>>,
     /// The same, with what was decided of each.
     positions: Vec<(Arc<Partition>, Position)>,
-    rooms: Vec<(Room, Lane)>,
+    rooms: Vec<(Room, Entrance)>,
     traces: Vec<String>,
 }
 
@@ -442,6 +441,7 @@ struct Outcome {
     event_id: EventId,
     conflicts_with: Option<u64>,
     reject: Option<Reject>,
+    redaction: Option<Redaction>,
     bytes: u64,
     spool: Option<PathBuf>,
 }

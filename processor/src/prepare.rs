@@ -11,7 +11,7 @@ use pedigraph_proto::canonical::{
     FACTS_PER_CHUNK_MAX, FORMAT_VERSION, LEAF_NAME_BYTES_MAX, LEAF_SUBJECTS_MAX, facts_digest, sha256,
 };
 use pedigraph_proto::fact::{Event, encode_chunk, subjects};
-use pedigraph_proto::message::{Body, Code, Message, Reject};
+use pedigraph_proto::message::{Body, Code, Message, Redaction, Reject};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::{Entry, Fact, Origin, TimeSource};
 use pedigraph_proto::{Digest, EventId, Nanos, event};
@@ -38,6 +38,7 @@ pub(crate) struct Prepared {
     pub(crate) key: Key,
     pub(crate) event_id: EventId,
     pub(crate) reject: Option<Reject>,
+    pub(crate) redaction: Option<Redaction>,
     /// The producer's or payload's time.
     pub(crate) said: Option<(Nanos, TimeSource)>,
     pub(crate) broker_time: Option<i64>,
@@ -77,15 +78,29 @@ pub(crate) struct Preparer {
     log: LogId,
 }
 
-/// The received bytes, after content decoding and redaction.
-struct Received {
+/// A message's bytes as they will be kept: unpacked, redacted, hashed.
+struct Kept {
     raw: Raw,
-    /// Has taken in the bytes; the event id's digest may go on from here.
+    redaction: Option<Redaction>,
+    /// Has taken in the bytes; the event id's digest goes on from here.
     hasher: Sha256,
+    digest: [u8; 32],
     size: u64,
-    redaction_version: u32,
-    outcome: Result<Decoded, Box<Rejected>>,
+    /// As they came, where they were unpacked into a file.
+    packed: Option<Raw>,
 }
+
+impl Kept {
+    /// Redacts, then hashes: nothing reads the bytes before.
+    fn of(mut raw: Raw, packed: Option<Raw>) -> io::Result<Kept> {
+        let redaction = raw.redact()?;
+        let (hasher, size) = raw.hash()?;
+        let digest = hasher.clone().finalize().into();
+        Ok(Kept { raw, redaction, hasher, digest, size, packed })
+    }
+}
+
+type OrRejected = Result<Decoded, Box<Rejected>>;
 
 impl Preparer {
     pub(crate) fn new(limits: Limits, blobs: Blobs, bodies: Blobs, scratch: Scratch, disk: Disk) -> Preparer {
@@ -96,59 +111,68 @@ impl Preparer {
     ///
     /// # Errors
     /// The disk's only: whatever is wrong with the message is a reject.
-    pub(crate) fn prepare(&mut self, mut message: Message, refused: Option<Reject>) -> Result<Prepared, Error> {
-        let raw = match std::mem::replace(&mut message.body, Body::Null) {
-            Body::Null => Raw::Memory(Bytes::new()),
-            Body::Bytes(bytes) => {
-                // Decoders read the redacted bytes only.
-                message.body = Body::Bytes(Bytes::new());
-                Raw::Memory(bytes)
+    pub(crate) fn prepare(&mut self, mut message: Message, mut refused: Option<Reject>) -> Result<Prepared, Error> {
+        let received = Raw::take(&mut message.body)?;
+        let (raw, packed) = self.unpack(&message, received, &mut refused)?;
+        let kept = Kept::of(raw, packed)?;
+        let (kept, outcome) = self.decode(&message, kept, refused)?;
+        self.encode(message, kept, outcome)
+    }
+
+    /// Undoes compression. What cannot be unpacked is refused, and kept as it came.
+    fn unpack(
+        &self,
+        message: &Message,
+        mut raw: Raw,
+        refused: &mut Option<Reject>,
+    ) -> Result<(Raw, Option<Raw>), Error> {
+        let unpacked = self
+            .disk
+            .with_room(|| Ok(raw.rewind().and_then(|()| raw.unpack(message, &self.limits, &self.scratch))?))?;
+        Ok(match unpacked {
+            Ok(Unpacked::Plain) => (raw, None),
+            Ok(Unpacked::Whole(bytes)) => (Raw::Memory(bytes), None),
+            Ok(Unpacked::Large(file)) => (Raw::File(file), Some(raw)),
+            Err(reject) => {
+                refused.get_or_insert(reject);
+                (raw, None)
             }
-            Body::File { path, size } => {
-                message.body = Body::File { path: path.clone(), size };
-                Raw::open(&path)?
-            }
-        };
-        let received = self.receive(&message, raw)?;
-        let digest: [u8; 32] = received.hasher.clone().finalize().into();
+        })
+    }
+
+    /// What is too large once it is unpacked is kept as it came, since a small message must not fill the disk.
+    fn decode(&self, message: &Message, mut kept: Kept, refused: Option<Reject>) -> Result<(Kept, OrRejected), Error> {
         let outcome = match refused {
-            Some(reject) => Err(named(reject, &digest)),
-            None => received.outcome.and_then(|decoded| fit_the_leaf(decoded, &digest)),
+            Some(reject) => Err(named(reject, &kept.digest)),
+            None => unpanicking(message, &kept.digest, || kept.raw.decode(message, &kept.digest, &self.limits))?,
         };
+        match (kept.packed.take(), outcome) {
+            (Some(packed), Err(rejected)) if rejected.reject.code == Code::TooLarge => {
+                let kept = Kept::of(packed, None)?;
+                let outcome = Err(named(rejected.reject, &kept.digest));
+                Ok((kept, outcome))
+            }
+            (_, outcome) => Ok((kept, outcome)),
+        }
+    }
+
+    /// Makes the entry and its parts, of which the large ones become durable.
+    fn encode(&mut self, message: Message, kept: Kept, outcome: OrRejected) -> Result<Prepared, Error> {
+        let outcome = outcome.and_then(|decoded| fit_the_leaf(decoded, &kept.digest));
         let (mut decoded, reject) = match outcome {
             Ok(decoded) => (decoded, None),
-            Err(rejected) => rejection(*rejected, &message, &digest),
+            Err(rejected) => rejection(*rejected, &message, &kept.digest),
         };
-        let subjects = subjects(decoded.facts.heads());
-        let entry_type = decoded.facts.heads().first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
-        let facts_count = u32::try_from(decoded.facts.count()).unwrap_or(u32::MAX);
-        let facts = self.parts(std::mem::take(&mut decoded.facts))?;
-        let body = self.store(received.raw, received.size, digest)?;
-        let identity = identity(received.hasher, &decoded.hashed_attributes);
-        let event_id = EventId::of(&message.tenant, &decoded.source, &decoded.id, &identity);
-        let key = key(&message.tenant, &decoded.source, &decoded.id);
-        let leaf = Entry {
-            version: FORMAT_VERSION,
-            event_id: Bytes::copy_from_slice(event_id.as_bytes()),
-            r#type: entry_type.to_owned(),
-            tenant: message.tenant.as_str().to_owned(),
-            source: decoded.source,
-            id: decoded.id,
-            subjects: subjects.iter().take(LEAF_SUBJECTS_MAX).map(Digest::to_string).collect(),
-            subject_count: more_subjects(subjects.len()),
-            origin: Some(short_origin(message.origin)),
-            body_digest: Bytes::copy_from_slice(&digest),
-            body_size: received.size,
-            facts_digest: Bytes::copy_from_slice(&digest_of_parts(&facts)),
-            facts_count,
-            format: decoded.format.to_owned(),
-            decoder_version: decoded.decoder_version,
-            redaction_version: received.redaction_version,
-            replay_of: message.replay_of,
-            ..Entry::default()
-        };
-        let traceparent =
-            message.headers.into_iter().find(|(name, _)| name == "traceparent").and_then(|(_, value)| value);
+        let (said, key) = (decoded.time, key(&message.tenant, &decoded.source, &decoded.id));
+        let mut leaf = leaf(&message, &kept, &mut decoded);
+        let identity = identity(kept.hasher, &decoded.hashed_attributes);
+        let event_id = EventId::of(&message.tenant, &leaf.source, &leaf.id, &identity);
+        leaf.event_id = Bytes::copy_from_slice(event_id.as_bytes());
+        leaf.origin = Some(short_origin(message.origin));
+        let facts = self.parts(decoded.facts)?;
+        leaf.facts_digest = Bytes::copy_from_slice(&digest_of_parts(&facts));
+        let body = self.store(kept.raw, kept.size, kept.digest)?;
+        let traceparent = message.headers.into_iter().find(|(name, _)| name == "traceparent");
         let spool = match message.body {
             Body::File { path, .. } => Some(path),
             Body::Null | Body::Bytes(_) => None,
@@ -158,13 +182,14 @@ impl Preparer {
             key,
             event_id,
             reject,
-            said: decoded.time,
+            redaction: kept.redaction,
+            said,
             broker_time: message.broker_time,
             leaf,
             facts,
             body,
             source: message.source,
-            traceparent,
+            traceparent: traceparent.and_then(|(_, value)| value),
             spool,
             erases: Vec::new(),
         })
@@ -175,40 +200,6 @@ impl Preparer {
             self.log = LogId::new(tenant).ok_or_else(|| Error::Corrupt(format!("{tenant:?} cannot name a log")))?;
         }
         Ok(self.log.clone())
-    }
-
-    /// Takes in the bytes without compression. Those that cannot be unpacked are refused, and kept as they came; so are
-    /// those that are too large once unpacked, since a small message must not fill the disk.
-    fn receive(&self, message: &Message, mut raw: Raw) -> Result<Received, Error> {
-        let unpacked = self
-            .disk
-            .with_room(|| Ok(raw.rewind().and_then(|()| raw.unpack(message, &self.limits, &self.scratch))?))?;
-        let reject = match unpacked {
-            Ok(Unpacked::Plain) => return self.read(message, raw),
-            Ok(Unpacked::Whole(bytes)) => return self.read(message, Raw::Memory(bytes)),
-            Ok(Unpacked::Large(file)) => {
-                let received = self.read(message, Raw::File(file))?;
-                match received.outcome {
-                    Err(rejected) if rejected.reject.code == Code::TooLarge => rejected.reject,
-                    Ok(_) | Err(_) => return Ok(received),
-                }
-            }
-            Err(reject) => reject,
-        };
-        take(raw, |_, digest| Ok(Err(named(reject, digest))))
-    }
-
-    fn read(&self, message: &Message, raw: Raw) -> Result<Received, Error> {
-        take(raw, |raw, digest| {
-            let mut failed = None;
-            let outcome = unpanicking(message, digest, || {
-                raw.decode(message, digest, &self.limits).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    Err(unreadable(digest, "the document cannot be read"))
-                })
-            });
-            failed.map_or(Ok(outcome), Err)
-        })
     }
 
     fn store(&self, raw: Raw, size: u64, digest: [u8; 32]) -> Result<Option<Part>, Error> {
@@ -293,15 +284,31 @@ fn short_origin(mut origin: Origin) -> Origin {
     origin
 }
 
-/// Redacts and hashes, before anything reads the bytes.
-fn take(
-    mut raw: Raw,
-    outcome: impl FnOnce(&mut Raw, &[u8; 32]) -> io::Result<Result<Decoded, Box<Rejected>>>,
-) -> Result<Received, Error> {
-    let redaction_version = if raw.redact()? { redact::VERSION } else { 0 };
-    let (hasher, size) = raw.hash()?;
-    let outcome = outcome(&mut raw, &hasher.clone().finalize().into())?;
-    Ok(Received { raw, hasher, size, redaction_version, outcome })
+/// All of a leaf that does not need the encoded facts, or the writer.
+fn leaf(message: &Message, kept: &Kept, decoded: &mut Decoded) -> Entry {
+    let heads = decoded.facts.heads();
+    let subjects = subjects(heads);
+    let entry_type = heads.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
+    let redaction = kept.redaction.as_ref();
+    Entry {
+        version: FORMAT_VERSION,
+        r#type: entry_type.to_owned(),
+        tenant: message.tenant.as_str().to_owned(),
+        subjects: subjects.iter().take(LEAF_SUBJECTS_MAX).map(Digest::to_string).collect(),
+        subject_count: more_subjects(subjects.len()),
+        source: std::mem::take(&mut decoded.source),
+        id: std::mem::take(&mut decoded.id),
+        body_digest: Bytes::copy_from_slice(&kept.digest),
+        body_size: kept.size,
+        facts_count: u32::try_from(decoded.facts.count()).unwrap_or(u32::MAX),
+        format: decoded.format.to_owned(),
+        decoder_version: decoded.decoder_version,
+        redaction_version: redaction.map_or(0, |redaction| redaction.rules),
+        redaction_count: redaction.map_or(0, |redaction| redaction.count),
+        received_digest: redaction.map_or(Bytes::new(), |redaction| Bytes::copy_from_slice(&redaction.received_digest)),
+        replay_of: message.replay_of,
+        ..Entry::default()
+    }
 }
 
 /// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and can be
@@ -309,16 +316,13 @@ fn take(
 fn unpanicking(
     message: &Message,
     digest: &[u8; 32],
-    decode: impl FnOnce() -> Result<Decoded, Box<Rejected>>,
-) -> Result<Decoded, Box<Rejected>> {
+    decode: impl FnOnce() -> io::Result<OrRejected>,
+) -> io::Result<OrRejected> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
         tracing::error!(source = message.source, digest = hex::encode(digest), "a decoder panicked");
-        Err(unreadable(digest, "a decoder failed on this message; please report it"))
+        let reason = "a decoder failed on this message; please report it";
+        Ok(Err(named(Reject::new(Code::SchemaViolation, reason), digest)))
     })
-}
-
-fn unreadable(digest: &[u8; 32], reason: &str) -> Box<Rejected> {
-    named(Reject::new(Code::SchemaViolation, reason), digest)
 }
 
 fn named(reject: Reject, digest: &[u8; 32]) -> Box<Rejected> {
@@ -375,7 +379,7 @@ fn kept_headers(headers: &[(String, Option<Bytes>)]) -> Vec<event::Attribute> {
     let (mut kept, mut bytes) = (Vec::new(), 0);
     for (name, value) in headers.iter().filter(|(name, _)| read(name)) {
         let Some(value) = value else { continue };
-        let value = redact::redact(value).unwrap_or_else(|| value.clone());
+        let value = redact::redact(value).map_or_else(|| value.clone(), |(redacted, _)| redacted);
         bytes += name.len() + value.len();
         let Ok(value) = String::from_utf8(value.to_vec()) else { continue };
         if bytes > KEPT_BYTES_MAX {

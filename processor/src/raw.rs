@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use pedigraph_proto::message::{Message, Reject};
+use pedigraph_proto::canonical::sha256;
+use pedigraph_proto::message::{Body, Message, Redaction, Reject};
 use sha2::{Digest as _, Sha256};
 
 use crate::decode::{Decoded, Rejected, Unpacked, decode, decode_stream, unpack};
@@ -24,9 +25,13 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
-    /// The spooled document at `path`.
-    pub(crate) fn open(path: &Path) -> io::Result<Raw> {
-        Ok(Raw::File(OpenOptions::new().read(true).write(true).open(path)?))
+    /// Takes them out of a message.
+    pub(crate) fn take(body: &mut Body) -> io::Result<Raw> {
+        match body {
+            Body::Null => Ok(Raw::Memory(Bytes::new())),
+            Body::Bytes(bytes) => Ok(Raw::Memory(std::mem::take(bytes))),
+            Body::File { path, .. } => Ok(Raw::File(OpenOptions::new().read(true).write(true).open(path)?)),
+        }
     }
 
     /// Goes back to the first byte.
@@ -51,17 +56,22 @@ impl Raw {
         }
     }
 
-    /// Overwrites secrets; whether there were any.
-    pub(crate) fn redact(&mut self) -> io::Result<bool> {
-        match self {
+    /// Overwrites secrets, and says so if there were any.
+    pub(crate) fn redact(&mut self) -> io::Result<Option<Redaction>> {
+        let mut received_digest = [0; 32];
+        let count = match self {
             Raw::Memory(bytes) => {
-                let redacted = redact::redact(bytes);
-                let found = redacted.is_some();
-                *bytes = redacted.unwrap_or_else(|| std::mem::take(bytes));
-                Ok(found)
+                let Some((redacted, count)) = redact::redact(bytes) else { return Ok(None) };
+                received_digest = sha256(bytes);
+                *bytes = redacted;
+                count
             }
-            Raw::File(file) => redact::redact_file(file),
-        }
+            Raw::File(file) => redact::redact_file(file, |file| {
+                received_digest = hash(file)?.0.finalize().into();
+                Ok(())
+            })?,
+        };
+        Ok((count > 0).then_some(Redaction { rules: redact::VERSION, count, received_digest }))
     }
 
     /// The hash so far of all bytes, and how many they are.

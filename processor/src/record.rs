@@ -166,6 +166,7 @@ impl Preparer {
             key: key(tenant, control::SOURCE, &id),
             event_id,
             reject: None,
+            redaction: None,
             said: None,
             broker_time: None,
             leaf,

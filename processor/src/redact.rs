@@ -61,32 +61,36 @@ static PREFIXES: LazyLock<Prefixes> = LazyLock::new(|| {
     packed.unwrap_or_else(general)
 });
 
-/// The bytes with secrets overwritten; `None` when there are none, which costs one vectorized pass.
-pub(crate) fn redact(bytes: &Bytes) -> Option<Bytes> {
+/// The bytes with secrets overwritten, and how many there were; `None` when there are none, which costs one vectorized pass.
+pub(crate) fn redact(bytes: &Bytes) -> Option<(Bytes, u32)> {
     let secrets = secrets(bytes);
     if secrets.is_empty() {
         return None;
     }
+    let count = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
     let mut redacted = bytes.to_vec();
     secrets.into_iter().for_each(|secret| redacted[secret].fill(b'*'));
-    Some(redacted.into())
+    Some((redacted.into(), count))
 }
 
-/// Overwrites secrets of a spooled document in place; whether there were any. A crash in between is harmless: what was
-/// overwritten is not met again, and the document is handed in anew.
-pub(crate) fn redact_file(file: &mut File) -> io::Result<bool> {
+/// Overwrites secrets of a spooled document in place, after `before` has seen it as it came; how many there were. A crash in
+/// between is harmless: what was overwritten is not met again, and the document is handed in anew.
+pub(crate) fn redact_file(file: &mut File, mut before: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<u32> {
     let size = file.metadata()?.len();
-    let (mut start, mut found) = (0, false);
+    let (mut start, mut count) = (0, 0_u32);
     while start < size {
         let window = read_window(file, start)?;
         for secret in secrets(&window) {
+            if count == 0 {
+                before(file)?;
+            }
             file.seek(SeekFrom::Start(start + secret.start as u64))?;
             file.write_all(&vec![b'*'; secret.len()])?;
-            found = true;
+            count = count.saturating_add(1);
         }
         start += (WINDOW_BYTES - 2 * SECRET_BYTES_MAX) as u64;
     }
-    Ok(found)
+    Ok(count)
 }
 
 fn read_window(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
@@ -119,6 +123,8 @@ fn secrets_at(bytes: &[u8], hits: impl Iterator<Item = Match>) -> Vec<Range<usiz
             }
         }
     }
+    // What was overwritten before is no secret any more: a document that is sent as it was kept is not changed again.
+    secrets.retain(|secret| bytes[secret.clone()].iter().any(|byte| *byte != b'*'));
     secrets
 }
 
@@ -220,7 +226,8 @@ mod tests {
 
     fn check(text: &str, want: &str) {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let got = redact(&bytes).unwrap_or(bytes);
+        let got = redact(&bytes).map_or(bytes, |(redacted, _)| redacted);
+        assert!(redact(&got).is_none(), "what is kept is kept as it is");
         assert_eq!(std::str::from_utf8(&got).unwrap(), want);
     }
 
@@ -266,10 +273,17 @@ mod tests {
             text[at..at + token.len()].copy_from_slice(token.as_bytes());
             std::fs::write(&path, &text).unwrap();
             let mut file = File::options().read(true).write(true).open(&path).unwrap();
-            assert!(redact_file(&mut file).unwrap());
+            let (mut before, mut received) = (0, Vec::new());
+            let look = |file: &mut File| {
+                before += 1;
+                file.rewind()?;
+                file.read_to_end(&mut received).map(drop)
+            };
+            assert_eq!(redact_file(&mut file, look).unwrap(), 1);
+            assert!(before == 1 && received == text, "it is shown as it came, once");
             text[at + 5..at + token.len()].fill(b'*');
             assert!(std::fs::read(&path).unwrap() == text);
-            assert!(!redact_file(&mut file).unwrap());
+            assert_eq!(redact_file(&mut file, |_| panic!("there is nothing to change")).unwrap(), 0);
         }
     }
 }

@@ -494,6 +494,81 @@ fn an_event_means_the_same_in_every_mode() {
     }
 }
 
+#[test]
+fn attributes_in_http_headers_may_be_quoted_and_are_percent_encoded_but_not_those_of_kafka() {
+    let kind = "io.pedigraph.service-removed.v1";
+    let data = br#"{"service":"till","environment":"qa"}"#;
+    let event = |prefix: &str, id: &str, kind: &str| {
+        let headers = [("specversion", "\"1.0\""), ("id", id), ("source", "\"/shops/caf%C3%A9\""), ("type", kind)];
+        let mut headers: Vec<_> = headers.map(|(name, value)| (format!("{prefix}{name}"), value)).to_vec();
+        headers.push(("content-type".into(), "application/json"));
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        run(&with_headers(data, &headers), &Limits::default())
+    };
+    let named = |id: &str| {
+        let decoded = event("ce-", id, &format!("\"{kind}\"")).expect("accepted");
+        assert_eq!((decoded.format, decoded.source.as_str()), ("pedigraph", "/shops/café"));
+        decoded.id.clone()
+    };
+    assert_eq!(named("\"a b\""), "a b");
+    assert_eq!(named(r#""say \"%22\\%41\"""#), r#"say ""\A""#, "unquoted first, then percent-decoded, once");
+    assert_eq!(named("%2522"), "%22");
+    for no_quoted_string in ["a\"b\"", "\"a", "\"a\"b\"", r#""a\""#, "\""] {
+        assert_eq!(named(no_quoted_string), no_quoted_string);
+    }
+    let refused = event("ce_", "7", kind).expect_err("Kafka's values are not quoted");
+    assert_eq!(refused.reject.code, Code::UnsupportedVersion, "{}", refused.reject.reason);
+}
+
+#[test]
+fn names_of_events_and_attributes_may_have_2048_bytes() {
+    let event = |id: usize, name: usize| {
+        let (id, name) = ("i".repeat(id), "n".repeat(name));
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t","{name}":true}}"#).into_bytes()
+    };
+    let code = |message: &Message| run(message, &Limits::default()).err().map(|rejected| rejected.reject.code);
+    assert_eq!(code(&message(&event(2_048, 2_048))), None);
+    assert_eq!(code(&message(&event(1, 2_049))), Some(Code::TooLarge));
+    let header = |length: usize| binary("t", &[(&format!("ce_{}", "n".repeat(length)), "1")], b"{}");
+    assert_eq!(code(&header(2_045)), None, "with its prefix");
+    assert_eq!(code(&header(2_046)), Some(Code::TooLarge));
+}
+
+#[test]
+fn json_that_cannot_be_held_is_no_malformed_json() {
+    let limits = Limits::default();
+    let accepted = [
+        r#"{"bomFormat":"CycloneDX","specVersion":"1.6","note":"half \udc12","sum":-3e777,"components":[{"name":"a","weight":4e500,"x":"\ud812!"}]}"#.to_owned(),
+        format!(r#"{{"@context":"https://openvex.dev/ns","tooling":"\ud9ab","statements":[{{"products":["a"],"status_notes":"\ud800"}}]}}"#),
+        format!(r#"{{"SchemaVersion":2,"ArtifactName":"\u0061","Score":9e1000,"Metadata":{{"ImageID":"{DIGEST}"}},"Results":[{{"Vulnerabilities":[{{"CVSS":1e999}}]}}]}}"#),
+        r#"{"specversion":"1.0","id":"7","source":"/s","type":"com.example","ratio":8e888,"word":"\ud855","data":{"n":5e555,"s":"\udddd"}}"#.to_owned(),
+        String::from_utf8(cdevent("environment.created.0.3.0", "qa", r#"{"name":-6e666,"\udabc":1}"#, r#"{"weight":1e309,"any":"\udead"}"#)).expect("text"),
+    ];
+    for document in &accepted {
+        for result in [
+            run(&message(document.as_bytes()), &limits),
+            run_stream(&message(document.as_bytes()), document.as_bytes(), &limits),
+        ] {
+            assert!(result.is_ok(), "{document}: {}", show(&result));
+        }
+    }
+    let odd_names =
+        r#"{"bomFormat":"CycloneDX","specVersion":"1.6","\udbfe":1,"components":[{"x\udfff":7,"name":"b"}]}"#;
+    run(&message(odd_names.as_bytes()), &limits).expect("a name that is not read");
+    let refused = [
+        r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":"a\ud8ff"}]}"#,
+        r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"version":2e400}]}"#,
+        r#"{"@context":"https://openvex.dev/ns","author":"\udfff","statements":[]}"#,
+        r#"{"specversion":"1.0","id":"x\ud800\u0041","source":"/s","type":"t"}"#,
+        r#"{"_type":"\ud800","predicateType":"x"}"#,
+    ];
+    for document in refused {
+        let rejected = run(&message(document.as_bytes()), &limits).expect_err("refused");
+        assert_eq!(rejected.reject.code, Code::SchemaViolation, "{document}: {}", rejected.reject.reason);
+        assert!(rejected.reject.reason.contains("line 1 column "), "it names the place: {}", rejected.reject.reason);
+    }
+}
+
 fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)

@@ -18,7 +18,7 @@ use pedigraph_processor::mock::Cluster;
 use pedigraph_processor::producer::Producer;
 use pedigraph_processor::{Config, Limits, Processor, QueueLimits, erasures, files, kafka};
 use pedigraph_proto::canonical::{decode_entry, sha256};
-use pedigraph_proto::message::{Body, Code, Message, Receipt, Refused, Status, Submitted};
+use pedigraph_proto::message::{Body, Code, Message, Receipt, Redaction, Refused, Status, Submitted};
 use pedigraph_proto::wire::{self, Origin};
 use pedigraph_proto::{TenantId, event};
 use proptest::prelude::*;
@@ -539,6 +539,49 @@ fn secrets_are_gone_before_anything_is_stored() {
     assert_eq!(leaf.body_digest, sha256(&body).as_slice());
     assert!(!String::from_utf8_lossy(&body).contains(&token));
     assert_eq!(node.submit(message(event("a", &token))).status, Status::Duplicate);
+}
+
+#[test]
+fn a_receipt_and_its_leaf_say_what_was_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let secrets = format!("ghp_{} glpat-{}", "b2C3".repeat(9), "q".repeat(22));
+    let sent = event("two secrets", &secrets);
+    let want = Some(Redaction { rules: 1, count: 2, received_digest: sha256(sent.as_bytes()) });
+    let receipt = node.submit(message(sent.clone()));
+    assert_eq!(receipt.redaction, want);
+    let leaf = node.leaf(receipt.index);
+    assert_eq!((leaf.redaction_version, leaf.redaction_count), (1, 2));
+    assert_eq!(leaf.received_digest, sha256(sent.as_bytes()).as_slice());
+    assert_ne!(leaf.received_digest, leaf.body_digest);
+    // Compressed and in a file it is the same event, about whose bytes the same is said.
+    let path = dir.path().join("spooled");
+    std::fs::write(&path, gzip(sent.as_bytes())).unwrap();
+    let again = node.submit(Message { body: Body::File { path: path.clone(), size: 0 }, ..message("") });
+    assert_eq!((again.status, again.redaction), (Status::Duplicate, want));
+    std::fs::write(&path, &sent).unwrap();
+    let again = node.submit(Message { body: Body::File { path, size: 0 }, ..message("") });
+    assert_eq!((again.status, again.redaction), (Status::Duplicate, want));
+    // Nothing of what is kept is a secret any more, and nothing is said of what has none.
+    let entry = node.reader.entry(&LogId::default_log(), receipt.index).unwrap().unwrap();
+    let kept = node.reader.part(&entry.body.unwrap()).unwrap().unwrap();
+    let again = node.submit(message(kept));
+    assert_eq!((again.status, again.redaction), (Status::Duplicate, None));
+    let plain = node.submit(message(event("plain", "x")));
+    assert_eq!(plain.redaction, None);
+    assert!(node.leaf(plain.index).received_digest.is_empty());
+}
+
+#[test]
+fn an_id_of_2048_bytes_fits_into_the_leaf_and_a_longer_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let id = |length: usize| "n".repeat(length);
+    let receipt = node.submit(message(event(&id(2_048), "x")));
+    assert_eq!((receipt.status, node.leaf(receipt.index).id), (Status::Accepted, id(2_048)));
+    let receipt = node.submit(message(event(&id(2_049), "x")));
+    assert_eq!(receipt.reject.map(|reject| reject.code), Some(Code::TooLarge));
+    assert!(node.leaf(receipt.index).id.starts_with("sha256:"));
 }
 
 #[test]

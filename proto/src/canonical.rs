@@ -15,7 +15,7 @@ pub const FACTS_PER_CHUNK_MAX: usize = 4_096;
 /// Most subjects that a leaf lists.
 pub const LEAF_SUBJECTS_MAX: usize = 64;
 /// Longest source or id that a leaf names, bytes.
-pub const LEAF_NAME_BYTES_MAX: usize = 1_024;
+pub const LEAF_NAME_BYTES_MAX: usize = 2_048;
 
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -86,6 +86,19 @@ pub struct Receipt {
     pub conflicts_with: Option<u64>,
     /// Why it was rejected.
     pub reject: Option<Reject>,
+    /// What of it was overwritten before it was kept.
+    pub redaction: Option<Redaction>,
+}
+
+/// That the bytes which are kept are not those which were received: known shapes of secrets are overwritten (SPEC §2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Redaction {
+    /// Version of the rules.
+    pub rules: u32,
+    /// Number of secrets.
+    pub count: u32,
+    /// SHA-256 of the received bytes, after content decoding.
+    pub received_digest: [u8; 32],
 }
 
 /// Why a message was rejected.
@@ -137,7 +150,7 @@ pub enum Refused {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $number:literal;)*) => {
         /// Stable codes of rejects (SPEC §2.2).
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Code { $($(#[$doc])* $variant,)* }
@@ -148,43 +161,51 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
             }
+            /// The number by which it is stored: never another one, and never another code's.
+            pub fn number(self) -> u8 {
+                match self { $(Code::$variant => $number,)* }
+            }
+            /// The code of a number.
+            pub fn of_number(number: u8) -> Option<Code> {
+                match number { $($number => Some(Code::$variant),)* _ => None }
+            }
         }
     };
 }
 
 codes! {
     /// Not JSON, or not UTF-8.
-    MalformedJson = "MALFORMED_JSON",
+    MalformedJson = "MALFORMED_JSON", 1;
     /// Not a CloudEvent although it claims to be one, or an empty message.
-    MalformedEnvelope = "MALFORMED_ENVELOPE",
+    MalformedEnvelope = "MALFORMED_ENVELOPE", 2;
     /// None of the supported formats.
-    UnsupportedFormat = "UNSUPPORTED_FORMAT",
+    UnsupportedFormat = "UNSUPPORTED_FORMAT", 3;
     /// A supported format in a version that cannot be read.
-    UnsupportedVersion = "UNSUPPORTED_VERSION",
+    UnsupportedVersion = "UNSUPPORTED_VERSION", 4;
     /// Evidence that says nothing without a subject, and none was given.
-    SubjectMissing = "SUBJECT_MISSING",
+    SubjectMissing = "SUBJECT_MISSING", 5;
     /// The subject given beside the document is not a digest, or none of a statement's subjects is.
-    DigestInvalid = "DIGEST_INVALID",
+    DigestInvalid = "DIGEST_INVALID", 6;
     /// More bytes than the limit.
-    TooLarge = "TOO_LARGE",
+    TooLarge = "TOO_LARGE", 7;
     /// Nested deeper than the limit.
-    TooDeep = "TOO_DEEP",
+    TooDeep = "TOO_DEEP", 8;
     /// More components, statements, attributes or elements than the limit.
-    TooManyItems = "TOO_MANY_ITEMS",
+    TooManyItems = "TOO_MANY_ITEMS", 9;
     /// Decompresses to more bytes, or at a greater ratio, than the limit.
-    DecompressionLimit = "DECOMPRESSION_LIMIT",
+    DecompressionLimit = "DECOMPRESSION_LIMIT", 10;
     /// What the document states cannot be understood.
-    SchemaViolation = "SCHEMA_VIOLATION",
+    SchemaViolation = "SCHEMA_VIOLATION", 11;
     /// A contract demands more than the event has.
-    ContractViolation = "CONTRACT_VIOLATION",
+    ContractViolation = "CONTRACT_VIOLATION", 12;
     /// The signature does not verify and policy demands that it does.
-    SignatureInvalid = "SIGNATURE_INVALID",
+    SignatureInvalid = "SIGNATURE_INVALID", 13;
     /// The claim check's URL is not on the allow-list.
-    DatarefForbidden = "DATAREF_FORBIDDEN",
+    DatarefForbidden = "DATAREF_FORBIDDEN", 14;
     /// The fetched body does not match the claim check's digest.
-    DatarefMismatch = "DATAREF_MISMATCH",
+    DatarefMismatch = "DATAREF_MISMATCH", 15;
     /// What only the ledger itself may say: a control event, or an event of the source `pedigraph`.
-    ControlEventForbidden = "CONTROL_EVENT_FORBIDDEN",
+    ControlEventForbidden = "CONTROL_EVENT_FORBIDDEN", 16;
 }
 
 #[cfg(test)]
@@ -197,5 +218,31 @@ mod tests {
         assert_eq!(reject.reason.len(), REASON_BYTES_MAX);
         let reject = Reject::new(Code::TooLarge, format!("x{}", "é".repeat(REASON_BYTES_MAX)));
         assert_eq!(reject.reason.len(), REASON_BYTES_MAX - 1);
+    }
+
+    #[test]
+    fn the_number_of_a_code_is_for_ever() {
+        let numbers = Code::ALL.iter().map(|code| format!("{} {}", code.number(), code.as_str())).collect::<Vec<_>>();
+        let want = [
+            "1 MALFORMED_JSON",
+            "2 MALFORMED_ENVELOPE",
+            "3 UNSUPPORTED_FORMAT",
+            "4 UNSUPPORTED_VERSION",
+            "5 SUBJECT_MISSING",
+            "6 DIGEST_INVALID",
+            "7 TOO_LARGE",
+            "8 TOO_DEEP",
+            "9 TOO_MANY_ITEMS",
+            "10 DECOMPRESSION_LIMIT",
+            "11 SCHEMA_VIOLATION",
+            "12 CONTRACT_VIOLATION",
+            "13 SIGNATURE_INVALID",
+            "14 DATAREF_FORBIDDEN",
+            "15 DATAREF_MISMATCH",
+            "16 CONTROL_EVENT_FORBIDDEN",
+        ];
+        assert_eq!(numbers, want, "add a code with a number of its own; these stand in indexes of known ids");
+        let again = |code: &Code| Code::of_number(code.number()) == Some(*code);
+        assert!(Code::ALL.iter().all(again) && Code::of_number(0).is_none());
     }
 }

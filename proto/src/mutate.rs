@@ -104,6 +104,8 @@ fn leaves() {
         redaction_version: 1,
         conflicts_with: Some(0),
         replay_of: Some(3),
+        redaction_count: 2,
+        received_digest: Bytes::from_static(&[6; 32]),
     };
     let small = Entry { version: 1, tenant: "default".into(), ..Entry::default() };
     let decode = |bytes: &[u8]| decode_entry(bytes).map(|entry| entry.encode_to_vec());

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::headers::{Headers, cloudevents_suffix, essence, is_protobuf};
 use super::read::{clip, json, json_reject};
 use super::table::{self, Decode, Decoder};
-use super::{Found, Given, Understood, detect, guard, own, packing};
+use super::{Found, Given, Understood, compression, detect, guard, own_events};
 use crate::limits::Limits;
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
@@ -41,6 +41,7 @@ struct Attributes<'a> {
     tombstone: bool,
     count: usize,
     longest: usize,
+    longest_name: usize,
 }
 
 /// An event as a JSON object.
@@ -114,7 +115,8 @@ pub(super) fn binary(
 }
 
 impl<'a> Attributes<'a> {
-    /// Takes attributes from headers; on HTTP their values are percent-encoded.
+    /// Takes attributes from headers; on HTTP their values may be quoted and are percent-encoded (HTTP binding §3.1.3.2), on
+    /// Kafka they are as they are.
     fn of_headers(message: &'a Message) -> Result<Attributes<'a>, Reject> {
         let mut attributes = Attributes::default();
         for (name, value) in &message.headers {
@@ -126,7 +128,7 @@ impl<'a> Attributes<'a> {
             };
             let Some(value) = value else { continue };
             let text = std::str::from_utf8(value).map_err(|_| malformed(&format!("attribute {name} is not UTF-8")))?;
-            let text = if encoded { percent_decoded(text)? } else { Cow::Borrowed(text) };
+            let text = if encoded { percent_decoded(unquoted(text))? } else { Cow::Borrowed(text) };
             attributes.set(name, Some(text));
         }
         Ok(attributes)
@@ -136,6 +138,7 @@ impl<'a> Attributes<'a> {
     fn set(&mut self, name: &str, value: Option<Cow<'a, str>>) {
         self.count += 1;
         self.longest = self.longest.max(value.as_deref().map_or(0, str::len));
+        self.longest_name = self.longest_name.max(name.len());
         let slot = match name {
             "specversion" => &mut self.specversion,
             "id" => &mut self.id,
@@ -154,8 +157,9 @@ impl<'a> Attributes<'a> {
     }
 
     /// Counts and measures an extension's value as JSON; the length of a string is exact where it may matter.
-    fn note(&mut self, raw: &str) {
+    fn note(&mut self, name: &str, raw: &str) {
         self.count += 1;
+        self.longest_name = self.longest_name.max(name.len());
         // Escapes only make a string longer: what is short with them needs no reading.
         let length = match raw.strip_prefix('"') {
             Some(_) if raw.len() > self.longest => {
@@ -199,6 +203,10 @@ impl<'a> Attributes<'a> {
             let reason = format!("an attribute is longer than {} bytes", limits.attribute_bytes_max);
             return Err(Reject::new(Code::TooLarge, reason));
         }
+        if self.longest_name > limits.attribute_name_bytes_max {
+            let reason = format!("the name of an attribute is longer than {} bytes", limits.attribute_name_bytes_max);
+            return Err(Reject::new(Code::TooLarge, reason));
+        }
         let needed =
             [("specversion", &self.specversion), ("id", &self.id), ("source", &self.source), ("type", &self.kind)];
         for (name, value) in needed {
@@ -212,7 +220,7 @@ impl<'a> Attributes<'a> {
                 return Err(Reject::new(Code::UnsupportedVersion, "specversion of CloudEvents is neither 1.x nor 0.3"));
             }
         }
-        own::check_kind(self.kind())
+        own_events::check_kind(self.kind())
     }
 
     fn kind(&self) -> &str {
@@ -252,7 +260,7 @@ impl<'a> Attributes<'a> {
             let reason = "dataref is not on an allow-list of this server; send the data itself";
             return Err(Reject::new(Code::DatarefForbidden, reason));
         }
-        if own::kebab_name(self.kind()).is_some() && !self.tombstone {
+        if own_events::kebab_name(self.kind()).is_some() && !self.tombstone {
             return Err(Reject::new(Code::SchemaViolation, "the event has no data"));
         }
         Ok(self.opaque())
@@ -297,9 +305,26 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn percent_decoded(text: &str) -> Result<Cow<'_, str>, Reject> {
+/// A quoted string (RFC 9110 §5.6.4) without its quotes and escapes; anything else as it is.
+fn unquoted(text: &str) -> Cow<'_, str> {
+    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return text.into() };
+    let (mut plain, mut escaped) = (String::with_capacity(inner.len()), false);
+    for character in inner.chars() {
+        match (escaped, character) {
+            (false, '\\') => escaped = true,
+            (false, '"') => return text.into(),
+            (true | false, _) => {
+                plain.push(character);
+                escaped = false;
+            }
+        }
+    }
+    if escaped { text.into() } else { plain.into() }
+}
+
+fn percent_decoded(text: Cow<'_, str>) -> Result<Cow<'_, str>, Reject> {
     if !text.contains('%') {
-        return Ok(Cow::Borrowed(text));
+        return Ok(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -375,7 +400,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Structured<'a> {
                         }
                         _ => {
                             let raw = map.next_value::<&RawValue>()?.get();
-                            event.attributes.note(raw);
+                            event.attributes.note(&name, raw);
                         }
                     }
                 }
@@ -416,7 +441,7 @@ fn plain_body(message: &Message, limits: &Limits) -> Result<Bytes, Reject> {
         Body::Bytes(body) if body.len() as u64 <= limits.event_bytes_max => body,
         Body::Bytes(_) | Body::File { .. } => return Err(super::too_large(limits.event_bytes_max)),
     };
-    packing::whole(message, body, limits)
+    compression::whole(message, body, limits)
 }
 
 fn batch_elements(body: &Bytes, limits: &Limits) -> Result<Vec<Bytes>, Reject> {

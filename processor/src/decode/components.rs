@@ -8,8 +8,8 @@ use pedigraph_proto::event::Component as Listed;
 use pedigraph_proto::protobuf::Message as _;
 use serde::Deserialize;
 
+use super::encoded::{Encoded, compare, decoded, field, put_text};
 use super::facts::{canonical_purl, count};
-use super::packed::{Packed, compare, field, put_text, unpack};
 use super::read::{List, Obj, Text, clip, clip_to};
 use super::set::ComponentSet;
 
@@ -111,7 +111,7 @@ impl Component<'_> {
 /// The components read so far. References between them are numbered, whether what they name came yet or not.
 pub(super) struct Components {
     limit: usize,
-    packed: Packed,
+    encoded: Encoded,
     /// The number of each component's own reference; [`NONE`] when it has none.
     own: Vec<u32>,
     /// By the first half of their SHA-256: what a document names may be long.
@@ -119,7 +119,7 @@ pub(super) struct Components {
     edges: Vec<(u32, u32)>,
     root: Option<u32>,
     skipped: u32,
-    /// The component that is being packed.
+    /// The component that is being encoded.
     next: Vec<u8>,
 }
 
@@ -131,7 +131,7 @@ impl Components {
     pub(super) fn new(limit: usize) -> Components {
         Components {
             limit,
-            packed: Packed::default(),
+            encoded: Encoded::default(),
             own: Vec::new(),
             references: HashMap::new(),
             edges: Vec::new(),
@@ -173,7 +173,7 @@ impl Components {
         put_text(&mut self.next, field::TYPE, clip(component.kind.as_str()));
         component.licenses().into_iter().for_each(|license| put_text(&mut self.next, field::LICENSES, license));
         put_text(&mut self.next, field::DIGEST, &digest.map(|digest| digest.to_string()).unwrap_or_default());
-        self.packed.push(&self.next);
+        self.encoded.push(&self.next);
         let own = component.bom_ref.get().map_or(NONE, |name| self.number(name));
         self.own.push(own);
         true
@@ -217,24 +217,24 @@ impl Components {
         // Ordinal in the set of each reference.
         let mut ordinals = vec![NONE; std::mem::take(&mut self.references).len()];
         let mut order: Vec<u32> = (0..count(self.own.len())).filter(|&place| !self.is_root(place)).collect();
-        order.sort_by(|&a, &b| compare(self.packed.get(a), self.packed.get(b)));
+        order.sort_by(|&a, &b| compare(self.encoded.get(a), self.encoded.get(b)));
 
         let mut set: Vec<u32> = Vec::with_capacity(order.len());
         let mut merged = Vec::new();
-        for same in order.chunk_by(|&a, &b| compare(self.packed.get(a), self.packed.get(b)).is_eq()) {
+        for same in order.chunk_by(|&a, &b| compare(self.encoded.get(a), self.encoded.get(b)).is_eq()) {
             for own in same.iter().map(|&place| self.own[place as usize]).filter(|own| *own != NONE) {
                 let ordinal = &mut ordinals[own as usize];
                 *ordinal = (*ordinal).min(count(set.len()));
             }
-            merged.extend(merge(&self.packed, same).map(|component| (set.len(), component)));
+            merged.extend(merge(&self.encoded, same).map(|component| (set.len(), component)));
             set.extend(&same[..1]);
         }
         for (ordinal, component) in merged {
-            set[ordinal] = count(self.packed.count());
-            self.packed.push(&component);
+            set[ordinal] = count(self.encoded.count());
+            self.encoded.push(&component);
         }
         let (edges, from_root) = link(self.edges, &ordinals, self.root, set.len());
-        ComponentSet::new(self.packed, set, edges, from_root)
+        ComponentSet::new(self.encoded, set, edges, from_root)
     }
 
     fn is_root(&self, place: u32) -> bool {
@@ -251,14 +251,14 @@ fn short(name: &str) -> [u8; 16] {
 }
 
 /// What some components that are the same come to, if that is not what the first of them says: it has the licenses of all.
-fn merge(packed: &Packed, same: &[u32]) -> Option<Vec<u8>> {
+fn merge(encoded: &Encoded, same: &[u32]) -> Option<Vec<u8>> {
     let (first, others) = same.split_first()?;
-    if others.iter().all(|&other| packed.get(other) == packed.get(*first)) {
+    if others.iter().all(|&other| encoded.get(other) == encoded.get(*first)) {
         return None;
     }
-    let mut component = unpack(packed.get(*first));
+    let mut component = decoded(encoded.get(*first));
     for &other in others {
-        component.licenses.extend(unpack(packed.get(other)).licenses);
+        component.licenses.extend(decoded(encoded.get(other)).licenses);
         component.licenses.sort();
         component.licenses.dedup();
         component.licenses.truncate(LICENSES_MAX);
@@ -304,7 +304,7 @@ impl Index<'_> {
         }
         match self.places[*number as usize] {
             NONE => Resolved::Unknown,
-            place => Resolved::Component(Box::new(unpack(self.components.packed.get(place)))),
+            place => Resolved::Component(Box::new(decoded(self.components.encoded.get(place)))),
         }
     }
 }

@@ -52,12 +52,12 @@ fn unpacked(
     let mut head = Vec::new();
     input.rewind()?;
     (&mut *input).take(8).read_to_end(&mut head)?;
-    let Some(packing) = Packing::of(&head, content_encoding(message)).map_err(refuse)? else {
+    let Some(compression) = Compression::of(&head, content_encoding(message)).map_err(refuse)? else {
         return Ok(Unpacked::Plain);
     };
     let packed_bytes = input.seek(SeekFrom::End(0))?;
     input.rewind()?;
-    let mut reader = Unpacking::new(packing, input, packed_bytes, limits)?;
+    let mut reader = Unpacking::new(compression, input, packed_bytes, limits)?;
     let mut bytes = Vec::new();
     reader.by_ref().take(limits.event_bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 <= limits.event_bytes_max {
@@ -87,18 +87,18 @@ fn content_encoding(message: &Message) -> Option<&str> {
 
 /// How a body is compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Packing {
+enum Compression {
     Gzip,
     Zstd,
     Bzip2,
     Xz,
 }
 
-impl Packing {
+impl Compression {
     /// By the first bytes, else by the name of a content encoding; refuses an encoding that is not known.
-    fn of(head: &[u8], encoding: Option<&str>) -> Result<Option<Packing>, Reject> {
-        if let Some(packing) = Packing::by_magic(head) {
-            return Ok(Some(packing));
+    fn of(head: &[u8], encoding: Option<&str>) -> Result<Option<Compression>, Reject> {
+        if let Some(compression) = Compression::by_magic(head) {
+            return Ok(Some(compression));
         }
         match encoding.map(|name| name.trim().to_ascii_lowercase()).as_deref() {
             // A gateway that decoded the body may leave the header: bytes that are not compressed are taken as they are.
@@ -111,12 +111,12 @@ impl Packing {
         }
     }
 
-    fn by_magic(head: &[u8]) -> Option<Packing> {
+    fn by_magic(head: &[u8]) -> Option<Compression> {
         match head {
-            [0x1f, 0x8b, ..] => Some(Packing::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Packing::Bzip2),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Packing::Xz),
+            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Compression::Bzip2),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
             _ => None,
         }
     }
@@ -124,14 +124,14 @@ impl Packing {
     fn reader<'a>(self, input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         let input = io::BufReader::with_capacity(64 << 10, input);
         Ok(match self {
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Packing::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-            Packing::Zstd => {
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+            Compression::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(input)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(decoder)
             }
-            Packing::Xz => {
+            Compression::Xz => {
                 let stream =
                     liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, liblzma::stream::CONCATENATED)
                         .map_err(io::Error::other)?;
@@ -143,17 +143,22 @@ impl Packing {
 
 /// A decompressor that stops at the limits.
 struct Unpacking<'a> {
-    packing: Packing,
+    compression: Compression,
     inner: Box<dyn Read + 'a>,
     bytes: u64,
     bytes_max: u64,
 }
 
 impl<'a> Unpacking<'a> {
-    fn new(packing: Packing, input: impl Read + 'a, packed_bytes: u64, limits: &Limits) -> io::Result<Unpacking<'a>> {
+    fn new(
+        compression: Compression,
+        input: impl Read + 'a,
+        packed_bytes: u64,
+        limits: &Limits,
+    ) -> io::Result<Unpacking<'a>> {
         let by_ratio = packed_bytes.saturating_mul(limits.decompression_ratio_max).max(RATIO_FREE_BYTES);
         let bytes_max = by_ratio.min(limits.decompressed_bytes_max);
-        Ok(Unpacking { packing, inner: packing.reader(input)?, bytes: 0, bytes_max })
+        Ok(Unpacking { compression, inner: compression.reader(input)?, bytes: 0, bytes_max })
     }
 
     /// An error of a decompressor is the sender's, unless the disk below it failed: that one has an error number.
@@ -161,7 +166,7 @@ impl<'a> Unpacking<'a> {
         if error.raw_os_error().is_some() {
             return error;
         }
-        let reason = format!("{:?} data is damaged or asks for too much memory: {error}", self.packing);
+        let reason = format!("{:?} data is damaged or asks for too much memory: {error}", self.compression);
         refuse(Reject::new(Code::MalformedJson, reason))
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum Failure {
     /// The message's fault.
     Reject(Reject),
     /// The disk's.
-    Disk(io::Error),
+    Io(io::Error),
 }
 
 impl<'a> Document<'a> {
@@ -52,14 +52,14 @@ impl<'a> Document<'a> {
 impl Failure {
     /// What an error of a [`Guarded`] reader is.
     pub(super) fn of(error: io::Error) -> Failure {
-        guard::reject_of(error).map_or_else(Failure::Disk, Failure::Reject)
+        guard::reject_of(error).map_or_else(Failure::Io, Failure::Reject)
     }
 
     /// The reject; memory does not fail.
     pub(super) fn in_memory(self) -> Reject {
         match self {
             Failure::Reject(reject) => reject,
-            Failure::Disk(error) => Reject::new(Code::MalformedJson, error.to_string()),
+            Failure::Io(error) => Reject::new(Code::MalformedJson, error.to_string()),
         }
     }
 }

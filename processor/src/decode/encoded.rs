@@ -13,22 +13,22 @@ const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// Encoded components, numbered from 0 in the order in which they came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Packed {
+pub(super) struct Encoded {
     pieces: Vec<Vec<u8>>,
     /// Where each one begins; it ends where the next one of its piece does.
-    places: Vec<Place>,
+    starts: Vec<Start>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Start {
     piece: u32,
     start: u32,
 }
 
-impl Packed {
+impl Encoded {
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.places.len()
+        self.starts.len()
     }
 
     /// Adds one; a list of 2^32 bytes or pieces would not fit into memory.
@@ -40,7 +40,7 @@ impl Packed {
         }
         let piece = super::facts::count(self.pieces.len() - 1);
         if let Some(last) = self.pieces.last_mut() {
-            self.places.push(Place { piece, start: super::facts::count(last.len()) });
+            self.starts.push(Start { piece, start: super::facts::count(last.len()) });
             last.extend_from_slice(component);
         }
     }
@@ -48,16 +48,16 @@ impl Packed {
     /// The bytes of one.
     pub(super) fn get(&self, number: u32) -> &[u8] {
         let number = number as usize;
-        let Place { piece, start } = self.places[number];
+        let Start { piece, start } = self.starts[number];
         let bytes = &self.pieces[piece as usize];
-        let next = self.places.get(number + 1).filter(|next| next.piece == piece);
+        let next = self.starts.get(number + 1).filter(|next| next.piece == piece);
         &bytes[start as usize..next.map_or(bytes.len(), |next| next.start as usize)]
     }
 }
 
-/// A packed component as a struct.
-pub(super) fn unpack(component: &[u8]) -> Component {
-    Component::decode(component).expect("only what was encoded is packed")
+/// A encoded component as a struct.
+pub(super) fn decoded(component: &[u8]) -> Component {
+    Component::decode(component).expect("only what was encoded is encoded")
 }
 
 /// Appends a field with a text; nothing when it is empty, as a default is left out.
@@ -139,11 +139,11 @@ mod tests {
 
         #[test]
         fn what_was_packed_comes_back(lengths in prop::collection::vec(0_usize..3_000_000, 0..12)) {
-            let mut packed = Packed::default();
-            lengths.iter().zip(1..).for_each(|(length, byte)| packed.push(&vec![byte; *length]));
-            prop_assert_eq!(packed.count(), lengths.len());
+            let mut encoded = Encoded::default();
+            lengths.iter().zip(1..).for_each(|(length, byte)| encoded.push(&vec![byte; *length]));
+            prop_assert_eq!(encoded.count(), lengths.len());
             for ((number, byte), length) in (0..).zip(1..).zip(lengths) {
-                prop_assert!(packed.get(number) == vec![byte; length]);
+                prop_assert!(encoded.get(number) == vec![byte; length]);
             }
         }
     }

@@ -27,6 +27,10 @@ impl<'a> Headers<'a> {
         let mut headers = Headers::default();
         for (name, value) in &message.headers {
             let value = value.as_deref().unwrap_or_default();
+            if name.len() > limits.attribute_name_bytes_max {
+                let reason = format!("the name of a header is longer than {} bytes", limits.attribute_name_bytes_max);
+                return Err(Reject::new(Code::TooLarge, reason));
+            }
             if value.len() > limits.attribute_bytes_max {
                 let reason = format!("header {name:?} is longer than {} bytes", limits.attribute_bytes_max);
                 return Err(Reject::new(Code::TooLarge, reason));

@@ -6,11 +6,13 @@
 mod cdevents;
 mod cloudevents;
 mod components;
+mod compression;
 mod cyclonedx;
 mod cyclonedx_vex;
 mod detect;
 mod document;
 mod dsse;
+mod encoded;
 mod fact_list;
 mod facts;
 mod guard;
@@ -18,13 +20,12 @@ mod headers;
 mod intoto;
 mod oci;
 mod openvex;
-mod own;
-mod packed;
-mod packing;
+mod own_events;
 mod provenance;
 mod read;
 mod set;
 mod table;
+mod tame;
 mod trivy;
 
 use std::io::{self, Read, Seek};
@@ -42,9 +43,9 @@ use guard::Guarded;
 use headers::Headers;
 use table::{Decode, Decoder};
 
+pub use compression::{Unpacked, unpack};
 pub use fact_list::{FactList, Facts};
-pub(crate) use own::VERSION as OWN_VERSION;
-pub use packing::{Unpacked, unpack};
+pub(crate) use own_events::VERSION as OWN_VERSION;
 
 /// What a message came to be: one canonical event with its facts.
 #[derive(Clone, Debug)]
@@ -90,7 +91,10 @@ pub fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, 
 /// [`decode_stream`]); `sha256` is their digest.
 pub fn decode(message: &Message, body: &Bytes, sha256: &[u8; 32], limits: &Limits) -> Result<Decoded, Box<Rejected>> {
     let mut understood = Understood::default();
-    let found = understand(message, body, sha256, limits, &mut understood);
+    let found = Headers::read(message, limits).and_then(|headers| match body.len() as u64 {
+        size if size > limits.event_bytes_max => Err(too_large(limits.event_bytes_max)),
+        _ => whole(message, &headers, body, *sha256, limits, &mut understood),
+    });
     understood.finish(found, message, sha256)
 }
 
@@ -110,7 +114,7 @@ pub fn decode_stream(
     let found = match understand_stream(message, input, sha256, limits, &mut understood) {
         Ok(found) => Ok(found),
         Err(Failure::Reject(reject)) => Err(reject),
-        Err(Failure::Disk(error)) => return Err(error),
+        Err(Failure::Io(error)) => return Err(error),
     };
     Ok(understood.finish(found, message, sha256))
 }
@@ -167,7 +171,7 @@ impl Understood {
         let (source, id) = self.name.unwrap_or_else(|| document_name(message, sha256));
         let hashed_attributes = self.hashed_attributes;
         let (format, decoder_version) = self.decoder.map_or(("", 0), |decoder| (decoder.name, decoder.version));
-        let found = match found.and_then(|found| own::check_source(&source).map(|()| found)) {
+        let found = match found.and_then(|found| own_events::check_source(&source).map(|()| found)) {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };
@@ -192,20 +196,6 @@ fn document_name(message: &Message, sha256: &[u8; 32]) -> (String, String) {
         id.push_str(read::clip_to(&subject, 512));
     }
     ("document".to_owned(), id)
-}
-
-fn understand(
-    message: &Message,
-    body: &Bytes,
-    sha256: &[u8; 32],
-    limits: &Limits,
-    understood: &mut Understood,
-) -> Result<Found, Reject> {
-    let headers = Headers::read(message, limits)?;
-    if body.len() as u64 > limits.event_bytes_max {
-        return Err(too_large(limits.event_bytes_max));
-    }
-    whole(message, &headers, body, *sha256, limits, understood)
 }
 
 /// An error of unpacking in memory is always the message's.
@@ -239,8 +229,7 @@ fn understand_stream(
 
 fn read_whole(input: &mut dyn ReadSeek, bytes_max: u64) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
-    let read =
-        input.rewind().and_then(|()| input.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(Failure::Disk)?;
+    let read = input.rewind().and_then(|()| input.take(bytes_max + 1).read_to_end(&mut bytes)).map_err(Failure::Io)?;
     if read as u64 > bytes_max {
         return Err(too_large(bytes_max).into());
     }

@@ -13,6 +13,8 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
+use super::tame::tamed;
+
 /// A string, borrowed where the input allows; another type is an error, or counts as absent where not `STRICT`.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Text<'a, const STRICT: bool = true>(pub(super) Option<Cow<'a, str>>);
@@ -470,7 +472,26 @@ impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), Reject>> Visitor<'de> f
 
 /// Reads one JSON document; `wrong_type` is the code for a value of another type than the one that is needed.
 pub(super) fn json<'a, T: Deserialize<'a>>(text: &'a str, wrong_type: Code) -> Result<T, Reject> {
-    serde_json::from_str(text).map_err(|error| json_reject(&error, wrong_type))
+    serde_json::from_str(text).or_else(|error| {
+        let tamed = if cannot_be_held(&error) { tamed(text) } else { None };
+        let again = tamed.and_then(|tamed| owned(&tamed).ok());
+        again.ok_or_else(|| json_reject(&error, wrong_type))
+    })
+}
+
+/// Reads one JSON document and borrows nothing of it.
+fn owned<'a, T: Deserialize<'a>>(text: &str) -> Result<T, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_reader(text.as_bytes());
+    let value = T::deserialize(&mut reader)?;
+    reader.end().map(|()| value)
+}
+
+/// Whether the reader stopped at valid JSON that has no value here: a number beyond a double, or half of a surrogate pair.
+fn cannot_be_held(error: &serde_json::Error) -> bool {
+    const WORDS: [&str; 3] =
+        ["number out of range", "lone leading surrogate in hex escape", "unexpected end of hex escape"];
+    let text = error.to_string();
+    error.is_syntax() && WORDS.iter().any(|words| text.starts_with(words))
 }
 
 /// An error by which a reader says a reject of its own: see [`json_reject`].
@@ -489,6 +510,7 @@ pub(super) fn json_reject(error: &serde_json::Error, wrong_type: Code) -> Reject
     }
     let code = match error.classify() {
         serde_json::error::Category::Data => wrong_type,
+        _ if cannot_be_held(error) => Code::SchemaViolation,
         // The reader's own bound on recursion; ours was checked before, but may be configured higher.
         _ if text.starts_with("recursion limit exceeded") => Code::TooDeep,
         serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {

@@ -5,18 +5,18 @@ use pedigraph_proto::event::{Component, ComponentsListed};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::Fact;
 
+use super::encoded::{Encoded, decoded};
 use super::facts::{FACT_BYTES_MAX, ITEMS_BYTES_MAX, Slices, count};
-use super::packed::{Packed, unpack};
 
 /// Most dependencies of one component, so that it fits into a fact.
 const DEPENDENCIES_MAX: usize = 65_536;
 
-/// A component set. Its components are packed: as structs those of a large document would not fit into memory.
+/// A component set. Its components are encoded: as structs those of a large document would not fit into memory.
 #[derive(Clone, Debug)]
 pub(super) struct ComponentSet {
     name: String,
-    packed: Packed,
-    /// Numbers in `packed` by ordinal.
+    encoded: Encoded,
+    /// Numbers in `encoded` by ordinal.
     order: Vec<u32>,
     /// Ordinals of a component and of one that it depends on, sorted.
     edges: Vec<(u32, u32)>,
@@ -29,9 +29,9 @@ pub(super) struct ComponentSet {
 
 impl ComponentSet {
     /// Names the set and divides it into slices.
-    pub(super) fn new(packed: Packed, order: Vec<u32>, edges: Vec<(u32, u32)>, from_root: Vec<bool>) -> ComponentSet {
+    pub(super) fn new(encoded: Encoded, order: Vec<u32>, edges: Vec<(u32, u32)>, from_root: Vec<bool>) -> ComponentSet {
         let (name, slices) = (String::new(), Vec::new());
-        let mut set = ComponentSet { name, packed, order, edges, from_root, slices, too_large: false };
+        let mut set = ComponentSet { name, encoded, order, edges, from_root, slices, too_large: false };
         let (mut name, mut slices, mut large) = (ComponentSetName::default(), Slices::default(), Vec::new());
         let mut component = Vec::new();
         for ordinal in 0..set.count() {
@@ -76,7 +76,7 @@ impl ComponentSet {
         let end = self.slices.get(slice + 1).copied().unwrap_or(self.count());
         let component = |ordinal| {
             let (depends_on, root_dependency) = self.links(ordinal);
-            Component { depends_on, root_dependency, ..unpack(self.packed.get(self.order[ordinal as usize])) }
+            Component { depends_on, root_dependency, ..decoded(self.encoded.get(self.order[ordinal as usize])) }
         };
         let components = (first..end).map(component).collect();
         Some(Fact::now(ComponentsListed { component_set: self.name.clone(), first, components }))
@@ -85,9 +85,9 @@ impl ComponentSet {
     /// Writes a component with all that is known of it.
     fn encode(&self, ordinal: u32, component: &mut Vec<u8>) {
         component.clear();
-        component.extend_from_slice(self.packed.get(self.order[ordinal as usize]));
+        component.extend_from_slice(self.encoded.get(self.order[ordinal as usize]));
         let (depends_on, root_dependency) = self.links(ordinal);
-        // These fields follow what is packed.
+        // These fields follow what is encoded.
         if root_dependency || !depends_on.is_empty() {
             let links = Component { depends_on, root_dependency, ..Component::default() };
             component.extend_from_slice(&links.encode_to_vec());

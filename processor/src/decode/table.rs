@@ -4,15 +4,16 @@ use pedigraph_proto::message::{Code, Reject};
 
 use super::detect::Shape;
 use super::document::{Document, Failure};
+use super::tame::tamed;
 use super::{
-    Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, own, trivy,
+    Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, own_events, trivy,
 };
 
 /// All decoders. Where a document looks like those of several, the first one has it.
 static TABLE: [&[Decoder]; 9] = [
     &cloudevents::DECODERS,
     &cdevents::DECODERS,
-    &own::DECODERS,
+    &own_events::DECODERS,
     &cyclonedx::DECODERS,
     &dsse::DECODERS,
     &intoto::DECODERS,
@@ -99,7 +100,13 @@ impl Decoder {
             Decode::Event(read) => read(text, given, understood),
             Decode::Text(read) | Decode::Lines(read) => read(text, given),
             Decode::Bytes(read) => read(text.as_bytes(), given),
-            Decode::Stream(read) => read(Document::Text(text), given).map_err(Failure::in_memory),
+            Decode::Stream(read) => {
+                let read = |text: &str| read(Document::Text(text), given).map_err(Failure::in_memory);
+                read(text).or_else(|reject| match tamed(text) {
+                    Some(tamed) if reject.code == Code::SchemaViolation => read(&tamed).map_err(|_| reject),
+                    Some(_) | None => Err(reject),
+                })
+            }
         }
     }
 

@@ -56,12 +56,40 @@ pub struct EntryRow {
     /// Index of the reject that was driven again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<u64>,
-    /// SHA-256 of the received bytes.
+    /// What was overwritten before the bytes were kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<RedactionRow>,
+    /// SHA-256 of the bytes that are kept.
     pub body_digest: String,
     /// Their number.
     pub body_size: u64,
     /// Number of facts.
     pub facts_count: u32,
+}
+
+/// That the bytes which are kept are not those which were received.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionRow {
+    /// Version of the rules.
+    pub rules: u32,
+    /// Number of secrets; entries of earlier versions do not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// SHA-256 of the received bytes; entries of earlier versions do not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_digest: Option<String>,
+}
+
+impl RedactionRow {
+    fn of(leaf: &wire::Entry) -> Option<RedactionRow> {
+        let received = <[u8; 32]>::try_from(&leaf.received_digest[..]).ok();
+        (leaf.redaction_version > 0).then(|| RedactionRow {
+            rules: leaf.redaction_version,
+            count: Some(leaf.redaction_count).filter(|count| *count > 0),
+            received_digest: received.map(|hash| Digest::sha256(hash).to_string()),
+        })
+    }
 }
 
 /// Where a message came from.
@@ -120,6 +148,7 @@ pub fn reject_of(ledger: &Reader, facts: Option<&PartRef>) -> Result<Option<Mess
 
 fn row_of(index: u64, leaf_hash: String, leaf: wire::Entry, code: Option<String>, reason: Option<String>) -> EntryRow {
     let body_digest = <[u8; 32]>::try_from(&leaf.body_digest[..]).map(|hash| Digest::sha256(hash).to_string());
+    let redaction = RedactionRow::of(&leaf);
     EntryRow {
         index,
         leaf_hash,
@@ -138,6 +167,7 @@ fn row_of(index: u64, leaf_hash: String, leaf: wire::Entry, code: Option<String>
         reason,
         conflicts_with: leaf.conflicts_with,
         replay_of: leaf.replay_of,
+        redaction,
         body_digest: body_digest.unwrap_or_default(),
         body_size: leaf.body_size,
         facts_count: leaf.facts_count,

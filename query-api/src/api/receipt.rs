@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pedigraph_proto::TenantId;
-use pedigraph_proto::message::{Message, Receipt, Refused, Status, Submitted};
+use pedigraph_proto::message::{Message, Receipt, Redaction, Refused, Status, Submitted};
+use pedigraph_proto::{Digest, TenantId};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -121,6 +121,10 @@ pub fn members(receipt: &Receipt) -> Map<String, Value> {
     members.insert("leafHash".into(), hex::encode(receipt.leaf_hash).into());
     members.insert("eventId".into(), receipt.event_id.to_string().into());
     members.extend(receipt.conflicts_with.map(|index| ("conflictsWith".to_owned(), index.into())));
+    if let Some(Redaction { rules, count, received_digest }) = &receipt.redaction {
+        let received = Digest::sha256(*received_digest).to_string();
+        members.insert("redaction".into(), json!({ "rules": rules, "count": count, "receivedDigest": received }));
+    }
     if let Some(reject) = &receipt.reject {
         members.insert("code".into(), reject.code.as_str().into());
         members.insert("reason".into(), reject.reason.clone().into());
@@ -162,7 +166,7 @@ mod tests {
         let reject = (status == Status::Rejected).then(|| Reject::new(RejectCode::TooDeep, "too deep"));
         let event_id = EventId::from_slice(&[7; 16]).expect("16 bytes");
         let conflicts_with = (status == Status::Conflict).then_some(1);
-        Receipt { status, index: 3, leaf_hash: [1; 32], event_id, conflicts_with, reject }
+        Receipt { status, index: 3, leaf_hash: [1; 32], event_id, conflicts_with, reject, redaction: None }
     }
 
     #[test]
@@ -181,6 +185,15 @@ mod tests {
         assert_eq!(problem["code"], "TOO_DEEP");
         assert_eq!(problem["index"], 3);
         assert_eq!(problem["status"], 422);
+    }
+
+    #[test]
+    fn a_receipt_says_what_was_overwritten() {
+        let redaction = Redaction { rules: 1, count: 2, received_digest: [0xab; 32] };
+        let redacted = members(&Receipt { redaction: Some(redaction), ..receipt(Status::Duplicate) });
+        let want = json!({ "rules": 1, "count": 2, "receivedDigest": format!("sha256:{}", "ab".repeat(32)) });
+        assert_eq!(redacted["redaction"], want);
+        assert!(!members(&receipt(Status::Accepted)).contains_key("redaction"));
     }
 
     #[test]

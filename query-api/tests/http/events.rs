@@ -29,6 +29,7 @@ impl WriteNode for Takes {
                 event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
                 conflicts_with: None,
                 reject: None,
+                redaction: None,
             }))
         })
     }
@@ -113,6 +114,7 @@ impl WriteNode for Repeats {
             event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
             conflicts_with: None,
             reject: None,
+            redaction: None,
         };
         Box::pin(async { Ok(Submitted::One(receipt)) })
     }
