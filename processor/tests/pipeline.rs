@@ -217,7 +217,7 @@ fn whatever_arrives_on_kafka_ends_as_an_entry_and_the_flow_goes_on() {
     send(&[], Some(&vec![b' '; 100_001]));
     send(&[("pedigraph-subject", b"\xff\xfe")], Some(&good("header")));
     send(&[("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")], Some(&good("traced")));
-    send(&[], Some(&good(&"i".repeat(1_025))));
+    send(&[], Some(&good(&"i".repeat(2_049))));
     send(&[], Some(&good("last")));
     producer.flush().unwrap();
     node.wait_for_size(9);
