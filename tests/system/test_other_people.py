@@ -1,10 +1,115 @@
 """What other people's data looks like: each kind of it that was once read wrongly, with the right answer."""
 
+import base64
+import hashlib
+import json
+
 import pytest
 
-from pedigraph import digest, raw
+from pedigraph import CLOUDEVENT, cloudevent, deployed, digest, published, raw
 
+CYCLONEDX = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
 DAY = "2026-07-%02dT08:00:00Z"
+
+
+def sha256(data):
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def send(node, value, kind="application/json", **more):
+    """An event or a document, until every answer has it."""
+    return node.accept(raw(value), kind, wait="visible", **more)
+
+
+def event(node, value):
+    return send(node, value, CLOUDEVENT)
+
+
+def sbom(name, components, day=1, *, tool="maker", root=None):
+    root = root or {"type": "application", "name": name}
+    metadata = {
+        "timestamp": DAY % day,
+        "component": root,
+        "tools": {"components": [{"type": "application", "name": tool}]},
+    }
+    listed = [
+        {"type": "library", "name": purl.rpartition("/")[2], "purl": purl, "bom-ref": purl} for purl in components
+    ]
+    return {**CYCLONEDX, "metadata": metadata, "components": listed}
+
+
+def statement(kind, subject, predicate, name="product"):
+    """An in-toto statement without a signature."""
+    subjects = [{"name": name, "digest": dict([subject.split(":")])}]
+    body = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects,
+        "predicateType": kind,
+        "predicate": predicate,
+    }
+    payload = base64.b64encode(raw(body)).decode()
+    return {
+        "payloadType": "application/vnd.in-toto+json",
+        "payload": payload,
+        "signatures": [{"keyid": "k", "sig": "AAAA"}],
+    }
+
+
+def cdevent(id_, type_, subject, content, *, source="/ci", subject_source=None, time_=DAY % 1):
+    """A bare CDEvent."""
+    context = {"specversion": "0.5.1", "id": id_, "source": source, "type": f"dev.cdevents.{type_}", "timestamp": time_}
+    about = {"id": subject, "content": content} | ({"source": subject_source} if subject_source else {})
+    return {"context": context, "subject": about}
+
+
+def index_of(*manifests, created=DAY % 1):
+    listed = [{"mediaType": kind, "digest": of, "size": 7, "platform": platform} for kind, of, platform in manifests]
+    annotations = {"org.opencontainers.image.created": created}
+    return {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed, "annotations": annotations}
+
+
+def platform(text):
+    parts = text.split("/")
+    return dict(zip(("os", "architecture", "variant"), parts, strict=False))
+
+
+def edges(node, of, relationship=None):
+    found = node.json(f"/api/v1/lineage/{of}", maxDepth=10)["edges"]
+    return [edge for edge in found if relationship in (None, edge["relationship"])]
+
+
+def pairs(node, of, relationship="parent"):
+    return {(edge["from"], edge["to"]) for edge in edges(node, of, relationship)}
+
+
+def artifact(node, reference):
+    return node.json(f"/api/v1/artifacts/{reference}")
+
+
+def running(node, environment, service=None):
+    services = node.json(f"/api/v1/environments/{environment}")["services"]
+    return [row for state in services if service in (None, state["service"]) for row in state["running"]]
+
+
+def test_nested_indexes(shared):
+    """An index of indexes, three levels, runs: what its manifests contain runs."""
+    leaf, other = digest(0xA001), digest(0xA002)
+    inner = raw(index_of((MANIFEST, leaf, platform("linux/arm64")), (MANIFEST, other, platform("linux/amd64"))))
+    middle = raw(index_of((INDEX, sha256(inner), {})))
+    outer = raw(index_of((INDEX, sha256(middle), {})))
+    for body in (outer, inner, middle):
+        shared.accept(body, INDEX)
+    send(shared, sbom("nested", ["pkg:gem/rack@3.1.7"]), subject=leaf)
+    event(shared, deployed("nested", f"registry.example/nested@{sha256(outer)}", "nest", artifactDigest=sha256(outer)))
+    impact = shared.json("/api/v1/components/impact", purl="pkg:gem/rack")
+    assert [row["service"] for row in impact["deployed"]] == ["nested"], impact
+    assert not [row for row in impact["notDeployed"] if row["digest"] == sha256(outer)]
+    assert not [row for row in impact["unknown"] if row["environment"] == "nest"], impact["unknown"]
+    hops = shared.json("/api/v1/trace", ref="nest/nested")["hops"]
+    assert [hop["status"] for hop in hops if hop["kind"] == "sbom"] == ["found"], hops
 
 
 def trivy(name, kind="filesystem", day=1, **metadata):
@@ -16,6 +121,169 @@ def trivy(name, kind="filesystem", day=1, **metadata):
         "Metadata": metadata,
         "Results": [],
     }
+
+
+def test_two_clusters_of_one_name(shared):
+    for cluster, service in (("east", "web"), ("west", "web")):
+        content = {
+            "environment": {"id": "twins", "source": f"cluster/{cluster}"},
+            "artifactId": f"pkg:oci/web@sha256%3A{len(cluster + service):064x}?tag={cluster}",
+        }
+        send(shared, cdevent(f"twins-{cluster}", "service.deployed.0.3.0", service, content))
+    rows = running(shared, "twins", "web")
+    assert len(rows) == 2 and {row.get("cluster") for row in rows} == {"cluster/east", "cluster/west"}, rows
+
+
+def test_several_digests_of_one_file(shared):
+    sha, strong = f"{0xC101:064x}", f"{0xC101:0128x}"
+    root = {"type": "application", "name": "tool", "version": "5.0"}
+    root["hashes"] = [{"alg": "SHA-512", "content": strong}, {"alg": "SHA-256", "content": sha}]
+    send(shared, sbom("tool", ["pkg:cargo/serde@1.0.219"], root=root))
+    send(
+        shared,
+        statement(
+            "https://slsa.dev/provenance/v1", f"sha256:{sha}", {"buildDefinition": {"buildType": "https://b.example/1"}}
+        ),
+    )
+    for reference in (f"sha256:{sha}", f"sha512:{strong}"):
+        node = artifact(shared, reference)
+        assert node["digest"] == f"sha256:{sha}" and f"sha512:{strong}" in node["aliases"], node
+        assert len(node["sboms"]) == 1 and len(node["attestations"]) == 1
+
+
+def test_the_registry_of_a_purl(shared):
+    wanted = {
+        f"pkg:docker/desk/till@sha256%3A{0xC201:064x}?repository_url=quay.io&tag=3.1.4": "quay.io/desk/till:3.1.4",
+        f"pkg:docker/desk/stock@sha256%3A{0xC202:064x}?repository_url=quay.io&tag=3.1.5": "quay.io/desk/stock:3.1.5",
+        f"pkg:oci/dns@sha256%3A{0xC203:064x}?repository_url=registry.example/cluster/&tag=1": "registry.example/cluster/dns:1",
+    }
+    for n, purl in enumerate(wanted):
+        send(
+            shared, cdevent(f"purl-{n}", "artifact.packaged.0.3.0", purl, {"change": {"id": "c1"}}, time_=DAY % (n + 1))
+        )
+    found = {purl: artifact(shared, digest(0xC201 + n)) for n, purl in enumerate(wanted)}
+    assert {purl: node["artifactRef"] for purl, node in found.items()} == wanted
+    assert not pairs(shared, digest(0xC202))
+
+
+def config(diffs, labels=None, created=DAY % 1):
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": created,
+        "config": {"Labels": labels or {}},
+        "rootfs": {"type": "layers", "diff_ids": diffs},
+    }
+
+
+def git(name, commit):
+    return {"uri": f"git+https://git.example/{name}.git", "digest": {"sha1": commit}}
+
+
+def test_the_commit_of_a_provenance_is_the_sources(shared):
+    of = digest(0xD101)
+    tasks, base, source = (
+        git("tasks", "1a" * 20),
+        {"uri": "oci://registry.example/builder", "digest": {"sha256": f"{0xD1FF:064x}"}},
+        git("till", "2b" * 20),
+    )
+    listed = [{**tasks, "name": "pipeline"}, {**base, "name": "task"}, {**source, "name": "inputs/result"}]
+    definition = {
+        "buildType": "https://tekton.dev/chains/v2/slsa-tekton",
+        "externalParameters": {},
+        "resolvedDependencies": listed,
+    }
+    send(
+        shared,
+        statement(
+            "https://slsa.dev/provenance/v1",
+            of,
+            {"buildDefinition": definition, "runDetails": {"builder": {"id": "https://tekton.example"}}},
+        ),
+    )
+    assert artifact(shared, of)["commit"]["id"] == "2b" * 20
+    of = digest(0xD102)
+    old = {
+        "builder": {"id": "https://b.example"},
+        "buildType": "https://b.example/2",
+        "invocation": {"configSource": git("stock", "3c" * 20)},
+        "materials": [git("shared-ci", "4d" * 20), git("stock", "3c" * 20)],
+    }
+    send(shared, statement("https://slsa.dev/provenance/v0.2", of, old))
+    assert artifact(shared, of)["commit"]["id"] == "3c" * 20
+
+
+def test_unaffected_versions_and_rejected_vulnerabilities(shared):
+    purl = "pkg:npm/tar@7.4.3"
+    for number, vulnerability in enumerate(
+        (
+            {
+                "id": "CVE-2026-71001",
+                "affects": [{"ref": purl, "versions": [{"version": "7.4.3", "status": "unaffected"}]}],
+            },
+            {"id": "CVE-2026-71002", "rejected": DAY % 3, "affects": [{"ref": purl}]},
+            {
+                "id": "CVE-2026-71003",
+                "affects": [{"ref": purl, "versions": [{"version": "7.4.3", "status": "affected"}]}],
+            },
+        )
+    ):
+        of = digest(0xD401 + number)
+        send(shared, {**sbom(f"una{number}", [purl]), "vulnerabilities": [vulnerability]}, subject=of)
+        found = sum(scan["details"].get("findings", 0) for scan in artifact(shared, of)["scans"])
+        assert found == (number == 2), f"{vulnerability}: {found} findings"
+
+
+def test_a_plus_sign_is_one(shared):
+    of = digest(0xD501)
+    send(shared, sbom("plus", ["pkg:deb/debian/g++@14.2.0"]), subject=of)
+    event(shared, deployed("plus", f"registry.example/plus@{of}", "plus", artifactDigest=of))
+    for spelt in ("pkg:deb/debian/g++", "pkg:deb/debian/g%2B%2B"):
+        answer = shared.session.get(f"{shared.url}/api/v1/components/impact?purl={spelt}", timeout=30).json()
+        assert [row["digest"] for row in answer["deployed"]] == [of], f"{spelt}: {answer}"
+
+
+def test_two_sboms_of_one_tool(shared):
+    of = digest(0xDE01)
+    for day, (root, purl) in enumerate(
+        (("pkg:gem/front@1", "pkg:gem/nokogiri@1.18.0"), ("pkg:golang/back@1", "pkg:golang/gorm.io/gorm@1.30.0")), 1
+    ):
+        send(
+            shared,
+            sbom("part", [purl], day, tool="cdxgen", root={"type": "application", "name": root, "purl": root}),
+            subject=of,
+        )
+    event(shared, deployed("parts", f"registry.example/parts@{of}", "parts", artifactDigest=of))
+    for purl in ("pkg:gem/nokogiri", "pkg:golang/gorm.io/gorm"):
+        assert [row["digest"] for row in shared.json("/api/v1/components/impact", purl=purl)["deployed"]] == [of], purl
+
+
+def test_several_repository_digests(shared):
+    mirror, own = digest(0xDF01), digest(0xDF02)
+    send(
+        shared,
+        trivy(
+            "registry.example/mirrored:1",
+            "container_image",
+            RepoDigests=[f"mirror.example/mirrored@{mirror}", f"registry.example/mirrored@{own}"],
+            ImageID=digest(0xDF0C),
+            RepoTags=["registry.example/mirrored:1"],
+        ),
+    )
+    for reference in (mirror, own):
+        assert len(artifact(shared, reference)["scans"]) == 1, reference
+
+
+def test_an_sbom_without_subject_has_an_address(shared):
+    body = raw(sbom("lonely", ["pkg:hex/phoenix@1.8.0"]))
+    shared.accept(body, "application/json", wait="visible")
+    node = artifact(shared, sha256(body))
+    assert node["kind"] == "sbom" and node["digest"] == sha256(body), node
+    assert shared.json(f"/api/v1/lineage/{sha256(body)}")["edges"] == []
+    candidates = shared.json("/api/v1/resolve", q=sha256(body))["candidates"]
+    assert [candidate["digest"] for candidate in candidates] == [sha256(body)], candidates
+    named = {row["digest"] for row in shared.json("/api/v1/components/impact", purl="pkg:hex/phoenix")["notDeployed"]}
+    assert named == {sha256(body)}
 
 
 def large(kind):
