@@ -112,6 +112,22 @@ def test_nested_indexes(shared):
     assert [hop["status"] for hop in hops if hop["kind"] == "sbom"] == ["found"], hops
 
 
+def test_no_tag_is_not_latest(shared):
+    """A root component with a version and no purl: the version is the version."""
+    made = {}
+    for day, version in ((3, "0.9.0"), (4, "0.12.0"), (5, "0.9.1")):
+        root = {"type": "application", "name": "till", "version": version}
+        root["hashes"] = [{"alg": "SHA-256", "content": f"{0xB000 + day:064x}"}]
+        send(shared, sbom("till", ["pkg:npm/ms@2.1.3"], day, root=root))
+        made[version] = digest(0xB000 + day)
+    for version, of in made.items():
+        node = artifact(shared, of)
+        assert "latest" not in json.dumps(node), node
+        assert version in node["artifactRef"], node["artifactRef"]
+    assert (made["0.9.0"], made["0.9.1"]) in pairs(shared, made["0.9.1"])
+    assert not [edge for edge in edges(shared, made["0.12.0"]) if "tag" in edge["method"]]
+
+
 def trivy(name, kind="filesystem", day=1, **metadata):
     return {
         "SchemaVersion": 2,
@@ -121,6 +137,36 @@ def trivy(name, kind="filesystem", day=1, **metadata):
         "Metadata": metadata,
         "Results": [],
     }
+
+
+def test_scans_of_directories_are_strangers(shared):
+    for number, day in ((0xB101, 1), (0xB102, 2)):
+        send(shared, trivy(".", day=day), subject=digest(number))
+    nodes = [artifact(shared, digest(number)) for number in (0xB101, 0xB102)]
+    assert not pairs(shared, digest(0xB101)) and not pairs(shared, digest(0xB102))
+    for node in nodes:
+        assert node["kind"] != "container_image" and "latest" not in node["artifactRef"], node
+
+
+def test_build_numbers_belong_to_their_job(shared):
+    """Build 7 of two jobs makes two products that have nothing in common."""
+    products = {"job/till": digest(0xC001), "job/stock": digest(0xC002)}
+    for job, of in products.items():
+        send(
+            shared,
+            cdevent(
+                f"{job}-run",
+                "pipelinerun.finished.0.3.0",
+                "7",
+                {"outcome": "success", "pipelineName": job},
+                subject_source=job,
+            ),
+        )
+        made = {"artifactDigest": of, "artifactRef": f"registry.example/{job}:7", "kind": "container_image", "run": "7"}
+        event(shared, cloudevent("io.pedigraph.artifact-packaged.v1", made, source=job, time_=DAY % 1))
+    assert not edges(shared, products["job/till"], "build")
+    runs = [artifact(shared, of).get("run", {}) for of in products.values()]
+    assert [job in json.dumps(run) for job, run in zip(products, runs, strict=True)] == [True, True], runs
 
 
 def test_two_clusters_of_one_name(shared):
@@ -176,6 +222,26 @@ def config(diffs, labels=None, created=DAY % 1):
     }
 
 
+def test_labels_of_the_base_are_the_bases(shared):
+    revision = "org.opencontainers.image.revision"
+    base = raw(config([digest(0xD001), digest(0xD002)], {revision: "ab" * 20}))
+    child = raw(config([digest(0xD001), digest(0xD002), digest(0xD003)], {revision: "ab" * 20}, DAY % 2))
+    shared.accept(base, CONFIG)
+    shared.accept(child, CONFIG, wait="visible")
+    assert artifact(shared, sha256(base))["commit"]["id"] == "ab" * 20
+    assert artifact(shared, sha256(child)).get("commit") is None
+    made = {
+        "artifactDigest": sha256(child),
+        "artifactRef": "registry.example/child:1",
+        "kind": "container_image",
+        "commit": "cd" * 20,
+    }
+    event(shared, cloudevent("io.pedigraph.artifact-packaged.v1", made, time_=DAY % 2))
+    assert artifact(shared, sha256(child))["commit"]["id"] == "cd" * 20
+    hops = shared.json("/api/v1/trace", ref=sha256(child))["hops"]
+    assert not [hop for hop in hops if hop["status"] == "conflict"], hops
+
+
 def git(name, commit):
     return {"uri": f"git+https://git.example/{name}.git", "digest": {"sha1": commit}}
 
@@ -213,6 +279,65 @@ def test_the_commit_of_a_provenance_is_the_sources(shared):
     assert artifact(shared, of)["commit"]["id"] == "3c" * 20
 
 
+def test_build_tools_are_no_bases(shared):
+    of, final = digest(0xD201), digest(0xD20A)
+    materials = [
+        {"uri": "pkg:docker/docker/dockerfile@1.7?platform=linux%2Famd64", "digest": {"sha256": f"{0xD20B:064x}"}},
+        {"uri": "pkg:docker/rust@1.90?platform=linux%2Famd64", "digest": {"sha256": f"{0xD20C:064x}"}},
+        {"uri": "pkg:docker/debian@13?platform=linux%2Famd64", "digest": dict([final.split(":")])},
+    ]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": digest(0xD2C0), "size": 1},
+        "layers": [],
+        "annotations": {
+            "org.opencontainers.image.base.digest": final,
+            "org.opencontainers.image.base.name": "docker.io/library/debian:13",
+        },
+    }
+    shared.accept(raw(manifest), MANIFEST, subject=of)
+    predicate = {
+        "builder": {"id": "https://buildkit.example"},
+        "buildType": "https://mobyproject.org/buildkit@v1",
+        "materials": materials,
+        "invocation": {"configSource": {"entryPoint": "Dockerfile"}},
+    }
+    send(shared, statement("https://slsa.dev/provenance/v0.2", of, predicate))
+    assert pairs(shared, of, "base") == {(final, of)}
+    assert [edge["confidence"] for edge in edges(shared, of, "base") if edge["to"] == of] == [1.0]
+
+
+def test_provenance_of_each_platform(shared):
+    manifests = [
+        (MANIFEST, digest(0xD301), platform("linux/amd64")),
+        (MANIFEST, digest(0xD302), platform("linux/s390x")),
+    ]
+    index = raw(index_of(*manifests))
+    shared.accept(index, INDEX)
+    for _, of, _ in manifests:
+        definition = {
+            "buildType": "https://b.example/1",
+            "externalParameters": {},
+            "resolvedDependencies": [{"uri": "pkg:docker/alpine@3.22", "digest": {"sha256": f"{0xD3FF:064x}"}}],
+        }
+        send(
+            shared,
+            statement(
+                "https://slsa.dev/provenance/v1",
+                of,
+                {"buildDefinition": definition, "runDetails": {"builder": {"id": "https://b.example"}}},
+            ),
+        )
+    event(
+        shared, deployed("multi", f"registry.example/multi@{sha256(index)}", "platforms", artifactDigest=sha256(index))
+    )
+    text = json.dumps(artifact(shared, sha256(index))["attestations"])
+    assert "linux/amd64" in text and "linux/s390x" in text, text
+    hops = shared.json("/api/v1/trace", ref="platforms/multi")["hops"]
+    assert {hop["status"] for hop in hops if hop["kind"] in ("attestations", "attestation", "base")} == {"found"}, hops
+
+
 def test_unaffected_versions_and_rejected_vulnerabilities(shared):
     purl = "pkg:npm/tar@7.4.3"
     for number, vulnerability in enumerate(
@@ -241,6 +366,106 @@ def test_a_plus_sign_is_one(shared):
     for spelt in ("pkg:deb/debian/g++", "pkg:deb/debian/g%2B%2B"):
         answer = shared.session.get(f"{shared.url}/api/v1/components/impact?purl={spelt}", timeout=30).json()
         assert [row["digest"] for row in answer["deployed"]] == [of], f"{spelt}: {answer}"
+
+
+def test_constant_build_times(shared):
+    made = []
+    for number, version in enumerate(("2.0", "2.1", "2.2", "2.3", "2.4")):
+        body = raw(config([digest(0xD600 + number)], {"n": version}, "1980-01-01T00:00:00Z"))
+        shared.accept(body, CONFIG)
+        name = {"artifactDigest": sha256(body), "artifactRef": f"registry.example/still:{version}"}
+        built = {**name, "kind": "container_image"}
+        event(shared, cloudevent("io.pedigraph.artifact-packaged.v1", built, time_="1980-01-01T00:00:00Z"))
+        event(shared, published(f"registry.example/still:{version}", sha256(body), time_=DAY % (number + 1)))
+        made.append(sha256(body))
+    assert pairs(shared, made[2]) == set(zip(made, made[1:], strict=False))
+    assert [artifact(shared, of)["sequenceNumber"] for of in made] == [1, 2, 3, 4, 5]
+
+
+def test_described_versions_go_forward(shared):
+    names = ["v4.0.1", "v4.0.1-12-g0badc0d", "v4.0.2"]
+    for day, name in enumerate(names, 1):
+        event(shared, published(f"registry.example/described:{name}", digest(0xD700 + day), time_=DAY % day))
+        event(
+            shared,
+            deployed(
+                "described",
+                f"registry.example/described:{name}",
+                "describe",
+                time_=DAY % day,
+                artifactDigest=digest(0xD700 + day),
+            ),
+        )
+    changes = shared.json("/api/v1/environments/describe/changes")["changes"]
+    assert [change["kind"] for change in changes] == ["deploy"] * 3, changes
+    assert pairs(shared, digest(0xD702)) == {(digest(0xD701), digest(0xD702)), (digest(0xD702), digest(0xD703))}
+
+
+def test_variants_are_lines(shared):
+    for day, tag in enumerate(("5.0.0", "5.0.0-bookworm", "5.0.1-bookworm-slim", "5.0.1", "5.0.1-bookworm"), 1):
+        event(shared, published(f"registry.example/variants:{tag}", digest(0xD800 + day), time_=DAY % day))
+    assert pairs(shared, digest(0xD804)) == {(digest(0xD801), digest(0xD804))}
+    assert pairs(shared, digest(0xD805)) == {(digest(0xD802), digest(0xD805))}
+    assert not pairs(shared, digest(0xD803))
+
+
+def test_signatures_are_no_versions(shared):
+    event(shared, published("registry.example/signed:1.0", digest(0xD901), time_=DAY % 1))
+    event(shared, published(f"registry.example/signed:sha256-{0xD901:064x}.sig", digest(0xD902), time_=DAY % 2))
+    event(shared, published(f"registry.example/signed:sha256-{0xD901:064x}.att", digest(0xD903), time_=DAY % 3))
+    event(shared, published("registry.example/signed:1.1", digest(0xD904), time_=DAY % 4))
+    assert pairs(shared, digest(0xD904)) == {(digest(0xD901), digest(0xD904))}
+    assert artifact(shared, digest(0xD904))["sequenceNumber"] == 2
+
+
+def test_empty_content_joins_nothing(shared):
+    empty = sha256(b"")
+    for run, other in (("ea-1", digest(0xDA01)), ("ea-2", digest(0xDA02))):
+        subjects = [
+            {"name": "log.txt", "digest": dict([empty.split(":")])},
+            {"name": "app", "digest": dict([other.split(":")])},
+        ]
+        body = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": subjects,
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {
+                "buildDefinition": {"buildType": "https://b.example/1"},
+                "runDetails": {"builder": {"id": "https://b.example"}, "metadata": {"invocationId": run}},
+            },
+        }
+        send(shared, body)
+    for other, stranger in ((digest(0xDA01), digest(0xDA02)), (digest(0xDA02), digest(0xDA01))):
+        reached = shared.json(f"/api/v1/lineage/{other}", maxDepth=10)["nodes"]
+        assert stranger not in [node["digest"] for node in reached], reached
+
+
+def test_spellings_of_a_platform(shared):
+    for day, (version, spelt) in enumerate((("1.0", "linux/arm64/v8"), ("1.1", "linux/arm64")), 1):
+        data = {
+            "artifactDigest": digest(0xDB00 + day),
+            "artifactRef": f"registry.example/spelt:{version}",
+            "kind": "container_image",
+            "platform": spelt,
+        }
+        event(shared, cloudevent("io.pedigraph.artifact-packaged.v1", data, time_=DAY % day))
+        event(shared, published(f"registry.example/spelt:{version}", digest(0xDB00 + day), time_=DAY % day))
+    assert pairs(shared, digest(0xDB02)) == {(digest(0xDB01), digest(0xDB02))}
+
+
+def test_manifests_of_one_index_are_no_parents(shared):
+    windows = platform("windows/amd64")
+    body = raw(
+        index_of(
+            (MANIFEST, digest(0xDC01), {**windows, "os.version": "10.0.1"}),
+            (MANIFEST, digest(0xDC02), {**windows, "os.version": "10.0.2"}),
+        )
+    )
+    shared.accept(body, INDEX)
+    event(shared, published("registry.example/windows:1.0", sha256(body), time_=DAY % 1))
+    for day, of in ((1, digest(0xDC01)), (2, digest(0xDC02))):
+        event(shared, published("registry.example/windows:1.0", of, time_=DAY % day))
+    assert not pairs(shared, digest(0xDC01))
 
 
 def test_two_sboms_of_one_tool(shared):
