@@ -199,9 +199,9 @@ fn purl((package, version): (usize, usize)) -> String {
 
 /// artifact → what it contains as of some documents.
 fn model(documents: &[Document]) -> BTreeMap<usize, BTreeSet<String>> {
-    let mut newest: BTreeMap<(usize, usize), (i64, [u8; 16], &Document)> = BTreeMap::new();
+    let mut newest: BTreeMap<(usize, usize), (i64, usize, &Document)> = BTreeMap::new();
     for (n, document) in documents.iter().enumerate() {
-        let key = (document.2, *sent(n, document.2, vec![]).event_id().as_bytes());
+        let key = (document.2, n);
         let at = newest.entry((document.0, document.1)).or_insert((key.0, key.1, document));
         if (at.0, at.1) < key {
             *at = (key.0, key.1, document);

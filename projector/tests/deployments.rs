@@ -63,13 +63,14 @@ fn corpus() -> Option<Vec<Line>> {
     Some(lines.enumerate().map(read).collect())
 }
 
-/// service → (time, event id, tag) in order.
-type Model<'a> = BTreeMap<&'a str, Vec<(i64, [u8; 16], Option<&'a str>)>>;
+/// service → (time, place in the ledger, tag) in order.
+type Model<'a> = BTreeMap<&'a str, Vec<(i64, usize, Option<&'a str>)>>;
 
+/// Of lines as they stand in the ledger.
 fn model(lines: &[Line]) -> Model<'_> {
     let mut model = Model::new();
-    for line in lines {
-        let row = (line.time, *line.sent().event_id().as_bytes(), line.to.as_deref());
+    for (place, line) in lines.iter().enumerate() {
+        let row = (line.time, place, line.to.as_deref());
         model.entry(&line.service).or_default().push(row);
     }
     model.values_mut().for_each(|rows| rows.sort_unstable());
@@ -135,13 +136,14 @@ fn late_deployments_change_what_is_known_and_nothing_else() {
     let views = world.views();
     let before = prompt.len() as u64 - 1;
     check_moments(&views, &prompt, Some(before), &mut random, 200);
+    let lines = [prompt.clone(), late].concat();
     check_moments(&views, &lines, None, &mut random, 200);
     check_changes(&scope(&views, None, Some(before)), &prompt);
     check_changes(&scope(&views, None, None), &lines);
 }
 
 #[test]
-fn events_of_equal_time_are_ordered_by_event_id() {
+fn of_events_of_equal_time_the_later_arrival_wins() {
     let Some(mut lines) = corpus() else { return };
     let mut random = Random(seed() ^ 2);
     for n in 0..2_000 {
@@ -165,9 +167,9 @@ fn check_changes(scope: &Scope, lines: &[Line]) {
     let mut want = Vec::new();
     for (service, rows) in &model {
         let mut before = None;
-        for (time, event, tag) in rows {
+        for (time, place, tag) in rows {
             if before != *tag {
-                want.push((*time, *event, (*service).to_owned(), before.map(str::to_owned), tag.map(str::to_owned)));
+                want.push((*time, *place, (*service).to_owned(), before.map(str::to_owned), tag.map(str::to_owned)));
             }
             before = *tag;
         }
@@ -214,6 +216,56 @@ fn the_last_page_of_changes_says_so() {
             }
         }
         assert_eq!(sizes, want, "{limit} a page");
+    }
+}
+
+fn deployed(environment: &str, service: &str, reference: &str) -> ServiceDeployed {
+    ServiceDeployed {
+        service: service.to_owned(),
+        environment: environment.to_owned(),
+        artifact_ref: reference.to_owned(),
+        ..ServiceDeployed::default()
+    }
+}
+
+fn sent(id: &str, time: i64, event: impl Into<Event>) -> Sent {
+    Sent { time, id: id.to_owned(), events: vec![event.into()] }
+}
+
+/// Tags of what runs in a service.
+fn runs(scope: &Scope, environment: &str, service: &str) -> Vec<String> {
+    let environment = scope.environment(environment, true).expect("readable").expect("named");
+    let found = environment.services.into_iter().find(|state| state.service == service).expect("known");
+    found.running.iter().map(|run| run.artifact_ref.rsplit(':').next().expect("a tag").to_owned()).collect()
+}
+
+#[test]
+fn within_one_second_what_arrived_last_runs() {
+    // Whatever the ids hash to: each order of arrival under each set of ids.
+    for salt in 0..8 {
+        let mut world = World::new();
+        let second = 1_700_000_000 * SECOND;
+        let version = |n: usize| {
+            sent(&format!("{salt}-{n}"), second, deployed("staging", "billing", &format!("r.io/billing:{n}.0")))
+        };
+        world.append(&[3, 1, 6, 4, 2, 5].map(version));
+        let removed = |id: &str| {
+            let event =
+                ServiceRemoved { service: "mail".into(), environment: "staging".into(), ..ServiceRemoved::default() };
+            sent(&format!("{salt}-{id}"), second, event)
+        };
+        let mail = |id: &str| sent(&format!("{salt}-{id}"), second, deployed("staging", "mail", "r.io/mail:7"));
+        world.append(&[mail("a"), removed("b")]);
+        let views = world.views();
+        let all = scope(&views, None, None);
+        assert_eq!(runs(&all, "staging", "billing"), ["5.0"]);
+        assert_eq!(runs(&scope(&views, None, Some(2)), "staging", "billing"), ["6.0"]);
+        assert_eq!(runs(&all, "staging", "mail"), Vec::<String>::new());
+        let tags: Vec<_> = pages(&all, 2, 100).into_iter().filter_map(|change| change.to).collect();
+        let want = ["7", "5.0", "2.0", "4.0", "6.0", "1.0", "3.0"];
+        assert_eq!(tags.iter().filter_map(|tag| tag.rsplit(':').next()).collect::<Vec<_>>(), want);
+        world.append(&[mail("c")]);
+        assert_eq!(runs(&scope(&world.views(), None, None), "staging", "mail"), ["7"]);
     }
 }
 
@@ -303,7 +355,10 @@ proptest! {
     #[test]
     fn any_order_and_repetition_gives_the_same_answers(
         (events, again) in prop::collection::vec(arbitrary_event(), 1..40).prop_flat_map(|mut events| {
-            events.iter_mut().enumerate().for_each(|(n, sent)| sent.id = n.to_string());
+            // Each at a time of its own: of equal times the later arrival wins.
+            (0..).zip(&mut events).for_each(|(n, sent): (i64, &mut Sent)| {
+                (sent.id, sent.time) = (n.to_string(), sent.time + n);
+            });
             let repeated = [events.clone(), events.clone()].concat();
             (Just(events), Just(repeated).prop_shuffle())
         }),

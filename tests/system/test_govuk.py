@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pedigraph import NDJSON, deployed, event_id
+from pedigraph import NDJSON, deployed
 
 SEED = 20260814
 MOMENTS = 200
@@ -20,17 +20,19 @@ def stamp(seconds):
 
 
 class Record:
-    """The oracle: per service the references in the order of (time, event id)."""
+    """The oracle: per service the references in the order of (time, place in the ledger)."""
 
     def __init__(self):
         self.services = {}
 
-    def add(self, service, seconds, ref, line, id_):
-        self.services.setdefault(service, []).append((seconds, event_id("govuk", id_, line), ref))
+    def add(self, service, seconds, ref, line):
+        self.services.setdefault(service, []).append((seconds, line, ref))
 
-    def done(self):
+    def done(self, lines):
+        """Of equal times the later arrival wins; `lines` are in the order in which they are sent."""
+        place = {line: place for place, line in enumerate(lines)}
         for rows in self.services.values():
-            rows.sort()
+            rows.sort(key=lambda row: (row[0], place[row[1]]))
         return self
 
     def at(self, seconds):
@@ -57,13 +59,13 @@ def build(rows, ties):
         id_, ref = f"govuk-{number}", f"r.example/govuk/{row['service']}:{row['to']}"
         line = json.dumps(deployed(row["service"], ref, row["environment"], id_=id_, source="govuk", time_=stamp(row["time"]))).encode()
         lines.append(line)
-        record.add(row["service"], row["time"], ref, line, id_)
+        record.add(row["service"], row["time"], ref, line)
         if number in ties:
             id_, ref = f"govuk-tie-{number}", f"r.example/govuk/{row['service']}:tie"
             line = json.dumps(deployed(row["service"], ref, row["environment"], id_=id_, source="govuk", time_=stamp(row["time"]))).encode()
             lines.append(line)
-            record.add(row["service"], row["time"], ref, line, id_)
-    return lines, record.done()
+            record.add(row["service"], row["time"], ref, line)
+    return lines, record
 
 
 def send(node, lines):
@@ -89,6 +91,7 @@ def test_staging_at_any_moment(corpora, nodes, figure):
     on_time = [line for number, line in enumerate(lines) if number not in late]
     come_late = [line for number, line in enumerate(lines) if number in late]
     chance.shuffle(come_late)
+    record.done(on_time + come_late)
 
     node = nodes()
     begin = time.monotonic()
@@ -115,8 +118,8 @@ def test_staging_at_any_moment(corpora, nodes, figure):
     for line in on_time:
         event = json.loads(line)
         seconds = int(datetime.fromisoformat(event["time"]).timestamp())
-        known.add(event["data"]["service"], seconds, event["data"]["artifactRef"], line, event["id"])
-    known.done()
+        known.add(event["data"]["service"], seconds, event["data"]["artifactRef"], line)
+    known.done(on_time)
     assert running(node, asOf=before) == known.at(2**40)
     differ = 0
     for moment in moments[:40]:

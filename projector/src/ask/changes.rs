@@ -81,9 +81,9 @@ impl Scope {
         for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
             moves.extend(self.newest_full_moves(&lane, back + 1)?);
         }
-        moves.sort_by_key(|change: &Move| std::cmp::Reverse((change.stamp, change.index)));
+        moves.sort_by_key(|change: &Move| std::cmp::Reverse(change.stamp));
         let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
-        let proof = self.proof(found.index)?;
+        let proof = self.proof(found.stamp.index)?;
         Ok(found.to.map(|to| LastKnown {
             artifact_ref: to.reference,
             digest: to.digest,
@@ -136,16 +136,16 @@ impl Scope {
             let window = windows.entry(&mark.lane).or_insert((mark.stamp, mark.stamp));
             *window = (window.0.min(mark.stamp), window.1.max(mark.stamp));
         }
-        let mut moves: BTreeMap<(&Lane, Stamp, u64), Move> = BTreeMap::new();
+        let mut moves: BTreeMap<(&Lane, Stamp), Move> = BTreeMap::new();
         for (lane, (first, last)) in windows {
             let end = self.table(LANE_ROWS).lane(lane).moment(&last).prefix_end();
             let (_, replayed) = timeline::replay(&self.lane_rows(lane, Some(&first), &end)?);
-            moves.extend(replayed.into_iter().map(|change| ((lane, change.stamp, change.index), change)));
+            moves.extend(replayed.into_iter().map(|change| ((lane, change.stamp), change)));
         }
         let mut changes = Vec::new();
         for mark in marks {
             let change = match mark.about {
-                ABOUT_LANE => self.lane_change(moves.remove(&(&mark.lane, mark.stamp, mark.index)), &mark.lane)?,
+                ABOUT_LANE => self.lane_change(moves.remove(&(&mark.lane, mark.stamp)), &mark.lane)?,
                 ABOUT_FREEZE => self.freeze_change(environment, mark)?,
                 _ => None,
             };
@@ -164,17 +164,17 @@ impl Scope {
             to: change.to.map(|artifact| artifact.reference),
             kind,
             reason: (!change.reason.is_empty()).then_some(change.reason),
-            proof: self.proof(change.index)?,
+            proof: self.proof(change.stamp.index)?,
         }))
     }
 
     /// A freeze of what is frozen already is no change.
     fn freeze_change(&self, environment: &str, mark: &Mark) -> Result<Option<Change>, Error> {
         let key = settings(&self.tenant, FREEZE, environment, &mark.lane.service);
-        let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp).number(mark.index), Clocks::Both)? else {
+        let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp), Clocks::Both)? else {
             return Ok(None);
         };
-        let here = Some((&mark.stamp, mark.index));
+        let here = Some(&mark.stamp);
         let before = self.newest_setting(FREEZE, environment, &mark.lane.service, here)?;
         let frozen = row.value.frozen;
         if before.is_some_and(|(_, before)| before.frozen) == frozen {
@@ -187,7 +187,7 @@ impl Scope {
             to: None,
             kind: if frozen { "freeze" } else { "unfreeze" }.to_owned(),
             reason: (!row.value.reason.is_empty()).then_some(row.value.reason),
-            proof: self.proof(mark.index)?,
+            proof: self.proof(mark.stamp.index)?,
         }))
     }
 }
@@ -209,7 +209,6 @@ pub struct LastKnown {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Mark {
     stamp: Stamp,
-    index: u64,
     about: u8,
     lane: Lane,
 }
@@ -218,12 +217,12 @@ impl Mark {
     fn read(key: &[u8]) -> Option<Mark> {
         let mut reader = table_key(key).ok()?;
         reader.text()?;
-        let (stamp, index) = read_stamp(&mut reader)?;
-        Some(Mark { stamp, index, about: reader.byte()?, lane: Lane::read(&mut reader)? })
+        let stamp = read_stamp(&mut reader)?;
+        Some(Mark { stamp, about: reader.byte()?, lane: Lane::read(&mut reader)? })
     }
 
     fn key(&self, scope: &Scope, environment: &str) -> Key {
-        let key = scope.table(BY_TIME).text(environment).moment(&self.stamp).number(self.index);
+        let key = scope.table(BY_TIME).text(environment).moment(&self.stamp);
         key.byte(self.about).lane(&self.lane)
     }
 

@@ -124,9 +124,9 @@ impl Scope {
         self.each::<LaneFact>(&prefix, end, true, Clocks::Both, |key, row| {
             let mut reader = table_key(key)?;
             Lane::read(&mut reader).ok_or_else(unreadable)?;
-            let (stamp, index) = read_stamp(&mut reader).ok_or_else(unreadable)?;
+            let stamp = read_stamp(&mut reader).ok_or_else(unreadable)?;
             let artifact = self.artifact_of(&row.value, stamp.time)?;
-            let row = Row { stamp, index, fact: row.value, artifact };
+            let row = Row { stamp, fact: row.value, artifact };
             let done = first.is_none_or(|first| stamp < *first) && enough.with(&row);
             rows.push(row);
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -197,17 +197,17 @@ impl Scope {
         recent.read += 1;
         if recent.is_short() && self.sees(&split_stamp(bytes)?.0, Clocks::Both) {
             let row = Stamped::<LaneFact>::decode(bytes)?;
-            recent.seen.push((Stamp::from(row.stamp), row.stamp.index, row.value));
+            recent.seen.push((Stamp::from(row.stamp), row.value));
         }
         Ok(())
     }
 
     /// As [`Scope::lane_rows`], for the newest state, from rows that were all read.
-    fn exact_rows(&self, seen: Vec<(Stamp, u64, LaneFact)>) -> Result<Vec<Row>, Error> {
+    fn exact_rows(&self, seen: Vec<(Stamp, LaneFact)>) -> Result<Vec<Row>, Error> {
         let (mut rows, mut enough) = (Vec::new(), Enough::default());
-        for (stamp, index, fact) in seen.into_iter().rev() {
+        for (stamp, fact) in seen.into_iter().rev() {
             let artifact = self.artifact_of(&fact, stamp.time)?;
-            let row = Row { stamp, index, fact, artifact };
+            let row = Row { stamp, fact, artifact };
             let done = enough.with(&row);
             rows.push(row);
             if done {
@@ -246,7 +246,7 @@ impl Scope {
             run: text(&run.row.fact.run),
             cluster: text(&lane.cluster),
             namespace: text(&lane.namespace),
-            proof: self.proof(run.row.index)?,
+            proof: self.proof(run.row.stamp.index)?,
         })
     }
 
@@ -273,10 +273,10 @@ impl Scope {
         topic: u8,
         environment: &str,
         service: &str,
-        before: Option<(&Stamp, u64)>,
+        before: Option<&Stamp>,
     ) -> Result<Option<(Stamp, Setting)>, Error> {
         let prefix = settings(&self.tenant, topic, environment, service);
-        let before = before.map(|(stamp, index)| prefix.clone().moment(stamp).number(index));
+        let before = before.map(|stamp| prefix.clone().moment(stamp));
         let end = before.unwrap_or_else(|| self.end_of(&prefix));
         let newest = self.keyed::<Setting>(&prefix, &end, true, Clocks::Both, 1)?.pop();
         newest.map(|(_, row)| Ok((Stamp::from(row.stamp), row.value))).transpose()
@@ -322,7 +322,7 @@ struct Recent {
     /// Rows that were read, seen or not.
     read: usize,
     /// All rows that are seen, ascending, if the lane is short.
-    seen: Vec<(Stamp, u64, LaneFact)>,
+    seen: Vec<(Stamp, LaneFact)>,
 }
 
 impl Recent {

@@ -25,8 +25,8 @@ pub(super) const ALIASES_MAX: usize = 512;
 /// Artifacts of one repository that a line is made of.
 pub(super) const LINE_MEMBERS_MAX: usize = 20_000;
 
-/// The order of facts that does not depend on arrival.
-pub(super) type Order = (i64, [u8; 16], u32);
+/// The order of facts: [`Stamp::order`].
+pub(super) type Order = (i64, u64, u32);
 
 /// The line of an artifact: versions of one thing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -40,16 +40,8 @@ impl Scope {
             Some(after) => prefix.clone().time(Nanos(after)),
             None => prefix.prefix_end(),
         };
-        let mut newest: Option<(Stamp, String)> = None;
-        self.each::<String>(&prefix, &to, true, Clocks::Both, |_, row| {
-            match &newest {
-                Some((stamp, _)) if stamp.time != row.stamp.time => return Ok(ControlFlow::Break(())),
-                Some((stamp, _)) if stamp.order() >= row.stamp.order() => {}
-                Some(_) | None => newest = Some((row.stamp, row.value)),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(newest.map(|(stamp, digest)| (digest, stamp.index)))
+        let newest = self.keyed::<String>(&prefix, &to, true, Clocks::Both, 1)?.pop();
+        Ok(newest.map(|(_, row)| (row.value, row.stamp.index)))
     }
 
     /// The digest that a reference with a tag named at a time; `None` while that is unknown.

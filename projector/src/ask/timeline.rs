@@ -54,7 +54,6 @@ impl Artifact {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Row {
     pub(crate) stamp: Stamp,
-    pub(crate) index: u64,
     pub(crate) fact: LaneFact,
     /// `None` where the row names none.
     pub(crate) artifact: Option<Artifact>,
@@ -144,7 +143,6 @@ pub(crate) struct State {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Move {
     pub(crate) stamp: Stamp,
-    pub(crate) index: u64,
     pub(crate) reason: String,
     pub(crate) from: Option<Artifact>,
     pub(crate) to: Option<Artifact>,
@@ -273,8 +271,8 @@ impl Run {
 
 impl Row {
     fn moves(&self, from: Option<Artifact>, to: Option<Artifact>, how: How) -> Move {
-        let Row { stamp, index, fact, .. } = self;
-        Move { stamp: *stamp, index: *index, reason: fact.reason.clone(), from, to, how }
+        let Row { stamp, fact, .. } = self;
+        Move { stamp: *stamp, reason: fact.reason.clone(), from, to, how }
     }
 }
 
@@ -359,7 +357,7 @@ mod tests {
             }
         }
         let artifact = fact.artifact(None);
-        Row { stamp: Stamp { time: Nanos(time), ..Stamp::default() }, index: 0, fact, artifact }
+        Row { stamp: Stamp { time: Nanos(time), ..Stamp::default() }, fact, artifact }
     }
 
     fn check(lines: &[&str], elsewhere: &[&str], want: &Expect) {

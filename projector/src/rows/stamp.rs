@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// What precedes the value of every row: where it comes from. Readers compare `index` with their bound and `time` with
-/// `at`, and order by (time, event, ordinal).
+/// `at`, and order by [`Stamp::order`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     /// Index of the entry that proves the row.
@@ -17,20 +17,20 @@ pub(crate) struct Stamp {
     pub(crate) ordinal: u32,
     /// When it happened.
     pub(crate) time: i64,
-    /// Event id.
-    pub(crate) event: [u8; 16],
 }
 
 impl Stamp {
     /// Of the entry itself.
     pub(crate) fn of_entry(index: u64, entry: &Entry) -> Stamp {
-        let event = entry.event_id.as_ref().try_into().unwrap_or_default();
-        Stamp { index, ordinal: 0, time: happened(0, entry).0, event }
+        Stamp { index, ordinal: 0, time: happened(0, entry).0 }
     }
 
-    /// The order of facts that does not depend on arrival: (time, event id, ordinal).
-    pub(crate) fn order(&self) -> (i64, [u8; 16], u32) {
-        (self.time, self.event, self.ordinal)
+    /// The one order of facts about one thing (SPEC §2.3): by time; of equal times by index, so that the later arrival
+    /// wins, since clocks of one second are common and a hash would be a coin toss; then by the place in the entry. Where
+    /// documents have a version it stands between time and index. Only at equal times does arrival matter. Keys that end
+    /// with time, index and ordinal sort so.
+    pub(crate) fn order(&self) -> (i64, u64, u32) {
+        (self.time, self.index, self.ordinal)
     }
 
     pub(super) fn earlier_than(&self, other: &Stamp) -> bool {

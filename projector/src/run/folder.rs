@@ -103,7 +103,7 @@ impl Folder {
         let next_index = self.progress.next_of(tenant);
         let at = CommitAt { tenant, seq: commit.seq, next_index, entries, duplicates };
         let index = next_index.saturating_sub(1);
-        let stamp = Stamp { index, ordinal: u32::MAX, time: commit.time.0, event: [0; 16] };
+        let stamp = Stamp { index, ordinal: u32::MAX, time: commit.time.0 };
         let views = self.views.clone();
         views.all().iter().try_for_each(|view| view.fold_commit(&at, &mut self.rows(stamp)))?;
         self.sink.end_unit();

@@ -36,8 +36,7 @@ impl View for Deployments {
 }
 
 fn stamp_of(at: &FactAt<'_>) -> Stamp {
-    let event = at.entry.event_id.as_ref().try_into().unwrap_or_default();
-    Stamp { time: at.occurred_at, event, ordinal: at.ordinal }
+    Stamp { time: at.occurred_at, index: at.index, ordinal: at.ordinal }
 }
 
 /// One fact being folded.
@@ -133,13 +132,13 @@ impl Fold<'_> {
         let about = if topic == FREEZE { ABOUT_FREEZE } else { ABOUT_ELSE };
         self.named(environment, about, &Lane::of(environment, service, "", ""), rows)?;
         let key = settings(self.at.tenant, topic, environment, service);
-        rows.put(key.moment(&self.stamp).number(self.at.index), setting)
+        rows.put(key.moment(&self.stamp), setting)
     }
 
     fn lane_row(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let (tenant, index) = (self.at.tenant, self.at.index);
+        let tenant = self.at.tenant;
         rows.put_first(table(tenant, LANES).lane(lane), &())?;
-        rows.put(table(tenant, LANE_ROWS).lane(lane).moment(&self.stamp).number(index), fact)?;
+        rows.put(table(tenant, LANE_ROWS).lane(lane).moment(&self.stamp), fact)?;
         self.named(&lane.environment, ABOUT_LANE, lane, rows)?;
         let ends = fact.what == What::Removed || (fact.what == What::Canary && fact.weight == 0);
         if ends { Ok(()) } else { self.artifact_rows(lane, fact, rows) }
@@ -148,7 +147,7 @@ impl Fold<'_> {
     fn artifact_rows(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
         let row = |class: u8, artifact: &str| {
             let key = by_artifact(self.at.tenant, class, artifact).lane(lane);
-            key.moment(&self.stamp).number(self.at.index)
+            key.moment(&self.stamp)
         };
         let class = if fact.digest.is_empty() { REFERENCE } else { REFERENCE_OF_DIGEST };
         if !fact.reference.is_empty() {
@@ -162,7 +161,7 @@ impl Fold<'_> {
 
     /// The environment was named, by this.
     fn named(&self, environment: &str, about: u8, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let key = table(self.at.tenant, BY_TIME).text(environment).moment(&self.stamp).number(self.at.index);
+        let key = table(self.at.tenant, BY_TIME).text(environment).moment(&self.stamp);
         rows.put(key.byte(about).lane(lane), &())
     }
 }

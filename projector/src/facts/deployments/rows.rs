@@ -1,4 +1,4 @@
-//! The rows of deployments: one set per fact, each sorted by (event time, event id, ordinal, index).
+//! The rows of deployments: one set per fact, each sorted by [`Stamp`].
 
 use pedigraph_proto::{ArtifactRef, Nanos, TenantId};
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,13 @@ use crate::store::key::{Key, KeyReader};
 pub(crate) const VIEW: u8 = b'd';
 /// (environment, service, cluster, namespace) → nothing; stamped by the fact that named it first in the ledger.
 pub(crate) const LANES: u8 = b'l';
-/// (lane, stamp, index) → [`LaneFact`].
+/// (lane, stamp) → [`LaneFact`].
 pub(crate) const LANE_ROWS: u8 = b'r';
-/// (environment, stamp, index, about) → nothing: whatever names an environment, by time.
+/// (environment, stamp, about) → nothing: whatever names an environment, by time.
 pub(crate) const BY_TIME: u8 = b't';
-/// (class, artifact, lane, stamp, index) → nothing.
+/// (class, artifact, lane, stamp) → nothing.
 pub(crate) const BY_ARTIFACT: u8 = b'a';
-/// (topic, environment, service, stamp, index) → [`Setting`].
+/// (topic, environment, service, stamp) → [`Setting`].
 pub(crate) const SETTINGS: u8 = b's';
 
 /// Classes of [`BY_ARTIFACT`]: a digest; a reference without a digest; a reference beside its digest.
@@ -35,11 +35,14 @@ pub(crate) const ABOUT_LANE: u8 = b'd';
 pub(crate) const ABOUT_FREEZE: u8 = b'z';
 pub(crate) const ABOUT_ELSE: u8 = b'n';
 
-/// When an event happened; equal times are ordered by event id, then by the place in the event.
+/// Where a fact stands among those about one thing: when it happened; at equal times the later in the ledger comes later,
+/// as everywhere ([`order`](stamp::Stamp::order)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Stamp {
     pub(crate) time: Nanos,
-    pub(crate) event: [u8; 16],
+    /// Index of the entry, which proves it.
+    pub(crate) index: u64,
+    /// Position among the entry's facts.
     pub(crate) ordinal: u32,
 }
 
@@ -119,19 +122,17 @@ impl Keys for Key {
     }
 
     fn moment(self, stamp: &Stamp) -> Key {
-        let key = self.time(stamp.time);
-        stamp.event.iter().fold(key, |key, byte| key.byte(*byte)).number(u64::from(stamp.ordinal))
+        self.time(stamp.time).number(stamp.index).bytes(&stamp.ordinal.to_be_bytes())
     }
 }
 
-pub(crate) fn read_stamp(key: &mut KeyReader<'_>) -> Option<(Stamp, u64)> {
-    let time = key.time()?;
-    let mut event = [0; 16];
-    for byte in &mut event {
+pub(crate) fn read_stamp(key: &mut KeyReader<'_>) -> Option<Stamp> {
+    let (time, index) = (key.time()?, key.number()?);
+    let mut ordinal = [0; 4];
+    for byte in &mut ordinal {
         *byte = key.byte()?;
     }
-    let ordinal = u32::try_from(key.number()?).ok()?;
-    Some((Stamp { time, event, ordinal }, key.number()?))
+    Some(Stamp { time, index, ordinal: u32::from_be_bytes(ordinal) })
 }
 
 pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {
@@ -154,7 +155,7 @@ pub(crate) fn reference_key(reference: &str) -> String {
 impl From<stamp::Stamp> for Stamp {
     fn from(stamp: stamp::Stamp) -> Stamp {
         // The row's stamp counts facts from 1, keys from 0.
-        Stamp { time: Nanos(stamp.time), event: stamp.event, ordinal: stamp.ordinal.saturating_sub(1) }
+        Stamp { time: Nanos(stamp.time), index: stamp.index, ordinal: stamp.ordinal.saturating_sub(1) }
     }
 }
 
