@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -201,7 +202,9 @@ def test_the_registry_of_a_purl(shared):
     wanted = {
         f"pkg:docker/desk/till@sha256%3A{0xC201:064x}?repository_url=quay.io&tag=3.1.4": "quay.io/desk/till:3.1.4",
         f"pkg:docker/desk/stock@sha256%3A{0xC202:064x}?repository_url=quay.io&tag=3.1.5": "quay.io/desk/stock:3.1.5",
-        f"pkg:oci/dns@sha256%3A{0xC203:064x}?repository_url=registry.example/cluster/&tag=1": "registry.example/cluster/dns:1",
+        f"pkg:oci/dns@sha256%3A{0xC203:064x}?repository_url=registry.example/cluster/&tag=1": (
+            "registry.example/cluster/dns:1"
+        ),
     }
     for n, purl in enumerate(wanted):
         send(
@@ -499,6 +502,30 @@ def test_several_repository_digests(shared):
         assert len(artifact(shared, reference)["scans"]) == 1, reference
 
 
+@pytest.mark.parametrize("quote", ['"%s"', "%s"])
+def test_quoted_headers(shared, quote):
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": f"quoted {quote}".replace('"', "'"),
+        "ce-source": "/quoted",
+        "ce-type": "io.pedigraph.service-deployed.v1",
+        "ce-time": DAY % 3,
+    }
+    headers = {name: quote % value for name, value in headers.items()}
+    environment = f"quoted{len(quote)}"
+    body = {"service": "q", "environment": environment, "artifactRef": "registry.example/q:1"}
+    shared.accept(raw(body), "application/json", headers=headers, wait="visible")
+    assert [row["artifactRef"] for row in running(shared, environment)] == ["registry.example/q:1"]
+
+
+def test_long_ids(shared):
+    for length in (1_025, 2_048):
+        receipt = event(shared, deployed("long", "registry.example/long:1", "long", id_="i" * length))
+        assert shared.json(f"/api/v1/entries/{receipt['index']}")["id"] == "i" * length
+    answer = shared.post(raw(deployed("long", "registry.example/long:1", "long", id_="i" * 2_049)), CLOUDEVENT)
+    assert answer.status_code == 413 or answer.json().get("code") == "TOO_LARGE", answer.text
+
+
 def test_an_sbom_without_subject_has_an_address(shared):
     body = raw(sbom("lonely", ["pkg:hex/phoenix@1.8.0"]))
     shared.accept(body, "application/json", wait="visible")
@@ -509,6 +536,19 @@ def test_an_sbom_without_subject_has_an_address(shared):
     assert [candidate["digest"] for candidate in candidates] == [sha256(body)], candidates
     named = {row["digest"] for row in shared.json("/api/v1/components/impact", purl="pkg:hex/phoenix")["notDeployed"]}
     assert named == {sha256(body)}
+
+
+@pytest.mark.parametrize("extra", ['"weight": 1e999', '"reason": "x\\udc00"'])
+def test_valid_json_is_not_malformed(shared, extra):
+    """It is kept, or what cannot be held is named by its place in the data."""
+    data = '{"service": "odd", "environment": "odd", "artifactRef": "registry.example/odd:1", %s}' % extra
+    head = {"specversion": "1.0", "id": extra, "source": "/odd", "type": "io.pedigraph.service-deployed.v1"}
+    answer = shared.post(raw(head)[:-1] + b', "data": ' + data.encode() + b"}", CLOUDEVENT)
+    if answer.status_code != 201:
+        said = answer.json()
+        assert said["code"] == "SCHEMA_VIOLATION", said
+        column = int(re.search(r"line 1 column (\d+)", said["detail"])[1])
+        assert data.index(extra) < column <= data.index(extra) + len(extra), said
 
 
 def large(kind):
