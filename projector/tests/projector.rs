@@ -14,3 +14,5 @@ mod lines;
 mod origins;
 #[path = "projector/recorded.rs"]
 mod recorded;
+#[path = "projector/references.rs"]
+mod references;

@@ -1,6 +1,6 @@
 //! What a reference leads to: digests, short digests, tags, purls, commits, and what runs somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
@@ -9,7 +9,8 @@ use super::answers::{Candidate, Found, Proof, Running};
 use super::identity::{Graph, fields};
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{role, table};
+use crate::facts::deployments::rows::{Lane, REFERENCE, by_artifact, reference_key, table_key, unreadable};
+use crate::facts::lineage::rows::table;
 use crate::store::key::Key;
 
 /// Hex digits that a short digest has at least.
@@ -18,8 +19,6 @@ pub const SHORT_DIGEST_MIN: usize = 6;
 pub const SHORT_COMMIT_MIN: usize = 7;
 /// Candidates of one answer.
 pub const CANDIDATES_MAX: usize = 20;
-/// Repositories that a short name is looked up in.
-const REPOSITORIES_MAX: usize = 200;
 
 /// What a reference led to.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,7 +72,44 @@ impl Graph<'_> {
                 return self.candidates(digests.iter()).map(Found::Ambiguous);
             }
         }
-        Ok(Found::Nothing)
+        self.runs_by_tag(reference)
+    }
+
+    /// What was deployed by a tag alone, while no event says which digest that is: where it runs.
+    fn runs_by_tag(&self, reference: &str) -> Result<Found<Target>, Error> {
+        let key = reference_key(reference);
+        let mut places = Vec::new();
+        for environment in self.environments_of_reference(&key)? {
+            let Some(state) = self.scope.environment(&environment, false)? else { continue };
+            for service in state.services {
+                let running = service.running.into_iter().filter(|run| reference_key(&run.artifact_ref) == key);
+                places.extend(main_of(&environment, &service.service, running.collect()));
+            }
+        }
+        Ok(match places.len() {
+            0 => Found::Nothing,
+            1 => Found::One(Target::Running(Box::new(places.swap_remove(0)))),
+            _ => {
+                let candidate = |place: &Place| service_candidate(&place.service, &place.environment);
+                Found::Ambiguous(places.iter().take(CANDIDATES_MAX).map(candidate).collect())
+            }
+        })
+    }
+
+    /// Environments in which something was deployed by this reference without a digest, by one seek each.
+    fn environments_of_reference(&self, key: &str) -> Result<Vec<String>, Error> {
+        let prefix = by_artifact(&self.scope.tenant, REFERENCE, key);
+        let (mut from, mut environments) = (prefix.clone(), Vec::new());
+        while environments.len() <= CANDIDATES_MAX {
+            let next = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Both, 1)?;
+            let Some((key, _)) = next.first() else { break };
+            let mut reader = table_key(key)?;
+            reader.byte().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            let lane = Lane::read(&mut reader).ok_or_else(unreadable)?;
+            from = prefix.clone().text(&lane.environment).prefix_end();
+            environments.push(lane.environment);
+        }
+        Ok(environments)
     }
 
     /// Artifacts as candidates.
@@ -122,34 +158,52 @@ impl Graph<'_> {
         if !purl.version().is_empty() {
             prefix = prefix.text(purl.version());
         }
-        self.known(&prefix, 2)
+        self.known(table::PURLS, &prefix, |_| Ok(true))
     }
 
     /// What a commit, whole or its beginning, was built into. Of an index and its manifests the index stands for all.
     pub(super) fn by_commit(&self, text: &str) -> Result<Vec<String>, Error> {
         let Some(commit) = commit_text(text) else { return Ok(vec![]) };
-        let built = self.known(&self.key(table::BUILT_FROM).text_prefix(&commit), 2)?;
-        let mut tops = Vec::new();
-        for digest in &built {
-            let indexes = self.related(digest, role::INDEX)?;
-            if !indexes.iter().any(|(index, _)| built.contains(index)) {
-                tops.push(digest.clone());
+        self.known(table::BUILT_FROM, &self.key(table::BUILT_FROM).text_prefix(&commit), |digest| {
+            for index in self.above(digest)?.members {
+                if self.was_built_from(&index.digest, &commit)? {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(tops)
+            Ok(true)
+        })
     }
 
-    /// Artifacts whose digest comes after `skip` texts in keys that begin with `prefix`.
-    fn known(&self, prefix: &Key, skip: usize) -> Result<Vec<String>, Error> {
-        let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Both, REPOSITORIES_MAX)?;
-        let mut found = BTreeSet::new();
-        for (key, _) in rows {
-            let digest = fields(&key).and_then(|mut reader| {
-                (0..skip).try_for_each(|_| reader.text().map(drop))?;
-                reader.text()
-            });
-            let Some(digest) = digest else { continue };
-            found.extend(self.profile(&digest)?.map(|profile| profile.digest.clone()));
+    fn was_built_from(&self, digest: &str, commit: &str) -> Result<bool, Error> {
+        for digest in &self.group(digest)?.digests {
+            let prefix = self.key(table::COMMITS).text(digest).text_prefix(commit);
+            if !self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Artifacts whose digest is the third text in keys that begin with `prefix`, at most one more than [`CANDIDATES_MAX`]
+    /// of those that are wanted: from one digest to the next by one seek each, however often each is named.
+    fn known(
+        &self,
+        table: u8,
+        prefix: &Key,
+        mut wanted: impl FnMut(&str) -> Result<bool, Error>,
+    ) -> Result<Vec<String>, Error> {
+        let (mut from, end) = (prefix.clone(), prefix.prefix_end());
+        let (mut looked_at, mut found) = (BTreeSet::new(), BTreeSet::new());
+        while found.len() <= CANDIDATES_MAX {
+            let next = self.scope.keyed::<()>(&from, &end, false, Clocks::Both, 1)?;
+            let Some((key, _)) = next.first() else { break };
+            let texts = fields(key).and_then(|mut reader| Some((reader.text()?, reader.text()?, reader.text()?)));
+            let (first, second, digest) = texts.ok_or_else(unreadable)?;
+            from = self.key(table).text(&first).text(&second).text(&digest).prefix_end();
+            let Some(profile) = self.profile(&digest)? else { continue };
+            if looked_at.insert(profile.digest.clone()) && wanted(&profile.digest)? {
+                found.insert(profile.digest.clone());
+            }
         }
         Ok(found.into_iter().collect())
     }
@@ -166,19 +220,19 @@ impl Graph<'_> {
         let name = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(text, |(name, _)| name);
         let last = name.rsplit('/').next().unwrap_or(name);
         let prefix = self.key(table::SHORT).text(last).text(&reference.tag);
-        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, REPOSITORIES_MAX)?;
-        let mut found = BTreeSet::new();
-        for (key, _) in rows {
-            let repository = fields(&key).and_then(|mut reader| {
+        let (mut found, path) = (BTreeSet::new(), format!("/{name}"));
+        self.scope.each::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, _| {
+            let repository = fields(key).and_then(|mut reader| {
                 reader.text()?;
                 reader.text()?;
                 reader.text()
             });
-            let Some(repository) = repository else { continue };
-            if repository == name || repository.ends_with(&format!("/{name}")) {
+            let repository = repository.ok_or_else(unreadable)?;
+            if repository == name || repository.ends_with(&path) {
                 found.extend(self.tagged(&repository, &reference.tag)?);
             }
-        }
+            Ok(if found.len() > CANDIDATES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         Ok(found.into_iter().collect())
     }
 
@@ -211,8 +265,12 @@ impl Graph<'_> {
                 When::Back(back) => self.ran_before(environment, &service, back)?,
                 When::Number(number) => self.ran_after(environment, &service, number)?,
                 When::Now | When::At(_) => {
-                    let running = state.services.into_iter().find(|state| state.service == service);
-                    running.and_then(|state| main_of(environment, &service, state.running))
+                    let state = state.services.into_iter().find(|state| state.service == service);
+                    let running = state.map(|state| state.running).unwrap_or_default();
+                    if let Some(candidates) = different_places(environment, &service, &running) {
+                        return Ok(Found::Ambiguous(candidates));
+                    }
+                    main_of(environment, &service, running)
                 }
             };
             return Ok(found.map_or(Found::Nothing, Found::One));
@@ -307,6 +365,33 @@ fn splits(name: &str) -> Vec<(&str, Option<&str>)> {
 fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
     let candidate = |service: &&str| service_candidate(service, environment);
     services.iter().take(CANDIDATES_MAX).map(candidate).collect()
+}
+
+/// One candidate a place, where the places of a service (cluster, namespace) run different things; else `None`.
+fn different_places(environment: &str, service: &str, running: &[Running]) -> Option<Vec<Candidate>> {
+    let mut places: BTreeMap<(&str, &str), Vec<Running>> = BTreeMap::new();
+    for run in running {
+        let place = (run.cluster.as_deref().unwrap_or_default(), run.namespace.as_deref().unwrap_or_default());
+        places.entry(place).or_default().push(run.clone());
+    }
+    let mains: Vec<((&str, &str), Place)> =
+        places.into_iter().filter_map(|(place, runs)| Some((place, main_of(environment, service, runs)?))).collect();
+    let what = |place: &Place| place.digest.clone().unwrap_or_else(|| reference_key(&place.artifact_ref));
+    let (_, first) = mains.first()?;
+    if mains.iter().all(|(_, place)| what(place) == what(first)) {
+        return None;
+    }
+    let candidate = |((cluster, namespace), place): &((&str, &str), Place)| {
+        let named =
+            [*cluster, *namespace].iter().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join("/");
+        let at = if named.is_empty() { "no named cluster".to_owned() } else { named };
+        let label = format!("{} in {environment} ({at})", place.artifact_ref);
+        match &place.digest {
+            Some(digest) => artifact_candidate(digest, &label),
+            None => Candidate { label, ..service_candidate(service, environment) },
+        }
+    };
+    Some(mains.iter().take(CANDIDATES_MAX).map(candidate).collect())
 }
 
 /// What has the most traffic; of equals the newest.

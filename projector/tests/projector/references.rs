@@ -1,0 +1,89 @@
+//! What references lead to: a tag that runs, a commit of many builds, a service of several places.
+
+use pedigraph_projector::Found;
+use pedigraph_proto::event::{ImageObserved, PlatformManifest, ServiceDeployed};
+
+use crate::book::{Book, Said, digest, packaged, said};
+
+fn deployed(id: &str, minute: i64, with: impl FnOnce(&mut ServiceDeployed)) -> Said {
+    let mut event =
+        ServiceDeployed { environment: "shop".into(), service: "till".into(), ..ServiceDeployed::default() };
+    with(&mut event);
+    said(id, minute, event)
+}
+
+#[test]
+fn a_tag_that_runs_is_found_though_nobody_said_which_digest_it_is() {
+    let only_tag = |event: &mut ServiceDeployed| event.artifact_ref = "quay.example/pos/till:7.2".into();
+    let scope = Book::of(&[deployed("1", 1, only_tag)]).scope();
+    let Found::One(trace) = scope.trace("quay.example/pos/till:7.2").expect("answered") else { panic!("not found") };
+    let hops: Vec<(&str, &str)> = trace.hops.iter().map(|hop| (hop.kind.as_str(), hop.status.as_str())).collect();
+    assert_eq!(hops, [("deployment", "found"), ("artifact", "missing")]);
+    let candidates = scope.resolve("quay.example/pos/till:7.2").expect("answered");
+    assert_eq!(candidates.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["shop/till"]);
+    assert_eq!(scope.trace("quay.example/pos/till:7.3").expect("answered"), Found::Nothing);
+
+    let elsewhere = deployed("2", 2, |event| {
+        only_tag(event);
+        event.environment = "kiosk".into();
+    });
+    let gone = deployed("3", 3, |event| event.artifact_ref = "quay.example/pos/till:8.0".into());
+    let scope = Book::of(&[deployed("1", 1, only_tag), elsewhere.clone()]).scope();
+    let Found::Ambiguous(two) = scope.trace("quay.example/pos/till:7.2").expect("answered") else { panic!("not two") };
+    assert_eq!(two.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["kiosk/till", "shop/till"]);
+    let scope = Book::of(&[deployed("1", 1, only_tag), elsewhere, gone]).scope();
+    assert!(matches!(scope.trace("quay.example/pos/till:7.2").expect("answered"), Found::One(_)), "it runs in one");
+}
+
+#[test]
+fn a_commit_of_two_artifacts_is_ambiguous_however_often_the_first_one_was_named() {
+    let commit = "5f1d7e0c9a3b4e6f8091a2b3c4d5e6f708192a3b";
+    let build = |name: &str, n: i64| {
+        let mut said = packaged(name, n, |event| event.commit = commit.into());
+        said.id = format!("{name} {n}");
+        said
+    };
+    let (first, second) = if digest("engine") < digest("wheel") { ("engine", "wheel") } else { ("wheel", "engine") };
+    let mut builds: Vec<Said> = (0..400).map(|n| build(first, n)).collect();
+    let alone = Book::of(&builds).scope();
+    assert_eq!(alone.artifact_digest(&commit[..10]).expect("answered"), Found::One(digest(first)));
+    builds.push(build(second, 500));
+    let Found::Ambiguous(found) = Book::of(&builds).scope().artifact_digest(commit).expect("answered") else {
+        panic!("two artifacts");
+    };
+    assert_eq!(found.len(), 2);
+
+    // An index stands for its manifests, through another index too.
+    let index = |name: &str, of: &[&str]| {
+        let manifest = |name: &&str| PlatformManifest { digest: digest(name), ..PlatformManifest::default() };
+        let manifests = of.iter().map(manifest).collect();
+        said(name, 3, ImageObserved { digest: digest(name), digest_kind: 1, manifests, ..ImageObserved::default() })
+    };
+    let nested = Book::of(&[
+        build("outer", 1),
+        build("left", 2),
+        build("right", 3),
+        index("outer", &["inner"]),
+        index("inner", &["left", "right"]),
+    ]);
+    assert_eq!(nested.scope().artifact_digest(commit).expect("answered"), Found::One(digest("outer")));
+}
+
+#[test]
+fn a_service_of_two_places_is_ambiguous_only_where_they_run_different_things() {
+    let in_cluster = |cluster: &str, name: &str, minute: i64| {
+        deployed(&format!("{cluster} {minute}"), minute, |event| {
+            event.cluster = cluster.into();
+            event.artifact_digest = digest(name);
+        })
+    };
+    let same = [in_cluster("oslo", "a", 1), in_cluster("porto", "a", 2), in_cluster("quito", "a", 3)];
+    let one = Book::of(&same).scope();
+    assert_eq!(one.artifact_digest("shop/till").expect("answered"), Found::One(digest("a")));
+    let differ = [&same[..], &[in_cluster("porto", "b", 4)]].concat();
+    let Found::Ambiguous(found) = Book::of(&differ).scope().artifact_digest("shop/till").expect("answered") else {
+        panic!("they differ");
+    };
+    let labels: Vec<bool> = found.iter().map(|candidate| candidate.label.contains("porto")).collect();
+    assert_eq!(labels, [false, true, false], "{found:?}");
+}
