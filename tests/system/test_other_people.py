@@ -149,6 +149,18 @@ def test_scans_of_directories_are_strangers(shared):
         assert node["kind"] != "container_image" and "latest" not in node["artifactRef"], node
 
 
+def test_equal_times_the_later_arrival_runs(shared):
+    for version in (3, 9, 1, 7, 2, 8):
+        event(shared, deployed("tie", f"registry.example/tie:{version}.0", "ties", time_=DAY % 2))
+        assert [row["artifactRef"] for row in running(shared, "ties", "tie")] == [f"registry.example/tie:{version}.0"]
+    gone = {"service": "gone", "environment": "ties"}
+    event(shared, cloudevent("io.pedigraph.service-removed.v1", gone, time_=DAY % 2))
+    event(shared, deployed("gone", "registry.example/gone:1", "ties", time_=DAY % 2))
+    assert running(shared, "ties", "gone")
+    event(shared, cloudevent("io.pedigraph.service-removed.v1", gone, time_=DAY % 2))
+    assert not running(shared, "ties", "gone")
+
+
 def test_build_numbers_belong_to_their_job(shared):
     """Build 7 of two jobs makes two products that have nothing in common."""
     products = {"job/till": digest(0xC001), "job/stock": digest(0xC002)}
