@@ -11,7 +11,7 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl, ids, names_nothing};
 
 use super::Given;
-use super::read::{Text, clip, clip_to};
+use super::read::{Pairs, Text, clip, clip_to};
 
 /// Most repeated items in one fact.
 pub(super) const ITEMS_MAX: usize = 512;
@@ -19,6 +19,8 @@ pub(super) const ITEMS_MAX: usize = 512;
 pub(super) const FACT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes that the repeated items of one fact take; a single item may take more.
 pub(super) const ITEMS_BYTES_MAX: usize = 512 << 10;
+/// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
+pub(super) const NAME_BYTES_MAX: usize = 512;
 
 /// Longest text that is kept where a digest should be, bytes.
 const DIGEST_BYTES_MAX: usize = 512;
@@ -140,6 +142,11 @@ impl Budget {
         })?;
         Ok(())
     }
+}
+
+/// The valid digests of a digest map.
+pub(super) fn digests(map: &Pairs<'_>) -> impl Iterator<Item = Digest> {
+    map.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok())
 }
 
 /// The digest by which others most likely know a thing, of those that a document names for it: images go by SHA-256, which

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::detect::Shape;
-use super::facts::{self, Aliases, canonical_of, count};
+use super::facts::{self, Aliases, NAME_BYTES_MAX, canonical_of, count, digests};
 use super::provenance::Provenance;
 use super::read::{List, Obj, Pairs, Text, clip_to, json};
 use super::table::{self, Decode, Decoder};
@@ -30,9 +30,6 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
 pub(super) fn is_statement(shape: &Shape<'_>) -> bool {
     shape.has("predicateType") || shape.value("_type").starts_with("https://in-toto.io/Statement")
 }
-
-/// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
-pub(super) const NAME_BYTES_MAX: usize = 512;
 
 /// What is known of the envelope around a statement.
 pub(super) struct Envelope {
@@ -176,11 +173,6 @@ impl Statement<'_> {
         }
         Ok(subjects)
     }
-}
-
-/// The valid digests of a digest map.
-pub(super) fn digests(map: &Pairs<'_>) -> impl Iterator<Item = Digest> {
-    map.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok())
 }
 
 /// Fills in what the predicate says of the build; the materials come back.

@@ -312,7 +312,7 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
     };
     let name = best_name(&product.id, &product.identifiers.0);
     let mut digests = id_digests(&name);
-    let hashes = super::intoto::digests(&product.hashes).filter(|digest| !digest.is_of_empty_content());
+    let hashes = facts::digests(&product.hashes).filter(|digest| !digest.is_of_empty_content());
     digests.extend(hashes.take(DIGESTS_MAX).map(|digest| digest.to_string()));
     digests.dedup();
     let parts = product.subcomponents.0.iter().map(|part| match part {
@@ -329,7 +329,7 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
 fn hashes(product: &TextOr<'_, Product<'_>>) -> Vec<Digest> {
     match product {
         TextOr::Text(_) => vec![],
-        TextOr::Object(product) => super::intoto::digests(&product.hashes).collect(),
+        TextOr::Object(product) => facts::digests(&product.hashes).collect(),
     }
 }
 

@@ -11,8 +11,7 @@ use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::{ArtifactRef, Purl};
 use serde::Deserialize;
 
-use super::facts::{Aliases, canonical_of, first_time, is_commit};
-use super::intoto::{NAME_BYTES_MAX, digests};
+use super::facts::{Aliases, NAME_BYTES_MAX, canonical_of, digests, first_time, is_commit};
 use super::read::{List, Obj, Own, Pairs, Text, TextOr, Whole, clip_to};
 
 /// Provenance of all versions: v0.1 has `recipe`, v0.2 `invocation` and `materials`, v1 `buildDefinition` and `runDetails`.
