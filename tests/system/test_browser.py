@@ -129,6 +129,13 @@ def test_every_page_is_whole(crawled, demo, figure):
     figure(f"browser: {len(visits)} pages of the demo at {browser_module.WIDTHS} px")
 
 
+def test_what_the_demo_names_are_pages(tab, demo):
+    links = sorted(set(re.findall(r"http://\S+", demo.text)))
+    assert len(links) >= 4, demo.text
+    faults = [fault for link in links for fault in bad(tab.open(link))]
+    assert not faults, told(faults)
+
+
 def test_every_link_answers(crawled):
     _, others = crawled
     assert len(others) > 10

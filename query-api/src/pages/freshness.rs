@@ -48,8 +48,15 @@ fn content(freshness: &Freshness) -> Markup {
 }
 
 fn percentiles(of: Percentiles) -> String {
-    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
-    format!("median {}, p90 {}, p99 {}", ms(of.p50), ms(of.p90), ms(of.p99))
+    let told = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), span);
+    format!("median {}, p90 {}, p99 {}", told(of.p50), told(of.p90), told(of.p99))
+}
+
+/// A time span in the largest unit of which it has two or more: what is recorded later than it happened may take days.
+fn span(ms: f64) -> String {
+    let units = [(86_400_000.0, "d"), (3_600_000.0, "h"), (60_000.0, "min"), (1_000.0, "s")];
+    let (size, unit) = units.into_iter().find(|(size, _)| ms >= 2.0 * size).unwrap_or((1.0, "ms"));
+    format!("{:.1} {unit}", ms / size)
 }
 
 fn source(source: &SourceLag) -> Markup {
@@ -67,5 +74,14 @@ fn view(view: &ViewProgress) -> Markup {
         td { (view.next_index) }
         td { (view.lag_entries) " entries, " (view.lag_ms) " ms" }
         td .mono { (view.root.as_deref().unwrap_or_default()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn spans_are_told_in_units_that_people_read() {
+        let told = [0.24, 1_999.0, 2_000.0, 119_000.0, 150_000.0, 9_000_000.0, 2_592_002_283.4].map(super::span);
+        assert_eq!(told, ["0.2 ms", "1999.0 ms", "2.0 s", "119.0 s", "2.5 min", "2.5 h", "30.0 d"]);
     }
 }

@@ -67,8 +67,9 @@ fn content(impact: &Impact, cut: bool) -> Markup {
     html! {
         h1 { span .mono { (impact.purl) } }
         p .lead {
-            "Runs in " (counts.deployed) " places, is in " (counts.not_deployed) " artifacts that run nowhere; of "
-            (counts.unknown) " running things the contents are unknown."
+            "Runs in " (number(counts.deployed, "place", "places")) ", and is in "
+            (number(counts.not_deployed, "artifact that runs", "artifacts that run")) " nowhere. Nobody knows what is in "
+            (number(counts.unknown, "thing that runs", "things that run")) "."
         }
         @if counts.deployed + counts.not_deployed == 0 {
             p .empty { "No SBOM that was recorded lists it." }
@@ -79,6 +80,10 @@ fn content(impact: &Impact, cut: bool) -> Markup {
         (table("Running, contents unknown", "No SBOM was recorded for these", &UNKNOWN, &unknown))
         @if cut { p .warn { "These are the first rows of each list; the JSON address has the rest, page by page." } }
     }
+}
+
+fn number(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn deployed(row: &ImpactRow) -> Markup {

@@ -164,7 +164,7 @@ fn introduce(address: &SocketAddr, story: &story::Story) {
         "\nPedigraph is running with a story in it. Open {url}\n\n\
          The canary that went wrong   {url}/artifacts/{}\n\
          What runs in production      {url}/environments/prod\n\
-         Who contains log4j-core      {url}/api/v1/components/impact?purl={library}\n\n\
+         Who contains log4j-core      {url}/components/impact?purl={library}\n\n\
          Try:\n  \
          {program} trace prod/search --url {url}\n  \
          {program} impact {} --url {url}\n  \
