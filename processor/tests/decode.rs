@@ -539,7 +539,7 @@ fn json_that_cannot_be_held_is_no_malformed_json() {
     let limits = Limits::default();
     let accepted = [
         r#"{"bomFormat":"CycloneDX","specVersion":"1.6","note":"half \udc12","sum":-3e777,"components":[{"name":"a","weight":4e500,"x":"\ud812!"}]}"#.to_owned(),
-        format!(r#"{{"@context":"https://openvex.dev/ns","tooling":"\ud9ab","statements":[{{"products":["a"],"status_notes":"\ud800"}}]}}"#),
+        r#"{"@context":"https://openvex.dev/ns","tooling":"\ud9ab","statements":[{"products":["a"],"status_notes":"\ud800"}]}"#.to_owned(),
         format!(r#"{{"SchemaVersion":2,"ArtifactName":"\u0061","Score":9e1000,"Metadata":{{"ImageID":"{DIGEST}"}},"Results":[{{"Vulnerabilities":[{{"CVSS":1e999}}]}}]}}"#),
         r#"{"specversion":"1.0","id":"7","source":"/s","type":"com.example","ratio":8e888,"word":"\ud855","data":{"n":5e555,"s":"\udddd"}}"#.to_owned(),
         String::from_utf8(cdevent("environment.created.0.3.0", "qa", r#"{"name":-6e666,"\udabc":1}"#, r#"{"weight":1e309,"any":"\udead"}"#)).expect("text"),
@@ -1405,8 +1405,7 @@ fn write_large_report(out: &mut dyn Write, findings: usize) {
         write!(
             out,
             r#"{opens}{{"VulnerabilityID":"CVE-2026-{number}","PkgName":"lib{number}","InstalledVersion":"1.{number}","FixedVersion":"2.0","Severity":"HIGH",
-            "PkgIdentifier":{{"PURL":"pkg:deb/debian/lib{number}@1.{number}?arch=amd64"}},"Title":"{title}","Description":"{text}","References":["{link}","{link}"]}}"#,
-            title = "lib: a title",
+            "PkgIdentifier":{{"PURL":"pkg:deb/debian/lib{number}@1.{number}?arch=amd64"}},"Title":"lib: a title","Description":"{text}","References":["{link}","{link}"]}}"#,
             text = "what may happen, told at length; ".repeat(24),
             link = "https://example.org/advisories/what-may-happen",
         )
