@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::output::{Exit, Failure, field, printable};
+use crate::telemetry::caller_context;
 
 /// Answers larger than this are refused, bytes (the server's own limit is 16 MiB).
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     agent: ureq::Agent,
     pub(crate) base: String,
     token: Option<String>,
+    /// The trace that the caller is in (`TRACEPARENT`), so that the server's spans are found there.
+    traceparent: Option<String>,
     /// An answer came from views that are being folded anew.
     rebuilding: Cell<bool>,
 }
@@ -42,7 +45,9 @@ pub(crate) struct Answer {
 impl Server {
     /// Nothing is sent yet.
     pub(crate) fn new(url: &str, token: Option<String>) -> Server {
-        Server { agent: agent(SILENCE), base: url.trim_end_matches('/').to_owned(), token, rebuilding: Cell::default() }
+        let base = url.trim_end_matches('/').to_owned();
+        let traceparent = caller_context(std::env::var("TRACEPARENT").ok());
+        Server { agent: agent(SILENCE), base, token, traceparent, rebuilding: Cell::default() }
     }
 
     /// GET of a path whose query values are given apart, so that they are escaped here and only here.
@@ -135,6 +140,10 @@ impl Server {
     }
 
     fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        let request = match &self.traceparent {
+            Some(traceparent) => request.header("traceparent", traceparent),
+            None => request,
+        };
         match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,

@@ -117,6 +117,10 @@ impl Node {
         if let Some(views) = &views {
             let _set_once = late.set(views.clone());
             if let Some(write) = &write {
+                if telemetry::has_exporter() {
+                    let processor = Arc::clone(&write.processor);
+                    views.link_commits(Arc::new(move |log, first| processor.commit_context(log, first)));
+                }
                 view_roots::spawn(views.clone(), Arc::clone(&write.processor), config.view_root_interval_ms, &stop);
             }
             tokio::spawn(api::watch_end_to_end(views.clone(), TenantId::default(), end_to_end, now_ns));

@@ -28,6 +28,7 @@ mod prepare;
 mod raw;
 mod record;
 mod redact;
+mod trace;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use pedigraph_ledger::Writer;
+use pedigraph_ledger::{LogId, Writer};
 use pedigraph_proto::message::Receipt;
 use pedigraph_proto::{Control, TenantId};
 use tokio::sync::watch;
@@ -162,6 +163,7 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         drops: Mutex::default(),
         recorder: Recorder::new(preparer(), reader.clone(), hand_on.clone()),
         threads: Mutex::default(),
+        traced: Arc::default(),
     };
     for n in 0..config.workers.max(1) + 1 {
         processor.start_worker(n, preparer(), config.limits.clone(), hand_on.clone())?;
@@ -178,6 +180,7 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         disk: disk.clone(),
         limits: config.batch.clone(),
         abandoned: Arc::clone(&processor.abandoned),
+        traced: Arc::clone(&processor.traced),
     };
     processor.spawn("writer", move || shell.run())?;
     processor.spawn("disk", move || {
@@ -195,6 +198,7 @@ pub struct Processor {
     queue: Arc<Queue>,
     fatal: Fatal,
     abandoned: Arc<AtomicBool>,
+    traced: Arc<trace::Batches>,
     sources: Mutex<Vec<Source>>,
     drops: Mutex<Vec<files::Watch>>,
     recorder: Recorder,
@@ -245,6 +249,11 @@ impl Processor {
     /// What happened since the start.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// The span context of the commit that began with an entry, while it is remembered; for whoever makes it visible.
+    pub fn commit_context(&self, log: &LogId, first: u64) -> Option<opentelemetry::trace::SpanContext> {
+        self.traced.of(log, first)
     }
 
     /// How each Kafka cluster does, in the order of the configuration.

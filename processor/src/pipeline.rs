@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use opentelemetry::trace::SpanContext;
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, UNDER_WAY_MAX, Writer};
 use pedigraph_proto::EventId;
 use pedigraph_proto::message::{Message, Receipt, Redaction, Reject, Status, Submitted};
@@ -28,7 +29,7 @@ use crate::intake::{Entrance, Job, Origin, Queue, Reply, Room, Ticket};
 use crate::kafka::{Fetched, Partition, Position};
 use crate::known_ids::KnownIds;
 use crate::prepare::{Prepared, Preparer};
-use crate::{Error, decode, limits::Limits};
+use crate::{Error, decode, limits::Limits, trace};
 
 /// Messages that a worker hands on at once.
 const UNIT_MESSAGES_MAX: usize = 256;
@@ -84,6 +85,22 @@ enum Sender {
     Kafka(Fetched),
 }
 
+/// Prepares a message, in a span of its sender's trace where spans are collected.
+fn prepare(
+    preparer: &mut Preparer,
+    message: Message,
+    reject: Option<Reject>,
+    is_traced: bool,
+) -> Result<Prepared, Error> {
+    if !is_traced {
+        return preparer.prepare(message, reject);
+    }
+    let (span, contexts) = trace::decoding(&message);
+    let mut prepared = span.in_scope(|| preparer.prepare(message, reject))?;
+    prepared.contexts = contexts;
+    Ok(prepared)
+}
+
 /// Prepares jobs until the queue is closed.
 ///
 /// # Errors
@@ -94,6 +111,7 @@ pub(crate) fn work(
     take: impl Fn() -> Option<Job>,
     hand_on: impl Fn(Unit) -> bool,
 ) -> Result<(), Error> {
+    let is_traced = trace::is_on();
     while let Some(job) = take() {
         let (room, entrance, ticket) = (job.room, job.entrance, job.ticket);
         // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
@@ -103,7 +121,7 @@ pub(crate) fn work(
         while !last {
             let mut items = Vec::new();
             for (message, reject, sender) in messages.by_ref().take(unit_messages_max) {
-                items.push(Item { prepared: preparer.prepare(message, reject)?, sender });
+                items.push(Item { prepared: prepare(&mut preparer, message, reject, is_traced)?, sender });
             }
             last = messages.peek().is_none();
             let room = if last { room } else { Room::default() };
@@ -157,6 +175,7 @@ pub(crate) struct Shell {
     pub(crate) limits: BatchLimits,
     /// Set when the process must stop without draining.
     pub(crate) abandoned: Arc<AtomicBool>,
+    pub(crate) traced: Arc<trace::Batches>,
 }
 
 impl Shell {
@@ -195,11 +214,14 @@ impl Shell {
 
     /// Decides on a batch and hands it to the ledger.
     fn begin(&mut self, units: Vec<Unit>) -> Result<Begun, Error> {
-        let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, traces = Empty);
+        let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, index = Empty);
         let entered = span.enter();
         let time_ns = self.ledger.next_time(now_ns());
         let mut decided = self.decide(units, time_ns)?;
         decided.record(&span);
+        if let Some((log, first)) = decided.first() {
+            self.traced.begun(log, first, &span);
+        }
         let started = now();
         self.submit(std::mem::take(&mut decided.batch))?;
         drop(entered);
@@ -315,7 +337,7 @@ impl Shell {
             bytes: prepared.leaf.body_size,
             spool: prepared.spool.clone(),
         });
-        decided.trace(&prepared);
+        decided.trace(&prepared, index);
         if status == Status::Duplicate {
             *decided.duplicates.entry((prepared.log, prepared.source)).or_default() += 1;
             return Ok(());
@@ -430,7 +452,8 @@ struct Decided {
     /// The same, with what was decided of each.
     positions: Vec<(Arc<Partition>, Position)>,
     rooms: Vec<(Room, Entrance)>,
-    traces: Vec<String>,
+    /// Contexts of the senders, with the entry that each message became.
+    traces: Vec<(SpanContext, u64)>,
 }
 
 struct Outcome {
@@ -462,11 +485,15 @@ impl Decided {
         self.sizes[at].1 - 1
     }
 
-    fn trace(&mut self, prepared: &Prepared) {
-        let Some(context) = &prepared.traceparent else { return };
-        if self.traces.len() < TRACES_MAX {
-            self.traces.push(String::from_utf8_lossy(context).into_owned());
-        }
+    fn trace(&mut self, prepared: &Prepared, index: u64) {
+        let room = TRACES_MAX.saturating_sub(self.traces.len());
+        self.traces.extend(prepared.contexts.iter().take(room).map(|context| (context.clone(), index)));
+    }
+
+    /// The first entry.
+    fn first(&self) -> Option<(&LogId, u64)> {
+        let first = self.outcomes.iter().find(|outcome| outcome.status != Status::Duplicate)?;
+        Some((&first.log, first.index))
     }
 
     fn finish(&mut self) {
@@ -484,9 +511,10 @@ impl Decided {
         span.record("messages", self.outcomes.len());
         span.record("entries", self.batch.entries.len());
         span.record("duplicates", self.outcomes.len() - self.batch.entries.len());
-        if !self.traces.is_empty() {
-            span.record("traces", self.traces.join(" "));
+        if let Some((_, first)) = self.first() {
+            span.record("index", i64::try_from(first).unwrap_or(i64::MAX));
         }
+        self.traces.iter().for_each(|(sender, index)| trace::link(span, sender, *index));
     }
 }
 

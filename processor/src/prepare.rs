@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use opentelemetry::trace::SpanContext;
 use pedigraph_ledger::{Blobs, Hash, INLINE_BYTES_MAX, LogId, Part};
 use pedigraph_proto::canonical::{
     FACTS_PER_CHUNK_MAX, FORMAT_VERSION, LEAF_NAME_BYTES_MAX, LEAF_SUBJECTS_MAX, facts_digest, sha256,
@@ -48,8 +49,8 @@ pub(crate) struct Prepared {
     pub(crate) body: Option<Part>,
     /// Name of the source for counting.
     pub(crate) source: String,
-    /// W3C trace context of the sender.
-    pub(crate) traceparent: Option<Bytes>,
+    /// Trace contexts that the message brought.
+    pub(crate) contexts: Vec<SpanContext>,
     /// The spooled document, removed when the entry is durable.
     pub(crate) spool: Option<PathBuf>,
     /// Entries of its log whose bodies go with it.
@@ -172,7 +173,6 @@ impl Preparer {
         let facts = self.parts(decoded.facts)?;
         leaf.facts_digest = Bytes::copy_from_slice(&digest_of_parts(&facts));
         let body = self.store(kept.raw, kept.size, kept.digest)?;
-        let traceparent = message.headers.into_iter().find(|(name, _)| name == "traceparent");
         let spool = match message.body {
             Body::File { path, .. } => Some(path),
             Body::Null | Body::Bytes(_) => None,
@@ -189,7 +189,7 @@ impl Preparer {
             facts,
             body,
             source: message.source,
-            traceparent: traceparent.and_then(|(_, value)| value),
+            contexts: Vec::new(),
             spool,
             erases: Vec::new(),
         })

@@ -173,7 +173,7 @@ impl Preparer {
             facts,
             body: Some(self.body_part(body, digest)?),
             source: control::SOURCE.to_owned(),
-            traceparent: None,
+            contexts: Vec::new(),
             spool: None,
             erases: Vec::new(),
         })

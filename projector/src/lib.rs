@@ -13,4 +13,4 @@ pub mod store;
 
 pub use ask::{AsOf, Found, ImpactQuestion, Moment, Scope, answers};
 pub use error::Error;
-pub use run::{Folded, Options, Views, fold_into, fold_into_memory, rebuild};
+pub use run::{CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

@@ -20,6 +20,7 @@ use crate::metrics::RequestLabels;
 use crate::pages::frame;
 use crate::params::Params;
 use crate::problem::{Code, Problem};
+use crate::trace;
 
 /// The id of a request, as it stands in `X-Request-Id` and in problems.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,7 +91,9 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let labels = RequestLabels { route, method, status: response.status().as_u16() };
     app.metrics.answered(labels, Duration::from_nanos(taken));
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken / 1_000, "answered"));
-    finish(response, &id, page.as_deref())
+    let mut response = finish(response, &id, page.as_deref());
+    trace::answer(&span, response.headers_mut());
+    response
 }
 
 /// The client's id when it is plain, else a new one.
@@ -105,21 +108,17 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 
 /// The query is left out: it may hold what nobody wants in a log.
 fn span_of(request: &Request, route: &str, id: &RequestId) -> tracing::Span {
-    let (trace_id, parent_id) = trace_parent(request.headers()).unwrap_or_default();
-    tracing::info_span!("request", method = %request.method(), route, id = id.0, trace_id, parent_id)
-}
-
-/// Trace and parent id of a W3C `traceparent`.
-fn trace_parent(headers: &HeaderMap) -> Option<(&str, &str)> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
-    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            && text.bytes().any(|b| b != b'0')
-    };
-    let version_ok = version.len() == 2 && version != "ff" && version.bytes().all(|b| b.is_ascii_hexdigit());
-    (version_ok && hex(trace, 32) && hex(parent, 16)).then_some((trace, parent))
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        method = %request.method(),
+        route,
+        id = id.0,
+        trace_id = tracing::field::Empty,
+        parent_id = tracing::field::Empty
+    );
+    trace::follow(&span, request.headers());
+    span
 }
 
 /// Methods that anybody may invent must not become labels.
@@ -173,21 +172,6 @@ fn with_problem(response: Response, id: &RequestId, page: Option<&str>) -> Respo
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_traceparent_is_read_or_ignored() {
-        let check = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", text.parse().expect("a header value"));
-            trace_parent(&headers).map(|(trace, parent)| format!("{trace} {parent}"))
-        };
-        let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-        assert_eq!(check(&format!("00-{trace}-{parent}-01")), Some(format!("{trace} {parent}")));
-        assert_eq!(check(&format!("ff-{trace}-{parent}-01")), None);
-        assert_eq!(check(&format!("00-{}-{parent}-01", "0".repeat(32))), None);
-        assert_eq!(check(&format!("00-{}-{parent}-01", trace.to_uppercase())), None);
-        assert_eq!(check("00-short"), None);
-    }
 
     #[test]
     fn a_request_id_is_kept_when_it_is_plain() {

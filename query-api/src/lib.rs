@@ -34,6 +34,7 @@ pub mod routes;
 pub mod serve;
 pub mod tenant;
 pub mod token;
+mod trace;
 pub mod write_node;
 
 pub use access::scope::TokenScope;

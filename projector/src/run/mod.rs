@@ -7,9 +7,11 @@ mod progress;
 mod rebuild;
 mod recorded;
 mod runner;
+mod trace;
 mod views;
 mod visible;
 
 pub use self::directory::Options;
 pub use self::rebuild::{Folded, fold_into, fold_into_memory, rebuild};
+pub use self::trace::CommitContext;
 pub use self::views::Views;

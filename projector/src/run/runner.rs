@@ -11,6 +11,7 @@ use pedigraph_proto::{Nanos, TenantId};
 
 use super::folder::{CommitIn, EntryIn, Folder};
 use super::marker;
+use super::trace;
 use super::visible::{Inner, Visible};
 use crate::error::Error;
 
@@ -48,21 +49,26 @@ fn flush_idle(inner: &Inner, unflushed: &mut u32) -> Result<(), Error> {
 }
 
 fn run_step(inner: &Arc<Inner>, folder: &mut Folder, unflushed: &mut u32) -> Result<(), Error> {
-    step(&inner.reader, folder, STEP_BYTES_MAX)?;
+    let contexts = inner.commit_context.get();
+    let span = trace::span(contexts);
+    let folded = span.in_scope(|| step(&inner.reader, folder, STEP_BYTES_MAX))?;
+    trace::link(&span, contexts, &folded);
     let showing = inner.clone();
     folder.finish_step(|folder| {
         let visible = Visible::of(folder);
         Box::new(move || {
             *showing.visible.write() = visible;
             showing.moved.send_modify(|n| *n += 1);
+            // The span ends when readers see what it folded.
+            drop(span);
         })
     })?;
     *unflushed += 1;
     if *unflushed >= STEPS_PER_FLUSH { flush_idle(inner, unflushed) } else { Ok(()) }
 }
 
-/// What one step folds: commits → facts, chunk by chunk → rows.
-pub(super) fn step(reader: &Reader, folder: &mut Folder, bytes_max: usize) -> Result<(), Error> {
+/// What one step folds: commits → facts, chunk by chunk → rows. Returns the commits.
+pub(super) fn step(reader: &Reader, folder: &mut Folder, bytes_max: usize) -> Result<Vec<Commit>, Error> {
     let commits = reader.commits(folder.progress().next_seq, bytes_max)?;
     if commits.is_empty() {
         return Err(Error::Store("the ledger gave no commit where it has one".into()));
@@ -70,7 +76,7 @@ pub(super) fn step(reader: &Reader, folder: &mut Folder, bytes_max: usize) -> Re
     for commit in &commits {
         folder.fold_commit(&commit_in(commit), &|entry, chunk| fetch(reader, commit, entry, chunk))?;
     }
-    Ok(())
+    Ok(commits)
 }
 
 fn fetch(reader: &Reader, commit: &Commit, entry: usize, chunk: usize) -> Result<Bytes, Error> {

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::marker;
 use super::progress::ROWS_VERSION;
 use super::recorded::COMMITS_KEPT_MAX;
 use super::runner::run;
+use super::trace::CommitContext;
 use super::visible::{Inner, Visible};
 use crate::ask::answers::{ViewChange, ViewProgress, ViewRoots};
 use crate::ask::scope::{AsOf, Moment, Scope, Shared};
@@ -74,6 +75,7 @@ impl Views {
             moved: watch::Sender::new(0),
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),
+            commit_context: OnceLock::new(),
         });
         let (running, broken_dir) = (inner.clone(), kept.as_ref().map(|kept| kept.dir.clone()));
         let spawned = std::thread::Builder::new()
@@ -81,6 +83,11 @@ impl Views {
             .spawn(move || run(&running, folder, broken_dir.as_deref()))
             .map_err(|error| Error::Store(format!("runner: {error}")))?;
         Ok(Views(Arc::new(Handle { inner, kept, runner: Mutex::new(Some(spawned)) })))
+    }
+
+    /// From now on steps are spans that link to the commits which they make visible.
+    pub fn link_commits(&self, contexts: CommitContext) {
+        let _set_once = self.0.inner.commit_context.set(contexts);
     }
 
     /// Stops the runner after the step at hand and flushes.

@@ -1,8 +1,8 @@
 //! What the runner and the read handle share: the ledger, the rows, and how much of them readers may see.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use pedigraph_ledger::Reader;
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::folder::Folder;
 use super::progress::LogProgress;
+use super::trace::CommitContext;
 use crate::ask::answers::ViewRoots;
 use crate::ask::scope::Shared;
 
@@ -45,4 +46,5 @@ pub(super) struct Inner {
     pub(super) moved: watch::Sender<u64>,
     pub(super) stop: AtomicBool,
     pub(super) fault: Mutex<Option<String>>,
+    pub(super) commit_context: OnceLock<CommitContext>,
 }

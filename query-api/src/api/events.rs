@@ -16,6 +16,7 @@ use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::route::Routes;
 use crate::tenant::Tenant;
+use crate::trace;
 
 /// The source's name in counts.
 pub const SOURCE: &str = "http";
@@ -70,11 +71,13 @@ async fn post(
 /// A message as it came over HTTP.
 pub fn message(tenant: TenantId, path: &str, headers: &HeaderMap, beside: &Beside, body: message::Body) -> Message {
     let subject_header = headers.get("pedigraph-subject").map(|value| String::from_utf8_lossy(value.as_bytes()).into());
+    let mut passed = headers.iter().filter(|(name, _)| is_passed_on(name)).map(passed_on).collect();
+    trace::carry(&mut passed);
     Message {
         tenant,
         origin: Origin { kind: SOURCE.into(), topic: path.into(), ..Origin::default() },
         source: SOURCE.into(),
-        headers: headers.iter().filter(|(name, _)| is_passed_on(name)).map(passed_on).collect(),
+        headers: passed,
         body,
         subject: beside.subject.clone().or(subject_header),
         format: beside.format.clone(),
