@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pedigraph_projector::answers::{Change, Environment};
-use pedigraph_projector::{Scope, Views};
+use pedigraph_projector::store::{MemStore, Row, Store};
+use pedigraph_projector::{Error, Found, Scope, Views, fold_into_memory};
 use pedigraph_proto::Event;
 use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, ServiceDeployed, ServiceRemoved};
 use proptest::prelude::*;
@@ -182,9 +185,10 @@ fn check_changes(scope: &Scope, lines: &[Line]) {
     let got = all.iter().map(|c| (c.at.0, c.service.clone(), tag(&c.from), tag(&c.to)));
     assert_eq!(got.collect::<Vec<_>>(), want);
     assert_eq!(pages(scope, 7, 300), all[..300], "exact kinds at the borders of pages");
-    for number in [1, 2, 1_500] {
-        let numbered = scope.numbered_change("staging", number).expect("readable");
-        assert_eq!(numbered.as_ref(), Some(&all[all.len() - number]), "staging#{number}");
+    for back in [1, 2, 1_500] {
+        let change = &all[all.len() - back];
+        let of_entry = scope.numbered_change("staging", change.proof.index).expect("readable");
+        assert_eq!(of_entry.as_ref(), Some(change), "the change that entry {} proves", change.proof.index);
     }
     let newest = all.iter().filter(|change| change.service == "whitehall").nth(3).expect("whitehall changed often");
     let known = scope.last_known("staging", "whitehall", 3).expect("readable").expect("ran");
@@ -237,6 +241,171 @@ fn runs(scope: &Scope, environment: &str, service: &str) -> Vec<String> {
     let environment = scope.environment(environment, true).expect("readable").expect("named");
     let found = environment.services.into_iter().find(|state| state.service == service).expect("known");
     found.running.iter().map(|run| run.artifact_ref.rsplit(':').next().expect("a tag").to_owned()).collect()
+}
+
+/// `billing` of three clusters: one change each, then many deployments of the same digest by turns with and without a
+/// tag and a configuration, some of them late.
+fn redeployed(times: i64) -> World {
+    let mut world = World::new();
+    let mut events = Vec::new();
+    for (cluster, digit) in [("north", "1"), ("south", "2"), ("west", "3")] {
+        let event = |reference: &str, digit: &str, config: &str| ServiceDeployed {
+            cluster: cluster.to_owned(),
+            artifact_digest: format!("sha256:{}", digit.repeat(64)),
+            config_digest: config.to_owned(),
+            ..deployed("live", "billing", reference)
+        };
+        let at = |second: i64| (1_700_000_000 + second) * SECOND;
+        events.push(sent(&format!("{cluster} 0"), at(0), event("r.io/billing:1.0.0", "0", "")));
+        events.push(sent(&format!("{cluster} 1"), at(1), event("r.io/billing:2.0.0-rc.1", digit, "c1")));
+        for n in 0..times {
+            let late = if n % 7 == 0 { times - n } else { n };
+            let (reference, config) = if n % 2 == 0 { ("r.io/billing:2.0.0", "c2") } else { ("r.io/billing", "") };
+            events.push(sent(&format!("{cluster} again {n}"), at(2 + late), event(reference, digit, config)));
+        }
+        let name = if cluster == "west" { "r.io/billing" } else { "r.io/billing:2.0.0" };
+        events.push(sent(&format!("{cluster} last"), at(times + 9), event(name, digit, "")));
+    }
+    world.append(&events);
+    world
+}
+
+#[test]
+fn a_change_before_many_redeployments_is_found_and_the_newest_name_is_shown() {
+    let world = redeployed(1_500);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    let second = |n: i64| (1_700_000_000 + n) * SECOND;
+    let page = now.changes("live", None, 100).expect("readable").expect("named");
+    assert_eq!(page.rows.iter().map(|change| change.at.0).collect::<Vec<_>>(), [1, 1, 1, 0, 0, 0].map(second));
+    assert_eq!(page.next, None, "nothing is left");
+    assert_eq!(now.environments().expect("readable")[0].last_change.map(|at| at.0), Some(second(1)));
+    let state = now.environment("live", false).expect("readable").expect("named");
+    let running: Vec<_> = state.services[0].running.iter().collect();
+    assert_eq!(running.iter().map(|run| run.since.0).collect::<Vec<_>>(), [1, 1, 1].map(second));
+    let clusters: Vec<_> = running.iter().filter_map(|run| run.cluster.as_deref()).collect();
+    assert_eq!(clusters, ["north", "south", "west"], "what runs in one place does not replace what runs in another");
+    assert!(running[0].artifact_ref.ends_with("billing:2.0.0"), "{}", running[0].artifact_ref);
+    assert!(running[2].artifact_ref.contains("billing@sha256:3333"), "{}", running[2].artifact_ref);
+    assert!(running.iter().all(|run| run.config_digest.as_deref() == Some("c2")), "{running:?}");
+    for index in [0, 1, 700, 1_501] {
+        let change = now.numbered_change("live", index).expect("readable");
+        assert_eq!(change.map(|change| change.proof.index), (index < 2).then_some(index), "live#{index}");
+    }
+    let known = now.last_known("live", "billing", 5).expect("readable").expect("ran");
+    assert_eq!((known.artifact_ref.as_str(), known.since.0), ("r.io/billing:1.0.0", second(0)));
+    assert!(matches!(now.last_known("live", "billing", usize::MAX), Err(Error::Question(_))));
+    for far in ["live~18446744073709551615/billing", "live~18446744073709551616/billing"] {
+        assert!(matches!(now.trace(far), Err(Error::Question(_))), "{far}");
+    }
+    assert_eq!(now.trace("live#18446744073709551616/billing").expect("readable"), Found::Nothing);
+}
+
+#[test]
+fn a_numbered_change_names_the_service_that_its_entry_changed() {
+    let mut world = World::new();
+    let second = |n: i64| (1_700_000_000 + n) * SECOND;
+    let deploy = |n: i64, service: &str, digit: &str| {
+        let artifact_digest = format!("sha256:{}", digit.repeat(64));
+        let event = ServiceDeployed { artifact_digest, ..deployed("qa", service, &format!("r.io/{service}:1.{n}.0")) };
+        sent(&n.to_string(), second(n), event)
+    };
+    let again = sent("again", second(9), deployed("qa", "mail", &format!("r.io/mail@sha256:{}", "e".repeat(64))));
+    world.append(&[deploy(0, "shop", "a"), deploy(1, "mail", "e"), deploy(2, "shop", "c"), again]);
+    let views = world.views();
+    let scope = scope(&views, None, None);
+    for (reference, digit) in [("qa#0", "a"), ("qa#1", "e"), ("qa#2", "c"), ("qa#2/mail", "e")] {
+        let Found::One(trace) = scope.trace(reference).expect("readable") else { panic!("{reference}: not found") };
+        let digest = format!("sha256:{}", digit.repeat(64));
+        assert_eq!(trace.artifact.map(|node| node.digest), Some(digest), "{reference}");
+    }
+    assert!(!matches!(scope.trace("qa#3").expect("readable"), Found::One(_)), "entry 3 changed nothing");
+}
+
+/// Counts the rows that are read.
+#[derive(Default)]
+struct Counting {
+    rows: MemStore,
+    read: AtomicUsize,
+}
+
+impl Store for Counting {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.rows.get(key)
+    }
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.rows.insert(key, value)
+    }
+    fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.rows.insert_new(key, value)
+    }
+    fn remove(&self, key: &[u8]) -> Result<(), Error> {
+        self.rows.remove(key)
+    }
+    fn batch(&self, rows: &[Row]) -> Result<(), Error> {
+        self.rows.batch(rows)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+        let rows = self.rows.scan(from, to, reverse, limit)?;
+        self.read.fetch_add(rows.len(), Ordering::Relaxed);
+        Ok(rows)
+    }
+    fn flush(&self) -> Result<(), Error> {
+        self.rows.flush()
+    }
+}
+
+/// Rows that each question reads after so many redeployments in each of three lanes.
+fn rows_read(times: i64) -> Vec<(&'static str, usize)> {
+    let world = redeployed(times);
+    let store = Arc::new(Counting::default());
+    let views = Views::in_store(store.clone(), world.writer.reader()).expect("views");
+    assert!(views.wait_folded(world.writer.reader().next_seq()), "{:?}", views.fault());
+    let scope = scope(&views, None, None);
+    let count = |what: &'static str, ask: &dyn Fn()| {
+        store.read.store(0, Ordering::Relaxed);
+        ask();
+        (what, store.read.load(Ordering::Relaxed))
+    };
+    let running = format!("sha256:{}", "1".repeat(64));
+    vec![
+        count("lastChange", &|| {
+            let last = scope.environments().expect("readable")[0].last_change;
+            assert_eq!(last.map(|at| at.0), Some((1_700_000_000 + 1) * SECOND));
+        }),
+        count("changes", &|| {
+            assert_eq!(scope.changes("live", None, 100).expect("readable").expect("named").rows.len(), 6);
+        }),
+        count("environment", &|| {
+            let state = scope.environment("live", false).expect("readable").expect("named");
+            assert_eq!(state.services[0].running.len(), 3);
+        }),
+        count("trace", &|| assert!(matches!(scope.trace(&running).expect("readable"), Found::One(_)))),
+        count("~1", &|| assert!(scope.last_known("live", "billing", 1).expect("readable").is_some())),
+        count("#1", &|| assert!(scope.numbered_change("live", 1).expect("readable").is_some())),
+    ]
+}
+
+#[test]
+fn questions_read_no_more_rows_after_more_redeployments() {
+    // From about 2,000 on, what a trace lists of one artifact has met its limits.
+    let (some, many) = (rows_read(3_000), rows_read(5_000));
+    for ((what, some), (_, many)) in some.into_iter().zip(many) {
+        let most = if what == "trace" { 8_000 } else { 500 };
+        assert!(many < most, "{what}: {many} rows");
+        assert!(many <= some + 16, "{what}: {some} rows after 3,000 redeployments a lane, {many} after 5,000");
+    }
+}
+
+#[test]
+fn any_split_into_batches_finds_the_same_candidates() {
+    let world = redeployed(400);
+    let ledger = world.writer.reader();
+    let whole = fold_into_memory(&ledger, usize::MAX).expect("folded").root;
+    for step_bytes in [1, 1_000, 70_000] {
+        assert_eq!(fold_into_memory(&ledger, step_bytes).expect("folded").root, whole, "steps of {step_bytes} bytes");
+    }
 }
 
 #[test]
@@ -332,7 +501,11 @@ fn arbitrary_event() -> impl Strategy<Value = Sent> {
 
 /// Everything that is true, without ledger positions.
 fn truth(views: &Views, at: Option<i64>) -> Vec<(Option<Environment>, Vec<Change>)> {
-    let scope = scope(views, at, None);
+    truth_as_of(views, at, None)
+}
+
+fn truth_as_of(views: &Views, at: Option<i64>, as_of: Option<u64>) -> Vec<(Option<Environment>, Vec<Change>)> {
+    let scope = scope(views, at, as_of);
     let blank = |proof: &mut pedigraph_projector::answers::Proof| {
         (proof.index, proof.leaf_hash) = (0, String::new());
     };
@@ -371,5 +544,67 @@ proptest! {
         prop_assert_eq!(truth(&straight, None), truth(&shuffled, None));
         let at = Some(YEAR_2000 + at * SECOND * 10_000_000);
         prop_assert_eq!(truth(&straight, at), truth(&shuffled, at));
+    }
+}
+
+/// By digest, with a tag, another or none beside it.
+fn arbitrary_by_digest() -> impl Strategy<Value = Sent> {
+    let named = (0..2_usize, 0..3_usize, 0..3_usize, 0..2_usize);
+    (named, 0..12_usize).prop_map(|((cluster, digest, tag, config), kind)| {
+        let (service, environment) = ("pay".to_owned(), "prod".to_owned());
+        let cluster = ["east", "west"][cluster].to_owned();
+        let artifact_digest = format!("sha256:{}", ["a", "b", "c"][digest].repeat(64));
+        let artifact_ref = ["", "ghcr.io/shop/pay:3", "ghcr.io/shop/pay:stable"][tag].to_owned();
+        let event: Event = match kind {
+            0 => ServiceRemoved { service, environment, cluster, ..ServiceRemoved::default() }.into(),
+            1 => {
+                let frozen = digest == 0;
+                FreezeChanged { service, environment, frozen, ..FreezeChanged::default() }.into()
+            }
+            2 | 3 => {
+                let weight = if kind == 2 { 30 } else { 0 };
+                CanaryChanged { service, environment, cluster, artifact_digest, weight, ..CanaryChanged::default() }
+                    .into()
+            }
+            _ => ServiceDeployed {
+                service,
+                environment,
+                cluster,
+                artifact_digest,
+                artifact_ref,
+                config_digest: ["", "c1"][config].to_owned(),
+                ..ServiceDeployed::default()
+            }
+            .into(),
+        };
+        Sent { time: YEAR_2000, id: String::new(), events: vec![event] }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_order_finds_the_same_changes_behind_redeployments(
+        (events, shuffled) in prop::collection::vec(arbitrary_by_digest(), 1..90).prop_flat_map(|mut events| {
+            (0..).zip(&mut events).for_each(|(n, sent): (i64, &mut Sent)| {
+                (sent.id, sent.time) = (n.to_string(), YEAR_2000 + n * SECOND * 100_000);
+            });
+            (Just(events.clone()), Just(events).prop_shuffle())
+        }),
+        (at, known) in (0..90_i64, 0..90_usize),
+    ) {
+        let (mut straight, mut any_order) = (World::new(), World::new());
+        straight.append(&events);
+        any_order.append(&shuffled);
+        let views = any_order.views();
+        let at = Some(YEAR_2000 + at * SECOND * 100_000);
+        prop_assert_eq!(truth(&straight.views(), None), truth(&views, None));
+        prop_assert_eq!(truth(&straight.views(), at), truth(&views, at));
+        // As of an entry: as if nothing had come after it.
+        let known = known.min(shuffled.len() - 1);
+        let mut first = World::new();
+        first.append(&shuffled[..=known]);
+        prop_assert_eq!(truth(&first.views(), at), truth_as_of(&views, at, Some(known as u64)));
+        prop_assert_eq!(truth(&first.views(), None), truth_as_of(&views, None, Some(known as u64)));
     }
 }

@@ -1,4 +1,4 @@
-//! What changed in an environment: pages of changes, the n-th change, and what ran some changes ago (SPEC §6).
+//! What changed in an environment: pages of changes, the change of an entry, and what ran some changes ago (SPEC §6).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -7,36 +7,41 @@ use std::ops::ControlFlow;
 use pedigraph_proto::Nanos;
 
 use super::answers::{Change, Page, Proof};
+use super::environment::candidate_stamp;
 use super::scope::{Clocks, Scope};
 use super::timeline::{self, Artifact, History, Move};
 use crate::error::Error;
 use crate::facts::deployments::rows::{
-    ABOUT_FREEZE, ABOUT_LANE, BY_TIME, DIGEST, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, REFERENCE,
+    ABOUT_FREEZE, ABOUT_LANE, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, DIGEST, FREEZE, Keys, LANES, Lane, REFERENCE,
     REFERENCE_OF_DIGEST, Setting, Stamp, by_artifact, read_stamp, reference_key, settings, table_key, unreadable,
 };
-use crate::store::key::Key;
+use crate::store::key::{Key, KeyReader};
 
-/// Most rows of an environment that one page of changes reads; a page may end early there and goes on with its key.
-pub const CHANGE_ROWS_MAX: usize = 20_000;
-/// Most rows that `#n` counts from an environment's beginning.
-pub const NUMBERED_ROWS_MAX: usize = 200_000;
-/// Rows of one scan.
+/// Changes that `~n` goes back at most.
+pub const BACK_MAX: usize = 100_000;
+/// Candidates of the first scan of a page.
 const SCAN_ROWS_MAX: usize = 1_024;
+/// Candidates of the last ones. Each scan doubles: a lane's rows below a scan are read until its state is known, so
+/// that many small scans of a tag that is deployed again and again would read them over and over.
+const LONG_SCAN_ROWS_MAX: usize = 65_536;
 
 impl Scope {
-    /// Its changes, newest first; `after` is a page's key. A page that read [`CHANGE_ROWS_MAX`] rows ends there, with a
-    /// key to go on.
+    /// Its changes, newest first; `after` is a page's key. A page ends when it is full or nothing is left. Read are the
+    /// candidates for changes, not what repeats.
     pub fn changes(&self, name: &str, after: Option<&[u8]>, limit: usize) -> Result<Option<Page<Change>>, Error> {
         if !self.environment_is_named(name)? {
             return Ok(None);
         }
         let mut page = Page { rows: Vec::new(), next: None };
+        let prefix = self.table(CHANGES).text(name);
         let mut end = match after {
             Some(after) => self.mark_after(name, after)?,
-            None => self.end_of(&self.table(BY_TIME).text(name)),
+            None => self.end_of(&prefix),
         };
-        for _ in 0..CHANGE_ROWS_MAX / SCAN_ROWS_MAX {
-            let marks = self.marks(name, &end, (limit + 1).clamp(16, SCAN_ROWS_MAX))?;
+        let mut scan_rows = limit.saturating_add(1).clamp(16, SCAN_ROWS_MAX);
+        loop {
+            let marks = self.marks(&prefix, &end, scan_rows)?;
+            scan_rows = scan_rows.saturating_mul(2).min(LONG_SCAN_ROWS_MAX);
             let Some(last) = marks.last() else { return Ok(Some(Page { next: None, ..page })) };
             end = last.key(self, name);
             for (mark, change) in self.changes_of(name, &marks)? {
@@ -46,37 +51,45 @@ impl Scope {
                 page.rows.push(change);
                 page.next = Some(mark.page_key(self, name));
             }
-            page.next = Some(last.page_key(self, name));
         }
-        if self.marks(name, &end, 1)?.is_empty() {
-            page.next = None;
-        }
-        Ok(Some(page))
     }
 
-    /// The n-th change of an environment, 1 = its first (`prod#42`). Counts over at most [`NUMBERED_ROWS_MAX`] rows.
-    pub fn numbered_change(&self, name: &str, number: usize) -> Result<Option<Change>, Error> {
-        let prefix = self.table(BY_TIME).text(name);
-        let marks = self.marks_between(&prefix, &self.end_of(&prefix), false, NUMBERED_ROWS_MAX + 1)?;
-        let mut counted = 0;
-        for marks in marks[..marks.len().min(NUMBERED_ROWS_MAX)].chunks(SCAN_ROWS_MAX) {
-            let changes = self.changes_of(name, marks)?;
-            if let Some((_, change)) = changes.get(number.saturating_sub(counted + 1)).filter(|_| number > counted) {
-                return Ok(Some(change.clone()));
+    /// When the first change of an environment happened.
+    pub fn first_change(&self, name: &str) -> Result<Option<Nanos>, Error> {
+        let prefix = self.table(CHANGES).text(name);
+        let (mut from, mut scan_rows) = (prefix.clone(), 16);
+        loop {
+            let rows = self.keyed::<()>(&from, &self.end_of(&prefix), false, Clocks::Known, scan_rows)?;
+            let marks = rows.iter().map(|(key, _)| Mark::read(key).ok_or_else(unreadable));
+            let marks = marks.collect::<Result<Vec<_>, _>>()?;
+            let Some(last) = marks.last() else { return Ok(None) };
+            if let Some((_, change)) = self.changes_of(name, &marks)?.first() {
+                return Ok(Some(change.at));
             }
-            counted += changes.len();
+            from = last.key(self, name).byte(0);
+            scan_rows = scan_rows.saturating_mul(2).min(LONG_SCAN_ROWS_MAX);
         }
-        if marks.len() > NUMBERED_ROWS_MAX {
-            return Err(Error::Question(format!(
-                "{name}#{number} lies too far back to be counted: name a moment instead"
-            )));
+    }
+
+    /// The change of an environment that a ledger entry proves (`prod#42`); of several the last.
+    pub fn numbered_change(&self, name: &str, index: u64) -> Result<Option<Change>, Error> {
+        let prefix = self.table(CHANGES_OF_ENTRY).text(name).number(index);
+        let mut marks = Vec::new();
+        for (key, _) in self.keyed::<()>(&prefix, &prefix.prefix_end(), true, Clocks::Known, SCAN_ROWS_MAX)? {
+            let mut reader = table_key(&key)?;
+            reader.text().and_then(|_| reader.number()).ok_or_else(unreadable)?;
+            let mark = Mark::read_rest(&mut reader).ok_or_else(unreadable)?;
+            marks.extend(self.at.is_none_or(|at| mark.stamp.time <= at).then_some(mark));
         }
-        Ok(None)
+        Ok(self.changes_of(name, &marks)?.into_iter().next().map(|(_, change)| change))
     }
 
     /// What ran alone in a service `back` changes ago, 0 = what does now (`prod~1`). Of several clusters or namespaces,
     /// the changes count together.
     pub fn last_known(&self, environment: &str, service: &str, back: usize) -> Result<Option<LastKnown>, Error> {
+        if back > BACK_MAX {
+            return Err(Error::Question(format!("~{back} goes too far back: at most ~{BACK_MAX}, or name a moment")));
+        }
         let mut moves = Vec::new();
         for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
             moves.extend(self.newest_full_moves(&lane, back + 1)?);
@@ -94,13 +107,13 @@ impl Scope {
 
     /// Up to `back` newest moves that changed what runs alone.
     fn newest_full_moves(&self, lane: &Lane, back: usize) -> Result<Vec<Move>, Error> {
-        let prefix = self.table(LANE_ROWS).lane(lane);
+        let prefix = self.table(CANDIDATES).lane(lane);
         let end = self.end_of(&prefix);
         let mut rows_max = back.saturating_mul(2).max(16);
         loop {
-            let newest = self.keyed::<LaneFact>(&prefix, &end, true, Clocks::Both, rows_max)?;
-            let first = newest.last().map(|(_, row)| Stamp::from(row.stamp));
-            let rows = self.lane_rows(lane, first.as_ref(), &end)?;
+            let newest = self.keyed::<()>(&prefix, &end, true, Clocks::Known, rows_max)?;
+            let first = newest.last().map(|(key, _)| candidate_stamp(key)).transpose()?;
+            let rows = self.lane_rows(lane, first.as_ref(), None)?;
             let moves: Vec<Move> = timeline::replay(&rows).1.into_iter().rev().filter(Move::is_full).collect();
             let exact = moves.iter().filter(|change| first.is_some_and(|first| change.stamp >= first)).count();
             if exact >= back || newest.len() < rows_max {
@@ -110,18 +123,14 @@ impl Scope {
         }
     }
 
-    fn marks(&self, environment: &str, end: &Key, limit: usize) -> Result<Vec<Mark>, Error> {
-        self.marks_between(&self.table(BY_TIME).text(environment), end, true, limit)
-    }
-
-    fn marks_between(&self, from: &Key, end: &Key, reverse: bool, limit: usize) -> Result<Vec<Mark>, Error> {
-        let rows = self.keyed::<()>(from, end, reverse, Clocks::Both, limit)?;
+    fn marks(&self, prefix: &Key, end: &Key, limit: usize) -> Result<Vec<Mark>, Error> {
+        let rows = self.keyed::<()>(prefix, end, true, Clocks::Known, limit)?;
         rows.iter().map(|(key, _)| Mark::read(key).ok_or_else(unreadable)).collect()
     }
 
     /// Where a page ended, as the exclusive end of the next one.
     fn mark_after(&self, environment: &str, after: &[u8]) -> Result<Key, Error> {
-        let prefix = self.table(BY_TIME).text(environment);
+        let prefix = self.table(CHANGES).text(environment);
         let key = [prefix.as_bytes(), after].concat();
         let mark = Mark::read(&key).filter(|mark| mark.key(self, environment).as_bytes() == key);
         let refused = || Error::Question("the page token is not one of this list: begin again without it".to_owned());
@@ -138,8 +147,7 @@ impl Scope {
         }
         let mut moves: BTreeMap<(&Lane, Stamp), Move> = BTreeMap::new();
         for (lane, (first, last)) in windows {
-            let end = self.table(LANE_ROWS).lane(lane).moment(&last).prefix_end();
-            let (_, replayed) = timeline::replay(&self.lane_rows(lane, Some(&first), &end)?);
+            let (_, replayed) = timeline::replay(&self.lane_rows(lane, Some(&first), Some(&last))?);
             moves.extend(replayed.into_iter().map(|change| ((lane, change.stamp), change)));
         }
         let mut changes = Vec::new();
@@ -205,7 +213,7 @@ pub struct LastKnown {
     pub proof: Proof,
 }
 
-/// A row of [`BY_TIME`].
+/// A row of [`CHANGES`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Mark {
     stamp: Stamp,
@@ -217,18 +225,21 @@ impl Mark {
     fn read(key: &[u8]) -> Option<Mark> {
         let mut reader = table_key(key).ok()?;
         reader.text()?;
-        let stamp = read_stamp(&mut reader)?;
-        Some(Mark { stamp, about: reader.byte()?, lane: Lane::read(&mut reader)? })
+        Mark::read_rest(&mut reader)
+    }
+
+    fn read_rest(reader: &mut KeyReader<'_>) -> Option<Mark> {
+        Some(Mark { stamp: read_stamp(reader)?, about: reader.byte()?, lane: Lane::read(reader)? })
     }
 
     fn key(&self, scope: &Scope, environment: &str) -> Key {
-        let key = scope.table(BY_TIME).text(environment).moment(&self.stamp);
+        let key = scope.table(CHANGES).text(environment).moment(&self.stamp);
         key.byte(self.about).lane(&self.lane)
     }
 
     /// The key without what every key of the list begins with.
     fn page_key(&self, scope: &Scope, environment: &str) -> Vec<u8> {
-        let prefix = scope.table(BY_TIME).text(environment).as_bytes().len();
+        let prefix = scope.table(CHANGES).text(environment).as_bytes().len();
         self.key(scope, environment).as_bytes().get(prefix..).unwrap_or_default().to_vec()
     }
 }

@@ -1,8 +1,9 @@
 //! What runs where, now and at any time (SPEC §6).
 //!
-//! Reading replays the timeline of a lane (environment, cluster, namespace, service) from rows read backwards until they
-//! are [`enough`](super::timeline::Enough). A lane's newest state costs two rows however long its history is; a service
-//! deployed again and again with the same artifact costs those repetitions, since its `since` lies before them.
+//! Reading replays the timeline of a lane (environment, cluster, namespace, service) from rows read backwards until
+//! they are [`enough`](super::timeline::Enough). A lane's newest state costs a few rows however long its history is,
+//! and however often a digest was deployed again: such rows are passed over ([`Scope::lane_rows`]). Where only a tag
+//! is named each repetition is read, since the tag may have moved.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,8 +15,8 @@ use super::scope::{Clocks, Scope};
 use super::timeline::{self, Artifact, Enough, Row, Run};
 use crate::error::Error;
 use crate::facts::deployments::rows::{
-    BY_TIME, CONFIG, FREEZE, Keys, LANE_ROWS, Lane, LaneFact, SETTINGS, Setting, Stamp, VIEW, read_stamp, settings,
-    table_key, unreadable,
+    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, Keys, LANE_ROWS, Lane, LaneFact, SETTINGS, Setting, Stamp, VIEW,
+    read_stamp, settings, table_key, unreadable,
 };
 use crate::rows::stamp::{Stamped, split_stamp};
 use crate::store::key::Key;
@@ -117,22 +118,56 @@ impl Scope {
         rows.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
     }
 
-    /// Rows of a lane that replay to exact states from `first` on (absent: to the exact newest state), ascending.
-    pub(super) fn lane_rows(&self, lane: &Lane, first: Option<&Stamp>, end: &Key) -> Result<Vec<Row>, Error> {
-        let prefix = self.table(LANE_ROWS).lane(lane);
-        let (mut rows, mut enough) = (Vec::new(), Enough::default());
-        self.each::<LaneFact>(&prefix, end, true, Clocks::Both, |key, row| {
-            let mut reader = table_key(key)?;
-            Lane::read(&mut reader).ok_or_else(unreadable)?;
-            let stamp = read_stamp(&mut reader).ok_or_else(unreadable)?;
+    /// Rows of a lane that replay to exact states from `first` on (absent: to the exact newest state), ascending, up
+    /// to and with `last` (absent: all that are seen). Read are the last row, the candidates for changes, and the row
+    /// before each: whatever lies between repeats the row before it. So two rows and a candidate for each change,
+    /// however often it was repeated.
+    pub(super) fn lane_rows(
+        &self,
+        lane: &Lane,
+        first: Option<&Stamp>,
+        last: Option<&Stamp>,
+    ) -> Result<Vec<Row>, Error> {
+        let up_to = |prefix: &Key| match last {
+            Some(last) => prefix.clone().moment(last).prefix_end(),
+            None => self.end_of(prefix),
+        };
+        let (group, candidates) = (self.table(LANE_ROWS).lane(lane), self.table(CANDIDATES).lane(lane));
+        let (mut rows, mut enough) = (Vec::<Row>::new(), Enough::default());
+        let mut take = |rows: &mut Vec<Row>, end: &Key| -> Result<bool, Error> {
+            let Some((_, row)) = self.keyed::<LaneFact>(&group, end, true, Clocks::Both, 1)?.pop() else {
+                return Ok(false);
+            };
+            let stamp = Stamp::from(row.stamp);
             let artifact = self.artifact_of(&row.value, stamp.time)?;
             let row = Row { stamp, fact: row.value, artifact };
             let done = first.is_none_or(|first| stamp < *first) && enough.with(&row);
             rows.push(row);
+            Ok(done)
+        };
+        if take(&mut rows, &up_to(&group))? {
+            return Ok(rows);
+        }
+        self.each::<()>(&candidates, &up_to(&candidates), true, Clocks::Known, |key, _| {
+            let stamp = candidate_stamp(key)?;
+            let here = group.clone().moment(&stamp);
+            let unread = rows.last().is_none_or(|row| row.stamp > stamp);
+            let done = (unread && take(&mut rows, &here.prefix_end())?) || take(&mut rows, &here)?;
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         rows.reverse();
         Ok(rows)
+    }
+
+    /// The configuration that a full deployment of what runs named last: repetitions are not read one by one.
+    fn newest_config(&self, lane: &Lane, run: Run) -> Result<Run, Error> {
+        let Some(digest) = &run.artifact.digest else { return Ok(run) };
+        let prefix = self.table(CONFIG_OF).lane(lane).text(digest);
+        let newest = self.keyed::<String>(&prefix, &self.end_of(&prefix), true, Clocks::Both, 1)?.pop();
+        let said = newest.map(|(_, row)| (Stamp::from(row.stamp), row.value));
+        let said =
+            said.filter(|(stamp, _)| *stamp >= run.since && *stamp > run.config.as_ref().map_or(run.since, |c| c.0));
+        Ok(Run { config: said.or(run.config), ..run })
     }
 
     /// What a row names, its tag resolved as of that time.
@@ -149,13 +184,13 @@ impl Scope {
     fn lanes_running(&self, environment: &str) -> Result<Vec<(Lane, LaneRuns)>, Error> {
         let configs = self.newest_settings(CONFIG, environment)?;
         let mut lanes = Vec::new();
-        for recent in self.recent(environment)? {
+        for mut recent in self.recent(environment)? {
             let rows = match recent.is_short() {
-                true => self.exact_rows(recent.seen)?,
-                false => self.lane_rows(&recent.lane, None, &self.end_of(&recent.prefix))?,
+                true => self.exact_rows(std::mem::take(&mut recent.seen))?,
+                false => self.lane_rows(&recent.lane, None, None)?,
             };
             if !rows.is_empty() {
-                let running = self.lane_running(&recent.lane, &rows, configs.get(&recent.lane.service))?;
+                let running = self.lane_running(&recent, &rows, configs.get(&recent.lane.service))?;
                 lanes.push((recent.lane, running));
             }
         }
@@ -218,12 +253,18 @@ impl Scope {
         Ok(rows)
     }
 
-    fn lane_running(&self, lane: &Lane, rows: &[Row], config: Option<&(Stamp, Setting)>) -> Result<LaneRuns, Error> {
+    fn lane_running(
+        &self,
+        recent: &Recent,
+        rows: &[Row],
+        config: Option<&(Stamp, Setting)>,
+    ) -> Result<LaneRuns, Error> {
         let (state, _) = timeline::replay(rows);
         let stable = state.stable.clone();
         let running = state.running().into_iter().map(|run| {
             let canary = stable.as_ref().is_none_or(|stable| !stable.artifact.same(&run.artifact));
-            Ok((canary, self.running(lane, run, config)?))
+            let run = if recent.is_short() { run } else { self.newest_config(&recent.lane, run)? };
+            Ok((canary, self.running(&recent.lane, run, config)?))
         });
         Ok((running.collect::<Result<_, Error>>()?, state.cut))
     }
@@ -309,6 +350,12 @@ fn is_frozen(everywhere: Option<&(Stamp, Setting)>, own: Option<&(Stamp, Setting
         (Some(_), None) => true,
         (None, _) => false,
     }
+}
+
+/// The stamp in the key of a candidate.
+pub(super) fn candidate_stamp(key: &[u8]) -> Result<Stamp, Error> {
+    let mut reader = table_key(key)?;
+    Lane::read(&mut reader).and_then(|_| read_stamp(&mut reader)).ok_or_else(unreadable)
 }
 
 /// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.

@@ -28,7 +28,7 @@ mod wording;
 
 pub use self::answers::Found;
 pub use self::artifact::ITEMS_MAX;
-pub use self::changes::{CHANGE_ROWS_MAX, LastKnown, NUMBERED_ROWS_MAX};
+pub use self::changes::{BACK_MAX, LastKnown};
 pub use self::environment::LANES_MAX;
 pub use self::graph::{BREADTH_MAX, NODES_MAX};
 pub use self::impact::{ImpactQuestion, MATCHES_MAX, PATHS_PER_ROW_MAX, SETS_MAX};

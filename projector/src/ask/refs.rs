@@ -48,8 +48,8 @@ enum When {
     Now,
     /// So many changes ago.
     Back(usize),
-    /// Right after the n-th change, 1 = the first.
-    Number(usize),
+    /// Right after the change that this ledger entry proves.
+    Number(u64),
     At(Nanos),
 }
 
@@ -252,7 +252,13 @@ impl Graph<'_> {
             };
             let Some(state) = self.scope.when(moment).environment(environment, true)? else { continue };
             let services: Vec<&str> = state.services.iter().map(|state| state.service.as_str()).collect();
-            let service = match service {
+            // `prod#42` means the service that changed.
+            let changed = match when {
+                When::Number(number) if service.is_none() => self.scope.numbered_change(environment, number)?,
+                When::Number(_) | When::Now | When::At(_) | When::Back(_) => None,
+            };
+            let changed = changed.map(|change| change.service).filter(|service| !service.is_empty());
+            let service = match service.or(changed.as_deref()) {
                 Some(service) if services.contains(&service) => service.to_owned(),
                 Some(_) => continue,
                 None => match services.as_slice() {
@@ -291,7 +297,7 @@ impl Graph<'_> {
         }))
     }
 
-    fn ran_after(&self, environment: &str, service: &str, number: usize) -> Result<Option<Place>, Error> {
+    fn ran_after(&self, environment: &str, service: &str, number: u64) -> Result<Option<Place>, Error> {
         let Some(change) = self.scope.numbered_change(environment, number)? else { return Ok(None) };
         let state = self.scope.when(Some(change.at)).environment(environment, false)?;
         let services = state.map(|state| state.services).unwrap_or_default();
@@ -306,12 +312,17 @@ impl Graph<'_> {
             let at = self.moment(moment)?;
             return Ok(Some((format!("{before}{after}"), When::At(at))));
         }
-        for (mark, when) in [('~', When::Back as fn(usize) -> When), ('#', When::Number as fn(usize) -> When)] {
+        for mark in ['~', '#'] {
             let Some((before, rest)) = reference.split_once(mark) else { continue };
             let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
             let (number, after) = rest.split_at(digits);
-            let number = if number.is_empty() && mark == '~' { Some(1) } else { number.parse().ok() };
-            return Ok(number.map(|number| (format!("{before}{after}"), when(number))));
+            let when = match (mark, number) {
+                ('~', "") => Some(When::Back(1)),
+                ('~', number) => Some(When::Back(number.parse().unwrap_or(usize::MAX))),
+                (_, "") => None,
+                (_, number) => Some(When::Number(number.parse().unwrap_or(u64::MAX))),
+            };
+            return Ok(when.map(|when| (format!("{before}{after}"), when)));
         }
         Ok(Some((reference.to_owned(), When::Now)))
     }

@@ -161,12 +161,12 @@ impl Scope {
         limit: usize,
     ) -> Result<Keyed<T>, Error> {
         let mut rows = Vec::new();
-        self.each(from, to, reverse, clocks, |key, row| {
-            if rows.len() == limit {
-                return Ok(ControlFlow::Break(()));
+        let first_rows = limit.min(FIRST_SCAN_ROWS);
+        self.each_raw(from.as_bytes(), to.as_bytes(), reverse, first_rows, |key, bytes| {
+            if rows.len() < limit && self.sees(&split_stamp(bytes)?.0, clocks) {
+                rows.push((key.to_vec(), Stamped::decode(bytes)?));
             }
-            rows.push((key.to_vec(), row));
-            Ok(ControlFlow::Continue(()))
+            Ok(if rows.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(rows)
     }

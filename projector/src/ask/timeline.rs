@@ -9,7 +9,7 @@ use pedigraph_proto::ArtifactRef;
 
 use super::tag_order;
 use crate::error::Error;
-use crate::facts::deployments::rows::{LaneFact, Stamp, What, reference_key};
+use crate::facts::deployments::rows::{Effect, LaneFact, Stamp, What, reference_key};
 
 /// Canary groups of one lane; a deployment of another group beside so many is left out and counted.
 pub const CANARIES_MAX: usize = 100;
@@ -59,29 +59,9 @@ pub(crate) struct Row {
     pub(crate) artifact: Option<Artifact>,
 }
 
-/// What a row does to a lane, whatever the state before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Effect {
-    /// Its artifact becomes the only one.
-    Full,
-    /// Its artifact gets a share beside the stable one.
-    Share,
-    /// Its canary ends.
-    End,
-    /// Nothing runs any more.
-    Remove,
-}
-
 impl Row {
     fn effect(&self) -> Effect {
-        let (weight, canary) = (self.fact.weight, self.fact.strategy == "canary");
-        match self.fact.what {
-            What::Removed => Effect::Remove,
-            What::Deployed if (1..100).contains(&weight) || (canary && weight == 0) => Effect::Share,
-            What::Canary if weight == 0 => Effect::End,
-            What::Canary if weight < 100 => Effect::Share,
-            What::Deployed | What::Canary => Effect::Full,
-        }
+        self.fact.effect()
     }
 
     /// What runs after this row whatever ran before: `Some(None)` for nothing, `None` when that depends.
@@ -261,8 +241,15 @@ impl State {
 }
 
 impl Run {
-    /// A deployment of what runs already: only its configuration is new.
+    /// A deployment of what runs already is no change, but tells its newest name (SPEC §6), its digest where that was
+    /// not known, and its configuration.
     fn learn(&mut self, row: &Row) {
+        if let Some(named) = row.artifact.as_ref().filter(|_| !row.fact.reference.is_empty()) {
+            self.artifact.reference.clone_from(&named.reference);
+        }
+        if let (None, Some(named)) = (&self.artifact.digest, &row.artifact) {
+            self.artifact.digest.clone_from(&named.digest);
+        }
         if !row.fact.config_digest.is_empty() {
             self.config = Some((row.stamp, row.fact.config_digest.clone()));
         }

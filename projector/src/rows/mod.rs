@@ -14,6 +14,9 @@ use crate::error::Error;
 use crate::store::Store;
 use crate::store::key::Key;
 
+/// Rows that are read at once to pass over what a crash left.
+const NEAREST_PAGE_ROWS: usize = 64;
+
 /// What a fold may do: read rows of its own view, insert rows. Every insert is hashed into the view root.
 ///
 /// After a crash the store may hold rows of facts that will be folded again. So a fold sees only rows of strictly earlier
@@ -46,6 +49,41 @@ impl Rows<'_> {
         }
         self.sink.inserted(key.as_bytes(), self.buffer);
         Ok(true)
+    }
+
+    /// As [`Rows::put`], where the rows of a group are read again by [`Rows::nearest`].
+    pub(crate) fn put_in(&mut self, group: &Key, key: Key, value: &impl Serialize) -> Result<(), Error> {
+        self.put(key, value)?;
+        self.sink.note_group(group.as_bytes());
+        Ok(())
+    }
+
+    /// The first row of an earlier fact in `from <= key < to`, or the last when `reverse`, with its key. Rows there
+    /// were put by [`Rows::put_in`] of the group; those of later facts, which a crash may have left, are passed over.
+    pub(crate) fn nearest<T: DeserializeOwned>(
+        &mut self,
+        group: &Key,
+        from: &Key,
+        to: &Key,
+        reverse: bool,
+    ) -> Result<Option<(Vec<u8>, T)>, Error> {
+        self.sink.settle_key(group.as_bytes())?;
+        let (mut from, mut to, mut page_rows) = (from.as_bytes().to_vec(), to.as_bytes().to_vec(), 1);
+        loop {
+            let page = self.store.scan(&from, &to, reverse, page_rows)?;
+            for (key, bytes) in &page {
+                if split_stamp(bytes)?.0.earlier_than(&self.stamp) {
+                    return Ok(Some((key.clone(), Stamped::<T>::decode(bytes)?.value)));
+                }
+            }
+            let Some((last, _)) = page.last().filter(|_| page.len() == page_rows) else { return Ok(None) };
+            if reverse {
+                to.clone_from(last);
+            } else {
+                from = [last.as_slice(), &[0]].concat();
+            }
+            page_rows = NEAREST_PAGE_ROWS;
+        }
     }
 
     fn encode(&mut self, value: &impl Serialize) -> Result<(), Error> {

@@ -51,6 +51,11 @@ impl RowSink {
         if self.waiting.len() >= CHUNK_BYTES { self.hand_on() } else { Ok(()) }
     }
 
+    /// Remembers that rows of a group may not be in the store yet, so that [`RowSink::settle_key`] of the group waits.
+    pub(crate) fn note_group(&mut self, group: &[u8]) {
+        self.pending[0].insert(hash_of(group));
+    }
+
     /// Adds a row to the root that the fold has inserted by itself.
     pub(crate) fn inserted(&mut self, key: &[u8], value: &[u8]) {
         let (hasher, any) = &mut self.unit;

@@ -62,7 +62,12 @@ impl Views {
 
     /// Views in memory, folded from the beginning.
     pub fn in_memory(ledger: Reader) -> Result<Views, Error> {
-        Views::start(Arc::new(MemStore::default()), None, ledger)
+        Views::in_store(Arc::new(MemStore::default()), ledger)
+    }
+
+    /// Views of a ledger in an empty store of the caller's, which nobody else writes.
+    pub fn in_store(store: Arc<dyn Store>, ledger: Reader) -> Result<Views, Error> {
+        Views::start(store, None, ledger)
     }
 
     fn start(store: Arc<dyn Store>, kept: Option<Kept>, reader: Reader) -> Result<Views, Error> {

@@ -82,6 +82,11 @@ impl Key {
 pub struct KeyReader<'a>(&'a [u8]);
 
 impl<'a> KeyReader<'a> {
+    /// At the first of these bytes.
+    pub fn new(fields: &'a [u8]) -> KeyReader<'a> {
+        KeyReader(fields)
+    }
+
     /// At the first field after tenant and view.
     pub fn after_view(key: &'a [u8]) -> Option<KeyReader<'a>> {
         let mut reader = KeyReader(key);

@@ -25,10 +25,10 @@ pub fn changes_of(scope: &Scope, name: &str, after: Option<&[u8]>, limit: usize)
 fn unknown(scope: &Scope, name: &str) -> Result<Error, Error> {
     let (what, quoted) = (Missing::Environment, quoted(name));
     if let Some(at) = scope.at()
-        && let Some(first) = scope.when(None).numbered_change(name, 1)?
+        && let Some(first) = scope.when(None).first_change(name)?
     {
-        let detail = format!("nothing had happened in {quoted} by {at}: its first change was at {}", first.at);
-        return Ok(Error::Missing { what, detail, first_at: Some(first.at) });
+        let detail = format!("nothing had happened in {quoted} by {at}: its first change was at {first}");
+        return Ok(Error::Missing { what, detail, first_at: Some(first) });
     }
     let known = scope.as_of().map_or_else(|| "the ledger is empty".to_owned(), |index| format!("as of entry {index}"));
     let detail = format!("no deployment names {quoted} ({known}); /api/v1/environments lists them");

@@ -5,14 +5,17 @@ use pedigraph_proto::event::{
 };
 use pedigraph_proto::fact::{Deploy, Family};
 use pedigraph_proto::{ArtifactRef, Digest};
+use serde::de::DeserializeOwned;
 
 use self::rows::{
-    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CONFIG, DIGEST, FLAG, FREEZE, Keys, LANE_ROWS, LANES, Lane,
-    LaneFact, REFERENCE, REFERENCE_OF_DIGEST, Setting, Stamp, What, by_artifact, reference_key, settings, table,
+    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG, CONFIG_OF, DIGEST,
+    Effect, FLAG, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, REFERENCE, REFERENCE_OF_DIGEST, Setting, Stamp, What,
+    by_artifact, read_stamp, reference_key, settings, table, unreadable,
 };
 use crate::error::Error;
 use crate::facts::view::{FactAt, View};
 use crate::rows::Rows;
+use crate::store::key::{Key, KeyReader};
 
 pub(crate) mod rows;
 
@@ -37,6 +40,12 @@ impl View for Deployments {
 
 fn stamp_of(at: &FactAt<'_>) -> Stamp {
     Stamp { time: at.occurred_at, index: at.index, ordinal: at.ordinal }
+}
+
+/// The rows next to a fact's place.
+struct Around<T> {
+    before: Option<T>,
+    after: Option<(Stamp, T)>,
 }
 
 /// One fact being folded.
@@ -131,14 +140,61 @@ impl Fold<'_> {
     ) -> Result<(), Error> {
         let about = if topic == FREEZE { ABOUT_FREEZE } else { ABOUT_ELSE };
         self.named(environment, about, &Lane::of(environment, service, "", ""), rows)?;
-        let key = settings(self.at.tenant, topic, environment, service);
-        rows.put(key.moment(&self.stamp), setting)
+        let lane = Lane::of(environment, service, "", "");
+        let group = settings(self.at.tenant, topic, environment, service);
+        if topic == FREEZE {
+            let thawed = Setting::default();
+            let around = self.around::<Setting>(&group, rows)?;
+            if around.before.unwrap_or(thawed).frozen != setting.frozen {
+                self.candidate(&self.stamp, about, &lane, rows)?;
+            }
+            if let Some((stamp, _)) = around.after.filter(|(_, after)| after.frozen != setting.frozen) {
+                self.candidate(&stamp, about, &lane, rows)?;
+            }
+        }
+        rows.put_in(&group, group.clone().moment(&self.stamp), setting)
+    }
+
+    /// The rows before and after this fact's place in a group, among those of earlier facts.
+    fn around<T: DeserializeOwned>(&self, group: &Key, rows: &mut Rows<'_>) -> Result<Around<T>, Error> {
+        let here = group.clone().moment(&self.stamp);
+        let before = rows.nearest::<T>(group, group, &here, true)?.map(|(_, row)| row);
+        let Some((key, row)) = rows.nearest::<T>(group, &here, &group.prefix_end(), false)? else {
+            return Ok(Around { before, after: None });
+        };
+        let place = key.get(group.as_bytes().len()..).unwrap_or_default();
+        let stamp = read_stamp(&mut KeyReader::new(place)).ok_or_else(unreadable)?;
+        Ok(Around { before, after: Some((stamp, row)) })
+    }
+
+    /// A row that may be a change, this fact's or a later one; the first fact that finds so tells since when it is
+    /// known.
+    fn candidate(&self, stamp: &Stamp, about: u8, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let key = |of: u8| table(self.at.tenant, of).text(&lane.environment);
+        if about == ABOUT_LANE {
+            rows.put_first(table(self.at.tenant, CANDIDATES).lane(lane).moment(stamp), &())?;
+        }
+        rows.put_first(key(CHANGES).moment(stamp).byte(about).lane(lane), &())?;
+        let of_entry = key(CHANGES_OF_ENTRY).number(stamp.index).moment(stamp).byte(about).lane(lane);
+        rows.put_first(of_entry, &()).map(drop)
     }
 
     fn lane_row(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
         let tenant = self.at.tenant;
         rows.put_first(table(tenant, LANES).lane(lane), &())?;
-        rows.put(table(tenant, LANE_ROWS).lane(lane).moment(&self.stamp), fact)?;
+        let group = table(tenant, LANE_ROWS).lane(lane);
+        let around = self.around::<LaneFact>(&group, rows)?;
+        if !around.before.is_some_and(|before| fact.repeats(&before)) {
+            self.candidate(&self.stamp, ABOUT_LANE, lane, rows)?;
+        }
+        if let Some((stamp, _)) = around.after.filter(|(_, after)| !after.repeats(fact)) {
+            self.candidate(&stamp, ABOUT_LANE, lane, rows)?;
+        }
+        rows.put_in(&group, group.clone().moment(&self.stamp), fact)?;
+        if fact.effect() == Effect::Full && !fact.digest.is_empty() && !fact.config_digest.is_empty() {
+            let key = table(tenant, CONFIG_OF).lane(lane).text(&fact.digest).moment(&self.stamp);
+            rows.put(key, &fact.config_digest)?;
+        }
         self.named(&lane.environment, ABOUT_LANE, lane, rows)?;
         let ends = fact.what == What::Removed || (fact.what == What::Canary && fact.weight == 0);
         if ends { Ok(()) } else { self.artifact_rows(lane, fact, rows) }

@@ -15,6 +15,14 @@ pub(crate) const LANES: u8 = b'l';
 pub(crate) const LANE_ROWS: u8 = b'r';
 /// (environment, stamp, about) → nothing: whatever names an environment, by time.
 pub(crate) const BY_TIME: u8 = b't';
+/// (lane, stamp) → nothing: a row of the lane that may be a change. See [`LaneFact::repeats`].
+pub(crate) const CANDIDATES: u8 = b'c';
+/// (environment, stamp, about, lane) → nothing: a row of a lane or a freeze that may be a change.
+pub(crate) const CHANGES: u8 = b'm';
+/// (environment, index of the entry, stamp, about, lane) → nothing: the same by entry.
+pub(crate) const CHANGES_OF_ENTRY: u8 = b'n';
+/// (lane, digest, stamp) → configuration that a full deployment of the digest named.
+pub(crate) const CONFIG_OF: u8 = b'g';
 /// (class, artifact, lane, stamp) → nothing.
 pub(crate) const BY_ARTIFACT: u8 = b'a';
 /// (topic, environment, service, stamp) → [`Setting`].
@@ -72,6 +80,58 @@ pub(crate) struct LaneFact {
     pub(crate) run: String,
     pub(crate) reason: String,
     pub(crate) rollback: bool,
+}
+
+/// What a row does to a lane, whatever the state before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// Its artifact becomes the only one.
+    Full,
+    /// Its artifact gets a share beside the stable one.
+    Share,
+    /// Its canary ends.
+    End,
+    /// Nothing runs any more.
+    Remove,
+}
+
+impl LaneFact {
+    /// What it does to its lane.
+    pub(crate) fn effect(&self) -> Effect {
+        let (weight, canary) = (self.weight, self.strategy == "canary");
+        match self.what {
+            What::Removed => Effect::Remove,
+            What::Deployed if (1..100).contains(&weight) || (canary && weight == 0) => Effect::Share,
+            What::Canary if weight == 0 => Effect::End,
+            What::Canary if weight < 100 => Effect::Share,
+            What::Deployed | What::Canary => Effect::Full,
+        }
+    }
+
+    /// Is it no change for sure, right after another row of its lane: the full deployment of the very digest that the
+    /// other made run alone, or the end of what had ended? Where only a tag is named that hangs on where the tag
+    /// pointed. Nor is one passed over that names no reference after one that does: the newest name is shown.
+    ///
+    /// A row that does not repeat the row before it is a *candidate*. The fold compares a row with its neighbours
+    /// among the rows of earlier facts: it writes a candidate for itself unless it repeats the row before, and for the
+    /// row after it unless that one repeats it.
+    ///
+    /// So candidates never say too little, whatever the order of arrival and whatever index `N` a question is bound
+    /// to. Take two rows that are neighbours among those below `N`, and the later repeats the earlier not. Of the two
+    /// one was folded last, and whatever lies between them is at or above `N`: they were neighbours then already, and
+    /// the fold wrote the candidate, with an index below `N`. With `at=` neighbours stay the same, since rows that
+    /// happened later go only at the end. Candidates may say too much: a row that got between two others may make the
+    /// later one a repetition, which replaying shows.
+    pub(crate) fn repeats(&self, before: &LaneFact) -> bool {
+        match (before.effect(), self.effect()) {
+            (Effect::Full, Effect::Full) => {
+                let names = !self.reference.is_empty() || before.reference.is_empty();
+                names && !self.digest.is_empty() && self.digest == before.digest
+            }
+            (Effect::Remove, Effect::Remove) => true,
+            (Effect::Full | Effect::Share | Effect::End | Effect::Remove, _) => false,
+        }
+    }
 }
 
 /// A configuration, flag or freeze.
