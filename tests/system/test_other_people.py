@@ -483,6 +483,16 @@ def test_manifests_of_one_index_are_no_parents(shared):
     assert not pairs(shared, digest(0xDC01))
 
 
+def test_a_retag_is_the_new_name(shared):
+    of = digest(0xDD01)
+    for day, tag in ((1, "7.0-beta.2"), (5, "7.0")):
+        event(
+            shared, deployed("renamed", f"registry.example/renamed:{tag}", "retag", time_=DAY % day, artifactDigest=of)
+        )
+    [row] = running(shared, "retag", "renamed")
+    assert (row["artifactRef"], row["since"]) == ("registry.example/renamed:7.0", DAY % 1)
+
+
 def test_two_sboms_of_one_tool(shared):
     of = digest(0xDE01)
     for day, (root, purl) in enumerate(
