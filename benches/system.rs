@@ -1,7 +1,7 @@
 //! The whole system as its users meet it: `cargo bench --bench system`.
 //!
-//! Starts `pedigraph up` as a process of its own and speaks HTTP to it. Each figure stands beside the ceiling measured in
-//! the same run. Arguments: `[artifacts] [seconds]`, 100,000 and 20 by default.
+//! Starts `pedigraph up` as a process of its own and speaks HTTP to it. Each figure stands beside the ceiling measured
+//! in the same run. Arguments: `[artifacts] [seconds]`, 100,000 and 20 by default.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

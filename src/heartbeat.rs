@@ -1,9 +1,10 @@
-//! The writer's sign of life: a file in the data directory by which a read node knows that the writer lives and where its sources
-//! stand.
+//! The writer's sign of life: a file in the data directory by which a read node knows that the writer lives and where
+//! its sources stand.
 //!
-//! The ledger says nothing while nothing comes. Whether its writer is idle or dead, and how much waits on the broker, only the writer
-//! knows; a thread of its own says it once a second. The file is replaced as a whole and never synced: after a power cut it may be
-//! garbled, and what is garbled, old or of another ledger is said to be so and not believed.
+//! The ledger says nothing while nothing comes. Whether its writer is idle or dead, and how much waits on the broker,
+//! only the writer knows; a thread of its own says it once a second. The file is replaced as a whole and never synced:
+//! after a power cut it may be garbled, and what is garbled, old or of another ledger is said to be so and not
+//! believed.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,7 +1,8 @@
-//! Durable appends of 1 KiB entries, beside what this machine can do at most in the same run: how fast it hashes, and how long
-//! one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start and freed after. Run with `cargo bench -p pedigraph-ledger --bench append`; set
-//! `PEDIGRAPH_BENCH_DIR` to measure another disk than that of the temporary directory. `PEDIGRAPH_BENCH_OPEN=10000000` measures
-//! instead how long a ledger of so many short entries takes to open, and in how much memory.
+//! Durable appends of 1 KiB entries, beside what this machine can do at most in the same run: how fast it hashes, and
+//! how long one write with one `fdatasync` of such a batch takes. Leaves are made before the clocks start and freed
+//! after. Run with `cargo bench -p pedigraph-ledger --bench append`; set `PEDIGRAPH_BENCH_DIR` to measure another disk
+//! than that of the temporary directory. `PEDIGRAPH_BENCH_OPEN=10000000` measures instead how long a ledger of so many
+//! short entries takes to open, and in how much memory.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its figures")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first fault")]

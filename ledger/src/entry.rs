@@ -48,14 +48,14 @@ impl fmt::Display for LogId {
     }
 }
 
-/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`](crate::Blobs::put) in the store of its kind
-/// ([`Writer::blobs`](crate::Writer::blobs), [`Writer::bodies`](crate::Writer::bodies)).
+/// Facts chunk or body: inside the journal, or a blob made durable before with [`Blobs::put`](crate::Blobs::put) in the
+/// store of its kind ([`Writer::blobs`](crate::Writer::blobs), [`Writer::bodies`](crate::Writer::bodies)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part {
     /// At most [`INLINE_BYTES_MAX`] bytes.
     Inline(Bytes),
-    /// The same, with the SHA-256 of the bytes by a caller who had to know it anyway: bytes are hashed once on their way to
-    /// the disk. A wrong digest is found by whoever reads the part, and by [`verify`](fn@crate::verify).
+    /// The same, with the SHA-256 of the bytes by a caller who had to know it anyway: bytes are hashed once on their
+    /// way to the disk. A wrong digest is found by whoever reads the part, and by [`verify`](fn@crate::verify).
     Hashed {
         /// At most [`INLINE_BYTES_MAX`] bytes.
         bytes: Bytes,
@@ -87,7 +87,8 @@ pub struct NewEntry {
 /// One group commit: one write, one `fdatasync`.
 #[derive(Clone, Default, Debug)]
 pub struct Batch {
-    /// Commit time, nanoseconds since 1970 UTC; raised to the last commit's if lower. Leaves that name a recorded time must use [`Writer::next_time`](crate::Writer::next_time).
+    /// Commit time, nanoseconds since 1970 UTC; raised to the last commit's if lower. Leaves that name a recorded time
+    /// must use [`Writer::next_time`](crate::Writer::next_time).
     pub time_ns: i64,
     /// Entries in order; may be empty when only positions or duplicate counts move.
     pub entries: Vec<NewEntry>,
@@ -95,7 +96,8 @@ pub struct Batch {
     pub positions: Vec<(Bytes, u64)>,
     /// Duplicates seen since the last commit: (log, source name, count).
     pub duplicates: Vec<(LogId, String, u64)>,
-    /// Entries, durable before this batch, whose bodies are erased once it is: (log, index). The batch has an entry that says so.
+    /// Entries, durable before this batch, whose bodies are erased once it is: (log, index). The batch has an entry
+    /// that says so.
     pub erasures: Vec<(LogId, u64)>,
 }
 

@@ -19,7 +19,8 @@ pub enum Error {
     /// A signer did not sign: no checkpoint was published, entries go on, and it may be tried again.
     #[error("signer: {0}")]
     Signer(String),
-    /// A witness knows another history of a log: nothing more may be signed, and the process must stop. The text says what to do.
+    /// A witness knows another history of a log: nothing more may be signed, and the process must stop. The text says
+    /// what to do.
     #[error("fork: {0}")]
     Fork(String),
     /// The disk is full, nothing was written, and the writer goes on: make room and try again.

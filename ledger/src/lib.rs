@@ -6,15 +6,16 @@
 //!
 //! What holds, and where:
 //!
-//! 1. One write and one `fdatasync` make a batch durable; nothing is visible before ([`Writer::append`], `journal/writer.rs`).
+//! 1. One write and one `fdatasync` make a batch durable; nothing is visible before ([`Writer::append`],
+//!    `journal/writer.rs`).
 //! 2. Only the journal, the blobs, the key and the checkpoints are primary. Tiles and indexes are derived from the
-//!    journal (`derived/`), never trusted when read (`read/`) and may be deleted while no writer runs. Entry bundles are cut
-//!    out of the journal when somebody asks for one.
-//! 3. Recovery (`journal/recover.rs`) folds the newest segment with the code that a follower and `verify` use (`journal/fold.rs`). It cuts an
-//!    uncommitted tail and refuses everything else.
+//!    journal (`derived/`), never trusted when read (`read/`) and may be deleted while no writer runs. Entry bundles
+//!    are cut out of the journal when somebody asks for one.
+//! 3. Recovery (`journal/recover.rs`) folds the newest segment with the code that a follower and `verify` use
+//!    (`journal/fold.rs`). It cuts an uncommitted tail and refuses everything else.
 //! 4. A body's bytes go only after the commit that says so is durable, and then surely (`bodies/erase.rs`).
-//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody, a witness included, can
-//!    read it (`publish/publisher.rs`).
+//! 5. A checkpoint is signed only for a durable size, once per size, and is on disk before anybody, a witness included,
+//!    can read it (`publish/publisher.rs`).
 //!
 //! The files are described byte by byte in `docs/ledger-format.md`.
 

@@ -1,5 +1,5 @@
-//! Changed encodings of everything that is stored, given to its decoder: nothing panics, nothing takes memory that the input does not
-//! account for, and what is accepted is exactly what would be written.
+//! Changed encodings of everything that is stored, given to its decoder: nothing panics, nothing takes memory that the
+//! input does not account for, and what is accepted is exactly what would be written.
 //!
 //! `PEDIGRAPH_TEST_MUTATIONS` sets how many per decoder, `PEDIGRAPH_TEST_SEED` repeats a run.
 
@@ -205,8 +205,8 @@ fn places(at: &[u64]) -> Vec<u8> {
     written(|out| index::encode_positions(at, out))
 }
 
-/// A ledger of three segments whose bodies are all lengths of a hostile frame, and how many entries are not in the newest segment,
-/// which a reader has in memory.
+/// A ledger of three segments whose bodies are all lengths of a hostile frame, and how many entries are not in the
+/// newest segment, which a reader has in memory.
 fn ledger_of_segments(dir: &std::path::Path, segment_bytes: u64, body: &[u8]) -> (Reader, u64) {
     let mut ledger = open(dir, &Options { segment_bytes, ..Options::default() }).unwrap();
     let (mut size, mut older) = (0, 0);

@@ -1,7 +1,7 @@
 //! Kafka → durable ledger beside what its stages cost one by one, from one run.
 //!
-//! `cargo bench -p pedigraph-processor --bench kafka [-- EVENTS]`. The mock cluster and the producer run in a child process, so
-//! that CPU seconds are those of the write path alone: all of its threads, librdkafka's included.
+//! `cargo bench -p pedigraph-processor --bench kafka [-- EVENTS]`. The mock cluster and the producer run in a child
+//! process, so that CPU seconds are those of the write path alone: all of its threads, librdkafka's included.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -1,7 +1,7 @@
 //! Ids taken in, found again and told from new ones, beside plain inserts of the same rows into the same store.
 //!
-//! `cargo bench -p pedigraph-processor --bench known`; `PEDIGRAPH_BENCH_IDS=100000000` for as many ids, `PEDIGRAPH_BENCH_DIR` for
-//! another disk than that of the temporary directory (100 million ids take 10 GB of it).
+//! `cargo bench -p pedigraph-processor --bench known`; `PEDIGRAPH_BENCH_IDS=100000000` for as many ids,
+//! `PEDIGRAPH_BENCH_DIR` for another disk than that of the temporary directory (100 million ids take 10 GB of it).
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,

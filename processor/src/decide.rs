@@ -62,8 +62,8 @@ pub(crate) fn key(tenant: &TenantId, source: &str, id: &str) -> Key {
     hasher.finalize().into()
 }
 
-/// What the event id takes for the received bytes, which the hasher has taken in: their digest, or with attributes outside of
-/// them the digest of both, the attributes sorted by name and each name and value preceded by its length.
+/// What the event id takes for the received bytes, which the hasher has taken in: their digest, or with attributes
+/// outside of them the digest of both, the attributes sorted by name and each name and value preceded by its length.
 pub(crate) fn identity(mut hasher: Sha256, attributes: &[(String, String)]) -> [u8; 32] {
     let mut sorted: Vec<&(String, String)> = attributes.iter().collect();
     sorted.sort();
@@ -74,8 +74,8 @@ pub(crate) fn identity(mut hasher: Sha256, attributes: &[(String, String)]) -> [
     hasher.finalize().into()
 }
 
-/// When it happened: the producer's or payload's time, else the broker's, else the time of recording, which also replaces
-/// a time too far ahead of it.
+/// When it happened: the producer's or payload's time, else the broker's, else the time of recording, which also
+/// replaces a time too far ahead of it.
 pub(crate) fn occurred(said: Option<(Nanos, TimeSource)>, broker: Option<i64>, recorded_at: i64) -> (i64, TimeSource) {
     let broker = broker.and_then(Nanos::of).map(|time| (time, TimeSource::Broker));
     match said.or(broker) {

@@ -1,8 +1,8 @@
 //! Files as a source: one file, a directory, standard input, and a directory that is watched.
 //!
-//! A file in a watched directory is complete once it has its name: write it elsewhere on the same file system, or under a
-//! name that begins with a dot, and rename it. When its entry is durable it is moved to `done/` or `rejected/`. A crash in between
-//! leaves it where it was; read again it is a duplicate.
+//! A file in a watched directory is complete once it has its name: write it elsewhere on the same file system, or under
+//! a name that begins with a dot, and rename it. When its entry is durable it is moved to `done/` or `rejected/`. A
+//! crash in between leaves it where it was; read again it is a duplicate.
 
 use std::fs;
 use std::io::{self, Read};
@@ -22,7 +22,8 @@ use crate::limits::Limits;
 
 /// How often a watched directory is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Where large documents are copied before they are handed in, since the processor redacts and removes what it is given.
+/// Where large documents are copied before they are handed in, since the processor redacts and removes what it is
+/// given.
 const SPOOL: &str = ".spool";
 
 /// What is known of files beforehand.
@@ -145,7 +146,8 @@ impl Drop {
     /// Takes in what is there now and moves it away; returns what each file came to.
     ///
     /// # Errors
-    /// When the directory cannot be read or written, or the intake stops; what was not moved is taken in again next time.
+    /// When the directory cannot be read or written, or the intake stops; what was not moved is taken in again next
+    /// time.
     pub fn take(&self, intake: &Intake, limits: &Limits) -> io::Result<Vec<Published>> {
         let mut all = Vec::new();
         for path in files_in(&self.dir)? {

@@ -3,10 +3,11 @@
 
 use crate::decide::Key;
 
-/// Bits per id at the planned fill. With a new generation at half of the ids so far, at most 2.7 bytes per id, once there are twice
-/// [`FIRST_IDS`].
+/// Bits per id at the planned fill. With a new generation at half of the ids so far, at most 2.7 bytes per id, once
+/// there are twice [`FIRST_IDS`].
 const BITS_PER_ID: usize = 14;
-/// Ids that the first generation is made for, in 3.7 MB: few generations, since each adds to the false "maybe"s and to the time.
+/// Ids that the first generation is made for, in 3.7 MB: few generations, since each adds to the false "maybe"s and to
+/// the time.
 const FIRST_IDS: usize = 2_097_152;
 const BLOCK_BITS: usize = 512;
 

@@ -48,8 +48,8 @@ impl Intake {
     /// When the returned future is dropped the message is recorded all the same.
     ///
     /// # Errors
-    /// [`Refused::Busy`] when the queue is full, [`Refused::NoRoom`], [`Refused::Stopping`]; then nothing is recorded, unless the
-    /// process stopped while the message was under way: sending it again makes a duplicate at worst.
+    /// [`Refused::Busy`] when the queue is full, [`Refused::NoRoom`], [`Refused::Stopping`]; then nothing is recorded,
+    /// unless the process stopped while the message was under way: sending it again makes a duplicate at worst.
     pub async fn submit(&self, message: Message) -> Result<Submitted, Refused> {
         self.enqueue(message)?.await.map_err(|_| Refused::Stopping)
     }
@@ -150,7 +150,8 @@ pub(crate) struct Queue {
     came: Condvar,
     /// Room was given back, or the queue was closed.
     left: Condvar,
-    /// Jobs of the two quick entrances that the writer has not received yet: while there are any, a batch may wait for more.
+    /// Jobs of the two quick entrances that the writer has not received yet: while there are any, a batch may wait for
+    /// more.
     under_way: AtomicUsize,
 }
 

@@ -1,17 +1,17 @@
 //! Kafka as a source: one consumer on one OS thread of its own.
 //!
-//! Where to read from stands in the ledger alone, committed in the same write as the entries. Kafka's committed offsets are
-//! written afterwards for lag tools and never read. The rules that make each message end up exactly once:
+//! Where to read from stands in the ledger alone, committed in the same write as the entries. Kafka's committed offsets
+//! are written afterwards for lag tools and never read. The rules that make each message end up exactly once:
 //!
 //! - An assignment starts at the ledger's position, a partition that the ledger does not know at its beginning.
-//! - Each assignment of a partition has an epoch. The writer drops what was fetched in another one, and every offset below the
-//!   next: what a rewind, a zombie or a late batch brings is fetched again or is there already.
-//! - A position that the broker no longer has (`auto.offset.reset=error`) is lost data and stops the process; an operator who
-//!   accepts the loss sets `auto.offset.reset=earliest` once.
+//! - Each assignment of a partition has an epoch. The writer drops what was fetched in another one, and every offset
+//!   below the next: what a rewind, a zombie or a late batch brings is fetched again or is there already.
+//! - A position that the broker no longer has (`auto.offset.reset=error`) is lost data and stops the process; an
+//!   operator who accepts the loss sets `auto.offset.reset=earliest` once.
 //!
 //! The client does not show a topic's uuid, so a position is keyed by (cluster id, topic, partition). A topic that was
-//! deleted and made again is noticed as long as it is shorter than the position; a longer one is read on from there. Give a
-//! recreated topic another name.
+//! deleted and made again is noticed as long as it is shorter than the position; a longer one is read on from there.
+//! Give a recreated topic another name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -44,7 +44,8 @@ const JOB_MESSAGES_MAX: usize = 256;
 const JOB_BYTES_MAX: usize = 512 << 10;
 /// How long a poll waits when there is nothing: also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
-/// How long a full queue is waited for before the partitions are paused: pausing throws away what the client prefetched.
+/// How long a full queue is waited for before the partitions are paused: pausing throws away what the client
+/// prefetched.
 const FULL_MAX: Duration = Duration::from_secs(1);
 /// How often Kafka is told the positions, for lag tools.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -285,8 +286,8 @@ impl Positions {
     }
 }
 
-/// Cluster id, topic, topic uuid (not shown by this client, so empty) and partition, each preceded by its length as 2 bytes
-/// big-endian; the partition as 4 bytes big-endian.
+/// Cluster id, topic, topic uuid (not shown by this client, so empty) and partition, each preceded by its length as 2
+/// bytes big-endian; the partition as 4 bytes big-endian.
 pub(crate) fn position_key(cluster: &str, topic: &str, partition: i32) -> Bytes {
     let mut key = Vec::with_capacity(12 + cluster.len() + topic.len());
     for part in [cluster.as_bytes(), topic.as_bytes(), b"", &partition.to_be_bytes()] {
@@ -407,7 +408,8 @@ fn client_config(config: &Config, instance: &str) -> Result<ClientConfig, Error>
     Ok(client)
 }
 
-/// The static member's name, kept beside the ledger, so that a restart is known to be the same member and waits for nobody.
+/// The static member's name, kept beside the ledger, so that a restart is known to be the same member and waits for
+/// nobody.
 pub(crate) fn instance_id(dir: &Path) -> Result<String, Error> {
     let path = dir.join("kafka-instance-id");
     let stored = fs::read_to_string(&path).unwrap_or_default();
@@ -758,8 +760,8 @@ impl Shared {
         from
     }
 
-    /// What is under way has a deadline to become durable; after it, or at once when the partitions are lost already, it is
-    /// dropped by its epoch, and the next owner reads it.
+    /// What is under way has a deadline to become durable; after it, or at once when the partitions are lost already,
+    /// it is dropped by its epoch, and the next owner reads it.
     fn revoke(&self, list: &TopicPartitionList, lost: bool) -> Vec<Arc<Partition>> {
         let is_revoked = |partition: &Arc<Partition>| {
             list.elements().iter().any(|e| e.partition() == partition.number && e.topic() == partition.topic.name)

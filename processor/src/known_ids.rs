@@ -3,9 +3,9 @@
 //! Three layers, asked in this order: a [`Filter`] that says "surely new" of nearly every new id; the ids of the newest
 //! entries in memory; an exact index on disk. The index is derived: a follower of the writer adds sorted runs to it off
 //! the commit path, each run together with the ledger position it reaches, in one atomic step. After a crash it is
-//! behind, never wrong, and [`KnownIds::open`] reads the rest from the ledger before intake starts. When it is missing, unreadable,
-//! ahead of the ledger or of another ledger, it is built anew. The filter is made again at every start, beside intake: until it
-//! is complete, every question goes on to the index.
+//! behind, never wrong, and [`KnownIds::open`] reads the rest from the ledger before intake starts. When it is missing,
+//! unreadable, ahead of the ledger or of another ledger, it is built anew. The filter is made again at every start,
+//! beside intake: until it is complete, every question goes on to the index.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -252,8 +252,9 @@ fn code_of(entry: &pedigraph_ledger::Entry, reader: &Reader) -> Result<Option<Co
     Ok(Code::ALL.iter().copied().find(|code| code.as_str() == rejected.code))
 }
 
-/// The exact index: `key` → the first entry, `key ‖ n` → the n-th after it. So only rows that are there, and one that is not,
-/// are asked for by name, which the store's own filters make cheap; a scan would read from every one of its tables.
+/// The exact index: `key` → the first entry, `key ‖ n` → the n-th after it. So only rows that are there, and one that
+/// is not, are asked for by name, which the store's own filters make cheap; a scan would read from every one of its
+/// tables.
 struct Index {
     rows: Keyspace,
     _database: Database,
@@ -587,7 +588,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-        /// In memory, on the way to the index or in it, before the filter is complete and after, whatever ended the last process.
+        /// In memory, on the way to the index or in it, before the filter is complete and after, whatever ended the
+        /// last process.
         #[test]
         fn every_entry_of_an_id_is_found(steps in prop::collection::vec((0_u8..4, 0_u8..10), 1..50)) {
             let mut bed = Bed::new();

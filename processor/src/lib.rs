@@ -1,10 +1,11 @@
 //! Sources → redact → decode → validate → decide → append → ack.
 //!
-//! Foreign formats stop here: what leaves this crate for the ledger is canonical. It knows nothing about views or queries.
+//! Foreign formats stop here: what leaves this crate for the ledger is canonical. It knows nothing about views or
+//! queries.
 //!
 //! Four hops from a source to the disk, each on threads of its own: a source fetches messages; the bounded queue
-//! (`intake.rs`) holds them; a worker unpacks, redacts, hashes, decodes and encodes them (`prepare.rs`, `raw.rs`, `redact.rs`,
-//! `decode/`); the one writer
+//! (`intake.rs`) holds them; a worker unpacks, redacts, hashes, decodes and encodes them (`prepare.rs`, `raw.rs`,
+//! `redact.rs`, `decode/`); the one writer
 //! decides what is new (`decide.rs`, `known_ids.rs`) and appends (`pipeline.rs`). What is acknowledged is durable.
 
 pub mod counters;
@@ -92,13 +93,13 @@ pub const RESERVE_BYTES: u64 = 256 << 20;
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Directory of what this crate keeps beside the ledger: the index of known ids, which may be deleted while no process
-    /// runs, the name of the Kafka member, and documents while they are unpacked.
+    /// Directory of what this crate keeps beside the ledger: the index of known ids, which may be deleted while no
+    /// process runs, the name of the Kafka member, and documents while they are unpacked.
     pub dir: PathBuf,
     /// What a message may be.
     pub limits: Limits,
-    /// Bytes of the disk below which new messages are refused, so that what was taken in, and all that is derived from it, still
-    /// finds room.
+    /// Bytes of the disk below which new messages are refused, so that what was taken in, and all that is derived from
+    /// it, still finds room.
     pub reserve_bytes: u64,
     /// What is between the sources and the disk.
     pub queue: QueueLimits,
@@ -129,7 +130,8 @@ impl Config {
     }
 }
 
-/// Starts everything. Answers once the known ids are up to the ledger; a broker that is away is waited for in the background.
+/// Starts everything. Answers once the known ids are up to the ledger; a broker that is away is waited for in the
+/// background.
 ///
 /// # Errors
 /// [`Error`]; nothing runs then.
@@ -191,8 +193,8 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     Ok(processor)
 }
 
-/// A running write path. Dropping it without [`Processor::shutdown`] stops at once, as a crash would: nothing acknowledged is
-/// lost, nothing is drained.
+/// A running write path. Dropping it without [`Processor::shutdown`] stops at once, as a crash would: nothing
+/// acknowledged is lost, nothing is drained.
 pub struct Processor {
     counters: Arc<Counters>,
     queue: Arc<Queue>,
@@ -211,9 +213,9 @@ impl Processor {
         Intake::new(Arc::clone(&self.queue))
     }
 
-    /// Appends what the ledger says of itself, in order with everything else, and waits until it is durable. The same thing
-    /// recorded again is a duplicate and adds no entry. The bodies that a `BodyErased` names are gone from the disk then: see
-    /// [`erasures`].
+    /// Appends what the ledger says of itself, in order with everything else, and waits until it is durable. The same
+    /// thing recorded again is a duplicate and adds no entry. The bodies that a `BodyErased` names are gone from the
+    /// disk then: see [`erasures`].
     ///
     /// # Errors
     /// [`Error::Refused`] when a named entry has no such body; [`Error::Stopping`]; the disk's when the event is large.
@@ -229,8 +231,8 @@ impl Processor {
         record::receipt(self.recorder.send(tenant, event.into())?.blocking_recv())
     }
 
-    /// Makes the bodies of some entries go: records an event for each (see [`erasures`]), whose receipts come back when the bytes are
-    /// gone from the disk. For a thread outside of any runtime.
+    /// Makes the bodies of some entries go: records an event for each (see [`erasures`]), whose receipts come back when
+    /// the bytes are gone from the disk. For a thread outside of any runtime.
     ///
     /// # Errors
     /// [`Error::Refused`] when an entry is not there or has no body, or the reason is empty or too long; and as for
@@ -261,8 +263,8 @@ impl Processor {
         lock(&self.sources).iter().map(Source::health).collect()
     }
 
-    /// Resolves with the reason when nothing can be recorded any more. The process must exit: only opening the ledger again
-    /// tells what is durable.
+    /// Resolves with the reason when nothing can be recorded any more. The process must exit: only opening the ledger
+    /// again tells what is durable.
     pub async fn failed(&self) -> Arc<str> {
         let mut failed = self.fatal.0.subscribe();
         let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
@@ -274,8 +276,8 @@ impl Processor {
         self.fatal.0.borrow().clone()
     }
 
-    /// For a part of the write path that runs elsewhere and failed, such as who signs checkpoints: all of it stops at once, as after
-    /// a failure of its own.
+    /// For a part of the write path that runs elsewhere and failed, such as who signs checkpoints: all of it stops at
+    /// once, as after a failure of its own.
     pub fn fail(&self, reason: &str) {
         self.stopper()(reason);
     }

@@ -5,8 +5,8 @@
 pub struct Limits {
     /// One event or document in memory.
     pub event_bytes_max: u64,
-    /// One document of a format that is not read in pieces, however it came: it is held in memory while it is read, by the one
-    /// worker of documents.
+    /// One document of a format that is not read in pieces, however it came: it is held in memory while it is read, by
+    /// the one worker of documents.
     pub whole_bytes_max: u64,
     /// One streamed document.
     pub document_bytes_max: u64,

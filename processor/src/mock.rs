@@ -1,7 +1,7 @@
 //! A Kafka cluster inside this process: librdkafka's mock, for tests and the demo.
 //!
-//! It speaks the real protocol on loopback and keeps nothing: at most 5 MiB or 100,000 batches a partition (older ones are
-//! dropped), no transactions, no time index. Members of a group are let in at once instead of after three seconds.
+//! It speaks the real protocol on loopback and keeps nothing: at most 5 MiB or 100,000 batches a partition (older ones
+//! are dropped), no transactions, no time index. Members of a group are let in at once instead of after three seconds.
 
 use rdkafka::ClientConfig;
 use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};

@@ -1,9 +1,10 @@
-//! The shell: take a batch → decide → append → ack, on the one thread that owns the ledger's writer. Decoding has happened
-//! on the workers before; whoever waits is answered after the one `fdatasync`.
+//! The shell: take a batch → decide → append → ack, on the one thread that owns the ledger's writer. Decoding has
+//! happened on the workers before; whoever waits is answered after the one `fdatasync`.
 //!
-//! What a crash means: before [`Writer::append`] returns nothing was said to anybody, and the positions of the sources are
-//! as the last commit left them, so everything is read again. After it the entries, and the positions of the messages they came
-//! from, are on disk together; what was not acknowledged is met as a duplicate, or not fetched again.
+//! What a crash means: before [`Writer::append`] returns nothing was said to anybody, and the positions of the sources
+//! are as the last commit left them, so everything is read again. After it the entries, and the positions of the
+//! messages they came from, are on disk together; what was not acknowledged is met as a duplicate, or not fetched
+//! again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -66,7 +67,8 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// What the ledger says of itself. It never was in the queue: it takes no room there, and is not the last of a job of it.
+    /// What the ledger says of itself. It never was in the queue: it takes no room there, and is not the last of a job
+    /// of it.
     pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
         let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
         Unit { items, room: Room::default(), entrance: Entrance::Requests, ticket: None, last: false }
@@ -188,7 +190,8 @@ impl Shell {
         let mut under_way = VecDeque::new();
         while !self.abandoned.load(Ordering::Acquire) {
             self.gather(&mut gathered, !under_way.is_empty());
-            // Beside batches on their way to the disk only a full one is begun: what comes meanwhile makes the next one larger.
+            // Beside batches on their way to the disk only a full one is begun: what comes meanwhile makes the next one
+            // larger.
             let wait = !gathered.is_full(&self.limits) || self.known.is_due();
             if let Some(begun) = under_way.pop_front_if(|_| wait) {
                 self.end(begun)?;
@@ -248,8 +251,8 @@ impl Shell {
         })
     }
 
-    /// Adds what is ready, and, unless a batch is `under_way`, waits for something and a little for what soon will be ready. Nothing
-    /// is there afterwards only when nothing more can come, or a batch is under way.
+    /// Adds what is ready, and, unless a batch is `under_way`, waits for something and a little for what soon will be
+    /// ready. Nothing is there afterwards only when nothing more can come, or a batch is under way.
     fn gather(&mut self, gathered: &mut Gathered, under_way: bool) {
         let mut wait = match (under_way, gathered.units.is_empty()) {
             (true, _) => Wait::Not,

@@ -1,5 +1,6 @@
-//! From a message to an entry that lacks only what the writer alone knows: its index, its time of recording, and whether it
-//! is known already. Everything that costs time is done here, off the writer's thread; large parts become durable blobs.
+//! From a message to an entry that lacks only what the writer alone knows: its index, its time of recording, and
+//! whether it is known already. Everything that costs time is done here, off the writer's thread; large parts become
+//! durable blobs.
 
 use std::io::{self, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,8 +217,8 @@ impl Preparer {
         }
     }
 
-    /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so that the
-    /// same list gives the same bytes whatever was said of it.
+    /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so
+    /// that the same list gives the same bytes whatever was said of it.
     pub(crate) fn parts(&self, facts: FactList) -> Result<Vec<Part>, Error> {
         if facts.count() == 1 {
             return Ok(vec![self.facts_part(encode_chunk(facts.into_iter().collect()))?]);
@@ -311,8 +312,8 @@ fn leaf(message: &Message, kept: &Kept, decoded: &mut Decoded) -> Entry {
     }
 }
 
-/// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and can be
-/// driven again once the decoder is mended.
+/// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and
+/// can be driven again once the decoder is mended.
 fn unpanicking(
     message: &Message,
     digest: &[u8; 32],
@@ -369,8 +370,8 @@ fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decod
     (Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts }, Some(reject))
 }
 
-/// Headers that a decoder reads, so that a reject can be driven again as it came. What is over the limit, null or not UTF-8 is
-/// left out: the bytes are kept, and such headers were the reason of the reject.
+/// Headers that a decoder reads, so that a reject can be driven again as it came. What is over the limit, null or not
+/// UTF-8 is left out: the bytes are kept, and such headers were the reason of the reject.
 fn kept_headers(headers: &[(String, Option<Bytes>)]) -> Vec<event::Attribute> {
     let read = |name: &str| {
         let prefixes = ["ce_", "ce-", "pedigraph-"];

@@ -62,8 +62,8 @@ impl Recorder {
     }
 }
 
-/// What is to be recorded so that the bodies of some entries go: one event for the entries of one body. Bodies that are gone already
-/// are left out.
+/// What is to be recorded so that the bodies of some entries go: one event for the entries of one body. Bodies that are
+/// gone already are left out.
 ///
 /// # Errors
 /// [`Error::Refused`] when an entry is not there or has no body, or the reason is empty or too long.
@@ -102,8 +102,8 @@ pub fn erasures(
     Ok(events)
 }
 
-/// The entries that an event erases, each of which has the body that it names: the ledger refuses a batch in which one has none,
-/// and that would stop the writer.
+/// The entries that an event erases, each of which has the body that it names: the ledger refuses a batch in which one
+/// has none, and that would stop the writer.
 fn erased(reader: &Reader, tenant: &TenantId, event: &BodyErased) -> Result<Vec<u64>, Error> {
     if event.indexes.is_empty() || event.indexes.len() > ERASED_MAX {
         let count = event.indexes.len();

@@ -61,7 +61,8 @@ static PREFIXES: LazyLock<Prefixes> = LazyLock::new(|| {
     packed.unwrap_or_else(general)
 });
 
-/// The bytes with secrets overwritten, and how many there were; `None` when there are none, which costs one vectorized pass.
+/// The bytes with secrets overwritten, and how many there were; `None` when there are none, which costs one vectorized
+/// pass.
 pub(crate) fn redact(bytes: &Bytes) -> Option<(Bytes, u32)> {
     let secrets = secrets(bytes);
     if secrets.is_empty() {
@@ -73,8 +74,8 @@ pub(crate) fn redact(bytes: &Bytes) -> Option<(Bytes, u32)> {
     Some((redacted.into(), count))
 }
 
-/// Overwrites secrets of a spooled document in place, after `before` has seen it as it came; how many there were. A crash in
-/// between is harmless: what was overwritten is not met again, and the document is handed in anew.
+/// Overwrites secrets of a spooled document in place, after `before` has seen it as it came; how many there were. A
+/// crash in between is harmless: what was overwritten is not met again, and the document is handed in anew.
 pub(crate) fn redact_file(file: &mut File, mut before: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<u32> {
     let size = file.metadata()?.len();
     let (mut start, mut count) = (0, 0_u32);

@@ -1,4 +1,5 @@
-//! What a large document takes: bytes that are allocated at once, counted. It does not hang on when an allocator gives memory back.
+//! What a large document takes: bytes that are allocated at once, counted. It does not hang on when an allocator gives
+//! memory back.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -75,8 +76,8 @@ fn message(path: &Path, size: u64) -> Message {
     }
 }
 
-/// Until it is durable; pages that an allocator keeps are not in it, nor is the upload. Most of it are the facts, packed, which are written
-/// as one; another copy of the document would be 59 MB more.
+/// Until it is durable; pages that an allocator keeps are not in it, nor is the upload. Most of it are the facts,
+/// packed, which are written as one; another copy of the document would be 59 MB more.
 #[test]
 fn fifty_megabytes_are_never_in_memory_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -106,7 +106,8 @@ fn on_cpu() -> Duration {
     Duration::from_nanos(told.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
-/// Time on a processor of all threads of this process, in steps of 10 ms: the folding thread hands its rows to one that inserts.
+/// Time on a processor of all threads of this process, in steps of 10 ms: the folding thread hands its rows to one that
+/// inserts.
 fn all_on_cpu() -> Duration {
     let told = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = told.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);

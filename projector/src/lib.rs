@@ -1,8 +1,8 @@
 //! Ledger → fold → rows → answers. `store` and `rows` are the ground, `facts` folds, `run` drives the folds,
 //! `ask` answers.
 //!
-//! The views are a pure function of the ledger (DESIGN §3.4): folds have no clock, no randomness and no I/O but reads of
-//! their own rows. This crate knows nothing about HTTP, Kafka or foreign formats, and never reads bodies.
+//! The views are a pure function of the ledger (DESIGN §3.4): folds have no clock, no randomness and no I/O but reads
+//! of their own rows. This crate knows nothing about HTTP, Kafka or foreign formats, and never reads bodies.
 
 pub mod ask;
 mod error;

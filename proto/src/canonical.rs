@@ -22,8 +22,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Reads a leaf, refusing bytes that do not re-encode to themselves: unknown fields, defaults written out, fields out of
-/// order (DESIGN §4).
+/// Reads a leaf, refusing bytes that do not re-encode to themselves: unknown fields, defaults written out, fields out
+/// of order (DESIGN §4).
 pub fn decode_entry(bytes: &[u8]) -> Option<Entry> {
     let entry = Entry::decode(bytes).ok()?;
     (entry.encode_to_vec() == bytes).then_some(entry)

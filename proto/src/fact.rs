@@ -8,8 +8,8 @@ use crate::ids::Digest;
 pub use crate::wire::fact::Event;
 use crate::wire::{Fact, Facts};
 
-/// Declares what every event variant needs once, family by family as `facts.proto` numbers them: its canonical name, its
-/// CloudEvents type, its two decoders, and its place in its family's enum.
+/// Declares what every event variant needs once, family by family as `facts.proto` numbers them: its canonical name,
+/// its CloudEvents type, its two decoders, and its place in its family's enum.
 macro_rules! events {
     ($($(#[$doc:meta])* $family:ident { $($variant:ident $kebab:literal),* $(,)? })*) => {
         impl Event {

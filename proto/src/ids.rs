@@ -77,9 +77,9 @@ impl Digest {
         hex::decode(self.hex()).unwrap_or_default()
     }
 
-    /// Whether it is the digest of nothing: of no bytes, in any algorithm, of git's empty blob or tree, or of the `{}` that
-    /// OCI artifacts have for want of a configuration. Things that share it have nothing in common (SPEC §2.3): such a
-    /// digest is never a subject, alias, product or material that joins two things.
+    /// Whether it is the digest of nothing: of no bytes, in any algorithm, of git's empty blob or tree, or of the `{}`
+    /// that OCI artifacts have for want of a configuration. Things that share it have nothing in common (SPEC §2.3):
+    /// such a digest is never a subject, alias, product or material that joins two things.
     pub fn is_of_empty_content(&self) -> bool {
         is_hex_of_empty_content(self.hex())
     }
@@ -186,8 +186,8 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// First 16 bytes of SHA-256 over (tenant, source, id, SHA-256 of received bytes), each preceded by its length as 8 bytes
-/// big-endian; shown as a UUID (SPEC §2.3).
+/// First 16 bytes of SHA-256 over (tenant, source, id, SHA-256 of received bytes), each preceded by its length as 8
+/// bytes big-endian; shown as a UUID (SPEC §2.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EventId([u8; 16]);
 
@@ -333,11 +333,11 @@ pub struct ArtifactRef {
 }
 
 impl ArtifactRef {
-    /// Reads an image reference (`nginx`, `ghcr.io/a/b:1@sha256:…`, `docker-pullable://…`), a purl or a bare digest. Where
-    /// no tag is written none is meant: that a client of a registry would take `latest` says nothing of what ran.
+    /// Reads an image reference (`nginx`, `ghcr.io/a/b:1@sha256:…`, `docker-pullable://…`), a purl or a bare digest.
+    /// Where no tag is written none is meant: that a client of a registry would take `latest` says nothing of what ran.
     ///
-    /// `None` for what names nothing ([`names_nothing`]) and for text with spaces or control characters. A digest of empty
-    /// content is left out: it names no artifact.
+    /// `None` for what names nothing ([`names_nothing`]) and for text with spaces or control characters. A digest of
+    /// empty content is left out: it names no artifact.
     pub fn parse(text: &str) -> Option<ArtifactRef> {
         let text = text.trim();
         if text.len() > PURL_BYTES_MAX || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -402,8 +402,8 @@ pub fn names_nothing(name: &str) -> bool {
         || name.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:"))
 }
 
-/// Whether an id is unique by itself, whoever says it: an absolute URI with an authority, or a URN (SPEC §2.3: other ids
-/// of runs are numbers of the source that counts them).
+/// Whether an id is unique by itself, whoever says it: an absolute URI with an authority, or a URN (SPEC §2.3: other
+/// ids of runs are numbers of the source that counts them).
 pub fn is_absolute_uri(id: &str) -> bool {
     let scheme = |scheme: &str| {
         scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
@@ -417,9 +417,9 @@ pub fn is_absolute_uri(id: &str) -> bool {
 
 /// The repository of an image from its purl's `repository_url` and its name with namespace.
 ///
-/// purl-spec calls the URL of a `pkg:docker` the registry and that of a `pkg:oci` the whole repository, whose last part is
-/// the name; real documents write either for both, with and without a slash at the end. So the URL is a prefix of the
-/// name, and what its end and the name's beginning have in common is said once.
+/// purl-spec calls the URL of a `pkg:docker` the registry and that of a `pkg:oci` the whole repository, whose last part
+/// is the name; real documents write either for both, with and without a slash at the end. So the URL is a prefix of
+/// the name, and what its end and the name's beginning have in common is said once.
 pub fn purl_repository(url: &str, name: &str) -> String {
     let mut place: Vec<&str> = without_scheme(url).split('/').filter(|part| !part.is_empty()).collect();
     if let [_, .., last] = place.as_mut_slice() {
@@ -452,8 +452,8 @@ fn shown_name(name: &str) -> String {
 /// `nginx`, `library/nginx` and `docker.io/library/nginx` are one. Never shown: a bare name may well be of another
 /// registry that the event did not name.
 ///
-/// A first part with a dot, a port or `localhost` is a registry. A package is no image and stays as it is, and so does no
-/// name at all.
+/// A first part with a dot, a port or `localhost` is a registry. A package is no image and stays as it is, and so does
+/// no name at all.
 pub fn repository_key(repository: &str) -> String {
     if repository.is_empty() || repository.starts_with("pkg:") {
         return repository.to_owned();

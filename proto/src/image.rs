@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-/// A platform as containerd normalizes it: `os/architecture[/variant]`, so that `linux/arm64/v8` is `linux/arm64`, `linux/arm` is
-/// `linux/arm/v7` and `x86_64` is `amd64`.
+/// A platform as containerd normalizes it: `os/architecture[/variant]`, so that `linux/arm64/v8` is `linux/arm64`,
+/// `linux/arm` is `linux/arm/v7` and `x86_64` is `amd64`.
 ///
 /// Windows images of one architecture differ by the build that they need: it stands in parentheses, as containerd shows
 /// it, `windows(10.0.17763)/amd64`; the revision behind the build is left out, since any host of the build runs it.

@@ -1,7 +1,7 @@
 //! The contract: what is stored and sent, the identifiers, and canonical bytes.
 //!
-//! This crate knows no I/O, no clock, no foreign format and no other crate of Pedigraph. Everything here is a value or a
-//! pure function from values to values. Specification: SPEC §2.1 (own event types), §2.3 (identity and time).
+//! This crate knows no I/O, no clock, no foreign format and no other crate of Pedigraph. Everything here is a value or
+//! a pure function from values to values. Specification: SPEC §2.1 (own event types), §2.3 (identity and time).
 
 pub mod canonical;
 pub mod control;
@@ -15,8 +15,8 @@ mod mutate;
 pub mod time;
 pub mod vers;
 
-/// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping with
-/// camelCase names, and enums in lower_snake without prefix; digests and times are strings in both forms.
+/// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping
+/// with camelCase names, and enums in lower_snake without prefix; digests and times are strings in both forms.
 pub mod event {
     #![expect(missing_docs, clippy::doc_markdown, reason = "generated from proto/pedigraph/event/v1/*.proto")]
     include!(concat!(env!("OUT_DIR"), "/pedigraph.event.v1.rs"));

@@ -90,7 +90,8 @@ pub struct Receipt {
     pub redaction: Option<Redaction>,
 }
 
-/// That the bytes which are kept are not those which were received: known shapes of secrets are overwritten (SPEC §2.4).
+/// That the bytes which are kept are not those which were received: known shapes of secrets are overwritten (SPEC
+/// §2.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Redaction {
     /// Version of the rules.

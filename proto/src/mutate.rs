@@ -1,5 +1,5 @@
-//! Changed encodings of what the ledger stores of an event, given to its decoders: nothing panics, nothing takes memory that the input
-//! does not account for, and a leaf that is accepted is exactly what would be written.
+//! Changed encodings of what the ledger stores of an event, given to its decoders: nothing panics, nothing takes memory
+//! that the input does not account for, and a leaf that is accepted is exactly what would be written.
 //!
 //! `PEDIGRAPH_TEST_MUTATIONS` sets how many per decoder, `PEDIGRAPH_TEST_SEED` repeats a run.
 
@@ -112,8 +112,8 @@ fn leaves() {
     check("leaf", &[whole.encode_to_vec(), small.encode_to_vec()], decode, |written, input| written == input);
 }
 
-/// Fields that are not known are left out of a chunk, whose digest stands in its leaf: so it is what is read that must be the same
-/// when it is written.
+/// Fields that are not known are left out of a chunk, whose digest stands in its leaf: so it is what is read that must
+/// be the same when it is written.
 #[test]
 fn chunks_of_facts() {
     let digest = "sha256:11".to_owned();

@@ -1,8 +1,8 @@
 //! `vers:` ranges (package-url/vers-spec): a scheme and constraints on versions.
 //!
-//! Schemes: `npm cargo golang semver nuget composer hex pub swift github gem` order as Semantic Versioning does, tolerating
-//! missing numbers; `pypi` as PEP 440 without local versions; `generic` compares numbers and words in turn. A range of any
-//! other scheme (deb, rpm, maven ...) is refused rather than guessed at.
+//! Schemes: `npm cargo golang semver nuget composer hex pub swift github gem` order as Semantic Versioning does,
+//! tolerating missing numbers; `pypi` as PEP 440 without local versions; `generic` compares numbers and words in turn.
+//! A range of any other scheme (deb, rpm, maven ...) is refused rather than guessed at.
 
 use std::cmp::Ordering;
 
@@ -184,8 +184,8 @@ fn trimmed(mut numbers: Vec<Part>) -> Vec<Part> {
     numbers
 }
 
-/// (epoch, release, phase, number of the phase, post, not a development release, its number): phases are development, a,
-/// b, rc, final.
+/// (epoch, release, phase, number of the phase, post, not a development release, its number): phases are development,
+/// a, b, rc, final.
 type Pep440 = (Part, Vec<Part>, u8, Part, Option<Part>, bool, Part);
 
 fn pypi(version: &str) -> Pep440 {

@@ -1,13 +1,14 @@
-//! Large parts: `blobs/<2 hex>/<64 hex>` for facts, `bodies/…` for bodies, named by the SHA-256 of what is in it: one zstd frame, then a skippable frame with the
-//! CRC-32 of the first. Any zstd tool unpacks it; the CRC finds the flipped bits that a decoder does not care about.
+//! Large parts: `blobs/<2 hex>/<64 hex>` for facts, `bodies/…` for bodies, named by the SHA-256 of what is in it: one
+//! zstd frame, then a skippable frame with the CRC-32 of the first. Any zstd tool unpacks it; the CRC finds the flipped
+//! bits that a decoder does not care about.
 //!
-//! Facts and bodies are apart because bodies are erased and senders choose their bytes: a body that equals the facts of another
-//! entry must not take those with it. A body that was erased is one skippable frame that says so; it stays erased, whoever
-//! sends the same bytes again.
+//! Facts and bodies are apart because bodies are erased and senders choose their bytes: a body that equals the facts of
+//! another entry must not take those with it. A body that was erased is one skippable frame that says so; it stays
+//! erased, whoever sends the same bytes again.
 //!
 //! A crash between a blob and its entry leaves a blob that nothing names. Before a blob gets its name an empty file
-//! `incoming/<next seq>-<digest>` says from which commit on an entry may name it; the file goes once one does. So opening the
-//! ledger need look at neither all blobs nor all entries to find such orphans ([`collect`]).
+//! `incoming/<next seq>-<digest>` says from which commit on an entry may name it; the file goes once one does. So
+//! opening the ledger need look at neither all blobs nor all entries to find such orphans ([`collect`]).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -67,8 +68,8 @@ impl Blobs {
     /// Streams a reader into the store; refuses more than `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Refused`] beyond the limit, [`Error::Full`], [`Error::Io`] from the reader or the disk; a half-written file is
-    /// removed.
+    /// [`Error::Refused`] beyond the limit, [`Error::Full`], [`Error::Io`] from the reader or the disk; a half-written
+    /// file is removed.
     pub fn put_stream(&self, from: &mut dyn Read, limit: u64) -> Result<Part, Error> {
         let incoming = incoming(&self.dir);
         if !incoming.is_dir() {
@@ -90,8 +91,8 @@ impl Blobs {
         })
     }
 
-    /// Opens a blob for streaming; `None` when it was erased. Reading ends in an error, not in the end of the stream, when the
-    /// bytes are not those of the digest.
+    /// Opens a blob for streaming; `None` when it was erased. Reading ends in an error, not in the end of the stream,
+    /// when the bytes are not those of the digest.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it is missing or cut, [`Error::Io`].
@@ -110,7 +111,8 @@ impl Blobs {
         Ok(Some(Box::new(Checked { from, hasher: Sha256::new(), digest: *digest })))
     }
 
-    /// The digest of what a blob's file holds, whatever its checksum says; `None` where there is nothing that can be unpacked.
+    /// The digest of what a blob's file holds, whatever its checksum says; `None` where there is nothing that can be
+    /// unpacked.
     pub(crate) fn digest_as_it_is(&self, digest: &Hash) -> Option<Hash> {
         let mut from = zstd::Decoder::new(File::open(self.path(digest)).ok()?).ok()?;
         let (mut hasher, mut piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
@@ -224,8 +226,8 @@ pub(crate) fn named(shared: &OpenLedger, storage: &dyn Storage, blobs: &[(Conten
     }
 }
 
-/// Removes what a crash left of blobs: half-written ones, and new ones that no commit names. Before anything is stored, so
-/// that none is met that a batch is about to name.
+/// Removes what a crash left of blobs: half-written ones, and new ones that no commit names. Before anything is stored,
+/// so that none is met that a batch is about to name.
 pub(crate) fn collect(shared: &OpenLedger, storage: &dyn Storage) -> Result<(), Error> {
     for content in [Content::Facts, Content::Body] {
         let mut unnamed = Vec::new();
@@ -256,7 +258,8 @@ fn remove_orphan(path: &Path, storage: &dyn Storage) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
 }
 
-/// Blobs that commits from a seq on name; `None` when that is too much to read, or cannot be read: orphans are harmless.
+/// Blobs that commits from a seq on name; `None` when that is too much to read, or cannot be read: orphans are
+/// harmless.
 fn named_since(shared: &OpenLedger, content: Content, from: u64) -> Option<BTreeSet<Hash>> {
     let next_seq = shared.durable().next_seq;
     let mut named = BTreeSet::new();

@@ -1,9 +1,9 @@
 //! Erasing bodies: the bytes go, the entry and its digest stay.
 //!
-//! The commit that lists an erasure is durable first; then the bytes go, before anything else is appended. So only the last commit
-//! of a journal can be one whose erasures are not carried out, and opening carries them out. A body's frame is overwritten in
-//! place, which a power cut can leave half done, so what is to be overwritten stands in `journal/erasing`
-//! before, and opening does that first: recovery never meets a torn frame.
+//! The commit that lists an erasure is durable first; then the bytes go, before anything else is appended. So only the
+//! last commit of a journal can be one whose erasures are not carried out, and opening carries them out. A body's frame
+//! is overwritten in place, which a power cut can leave half done, so what is to be overwritten stands in
+//! `journal/erasing` before, and opening does that first: recovery never meets a torn frame.
 
 use std::path::Path;
 use std::sync::Mutex;

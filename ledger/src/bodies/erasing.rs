@@ -18,7 +18,8 @@ pub(crate) enum Target {
     Blob(Hash),
 }
 
-/// Whether bytes are on their way out: their commit is durable, so nobody is to be given what is left of them, or told that it is damaged.
+/// Whether bytes are on their way out: their commit is durable, so nobody is to be given what is left of them, or told
+/// that it is damaged.
 pub(crate) fn is_under_way(shared: &OpenLedger, target: &Target) -> Result<bool, Error> {
     let Some(bytes) = storage::read_if_there(&path(&shared.dir))? else { return Ok(false) };
     let targets = std::str::from_utf8(&bytes).ok().and_then(|text| decode(text, shared.meta.salt));

@@ -1,9 +1,9 @@
 //! Copies of a ledger: made while its writer runs, brought up to date later, and turned back into a ledger.
 //!
-//! A copy is a ledger directory without derived files. It holds what was durable at one commit. Every file of it is replaced by
-//! renaming, blobs before the segments that name them, segments in their order, checkpoints last; so it verifies
-//! at each moment, whatever is interrupted: a new one has no file `ledger` before it is whole, and one that is brought up to date
-//! is its old or a newer state.
+//! A copy is a ledger directory without derived files. It holds what was durable at one commit. Every file of it is
+//! replaced by renaming, blobs before the segments that name them, segments in their order, checkpoints last; so it
+//! verifies at each moment, whatever is interrupted: a new one has no file `ledger` before it is whole, and one that is
+//! brought up to date is its old or a newer state.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -72,12 +72,12 @@ pub struct RestoreOptions {
     pub checkpoints: Vec<String>,
 }
 
-/// Copies a ledger, which may be being written, to a directory that is empty or holds an older copy of it. Durable when this
-/// returns. `progress(bytes of journal done, in all)`.
+/// Copies a ledger, which may be being written, to a directory that is empty or holds an older copy of it. Durable when
+/// this returns. `progress(bytes of journal done, in all)`.
 ///
 /// # Errors
-/// [`Error::Refused`] when `to` holds something else or something newer, [`Error::Corrupt`] when the ledger does not verify
-/// where it is copied, [`Error::Locked`], [`Error::Io`].
+/// [`Error::Refused`] when `to` holds something else or something newer, [`Error::Corrupt`] when the ledger does not
+/// verify where it is copied, [`Error::Locked`], [`Error::Io`].
 pub fn backup(from: &Path, to: &Path, key: KeyCopy, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied, Error> {
     backup_with(from, to, key, progress, &LocalFiles)
 }
@@ -128,11 +128,12 @@ pub fn backup_with(
     ))
 }
 
-/// Makes a ledger of a copy, in a directory that is empty or holds an older state of the same ledger. Durable when this returns.
+/// Makes a ledger of a copy, in a directory that is empty or holds an older state of the same ledger. Durable when this
+/// returns.
 ///
 /// # Errors
-/// [`Error::Refused`] when that would lose what is published, or the key is missing, or `to` holds something else; the text
-/// explains. Else as [`backup`].
+/// [`Error::Refused`] when that would lose what is published, or the key is missing, or `to` holds something else; the
+/// text explains. Else as [`backup`].
 pub fn restore(
     from: &Path,
     to: &Path,
@@ -192,7 +193,8 @@ impl FoldedLedger {
         Ok(is_body && bodies().is_gone(&Hash(digest))?)
     }
 
-    /// The commit from which on erasures need not have been carried out: that can be the last one, while a writer is at it.
+    /// The commit from which on erasures need not have been carried out: that can be the last one, while a writer is at
+    /// it.
     fn unsettled_from(&self) -> Result<u64, Error> {
         let next_seq = self.vectors.next_seq;
         let Some(last) = next_seq.checked_sub(1).filter(|_| is_written(&self.dir)) else { return Ok(next_seq) };
@@ -664,8 +666,8 @@ impl Appending<'_> {
     }
 }
 
-/// Whole segments that a copy holds, with the time of the last change of what they were copied from: an older segment changes
-/// only when a body in it is erased.
+/// Whole segments that a copy holds, with the time of the last change of what they were copied from: an older segment
+/// changes only when a body in it is erased.
 #[derive(Default)]
 pub(crate) struct Seen(BTreeMap<u64, u128>);
 

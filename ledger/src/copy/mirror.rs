@@ -7,8 +7,9 @@ use crate::files::storage::{self, Access, LocalFiles};
 use crate::tree::tile::tiles_of;
 use crate::{Error, LogId, Reader, TilesCheck, Trust, verify_tiles};
 
-/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint, the chain of keys) that any web server
-/// can serve; returns the number of files. Tiles first: who sees the checkpoint finds everything that it implies.
+/// Writes a static tlog-tiles copy of one log (checkpoint, tiles, bundles, the partials of its checkpoint, the chain of
+/// keys) that any web server can serve; returns the number of files. Tiles first: who sees the checkpoint finds
+/// everything that it implies.
 ///
 /// # Errors
 /// [`Error::Refused`] when the log has no checkpoint, [`Error::Corrupt`], [`Error::Io`].
@@ -35,11 +36,12 @@ pub fn mirror(reader: &Reader, log: &LogId, dir: &Path) -> Result<u64, Error> {
     Ok(files)
 }
 
-/// Checks a static copy against a verifier key, or one that it leads to by the copy's chain of keys: the signature, every bundle, every tile, the root. Returns the tree's size.
-/// [`verify_tiles`] can more.
+/// Checks a static copy against a verifier key, or one that it leads to by the copy's chain of keys: the signature,
+/// every bundle, every tile, the root. Returns the tree's size. [`verify_tiles`] can more.
 ///
 /// # Errors
-/// [`Error::Refused`] when the checkpoint is not by the key, [`Error::Corrupt`] naming the first file that is missing or wrong.
+/// [`Error::Refused`] when the checkpoint is not by the key, [`Error::Corrupt`] naming the first file that is missing
+/// or wrong.
 pub fn verify_mirror(dir: &Path, vkey: &str) -> Result<u64, Error> {
     let trust = Trust { vkey: Some(vkey.to_owned()), ..Trust::default() };
     let fetch = |path: &str| read_mirror(dir, path);

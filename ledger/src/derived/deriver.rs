@@ -1,8 +1,9 @@
 //! Derived files, written off the writer's thread: where entries and commits lie, full tiles.
 //!
-//! None of them is believed. They are synced once per segment; the file `derived` then names the segment from whose start they
-//! are made again when the ledger is opened, because a power cut may have torn what was written since. The one thing they prove: a commit that the index names
-//! was durable, so a journal without it has lost something (`recover.rs`).
+//! None of them is believed. They are synced once per segment; the file `derived` then names the segment from whose
+//! start they are made again when the ledger is opened, because a power cut may have torn what was written since. The
+//! one thing they prove: a commit that the index names was durable, so a journal without it has lost something
+//! (`recover.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -73,8 +74,8 @@ impl Deriver {
         }
     }
 
-    /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing. A full disk is
-    /// waited for: the next opening derives what is still missing then.
+    /// Derives until the state says stop, then what is left. A failure stops the writer too: its disk is failing. A
+    /// full disk is waited for: the next opening derives what is still missing then.
     pub(crate) fn run(mut self) {
         let mut outcome = self.with_room(Deriver::backfill);
         while outcome.is_ok() {
@@ -303,8 +304,8 @@ impl Deriver {
         self.write_commits(batch.commit.seq, &[place])
     }
 
-    /// Writes the tiles between the synced sizes and the newest segment's start, and those before that are missing at the end of
-    /// the row; single gaps are filled when read.
+    /// Writes the tiles between the synced sizes and the newest segment's start, and those before that are missing at
+    /// the end of the row; single gaps are filled when read.
     fn backfill_tiles(&mut self, synced: &BTreeMap<LogId, u64>) -> Result<(), Error> {
         let sizes: Vec<_> =
             self.shared.durable().logs.iter().map(|(log, head)| (log.clone(), head.recent_from)).collect();

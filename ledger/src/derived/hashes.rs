@@ -67,7 +67,8 @@ fn tile_roots(shared: &OpenLedger, log: &LogId, below: u8, number: u64, width: u
     Ok(roots)
 }
 
-/// The first `width` leaves of a bundle, encoded. Bundles are not stored: that would write every entry to the disk twice.
+/// The first `width` leaves of a bundle, encoded. Bundles are not stored: that would write every entry to the disk
+/// twice.
 pub(crate) fn bundle(shared: &OpenLedger, log: &LogId, number: u64, width: u64) -> Result<Bytes, Error> {
     let leaves = lookup::leaves(shared, log, number * WIDTH, width)?;
     let mut bytes = Vec::with_capacity(leaves.iter().map(|leaf| leaf.len() + 2).sum());

@@ -1,5 +1,5 @@
-//! A file read ahead of whoever checks it, past the page cache and into memory that is used again: what the full check reads once
-//! takes no memory from others on the machine, and costs no new pages.
+//! A file read ahead of whoever checks it, past the page cache and into memory that is used again: what the full check
+//! reads once takes no memory from others on the machine, and costs no new pages.
 
 use std::fs::File;
 use std::io;
@@ -69,8 +69,8 @@ impl Ahead {
         Ok(Ahead { pieces })
     }
 
-    /// What was not used of the bytes so far, and the bytes after them: at least as many when it is long. The same at the end of
-    /// the file.
+    /// What was not used of the bytes so far, and the bytes after them: at least as many when it is long. The same at
+    /// the end of the file.
     pub(crate) fn after(&self, rest: Bytes) -> io::Result<Bytes> {
         if rest.len() <= REST_BYTES {
             let Ok(piece) = self.pieces.recv() else { return Ok(rest) };

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-/// Every way a ledger changes its directory. Nothing is durable before the matching sync. Names are those of the local file
-/// system, unless an implementation has its own; files are always its own.
+/// Every way a ledger changes its directory. Nothing is durable before the matching sync. Names are those of the local
+/// file system, unless an implementation has its own; files are always its own.
 pub trait Storage: Send + Sync {
     /// Creates an empty file, or empties the one that is there; only its owner may read or write it when `private`.
     fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>>;
@@ -56,7 +56,8 @@ pub trait StoredFile: Send + Sync {
     /// Makes what was written durable: one `fdatasync`.
     fn sync(&self) -> io::Result<()>;
 
-    /// [`StoredFile::write_at`] of whole pages, out of memory that starts at a page, in a file of [`Storage::open_pages`].
+    /// [`StoredFile::write_at`] of whole pages, out of memory that starts at a page, in a file of
+    /// [`Storage::open_pages`].
     fn write_pages(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_at(bytes, offset)
     }
@@ -66,8 +67,8 @@ pub trait StoredFile: Send + Sync {
         self.write_zeros(from, to)
     }
 
-    /// The first offset from which on blocks are given but were not written, so that writing there changes the file's metadata
-    /// too; `None` when there is none or it cannot be told.
+    /// The first offset from which on blocks are given but were not written, so that writing there changes the file's
+    /// metadata too; `None` when there is none or it cannot be told.
     fn first_unwritten(&self) -> io::Result<Option<u64>> {
         Ok(None)
     }
@@ -169,8 +170,8 @@ impl StoredFile for File {
         }
     }
 
-    /// Past the page cache where the file system allows it: zeros are read by nobody, so copying them into memory pages only
-    /// to write those out costs more than all else that a journal segment needs.
+    /// Past the page cache where the file system allows it: zeros are read by nobody, so copying them into memory pages
+    /// only to write those out costs more than all else that a journal segment needs.
     fn write_zeros(&self, from: u64, to: u64) -> io::Result<()> {
         let mut zeros = Pages::with_room(piece_bytes(from, to));
         zeros.bytes.resize(zeros.bytes.len() + piece_bytes(from, to), 0);
@@ -208,8 +209,8 @@ impl Drop for Pages {
     }
 }
 
-/// Memory that nobody needs any more, for those who need some next: to get as much from the kernel, which fills it with zeros, takes half
-/// as long as to hash it.
+/// Memory that nobody needs any more, for those who need some next: to get as much from the kernel, which fills it with
+/// zeros, takes half as long as to hash it.
 #[derive(Clone)]
 pub(crate) struct Rooms {
     kept: Arc<Mutex<Vec<Vec<u8>>>>,

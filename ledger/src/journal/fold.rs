@@ -1,5 +1,5 @@
-//! From a batch's bytes to entries, and from entries to the state of all logs. Recovery, followers and `verify` fold here;
-//! the writer builds its commits with the same [`Touched`] edges.
+//! From a batch's bytes to entries, and from entries to the state of all logs. Recovery, followers and `verify` fold
+//! here; the writer builds its commits with the same [`Touched`] edges.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,7 +34,8 @@ impl Default for LastCommit {
     }
 }
 
-/// The edges of the logs that a batch touches, beside those it started from: a failed write leaves the old ones as they are.
+/// The edges of the logs that a batch touches, beside those it started from: a failed write leaves the old ones as they
+/// are.
 #[derive(Default)]
 pub(crate) struct Touched {
     logs: Vec<(LogId, Edge)>,

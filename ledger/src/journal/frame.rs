@@ -1,7 +1,8 @@
 //! Journal frames: `len u32 | crc32 u32 | type u8 | payload`, little endian; `len` counts type and payload, so 0 means
 //! "nothing was written here yet".
 //!
-//! The CRC starts from the ledger's secret salt, so that nobody can send a leaf or body which, after a crash, reads as a frame.
+//! The CRC starts from the ledger's secret salt, so that nobody can send a leaf or body which, after a crash, reads as
+//! a frame.
 
 use bytes::Bytes;
 

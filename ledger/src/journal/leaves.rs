@@ -1,5 +1,5 @@
-//! The hashes of a batch's leaves. A second thread hashes a large batch ahead of the writer, which encodes what is hashed already and
-//! helps only when nothing is.
+//! The hashes of a batch's leaves. A second thread hashes a large batch ahead of the writer, which encodes what is
+//! hashed already and helps only when nothing is.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! The file `ledger`: what is fixed at creation. It is written before the journal, so that its absence beside a journal is a
-//! fault and not a new ledger.
+//! The file `ledger`: what is fixed at creation. It is written before the journal, so that its absence beside a journal
+//! is a fault and not a new ledger.
 
 use std::path::Path;
 use std::sync::Arc;

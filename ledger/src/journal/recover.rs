@@ -1,9 +1,9 @@
 //! Opening a journal for writing: fold the newest segment, cut an uncommitted tail, refuse everything else.
 //!
-//! A batch is one write. What a crash can leave of it is some of its sectors, the others still zero. So an incomplete batch at
-//! the very end is a tail that nobody was told about, and is cut. It is not when something proves that it was durable: a later
-//! commit, the index of commits, a published checkpoint, or a commit frame of its own with no sector missing. Then the ledger
-//! does not start: going on would fork a log whose head may be known outside.
+//! A batch is one write. What a crash can leave of it is some of its sectors, the others still zero. So an incomplete
+//! batch at the very end is a tail that nobody was told about, and is cut. It is not when something proves that it was
+//! durable: a later commit, the index of commits, a published checkpoint, or a commit frame of its own with no sector
+//! missing. Then the ledger does not start: going on would fork a log whose head may be known outside.
 
 use std::path::Path;
 

@@ -129,7 +129,8 @@ pub(crate) fn read_at(file: &File, offset: u64, count: usize) -> io::Result<Vec<
     read_on(file, offset, count, &[])
 }
 
-/// The bytes that are known of the file from `offset` on, and after them those up to `count` in all, fewer at the end of the file.
+/// The bytes that are known of the file from `offset` on, and after them those up to `count` in all, fewer at the end
+/// of the file.
 fn read_on(file: &File, offset: u64, count: usize, known: &[u8]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(count);
     bytes.extend_from_slice(known);
@@ -234,8 +235,8 @@ impl Scan {
         (self.chunk, self.walked, self.read_bytes, self.ahead) = (Bytes::new(), 0, READ_BYTES_MIN, None);
     }
 
-    /// The offset of the first byte that is not zero, from the next batch on: nothing was written there but by a crash, a fault or
-    /// a writer at work.
+    /// The offset of the first byte that is not zero, from the next batch on: nothing was written there but by a crash,
+    /// a fault or a writer at work.
     pub(crate) fn written_behind(&self) -> io::Result<Option<u64>> {
         let mut offset = self.offset;
         while offset < self.segment.capacity {

@@ -1,9 +1,9 @@
 //! The next journal segment, made while the present one is written.
 //!
-//! Its blocks are given to it at once. Zeros are written into them only while the journal is idle: a disk that writes zeros has less
-//! time for batches, and what a batch overwrites need not be zeros on the disk. It is only faster: writing where nothing was
-//! written before changes the file's metadata too, which makes a later `fdatasync` two disk writes instead of one
-//! (docs/decisions/011).
+//! Its blocks are given to it at once. Zeros are written into them only while the journal is idle: a disk that writes
+//! zeros has less time for batches, and what a batch overwrites need not be zeros on the disk. It is only faster:
+//! writing where nothing was written before changes the file's metadata too, which makes a later `fdatasync` two disk
+//! writes instead of one (docs/decisions/011).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -96,8 +96,8 @@ fn allocate(dir: &Path, capacity: u64, storage: &dyn Storage) -> io::Result<Box<
     Ok(file)
 }
 
-/// Writes the zeros that are missing while `go_on` says so, and makes that durable if all are: whoever cannot wait for zeros does not wait
-/// for a sync of some.
+/// Writes the zeros that are missing while `go_on` says so, and makes that durable if all are: whoever cannot wait for
+/// zeros does not wait for a sync of some.
 fn write_zeros(file: &dyn StoredFile, capacity: u64, go_on: impl Fn() -> bool) -> io::Result<()> {
     let Some(mut offset) = file.first_unwritten()? else { return Ok(()) };
     while offset < capacity {
@@ -123,8 +123,8 @@ pub(crate) struct Entered {
     pub(crate) header: Vec<u8>,
 }
 
-/// Makes the spare the segment that starts at this state. Its header is durable before it has a segment's name, so a crash
-/// leaves no segment or one without commits; the state it states was durable before.
+/// Makes the spare the segment that starts at this state. Its header is durable before it has a segment's name, so a
+/// crash leaves no segment or one without commits; the state it states was durable before.
 pub(crate) fn enter(
     dir: &Path,
     meta: &Meta,

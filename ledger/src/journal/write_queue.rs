@@ -1,6 +1,6 @@
-//! Who writes and syncs the journal. For a batch that is one write and one `fdatasync`, and no other call that does anything. A large
-//! batch goes to a thread of its own, so that the next one is encoded meanwhile; a small one is written by the caller: it takes less
-//! time to encode than to wake a thread.
+//! Who writes and syncs the journal. For a batch that is one write and one `fdatasync`, and no other call that does
+//! anything. A large batch goes to a thread of its own, so that the next one is encoded meanwhile; a small one is
+//! written by the caller: it takes less time to encode than to wake a thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,16 +23,16 @@ pub(crate) struct BatchWrite {
 }
 
 impl BatchWrite {
-    /// The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell whether it
-    /// is on disk, and trying again would not: the kernel forgets what it failed to write.
+    /// The commit point. Before the sync returns nobody may know of the batch; after a failed one nobody can tell
+    /// whether it is on disk, and trying again would not: the kernel forgets what it failed to write.
     fn carry_out(&self) -> io::Result<()> {
         self.file.write_pages(&self.pages, self.offset)?;
         self.file.sync()
     }
 }
 
-/// The writes of a journal, carried out one after another, in their order, and none after one that failed: a batch whose
-/// predecessor may be missing must not reach the disk.
+/// The writes of a journal, carried out one after another, in their order, and none after one that failed: a batch
+/// whose predecessor may be missing must not reach the disk.
 pub(crate) struct WriteQueue {
     thread: Option<QueueThread>,
     begun: VecDeque<Begun>,

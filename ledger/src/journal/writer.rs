@@ -1,5 +1,5 @@
-//! The one writer: a batch becomes frames, the frames one write and one `fdatasync`, and then it is durable, visible and
-//! acknowledged, in this order. While one batch goes to the disk (`write_queue.rs`) the next may be encoded.
+//! The one writer: a batch becomes frames, the frames one write and one `fdatasync`, and then it is durable, visible
+//! and acknowledged, in this order. While one batch goes to the disk (`write_queue.rs`) the next may be encoded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, TryLockError};
@@ -38,7 +38,8 @@ const BATCH_BYTES_MAX: usize = 1 << 30;
 const KEY_BYTES_MAX: usize = 4096;
 /// Facts chunks of one entry.
 const FACTS_MAX: usize = 65_535;
-/// Batches that are encoded and not durable: while one is written the next one waits, so that a slow write does not stop the encoding.
+/// Batches that are encoded and not durable: while one is written the next one waits, so that a slow write does not
+/// stop the encoding.
 pub const UNDER_WAY_MAX: usize = 2;
 /// Memory of written batches that is kept for the next ones.
 const ROOMS_MAX: usize = 2;
@@ -99,8 +100,8 @@ pub struct Writer {
 /// DESIGN §4 names.
 ///
 /// # Errors
-/// [`Error::Locked`], [`Error::Corrupt`] when something acknowledged is missing or changed, [`Error::Refused`] for unusable
-/// options, [`Error::Io`].
+/// [`Error::Locked`], [`Error::Corrupt`] when something acknowledged is missing or changed, [`Error::Refused`] for
+/// unusable options, [`Error::Io`].
 pub fn open(dir: &Path, options: &Options) -> Result<Writer, Error> {
     open_with(dir, options, Arc::new(LocalFiles), Work::Background)
 }
@@ -283,7 +284,8 @@ impl Writer {
         Reader(Arc::clone(&self.shared))
     }
 
-    /// Appends one batch durably: [`Writer::submit`], then [`Writer::landed`] until this batch has. Its receipts come back.
+    /// Appends one batch durably: [`Writer::submit`], then [`Writer::landed`] until this batch has. Its receipts come
+    /// back.
     ///
     /// # Errors
     /// As [`Writer::submit`].
@@ -301,15 +303,16 @@ impl Writer {
     /// After [`Error::Io`] the writer is poisoned and every later call fails. After [`Error::Full`] the
     /// batch can be had back by [`Writer::given_back`], for another try.
     ///
-    /// Bodies that the batch erases are gone from the disk when this returns; after a crash, when the ledger is open again.
+    /// Bodies that the batch erases are gone from the disk when this returns; after a crash, when the ledger is open
+    /// again.
     ///
-    /// A batch without entries, positions and duplicates writes nothing. One that is larger than a segment gets a segment as
-    /// large as it needs.
+    /// A batch without entries, positions and duplicates writes nothing. One that is larger than a segment gets a
+    /// segment as large as it needs.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the batch breaks a limit, and [`Error::Full`] when there is no room for another segment: nothing was
-    /// written of it and the writer goes on; [`Error::Io`] when it is unknown whether what was submitted is durable: the process must
-    /// stop, and opening the ledger again tells.
+    /// [`Error::Refused`] when the batch breaks a limit, and [`Error::Full`] when there is no room for another segment:
+    /// nothing was written of it and the writer goes on; [`Error::Io`] when it is unknown whether what was submitted is
+    /// durable: the process must stop, and opening the ledger again tells.
     pub fn submit(&mut self, batch: Batch) -> Result<(), Error> {
         let bytes_max = match self.find_room(&batch) {
             Ok(bytes_max) => bytes_max,
@@ -343,7 +346,8 @@ impl Writer {
         self.poison_unless_ok(outcome)
     }
 
-    /// Waits until the oldest batch that was submitted is durable, and gives its receipts, once; `None` when there is none.
+    /// Waits until the oldest batch that was submitted is durable, and gives its receipts, once; `None` when there is
+    /// none.
     ///
     /// # Errors
     /// [`Error::Io`] as [`Writer::submit`].
@@ -514,8 +518,9 @@ impl Writer {
         (commit, hash)
     }
 
-    /// The frames, and the write of the whole pages that hold them: with the bytes before them in the first page, and zeros
-    /// behind them in the last one. The kernel, which need not have these pages in memory, would have to read them if only a part were written.
+    /// The frames, and the write of the whole pages that hold them: with the bytes before them in the first page, and
+    /// zeros behind them in the last one. The kernel, which need not have these pages in memory, would have to read
+    /// them if only a part were written.
     fn finish_draft(&mut self, mut draft: PendingCheckpoint) -> (Bytes, BatchWrite) {
         let (before, bytes) = (self.page.len(), draft.frames().len());
         let end = self.offset + bytes as u64;

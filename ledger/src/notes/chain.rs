@@ -23,16 +23,18 @@ pub struct Rotation {
     pub note: String,
 }
 
-/// The key that a log's verifier key leads to by a chain of rotations (the file `keys`), as a verifier key of the same log.
+/// The key that a log's verifier key leads to by a chain of rotations (the file `keys`), as a verifier key of the same
+/// log.
 ///
 /// # Errors
-/// [`Error::Refused`] when the key is malformed, a rotation is not signed by its old and its new key, or the chain does not
-/// contain the key.
+/// [`Error::Refused`] when the key is malformed, a rotation is not signed by its old and its new key, or the chain does
+/// not contain the key.
 pub fn follow_keys(chain: &str, vkey: &str) -> Result<String, Error> {
     key_successors(chain, vkey).map(|mut keys| keys.pop().unwrap_or_default())
 }
 
-/// Refuses a newest checkpoint by a key that had been replaced when an older checkpoint was signed: a replaced key signs nothing newer.
+/// Refuses a newest checkpoint by a key that had been replaced when an older checkpoint was signed: a replaced key
+/// signs nothing newer.
 pub(crate) fn in_order(chain: &str, older: &str, newest: &str) -> Result<(), Error> {
     let later = key_successors(chain, newest).unwrap_or_default();
     match older != newest && later.iter().any(|key| key == older) {
@@ -80,8 +82,8 @@ fn rotation_text(uuid: &str, rotation: &Rotation) -> String {
     format!("{ROTATION_LINE}\nledger {uuid}\nsequence {sequence}\ncommits {commits}\nold {old}\nnew {new}\n")
 }
 
-/// The rotations of a chain with the ledger that each names: every note signed by both of its keys under the ledger's name, each
-/// beginning where the one before ends.
+/// The rotations of a chain with the ledger that each names: every note signed by both of its keys under the ledger's
+/// name, each beginning where the one before ends.
 pub(crate) fn parse_chain(text: &str, name: &str) -> Result<Vec<(String, Rotation)>, String> {
     let mut chain: Vec<(String, Rotation)> = Vec::new();
     let starts: Vec<_> = text.match_indices(ROTATION_LINE).map(|(at, _)| at).collect();

@@ -1,4 +1,5 @@
-//! Signed notes, verifier keys and checkpoints: C2SP signed-note v1.0.0 with Ed25519 (type 0x01), tlog-checkpoint v1.0.0.
+//! Signed notes, verifier keys and checkpoints: C2SP signed-note v1.0.0 with Ed25519 (type 0x01), tlog-checkpoint
+//! v1.0.0.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -117,7 +117,8 @@ pub struct Trust {
     pub vkey: Option<String>,
     /// The policy that the checkpoint must satisfy; its logs are accepted when no key is given.
     pub policy: Option<Policy>,
-    /// The chain of keys (a ledger's file `keys`) by which a key that is accepted leads to those that replaced it, which are accepted too.
+    /// The chain of keys (a ledger's file `keys`) by which a key that is accepted leads to those that replaced it,
+    /// which are accepted too.
     pub chain: Option<String>,
 }
 
@@ -184,7 +185,8 @@ impl Trust {
         Ok(keys)
     }
 
-    /// A key and those that replaced it. A policy may list logs of several ledgers: what is no chain from this key says nothing.
+    /// A key and those that replaced it. A policy may list logs of several ledgers: what is no chain from this key says
+    /// nothing.
     fn leads_to(&self, vkey: &str) -> Vec<String> {
         let chain = self.chain.as_deref().unwrap_or_default();
         chain::key_successors(chain, vkey).unwrap_or_else(|_| vec![vkey.to_owned()])
@@ -319,11 +321,12 @@ fn decimal(bytes: &[u8]) -> Option<usize> {
     text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
-/// Checks something by the trusted keys, or else by those that they lead to: `chain` gets the rotations where there are any. A chain
-/// that is given is followed further, but not left for another: then an old key has introduced two.
+/// Checks something by the trusted keys, or else by those that they lead to: `chain` gets the rotations where there are
+/// any. A chain that is given is followed further, but not left for another: then an old key has introduced two.
 ///
 /// # Errors
-/// Those of `check` for the trusted keys, and of `chain`; [`Error::Refused`] for another chain than the one that is given.
+/// Those of `check` for the trusted keys, and of `chain`; [`Error::Refused`] for another chain than the one that is
+/// given.
 pub fn following<T>(
     trust: &Trust,
     chain: impl FnOnce() -> Result<Option<Vec<u8>>, Error>,

@@ -31,8 +31,8 @@ pub trait Signer: Send + Sync + fmt::Debug {
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error>;
 }
 
-/// Whether an Ed25519 signature of a message is by a public key. Keys and signatures that leave a choice (of small order, not reduced) are
-/// refused.
+/// Whether an Ed25519 signature of a message is by a public key. Keys and signatures that leave a choice (of small
+/// order, not reduced) are refused.
 pub fn signature_holds(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(public_key), Signature::from_slice(signature)) else {
         return false;
@@ -55,8 +55,8 @@ impl SecretKey {
         Ok(SecretKey(SigningKey::from_bytes(&seed)))
     }
 
-    /// The seed as 64 hex digits, or the key as Go's `sumdb/note` writes it: `PRIVATE+KEY+<name>+<id>+<base64>`. `None` when it
-    /// is neither; the text is in no error.
+    /// The seed as 64 hex digits, or the key as Go's `sumdb/note` writes it: `PRIVATE+KEY+<name>+<id>+<base64>`. `None`
+    /// when it is neither; the text is in no error.
     pub fn parse(text: &str) -> Option<SecretKey> {
         let text = text.trim();
         let seed: [u8; 32] = match text.strip_prefix("PRIVATE+KEY+") {
@@ -88,8 +88,8 @@ impl Signer for SecretKey {
     }
 }
 
-/// A program that signs: it gets the message on stdin and answers with the 64-byte signature in base64 on stdout. Called with the
-/// further argument `--public-key` it answers with the 32-byte public key in base64.
+/// A program that signs: it gets the message on stdin and answers with the 64-byte signature in base64 on stdout.
+/// Called with the further argument `--public-key` it answers with the 32-byte public key in base64.
 #[derive(Debug)]
 pub struct CommandSigner {
     command: Vec<String>,

@@ -7,7 +7,8 @@ use crate::derived::index;
 use crate::files::storage;
 use crate::{Checkpoint, Error, LogId};
 
-/// The file of a log's checkpoint that is signed and not published yet. One that is not above the published one is of the past.
+/// The file of a log's checkpoint that is signed and not published yet. One that is not above the published one is of
+/// the past.
 pub(crate) fn pending_path(ledger: &Path, log: &LogId) -> PathBuf {
     index::log_dir(ledger, log).join("pending")
 }

@@ -15,8 +15,8 @@ use crate::{Error, LogId, Reader, Signer, Writer};
 /// Logs that are signed, shown to the witnesses and published together.
 const LOGS_AT_ONCE: usize = 32;
 
-/// Signs and publishes the newest durable head of every log that has grown: at most one checkpoint per size, durable before it
-/// is visible to anybody, a witness included. Call it on an interval from one thread.
+/// Signs and publishes the newest durable head of every log that has grown: at most one checkpoint per size, durable
+/// before it is visible to anybody, a witness included. Call it on an interval from one thread.
 pub struct Publisher {
     shared: Arc<OpenLedger>,
     storage: Arc<dyn Storage>,
@@ -32,7 +32,8 @@ impl Publisher {
     /// For the process that holds the [`Writer`]. Takes up what was signed and not published.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the key is missing or the signer has another than the ledger, or what was signed contradicts the journal.
+    /// [`Error::Corrupt`] when the key is missing or the signer has another than the ledger, or what was signed
+    /// contradicts the journal.
     pub fn new(writer: &Writer) -> Result<Publisher, Error> {
         let shared = Arc::clone(&writer.shared);
         let signer = keys::signer(&shared.dir, &shared.meta.keys.current(), writer.signer.as_ref())?;
@@ -60,9 +61,9 @@ impl Publisher {
     /// Publishes what is new at `now_ns`; returns how many checkpoints were made.
     ///
     /// # Errors
-    /// [`Error::Signer`]: nothing more was published, call it again. [`Error::Full`]: there is no room for it now. [`Error::Fork`]: a
-    /// witness knows another history. [`Error::Io`]: the disk failed, here or under the files that are derived from the journal. After
-    /// these two the publisher is poisoned and the process must stop.
+    /// [`Error::Signer`]: nothing more was published, call it again. [`Error::Full`]: there is no room for it now.
+    /// [`Error::Fork`]: a witness knows another history. [`Error::Io`]: the disk failed, here or under the files that
+    /// are derived from the journal. After these two the publisher is poisoned and the process must stop.
     pub fn publish(&mut self, now_ns: i64) -> Result<usize, Error> {
         if self.poisoned {
             return Err(
@@ -108,7 +109,8 @@ impl Publisher {
         due.map(|(log, _)| log.clone()).collect()
     }
 
-    /// Hops: sign, make it durable as pending, ask, publish. A crash after the second finds the pending one and goes on from there.
+    /// Hops: sign, make it durable as pending, ask, publish. A crash after the second finds the pending one and goes on
+    /// from there.
     fn publish_some(&mut self, logs: &[LogId], now_ns: i64) -> Result<usize, Error> {
         let (mut drafts, mut unsigned) = (Vec::new(), Ok(()));
         for log in logs {

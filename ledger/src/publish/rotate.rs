@@ -1,7 +1,8 @@
 //! The rotation of a ledger's key.
 //!
-//! Replacing the file `keys`, which holds the whole chain, is its commit point: before that the new key is nobody's, after that the
-//! old one signs nothing any more and its secret is removed. A crash in between is mended when the ledger is opened.
+//! Replacing the file `keys`, which holds the whole chain, is its commit point: before that the new key is nobody's,
+//! after that the old one signs nothing any more and its secret is removed. A crash in between is mended when the
+//! ledger is opened.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use crate::notes::chain::{self, Rotation};
 use crate::publish::keys::{finish_rotation, signer, write_key};
 use crate::{Error, Options, SecretKey, Signer, Work, open_with};
 
-/// Replaces the ledger's key by a new one, which is the given signer's, or one in the file `key`. No other process may have the ledger
-/// open for writing. `options` name the signer of the old key, unless that is in the file. The entry that says so is the caller's.
+/// Replaces the ledger's key by a new one, which is the given signer's, or one in the file `key`. No other process may
+/// have the ledger open for writing. `options` name the signer of the old key, unless that is in the file. The entry
+/// that says so is the caller's.
 ///
 /// # Errors
 /// As [`open`](fn@crate::open); [`Error::Signer`] when one of them does not sign: nothing has changed then.

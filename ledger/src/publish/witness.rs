@@ -1,4 +1,5 @@
-//! What is said to a witness and what its answers mean: C2SP tlog-witness v1.0.0, the client's side of `add-checkpoint`. Pure.
+//! What is said to a witness and what its answers mean: C2SP tlog-witness v1.0.0, the client's side of
+//! `add-checkpoint`. Pure.
 
 use std::collections::BTreeMap;
 

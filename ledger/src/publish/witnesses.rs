@@ -1,4 +1,5 @@
-//! Asking witnesses for their cosignatures: all at once, each on a thread of its own, so that a slow one holds up nobody but itself.
+//! Asking witnesses for their cosignatures: all at once, each on a thread of its own, so that a slow one holds up
+//! nobody but itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Where things lie: entries and commits by number.
 //!
-//! First what memory remembers, then the derived indexes, then, when those are missing or wrong, a scan of the one segment
-//! whose header says that it holds the thing. Whatever the index says, what is found must name what was asked for.
+//! First what memory remembers, then the derived indexes, then, when those are missing or wrong, a scan of the one
+//! segment whose header says that it holds the thing. Whatever the index says, what is found must name what was asked
+//! for.
 
 use std::fs::File;
 

@@ -67,7 +67,8 @@ pub(crate) struct Durable {
     pub(crate) underived: BTreeSet<LogId>,
     /// Entries that are not derived yet.
     pub(crate) lag_entries: usize,
-    /// The newest batches with their journal positions, so that who follows the writer in its process need not read them.
+    /// The newest batches with their journal positions, so that who follows the writer in its process need not read
+    /// them.
     frames: VecDeque<(u64, Bytes)>,
     frames_bytes: usize,
     /// Why deriving has to wait for room.
@@ -87,7 +88,8 @@ pub(crate) struct DurableLog {
     /// Entries from index `recent_from` on.
     pub(crate) recent: VecDeque<Recent>,
     pub(crate) recent_from: u64,
-    /// Roots of full tiles of leaves, by number, until the tile above them is stored. One that is not here is found by hashing.
+    /// Roots of full tiles of leaves, by number, until the tile above them is stored. One that is not here is found by
+    /// hashing.
     pub(crate) tile_roots: BTreeMap<u64, Hash>,
 }
 
@@ -289,7 +291,8 @@ impl Durable {
         self.frames_bytes = 0;
     }
 
-    /// Forgets the entries of a log that are both in its index and below its last partial tile, and roots of tiles likewise.
+    /// Forgets the entries of a log that are both in its index and below its last partial tile, and roots of tiles
+    /// likewise.
     pub(crate) fn forget_entries(&mut self, log: &LogId, indexed: u64) {
         let Some(head) = self.logs.get_mut(log) else { return };
         let keep_from = indexed.min(head.size) / WIDTH * WIDTH;
@@ -352,8 +355,8 @@ pub(crate) fn land_read(state: &mut Durable, batch: &ReadBatch) {
 }
 
 impl Follower {
-    /// Folds every whole batch there is. Nothing is shown before this process's own `fdatasync` of the segment: what was read
-    /// may be in the writer's page cache only.
+    /// Folds every whole batch there is. Nothing is shown before this process's own `fdatasync` of the segment: what
+    /// was read may be in the writer's page cache only.
     fn advance(&mut self, shared: &OpenLedger) -> Result<(), Error> {
         loop {
             if self.scan.is_at_end()? {

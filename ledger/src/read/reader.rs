@@ -41,7 +41,8 @@ pub fn open_reader(dir: &Path) -> Result<Reader, Error> {
     Ok(Reader(shared))
 }
 
-/// Folds the newest segment of a ledger that another process may be writing, and makes sure that what was folded is durable.
+/// Folds the newest segment of a ledger that another process may be writing, and makes sure that what was folded is
+/// durable.
 pub(crate) fn fold_durable(dir: &Path) -> Result<(Meta, Folded), Error> {
     let none = || Error::Refused(format!("{} has no ledger", dir.display()));
     let meta = Meta::load(dir)?.ok_or_else(none)?;
@@ -139,7 +140,8 @@ impl Reader {
         }
     }
 
-    /// Opens a part for streaming; `None` when it is a body that was erased. See [`Blobs::open`] for what reading tells.
+    /// Opens a part for streaming; `None` when it is a body that was erased. See [`Blobs::open`] for what reading
+    /// tells.
     ///
     /// # Errors
     /// As [`Reader::part`].
@@ -307,14 +309,14 @@ impl Reader {
         note::vkey(&self.0.meta.origin(log), &self.0.meta.public_key)
     }
 
-    /// The rotations as signed notes, the oldest first, parted by blank lines; empty while the first key is the newest. Follow them
-    /// with [`follow_keys`](crate::follow_keys).
+    /// The rotations as signed notes, the oldest first, parted by blank lines; empty while the first key is the newest.
+    /// Follow them with [`follow_keys`](crate::follow_keys).
     pub fn key_chain(&self) -> String {
         self.keys().text
     }
 
-    /// The size that a log had when one of its keys was replaced, which is the largest that this key may have signed; `None` for the newest
-    /// key and for a stranger's.
+    /// The size that a log had when one of its keys was replaced, which is the largest that this key may have signed;
+    /// `None` for the newest key and for a stranger's.
     pub(crate) fn size_when_replaced(&self, log: &LogId, vkey: &str) -> Result<Option<u64>, Error> {
         let commits = note::public_key(vkey).and_then(|key| self.keys().signed_until(&key));
         let Some(commits) = commits.filter(|commits| *commits <= self.next_seq()) else { return Ok(None) };
@@ -364,7 +366,8 @@ impl Reader {
         self.tlog_proof_under(log, index, &checkpoint).map(Some)
     }
 
-    /// The C2SP tlog-proof of an entry under one checkpoint of its log, which covers it: for several proofs that must agree.
+    /// The C2SP tlog-proof of an entry under one checkpoint of its log, which covers it: for several proofs that must
+    /// agree.
     ///
     /// # Errors
     /// As [`Reader::inclusion`].
@@ -380,8 +383,8 @@ impl Reader {
         Ok(text)
     }
 
-    /// Any tlog-tiles resource below a log (`tile/0/x001/234.p/5`, `tile/entries/000`) exactly as the specification's paths; `None`
-    /// where the path must not exist or is beyond the published checkpoint.
+    /// Any tlog-tiles resource below a log (`tile/0/x001/234.p/5`, `tile/entries/000`) exactly as the specification's
+    /// paths; `None` where the path must not exist or is beyond the published checkpoint.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when an entry is not in the journal, [`Error::Io`].

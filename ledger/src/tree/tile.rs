@@ -51,7 +51,8 @@ impl Tile {
         }
     }
 
-    /// Whether the resource may exist for a tree of `size`. A partial one may for every width that a tree up to this size had.
+    /// Whether the resource may exist for a tree of `size`. A partial one may for every width that a tree up to this
+    /// size had.
     pub(crate) fn exists_at(&self, size: u64) -> bool {
         let level = match self.of {
             Of::Level(level) => u32::from(level),

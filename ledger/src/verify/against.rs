@@ -15,14 +15,14 @@ impl Trusted {
     }
 }
 
-/// Demands of a ledger that [`verify`](fn@crate::verify) found good what it cannot say of itself: the newest checkpoint of the
-/// log satisfies the trust, and the log is a continuation of an older checkpoint. Adds to the result.
+/// Demands of a ledger that [`verify`](fn@crate::verify) found good what it cannot say of itself: the newest checkpoint
+/// of the log satisfies the trust, and the log is a continuation of an older checkpoint. Adds to the result.
 ///
 /// Without an older checkpoint, the log is the one that the key or the policy names, or `default`.
 ///
 /// # Errors
-/// [`Error::Refused`] when a checkpoint is not what the trust demands or the ledger has no such log; [`Error::Corrupt`],
-/// [`Error::Io`].
+/// [`Error::Refused`] when a checkpoint is not what the trust demands or the ledger has no such log;
+/// [`Error::Corrupt`], [`Error::Io`].
 pub fn verify_against(
     reader: &Reader,
     trust: &Trust,

@@ -1,5 +1,5 @@
-//! The full check: every stored byte against what it must be. It folds the journal from its first commit with the code that
-//! recovery runs and compares everything else with that.
+//! The full check: every stored byte against what it must be. It folds the journal from its first commit with the code
+//! that recovery runs and compares everything else with that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -30,7 +30,8 @@ use crate::{Checkpoint, Content, Entry, Error, Fault, Hash, LogId, PartRef, Read
 const BATCHES_AHEAD: usize = 4;
 /// Journal that is read at once of what was appended meanwhile.
 const LATER_BYTES: usize = 8 << 20;
-/// Journal that is checked from one saved state to the next, as a multiple of the state's size: many logs have a large state.
+/// Journal that is checked from one saved state to the next, as a multiple of the state's size: many logs have a large
+/// state.
 const SAVE_EVERY: u64 = 8;
 
 /// What `verify` found, in words and numbers.
@@ -54,8 +55,8 @@ pub struct Verified {
     pub first_fault: Option<Fault>,
 }
 
-/// Full check of a ledger directory: chain of commits, every leaf hash, every root, facts and bodies against their digests, tiles,
-/// checkpoints and their signatures. `progress(entries done, entries in all)`.
+/// Full check of a ledger directory: chain of commits, every leaf hash, every root, facts and bodies against their
+/// digests, tiles, checkpoints and their signatures. `progress(entries done, entries in all)`.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Refused`] when the directory cannot be read; faults are in the result.
@@ -63,11 +64,13 @@ pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified
     verify_with(dir, None, progress)
 }
 
-/// [`verify`](fn@crate::verify), with a file in which the check notes, from segment to segment, how far it came, and from which it
-/// goes on. Whoever can write the file can make a check skip entries: it is to be trusted like this program.
+/// [`verify`](fn@crate::verify), with a file in which the check notes, from segment to segment, how far it came, and
+/// from which it goes on. Whoever can write the file can make a check skip entries: it is to be trusted like this
+/// program.
 ///
 /// # Errors
-/// As [`verify`](fn@crate::verify); [`Error::Refused`] when the file holds anything but the state of a check of this ledger.
+/// As [`verify`](fn@crate::verify); [`Error::Refused`] when the file holds anything but the state of a check of this
+/// ledger.
 pub fn verify_with(dir: &Path, resume: Option<&Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     match check_all(dir, resume, progress, &mut verified) {
@@ -547,8 +550,9 @@ fn part_fault_with(entry: &Entry, part: &PartRef, why: &str, found: Option<Hash>
     Fault { expected: Some(part.digest), found, ..Fault::of_entry(log, index, what, affected) }.into()
 }
 
-/// Sends so many batches of a segment, with their journal positions, or those up to the first that is none, then gives the scan
-/// back. What a writer is just erasing may be read half overwritten; a batch that is damaged is so when it is read again, too.
+/// Sends so many batches of a segment, with their journal positions, or those up to the first that is none, then gives
+/// the scan back. What a writer is just erasing may be read half overwritten; a batch that is damaged is so when it is
+/// read again, too.
 fn read_batches(mut scan: Scan, count: u64, send: &mpsc::SyncSender<Result<(Bytes, u64), Error>>) -> Scan {
     for _ in 0..count {
         let mut step = scan.step();

@@ -1,5 +1,5 @@
-//! What damage in the journal takes with it: the one entry whose frame it is where that can be told, else all entries that the
-//! rest of a segment held.
+//! What damage in the journal takes with it: the one entry whose frame it is where that can be told, else all entries
+//! that the rest of a segment held.
 
 use std::collections::BTreeMap;
 

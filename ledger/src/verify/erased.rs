@@ -6,7 +6,8 @@ use crate::fault::{Fault, Stop};
 use crate::read::lookup;
 use crate::{Content, Hash, LogId, PartRef, Reader};
 
-/// Erased bodies as a full check meets them: what is erased must be listed by a commit, and what is listed must be erased.
+/// Erased bodies as a full check meets them: what is erased must be listed by a commit, and what is listed must be
+/// erased.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Erased {
     /// Bodies in the journal that are erased and that no commit so far has listed.

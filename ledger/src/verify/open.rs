@@ -21,8 +21,8 @@ pub(crate) struct Opened {
     pub(crate) end: u64,
     /// Entries to check, as far as known.
     pub(crate) entries: u64,
-    /// Each log's checkpoint as it was before the journal was read: a writer at work may publish a larger one meanwhile. Or why it
-    /// cannot be read.
+    /// Each log's checkpoint as it was before the journal was read: a writer at work may publish a larger one
+    /// meanwhile. Or why it cannot be read.
     pub(crate) checkpoints: BTreeMap<LogId, Result<Option<Checkpoint>, String>>,
 }
 

@@ -6,8 +6,8 @@ use crate::publish::checkpoint;
 use crate::verify::open::logs_with_files;
 use crate::{Error, Fault, LogId, Reader};
 
-/// Checks each log's pending checkpoint against entries that were found good: signature, key of its time, size and root. Returns how many
-/// there are. One of the past is checked too: a witness may hold it.
+/// Checks each log's pending checkpoint against entries that were found good: signature, key of its time, size and
+/// root. Returns how many there are. One of the past is checked too: a witness may hold it.
 pub(crate) fn check_pending(reader: &Reader) -> Result<u64, Stop> {
     let mut count = 0;
     for log in logs_with_files(reader.dir())? {

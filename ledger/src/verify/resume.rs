@@ -1,5 +1,5 @@
-//! How far the check of a ledger directory came, noted where a segment begins: its header states all that the commits before it
-//! lead to, so what is noted is what the header does not say.
+//! How far the check of a ledger directory came, noted where a segment begins: its header states all that the commits
+//! before it lead to, so what is noted is what the header does not say.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

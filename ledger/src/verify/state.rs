@@ -1,5 +1,5 @@
-//! How far a check of a copy came: the newest hashes of each level, and the file in which they outlive an interruption. What a
-//! directory's check notes besides is in `verify/resume.rs`.
+//! How far a check of a copy came: the newest hashes of each level, and the file in which they outlive an interruption.
+//! What a directory's check notes besides is in `verify/resume.rs`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -104,7 +104,8 @@ impl Rows {
     }
 }
 
-/// Reads the state of an interrupted check of the same log against the same older checkpoint; `None` when there is none.
+/// Reads the state of an interrupted check of the same log against the same older checkpoint; `None` when there is
+/// none.
 ///
 /// # Errors
 /// [`Error::Refused`] when the file is no such state, [`Error::Io`].

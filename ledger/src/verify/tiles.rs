@@ -1,6 +1,7 @@
 //! The full check of a log's tiles and entry bundles, from wherever they are fetched: a directory, a web server.
 //!
-//! Memory does not grow with the log: what is kept are the newest hashes of each level and a few bundles that are read ahead.
+//! Memory does not grow with the log: what is kept are the newest hashes of each level and a few bundles that are read
+//! ahead.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -23,7 +24,8 @@ const SAVE_EVERY: u64 = 256;
 /// Largest checkpoint, bytes.
 const CHECKPOINT_BYTES_MAX: usize = 1 << 20;
 
-/// Gives the bytes of a resource below a log's prefix, such as `checkpoint` or `tile/0/000`; `None` where there is none (404).
+/// Gives the bytes of a resource below a log's prefix, such as `checkpoint` or `tile/0/000`; `None` where there is none
+/// (404).
 ///
 /// [`Error::Io`] when that cannot be found out. It is asked from several threads.
 pub type Fetch<'a> = &'a (dyn Fn(&str) -> Result<Option<Vec<u8>>, Error> + Sync);
@@ -35,13 +37,13 @@ pub struct TilesCheck<'a> {
     pub trust: &'a Trust,
     /// An older checkpoint, of which the log must be a continuation.
     pub older: Option<&'a str>,
-    /// A file in which the check notes how far it came, and from which it goes on. Whoever can write it can make a check skip
-    /// entries: it is to be trusted like this program.
+    /// A file in which the check notes how far it came, and from which it goes on. Whoever can write it can make a
+    /// check skip entries: it is to be trusted like this program.
     pub resume: Option<&'a Path>,
 }
 
-/// Checks a copy of a log completely: signature and policy, every entry bundle, every tile, the root, the older checkpoint.
-/// `progress(entries done, entries in all)`.
+/// Checks a copy of a log completely: signature and policy, every entry bundle, every tile, the root, the older
+/// checkpoint. `progress(entries done, entries in all)`.
 ///
 /// # Errors
 /// [`Error::Refused`] when a checkpoint is not what the trust demands, [`Error::Io`]; faults are in the result.

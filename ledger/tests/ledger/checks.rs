@@ -30,7 +30,8 @@ fn small() -> Options {
     Options { segment_bytes: 64 << 10, ..options() }
 }
 
-/// Two logs, full tiles, bodies and facts in the journal and beside it, erased bodies, a checkpoint, segments of a few batches.
+/// Two logs, full tiles, bodies and facts in the journal and beside it, erased bodies, a checkpoint, segments of a few
+/// batches.
 struct Lab {
     dir: tempfile::TempDir,
     default: LogId,

@@ -17,8 +17,8 @@ fn secret(seed: u64, bytes: usize) -> Vec<u8> {
     (0..bytes as u64 / 8).flat_map(|n| random(seed << 32 | n).to_le_bytes()).collect()
 }
 
-/// Batch `n`: entry 2n of log `default` has an inline body; two batches share a stored one; the first batch's stored body is
-/// also the facts of an entry.
+/// Batch `n`: entry 2n of log `default` has an inline body; two batches share a stored one; the first batch's stored
+/// body is also the facts of an entry.
 fn scripted(n: u64, writer: &Writer) -> Result<Batch, Error> {
     let (default, b) = (log("default"), log("b"));
     let shared = secret(1000 + n / 2, 3000);
@@ -215,7 +215,8 @@ fn every_call_of_a_run_with_erasures_fails_or_dies_once() {
     eprintln!("erasure sweep: {calls} calls, {crashes} crashes");
 }
 
-/// Beside a writer that erases, another process's reader, a full check and copies find a body whole or gone, never damaged.
+/// Beside a writer that erases, another process's reader, a full check and copies find a body whole or gone, never
+/// damaged.
 #[test]
 fn who_reads_while_bodies_are_erased_finds_them_whole_or_gone() {
     const BODIES: u64 = 60;

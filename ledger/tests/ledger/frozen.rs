@@ -1,4 +1,5 @@
-//! Format version 1 is frozen: a ledger that was written once must open for ever, and what is written today has the same bytes.
+//! Format version 1 is frozen: a ledger that was written once must open for ever, and what is written today has the
+//! same bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,8 +14,9 @@ use pedigraph_ledger::*;
 
 use crate::support::*;
 
-/// A ledger directory: a line `<path> <base64 of the zstd-compressed content>` for each file. It is never written again; a new version of the
-/// format gets a file of its own. Made by the test below with `PEDIGRAPH_TEST_FIXTURE_TO=FILE`, from a `ledger` file written by hand.
+/// A ledger directory: a line `<path> <base64 of the zstd-compressed content>` for each file. It is never written
+/// again; a new version of the format gets a file of its own. Made by the test below with
+/// `PEDIGRAPH_TEST_FIXTURE_TO=FILE`, from a `ledger` file written by hand.
 const VERSION_1: &str = include_str!("fixtures/version-1.txt");
 /// Log, root and leaf hashes, computed from the leaves by other code than this crate's.
 const EXPECTED: [(&str, &str, &[&str]); 2] = [
@@ -197,7 +199,8 @@ fn derived_files_of_version_1_may_be_gone() {
     check_keys(&reader);
 }
 
-/// Everything but what zstd makes of a blob, which another version of it may make smaller: there the unpacked bytes count.
+/// Everything but what zstd makes of a blob, which another version of it may make smaller: there the unpacked bytes
+/// count.
 #[test]
 fn what_is_written_today_has_the_bytes_of_version_1() {
     let dir = memory_dir();

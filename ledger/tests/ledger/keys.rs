@@ -17,7 +17,8 @@ fn external(seed: u8) -> Arc<dyn Signer> {
     Arc::new(SecretKey::parse(&hex::encode([seed; 32])).unwrap())
 }
 
-/// Two entries and a checkpoint under each of three keys: one in the file, its successor there, and one that is elsewhere.
+/// Two entries and a checkpoint under each of three keys: one in the file, its successor there, and one that is
+/// elsewhere.
 fn run(dir: &Path, storage: &FaultyFiles) -> Result<(), Error> {
     loop {
         let done = open_reader(dir).map_or(0, |reader| reader.rotations().len());
@@ -381,7 +382,8 @@ fn a_policy_and_a_proof_follow_the_chain() {
     for (n, trust) in bad.iter().enumerate() {
         assert!(matches!(verify_proof(&proof, &leaf, trust), Err(Error::Refused(_))), "{n}");
     }
-    // What each key signed stays proved for those who trust it or one before it, and is nothing to those who trust a later one.
+    // What each key signed stays proved for those who trust it or one before it, and is nothing to those who trust a
+    // later one.
     for (n, note) in signed.iter().enumerate() {
         assert!(trust(&first, None, &chain).checkpoint(note).is_ok(), "{n}");
         assert_eq!(trust(&newest, None, &chain).checkpoint(note).is_ok(), n == 2, "{n}");

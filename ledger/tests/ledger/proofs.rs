@@ -1,5 +1,5 @@
-//! Roots and proofs against an implementation of RFC 6962 that nobody here wrote: the same bytes, and each side accepts and
-//! refuses what the other does.
+//! Roots and proofs against an implementation of RFC 6962 that nobody here wrote: the same bytes, and each side accepts
+//! and refuses what the other does.
 
 use std::path::Path;
 

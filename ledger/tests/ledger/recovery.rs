@@ -9,7 +9,8 @@ use crate::support::*;
 
 const LEAVES: u64 = 3;
 
-/// A closed ledger of `batches` batches of three entries, one checkpoint in the middle; returns the segment's bytes before each.
+/// A closed ledger of `batches` batches of three entries, one checkpoint in the middle; returns the segment's bytes
+/// before each.
 fn ledger_of(dir: &Path, batches: u64) -> Vec<Vec<u8>> {
     let mut writer = open_here(dir);
     let mut publisher = Publisher::new(&writer).unwrap();

@@ -1,5 +1,6 @@
-//! The crash sweep: a scripted run in which every call to the storage fails or dies once, for every n. What was acknowledged
-//! is there afterwards, once; and the run, resumed from the positions in the ledger, ends where it would have ended.
+//! The crash sweep: a scripted run in which every call to the storage fails or dies once, for every n. What was
+//! acknowledged is there afterwards, once; and the run, resumed from the positions in the ledger, ends where it would
+//! have ended.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,8 +48,8 @@ struct Told {
     checkpoints: Vec<(LogId, Checkpoint)>,
 }
 
-/// Runs the script from where the ledger is, opening the ledger twice on the way. Up to `ahead` batches more than the outside
-/// world was told of are submitted.
+/// Runs the script from where the ledger is, opening the ledger twice on the way. Up to `ahead` batches more than the
+/// outside world was told of are submitted.
 fn run(dir: &Path, storage: &FaultyFiles, told: &mut Told, ahead: u64) -> Result<(), Error> {
     for end in [BATCHES / 2, BATCHES] {
         let mut writer = open_faulty(dir, storage)?;
@@ -212,7 +213,8 @@ impl Crash {
     }
 }
 
-/// Every call of a run fails once and is the last one once, with each loss, on two threads; returns the number of crashes.
+/// Every call of a run fails once and is the last one once, with each loss, on two threads; returns the number of
+/// crashes.
 pub(crate) fn crash_everywhere(calls: u64, crash: impl Fn(&Crash) + Sync) -> u64 {
     let place = memory_dir();
     let (next, crashes) = (AtomicU64::new(1), AtomicU64::new(0));

@@ -1,4 +1,5 @@
-//! Checkpoints and their witnesses: what is published, added, held or fatal, and that no crash lets two checkpoints of one size out.
+//! Checkpoints and their witnesses: what is published, added, held or fatal, and that no crash lets two checkpoints of
+//! one size out.
 
 use std::collections::BTreeMap;
 use std::path::Path;

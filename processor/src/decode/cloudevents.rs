@@ -115,8 +115,8 @@ pub(super) fn binary(
 }
 
 impl<'a> Attributes<'a> {
-    /// Takes attributes from headers; on HTTP their values may be quoted and are percent-encoded (HTTP binding §3.1.3.2), on
-    /// Kafka they are as they are.
+    /// Takes attributes from headers; on HTTP their values may be quoted and are percent-encoded (HTTP binding
+    /// §3.1.3.2), on Kafka they are as they are.
     fn of_headers(message: &'a Message) -> Result<Attributes<'a>, Reject> {
         let mut attributes = Attributes::default();
         for (name, value) in &message.headers {
@@ -337,8 +337,8 @@ fn percent_decoded(text: Cow<'_, str>) -> Result<Cow<'_, str>, Reject> {
     Ok(Cow::Owned(text))
 }
 
-/// Strips the schema registry's framing (a zero byte and a 4-byte id, or a one byte and a 16-byte id); for protobuf also
-/// the message index list that follows.
+/// Strips the schema registry's framing (a zero byte and a 4-byte id, or a one byte and a 16-byte id); for protobuf
+/// also the message index list that follows.
 fn unframed(bytes: &[u8], protobuf: bool) -> Result<&[u8], Reject> {
     let payload = match bytes {
         [0, _, _, _, _, payload @ ..] => payload,

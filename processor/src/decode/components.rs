@@ -250,7 +250,8 @@ fn short(name: &str) -> [u8; 16] {
     half
 }
 
-/// What some components that are the same come to, if that is not what the first of them says: it has the licenses of all.
+/// What some components that are the same come to, if that is not what the first of them says: it has the licenses of
+/// all.
 fn merge(encoded: &Encoded, same: &[u32]) -> Option<Vec<u8>> {
     let (first, others) = same.split_first()?;
     if others.iter().all(|&other| encoded.get(other) == encoded.get(*first)) {
@@ -266,8 +267,8 @@ fn merge(encoded: &Encoded, same: &[u32]) -> Option<Vec<u8>> {
     Some(component.encode_to_vec())
 }
 
-/// Turns references into ordinals of the set, sorted and without repetition; what names no component of it is left out. What
-/// the root depends on is told apart.
+/// Turns references into ordinals of the set, sorted and without repetition; what names no component of it is left out.
+/// What the root depends on is told apart.
 fn link(
     mut edges: Vec<(u32, u32)>,
     ordinals: &[u32],

@@ -1,5 +1,5 @@
-//! Content decoding (RFC 9110 §8.4): gzip, zstd, bzip2 and xz are undone before a message is hashed, redacted or read, so
-//! that it is the same event however it was sent.
+//! Content decoding (RFC 9110 §8.4): gzip, zstd, bzip2 and xz are undone before a message is hashed, redacted or read,
+//! so that it is the same event however it was sent.
 
 use std::fs::File;
 use std::io::{self, Read, SeekFrom, Write as _};
@@ -29,8 +29,8 @@ pub enum Unpacked {
     Large(File),
 }
 
-/// Undoes the compression of a body; a reject when it is damaged, goes over a limit or is of an unknown encoding. `spool`
-/// gives the file for what is too large to be held in memory. An error is the disk's, not the message's.
+/// Undoes the compression of a body; a reject when it is damaged, goes over a limit or is of an unknown encoding.
+/// `spool` gives the file for what is too large to be held in memory. An error is the disk's, not the message's.
 pub fn unpack(
     message: &Message,
     input: &mut dyn ReadSeek,
@@ -101,7 +101,8 @@ impl Compression {
             return Ok(Some(compression));
         }
         match encoding.map(|name| name.trim().to_ascii_lowercase()).as_deref() {
-            // A gateway that decoded the body may leave the header: bytes that are not compressed are taken as they are.
+            // A gateway that decoded the body may leave the header: bytes that are not compressed are taken as they
+            // are.
             None | Some("" | "identity" | "gzip" | "x-gzip" | "zstd" | "bzip2" | "x-bzip2" | "xz") => Ok(None),
             Some(other) => {
                 let other = super::read::clip_to(other, 128);

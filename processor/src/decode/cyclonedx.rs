@@ -61,8 +61,8 @@ pub(super) struct Root {
     image: TrivyImage,
 }
 
-/// What Trivy says of an image beside its name: its configuration's digest, the layers of that, and every digest by which
-/// a registry knows it, whether of a manifest or of an index (SPEC §2.3).
+/// What Trivy says of an image beside its name: its configuration's digest, the layers of that, and every digest by
+/// which a registry knows it, whether of a manifest or of an index (SPEC §2.3).
 #[derive(Default)]
 struct TrivyImage {
     id: Option<Digest>,
@@ -259,8 +259,8 @@ impl Root {
         placed.or(by_name).or(unplaced).map(|named| named.to_string()).unwrap_or_default()
     }
 
-    /// The name with the version as its tag, where both can stand in a reference; the name alone where it has a tag or digest
-    /// already, or where the version cannot be a tag.
+    /// The name with the version as its tag, where both can stand in a reference; the name alone where it has a tag or
+    /// digest already, or where the version cannot be a tag.
     fn named(&self) -> Option<ArtifactRef> {
         let name = ArtifactRef::parse(&self.name).filter(|_| !self.name.contains("://"))?;
         if !name.tag.is_empty() || name.digest.is_some() {
@@ -271,7 +271,8 @@ impl Root {
         Some(ArtifactRef { tag: if usable { tag.to_owned() } else { String::new() }, ..name })
     }
 
-    /// Which of its digests are one: hashes of the same content, and an image's configuration beside what registries call it.
+    /// Which of its digests are one: hashes of the same content, and an image's configuration beside what registries
+    /// call it.
     fn identity_facts(&self) -> Vec<Fact> {
         let mut aliases = Aliases::default();
         aliases.note(self.hashes.iter().cloned());

@@ -369,8 +369,8 @@ impl Affects {
         }
     }
 
-    /// What the listed versions say of the version here. A package elsewhere that is named without a version is each of the
-    /// exact versions listed, and of ranges it is any: only what clears nobody may be said of it then.
+    /// What the listed versions say of the version here. A package elsewhere that is named without a version is each of
+    /// the exact versions listed, and of ranges it is any: only what clears nobody may be said of it then.
     fn spread(self, versions: &Versions) -> Vec<(Affects, Reach)> {
         let purl = Purl::parse(&self.purl);
         let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));

@@ -222,7 +222,8 @@ impl<'de> Visitor<'de> for &mut Shape<'_> {
     }
 }
 
-/// A member's name, as far as it is kept. A name may have what is no character (`"\ud800"`): it is none that is asked for.
+/// A member's name, as far as it is kept. A name may have what is no character (`"\ud800"`): it is none that is asked
+/// for.
 struct Name(String);
 
 impl<'de> Deserialize<'de> for Name {

@@ -29,8 +29,8 @@ pub(super) enum Failure {
 }
 
 impl<'a> Document<'a> {
-    /// Reads one JSON value, after which nothing may follow; a wrong type where the seed reads violates the format's schema.
-    /// What is borrowed where the document is in memory, is owned where it is not.
+    /// Reads one JSON value, after which nothing may follow; a wrong type where the seed reads violates the format's
+    /// schema. What is borrowed where the document is in memory, is owned where it is not.
     pub(super) fn json_seed<S: DeserializeSeed<'a>>(self, seed: S) -> Result<S::Value, Failure> {
         let read = match self {
             Document::Text(text) => {

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use pedigraph_proto::event::Component;
 use pedigraph_proto::protobuf::{Message as _, decode_varint, encode_varint};
 
-/// Pieces are filled one after another, so that nothing is copied when they grow in number; the first one is small, since
-/// most lists are. Bytes.
+/// Pieces are filled one after another, so that nothing is copied when they grow in number; the first one is small,
+/// since most lists are. Bytes.
 const PIECE_BYTES_MIN: usize = 4 << 10;
 /// See [`PIECE_BYTES_MIN`].
 const PIECE_BYTES_MAX: usize = 1 << 20;

@@ -149,8 +149,8 @@ pub(super) fn digests(map: &Pairs<'_>) -> impl Iterator<Item = Digest> {
     map.0.iter().filter_map(|(algorithm, hash)| Digest::from_parts(algorithm, hash.as_str()).ok())
 }
 
-/// The digest by which others most likely know a thing, of those that a document names for it: images go by SHA-256, which
-/// OCI references use (SPEC §2.3). Digests of empty content name nothing.
+/// The digest by which others most likely know a thing, of those that a document names for it: images go by SHA-256,
+/// which OCI references use (SPEC §2.3). Digests of empty content name nothing.
 pub(super) fn canonical_of(digests: impl IntoIterator<Item = Digest>) -> Option<Digest> {
     const PREFERRED: [&str; 8] = ["sha256", "sha512", "sha384", "blake3", "sha1", "gitCommit", "dirHash", "md5"];
     let rank = |digest: &Digest| {
@@ -171,8 +171,9 @@ pub(super) fn outside<'g>(given: &'g Given<'_>) -> Option<&'g Digest> {
 pub(super) struct Aliases(BTreeSet<Vec<String>>);
 
 impl Aliases {
-    /// Notes the digests of one thing. Only strong algorithms say that two things are one: who can forge an MD5 or SHA-1
-    /// could merge what is not the same. Two digests of one algorithm contradict each other, and then nothing is said.
+    /// Notes the digests of one thing. Only strong algorithms say that two things are one: who can forge an MD5 or
+    /// SHA-1 could merge what is not the same. Two digests of one algorithm contradict each other, and then nothing is
+    /// said.
     pub(super) fn note(&mut self, digests: impl IntoIterator<Item = Digest>) {
         let strong = digests.into_iter().filter(|digest| digest.is_strong() && !digest.is_of_empty_content());
         let group: BTreeSet<Digest> = strong.take(ALIASES_MAX).collect();

@@ -1,5 +1,5 @@
-//! in-toto statements v0.1 and v1: SLSA provenance v0.1, v0.2 and v1, verification summaries, test results, SBOMs and VEX
-//! as predicates. Any other predicate is recorded by its type.
+//! in-toto statements v0.1 and v1: SLSA provenance v0.1, v0.2 and v1, verification summaries, test results, SBOMs and
+//! VEX as predicates. Any other predicate is recorded by its type.
 //!
 //! What a provenance says of its source and its tools stands in [`super::provenance`].
 
@@ -155,8 +155,8 @@ impl Statement<'_> {
         named.then_some(()).ok_or_else(|| Reject::new(Code::SchemaViolation, "predicateType is missing"))
     }
 
-    /// The valid subjects, each with its name; the one given outside when the statement names none that is valid. A subject
-    /// of empty content is valid but joins nothing, so it is left out.
+    /// The valid subjects, each with its name; the one given outside when the statement names none that is valid. A
+    /// subject of empty content is valid but joins nothing, so it is left out.
     fn subjects(&self, given: &Given<'_>) -> Result<Vec<(String, String)>, Reject> {
         let all = self.subject.0.iter().map(|Obj(subject)| subject);
         let subjects = all.clone().filter_map(|subject| {

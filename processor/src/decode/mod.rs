@@ -1,7 +1,8 @@
 //! From received bytes to canonical facts: pure functions, one file per format.
 //!
-//! No I/O but reading the given bytes, no clock, no randomness. A rejection is data. What a message is, is found in this
-//! order (SPEC §2.1): a forced format, the CloudEvents content type, `ce_`/`ce-` headers, Confluent framing, the content.
+//! No I/O but reading the given bytes, no clock, no randomness. A rejection is data. What a message is, is found in
+//! this order (SPEC §2.1): a forced format, the CloudEvents content type, `ce_`/`ce-` headers, Confluent framing, the
+//! content.
 
 mod cdevents;
 mod cloudevents;
@@ -236,7 +237,8 @@ fn read_whole(input: &mut dyn ReadSeek, bytes_max: u64) -> Result<Bytes, Failure
     Ok(bytes.into())
 }
 
-/// The decoder of a spooled document: by its first bytes, else by all of its members' names; `None` when they do not tell.
+/// The decoder of a spooled document: by its first bytes, else by all of its members' names; `None` when they do not
+/// tell.
 fn decoder_of_stream(
     message: &Message,
     headers: &Headers<'_>,

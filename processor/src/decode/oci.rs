@@ -184,8 +184,8 @@ struct History<'a> {
     empty_layer: Flag,
 }
 
-/// The digest that was given outside, else that of the bytes. One that names the same bytes by a stronger algorithm is an
-/// alias of their SHA-256, by which everybody else knows them.
+/// The digest that was given outside, else that of the bytes. One that names the same bytes by a stronger algorithm is
+/// an alias of their SHA-256, by which everybody else knows them.
 fn own_digest(text: &str, given: &Given<'_>) -> (String, Aliases) {
     let (own, mut aliases) = (Digest::sha256(given.sha256), Aliases::default());
     let Some(outside) = outside(given) else { return (own.to_string(), aliases) };

@@ -29,8 +29,8 @@ pub(super) fn kebab_name(kind: &str) -> Option<&str> {
     (kebab != "components-listed" && Event::KEBAB_NAMES.contains(&kebab)).then_some(kebab)
 }
 
-/// Refuses a type that only the ledger itself may say, in any version: sent by a pipeline it would be a lie in the ledger's
-/// own name (docs/decisions/008).
+/// Refuses a type that only the ledger itself may say, in any version: sent by a pipeline it would be a lie in the
+/// ledger's own name (docs/decisions/008).
 pub(super) fn check_kind(kind: &str) -> Result<(), Reject> {
     let name = kind.strip_prefix("io.pedigraph.").and_then(|rest| rest.split('.').next());
     match name.filter(|name| control::KEBAB_NAMES.contains(name)) {

@@ -1,7 +1,8 @@
 //! SLSA provenance v0.1, v0.2 and v1: who built, in which run, from which commit and what else went in.
 //!
-//! The commit is the one that the build type says is the source; a repository that is merely among the materials (of the
-//! pipeline's definition, of a submodule) is none (SPEC §3.1). What a build used as a tool is told from what it used up.
+//! The commit is the one that the build type says is the source; a repository that is merely among the materials (of
+//! the pipeline's definition, of a submodule) is none (SPEC §3.1). What a build used as a tool is told from what it
+//! used up.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,7 +15,8 @@ use serde::Deserialize;
 use super::facts::{Aliases, NAME_BYTES_MAX, canonical_of, digests, first_time, is_commit};
 use super::read::{List, Obj, Own, Pairs, Text, TextOr, Whole, clip_to};
 
-/// Provenance of all versions: v0.1 has `recipe`, v0.2 `invocation` and `materials`, v1 `buildDefinition` and `runDetails`.
+/// Provenance of all versions: v0.1 has `recipe`, v0.2 `invocation` and `materials`, v1 `buildDefinition` and
+/// `runDetails`.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Provenance<'a> {
@@ -212,7 +214,8 @@ impl Provenance<'_> {
         all.map(|Obj(resource)| resource).collect()
     }
 
-    /// Repository and commit that were built: as the build type says, else those of the only commit among the materials.
+    /// Repository and commit that were built: as the build type says, else those of the only commit among the
+    /// materials.
     fn source(&self, materials: &[&Resource<'_>]) -> (String, String) {
         let named = materials.iter().filter(|material| material.name.as_str() == "inputs/result");
         if let Some(found) = only(named.filter_map(|material| revision(material))) {

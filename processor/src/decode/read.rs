@@ -1,6 +1,6 @@
-//! Pieces of JSON documents: `null` counts as absent everywhere, a wrong type where we read is an error (SPEC §2.4). Where
-//! a format leaves the types to its users (what is custom in CDEvents), a wrong type counts as absent: `Text<'_, false>`,
-//! `Whole<false>`, `Lax`, `LaxList`, `Own`.
+//! Pieces of JSON documents: `null` counts as absent everywhere, a wrong type where we read is an error (SPEC §2.4).
+//! Where a format leaves the types to its users (what is custom in CDEvents), a wrong type counts as absent: `Text<'_,
+//! false>`, `Whole<false>`, `Lax`, `LaxList`, `Own`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -125,8 +125,8 @@ impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Text<'a, STRICT> {
     }
 }
 
-/// A whole number, or a string of digits; another type is an error, or counts as absent where not `STRICT`. A number that is
-/// not whole counts as absent.
+/// A whole number, or a string of digits; another type is an error, or counts as absent where not `STRICT`. A number
+/// that is not whole counts as absent.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Whole<const STRICT: bool = true>(pub(super) Option<u64>);
 
@@ -216,7 +216,8 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lax<T> {
     }
 }
 
-/// Most elements of a list that is held whole: an element may take a hundred times the bytes that it has in the document.
+/// Most elements of a list that is held whole: an element may take a hundred times the bytes that it has in the
+/// document.
 const LIST_MAX: usize = 1_000_000;
 
 fn check_room<T, E: Error>(list: &[T]) -> Result<(), E> {
@@ -292,8 +293,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
     }
 }
 
-/// The members of an object whose names are data, in the document's order: digest maps, or annotations and labels where not
-/// `STRICT`. Of these only those are read whose names begin like [`READ_LABELS`]; any other may have any type.
+/// The members of an object whose names are data, in the document's order: digest maps, or annotations and labels where
+/// not `STRICT`. Of these only those are read whose names begin like [`READ_LABELS`]; any other may have any type.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Pairs<'a, const STRICT: bool = true>(pub(super) Vec<(Cow<'a, str>, Text<'a>)>);
 
@@ -486,7 +487,8 @@ fn owned<'a, T: Deserialize<'a>>(text: &str) -> Result<T, serde_json::Error> {
     reader.end().map(|()| value)
 }
 
-/// Whether the reader stopped at valid JSON that has no value here: a number beyond a double, or half of a surrogate pair.
+/// Whether the reader stopped at valid JSON that has no value here: a number beyond a double, or half of a surrogate
+/// pair.
 fn cannot_be_held(error: &serde_json::Error) -> bool {
     const WORDS: [&str; 3] =
         ["number out of range", "lone leading surrogate in hex escape", "unexpected end of hex escape"];

@@ -1,5 +1,6 @@
-//! JSON that is valid and that the reader cannot hold: numbers beyond a double (`1e400`), and names of members with half of a
-//! surrogate pair (`"\ud800"`). Where they stand for something that is not read, they must not cost the document.
+//! JSON that is valid and that the reader cannot hold: numbers beyond a double (`1e400`), and names of members with
+//! half of a surrogate pair (`"\ud800"`). Where they stand for something that is not read, they must not cost the
+//! document.
 
 /// The text with such numbers and names replaced by some of the same length that can be held; `None` when it has none.
 pub(super) fn tamed(text: &str) -> Option<String> {

@@ -2,9 +2,9 @@
 //!
 //! `Status: fixed` of a finding means that a fix exists, not that this artifact is fixed.
 //!
-//! `RepoDigests` of an image are all digests under which registries know it. Whether one is that of a manifest or of an index
-//! the report does not say, so two different ones are no aliases: the scan is said of each of them, and each is tied to the
-//! configuration (SPEC §2.3).
+//! `RepoDigests` of an image are all digests under which registries know it. Whether one is that of a manifest or of an
+//! index the report does not say, so two different ones are no aliases: the scan is said of each of them, and each is
+//! tied to the configuration (SPEC §2.3).
 
 use pedigraph_proto::event::{ArtifactKind, DigestKind, Finding, ImageObserved, ScanCompleted};
 use pedigraph_proto::message::{Code, Reject};
@@ -177,8 +177,8 @@ fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
 }
 
 impl Report<'_> {
-    /// What was scanned. A folder, a repository of sources or a virtual machine is no container image; of an SBOM the report
-    /// does not say what it describes, but for an image's id.
+    /// What was scanned. A folder, a repository of sources or a virtual machine is no container image; of an SBOM the
+    /// report does not say what it describes, but for an image's id.
     fn kind(&self) -> ArtifactKind {
         let by_id = self.metadata.0.image_id.get().is_some();
         match self.artifact_type.as_str() {
@@ -189,8 +189,8 @@ impl Report<'_> {
         }
     }
 
-    /// The digests that the scan is of, each with its reference: the one given outside; else every one that a registry knows
-    /// the image by; else its configuration's.
+    /// The digests that the scan is of, each with its reference: the one given outside; else every one that a registry
+    /// knows the image by; else its configuration's.
     fn subjects(
         &self,
         given: &Given<'_>,
@@ -255,7 +255,8 @@ impl Metadata<'_> {
         named.take(REPO_DIGESTS_MAX).collect()
     }
 
-    /// The configuration with its layers, and every pulled digest (index or manifest: the report does not say) beside it.
+    /// The configuration with its layers, and every pulled digest (index or manifest: the report does not say) beside
+    /// it.
     fn image_facts(&self, config: Option<&Digest>, pulled: &[(ArtifactRef, Digest)]) -> Vec<Fact> {
         let Some(config) = config else { return vec![] };
         let mut image = config_observed(&self.image_config.0, config.to_string());

@@ -1,4 +1,5 @@
-//! What single documents state of identity, versions, sources and times, whatever tool wrote them (SPEC §2.3, §3.1, §5).
+//! What single documents state of identity, versions, sources and times, whatever tool wrote them (SPEC §2.3, §3.1,
+//! §5).
 
 use serde_json::Value;
 

@@ -380,8 +380,8 @@ pub struct ImpactRow {
     pub components: Vec<ComponentPath>,
     /// When this was first known (recorded).
     pub first_known_at: Nanos,
-    /// The next version of its line that is known to be free of it, as `artifactRef`; versions that no SBOM describes are
-    /// passed over.
+    /// The next version of its line that is known to be free of it, as `artifactRef`; versions that no SBOM describes
+    /// are passed over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed_in: Option<String>,
     /// Entry that proves the contents.

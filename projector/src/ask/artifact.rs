@@ -96,9 +96,9 @@ impl Graph<'_> {
         Ok((neighbours, cut))
     }
 
-    /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests, what
-    /// its manifests contain counts for the index (SPEC §2.3). What proves a manifest is listed for its index with the
-    /// platform that it is for.
+    /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests,
+    /// what its manifests contain counts for the index (SPEC §2.3). What proves a manifest is listed for its index with
+    /// the platform that it is for.
     fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<Counting>, Error> {
         let (above, below, named) = match kind {
             EvidenceKind::Sbom | EvidenceKind::Scan | EvidenceKind::Tests | EvidenceKind::Reachability => {
@@ -229,8 +229,8 @@ impl Graph<'_> {
         self.origin("run", &run.id, summary, &details, &stamp).map(Some)
     }
 
-    /// The commit it was built from: what its build says goes before what it is labelled with, and newer before older; else
-    /// what its run says, else the commits among the materials.
+    /// The commit it was built from: what its build says goes before what it is labelled with, and newer before older;
+    /// else what its run says, else the commits among the materials.
     pub(super) fn commit_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
         let with_commit = claims.iter().filter(|claim| !claim.value.commit.is_empty() && !claim.is_material());
         let Some(claim) = with_commit.max_by_key(|claim| (claim.value.said_by != "annotation", claim.stamp.order()))

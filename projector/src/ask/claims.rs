@@ -29,8 +29,8 @@ impl Claimed {
 }
 
 impl Graph<'_> {
-    /// What facts say about where an artifact comes from, in the order of their facts; where nothing is said of it, what is
-    /// said of its index or its manifests.
+    /// What facts say about where an artifact comes from, in the order of their facts; where nothing is said of it,
+    /// what is said of its index or its manifests.
     pub(super) fn claims(&self, profile: &Profile) -> Result<Vec<Claimed>, Error> {
         let mut claims = self.claims_of(profile, "")?;
         if claims.iter().all(|claim| claim.value.commit.is_empty() || claim.value.run.id.is_empty()) {

@@ -46,7 +46,8 @@ pub(super) struct Contents {
 }
 
 impl Scope {
-    /// Components of an artifact by purl, at most `limit` after the given purl. Components without purl go by their name.
+    /// Components of an artifact by purl, at most `limit` after the given purl. Components without purl go by their
+    /// name.
     pub fn components(&self, digest: &str, after: Option<&str>, limit: usize) -> Result<Vec<ComponentPath>, Error> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for part in self.parts_of(&digest_text(digest))? {

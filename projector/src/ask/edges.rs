@@ -465,7 +465,8 @@ impl Graph<'_> {
         Ok(())
     }
 
-    /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says nothing.
+    /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says
+    /// nothing.
     fn history_bases(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let by_digest = links.links.iter().any(|link| link.relation == Relation::Base && link.to == profile.digest);
         for ((repository, tag), row) in self.tagged_bases(profile, &mut links.cut)? {

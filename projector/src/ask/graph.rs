@@ -14,8 +14,8 @@ pub const NODES_MAX: usize = 1_000;
 /// Edges of one node, of one relationship and side, that are followed.
 pub const BREADTH_MAX: usize = 250;
 
-/// Where a walk may go from a node. The products of one build around the start are one group; above it only what leads to
-/// them, below it only what comes from them.
+/// Where a walk may go from a node. The products of one build around the start are one group; above it only what leads
+/// to them, below it only what comes from them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Way {
     Group,

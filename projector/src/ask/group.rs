@@ -1,6 +1,7 @@
 //! Which digests are one artifact, and which indexes and manifests stand above and below it (SPEC §2.3).
 //!
-//! A question about one artifact reads three seeks for each of its digests, and one for each index or manifest joined to it.
+//! A question about one artifact reads three seeks for each of its digests, and one for each index or manifest joined
+//! to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -12,7 +13,8 @@ use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::rows::role;
 
-/// Digests of one artifact. Beyond it, what documents call the same is not followed from any of them, and answers say so.
+/// Digests of one artifact. Beyond it, what documents call the same is not followed from any of them, and answers say
+/// so.
 pub(super) const GROUP_MAX: usize = 64;
 /// Levels of indexes within indexes that are followed.
 pub(super) const LEVELS_MAX: usize = 4;
@@ -59,8 +61,8 @@ enum Way {
 }
 
 impl Graph<'_> {
-    /// The canonical digest: the manifest's where exactly one manifest names this config; of several digests of one thing
-    /// SHA-256, since an OCI reference may use it.
+    /// The canonical digest: the manifest's where exactly one manifest names this config; of several digests of one
+    /// thing SHA-256, since an OCI reference may use it.
     pub(super) fn canonical(&self, digest: &str) -> Result<String, Error> {
         let group = self.group(digest)?;
         Ok(group.digests.first().map_or_else(|| digest.to_owned(), Clone::clone))
@@ -89,8 +91,8 @@ impl Graph<'_> {
         Ok(Group { digests: digests.into_iter().map(|(_, _, digest)| digest).collect(), cut })
     }
 
-    /// Digests that are one with this one, each with whether it is the config of a manifest; stops after [`GROUP_MAX`] of
-    /// those that documents call the same.
+    /// Digests that are one with this one, each with whether it is the config of a manifest; stops after [`GROUP_MAX`]
+    /// of those that documents call the same.
     fn reached(&self, digest: &str, called_same: bool) -> Result<BTreeMap<String, bool>, Error> {
         let mut found = BTreeMap::from([(digest.to_owned(), false)]);
         let mut todo = vec![digest.to_owned()];

@@ -271,8 +271,8 @@ fn line_repository(namings: &[Stamped<Naming>]) -> String {
     earliest.map(|naming| naming.value.repository.clone()).unwrap_or_default()
 }
 
-/// The newest word on it; what says more goes before `generic`, and who made or published it before who describes it. That
-/// somebody's SBOM calls an image an application makes it no other thing.
+/// The newest word on it; what says more goes before `generic`, and who made or published it before who describes it.
+/// That somebody's SBOM calls an image an application makes it no other thing.
 fn said_kind(namings: &[Stamped<Naming>]) -> Option<i32> {
     let generic: i32 = ArtifactKind::Generic.into();
     let made = |naming: &Stamped<Naming>| naming.value.class != Class::Other;

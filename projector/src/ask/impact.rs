@@ -48,8 +48,8 @@ struct Affected {
 }
 
 impl Scope {
-    /// What contains a purl and where that runs, with the next page's key. Each list is a page of its own, cut at the same
-    /// offset; counts are exact. A question that reaches more than [`SETS_MAX`] sets or artifacts is refused.
+    /// What contains a purl and where that runs, with the next page's key. Each list is a page of its own, cut at the
+    /// same offset; counts are exact. A question that reaches more than [`SETS_MAX`] sets or artifacts is refused.
     pub fn impact(&self, question: &ImpactQuestion) -> Result<(Impact, Option<Vec<u8>>), Error> {
         let offset = offset(question.after.as_deref())?;
         let purl = Purl::parse(&question.purl);
@@ -259,8 +259,8 @@ impl Answer<'_> {
         Ok(sorted)
     }
 
-    /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of anything,
-    /// and of an index neither is one of whose manifests nobody described.
+    /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of
+    /// anything, and of an index neither is one of whose manifests nobody described.
     fn is_free(&self, digest: &str) -> Result<bool, Error> {
         let parts = self.scope.parts_of(digest)?;
         if parts.iter().any(|part| self.affected.contains_key(part)) {

@@ -68,8 +68,8 @@ impl Graph<'_> {
         Ok(line)
     }
 
-    /// The first of the next [`NEXT_VERSIONS_MAX`] versions of an artifact's line that passes, as answers refer to it. A
-    /// lower version that came later, such as a patch of an older one, is no next version.
+    /// The first of the next [`NEXT_VERSIONS_MAX`] versions of an artifact's line that passes, as answers refer to it.
+    /// A lower version that came later, such as a patch of an older one, is no next version.
     pub(crate) fn next_version(
         &self,
         digest: &str,
@@ -94,7 +94,8 @@ impl Graph<'_> {
         Ok(None)
     }
 
-    /// An artifact and the indexes that list it: manifests of one index are one version, and never each other's parents.
+    /// An artifact and the indexes that list it: manifests of one index are one version, and never each other's
+    /// parents.
     fn kin(&self, member: &Profile) -> Result<Kin, Error> {
         let above = self.above(&member.digest)?.members.into_iter().map(|above| above.digest);
         Ok(above.chain([member.digest.clone()]).collect())

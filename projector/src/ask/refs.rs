@@ -184,8 +184,9 @@ impl Graph<'_> {
         Ok(false)
     }
 
-    /// Artifacts whose digest is the third text in keys that begin with `prefix`, at most one more than [`CANDIDATES_MAX`]
-    /// of those that are wanted: from one digest to the next by one seek each, however often each is named.
+    /// Artifacts whose digest is the third text in keys that begin with `prefix`, at most one more than
+    /// [`CANDIDATES_MAX`] of those that are wanted: from one digest to the next by one seek each, however often each is
+    /// named.
     fn known(
         &self,
         table: u8,

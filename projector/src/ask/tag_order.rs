@@ -1,5 +1,6 @@
-//! Which of two tags is the higher version, one order for lines and for kinds of change (SPEC §3.1, §6): semver, else one
-//! numbering scheme. What git says of a commit after a tag, and the variant of an image, are no part of the version.
+//! Which of two tags is the higher version, one order for lines and for kinds of change (SPEC §3.1, §6): semver, else
+//! one numbering scheme. What git says of a commit after a tag, and the variant of an image, are no part of the
+//! version.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -8,7 +9,8 @@ use semver::Version;
 /// Longest tag that is compared, bytes; a longer one is not a version.
 const TAG_BYTES_MAX: usize = 128;
 
-/// Words behind a version that say how finished it is, not which variant; `rc`, `m`, `r` and `p` are too short to be one.
+/// Words behind a version that say how finished it is, not which variant; `rc`, `m`, `r` and `p` are too short to be
+/// one.
 const STAGES: [&str; 16] = [
     "alpha",
     "beta",
@@ -203,8 +205,8 @@ fn natural(from: &str, to: &str) -> Ordering {
     runs(from).cmp(&runs(to))
 }
 
-/// `v1690` and `v1694`, `release_12` and `release_13`, `2026.8` and `2026.8.1`: the same text around the numbers, and at
-/// most more dotted numbers at the end.
+/// `v1690` and `v1694`, `release_12` and `release_13`, `2026.8` and `2026.8.1`: the same text around the numbers, and
+/// at most more dotted numbers at the end.
 fn numbering(from: &str, to: &str) -> Option<Ordering> {
     if is_hash(from) || is_hash(to) {
         return None;

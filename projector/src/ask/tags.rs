@@ -16,8 +16,8 @@ use crate::rows::stamp::Stamp;
 pub const TAGS_MAX: usize = 200;
 
 impl Scope {
-    /// What a tag pointed at, at a time: digest as written by the event and index of its entry; `None` when it was unknown
-    /// or gone.
+    /// What a tag pointed at, at a time: digest as written by the event and index of its entry; `None` when it was
+    /// unknown or gone.
     pub(crate) fn tag_at(&self, repository: &str, tag: &str, time: Nanos) -> Result<Option<(String, u64)>, Error> {
         let newest = self.newest_at(table::TAGS, repository, tag, time)?;
         Ok(newest.filter(|(digest, _)| !digest.is_empty()))

@@ -1,7 +1,7 @@
 //! From a running thing back to its source, hop by hop; what is missing says what to send.
 //!
-//! A trace begins with what was declared. The hop before it, `workload`, needs what was seen running; while no event says
-//! that, the hop is left out, since one that nothing can fill would make every trace incomplete.
+//! A trace begins with what was declared. The hop before it, `workload`, needs what was seen running; while no event
+//! says that, the hop is left out, since one that nothing can fill would make every trace incomplete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -74,7 +74,8 @@ impl Drop for Inserter {
     }
 }
 
-/// After a fault nothing is carried out until it was reported, to a fold that stops then. `Some` answers a step or a report.
+/// After a fault nothing is carried out until it was reported, to a fold that stops then. `Some` answers a step or a
+/// report.
 fn carry_out(store: &dyn Store, work: Work, result: &mut Result<(), Error>) -> Option<Result<(), Error>> {
     match work {
         Work::Rows(chunk) => {

@@ -19,8 +19,8 @@ const NEAREST_PAGE_ROWS: usize = 64;
 
 /// What a fold may do: read rows of its own view, insert rows. Every insert is hashed into the view root.
 ///
-/// After a crash the store may hold rows of facts that will be folded again. So a fold sees only rows of strictly earlier
-/// facts, whatever the store holds, and inserting the same row again changes nothing.
+/// After a crash the store may hold rows of facts that will be folded again. So a fold sees only rows of strictly
+/// earlier facts, whatever the store holds, and inserting the same row again changes nothing.
 pub(crate) struct Rows<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) sink: &'a mut RowSink,
@@ -29,8 +29,8 @@ pub(crate) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Inserts a row (postcard, after its stamp). Inserting a key twice with another value is a fault of the fold: end keys
-    /// with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
+    /// Inserts a row (postcard, after its stamp). Inserting a key twice with another value is a fault of the fold: end
+    /// keys with [`Key::stamp`] where each fact has a row of its own, else use [`Rows::put_first`].
     pub(crate) fn put(&mut self, key: Key, value: &impl Serialize) -> Result<(), Error> {
         self.encode(value)?;
         self.sink.insert(key.as_bytes(), self.buffer)
@@ -102,8 +102,8 @@ impl Rows<'_> {
         self.store.get(key.as_bytes())?.map(|bytes| Ok(Stamped::<T>::decode(&bytes)?.value)).transpose()
     }
 
-    /// Reads the last row that begins with `prefix` and is below `to`. The caller's keys must tell by themselves that such
-    /// a row is of an earlier step, since stamps are not compared.
+    /// Reads the last row that begins with `prefix` and is below `to`. The caller's keys must tell by themselves that
+    /// such a row is of an earlier step, since stamps are not compared.
     pub(crate) fn last_before<T: DeserializeOwned>(&mut self, prefix: &Key, to: &Key) -> Result<Option<T>, Error> {
         self.sink.settle()?;
         let row = self.store.scan(prefix.as_bytes(), to.as_bytes(), true, 1)?;

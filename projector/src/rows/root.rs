@@ -1,9 +1,9 @@
 //! The view root: LtHash16 over the rows that folds inserted (Bellare and Micciancio 1997).
 //!
-//! The rows of one entry, and those of one commit of a tenant, are a unit: BLAKE3 in its extendable form over key length,
-//! value length, key and value of each, in the order of the fold, expands it to 1,024 lanes of 16 bits. Units are added
-//! lane by lane, so that their order, batches and threads do not matter; the root shown is SHA-256 of the lanes.
-//! Expanding costs more than hashing: once per entry, not once per row.
+//! The rows of one entry, and those of one commit of a tenant, are a unit: BLAKE3 in its extendable form over key
+//! length, value length, key and value of each, in the order of the fold, expands it to 1,024 lanes of 16 bits. Units
+//! are added lane by lane, so that their order, batches and threads do not matter; the root shown is SHA-256 of the
+//! lanes. Expanding costs more than hashing: once per entry, not once per row.
 
 use pedigraph_proto::canonical;
 

@@ -89,8 +89,8 @@ impl RowSink {
         self.receive()
     }
 
-    /// Ends a step: when its rows are in the store `last` follows, in one batch, and `then` is called. Waits for the step before,
-    /// and tells its fault.
+    /// Ends a step: when its rows are in the store `last` follows, in one batch, and `then` is called. Waits for the
+    /// step before, and tells its fault.
     pub(crate) fn end_step(&mut self, last: Vec<Row>, then: Then) -> Result<(), Error> {
         self.hand_on()?;
         self.receive()?;

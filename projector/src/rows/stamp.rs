@@ -26,9 +26,9 @@ impl Stamp {
     }
 
     /// The one order of facts about one thing (SPEC §2.3): by time; of equal times by index, so that the later arrival
-    /// wins, since clocks of one second are common and a hash would be a coin toss; then by the place in the entry. Where
-    /// documents have a version it stands between time and index. Only at equal times does arrival matter. Keys that end
-    /// with time, index and ordinal sort so.
+    /// wins, since clocks of one second are common and a hash would be a coin toss; then by the place in the entry.
+    /// Where documents have a version it stands between time and index. Only at equal times does arrival matter. Keys
+    /// that end with time, index and ordinal sort so.
     pub(crate) fn order(&self) -> (i64, u64, u32) {
         (self.time, self.index, self.ordinal)
     }
@@ -38,8 +38,8 @@ impl Stamp {
     }
 }
 
-/// When a fact happened: its own time, else its entry's. A time before 2000 counts as absent (SPEC §2.3), in ledgers that
-/// were written before that rule too.
+/// When a fact happened: its own time, else its entry's. A time before 2000 counts as absent (SPEC §2.3), in ledgers
+/// that were written before that rule too.
 pub(crate) fn happened(said: i64, entry: &Entry) -> Nanos {
     [said, entry.occurred_at].into_iter().find_map(Nanos::of).unwrap_or(Nanos(entry.recorded_at))
 }

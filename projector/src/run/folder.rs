@@ -185,8 +185,9 @@ impl Folder {
         views.all().iter().try_for_each(|view| view.fold(&at, &mut self.rows(stamp)))
     }
 
-    /// Ends a step: progress is written after its rows, then what `show` gives is called. Only then is what was folded visible, and a crash
-    /// before folds it again. That happens beside the next step; a fault in it is told by the next end, or by [`Folder::settle`].
+    /// Ends a step: progress is written after its rows, then what `show` gives is called. Only then is what was folded
+    /// visible, and a crash before folds it again. That happens beside the next step; a fault in it is told by the next
+    /// end, or by [`Folder::settle`].
     pub(crate) fn finish_step(&mut self, show: impl FnOnce(&Folder) -> Then) -> Result<(), Error> {
         self.progress.root = self.sink.root().to_bytes();
         let unwritable = |error| Error::Store(format!("progress: {error}"));

@@ -1,6 +1,7 @@
-//! Whether the views were closed well. sled's flush is not safe against a loss of power, so what it holds is trusted after
-//! a clean close (everything was synced) and after a kill under the same kernel (the page cache outlives a process, and
-//! sled recovers a prefix of its writes, of which progress is the last). Otherwise the views are folded anew.
+//! Whether the views were closed well. sled's flush is not safe against a loss of power, so what it holds is trusted
+//! after a clean close (everything was synced) and after a kill under the same kernel (the page cache outlives a
+//! process, and sled recovers a prefix of its writes, of which progress is the last). Otherwise the views are folded
+//! anew.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

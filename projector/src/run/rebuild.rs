@@ -43,8 +43,8 @@ pub fn rebuild(
     Ok(folded)
 }
 
-/// Folds the ledger up to its head into memory, in steps of about `step_bytes` of journal; the root is to be compared with
-/// [`crate::Views::root`].
+/// Folds the ledger up to its head into memory, in steps of about `step_bytes` of journal; the root is to be compared
+/// with [`crate::Views::root`].
 pub fn fold_into_memory(ledger: &Reader, step_bytes: usize) -> Result<Folded, Error> {
     fold_into(Arc::new(MemStore::default()), ledger, step_bytes)
 }

@@ -1,8 +1,8 @@
 //! View roots that the ledger recorded, held against those that this fold came to (DESIGN §3.4).
 //!
-//! A root is recorded after the commit that it is of, by the process that writes the ledger. Whoever folds the ledger meets
-//! the record later, so the roots of the newest commits are kept until then. What a comparison came to is stored with the
-//! progress of its step: an alarm must outlive the process that raised it.
+//! A root is recorded after the commit that it is of, by the process that writes the ledger. Whoever folds the ledger
+//! meets the record later, so the roots of the newest commits are kept until then. What a comparison came to is stored
+//! with the progress of its step: an alarm must outlive the process that raised it.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
-//! The span of a step: linked to the commits that it makes visible, where somebody knows the spans in which those were written.
+//! The span of a step: linked to the commits that it makes visible, where somebody knows the spans in which those were
+//! written.
 
 use std::sync::Arc;
 

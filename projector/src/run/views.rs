@@ -191,7 +191,8 @@ impl Views {
         Ok(Scope { shared: inner.shared.clone(), tenant: tenant.clone(), bound, seq_bound, at: moment.at, now: None })
     }
 
-    /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000 changes.
+    /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000
+    /// changes.
     pub fn changes(
         &self,
         tenant: &TenantId,
@@ -234,8 +235,8 @@ impl Views {
         self.0.inner.visible.read().recorded.clone()
     }
 
-    /// The root at the head as an event to record in a tenant's log; `None` before the first commit, and while the views are
-    /// so far behind that whoever folds the record would no longer have the root to compare.
+    /// The root at the head as an event to record in a tenant's log; `None` before the first commit, and while the
+    /// views are so far behind that whoever folds the record would no longer have the root to compare.
     pub fn root_to_record(&self, tenant: &TenantId) -> Option<ViewRootRecorded> {
         let visible = self.0.inner.visible.read();
         let behind = self.ledger().next_seq().saturating_sub(visible.next_seq);

@@ -13,8 +13,8 @@ use crate::error::Error;
 const LOCK_LOOKS_MAX: u32 = 100;
 const LOCK_LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// Tries for some seconds to get what another holder, which may be just ending, has locked. `look` answers `None` while it is
-/// locked; so does this when it stayed so.
+/// Tries for some seconds to get what another holder, which may be just ending, has locked. `look` answers `None` while
+/// it is locked; so does this when it stayed so.
 pub(crate) fn wait_unlocked<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOCK_LOOKS_MAX {
         if let Some(found) = look() {

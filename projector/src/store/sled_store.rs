@@ -27,8 +27,8 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens or creates the store. When it cannot be opened, the directory is renamed to `<dir>.corrupt-<n>` and an empty
-    /// store is created: views are a cache of the ledger. `true` when that happened.
+    /// Opens or creates the store. When it cannot be opened, the directory is renamed to `<dir>.corrupt-<n>` and an
+    /// empty store is created: views are a cache of the ledger. `true` when that happened.
     ///
     /// A store that is locked is waited for and never set aside: threads of sled's may hold the lock for a moment after
     /// a store of this process was closed, and another process that serves it must not lose it.

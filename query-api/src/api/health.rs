@@ -93,8 +93,8 @@ fn is_verbose(uri: &Uri) -> bool {
     Params::of(uri).is_ok_and(|params| params.has("verbose"))
 }
 
-/// A node whose writer is silent answers on, of all that was recorded, so it stays ready: without it nobody could ask anything
-/// just when something is wrong. That its answers are old is said.
+/// A node whose writer is silent answers on, of all that was recorded, so it stays ready: without it nobody could ask
+/// anything just when something is wrong. That its answers are old is said.
 fn summary(ready: bool, stale: bool) -> &'static str {
     match (ready, stale) {
         (true, false) => "ready\n",

@@ -2,8 +2,8 @@
 //!
 //! Postings are derived from page rows and are no part of the view root: where they are cut does not matter. A crash
 //! leaves segments that nothing names, or that cover pages above the progress; opening drops those and buffers their
-//! pages again. The manifest row is written after its segments and before merged ones are removed, which happens a merge
-//! later, so that a reader who began before finds what it saw.
+//! pages again. The manifest row is written after its segments and before merged ones are removed, which happens a
+//! merge later, so that a reader who began before finds what it saw.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

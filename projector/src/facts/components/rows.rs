@@ -81,7 +81,8 @@ pub(crate) fn unreadable() -> Error {
     Error::Store("components: a key cannot be read".to_owned())
 }
 
-/// The key of a package: its name as [`Purl::package`] has it, else the text itself behind a byte that no purl begins with.
+/// The key of a package: its name as [`Purl::package`] has it, else the text itself behind a byte that no purl begins
+/// with.
 pub(crate) fn package_key(purl: &str, name: &str) -> String {
     let package = Purl::parse(purl).map(|purl| purl.package().to_owned());
     let package = package.unwrap_or_else(|| format!("\u{1}{}", if purl.is_empty() { name } else { purl }));

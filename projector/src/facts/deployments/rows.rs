@@ -43,8 +43,8 @@ pub(crate) const ABOUT_LANE: u8 = b'd';
 pub(crate) const ABOUT_FREEZE: u8 = b'z';
 pub(crate) const ABOUT_ELSE: u8 = b'n';
 
-/// Where a fact stands among those about one thing: when it happened; at equal times the later in the ledger comes later,
-/// as everywhere ([`order`](stamp::Stamp::order)).
+/// Where a fact stands among those about one thing: when it happened; at equal times the later in the ledger comes
+/// later, as everywhere ([`order`](stamp::Stamp::order)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Stamp {
     pub(crate) time: Nanos,

@@ -18,7 +18,8 @@ pub(crate) mod rows;
 /// The view.
 #[derive(Default)]
 pub(crate) struct Intake {
-    /// Counters as the newest commit left them, by the beginning of their keys: to read one waits for rows that are being inserted.
+    /// Counters as the newest commit left them, by the beginning of their keys: to read one waits for rows that are
+    /// being inserted.
     newest: Mutex<HashMap<Vec<u8>, u64>>,
 }
 
@@ -66,7 +67,8 @@ impl View for Intake {
         Ok(())
     }
 
-    /// What the ledger says of itself did not come in and is not counted. Counters are cumulative, one row per commit that moved them, so that steps of any size leave the same rows.
+    /// What the ledger says of itself did not come in and is not counted. Counters are cumulative, one row per commit
+    /// that moved them, so that steps of any size leave the same rows.
     fn fold_commit(&self, at: &CommitAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         let mut moved: BTreeMap<String, u64> = BTreeMap::new();
         let mut count = |counter: String, n: u64| *moved.entry(counter).or_default() += n;

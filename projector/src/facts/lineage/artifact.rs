@@ -38,8 +38,8 @@ impl Fold<'_, '_, '_> {
         }
     }
 
-    /// Each digest is joined to the first one, so that a document of many costs as many rows. MD5 and SHA-1 join nothing: it
-    /// is known how to make two things with one such digest.
+    /// Each digest is joined to the first one, so that a document of many costs as many rows. MD5 and SHA-1 join
+    /// nothing: it is known how to make two things with one such digest.
     fn same(&mut self, event: &AliasObserved) -> Result<(), Error> {
         let strong = |text: &String| !["md5:", "sha1:"].iter().any(|weak| text.starts_with(weak));
         let mut digests: Vec<String> = event.digests.iter().filter_map(|text| digest(text)).filter(strong).collect();

@@ -1,7 +1,7 @@
 //! Artifacts, what they come from and what is said of them: small rows keyed by what they are about.
 //!
-//! Everything else is computed from them when asked, so that a late fact changes earlier answers and arrival order means
-//! nothing (DESIGN §3.5).
+//! Everything else is computed from them when asked, so that a late fact changes earlier answers and arrival order
+//! means nothing (DESIGN §3.5).
 
 use pedigraph_proto::fact::Family;
 

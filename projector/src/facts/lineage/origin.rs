@@ -80,7 +80,8 @@ impl Fold<'_, '_, '_> {
         let of = suffix(self.key(table::DERIVED).text(base).text(derived), claim.method);
         self.rows.put(bases, claim)?;
         self.rows.put(of, claim)?;
-        // Who names a base by digest names an artifact, so that its derived images are found though nobody describes it.
+        // Who names a base by digest names an artifact, so that its derived images are found though nobody describes
+        // it.
         match claim.method {
             BaseMethod::Declared | BaseMethod::Image | BaseMethod::Annotation => {
                 let repository = ArtifactRef::parse(&claim.reference).map(|r| r.repository).unwrap_or_default();

@@ -16,7 +16,8 @@ pub(crate) mod table {
     pub(crate) const LINE: u8 = b'l';
     /// repository key, tag, stamp → digest, empty when the tag is gone.
     pub(crate) const TAGS: u8 = b't';
-    /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment does.
+    /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment
+    /// does.
     pub(crate) const NAMED: u8 = b'n';
     /// last part of a repository, tag, repository key → (); the first fact that says so.
     pub(crate) const SHORT: u8 = b's';
@@ -343,8 +344,8 @@ pub(crate) struct Claim {
     pub(crate) run: RunId,
     pub(crate) pipeline: String,
     pub(crate) builder: String,
-    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`; `material` where a provenance does not say
-    /// which of its materials is the source.
+    /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`; `material` where a provenance does not
+    /// say which of its materials is the source.
     pub(crate) said_by: String,
 }
 
