@@ -1,4 +1,4 @@
-"""Real image builds: each that names its manifest is an artifact, and every base image among them is found."""
+"""Real image builds: each that names its manifest is an artifact, and the base of each build with one parent is found."""
 
 import json
 import random
@@ -39,6 +39,13 @@ def test_base_images_of_real_builds(corpora, nodes, figure):
         for parent in (build["build"].get("resolvedParents") or {}).values()
     }
     assert len(wanted) == 327
+    # Of several images that went into one build nothing here says which is the base (SPEC §3.1): none is made up.
+    of_several = {
+        build["build"]["resolved"]["manifest"]["desc"]["digest"] for build in resolved if len(build["build"].get("resolvedParents") or {}) > 1
+    }
+    unsaid = {(base, derived) for base, derived in wanted if derived in of_several}
+    assert (len(of_several), len(unsaid)) == (12, 24)
+    wanted -= unsaid
     print(f"seed {SEED}")
     random.Random(SEED).shuffle(resolved)
     node = nodes()
