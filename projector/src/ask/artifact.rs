@@ -18,6 +18,8 @@ use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
 pub const ITEMS_MAX: usize = 100;
+/// Runs that claims name which are looked at for one that tells of itself.
+const RUNS_TRIED_MAX: usize = 16;
 /// Rows of one kind of evidence of one digest that are read for a list.
 const EVIDENCE_ROWS_MAX: usize = 1_000;
 
@@ -198,13 +200,30 @@ impl Graph<'_> {
         self.listed(found, cut)
     }
 
-    /// The run that made it: the newest claim of a build, else of a publication.
-    pub(super) fn run_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
+    /// The run that made it, as claims of builds have it, else of publications: the newest of which the run itself tells
+    /// too, since a provenance and a pipeline may number one run apart; else the newest. With what the run tells.
+    fn run_claimed<'c>(&self, claims: &'c [Claimed]) -> Result<Option<(&'c Claimed, Vec<Stamped<Work>>)>, Error> {
         let with_run = || claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty());
-        let built = with_run().find(|claim| claim.value.said_by != "published");
-        let Some(claim) = built.or_else(|| with_run().next()) else { return Ok(None) };
+        let built: Vec<&Claimed> = with_run().filter(|claim| claim.value.said_by != "published").collect();
+        let claimed = if built.is_empty() { with_run().collect() } else { built };
+        let mut tried = BTreeSet::new();
+        for claim in &claimed {
+            let key = claim.value.run.key(self.key(table::WORK));
+            if tried.len() == RUNS_TRIED_MAX || !tried.insert(key.clone()) {
+                continue;
+            }
+            let work: Vec<Stamped<Work>> = self.scope.rows(&key, Clocks::Both, WORK_ROWS_MAX)?;
+            if !work.is_empty() {
+                return Ok(Some((claim, work)));
+            }
+        }
+        Ok(claimed.first().map(|claim| (*claim, Vec::new())))
+    }
+
+    /// The run that made it.
+    pub(super) fn run_item(&self, claims: &[Claimed]) -> Result<Option<Item>, Error> {
+        let Some((claim, work)) = self.run_claimed(claims)? else { return Ok(None) };
         let run = &claim.value.run;
-        let work: Vec<Stamped<Work>> = self.scope.rows(&run.key(self.key(table::WORK)), Clocks::Both, WORK_ROWS_MAX)?;
         let newest = work.iter().max_by_key(|work| (work.value.finished, work.stamp.order()));
         let known = newest.map(|work| &work.value);
         let pick = |of_work: fn(&Work) -> &String, of_claim: &str| {

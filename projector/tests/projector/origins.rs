@@ -237,3 +237,26 @@ fn commits_contradict_only_within_one_repository_and_all_are_listed_where_none_i
     assert_eq!(hop.status, "found");
     assert!(hop.summary.contains(&ours) && hop.summary.contains(&theirs), "{}", hop.summary);
 }
+
+#[test]
+fn a_run_that_tells_of_itself_goes_before_another_number_of_it() {
+    let finished = RunFinished { run: "nightly-7".into(), outcome: 1, ..RunFinished::default() };
+    let statement = AttestationAttached {
+        artifact_digests: vec![digest("tool")],
+        predicate_type: "https://slsa.dev/provenance/v1".into(),
+        builder: "https://ci.example/runner".into(),
+        invocation: "nightly-7".into(),
+        ..AttestationAttached::default()
+    };
+    let events = [
+        packaged("tool", 1, |event| event.run = "nightly-7".into()),
+        said("end", 2, finished),
+        said("slsa", 3, statement),
+    ];
+    let run = |events: &[Said]| {
+        let artifact = Book::of(events).scope().artifact(&digest("tool")).expect("answered").expect("known");
+        artifact.run.expect("a run").summary
+    };
+    assert_eq!(run(&events), "nightly-7: success");
+    assert_eq!(run(&events[..1]), "nightly-7", "one that nobody tells of is still named");
+}
