@@ -28,6 +28,9 @@ type EvidenceRow = (Stamped<Evidence>, EvidenceKind, String);
 /// A digest whose evidence counts, and the platform that is said with it; empty for none.
 type Counting = (String, String);
 
+/// A claim of a run, with what the run tells of itself.
+type RunClaimed<'c> = (&'c Claimed, Vec<Stamped<Work>>);
+
 impl Graph<'_> {
     /// One artifact's answer.
     pub(super) fn artifact(&self, profile: &Rc<Profile>) -> Result<Artifact, Error> {
@@ -202,7 +205,7 @@ impl Graph<'_> {
 
     /// The run that made it, as claims of builds have it, else of publications: the newest of which the run itself tells
     /// too, since a provenance and a pipeline may number one run apart; else the newest. With what the run tells.
-    fn run_claimed<'c>(&self, claims: &'c [Claimed]) -> Result<Option<(&'c Claimed, Vec<Stamped<Work>>)>, Error> {
+    fn run_claimed<'c>(&self, claims: &'c [Claimed]) -> Result<Option<RunClaimed<'c>>, Error> {
         let with_run = || claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty());
         let built: Vec<&Claimed> = with_run().filter(|claim| claim.value.said_by != "published").collect();
         let claimed = if built.is_empty() { with_run().collect() } else { built };
