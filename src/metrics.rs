@@ -75,6 +75,12 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
             "Kafka messages dropped after their partition was taken away.",
             counters.stale(),
         ),
+        (
+            "pedigraph_known_ids_rows_read_total",
+            "counter",
+            "Rows of the index of known ids that were read to tell duplicates: at most three a message.",
+            counters.id_rows_read(),
+        ),
         ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
         ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
     ];

@@ -22,6 +22,7 @@ pub struct Counters {
     commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
     refused_busy: AtomicU64,
     refused_no_room: AtomicU64,
+    pub(crate) id_rows_read: AtomicU64,
     pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) queue_messages: AtomicU64,
     pub(crate) queue_bytes: AtomicU64,
@@ -67,6 +68,11 @@ impl Counters {
     /// Submissions refused since the disk is full up to its reserve.
     pub fn refused_no_room(&self) -> u64 {
         self.refused_no_room.load(Ordering::Relaxed)
+    }
+
+    /// Rows of the index of known ids that were asked for: at most three a message.
+    pub fn id_rows_read(&self) -> u64 {
+        self.id_rows_read.load(Ordering::Relaxed)
     }
 
     /// Bytes that are free on the disk, as last looked at.

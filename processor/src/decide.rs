@@ -20,6 +20,17 @@ pub(crate) struct Version {
     pub(crate) code: Option<Code>,
 }
 
+/// What is known of an id when a message comes under it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Known {
+    /// Whether the ledger holds any entry of this id.
+    pub(crate) is_known: bool,
+    /// The entry with the same bytes and code.
+    pub(crate) same: Option<u64>,
+    /// The first entry that says something.
+    pub(crate) accepted: Option<u64>,
+}
+
 /// How a message ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Decision {
@@ -40,16 +51,13 @@ pub(crate) enum Decision {
 }
 
 /// A reject equals only a reject with the same bytes and code, and never stands in the way of acceptance.
-pub(crate) fn decide(event_id: EventId, code: Option<Code>, known: &[Version]) -> Decision {
-    let same = known.iter().find(|version| version.event_id == event_id && version.code == code);
-    if let Some(same) = same {
-        return Decision::Duplicate { of: same.index };
+pub(crate) fn decide(code: Option<Code>, known: &Known) -> Decision {
+    match (known.same, code, known.accepted) {
+        (Some(of), _, _) => Decision::Duplicate { of },
+        (None, Some(_), _) => Decision::Rejected,
+        (None, None, Some(with)) => Decision::Conflict { with },
+        (None, None, None) => Decision::Accepted,
     }
-    if code.is_some() {
-        return Decision::Rejected;
-    }
-    let earlier = known.iter().filter(|version| version.code.is_none()).map(|version| version.index).min();
-    earlier.map_or(Decision::Accepted, |with| Decision::Conflict { with })
 }
 
 /// The key of an id.
@@ -85,6 +93,16 @@ pub(crate) fn occurred(said: Option<(Nanos, TimeSource)>, broker: Option<i64>, r
     }
 }
 
+/// What the index must say of these entries of one id: the model that it is held against.
+#[cfg(test)]
+impl Known {
+    pub(crate) fn among(versions: &[Version], event_id: EventId, code: Option<Code>) -> Known {
+        let same = versions.iter().find(|version| version.event_id == event_id && version.code == code);
+        let accepted = versions.iter().filter(|version| version.code.is_none()).map(|version| version.index).min();
+        Known { is_known: !versions.is_empty(), same: same.map(|same| same.index), accepted }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,7 +117,9 @@ mod tests {
 
     #[test]
     fn every_combination_ends_as_specified() {
-        let check = |bytes, code, known: &[Version], want| assert_eq!(decide(event(bytes), code, known), want);
+        let check = |bytes, code, versions: &[Version], want| {
+            assert_eq!(decide(code, &Known::among(versions, event(bytes), code)), want);
+        };
         let accepted = version(1, 5, None);
         let conflict = version(2, 6, None);
         let reject = version(1, 3, Some(Code::TooDeep));

@@ -1,13 +1,15 @@
 //! Which ids the ledger knows, without a time limit.
 //!
 //! Three layers, asked in this order: a [`Filter`] that says "surely new" of nearly every new id; the ids of the newest
-//! entries in memory; an exact index on disk. The index is derived: a follower of the writer adds sorted runs to it off
+//! entries in memory; an exact index on disk. A question costs the same whatever came before: one that sends a million
+//! contents under one id is told apart from each by name, never by reading all of them, so there is no number of
+//! conflicts after which a duplicate would no longer be found. The index is derived: a follower of the writer adds sorted runs to it off
 //! the commit path, each run together with the ledger position it reaches, in one atomic step. After a crash it is
 //! behind, never wrong, and [`KnownIds::open`] reads the rest from the ledger before intake starts. When it is missing,
 //! unreadable, ahead of the ledger or of another ledger, it is built anew. The filter is made again at every start,
 //! beside intake: until it is complete, every question goes on to the index.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
@@ -30,11 +32,12 @@ use pedigraph_proto::{EventId, TenantId};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
-use crate::decide::{Key, Version, key};
+use crate::decide::{Key, Known, Version, key};
 use crate::filter::Filter;
 
-/// Ids in memory before they become a run of the index; also what a crash leaves to be read from the ledger again.
-const RUN_IDS: usize = 32_768;
+/// Entries in memory, whatever their ids, before they become a run of the index; also what a crash leaves to be read
+/// from the ledger again.
+const RUN_ENTRIES: usize = 32_768;
 /// Runs that wait for the follower; at one more the writer waits too.
 const RUNS_WAITING_MAX: usize = 4;
 /// Runs that the store merges at once into its sorted tables.
@@ -52,7 +55,7 @@ const CATCH_UP_BYTES: usize = 8 << 20;
 /// Memory of the index's blocks, bytes.
 const CACHE_BYTES: u64 = 8 << 20;
 /// Version of the index's rows.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 /// The row that says how far the index reaches; sorts before every key.
 const POSITION_KEY: [u8; 1] = [0];
 
@@ -79,10 +82,29 @@ impl Hasher for KeyHasher {
 
 /// The entries of one id that are not yet in the index.
 struct Recent {
-    /// Entries of this id that the index or older runs have.
-    earlier: usize,
+    /// Whether the index, or an older run, has entries of this id.
+    is_earlier_known: bool,
+    /// The first entry of this id that says something, wherever it is.
+    accepted: Option<u64>,
     first: Version,
-    more: Vec<Version>,
+    /// Those after the first.
+    more: BTreeMap<Content, u64>,
+}
+
+impl Recent {
+    fn find(&self, content: &Content) -> Option<u64> {
+        if content_of(&self.first) == *content { Some(self.first.index) } else { self.more.get(content).copied() }
+    }
+}
+
+/// What tells the entries of one id apart: the code's number or 0, and the event id.
+type Content = [u8; 17];
+
+fn content_of(version: &Version) -> Content {
+    let mut content = [0; 17];
+    content[0] = version.code.map_or(0, Code::number);
+    content[1..].copy_from_slice(version.event_id.as_bytes());
+    content
 }
 
 type Recents = HashMap<Key, Recent, BuildHasherDefault<KeyHasher>>;
@@ -100,6 +122,8 @@ pub(crate) struct KnownIds {
     filter: Filter,
     scan: Option<Scan>,
     recent: Recents,
+    /// Entries of `recent`.
+    noted: usize,
     /// Handed over and perhaps not yet in the index, oldest first.
     waiting: VecDeque<Arc<Run>>,
     index: Arc<Index>,
@@ -114,7 +138,7 @@ impl KnownIds {
         let scan = if index.rows.is_empty()? { None } else { Some(Scan::start(Arc::clone(&index))?) };
         let follower = Some(Follower::start(Arc::clone(&index), reader.clone())?);
         let (filter, recent, waiting) = (Filter::default(), Recents::default(), VecDeque::new());
-        let mut known = KnownIds { filter, scan, recent, waiting, index, follower };
+        let mut known = KnownIds { filter, scan, recent, noted: 0, waiting, index, follower };
         known.catch_up(reader, position)?;
         Ok(known)
     }
@@ -133,39 +157,49 @@ impl KnownIds {
     fn follow(&mut self, commit: &Commit, reader: &Reader) -> Result<(), Error> {
         for entry in &commit.entries {
             let (key, version) = version_of(entry, reader)?;
-            let earlier = self.versions(&key)?.len();
-            self.note(&key, version, earlier);
+            let known = self.ask(&key, version.event_id, version.code)?;
+            self.note(&key, version, &known);
         }
         self.committed(commit.seq + 1)
     }
 
-    /// The entries of an id, those of this very batch included.
-    pub(crate) fn versions(&self, key: &Key) -> Result<Vec<Version>, Error> {
+    /// What is known of an id and of these very bytes under it, what this very batch holds included. At most three rows
+    /// of the index are asked for.
+    pub(crate) fn ask(&self, key: &Key, event_id: EventId, code: Option<Code>) -> Result<Known, Error> {
         if !self.passes_filter(key) {
-            return Ok(Vec::new());
+            return Ok(Known::default());
         }
+        let content = content_of(&Version { event_id, index: 0, code });
         let runs = self.waiting.iter().map(|run| &run.ids).chain([&self.recent]);
-        let in_memory = runs.filter_map(|ids| ids.get(key));
-        let mut versions: Vec<Version> =
-            in_memory.flat_map(|recent| recent.more.iter().chain([&recent.first])).copied().collect();
-        // A run stays in memory until after it is in the index: the same entry may be met twice.
-        for stored in self.index.versions(key)? {
-            if !versions.iter().any(|version| version.index == stored.index) {
-                versions.push(stored);
+        let in_memory = || runs.clone().filter_map(|ids| ids.get(key));
+        // A run stays in memory until after it is in the index: what an entry is in both says the same.
+        let same = in_memory().find_map(|recent| recent.find(&content));
+        let Some(newest) = in_memory().next_back() else { return self.index.ask(key, &content) };
+        let same = match same {
+            None if in_memory().next().is_some_and(|oldest| oldest.is_earlier_known) => {
+                self.index.find(key, &content)?
             }
-        }
-        Ok(versions)
+            same => same,
+        };
+        Ok(Known { is_known: true, same, accepted: newest.accepted })
     }
 
-    /// Adds an entry that is about to be appended, after the `earlier` ones that [`KnownIds::versions`] named.
-    pub(crate) fn note(&mut self, key: &Key, version: Version, earlier: usize) {
+    /// Adds an entry that is about to be appended, of which [`KnownIds::ask`] said this.
+    pub(crate) fn note(&mut self, key: &Key, version: Version, known: &Known) {
+        self.noted += 1;
+        let accepted = known.accepted.or(version.code.is_none().then_some(version.index));
         match self.recent.get_mut(key) {
-            Some(recent) => recent.more.push(version),
+            Some(recent) => {
+                recent.accepted = accepted;
+                recent.more.insert(content_of(&version), version.index);
+            }
             None => {
-                if earlier == 0 {
+                if !known.is_known {
                     self.filter.insert(key);
                 }
-                self.recent.insert(*key, Recent { earlier, first: version, more: Vec::new() });
+                let is_earlier_known = known.is_known;
+                let recent = Recent { is_earlier_known, accepted, first: version, more: BTreeMap::new() };
+                self.recent.insert(*key, recent);
             }
         }
     }
@@ -176,7 +210,7 @@ impl KnownIds {
     }
 
     fn has_run(&self) -> bool {
-        self.recent.len() >= RUN_IDS
+        self.noted >= RUN_ENTRIES
     }
 
     fn has_scanned(&self) -> bool {
@@ -192,7 +226,8 @@ impl KnownIds {
     }
 
     fn hand_over(&mut self, next_seq: u64) -> Result<(), Error> {
-        let ids = std::mem::replace(&mut self.recent, Recents::with_capacity_and_hasher(RUN_IDS, <_>::default()));
+        let ids = std::mem::replace(&mut self.recent, Recents::with_capacity_and_hasher(RUN_ENTRIES, <_>::default()));
+        self.noted = 0;
         let run = Arc::new(Run { ids, next_seq });
         let Some(follower) = &self.follower else { return Ok(()) };
         follower.take(Arc::clone(&run))?;
@@ -224,6 +259,11 @@ impl KnownIds {
         Ok(())
     }
 
+    /// Rows of the index that were asked for since the start.
+    pub(crate) fn index_reads(&self) -> u64 {
+        self.index.reads.load(Ordering::Relaxed)
+    }
+
     /// Memory of the filter, bytes.
     pub(crate) fn filter_bytes(&self) -> usize {
         self.filter.bytes()
@@ -252,11 +292,13 @@ fn code_of(entry: &pedigraph_ledger::Entry, reader: &Reader) -> Result<Option<Co
     Ok(Code::ALL.iter().copied().find(|code| code.as_str() == rejected.code))
 }
 
-/// The exact index: `key` → the first entry, `key ‖ n` → the n-th after it. So only rows that are there, and one that
-/// is not, are asked for by name, which the store's own filters make cheap; a scan would read from every one of its
-/// tables.
+/// The exact index: `key` → the first entry; `key ‖ content` → the index of another one; `key ‖ 0` → the index of the
+/// first that is no reject, where that is not the first of all. So a row is asked for by name only, which the store's
+/// own filters make cheap where it is not there; a scan would read from every one of its tables.
 struct Index {
     rows: Keyspace,
+    /// Rows that were asked for.
+    reads: AtomicU64,
     _database: Database,
 }
 
@@ -279,7 +321,7 @@ impl Index {
     fn open(dir: &Path) -> Result<Index, Error> {
         let database = Database::builder(dir).cache_size(CACHE_BYTES).worker_threads(1).open()?;
         let rows = database.keyspace("known", options)?;
-        Ok(Index { rows, _database: database })
+        Ok(Index { rows, reads: AtomicU64::new(0), _database: database })
     }
 
     /// The next commit to index; an error when the index does not belong to this ledger.
@@ -315,12 +357,34 @@ impl Index {
         Ok(self.rows.insert(POSITION_KEY, [])?)
     }
 
-    fn versions(&self, key: &Key) -> Result<Vec<Version>, Error> {
-        let mut versions = Vec::new();
-        while let Some(row) = self.rows.get(row_key(key, versions.len()))? {
-            versions.push(read_version(&row)?);
-        }
-        Ok(versions)
+    fn get(&self, row: impl AsRef<[u8]>) -> Result<Option<fjall::Slice>, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.rows.get(row)?)
+    }
+
+    fn ask(&self, key: &Key, content: &Content) -> Result<Known, Error> {
+        let Some(first) = self.get(key)? else { return Ok(Known::default()) };
+        let first = read_version(&first)?;
+        let same =
+            if content_of(&first) == *content { Some(first.index) } else { self.index_in(row_of(key, content))? };
+        let accepted = match first.code {
+            None => Some(first.index),
+            Some(_) => self.index_in(accepted_row_of(key))?,
+        };
+        Ok(Known { is_known: true, same, accepted })
+    }
+
+    /// The entry of an id that has this content.
+    fn find(&self, key: &Key, content: &Content) -> Result<Option<u64>, Error> {
+        let Some(first) = self.get(key)? else { return Ok(None) };
+        let first = read_version(&first)?;
+        if content_of(&first) == *content { Ok(Some(first.index)) } else { self.index_in(row_of(key, content)) }
+    }
+
+    fn index_in(&self, row: impl AsRef<[u8]>) -> Result<Option<u64>, Error> {
+        let Some(value) = self.get(row)? else { return Ok(None) };
+        let value = <[u8; 8]>::try_from(&*value).map_err(|_| cut())?;
+        Ok(Some(u64::from_be_bytes(value)))
     }
 
     /// Adds a run and the position it reaches as one sorted table. A crash leaves all of it or nothing.
@@ -330,12 +394,29 @@ impl Index {
         let mut table = self.rows.start_ingestion()?;
         table.write(POSITION_KEY, [&run.next_seq.to_be_bytes(), check].concat())?;
         for (key, recent) in ids {
-            for (n, version) in [&recent.first].into_iter().chain(&recent.more).enumerate() {
-                table.write(row_key(key, recent.earlier + n), write_version(version))?;
+            for (row, value) in rows_of(key, recent) {
+                table.write(row, value)?;
             }
         }
         Ok(table.finish()?)
     }
+}
+
+/// The rows that a run adds of one id, in order.
+fn rows_of<'a>(key: &'a Key, recent: &'a Recent) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + 'a {
+    let Recent { is_earlier_known, accepted, first, more } = recent;
+    let index = |index: &u64| index.to_be_bytes().to_vec();
+    let first_row = (!is_earlier_known).then(|| (key.to_vec(), write_version(first).to_vec()));
+    // Written again by each run that adds to an id which began with a reject: the same value.
+    let accepted = accepted.filter(|accepted| *is_earlier_known || *accepted != first.index);
+    let accepted_row = accepted.map(|accepted| (accepted_row_of(key), index(&accepted)));
+    let mut contents: Vec<(Content, u64)> = more.iter().map(|(content, index)| (*content, *index)).collect();
+    if *is_earlier_known {
+        contents.push((content_of(first), first.index));
+        contents.sort_unstable();
+    }
+    let content_rows = contents.into_iter().map(move |(content, of)| (row_of(key, &content), index(&of)));
+    first_row.into_iter().chain(accepted_row).chain(content_rows)
 }
 
 /// How the store keeps the rows.
@@ -352,9 +433,17 @@ fn options() -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
 }
 
-fn row_key(key: &Key, n: usize) -> Vec<u8> {
-    let n = (n as u64).to_be_bytes();
-    if n == [0; 8] { key.to_vec() } else { [key.as_slice(), &n].concat() }
+fn row_of(key: &Key, content: &Content) -> Vec<u8> {
+    [key.as_slice(), content].concat()
+}
+
+/// Sorts between the first entry's row and those of the others.
+fn accepted_row_of(key: &Key) -> Vec<u8> {
+    [key.as_slice(), &[0]].concat()
+}
+
+fn cut() -> Error {
+    Error::Corrupt("a row of the index of known ids is cut".to_owned())
 }
 
 /// Binds a position to this ledger's history: what the commit before it says of the logs it changed.
@@ -383,7 +472,6 @@ fn write_version(version: &Version) -> [u8; 25] {
 }
 
 fn read_version(bytes: &[u8]) -> Result<Version, Error> {
-    let cut = || Error::Corrupt("a row of the index of known ids is cut".to_owned());
     let (event_id, rest) = bytes.split_at_checked(16).ok_or_else(cut)?;
     let (index, code) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
     let event_id = EventId::from_slice(event_id).ok_or_else(cut)?;
@@ -516,7 +604,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use bytes::Bytes;
-    use pedigraph_ledger::{Batch, LogId, NewEntry, Options, Writer};
+    use pedigraph_ledger::{Batch, LogId, NewEntry, Options, Part, Writer};
+    use pedigraph_proto::event::MessageRejected;
+    use pedigraph_proto::fact::encode_chunk;
+    use pedigraph_proto::wire::Fact;
     use proptest::prelude::*;
 
     use super::*;
@@ -545,30 +636,37 @@ mod tests {
             self.known.as_mut().unwrap()
         }
 
-        fn indices(&mut self, id: u8) -> Vec<u64> {
-            let versions = self.known().versions(&key_of(id)).unwrap();
-            let mut indices: Vec<u64> = versions.iter().map(|version| version.index).collect();
-            indices.sort_unstable();
-            indices
+        fn ask(&mut self, id: u8, version: &Version) -> Known {
+            self.known().ask(&key_of(id), version.event_id, version.code).unwrap()
+        }
+
+        /// Whether an id has just these entries, each with contents of its own.
+        fn holds(&mut self, id: u8, versions: &[Version]) -> bool {
+            let unknown = Version { event_id: EventId::from_slice(&[0xff; 16]).unwrap(), index: 0, code: None };
+            let asked = |version: &Version| [*version, Version { code: Some(Code::TooLarge), ..*version }];
+            let all: Vec<Version> = versions.iter().chain([&unknown]).flat_map(asked).collect();
+            all.iter().all(|version| self.ask(id, version) == Known::among(versions, version.event_id, version.code))
         }
 
         /// As the writer does it: question, note, commit.
-        fn append(&mut self, id: u8, index: u64) {
-            let event_id = EventId::from_slice(&u128::from(index).to_be_bytes()).unwrap();
-            let leaf = Entry {
-                version: 1,
-                event_id: Bytes::copy_from_slice(event_id.as_bytes()),
-                status: Status::Accepted.into(),
-                tenant: TenantId::default().as_str().to_owned(),
-                source: "/ci".to_owned(),
-                id: id.to_string(),
-                ..Entry::default()
-            };
-            let earlier = self.known().versions(&key_of(id)).unwrap().len();
-            self.known().note(&key_of(id), Version { event_id, index, code: None }, earlier);
-            let leaf = Bytes::from(leaf.encode_to_vec());
-            let entry = NewEntry { log: LogId::default_log(), leaf, facts: Vec::new(), body: None };
-            self.ledger.append(Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+        fn append(&mut self, id: u8, index: u64) -> Version {
+            self.append_as(id, index, None)
+        }
+
+        fn append_as(&mut self, id: u8, index: u64, code: Option<Code>) -> Version {
+            let version = version(index, code);
+            let known = self.ask(id, &version);
+            self.known().note(&key_of(id), version, &known);
+            self.ledger.append(Batch { entries: vec![entry(id, &version)], ..Batch::default() }).unwrap();
+            version
+        }
+
+        /// Entries of one id, in a few commits, of which nothing was noted.
+        fn append_unnoted(&mut self, id: u8, versions: &[Version]) {
+            for some in versions.chunks(1_000) {
+                let entries = some.iter().map(|version| entry(id, version)).collect();
+                self.ledger.append(Batch { entries, ..Batch::default() }).unwrap();
+            }
         }
 
         fn hand_over(&mut self) {
@@ -582,6 +680,29 @@ mod tests {
         }
     }
 
+    fn version(index: u64, code: Option<Code>) -> Version {
+        Version { event_id: EventId::from_slice(&u128::from(index).to_be_bytes()).unwrap(), index, code }
+    }
+
+    fn entry(id: u8, version: &Version) -> NewEntry {
+        let facts = version.code.into_iter().map(|code| Part::Inline(rejected(code))).collect();
+        let leaf = Entry {
+            version: 1,
+            event_id: Bytes::copy_from_slice(version.event_id.as_bytes()),
+            status: version.code.map_or(Status::Accepted, |_| Status::Rejected).into(),
+            tenant: TenantId::default().as_str().to_owned(),
+            source: "/ci".to_owned(),
+            id: id.to_string(),
+            ..Entry::default()
+        };
+        let leaf = Bytes::from(leaf.encode_to_vec());
+        NewEntry { log: LogId::default_log(), leaf, facts, body: None }
+    }
+
+    fn rejected(code: Code) -> Bytes {
+        encode_chunk(vec![Fact::now(MessageRejected { code: code.as_str().to_owned(), ..MessageRejected::default() })])
+    }
+
     fn key_of(id: u8) -> Key {
         key(&TenantId::default(), "/ci", &id.to_string())
     }
@@ -591,12 +712,13 @@ mod tests {
         /// In memory, on the way to the index or in it, before the filter is complete and after, whatever ended the
         /// last process.
         #[test]
-        fn every_entry_of_an_id_is_found(steps in prop::collection::vec((0_u8..4, 0_u8..10), 1..50)) {
+        fn every_entry_of_an_id_is_found(steps in prop::collection::vec((0_u8..4, 0_u8..4, 0_u8..10), 1..50)) {
             let mut bed = Bed::new();
-            let mut model: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
-            for (index, (id, then)) in (0..).zip(steps) {
-                bed.append(id, index);
-                model.entry(id).or_default().push(index);
+            let mut model: BTreeMap<u8, Vec<Version>> = BTreeMap::new();
+            for (index, (id, kind, then)) in (0..).zip(steps) {
+                let code = [None, None, Some(Code::TooLarge), Some(Code::TooDeep)][usize::from(kind)];
+                let version = bed.append_as(id, index, code);
+                model.entry(id).or_default().push(version);
                 match then {
                     0..3 => bed.hand_over(),
                     3 => bed.known().complete_filter().unwrap(),
@@ -611,16 +733,66 @@ mod tests {
                     _ => {}
                 }
                 for id in 0..4 {
-                    prop_assert_eq!(bed.indices(id), model.get(&id).cloned().unwrap_or_default());
+                    prop_assert!(bed.holds(id, &model.get(&id).cloned().unwrap_or_default()), "id {}", id);
                 }
             }
+        }
+    }
+
+    /// Rows read by each kind of question about one id with so many contents, half of them in the index.
+    fn reads_at(contents: u64) -> [u64; 3] {
+        let mut bed = Bed::new();
+        let code = |index| (index == 0).then_some(Code::TooDeep);
+        let versions: Vec<Version> = (0..contents).map(|index| version(index, code(index))).collect();
+        let (earlier, later) = versions.split_at(versions.len() / 2);
+        bed.append_unnoted(7, earlier);
+        bed.known = None;
+        bed.open();
+        bed.close();
+        bed.open();
+        bed.known().complete_filter().unwrap();
+        for version in later {
+            let known = bed.ask(7, version);
+            bed.known().note(&key_of(7), *version, &known);
+        }
+        let (first, middle) = (versions[0], versions[versions.len() / 4]);
+        [first, middle, version(contents, None)].map(|asked| {
+            let before = bed.known().index_reads();
+            let known = bed.ask(7, &asked);
+            assert_eq!((known.same.is_some(), known.accepted), (asked.index < contents, Some(1)), "{asked:?}");
+            bed.known().index_reads() - before
+        })
+    }
+
+    #[test]
+    fn a_question_about_an_id_with_many_contents_costs_the_same_as_about_one_with_few() {
+        let few = reads_at(1_000);
+        assert!(few.iter().all(|reads| *reads <= 3), "{few:?}");
+        assert_eq!((reads_at(2_000), reads_at(4_000)), (few, few));
+    }
+
+    #[test]
+    fn a_start_with_many_conflicts_of_one_id_asks_a_bounded_number_of_rows_for_each() {
+        const CONFLICTS: u64 = 20_000;
+        let mut bed = Bed::new();
+        let versions: Vec<Version> = (0..CONFLICTS).map(|index| version(index, None)).collect();
+        bed.append_unnoted(3, &versions);
+        // As after a crash: the index has nothing of it.
+        bed.known = None;
+        bed.open();
+        let reads = bed.known().index_reads();
+        assert!(reads <= 3 * CONFLICTS, "{reads} rows read for {CONFLICTS} entries");
+        for version in versions.iter().step_by(997) {
+            assert_eq!(bed.ask(3, version), Known { is_known: true, same: Some(version.index), accepted: Some(0) });
         }
     }
 
     #[test]
     fn the_filter_is_complete_some_time_after_a_start() {
         let mut bed = Bed::new();
-        (0..100).for_each(|id| bed.append(id, id.into()));
+        for id in 0..100 {
+            bed.append(id, id.into());
+        }
         bed.close();
         bed.open();
         assert!((0..200).all(|id| bed.known().passes_filter(&key_of(id))), "before, it can exclude nothing");
@@ -633,7 +805,7 @@ mod tests {
     #[test]
     fn an_index_with_a_damaged_table_is_built_anew_by_the_next_start() {
         let mut bed = Bed::new();
-        (0..250).for_each(|id| bed.append(id, id.into()));
+        let versions: Vec<Version> = (0..250).map(|id| bed.append(id, id.into())).collect();
         bed.close();
         let keyspaces = fs::read_dir(bed.dir.path().join("known/keyspaces")).unwrap();
         let tables =
@@ -649,13 +821,13 @@ mod tests {
         bed.known = None;
         bed.open();
         bed.known().complete_filter().unwrap();
-        assert!((0..250).all(|id| bed.indices(id) == [u64::from(id)]));
+        assert!((0..250).all(|id| bed.holds(id, &versions[usize::from(id)..][..1])));
     }
 
     #[test]
     fn an_index_of_another_format_is_built_anew() {
         let mut bed = Bed::new();
-        (0..3).for_each(|id| bed.append(id, id.into()));
+        let versions: Vec<Version> = (0..3).map(|id| bed.append(id, id.into())).collect();
         bed.close();
         let (dir, reader) = (bed.dir.path().join("known"), bed.ledger.reader());
         let index = Index::open(&dir).unwrap();
@@ -669,7 +841,7 @@ mod tests {
         index.rows.insert(POSITION_KEY, [&position.to_be_bytes()[..], &check].concat()).unwrap();
         drop(index);
         bed.open();
-        assert!((0..3).all(|id| bed.indices(id) == [u64::from(id)]));
+        assert!((0..3).all(|id| bed.holds(id, &versions[usize::from(id)..][..1])));
     }
 
     #[test]
@@ -688,7 +860,7 @@ mod tests {
     fn unmerged(dir: &Path, tables: usize) -> Index {
         let database = Database::builder(dir).worker_threads_unchecked(0).open().unwrap();
         let rows = database.keyspace("known", options).unwrap();
-        let index = Index { rows, _database: database };
+        let index = Index { rows, reads: AtomicU64::new(0), _database: database };
         (0..tables).for_each(|n| index.add(&run_of(n), &[]).unwrap());
         assert_eq!(index.rows.l0_table_count(), tables);
         index
@@ -700,12 +872,20 @@ mod tests {
 
     /// A run of one id, in which the id's number is the entry's.
     fn run_of(n: usize) -> Run {
-        let event_id = EventId::from_slice(&[7; 16]).unwrap();
-        let first = Version { event_id, index: n as u64, code: None };
+        let first = version(n as u64, None);
         Run {
-            ids: [(key_of_run(n), Recent { earlier: 0, first, more: Vec::new() })].into_iter().collect(),
+            ids: [(
+                key_of_run(n),
+                Recent { is_earlier_known: false, accepted: Some(n as u64), first, more: BTreeMap::new() },
+            )]
+            .into_iter()
+            .collect(),
             next_seq: 0,
         }
+    }
+
+    fn held(index: &Index, n: usize) -> Known {
+        index.ask(&key_of_run(n), &content_of(&version(n as u64, None))).unwrap()
     }
 
     /// Adds one more run to an index of so many tables; how often it looked again, each time with nothing added.
@@ -717,14 +897,14 @@ mod tests {
         drop(sender);
         let mut looks = 0;
         let pause = || {
-            assert!(index.versions(&key_of_run(tables)).unwrap().is_empty(), "it is added while it should wait");
+            assert!(!held(&index, tables).is_known, "it is added while it should wait");
             looks += 1;
             then(looks, &index, &state);
         };
         follow(&index, &bed.ledger.reader(), &runs, &state, pause).unwrap();
         for n in 0..=tables {
-            let versions = index.versions(&key_of_run(n)).unwrap();
-            assert_eq!(versions.iter().map(|version| version.index).collect::<Vec<_>>(), [n as u64]);
+            let known = Known { is_known: true, same: Some(n as u64), accepted: Some(n as u64) };
+            assert_eq!(held(&index, n), known);
         }
         looks
     }

@@ -237,6 +237,7 @@ impl Shell {
         let _entered = span.enter();
         let receipts = self.ledger.landed()?.unwrap_or_default();
         self.counters.committed(now() - started);
+        self.counters.id_rows_read.store(self.known.index_reads(), Ordering::Relaxed);
         self.acknowledge(decided.outcomes, &receipts, &decided.positions, &decided.rooms)
     }
 
@@ -313,8 +314,8 @@ impl Shell {
 
     fn decide_one(&mut self, prepared: Prepared, sender: Sender, decided: &mut Decided) -> Result<(), Error> {
         let code = prepared.reject.as_ref().map(|reject| reject.code);
-        let versions = self.known.versions(&prepared.key)?;
-        let decision = decide(prepared.event_id, code, &versions);
+        let known = self.known.ask(&prepared.key, prepared.event_id, code)?;
+        let decision = decide(code, &known);
         let (status, conflicts_with) = match decision {
             Decision::Accepted => (Status::Accepted, None),
             Decision::Conflict { with } => (Status::Conflict, Some(with)),
@@ -346,7 +347,7 @@ impl Shell {
             return Ok(());
         }
         let version = Version { event_id: prepared.event_id, index, code };
-        self.known.note(&prepared.key, version, versions.len());
+        self.known.note(&prepared.key, version, &known);
         decided.batch.erasures.extend(prepared.erases.iter().map(|index| (prepared.log.clone(), *index)));
         decided.batch.entries.push(entry(prepared, status, conflicts_with, decided.batch.time_ns));
         Ok(())
