@@ -81,6 +81,12 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
             "Rows of the index of known ids that were read to tell duplicates: at most three a message.",
             counters.id_rows_read(),
         ),
+        (
+            "pedigraph_slow_messages_total",
+            "counter",
+            "Messages decoded in the slow lane, since they are large or compressed.",
+            counters.slow_messages(),
+        ),
         ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
         ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
     ];

@@ -22,6 +22,7 @@ pub struct Counters {
     commit_buckets: [AtomicU64; COMMIT_BUCKETS_US.len() + 1],
     refused_busy: AtomicU64,
     refused_no_room: AtomicU64,
+    slow: AtomicU64,
     pub(crate) id_rows_read: AtomicU64,
     pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) queue_messages: AtomicU64,
@@ -70,6 +71,11 @@ impl Counters {
         self.refused_no_room.load(Ordering::Relaxed)
     }
 
+    /// Messages that went the slow lane: large or compressed.
+    pub fn slow_messages(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
+    }
+
     /// Rows of the index of known ids that were asked for: at most three a message.
     pub fn id_rows_read(&self) -> u64 {
         self.id_rows_read.load(Ordering::Relaxed)
@@ -101,6 +107,10 @@ impl Counters {
 
     pub(crate) fn refused(&self) {
         self.refused_busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn slow(&self) {
+        self.slow.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn refused_for_room(&self) {

@@ -1,19 +1,27 @@
 //! The bounded queue in front of the one writer, and the ways into it.
 //!
 //! What is in the queue counts until it is durable, so the limits bound all memory between a source and the disk. Kafka
-//! may fill a share of it only: behind a backlog an HTTP request still finds room, and is taken first in turn. Nothing
+//! may fill a share of it only, and so may one tenant: behind a backlog another's request still finds room, and is
+//! taken in turn. What waits for whom before it is decoded is said in `lanes.rs`. Nothing
 //! depends on who waits for an answer: a message whose sender went away is recorded all the same.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Body, Message, Receipt, Refused, Submitted};
 use tokio::sync::oneshot;
 
 use crate::counters::Counters;
-use crate::kafka::Fetched;
+use crate::kafka::{Fetched, Partition};
+use crate::lanes::{Lane, Way, apart};
+
+/// What one tenant's requests may fill, as a multiple of what is free: so one alone gets three quarters, several get
+/// equal shares, and whoever comes new finds room.
+const TENANT_OF_FREE: u64 = 3;
 
 /// Limits of what is between the sources and the disk.
 #[derive(Clone, Debug)]
@@ -84,8 +92,7 @@ impl Intake {
 
 fn request(message: Message) -> (Job, oneshot::Receiver<Submitted>) {
     let (answer, receiver) = oneshot::channel();
-    let entrance = if matches!(message.body, Body::File { .. }) { Entrance::Documents } else { Entrance::Requests };
-    (Job::new(vec![message], Origin::Request(answer), entrance), receiver)
+    (Job::new(vec![message], Origin::Request(answer), Entrance::Requests), receiver)
 }
 
 /// Messages that came together and are handed on together.
@@ -93,7 +100,8 @@ pub(crate) struct Job {
     pub(crate) messages: Vec<Message>,
     pub(crate) origin: Origin,
     pub(crate) entrance: Entrance,
-    /// Its place among the jobs of Kafka, once it is taken.
+    pub(crate) way: Way,
+    /// Its place among the jobs of its Kafka partition, once it is queued.
     pub(crate) ticket: Option<Ticket>,
     /// Its room in the queue, given back when all of it is durable.
     pub(crate) room: Room,
@@ -107,8 +115,12 @@ pub(crate) enum Origin {
     Kafka(Vec<Fetched>),
 }
 
-/// Numbers the jobs of Kafka as they are taken: they are recorded in this order, however many workers there are.
-pub(crate) type Ticket = u64;
+/// Numbers the jobs of one Kafka partition: they are recorded in this order, however many workers there are.
+#[derive(Clone)]
+pub(crate) struct Ticket {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) place: u64,
+}
 
 /// Room in the queue.
 #[derive(Clone, Copy, Default, Debug)]
@@ -117,12 +129,36 @@ pub(crate) struct Room {
     pub(crate) bytes: u64,
 }
 
+impl Room {
+    fn is_none(&self) -> bool {
+        (self.messages, self.bytes) == (0, 0)
+    }
+}
+
 impl Job {
     pub(crate) fn new(messages: Vec<Message>, origin: Origin, entrance: Entrance) -> Job {
         let bytes = messages.iter().map(|message| bytes_of(&message.body)).sum();
         let room = Room { messages: messages.len(), bytes };
-        Job { messages, origin, entrance, ticket: None, room }
+        let way = messages.first().map_or(Way::Quick, Way::of);
+        Job { messages, origin, entrance, way, ticket: None, room }
     }
+
+    /// Whose it is; of Kafka's, that of the first message.
+    pub(crate) fn tenant(&self) -> TenantId {
+        self.messages.first().map_or_else(TenantId::default, |message| message.tenant.clone())
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { room: self.room, entrance: self.entrance, tenant: self.tenant() }
+    }
+}
+
+/// Who has room in the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) room: Room,
+    pub(crate) entrance: Entrance,
+    pub(crate) tenant: TenantId,
 }
 
 fn bytes_of(body: &Body) -> u64 {
@@ -137,8 +173,6 @@ fn bytes_of(body: &Body) -> u64 {
 pub(crate) enum Entrance {
     Requests,
     Kafka,
-    /// Spooled documents, which may take long and so have a worker of their own.
-    Documents,
 }
 
 /// The bounded queue.
@@ -150,20 +184,21 @@ pub(crate) struct Queue {
     came: Condvar,
     /// Room was given back, or the queue was closed.
     left: Condvar,
-    /// Jobs of the two quick entrances that the writer has not received yet: while there are any, a batch may wait for
-    /// more.
+    /// Jobs of the quick lane that the writer has not received yet: while there are any, a batch may wait for more.
     under_way: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Contents {
-    requests: VecDeque<Job>,
-    kafka: VecDeque<Job>,
-    documents: VecDeque<Job>,
+    quick: Lane,
+    slow: Lane,
+    documents: Lane,
     used: Room,
     kafka_used: Room,
-    kafka_next: bool,
-    tickets: Ticket,
+    /// What requests of each tenant have, while they have any.
+    tenants_used: HashMap<TenantId, Room>,
+    /// The next place of each Kafka partition.
+    places: HashMap<Bytes, u64>,
     disk: Space,
     closed: bool,
 }
@@ -209,24 +244,20 @@ impl Queue {
             self.counters.refused_for_room();
             return Err((Refused::NoRoom, job));
         }
-        if !self.has_room(&contents, job.room.bytes, job.entrance) {
+        if !self.has_room(&contents, &job.claim()) {
             self.counters.refused();
             return Err((Refused::Busy, job));
         }
-        contents.add(job.room, job.entrance);
+        contents.add(&job.claim());
         self.show(&contents);
-        let quick = match job.entrance {
-            Entrance::Requests => &mut contents.requests,
-            Entrance::Kafka => &mut contents.kafka,
-            Entrance::Documents => {
-                contents.documents.push_back(job);
-                drop(contents);
-                self.came.notify_all();
-                return Ok(());
+        for job in apart(job) {
+            match job.way {
+                Way::Quick => drop(self.under_way.fetch_add(1, Ordering::Relaxed)),
+                Way::Slow => self.counters.slow(),
+                Way::Documents => {}
             }
-        };
-        quick.push_back(job);
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+            contents.queue(job);
+        }
         drop(contents);
         self.came.notify_all();
         Ok(())
@@ -235,7 +266,7 @@ impl Queue {
     /// Waits until a job would find room.
     pub(crate) fn wait_for_room(&self, job: &Job) -> Result<(), Refused> {
         let mut contents = self.contents();
-        while !contents.closed && !self.has_room(&contents, job.room.bytes, job.entrance) {
+        while !contents.closed && !self.has_room(&contents, &job.claim()) {
             contents = self.left.wait(contents).unwrap_or_else(PoisonError::into_inner);
         }
         if contents.closed { Err(Refused::Stopping) } else { Ok(()) }
@@ -243,30 +274,39 @@ impl Queue {
 
     /// Waits for room for a job of Kafka's, at most so long; false when there is none yet.
     pub(crate) fn wait_for_kafka_room(&self, bytes: u64, timeout: Duration) -> bool {
-        let full = |contents: &mut Contents| !contents.closed && !self.has_room(contents, bytes, Entrance::Kafka);
+        let (room, entrance, tenant) = (Room { messages: 0, bytes }, Entrance::Kafka, TenantId::default());
+        let claim = Claim { room, entrance, tenant };
+        let full = |contents: &mut Contents| !contents.closed && !self.has_room(contents, &claim);
         let waited = self.left.wait_timeout_while(self.contents(), timeout, full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn has_room(&self, contents: &Contents, bytes: u64, entrance: Entrance) -> bool {
-        let limits = &self.limits;
-        let (used, percent) = match entrance {
+    fn has_room(&self, contents: &Contents, claim: &Claim) -> bool {
+        let (limits, bytes) = (&self.limits, claim.room.bytes);
+        let (used, percent) = match claim.entrance {
             Entrance::Kafka => (contents.kafka_used, limits.kafka_percent),
-            Entrance::Requests | Entrance::Documents => (contents.used, 100),
+            Entrance::Requests => (contents.used, 100),
         };
         let messages_fit = (used.messages as u64) * 100 < limits.messages_max as u64 * percent;
         let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(bytes) <= limits.bytes_max / 100 * percent;
-        messages_fit && bytes_fit && contents.disk == Space::Enough
+        messages_fit && bytes_fit && contents.disk == Space::Enough && self.has_share(contents, claim)
     }
 
-    /// The next job of the quick entrances; `None` once the queue is closed and empty.
-    pub(crate) fn take(&self) -> Option<Job> {
-        self.take_with(Contents::next_quick)
+    /// Whether a tenant's requests may have more of what is free.
+    fn has_share(&self, contents: &Contents, claim: &Claim) -> bool {
+        let mine = match claim.entrance {
+            Entrance::Kafka => return true,
+            Entrance::Requests => contents.tenants_used.get(&claim.tenant).copied().unwrap_or_default(),
+        };
+        let free_bytes = self.limits.bytes_max.saturating_sub(contents.used.bytes);
+        let free_messages = self.limits.messages_max.saturating_sub(contents.used.messages) as u64;
+        let bytes_fit = mine.bytes == 0 || mine.bytes.saturating_add(claim.room.bytes) <= TENANT_OF_FREE * free_bytes;
+        bytes_fit && (mine.messages as u64) <= TENANT_OF_FREE * free_messages
     }
 
-    /// The next spooled document; `None` once the queue is closed and has none.
-    pub(crate) fn take_document(&self) -> Option<Job> {
-        self.take_with(|contents| contents.documents.pop_front())
+    /// The next job of a lane; `None` once the queue is closed and has none in it.
+    pub(crate) fn take(&self, way: Way) -> Option<Job> {
+        self.take_with(|contents| contents.lane(way).pop())
     }
 
     fn take_with(&self, next: impl Fn(&mut Contents) -> Option<Job>) -> Option<Job> {
@@ -282,7 +322,7 @@ impl Queue {
         }
     }
 
-    /// The writer received a job of the quick entrances.
+    /// The writer received a job of the quick lane.
     pub(crate) fn received(&self) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -293,9 +333,9 @@ impl Queue {
     }
 
     /// A job, or a part of it, is durable or was dropped.
-    pub(crate) fn give_back(&self, room: Room, entrance: Entrance) {
+    pub(crate) fn give_back(&self, claim: &Claim) {
         let mut contents = self.contents();
-        contents.remove(room, entrance);
+        contents.remove(claim);
         self.show(&contents);
         drop(contents);
         self.left.notify_all();
@@ -332,8 +372,8 @@ impl Queue {
         let mut contents = self.contents();
         contents.closed = true;
         let dropped = (
-            std::mem::take(&mut contents.requests),
-            std::mem::take(&mut contents.kafka),
+            std::mem::take(&mut contents.quick),
+            std::mem::take(&mut contents.slow),
             std::mem::take(&mut contents.documents),
         );
         drop(contents);
@@ -349,38 +389,50 @@ impl Queue {
 }
 
 impl Contents {
-    fn next_quick(&mut self) -> Option<Job> {
-        self.kafka_next = !self.kafka_next;
-        if self.kafka_next {
-            self.next_kafka().or_else(|| self.requests.pop_front())
-        } else {
-            self.requests.pop_front().or_else(|| self.next_kafka())
+    fn lane(&mut self, way: Way) -> &mut Lane {
+        match way {
+            Way::Quick => &mut self.quick,
+            Way::Slow => &mut self.slow,
+            Way::Documents => &mut self.documents,
         }
     }
 
-    fn next_kafka(&mut self) -> Option<Job> {
-        let job = self.kafka.pop_front()?;
-        self.tickets += 1;
-        Some(Job { ticket: Some(self.tickets - 1), ..job })
+    fn queue(&mut self, mut job: Job) {
+        if let Origin::Kafka(fetched) = &job.origin
+            && let Some(first) = fetched.first()
+        {
+            let partition = Arc::clone(&first.partition);
+            let next = self.places.entry(partition.key().clone()).or_default();
+            job.ticket = Some(Ticket { partition, place: *next });
+            *next += 1;
+        }
+        self.lane(job.way).push(job);
     }
 
-    fn add(&mut self, room: Room, entrance: Entrance) {
-        for used in self.shares(entrance) {
-            used.messages += room.messages;
-            used.bytes += room.bytes;
+    fn add(&mut self, claim: &Claim) {
+        for used in self.shares(claim) {
+            used.messages += claim.room.messages;
+            used.bytes += claim.room.bytes;
         }
     }
 
-    fn remove(&mut self, room: Room, entrance: Entrance) {
-        for used in self.shares(entrance) {
-            used.messages -= room.messages;
-            used.bytes -= room.bytes;
+    fn remove(&mut self, claim: &Claim) {
+        for used in self.shares(claim) {
+            used.messages -= claim.room.messages;
+            used.bytes -= claim.room.bytes;
+        }
+        if claim.entrance == Entrance::Requests && self.tenants_used.get(&claim.tenant).is_some_and(Room::is_none) {
+            self.tenants_used.remove(&claim.tenant);
         }
     }
 
-    fn shares(&mut self, entrance: Entrance) -> impl Iterator<Item = &mut Room> {
-        let kafka = (entrance == Entrance::Kafka).then_some(&mut self.kafka_used);
-        [&mut self.used].into_iter().chain(kafka)
+    /// What a claim counts in: the whole, and its sender's part.
+    fn shares(&mut self, claim: &Claim) -> [&mut Room; 2] {
+        let part = match claim.entrance {
+            Entrance::Kafka => &mut self.kafka_used,
+            Entrance::Requests => self.tenants_used.entry(claim.tenant.clone()).or_default(),
+        };
+        [&mut self.used, part]
     }
 }
 

@@ -24,6 +24,7 @@ mod decide;
 mod disk;
 mod filter;
 mod known_ids;
+mod lanes;
 mod pipeline;
 mod prepare;
 mod raw;
@@ -52,6 +53,7 @@ pub use record::erasures;
 use disk::Disk;
 use intake::Queue;
 use kafka::{Positions, Source};
+use lanes::Way;
 use pipeline::{Order, Shell, Unit};
 use prepare::Preparer;
 use raw::Scratch;
@@ -105,8 +107,11 @@ pub struct Config {
     pub queue: QueueLimits,
     /// When a batch is committed.
     pub batch: BatchLimits,
-    /// Threads that decode. One keeps up with one writer on two cores; order is kept with any number.
+    /// Threads that decode what is small and plain. One keeps up with one writer on two cores; order is kept with any
+    /// number.
     pub workers: usize,
+    /// Threads that decode what is large or compressed. Each may hold a decoder's limit of memory.
+    pub slow_workers: usize,
     /// Kafka clusters.
     pub kafka: Vec<kafka::Config>,
     /// Directories whose files are taken in.
@@ -124,6 +129,7 @@ impl Config {
             queue: QueueLimits::default(),
             batch: BatchLimits::default(),
             workers: (cores / 2).clamp(1, 4),
+            slow_workers: (cores / 2).clamp(1, 2),
             kafka: Vec::new(),
             drops: Vec::new(),
         }
@@ -167,8 +173,9 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         threads: Mutex::default(),
         traced: Arc::default(),
     };
-    for n in 0..config.workers.max(1) + 1 {
-        processor.start_worker(n, preparer(), config.limits.clone(), hand_on.clone())?;
+    let ways = [(Way::Quick, config.workers), (Way::Slow, config.slow_workers), (Way::Documents, 1)];
+    for way in ways.into_iter().flat_map(|(way, workers)| std::iter::repeat_n(way, workers.max(1))) {
+        processor.start_worker(way, preparer(), config.limits.clone(), hand_on.clone())?;
     }
     drop(hand_on);
     let shell = Shell {
@@ -301,19 +308,19 @@ impl Processor {
 
     fn start_worker(
         &mut self,
-        n: usize,
+        way: Way,
         preparer: Preparer,
         limits: Limits,
         hand_on: std::sync::mpsc::Sender<Unit>,
     ) -> Result<(), Error> {
         let queue = Arc::clone(&self.queue);
         let hand_on = move |unit| hand_on.send(unit).is_ok();
-        // Documents may take long: they have a worker of their own, so that they hold up nothing else.
-        if n == 0 {
-            let work = move || pipeline::work(preparer, &limits, || queue.take_document(), hand_on);
-            return self.spawn("documents", work);
-        }
-        self.spawn("decode", move || pipeline::work(preparer, &limits, || queue.take(), hand_on))
+        let name = match way {
+            Way::Quick => "decode",
+            Way::Slow => "decode-slow",
+            Way::Documents => "documents",
+        };
+        self.spawn(name, move || pipeline::work(preparer, &limits, || queue.take(way), hand_on))
     }
 
     fn start_sources(&mut self, config: &Config, positions: &Arc<Positions>) -> Result<(), Error> {

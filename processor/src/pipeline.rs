@@ -6,19 +6,20 @@
 //! messages they came from, are on disk together; what was not acknowledged is met as a duplicate, or not fetched
 //! again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use opentelemetry::trace::SpanContext;
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, UNDER_WAY_MAX, Writer};
-use pedigraph_proto::EventId;
 use pedigraph_proto::message::{Message, Receipt, Redaction, Reject, Status, Submitted};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire;
+use pedigraph_proto::{EventId, TenantId};
 use tokio::sync::oneshot;
 use tracing::field::Empty;
 
@@ -26,9 +27,10 @@ use crate::clock::{now, now_ns};
 use crate::counters::Counters;
 use crate::decide::{Decision, Version, decide, occurred};
 use crate::disk::Disk;
-use crate::intake::{Entrance, Job, Origin, Queue, Reply, Room, Ticket};
+use crate::intake::{Claim, Entrance, Job, Origin, Queue, Reply, Room, Ticket};
 use crate::kafka::{Fetched, Partition, Position};
 use crate::known_ids::KnownIds;
+use crate::lanes::Way;
 use crate::prepare::{Prepared, Preparer};
 use crate::{Error, decode, limits::Limits, trace};
 
@@ -58,9 +60,9 @@ impl Default for BatchLimits {
 pub(crate) struct Unit {
     pub(crate) items: Vec<Item>,
     /// Room that is given back when the unit is durable.
-    room: Room,
-    entrance: Entrance,
-    /// The place of this unit among those of Kafka.
+    claim: Claim,
+    way: Way,
+    /// The place of this unit among those of its Kafka partition.
     ticket: Option<Ticket>,
     /// The last unit of its job.
     last: bool,
@@ -71,7 +73,8 @@ impl Unit {
     /// of it.
     pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
         let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
-        Unit { items, room: Room::default(), entrance: Entrance::Requests, ticket: None, last: false }
+        let claim = Claim { room: Room::default(), entrance: Entrance::Requests, tenant: TenantId::default() };
+        Unit { items, claim, way: Way::Quick, ticket: None, last: false }
     }
 }
 
@@ -115,7 +118,7 @@ pub(crate) fn work(
 ) -> Result<(), Error> {
     let is_traced = trace::is_on();
     while let Some(job) = take() {
-        let (room, entrance, ticket) = (job.room, job.entrance, job.ticket);
+        let (claim, way, ticket) = (job.claim(), job.way, job.ticket.clone());
         // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
         let unit_messages_max = if ticket.is_some() { usize::MAX } else { UNIT_MESSAGES_MAX };
         let mut messages = addressed(job, limits).peekable();
@@ -126,8 +129,9 @@ pub(crate) fn work(
                 items.push(Item { prepared: prepare(&mut preparer, message, reject, is_traced)?, sender });
             }
             last = messages.peek().is_none();
-            let room = if last { room } else { Room::default() };
-            if !hand_on(Unit { items, room, entrance, ticket, last }) {
+            let room = if last { claim.room } else { Room::default() };
+            let claim = Claim { room, ..claim.clone() };
+            if !hand_on(Unit { items, claim, way, ticket: ticket.clone(), last }) {
                 return Ok(());
             }
         }
@@ -238,7 +242,7 @@ impl Shell {
         let receipts = self.ledger.landed()?.unwrap_or_default();
         self.counters.committed(now() - started);
         self.counters.id_rows_read.store(self.known.index_reads(), Ordering::Relaxed);
-        self.acknowledge(decided.outcomes, &receipts, &decided.positions, &decided.rooms)
+        self.acknowledge(decided.outcomes, &receipts, &decided.positions, &decided.claims)
     }
 
     /// Submits; while there is no room for the next segment the batch waits for it.
@@ -286,7 +290,7 @@ impl Shell {
                 Wait::Until(_) | Wait::Not => self.units.try_recv().map_err(|_| RecvTimeoutError::Timeout),
             };
             let unit = received.ok()?;
-            if unit.last && unit.entrance != Entrance::Documents {
+            if unit.last && unit.way == Way::Quick {
                 self.queue.received();
             }
             self.order.put(unit);
@@ -296,7 +300,7 @@ impl Shell {
     fn decide(&mut self, units: Vec<Unit>, time_ns: i64) -> Result<Decided, Error> {
         let mut decided = Decided { batch: Batch { time_ns, ..Batch::default() }, ..Decided::default() };
         for unit in units {
-            decided.rooms.push((unit.room, unit.entrance));
+            decided.claims.push(unit.claim);
             for Item { prepared, sender } in unit.items {
                 if let Sender::Kafka(fetched) = &sender {
                     if !fetched.take_turn() {
@@ -359,7 +363,7 @@ impl Shell {
         outcomes: Vec<Outcome>,
         receipts: &[pedigraph_ledger::Receipt],
         positions: &[(Arc<Partition>, Position)],
-        rooms: &[(Room, Entrance)],
+        claims: &[Claim],
     ) -> Result<(), Error> {
         positions.iter().for_each(|(partition, position)| partition.durable_to(*position));
         let mut receipts = receipts.iter();
@@ -382,7 +386,7 @@ impl Shell {
                 reply.set(n, Receipt { status, index, leaf_hash, event_id, conflicts_with, reject, redaction });
             }
         }
-        rooms.iter().for_each(|(room, entrance)| self.queue.give_back(*room, *entrance));
+        claims.iter().for_each(|claim| self.queue.give_back(claim));
         Ok(())
     }
 
@@ -455,7 +459,7 @@ struct Decided {
     partitions: Vec<Arc<Partition>>,
     /// The same, with what was decided of each.
     positions: Vec<(Arc<Partition>, Position)>,
-    rooms: Vec<(Room, Entrance)>,
+    claims: Vec<Claim>,
     /// Contexts of the senders, with the entry that each message became.
     traces: Vec<(SpanContext, u64)>,
 }
@@ -522,21 +526,28 @@ impl Decided {
     }
 }
 
-/// Puts the units of Kafka back into the order in which they were taken; all others pass.
+/// Puts the units of each Kafka partition back into the order in which they were queued; all others pass. What waits
+/// here still has its room in the queue, which bounds it.
 #[derive(Default)]
 pub(crate) struct Order {
     ready: VecDeque<Unit>,
-    early: BTreeMap<Ticket, Unit>,
-    next: Ticket,
+    partitions: HashMap<Bytes, Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    next: u64,
+    early: BTreeMap<u64, Unit>,
 }
 
 impl Order {
     fn put(&mut self, unit: Unit) {
-        let Some(ticket) = unit.ticket else { return self.ready.push_back(unit) };
-        self.early.insert(ticket, unit);
-        while let Some(unit) = self.early.remove(&self.next) {
+        let Some(Ticket { partition, place }) = unit.ticket.clone() else { return self.ready.push_back(unit) };
+        let places = self.partitions.entry(partition.key().clone()).or_default();
+        places.early.insert(place, unit);
+        while let Some(unit) = places.early.remove(&places.next) {
             self.ready.push_back(unit);
-            self.next += 1;
+            places.next += 1;
         }
     }
 

@@ -426,6 +426,97 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
     check_each_once(&kafka, 2_000);
 }
 
+/// Bytes that take a decoder as long as some hundred small events, at a ratio that is allowed.
+fn slow_body(n: usize) -> Vec<u8> {
+    let line = |m: usize| format!("{:4096}{}\n", "", hex::encode(sha256(format!("{n} {m}").as_bytes())));
+    let text: String = (0..10_000).map(line).collect();
+    zstd::encode_all(text.as_bytes(), 1).unwrap()
+}
+
+#[test]
+fn a_small_event_does_not_wait_for_slow_ones() {
+    const SLOW: usize = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let intake = node.processor.intake();
+    let slow: Vec<Message> = (0..SLOW).map(|n| message(slow_body(n))).collect();
+    let senders: Vec<_> = slow
+        .into_iter()
+        .map(|slow| {
+            let intake = intake.clone();
+            std::thread::spawn(move || intake.submit_blocking(slow).unwrap())
+        })
+        .collect();
+    node.wait_for("a queue", |node| node.processor.counters().slow_messages() == SLOW as u64);
+    let small = node.submit(message(event("small", &"x".repeat(3_000))));
+    assert_eq!(small.status, Status::Accepted);
+    assert!(small.index < 4, "{} slow ones were decoded before it", small.index);
+    senders.into_iter().for_each(|sender| drop(sender.join().unwrap()));
+    assert_eq!(node.size(), SLOW as u64 + 1);
+}
+
+#[test]
+fn what_is_slow_on_kafka_holds_up_its_own_partition_alone() {
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let send = |partition: i32, body: &[u8]| producer.send_to(TOPIC, partition, &[], Some(body)).unwrap();
+    for n in 0..6 {
+        send(0, &slow_body(n));
+        send(0, event(&format!("behind-{n}"), "x").as_bytes());
+    }
+    for n in 0..60 {
+        send(1 + n % 3, event(&format!("beside-{n}"), "x").as_bytes());
+    }
+    producer.flush().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    node.wait_for_size(72);
+    node.processor.shutdown();
+    let mut offsets: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let leaves = node.leaves();
+    for leaf in &leaves {
+        let origin = leaf.origin.as_ref().unwrap();
+        offsets.entry(origin.partition).or_default().push(origin.offset);
+    }
+    assert!(offsets[&0].iter().copied().eq(0..12), "{offsets:?}");
+    assert!((1..4).all(|partition| offsets[&partition].iter().copied().eq(0..20)), "{offsets:?}");
+    let last_beside = leaves.iter().rposition(|leaf| leaf.origin.as_ref().unwrap().partition != 0).unwrap();
+    let slow_before = leaves[..last_beside].iter().filter(|leaf| leaf.origin.as_ref().unwrap().partition == 0).count();
+    assert!(slow_before < 6, "{slow_before} messages of the slow partition came before the last of the others");
+}
+
+#[test]
+fn one_tenant_leaves_room_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = Arc::new(gate::Gate::default());
+    let storage = Arc::new(gate::Gated(Arc::clone(&gate)));
+    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+    let work = pedigraph_ledger::Work::Background;
+    let writer = pedigraph_ledger::open_with(&dir.path().join("ledger"), &options, storage, work).unwrap();
+    let reader = writer.reader();
+    let mut config = Config::new(dir.path());
+    config.queue = QueueLimits { messages_max: 100, ..QueueLimits::default() };
+    gate.close();
+    let node = Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader };
+    let intake = node.processor.intake();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let sent = |tenant: &str, n: usize| {
+        let message =
+            Message { tenant: TenantId::new(tenant).unwrap(), ..message(event(&format!("{tenant}-{n}"), "x")) };
+        let waiting = intake.submit(message);
+        runtime.block_on(async { tokio::time::timeout(Duration::from_millis(1), waiting).await.ok() })
+    };
+    let fill = |tenant: &str| (0..200).take_while(|n| sent(tenant, *n).is_none()).count();
+    let crowd = fill("crowd");
+    assert!((70..=80).contains(&crowd), "one alone has three quarters, not {crowd}");
+    let second = fill("second");
+    assert!((10..=22).contains(&second), "a second one has most of what is left, not {second}");
+    assert!(fill("third") > 0, "and there is room for a third");
+    gate.open();
+    node.wait_for("everything is recorded", |node| node.processor.counters().queue_messages() == 0);
+    node.processor.shutdown();
+}
+
 #[test]
 fn large_bodies_become_blobs_and_the_same_components_are_stored_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -70,6 +70,11 @@ fn unpacked(
     Ok(Unpacked::Large(file))
 }
 
+/// Whether bytes will be unpacked: by the first of them alone.
+pub(crate) fn is_compressed(bytes: &[u8]) -> bool {
+    Compression::by_magic(bytes).is_some()
+}
+
 /// The body of a batch without its compression, in memory.
 pub(super) fn whole(message: &Message, body: &Bytes, limits: &Limits) -> Result<Bytes, Reject> {
     let too_large = || Err(refuse(super::too_large(limits.event_bytes_max)));

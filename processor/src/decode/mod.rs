@@ -44,6 +44,7 @@ use guard::Guarded;
 use headers::Headers;
 use table::{Decode, Decoder};
 
+pub(crate) use compression::is_compressed;
 pub use compression::{Unpacked, unpack};
 pub use fact_list::{FactList, Facts};
 pub(crate) use own_events::VERSION as OWN_VERSION;
