@@ -88,10 +88,16 @@ def demo(tmp_path_factory):
     started.kill()
 
 
+@pytest.fixture(scope="session")
+def figures():
+    """Lines that are printed in the summary."""
+    return FIGURES
+
+
 @pytest.fixture
-def figure():
+def figure(figures):
     """Keeps a line that is printed in the summary."""
-    return FIGURES.append
+    return figures.append
 
 
 @pytest.hookimpl(hookwrapper=True)
