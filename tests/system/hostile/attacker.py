@@ -51,18 +51,19 @@ class Attacker(Client):
 
     def prepare(self, events):
         """Hands in what questions will be about, as slowly as one who means no harm; from then on the neighbour is measured."""
-        self.send_many(events, at_once=500)
+        self.send_many(events, at_once=500, pause=0.01)
         self.wait_visible()
         print(BEGINS, flush=True)
 
-    def send_many(self, events, at_once=2_000):
-        """Hands in events in batches; the seconds that each batch took."""
+    def send_many(self, events, at_once, pause):
+        """Hands in events in batches, with a pause after each; the seconds that each batch took."""
         seconds = []
         for first in range(0, len(events), at_once):
             begin = time.monotonic()
             answer = self.send(b"\n".join(events[first:first + at_once]), NDJSON)
             seconds.append(time.monotonic() - begin)
             assert answer.status in (200, 201, 207), answer
+            time.sleep(pause)
         return seconds
 
     def wait_visible(self, deadline=60):
