@@ -1,6 +1,6 @@
 //! Decoding as its callers see it: bytes and headers in, facts or a reject out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -880,22 +880,50 @@ fn attestations_of_every_wrapping_say_the_same() {
     assert_eq!(sbom.artifact_digest, DIGEST, "a signed statement's subject counts, not what the document says");
 }
 
-#[test]
-fn many_subjects_and_materials_meet_in_some_fact() {
-    let subjects = (0..600).map(|n| format!(r#"{{"name":"s{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
-    let materials = (0..300).map(|n| format!(r#"{{"uri":"m{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
-    let statement = format!(
+/// A provenance of so many subjects and materials.
+fn provenance_of(subjects: usize, materials: usize) -> String {
+    let subjects = (0..subjects).map(|n| format!(r#"{{"name":"s{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
+    let materials = (0..materials).map(|n| format!(r#"{{"uri":"m{n}","digest":{{"sha256":"{n:064x}"}}}}"#));
+    format!(
         r#"{{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v0.2","subject":[{}],
-        "predicate":{{"materials":[{}]}}}}"#,
+        "predicate":{{"builder":{{"id":"https://b/7"}},"materials":[{}]}}}}"#,
         subjects.collect::<Vec<_>>().join(","),
         materials.collect::<Vec<_>>().join(",")
-    );
+    )
+}
+
+#[test]
+fn many_subjects_and_materials_are_said_once_each_in_facts_that_go_on() {
+    let statement = provenance_of(600, 300);
     let decoded = run(&message(statement.as_bytes()), &Limits::default()).expect("accepted");
-    let pairs = decoded.facts.iter().map(|fact| match &fact.event {
-        Some(Event::AttestationAttached(e)) => e.artifact_digests.len() * e.materials.len(),
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(pairs.sum::<usize>(), 600 * 300);
+    let said: Vec<_> = decoded
+        .facts
+        .iter()
+        .map(|fact| match &fact.event {
+            Some(Event::AttestationAttached(e)) => e,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let shapes: Vec<_> = said
+        .iter()
+        .map(|e| (e.artifact_digests.len(), e.materials.len(), e.continues, e.material_count, e.predicate_type.len()))
+        .collect();
+    let whole = "https://slsa.dev/provenance/v0.2".len();
+    assert_eq!(shapes, [(256, 256, 0, 300, whole), (256, 44, 1, 300, 0), (88, 0, 2, 300, 0)]);
+    assert!(said.iter().all(|e| e.statement_digest == said[0].statement_digest && e.builder == "https://b/7"));
+    let digests: BTreeSet<&String> = said.iter().flat_map(|e| &e.artifact_digests).collect();
+    let materials: BTreeSet<&String> = said.iter().flat_map(|e| &e.materials).map(|m| &m.digest).collect();
+    assert_eq!((digests.len(), materials.len()), (600, 300));
+}
+
+#[test]
+fn a_statement_of_more_subjects_or_materials_than_views_fold_in_a_moment_is_refused() {
+    for (subjects, materials) in [(16_385, 1), (1, 32_769)] {
+        let refused = run(&message(provenance_of(subjects, materials).as_bytes()), &Limits::default());
+        let refused = refused.expect_err("too many");
+        assert_eq!(refused.reject.code, Code::TooManyItems);
+        assert!(refused.reject.reason.contains("at most 16384 and 32768"), "{}", refused.reject.reason);
+    }
 }
 
 #[test]
@@ -1045,7 +1073,7 @@ fn every_rejection_has_its_code() {
         r#"{{"@context":"https://openvex.dev/ns","statements":[{{"impact_statement":"{}","products":[{products}]}}]}}"#,
         "x".repeat(60_000)
     );
-    let resources: Vec<_> = (0..9_000).map(|n| format!(r#"{{"uri":"u","digest":{{"sha256":"{n:064x}"}}}}"#)).collect();
+    let resources: Vec<_> = (0..16_385).map(|n| format!(r#"{{"uri":"u","digest":{{"sha256":"{n:064x}"}}}}"#)).collect();
     let joined = format!(
         r#"{{"predicateType":"https://slsa.dev/provenance/v0.2","subject":[{0}],"predicate":{{"materials":[{0}]}}}}"#,
         resources.join(",")
@@ -1174,7 +1202,7 @@ fn every_rejection_has_its_code() {
         ),
         ("a claim check", Code::DatarefForbidden, message(&event(r#""dataref":"https://x/1""#))),
         ("statements that multiply", Code::TooLarge, message(multiplied.as_bytes())),
-        ("subjects times materials", Code::TooManyItems, message(joined.as_bytes())),
+        ("more subjects than views fold at once", Code::TooManyItems, message(joined.as_bytes())),
         ("five components", Code::TooManyItems, message(&bom(&format!(r#""components":[{five}]"#)))),
         ("three vulnerabilities", Code::TooManyItems, message(&bom(r#""vulnerabilities":[{},{},{}]"#))),
         (

@@ -16,3 +16,7 @@ mod origins;
 mod recorded;
 #[path = "projector/references.rs"]
 mod references;
+#[path = "projector/statements.rs"]
+mod statements;
+#[path = "projector/watched.rs"]
+mod watched;

@@ -28,8 +28,10 @@ const DIGEST_BYTES_MAX: usize = 512;
 const ALIAS_BYTES_MAX: usize = pedigraph_proto::VULNERABILITY_BYTES_MAX;
 /// Most aliases of one vulnerability, and most digests of one thing.
 const ALIASES_MAX: usize = 64;
-/// Most facts of one attestation.
-const ATTESTATION_FACTS_MAX: usize = 1_024;
+/// Most subjects of one attestation: each costs views about eight rows, which are to be folded within a second.
+const SUBJECTS_MAX: usize = 16_384;
+/// Most materials of one attestation: each costs views two rows, of images four.
+const MATERIALS_MAX: usize = 32_768;
 /// Most bytes of statements or findings of one document.
 const FACTS_BYTES_MAX: usize = 256 << 20;
 
@@ -90,37 +92,54 @@ pub(super) fn vex(head: &VexIssued, statements: Vec<VexStatement>) -> Vec<Fact> 
     facts.map(|(first, statements)| Fact::now(VexIssued { first, statements, ..head.clone() })).collect()
 }
 
-/// An attestation: every subject meets every material in some fact, since edges join the two. Refused when that takes
-/// more than [`ATTESTATION_FACTS_MAX`] facts: a small document must not become a large one.
+/// An attestation: both lists are cut into slices, and the facts after the first go on with it, so that each list is
+/// said once. Views join the two when asked. Refused when either list is longer than what views fold in a moment.
 pub(super) fn attestation(
     head: &AttestationAttached,
     subjects: &[(String, String)],
     materials: &[Material],
 ) -> Result<Vec<Fact>, Reject> {
-    // Names and URIs are cut short enough for 512 of each to fit.
-    let no_materials: [&[Material]; 1] = [&[]];
-    let material_pieces: Vec<&[Material]> =
-        if materials.is_empty() { no_materials.to_vec() } else { materials.chunks(ITEMS_MAX / 2).collect() };
-    let needed = subjects.len().div_ceil(ITEMS_MAX / 2).saturating_mul(material_pieces.len());
-    if needed > ATTESTATION_FACTS_MAX {
-        return Err(Reject::new(Code::TooManyItems, "more subjects and materials than can be joined"));
+    if subjects.len() > SUBJECTS_MAX || materials.len() > MATERIALS_MAX {
+        return Err(Reject::new(
+            Code::TooManyItems,
+            format!(
+                "a statement of {} subjects and {} materials; send parts of at most {SUBJECTS_MAX} and \
+                 {MATERIALS_MAX}, or name the index or archive that holds them",
+                subjects.len(),
+                materials.len()
+            ),
+        ));
     }
-    let mut facts = Vec::with_capacity(needed.max(1));
-    // Without a subject that joins anything the statement is recorded all the same.
-    let no_subjects: [&[(String, String)]; 1] = [&[]];
-    let subject_pieces: Vec<&[(String, String)]> =
-        if subjects.is_empty() { no_subjects.to_vec() } else { subjects.chunks(ITEMS_MAX / 2).collect() };
-    for subjects in subject_pieces {
-        for materials in &material_pieces {
-            facts.push(Fact::now(AttestationAttached {
-                artifact_digests: subjects.iter().map(|(digest, _)| digest.clone()).collect(),
-                subject_names: subjects.iter().map(|(_, name)| name.clone()).collect(),
-                materials: materials.to_vec(),
-                ..head.clone()
-            }));
-        }
+    // Names and URIs are cut short enough for a slice of each to fit. Without a subject that joins anything the
+    // statement is recorded all the same.
+    let mut subject_slices = subjects.chunks(ITEMS_MAX / 2);
+    let mut material_slices = materials.chunks(ITEMS_MAX / 2);
+    let needed = subject_slices.len().max(material_slices.len()).max(1);
+    let material_count = if needed > 1 { count(materials.len()) } else { 0 };
+    let slices = (0..needed).map(|n| {
+        let head = if n == 0 { head.clone() } else { going_on(head) };
+        let subjects = subject_slices.next().unwrap_or_default();
+        Fact::now(AttestationAttached {
+            artifact_digests: subjects.iter().map(|(digest, _)| digest.clone()).collect(),
+            subject_names: subjects.iter().map(|(_, name)| name.clone()).collect(),
+            materials: material_slices.next().unwrap_or_default().to_vec(),
+            continues: count(n),
+            material_count,
+            ..head
+        })
+    });
+    Ok(slices.collect())
+}
+
+/// What the facts after the first repeat: what their own subjects are joined by.
+fn going_on(head: &AttestationAttached) -> AttestationAttached {
+    AttestationAttached {
+        statement_digest: head.statement_digest.clone(),
+        builder: head.builder.clone(),
+        invocation: head.invocation.clone(),
+        commit: head.commit.clone(),
+        ..AttestationAttached::default()
     }
-    Ok(facts)
 }
 
 /// Bytes that the facts of one document may still take: where a document's text is repeated for each thing it names, a

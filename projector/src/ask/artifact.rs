@@ -11,9 +11,9 @@ use super::edges::Relation;
 use super::group::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
-use super::wording::{Worded, worded};
+use super::wording::{Worded, of_attestation, worded};
 use crate::error::Error;
-use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, Work, table};
+use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, StatementId, Work, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
@@ -141,25 +141,33 @@ impl Graph<'_> {
         let (mut found, mut cut) = (Vec::new(), false);
         for kind in kinds {
             for (digest, platform) in self.counting(profile, *kind)? {
+                let mut stated = BTreeSet::new();
                 let prefix = self.key(table::EVIDENCE).text(&digest).byte(kind.byte());
                 let end = prefix.prefix_end();
                 let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
                 cut |= rows.len() == EVIDENCE_ROWS_MAX;
-                found.extend(rows.into_iter().map(|(_, row)| (row, *kind, platform.clone())));
+                // The facts of one statement may name a digest several times.
+                let once =
+                    rows.into_iter().filter(|(_, row)| stated_by(row).is_none_or(|statement| stated.insert(statement)));
+                found.extend(once.map(|(_, row)| (row, *kind, platform.clone())));
             }
         }
         self.listed(found, cut)
     }
 
     fn listed(&self, found: Vec<EvidenceRow>, cut: bool) -> Result<(Vec<Item>, bool), Error> {
-        let mut found: Vec<(Stamp, EvidenceKind, Worded)> = found
-            .into_iter()
-            .map(|(row, kind, platform)| (row.stamp, kind, for_platform(worded(&row.value, kind), &platform)))
-            .collect();
-        found.sort_by(|(a, _, of_a), (b, _, of_b)| b.order().cmp(&a.order()).then_with(|| of_a.id.cmp(&of_b.id)));
+        let mut found: Vec<(EvidenceRow, Worded)> =
+            found.into_iter().map(|row| (row.clone(), worded(&row.0.value, row.1))).collect();
+        found.sort_by(|((a, ..), of_a), ((b, ..), of_b)| {
+            b.stamp.order().cmp(&a.stamp.order()).then_with(|| of_a.id.cmp(&of_b.id))
+        });
         let cut = cut || found.len() > ITEMS_MAX;
         found.truncate(ITEMS_MAX);
-        let items = found.into_iter().map(|(stamp, kind, worded)| self.item(&stamp, kind.word(), worded));
+        let items = found.into_iter().map(|((row, kind, platform), words)| {
+            let statement = stated_by(&row).map(|statement| self.statement(statement)).transpose()?.flatten();
+            let words = statement.map_or(words, |statement| of_attestation(&statement.value.evidence));
+            self.item(&row.stamp, kind.word(), for_platform(words, &platform))
+        });
         Ok((items.collect::<Result<_, Error>>()?, cut))
     }
 
@@ -375,6 +383,11 @@ impl Graph<'_> {
         }
         Ok(found.into_iter().collect())
     }
+}
+
+fn stated_by(row: &Stamped<Evidence>) -> Option<StatementId> {
+    let Evidence::Stated { ordinal } = row.value else { return None };
+    Some(StatementId { index: row.stamp.index, ordinal })
 }
 
 /// What an index has through one of its manifests says for which platform.

@@ -58,6 +58,7 @@ impl Graph<'_> {
     /// Claims about one artifact alone. A label with the value that its base has is the base's.
     fn claims_of(&self, profile: &Profile, platform: &str) -> Result<Vec<Claimed>, Error> {
         let mut rows = self.claim_rows(&profile.group)?;
+        rows.extend(self.stated_claims(&profile.group)?);
         if rows.iter().any(is_label) {
             let inherited = self.labels_of_bases(profile)?;
             rows.retain(|row| !is_label(row) || !inherited.contains(&row.value.commit));

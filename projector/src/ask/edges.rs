@@ -131,6 +131,8 @@ impl Links {
 }
 
 type Pairs = Vec<(String, Stamp)>;
+/// Artifacts of one build, by (createdAt, digest), and what joins each to it.
+pub(super) type Products = Vec<(Rc<Profile>, Stamp)>;
 /// What a fact names by digest as a base or material.
 pub(super) type BaseRow = (String, Stamped<BaseClaim>);
 /// Repository key and tag, and how the fact writes them.
@@ -317,7 +319,23 @@ impl Graph<'_> {
     }
 
     /// Artifacts whose digests come after `skip` texts in keys that begin with `prefix`, by (createdAt, digest).
-    fn group_of(&self, prefix: &Key, skip: usize, cut: &mut bool) -> Result<Vec<(Rc<Profile>, Stamp)>, Error> {
+    /// Each group is read once: every product of a run asks for the same.
+    fn group_of(&self, prefix: &Key, skip: usize, cut: &mut bool) -> Result<Rc<Products>, Error> {
+        let known = self.products.borrow().get(prefix).cloned();
+        let (products, products_cut) = match known {
+            Some(known) => known,
+            None => {
+                let mut products_cut = false;
+                let products = Rc::new(self.read_group_of(prefix, skip, &mut products_cut)?);
+                self.products.borrow_mut().insert(prefix.clone(), (products.clone(), products_cut));
+                (products, products_cut)
+            }
+        };
+        *cut |= products_cut;
+        Ok(products)
+    }
+
+    fn read_group_of(&self, prefix: &Key, skip: usize, cut: &mut bool) -> Result<Products, Error> {
         let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
         *cut |= rows.len() == EDGE_ROWS_MAX;
         let mut found: BTreeMap<String, Stamp> = BTreeMap::new();
@@ -342,8 +360,8 @@ impl Graph<'_> {
     pub(super) fn bases_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let claims = self.base_claims(profile, &mut links.cut)?;
         let direct = claims.iter().filter(|(_, row)| !is_material(row.value.method));
-        let materials = self.material_bases(profile, &claims)?;
-        for (base, row) in direct.chain(materials) {
+        let materials = self.material_bases(profile, &claims, &mut links.cut)?;
+        for (base, row) in direct.chain(&materials) {
             self.claimed_base(profile, base, row, links)?;
         }
         for (base, index) in self.layer_bases(profile)? {
@@ -352,7 +370,7 @@ impl Graph<'_> {
         self.history_bases(profile, links)
     }
 
-    /// What facts name by digest as a base of an artifact, or as a material of its build.
+    /// What facts about an artifact alone name by digest as its base, or as a material of its build.
     pub(super) fn base_claims(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<BaseRow>, Error> {
         let mut claims = Vec::new();
         for digest in &profile.group {
@@ -407,9 +425,38 @@ impl Graph<'_> {
                     links.add(&profile.digest, &derived.digest, Relation::Base, method, row.stamp.index);
                 }
             }
+            self.stated_out(profile, &digest, platform.as_deref(), links)?;
         }
         self.layer_derived(profile, links)?;
         self.history_derived(profile, links)
+    }
+
+    /// What statements say was made of an artifact, which one of them calls `material`. Where there are too many, the
+    /// newest count.
+    fn stated_out(
+        &self,
+        profile: &Profile,
+        material: &str,
+        platform: Option<&str>,
+        links: &mut Links,
+    ) -> Result<(), Error> {
+        let mut found = Vec::new();
+        for (statement, claim, stamp) in self.uses_of(material, &mut links.cut)? {
+            let Some(method) = base_method(claim, profile) else { continue };
+            let left = EDGE_ROWS_MAX - found.len();
+            if left == 0 {
+                links.cut = true;
+                break;
+            }
+            let derived = self.stated_derived(statement, material, left, &mut links.cut)?;
+            found.extend(derived.into_iter().map(|derived| (derived, method, stamp.index)));
+        }
+        for (derived, method, index) in found.iter().rev() {
+            if platform.is_none_or(|platform| same_platform(platform, &derived.line.platform)) {
+                links.add(&profile.digest, &derived.digest, Relation::Base, *method, *index);
+            }
+        }
+        Ok(())
     }
 
     /// The image whose layers are the longest proper prefix of this one's; of several the first by (createdAt, digest).
@@ -570,7 +617,7 @@ pub(super) fn is_image(profile: &Profile) -> bool {
     super::identity::kind_word(profile.line.kind) == "container_image"
 }
 
-fn is_material(claim: BaseMethod) -> bool {
+pub(super) fn is_material(claim: BaseMethod) -> bool {
     matches!(claim, BaseMethod::Image | BaseMethod::Material)
 }
 

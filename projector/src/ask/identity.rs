@@ -11,10 +11,12 @@ use pedigraph_proto::image::{is_evidence_tag, is_version_tag, normal_platform};
 use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 
 use super::answers::Node;
+use super::edges::Products;
+use super::materials::Build;
 use super::scope::{Clocks, Scope};
 use super::tag_order::{self, TagVersion};
 use crate::error::Error;
-use crate::facts::lineage::rows::{self, Class, Naming, table};
+use crate::facts::lineage::rows::{self, Class, Naming, Statement, StatementId, table};
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::{Key, KeyReader};
 
@@ -89,11 +91,23 @@ pub(crate) struct Graph<'a> {
     profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
     pub(super) groups: RefCell<BTreeMap<String, Rc<Group>>>,
     pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
+    pub(super) statements: RefCell<BTreeMap<StatementId, Option<Rc<Stamped<Statement>>>>>,
+    /// By the beginning of their keys; whether more than are listed.
+    pub(super) products: RefCell<BTreeMap<Key, (Rc<Products>, bool)>>,
+    pub(super) builds: RefCell<BTreeMap<StatementId, Rc<Build>>>,
 }
 
 impl<'a> Graph<'a> {
     pub(crate) fn new(scope: &'a Scope) -> Graph<'a> {
-        Graph { scope, profiles: RefCell::default(), groups: RefCell::default(), lines: RefCell::default() }
+        Graph {
+            scope,
+            profiles: RefCell::default(),
+            groups: RefCell::default(),
+            lines: RefCell::default(),
+            statements: RefCell::default(),
+            products: RefCell::default(),
+            builds: RefCell::default(),
+        }
     }
 
     pub(super) fn key(&self, table: u8) -> Key {

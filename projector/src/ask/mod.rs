@@ -19,6 +19,7 @@ mod named;
 mod refs;
 mod resolve;
 pub(crate) mod scope;
+mod statements;
 pub(crate) mod subscribed;
 mod tag_order;
 mod tags;

@@ -134,7 +134,10 @@ fn of_evidence(event: Evidence<'_>) -> Option<Vec<String>> {
     match event {
         Evidence::ComponentsListed(_) => Some(vec![]),
         Evidence::VexIssued(e) => Some(e.statements.iter().map(|s| s.vulnerability.clone()).collect()),
-        Evidence::AttestationAttached(e) => e.artifact_digests.is_empty().then(|| vec![e.statement_digest.clone()]),
+        Evidence::AttestationAttached(e) => {
+            let nameless = e.artifact_digests.is_empty() && e.continues == 0;
+            nameless.then(|| vec![e.statement_digest.clone()])
+        }
         Evidence::TestsFinished(e) => e.artifact_digest.is_empty().then(|| vec![e.run.clone()]),
         Evidence::SbomAttached(_)
         | Evidence::ScanCompleted(_)

@@ -19,11 +19,11 @@ pub(super) struct Worded {
     pub(super) details: Map<String, Value>,
 }
 
-/// Words a piece of evidence.
+/// Words a piece of evidence, but for a statement, whose row only says which one it is.
 pub(super) fn worded(evidence: &Evidence, kind: EvidenceKind) -> Worded {
     match evidence {
         Evidence::Sbom(sbom) => of_sbom(sbom),
-        Evidence::Attestation(attestation) => of_attestation(attestation),
+        Evidence::Stated { .. } => remark(kind, "", kind.word().to_owned()),
         Evidence::Signature { signature, signer } => remark(kind, signature, format!("signed{}", by(signer))),
         Evidence::Scan { scan_id, scanner, scanner_version, findings } => {
             let mut details = texts(&[("scanner", scanner), ("scannerVersion", scanner_version)]);
@@ -80,7 +80,8 @@ fn of_sbom(sbom: &SbomEvidence) -> Worded {
     Worded { id: id.clone(), summary, details }
 }
 
-fn of_attestation(said: &AttestationEvidence) -> Worded {
+/// Words a statement.
+pub(super) fn of_attestation(said: &AttestationEvidence) -> Worded {
     let verified = json::verification::word(Verification::try_from(said.verification).unwrap_or_default());
     let mut details = texts(&[
         ("predicateType", &said.predicate_type),

@@ -1,7 +1,7 @@
 //! A ledger in a temporary directory, written with events.
 
 use bytes::Bytes;
-use pedigraph_ledger::{Batch, LogId, NewEntry, Part, Reader, Writer};
+use pedigraph_ledger::{Batch, Blobs, INLINE_BYTES_MAX, LogId, NewEntry, Part, Reader, Writer};
 use pedigraph_projector::{Moment, Scope, Views};
 use pedigraph_proto::event::ArtifactPackaged;
 use pedigraph_proto::wire::{Entry, Fact, Origin, Status};
@@ -64,7 +64,8 @@ impl Book {
         let log = LogId::new("default").expect("a log");
         self.clock += MINUTE;
         let time_ns = self.writer.next_time(self.clock);
-        let entries = events.iter().map(|event| new_entry(&log, event, time_ns)).collect();
+        let blobs = self.writer.blobs();
+        let entries = events.iter().map(|event| new_entry(&log, event, time_ns, &blobs)).collect();
         let batch = Batch { time_ns, entries, ..Batch::default() };
         self.writer.append(batch).expect("appended");
     }
@@ -89,7 +90,7 @@ impl Book {
     }
 }
 
-fn new_entry(log: &LogId, event: &Said, time_ns: i64) -> NewEntry {
+fn new_entry(log: &LogId, event: &Said, time_ns: i64, blobs: &Blobs) -> NewEntry {
     let chunks: Vec<Bytes> =
         event.facts.chunks(canonical::FACTS_PER_CHUNK_MAX).map(|facts| fact::encode_chunk(facts.to_vec())).collect();
     let digests: Vec<[u8; 32]> = chunks.iter().map(|chunk| canonical::sha256(chunk)).collect();
@@ -119,10 +120,14 @@ fn new_entry(log: &LogId, event: &Said, time_ns: i64) -> NewEntry {
         format: "test".to_owned(),
         ..Entry::default()
     };
+    let part = |chunk: Bytes| match chunk.len() <= INLINE_BYTES_MAX {
+        true => Part::Inline(chunk),
+        false => blobs.put(&chunk).expect("a blob"),
+    };
     NewEntry {
         log: log.clone(),
         leaf: entry.encode_to_vec().into(),
-        facts: chunks.into_iter().map(Part::Inline).collect(),
+        facts: chunks.into_iter().map(part).collect(),
         body: None,
     }
 }

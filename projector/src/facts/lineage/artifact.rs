@@ -8,7 +8,7 @@ use pedigraph_proto::fact::Artifact;
 
 use super::fold::{Fold, clip, digest};
 use super::names::kind_of;
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, role};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, key_text, role};
 use crate::error::Error;
 
 /// Digests of one thing that one fact may name; the rest of them is not joined.
@@ -64,11 +64,11 @@ impl Fold<'_, '_, '_> {
         let run = self.run_id(&event.run, &event.run_source);
         self.product(&run, &subject)?;
         let claim = Claim {
-            commit: event.commit.clone(),
+            commit: key_text(&event.commit),
             repository: clip(&event.repository),
             change_id: clip(&event.change_id),
             run,
-            pipeline: event.pipeline.clone(),
+            pipeline: key_text(&event.pipeline),
             builder: clip(&event.builder),
             said_by: "packaged".to_owned(),
         };

@@ -1,14 +1,10 @@
 //! What somebody states or found about artifacts: SBOMs, attestations, scans, VEX, tests and the like.
 
-use pedigraph_proto::event::{
-    ArtifactKind, AttestationAttached, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement,
-};
+use pedigraph_proto::event::{ArtifactKind, SbomAttached, ScanCompleted, TestsFinished, VexIssued, VexStatement};
 use pedigraph_proto::{ArtifactRef, fact, names_nothing};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{
-    AttestationEvidence, Claim, Class, Evidence, EvidenceKind, SbomEvidence, TestsEvidence, VexEvidence, table,
-};
+use super::rows::{Class, Evidence, EvidenceKind, SbomEvidence, TestsEvidence, VexEvidence, table};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
@@ -84,48 +80,6 @@ impl Fold<'_, '_, '_> {
             skipped: event.skipped_count,
         };
         self.note(&subject, EvidenceKind::Sbom, &Evidence::Sbom(evidence))
-    }
-
-    fn attestation(&mut self, event: &AttestationAttached) -> Result<(), Error> {
-        let evidence = Evidence::Attestation(AttestationEvidence {
-            predicate_type: clip(&event.predicate_type),
-            statement_digest: clip(&event.statement_digest),
-            verification: event.verification,
-            builder: clip(&event.builder),
-            build_type: clip(&event.build_type),
-            invocation: clip(&event.invocation),
-            repository: clip(&event.repository),
-            commit: clip(&event.commit),
-            started_on: clip(&event.started_on),
-            finished_on: clip(&event.finished_on),
-            summary: clip(&event.summary),
-            key_ids: event.key_ids.iter().map(|id| clip(id)).collect(),
-            materials: u32::try_from(event.materials.len()).unwrap_or(u32::MAX),
-        });
-        let run = self.run_id(&event.invocation, &event.builder);
-        let claim = Claim {
-            commit: event.commit.clone(),
-            repository: clip(&event.repository),
-            change_id: String::new(),
-            run: run.clone(),
-            pipeline: String::new(),
-            builder: clip(&event.builder),
-            said_by: "provenance".to_owned(),
-        };
-        let mut subjects: Vec<String> = event.artifact_digests.iter().filter_map(|text| digest(text)).collect();
-        subjects.sort();
-        subjects.dedup();
-        for subject in subjects {
-            self.name(&subject, Class::Other, "", 0, "")?;
-            self.note(&subject, EvidenceKind::Attestation, &evidence)?;
-            self.product(&run, &subject)?;
-            self.claim(&subject, &claim)?;
-            if event.commit.is_empty() {
-                self.commits_among(&subject, &claim, &event.materials)?;
-            }
-            self.materials(&subject, &event.materials)?;
-        }
-        Ok(())
     }
 
     fn scan(&mut self, event: &ScanCompleted) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use pedigraph_proto::image::{is_evidence_tag, is_evidence_type};
 use pedigraph_proto::{ArtifactRef, Digest, canonical};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, RunId, role, table};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, RunId, key_text, role, table};
 use crate::error::Error;
 
 /// Layers of one image that base edges are sought by; OCI runtimes allow 127.
@@ -39,7 +39,7 @@ impl Fold<'_, '_, '_> {
         self.layers(&subject, &event.diff_ids)?;
         self.declared_parents(&subject, &event.parent_digests)?;
         let claim = Claim {
-            commit: event.commit.clone(),
+            commit: key_text(&event.commit),
             repository: clip(&event.repository),
             change_id: String::new(),
             run: RunId::default(),

@@ -18,6 +18,7 @@ mod image;
 mod names;
 mod origin;
 pub(crate) mod rows;
+mod statement;
 mod work;
 
 /// The view of artifacts, lineage and evidence.

@@ -6,7 +6,7 @@ use pedigraph_proto::event::{ArtifactKind, Material};
 use pedigraph_proto::{ArtifactRef, Purl, is_absolute_uri};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, RunId, table};
+use super::rows::{BaseClaim, BaseMethod, Claim, Class, RunId, key_text, table};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 use crate::store::key::Key;
@@ -24,7 +24,7 @@ impl Fold<'_, '_, '_> {
             "" => &self.at.entry.source,
             source => source,
         };
-        RunId { id: id.to_owned(), source: source.to_owned() }
+        RunId { id: key_text(id), source: key_text(source) }
     }
 
     pub(super) fn product(&mut self, run: &RunId, digest: &str) -> Result<(), Error> {
@@ -36,38 +36,21 @@ impl Fold<'_, '_, '_> {
     }
 
     pub(super) fn claim(&mut self, digest: &str, claim: &Claim) -> Result<(), Error> {
-        if claim.commit.is_empty() && claim.run.id.is_empty() && claim.change_id.is_empty() && claim.builder.is_empty()
-        {
+        if claim.says_nothing() {
             return Ok(());
         }
         self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at), claim)?;
-        if claim.commit.is_empty() {
-            return Ok(());
-        }
-        let from = self.key(table::BUILT_FROM).text(&claim.commit).text(&claim.pipeline).text(digest).stamp(self.at);
-        self.rows.put(from, &())?;
-        let of = self.key(table::COMMITS).text(digest).text(&claim.commit).text(&claim.pipeline).stamp(self.at);
-        self.rows.put(of, &())
+        self.built_from(digest, &claim.commit, &claim.pipeline)
     }
 
-    /// Commits that went into a build of which nothing says what its source is.
-    pub(super) fn commits_among(&mut self, digest: &str, claim: &Claim, materials: &[Material]) -> Result<(), Error> {
-        let commits: BTreeSet<(&str, &str)> = materials
-            .iter()
-            .filter_map(|material| {
-                let hash = material.digest.strip_prefix("gitCommit:");
-                let hash = hash.or_else(|| material.digest.strip_prefix("sha1:").filter(|_| is_git(&material.uri)))?;
-                Some((hash, material.uri.as_str()))
-            })
-            .take(COMMITS_MAX)
-            .collect();
-        for (commit, uri) in commits {
-            let said_by = "material".to_owned();
-            let repository = clip(uri);
-            let claim = Claim { commit: commit.to_owned(), repository, said_by, ..claim.clone() };
-            self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at).text(commit).text(uri), &claim)?;
+    pub(super) fn built_from(&mut self, digest: &str, commit: &str, pipeline: &str) -> Result<(), Error> {
+        if commit.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let from = self.key(table::BUILT_FROM).text(commit).text(pipeline).text(digest).stamp(self.at);
+        self.rows.put(from, &())?;
+        let of = self.key(table::COMMITS).text(digest).text(commit).text(pipeline).stamp(self.at);
+        self.rows.put(of, &())
     }
 
     /// A base named by digest.
@@ -84,9 +67,8 @@ impl Fold<'_, '_, '_> {
         // it.
         match claim.method {
             BaseMethod::Declared | BaseMethod::Image | BaseMethod::Annotation => {
-                let repository = ArtifactRef::parse(&claim.reference).map(|r| r.repository).unwrap_or_default();
                 let kind = ArtifactKind::ContainerImage.into();
-                self.name_as(base, Class::Other, (&repository, ""), kind, "")
+                self.name_as(base, Class::Other, (&base_repository(claim), ""), kind, "")
             }
             BaseMethod::Material | BaseMethod::Tool => Ok(()),
         }
@@ -108,24 +90,8 @@ impl Fold<'_, '_, '_> {
     }
 
     pub(super) fn materials(&mut self, derived: &str, materials: &[Material]) -> Result<(), Error> {
-        for material in materials.iter().take(MATERIALS_MAX) {
-            let purl = Purl::parse(&material.uri);
-            let named = digest(&material.digest).or_else(|| Some(purl.as_ref()?.digest()?.to_string()));
-            let Some(base) = named.filter(|base| base.starts_with("sha256:") || base.starts_with("sha512:")) else {
-                continue;
-            };
-            let image = purl.is_some_and(|purl| matches!(purl.kind(), "docker" | "oci"))
-                || ["docker://", "oci://", "docker-image://", "docker-pullable://"]
-                    .iter()
-                    .any(|scheme| material.uri.starts_with(scheme));
-            let method = match (material.tool, image) {
-                (true, _) => BaseMethod::Tool,
-                (false, true) => BaseMethod::Image,
-                (false, false) => BaseMethod::Material,
-            };
-            self.base(derived, &base, &BaseClaim { method, reference: clip(&material.uri) })?;
-        }
-        Ok(())
+        let named = materials.iter().take(MATERIALS_MAX).filter_map(named_material);
+        named.into_iter().try_for_each(|(base, claim)| self.base(derived, &base, &claim))
     }
 
     pub(super) fn declared_parents(&mut self, child: &str, parents: &[String]) -> Result<(), Error> {
@@ -135,6 +101,38 @@ impl Fold<'_, '_, '_> {
         }
         Ok(())
     }
+}
+
+/// The digest by which a base may be known that a material names, and as what.
+pub(super) fn named_material(material: &Material) -> Option<(String, BaseClaim)> {
+    let purl = Purl::parse(&material.uri);
+    let named = digest(&material.digest).or_else(|| Some(purl.as_ref()?.digest()?.to_string()));
+    let base = named.filter(|base| base.starts_with("sha256:") || base.starts_with("sha512:"))?;
+    let image = purl.is_some_and(|purl| matches!(purl.kind(), "docker" | "oci"))
+        || ["docker://", "oci://", "docker-image://", "docker-pullable://"]
+            .iter()
+            .any(|scheme| material.uri.starts_with(scheme));
+    let method = match (material.tool, image) {
+        (true, _) => BaseMethod::Tool,
+        (false, true) => BaseMethod::Image,
+        (false, false) => BaseMethod::Material,
+    };
+    Some((base, BaseClaim { method, reference: clip(&material.uri) }))
+}
+
+/// Of the line that a base is of, where its address says so.
+pub(super) fn base_repository(claim: &BaseClaim) -> String {
+    ArtifactRef::parse(&claim.reference).map(|reference| reference.repository).unwrap_or_default()
+}
+
+/// Commits that went into a build of which nothing says what its source is, each with where it is from.
+pub(super) fn commits_among(materials: &[Material]) -> BTreeSet<(&str, &str)> {
+    let commits = materials.iter().filter_map(|material| {
+        let hash = material.digest.strip_prefix("gitCommit:");
+        let hash = hash.or_else(|| material.digest.strip_prefix("sha1:").filter(|_| is_git(&material.uri)))?;
+        Some((hash, material.uri.as_str()))
+    });
+    commits.take(COMMITS_MAX).collect()
 }
 
 /// A checkout, whose SHA-1 is a commit's.

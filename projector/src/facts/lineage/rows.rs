@@ -63,6 +63,16 @@ pub(crate) mod table {
     pub(crate) const DEPLOYED_TAGS: u8 = b'y';
     /// vulnerability, digest, stamp → ().
     pub(crate) const VULNERABILITIES: u8 = b'v';
+    /// statement → [`super::Statement`].
+    pub(crate) const STATEMENTS: u8 = b'S';
+    /// statement, subject, ordinal of the fact → (); of statements with materials.
+    pub(crate) const SUBJECTS: u8 = b'J';
+    /// statement, method, material, ordinal of the fact → [`super::BaseClaim`].
+    pub(crate) const MATERIALS: u8 = b'M';
+    /// statement, commit, address, ordinal of the fact → (): a commit among its materials.
+    pub(crate) const SOURCES: u8 = b'Q';
+    /// material, stamp, method → ordinal of the statement.
+    pub(crate) const USES: u8 = b'U';
 }
 
 /// What another digest is to a digest.
@@ -82,6 +92,41 @@ pub(crate) mod role {
 /// A key of this view.
 pub(crate) fn key(tenant: &TenantId, table: u8) -> Key {
     Key::new(tenant, VIEW).byte(table)
+}
+
+/// Bytes of a text that keys hold whole: a longer one would be repeated in the row of each digest that it is said of.
+const KEY_TEXT_BYTES_MAX: usize = 512;
+
+/// What rows hold of a text that stands in keys, whatever its length: itself, or of a long one the beginning and a hash.
+pub(crate) fn key_text(text: &str) -> String {
+    const HASH_BYTES: usize = 64;
+    if text.len() <= KEY_TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let whole = (0..KEY_TEXT_BYTES_MAX - HASH_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{}", &text[..whole], blake3::hash(text.as_bytes()).to_hex())
+}
+
+/// A statement about artifacts: the entry, and the place in it of the first of the facts that state it. Its subjects and
+/// its materials are stored once each; which material is of which subject is found when asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct StatementId {
+    pub(crate) index: u64,
+    pub(crate) ordinal: u32,
+}
+
+impl StatementId {
+    /// Goes on with a key.
+    pub(crate) fn key(&self, key: Key) -> Key {
+        key.number(self.index).bytes(&self.ordinal.to_be_bytes())
+    }
+}
+
+/// What a statement says of each of its subjects.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Statement {
+    pub(crate) evidence: AttestationEvidence,
+    pub(crate) claim: Claim,
 }
 
 /// A run of a pipeline: its id there, and what numbers it; so build 42 of two jobs is two runs (SPEC §2.3).
@@ -154,7 +199,10 @@ pub(crate) struct BaseClaim {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Evidence {
     Sbom(SbomEvidence),
-    Attestation(AttestationEvidence),
+    /// By the statement whose first fact stands there in the entry.
+    Stated {
+        ordinal: u32,
+    },
     Signature {
         signature: String,
         signer: String,
@@ -211,7 +259,7 @@ pub(crate) struct SbomEvidence {
     pub(crate) skipped: u32,
 }
 
-/// A statement about an artifact.
+/// A statement about artifacts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct AttestationEvidence {
     pub(crate) predicate_type: String,
@@ -347,6 +395,12 @@ pub(crate) struct Claim {
     /// What says it: `packaged`, `provenance`, `run`, `published`, `annotation`; `material` where a provenance does not
     /// say which of its materials is the source.
     pub(crate) said_by: String,
+}
+
+impl Claim {
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.commit.is_empty() && self.run.id.is_empty() && self.change_id.is_empty() && self.builder.is_empty()
+    }
 }
 
 /// A step of a run.

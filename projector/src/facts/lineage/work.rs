@@ -5,7 +5,7 @@ use pedigraph_proto::fact;
 use pedigraph_proto::json;
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{Claim, Class, CommitFact, Work, table};
+use super::rows::{Claim, Class, CommitFact, Work, key_text, table};
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
@@ -38,7 +38,7 @@ impl Fold<'_, '_, '_> {
             author: clip(&event.author),
             reference: clip(&event.target_branch),
         };
-        self.rows.put(self.key(table::CHANGES).text(&event.commit).stamp(self.at), &fact)
+        self.rows.put(self.key(table::CHANGES).text(&key_text(&event.commit)).stamp(self.at), &fact)
     }
 
     fn ref_updated(&mut self, event: &RefUpdated) -> Result<(), Error> {
@@ -53,7 +53,7 @@ impl Fold<'_, '_, '_> {
             author: String::new(),
             reference: clip(&event.r#ref),
         };
-        self.rows.put(self.key(table::CHANGES).text(&event.commit).stamp(self.at), &fact)
+        self.rows.put(self.key(table::CHANGES).text(&key_text(&event.commit)).stamp(self.at), &fact)
     }
 
     fn run_started(&mut self, event: &RunStarted) -> Result<(), Error> {
@@ -89,11 +89,11 @@ impl Fold<'_, '_, '_> {
             self.name(&product, Class::Built, "", 0, "")?;
             self.product(&run, &product)?;
             let claim = Claim {
-                commit: event.commit.clone(),
+                commit: key_text(&event.commit),
                 repository: clip(&event.repository),
                 change_id: String::new(),
                 run: run.clone(),
-                pipeline: event.pipeline.clone(),
+                pipeline: key_text(&event.pipeline),
                 builder: clip(&event.builder),
                 said_by: "run".to_owned(),
             };

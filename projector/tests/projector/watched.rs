@@ -1,0 +1,52 @@
+//! A store in memory that counts what is read and written.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pedigraph_projector::Error;
+use pedigraph_projector::store::{MemStore, Row, Store};
+
+/// Counts rows, and the bytes of those that are written.
+#[derive(Default)]
+pub(crate) struct Watched {
+    rows: MemStore,
+    pub(crate) read: AtomicUsize,
+    pub(crate) written: AtomicUsize,
+    pub(crate) bytes_written: AtomicUsize,
+}
+
+impl Watched {
+    fn writes(&self, key: &[u8], value: &[u8]) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+        self.bytes_written.fetch_add(key.len() + value.len(), Ordering::Relaxed);
+    }
+}
+
+impl Store for Watched {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.rows.get(key)
+    }
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.writes(key, value);
+        self.rows.insert(key, value)
+    }
+    fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.writes(key, value);
+        self.rows.insert_new(key, value)
+    }
+    fn remove(&self, key: &[u8]) -> Result<(), Error> {
+        self.rows.remove(key)
+    }
+    fn batch(&self, rows: &[Row]) -> Result<(), Error> {
+        rows.iter().for_each(|(key, value)| self.writes(key, value));
+        self.rows.batch(rows)
+    }
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+        let rows = self.rows.scan(from, to, reverse, limit)?;
+        self.read.fetch_add(rows.len() + 1, Ordering::Relaxed);
+        Ok(rows)
+    }
+    fn flush(&self) -> Result<(), Error> {
+        self.rows.flush()
+    }
+}
