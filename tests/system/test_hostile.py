@@ -81,6 +81,7 @@ def fight(attack, scene, idle, row, broken):
         peak = scene.peak_mib()
         row.update(rss=f"{peak:.0f}")
         broken += unkept(seen, idle, peak)
+        broken += scene.unserved()
         broken += [f"at the end {failure}" for failure in scene.leave()["failures"][:3]]
         stopped = scene.crash() if attack.crash else scene.stop()
     started = scene.start()

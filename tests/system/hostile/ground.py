@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tlog
 from hostile.attacker import BEGINS
-from hostile.wire import Client
+from hostile.wire import DIGEST, Answer, Client
 from pedigraph import run, until
 
 # The issue's bound on the neighbour: so many times what it waits on an idle server, and so much more.
@@ -23,6 +23,8 @@ VISIBLE_SECONDS = 2.0
 RSS_MIB = 1024
 # The server lets open requests end for 10 s, then it ends.
 STOP_SECONDS = 15.0
+# What the neighbour waits at most for one request of another class.
+PLACE_SECONDS = 5.0
 # From the process's start to "ready", with whatever the attack left in ledger and views.
 START_SECONDS = 5.0
 # What the neighbour does before it is measured: connections, caches.
@@ -113,6 +115,22 @@ class Ground:
         time.sleep(seconds)
         return self.watched(self.neighbour.ask())
 
+    def unserved(self):
+        """One request of every other class by the neighbour, whose place no attacker may have taken: those that are not answered well."""
+        artifact, document = DIGEST % (0xA << 240), b'{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}'
+        client = Client(self.node.url, self.tokens["neighbour"], timeout=PLACE_SECONDS)
+        index = self.receipts[-1][0]
+        asked = {
+            "document": lambda: client.post(document, "application/json", path="/api/v1/documents", subject=artifact),
+            "pack": lambda: client.post(b'{"artifactDigests":["%s"]}' % artifact.encode(), "application/json", path="/api/v1/lineage/export"),
+            "body": lambda: client.get(f"/api/v1/entries/{index}/body"),
+            "page": lambda: client.get("/", headers={"accept": "text/html"}),
+            "metrics": lambda: client.get("/metrics"),
+        }
+        answers = {name: attempt(ask) for name, ask in asked.items()}
+        answers["stream"] = attempt(lambda: first_of(client, "/api/v1/subscribe"))
+        return [f"the neighbour's {name} beside the attack: {answer}" for name, answer in answers.items() if getattr(answer, "status", 0) not in (200, 201)]
+
     def peak_mib(self):
         """The most memory that the server ever had."""
         self.node.alive()
@@ -157,6 +175,22 @@ class Ground:
         until(lambda: signed() >= size, "a checkpoint of all receipts", 30, self.node.alive)
         entries, _ = tlog.read(fetch, self.client.get("/ledger/neighbour/vkey").body.decode())
         return [(index, leaf) for index, leaf in self.receipts if tlog.leaf_hash(entries[index]).hex() != leaf]
+
+
+def attempt(ask):
+    """The answer, or what came in its way."""
+    try:
+        return ask()
+    except OSError as error:
+        return error
+
+
+def first_of(client, path):
+    """The head of an answer that has no end."""
+    with client.connect(timeout=PLACE_SECONDS) as sock:
+        sock.sendall(client.head("GET", path))
+        came = sock.recv(4096)
+    return Answer(int((came.split(b" ", 2) + [b"0", b"0"])[1]), {}, came)
 
 
 def two_tenants(directory):

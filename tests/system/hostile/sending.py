@@ -1,6 +1,7 @@
 """Attacks by what is sent: input whose cost is not its size, forged events, secrets."""
 
 import base64
+import json
 import random
 import time
 
@@ -8,6 +9,42 @@ import zstandard
 
 from hostile.table import attack
 from hostile.wire import CLOUDEVENT, DIGEST, event
+
+INTOTO = "application/vnd.in-toto+json"
+
+
+def statement(subjects, predicate_type, predicate):
+    return json.dumps({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "s", "digest": {"sha256": DIGEST[7:] % number}} for number in subjects],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    }, separators=(",", ":")).encode()
+
+
+def accepted_or(answer, *codes):
+    """The event is durable, or refused with one of these codes."""
+    assert answer.status == 201 or (answer.status in (413, 422) and answer.code in codes), answer
+    return "accepted" if answer.status == 201 else answer.code
+
+
+def size_of(directory):
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+@attack("1", "three statements of 1,024 subjects and 512 materials", "accepted, visible, the views grow by less than 64 MiB; or TOO_MANY_ITEMS")
+def subjects_times_materials(attacker):
+    materials = [{"uri": f"pkg:npm/m@{n}", "digest": {"sha256": DIGEST[7:] % (0xB << 240 | n)}} for n in range(512)]
+    before, said = size_of(attacker.data), set()
+    for n in range(3):
+        build = {"buildDefinition": {"buildType": "https://hostile.example/build", "resolvedDependencies": materials},
+                 "runDetails": {"builder": {"id": f"https://hostile.example/{n}"}}}
+        body = statement(range(n << 20, (n << 20) + 1024), "https://slsa.dev/provenance/v1", build)
+        said.add(accepted_or(attacker.send(body, INTOTO), "TOO_MANY_ITEMS"))
+    attacker.wait_visible()
+    grown = (size_of(attacker.data) - before) / 2**20
+    assert grown < 64, f"{len(body) * 3 >> 10} KiB made the data grow by {grown:.0f} MiB"
+    return f"{', '.join(said)}; data grew by {grown:.1f} MiB"
 
 
 @attack("3", "60,000 conflicting events of one source and id, then the process is killed", "each a conflict; the last 10,000 take less than twice the first",
