@@ -19,6 +19,7 @@ use serde_json::Value;
 use zip::ZipArchive;
 use zip::read::{ArchiveOffset, Config};
 
+use super::directory;
 use super::{
     ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT,
     FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE,
@@ -220,7 +221,9 @@ impl<R: Read + Seek> Pack<R> {
     /// Bounds first what the zip's directory may cost, then reads that.
     fn open(from: R) -> Result<Pack<R>, Error> {
         let mut from = BufReader::new(from);
-        check_end(&mut from)?;
+        let (start, bytes) = check_end(&mut from)?;
+        let plain = directory::check(&mut from, start, bytes);
+        from.seek(SeekFrom::Start(0)).map_err(|error| Error::NotAPack(error.to_string()))?;
         let damaged =
             |error: zip::result::ZipError| Fault { what: format!("the zip is damaged: {error}"), ..Fault::default() };
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
@@ -251,6 +254,7 @@ impl<R: Read + Seek> Pack<R> {
             let what = "the zip is not in one piece: something is between its files".to_owned();
             return Err(Fault { what, ..Fault::default() }.into());
         }
+        plain.map_err(|(name, why)| fault(&name, why))?;
         Ok(Pack { archive, unpacked })
     }
 
@@ -640,8 +644,9 @@ fn trust_of(check: &Check<'_>, own: &Own, done: &mut Done) -> Trust {
     Trust { vkey: Some(own.vkey.clone()), ..check.trust.clone() }
 }
 
-/// The end of a zip: without comment, without ZIP64, with a directory of bounded size right before it.
-fn check_end<R: Read + Seek>(from: &mut R) -> Result<(), Error> {
+/// The end of a zip: without comment, without ZIP64, with a directory of bounded size right before it, whose beginning
+/// and size are given back.
+fn check_end<R: Read + Seek>(from: &mut R) -> Result<(u64, u64), Error> {
     let no_zip = |why: &str| Error::NotAPack(format!("not an evidence pack: {why}"));
     let unreadable = |error: std::io::Error| no_zip(&error.to_string());
     let length = from.seek(SeekFrom::End(0)).map_err(unreadable)?;
@@ -668,8 +673,7 @@ fn check_end<R: Read + Seek>(from: &mut R) -> Result<(), Error> {
     if disks != 0 || here != count || start + directory != at {
         return wrong("the zip is not in one piece: something is before, between or behind its files".to_owned());
     }
-    from.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    Ok(())
+    Ok((start, directory))
 }
 
 /// What a file of a pack is, by its name.

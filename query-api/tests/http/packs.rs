@@ -215,3 +215,51 @@ async fn changed_packs_are_refused_or_say_the_same() {
         assert!(accepted < count / 10, "what is changed is noticed");
     }
 }
+
+/// Where the headers and the directory of a zip are: each a range, and of the directory's rows the one byte that may
+/// differ, which says by which version of a program the zip was made.
+fn described(pack: &[u8]) -> (Vec<std::ops::Range<usize>>, Vec<usize>) {
+    let number = |at: usize, bytes: usize| {
+        pack[at..at + bytes].iter().rev().fold(0, |sum: usize, byte| sum << 8 | usize::from(*byte))
+    };
+    let directory = number(pack.len() - 6, 4);
+    let (mut ranges, mut free, mut at) = (vec![directory..pack.len()], vec![], directory);
+    while pack[at..].starts_with(b"PK\x01\x02") {
+        free.push(at + 4);
+        let header = number(at + 42, 4);
+        ranges.push(header..header + 30 + number(header + 26, 2));
+        at += 46 + number(at + 28, 2);
+    }
+    (ranges, free)
+}
+
+/// What stands around the files is signed by nobody, so it may say nothing: every bit of it.
+#[tokio::test]
+async fn a_bit_flipped_in_what_the_zip_says_of_its_files_is_refused() {
+    let world = world();
+    let client = Client(router(config(&world)));
+    let pack = exported(&client, json!({"artifactDigests": [digest("1")]})).await;
+    let check = check(&world, false);
+    let (ranges, free) = described(&pack);
+    assert!(ranges.len() > 10 && free.len() == ranges.len() - 1, "{ranges:?}");
+    let mut changed = pack.clone();
+    for at in ranges.into_iter().flatten() {
+        for bit in 0..8 {
+            changed[at] ^= 1 << bit;
+            // The upper one says that a mode is a plain file's, which one without a kind is, too.
+            let may_differ = free.contains(&at) || (bit == 7 && at >= 37 && free.contains(&(at - 37)));
+            assert_eq!(verify(Cursor::new(&changed), &check).is_ok(), may_differ, "byte {at}, bit {bit}");
+            changed[at] ^= 1 << bit;
+        }
+    }
+    let link = |mode: u16| {
+        let mut pack = pack.clone();
+        let at = free[0] + 36;
+        pack[at..at + 2].copy_from_slice(&mode.to_le_bytes());
+        verify(Cursor::new(&pack), &check).err().map(|error| format!("{error:?}"))
+    };
+    assert_eq!(link(0o100_600), None, "for its owner alone");
+    for mode in [0o120_644, 0o100_755, 0o104_644, 0o040_755] {
+        assert!(link(mode).is_some_and(|why| why.contains("plain file")), "{mode:o}");
+    }
+}
