@@ -21,28 +21,52 @@ pub(crate) fn count_shown(changes: u32) -> u32 {
     if changes > CHANGES_PER_ENTRY_MAX { 1 } else { changes }
 }
 
-/// The changes of an entry, the first with n = 1: what comes after (0, 0) is everything.
-pub(crate) fn of_entry<'a>(index: u64, entry: &Entry, facts: impl Iterator<Item = &'a Fact>) -> Vec<ViewChange> {
-    let mut changes = Vec::new();
-    let mut total = 0_u32;
-    for fact in facts {
-        let Some(event) = &fact.event else { continue };
-        let at = Nanos(if fact.occurred_at == 0 { entry.occurred_at } else { fact.occurred_at });
-        for subject in subjects(event) {
-            total = total.saturating_add(1);
-            let n = total;
-            let (view, change) = (view_of(event).to_owned(), kebab(event.name()));
-            if total <= CHANGES_PER_ENTRY_MAX {
-                changes.push(ViewChange { index, n, view, subject, change, occurred_at: at });
+/// The changes of an entry, gathered from its facts in their order; the first has n = 1, as what comes after (0, 0) is
+/// everything.
+pub(crate) struct Changes<'e> {
+    index: u64,
+    entry: &'e Entry,
+    total: u32,
+    listed: Vec<ViewChange>,
+}
+
+impl<'e> Changes<'e> {
+    /// None yet.
+    pub(crate) fn of(index: u64, entry: &'e Entry) -> Changes<'e> {
+        Changes { index, entry, total: 0, listed: Vec::new() }
+    }
+
+    /// More of its facts.
+    pub(crate) fn add(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            let Some(event) = &fact.event else { continue };
+            let at = if fact.occurred_at == 0 { self.entry.occurred_at } else { fact.occurred_at };
+            for subject in subjects(event) {
+                if self.is_bulk() {
+                    return;
+                }
+                self.total += 1;
+                let (view, change) = (view_of(event).to_owned(), kebab(event.name()));
+                let (index, n, occurred_at) = (self.index, self.total, Nanos(at));
+                self.listed.push(ViewChange { index, n, view, subject, change, occurred_at });
             }
         }
     }
-    if total <= CHANGES_PER_ENTRY_MAX {
-        return changes;
+
+    /// There are too many to list, so further facts change nothing.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.total > CHANGES_PER_ENTRY_MAX
     }
-    let first = changes.swap_remove(0);
-    let subject = entry.subjects.first().cloned().unwrap_or_default();
-    vec![ViewChange { n: 1, subject, change: "bulk".into(), ..first }]
+
+    /// All of them, or the one that stands for too many.
+    pub(crate) fn listed(mut self) -> Vec<ViewChange> {
+        if !self.is_bulk() {
+            return self.listed;
+        }
+        let first = self.listed.swap_remove(0);
+        let subject = self.entry.subjects.first().cloned().unwrap_or_default();
+        vec![ViewChange { n: 1, subject, change: "bulk".into(), ..first }]
+    }
 }
 
 fn kebab(name: &str) -> String {
@@ -168,5 +192,36 @@ fn of_control(event: Control<'_>) -> Vec<String> {
         Control::OpaqueReceived(e) => vec![e.event_type.clone()],
         Control::MessageRejected(e) => vec![e.code.clone()],
         Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::BodyErased(_) => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pedigraph_proto::event::ServiceRemoved;
+
+    use super::*;
+
+    fn removed(service: u32) -> Fact {
+        let event = ServiceRemoved { environment: "prod".into(), service: service.to_string(), ..Default::default() };
+        Fact::now(event)
+    }
+
+    #[test]
+    fn more_changes_than_are_listed_are_one_however_the_facts_are_cut() {
+        let entry = Entry { subjects: vec!["sha256:ab".into()], ..Entry::default() };
+        let facts: Vec<Fact> = (0..=CHANGES_PER_ENTRY_MAX).map(removed).collect();
+        let listed = |facts: &[Fact], chunk: usize| {
+            let mut changes = Changes::of(7, &entry);
+            facts.chunks(chunk).for_each(|chunk| changes.add(chunk));
+            changes.listed()
+        };
+        for chunk in [1, 300, 5_000] {
+            let all = listed(&facts[1..], chunk);
+            assert_eq!((all.len(), all[0].n, all[999].n), (1_000, 1, 1_000));
+            assert_eq!((all[0].subject.as_str(), all[0].change.as_str()), ("1@prod", "service-removed"));
+            let one = listed(&facts, chunk);
+            assert_eq!((one.len(), one[0].n, one[0].change.as_str()), (1, 1, "bulk"));
+            assert_eq!((one[0].subject.as_str(), one[0].view.as_str()), ("sha256:ab", "deployments"));
+        }
     }
 }

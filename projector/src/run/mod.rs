@@ -1,5 +1,6 @@
 //! Running the folds: the one runner, the folder, rebuilds, recorded roots, and the handle that readers get.
 
+mod decoded;
 mod directory;
 mod folder;
 mod marker;

@@ -13,6 +13,7 @@ use pedigraph_proto::event::ViewRootRecorded;
 use pedigraph_proto::{TenantId, fact};
 use tokio::sync::watch;
 
+use super::decoded::Decoded;
 use super::directory::{Options, lock, open_store};
 use super::folder::{Folder, decode_leaf};
 use super::marker;
@@ -23,7 +24,7 @@ use super::trace::CommitContext;
 use super::visible::{Inner, Visible};
 use crate::ask::answers::{ViewChange, ViewProgress, ViewRoots};
 use crate::ask::scope::{AsOf, Moment, Scope, Shared};
-use crate::ask::subscribed::{self, CHANGES_KEPT};
+use crate::ask::subscribed::{CHANGES_KEPT, Changes};
 use crate::error::Error;
 use crate::facts::ViewSet;
 use crate::facts::entries::rows::CHANGES;
@@ -44,6 +45,7 @@ struct Handle {
     inner: Arc<Inner>,
     kept: Option<Kept>,
     runner: Mutex<Option<JoinHandle<()>>>,
+    decoded: Decoded,
 }
 
 /// The views of a ledger in one directory: a runner thread folds what is durable, any thread reads.
@@ -87,7 +89,7 @@ impl Views {
             .name("fold".into())
             .spawn(move || run(&running, folder, broken_dir.as_deref()))
             .map_err(|error| Error::Store(format!("runner: {error}")))?;
-        Ok(Views(Arc::new(Handle { inner, kept, runner: Mutex::new(Some(spawned)) })))
+        Ok(Views(Arc::new(Handle { inner, kept, runner: Mutex::new(Some(spawned)), decoded: Decoded::new() })))
     }
 
     /// From now on steps are spans that link to the commits which they make visible.
@@ -208,8 +210,8 @@ impl Views {
         let mut found = Vec::new();
         let end = scope.bound.min(after.0.saturating_add(ENTRIES_PER_CHANGES_READ_MAX));
         for index in after.0..end {
-            let of_entry = self.changes_of(tenant, index)?;
-            found.extend(of_entry.into_iter().filter(|change| (change.index, change.n) > after));
+            let of_entry = self.0.decoded.get(tenant, index, || self.changes_of(tenant, index))?;
+            found.extend(of_entry.iter().filter(|change| (change.index, change.n) > after).cloned());
             if found.len() >= limit {
                 break;
             }
@@ -257,13 +259,18 @@ impl Views {
     fn changes_of(&self, tenant: &TenantId, index: u64) -> Result<Vec<ViewChange>, Error> {
         let Some(log) = log_of(tenant) else { return Ok(vec![]) };
         let Some(entry) = self.ledger().entry(&log, index)? else { return Ok(vec![]) };
-        let mut facts = Vec::new();
+        let leaf = decode_leaf(&entry.leaf);
+        let mut changes = Changes::of(index, &leaf);
+        // One chunk at a time, and none that only counts: an entry may have many, and is one change then.
         for part in &entry.facts {
             if let Some(bytes) = self.ledger().part(part)? {
-                facts.extend(fact::decode_chunk(bytes).unwrap_or_default());
+                changes.add(&fact::decode_chunk(bytes).unwrap_or_default());
+            }
+            if changes.is_bulk() {
+                break;
             }
         }
-        Ok(subscribed::of_entry(index, &decode_leaf(&entry.leaf), facts.iter()))
+        Ok(changes.listed())
     }
 }
 
