@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use pedigraph_ledger::LogId;
+use pedigraph_query_api::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,10 +137,17 @@ pub(crate) struct Serve {
     /// Address of API and pages; port 0 picks one [default: 127.0.0.1:8080].
     #[arg(long, env = "PEDIGRAPH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address of a listener of its own for /livez, /readyz and /metrics, which no client can fill [default: none].
+    #[arg(long, env = "PEDIGRAPH_PROBE_LISTEN", value_name = "HOST:PORT")]
+    pub(crate) probe_listen: Option<SocketAddr>,
     /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened
     /// on; none: loopback only, and every local request has all scopes.
     #[arg(long, env = "PEDIGRAPH_TOKENS", value_name = "FILE")]
     pub(crate) tokens: Option<PathBuf>,
+    /// Requests a second by class, of each tenant, such as graph=100,export=1; 0: no limit. Classes: open, graph, intake,
+    /// uploads, export, packs, streams, waiters. Without tokens there are none unless they are given.
+    #[arg(long, env = "PEDIGRAPH_RATES", value_delimiter = ',', value_parser = class_rate, value_name = "CLASS=N")]
+    pub(crate) rates: Vec<(Class, u32)>,
     /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.
     #[arg(long, env = "PEDIGRAPH_KAFKA")]
     pub(crate) kafka: Option<String>,
@@ -165,6 +173,13 @@ pub(crate) struct Serve {
     /// TOML file with these and further settings (see `pedigraph config show`).
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// `CLASS=N`.
+pub(crate) fn class_rate(text: &str) -> Result<(Class, u32), String> {
+    let advice = || "must be like graph=100, with a class and a number of requests a second".to_owned();
+    let (class, rate) = text.split_once('=').ok_or_else(advice)?;
+    Ok((Class::limited(class).ok_or_else(advice)?, rate.parse().map_err(|_| advice())?))
 }
 
 /// What becomes of a checkpoint without a quorum.

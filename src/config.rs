@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use pedigraph_query_api::Rates;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Serve, WitnessMode};
@@ -18,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// Address of API and pages.
     pub(crate) listen: SocketAddr,
+    /// Address of a listener of its own for `/livez`, `/readyz` and `/metrics`, which no client can fill.
+    pub(crate) probe_listen: Option<SocketAddr>,
     /// Origin prefix of a ledger that is created: `<name>/<tenant>`.
     pub(crate) name: Option<String>,
     /// Bytes of a journal segment of a ledger that is created.
@@ -53,6 +56,9 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// Entry bundles are served to everybody who reaches the server.
     pub(crate) public_ledger: bool,
+    /// Requests a second by class, of each tenant (what needs no token: of each address), where they differ from the
+    /// defaults; 0: no limit. Without tokens there are no other limits than these.
+    pub(crate) rates: Rates,
     /// Kafka; without brokers there is none.
     pub(crate) kafka: Kafka,
 }
@@ -93,6 +99,7 @@ impl Default for Config {
         Config {
             data: PathBuf::from("pedigraph-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            probe_listen: None,
             name: None,
             segment_bytes: 64 << 20,
             reserve_mib: None,
@@ -107,6 +114,7 @@ impl Default for Config {
             drop_directory: None,
             tokens: None,
             hosts: Vec::new(),
+            rates: Rates::new(),
             public_ledger: false,
             kafka: Kafka::default(),
         }
@@ -135,6 +143,7 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        config.probe_listen = self.probe_listen.or(config.probe_listen);
         if let Some(interval) = self.view_root_interval_ms {
             config.view_root_interval_ms = interval;
         }
@@ -147,6 +156,7 @@ impl Serve {
         if let Some(timeout) = self.witness_timeout_ms {
             config.witness_timeout_ms = timeout;
         }
+        config.rates.extend(self.rates.iter().copied());
         if let Some(tokens) = &self.tokens {
             config.tokens = Some(tokens.clone());
         }
@@ -194,7 +204,10 @@ fn secrets_from_files(options: BTreeMap<String, String>) -> anyhow::Result<BTree
 
 #[cfg(test)]
 mod tests {
+    use pedigraph_query_api::Class;
+
     use super::*;
+    use crate::arguments::class_rate;
 
     #[test]
     fn a_file_is_read_and_unknown_keys_are_errors() {
@@ -211,5 +224,18 @@ mod tests {
         let serve = Serve { config: Some(path), data: Some("b".into()), ..Serve::default() };
         let config = serve.resolve().unwrap();
         assert_eq!((config.data, config.listen.port()), ("b".into(), 1));
+    }
+
+    #[test]
+    fn rates_are_given_by_class() {
+        let config: Config = toml::from_str("[rates]\ngraph = 5\npacks = 0").unwrap();
+        assert_eq!(config.rates, Rates::from([(Class::Graph, 5), (Class::Packs, 0)]));
+        assert!(toml::from_str::<Config>("[rates]\ngraphs = 5").is_err());
+        assert_eq!(toml::from_str::<Config>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        let serve = Serve { rates: vec![class_rate("graph=7").unwrap()], ..Serve::default() };
+        assert_eq!(serve.resolve().unwrap().rates, Rates::from([(Class::Graph, 7)]));
+        for bad in ["graph", "graph=", "graph=-1", "probes=1", "other=1"] {
+            assert!(class_rate(bad).is_err(), "{bad}");
+        }
     }
 }

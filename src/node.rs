@@ -14,12 +14,15 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use pedigraph_query_api as api;
 pub(crate) use pedigraph_query_api::app::system_clock as now_ns;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
+use crate::listeners::{self, Listeners};
 use crate::output::{Exit, Failure, put, say};
 use crate::{heartbeat, metrics, offline, signers, telemetry, view_roots, witnesses};
+
+/// How long threads that read may go on after everything else has ended.
+const THREADS_END_MAX: Duration = Duration::from_secs(1);
 
 /// Which parts run in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +40,7 @@ pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::start("info,librdkafka=warn,fjall=warn,lsm_tree=warn,sled=warn")?;
     say(&format!("pedigraph {} on {}", env!("CARGO_PKG_VERSION"), config.data.display()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let node = Node::start(role, config, config.listen).await?;
         put(&format!("listening on http://{}", node.address));
         let stopped = tokio::select! {
@@ -46,7 +49,10 @@ pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
         };
         node.stop().await?;
         stopped
-    })
+    });
+    // A read that still runs has nobody left to answer.
+    runtime.shutdown_timeout(THREADS_END_MAX);
+    ended
 }
 
 /// Resolves on SIGINT or SIGTERM.
@@ -96,20 +102,15 @@ impl Node {
     pub(crate) async fn start(role: Role, config: &Config, listen: SocketAddr) -> anyhow::Result<Node> {
         let usage = |why: String| Failure::error(Exit::Usage, why);
         let tokens = config.tokens.as_deref().map(api::Tokens::open).transpose().map_err(usage)?.map(Arc::new);
-        api::check_bind(listen, tokens.as_deref()).map_err(usage)?;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let address = listener.local_addr()?;
+        let listeners = Listeners::bind(listen, config.probe_listen, tokens.as_ref()).await?;
+        let address = listeners.address()?;
         let (stop, stopping) = watch::channel(false);
         let (write, reader) = open(role, config, &stopping)?;
         let late = Arc::new(OnceLock::new());
         let mut api_config = api_config(role, config, &reader, &late, write.as_ref())?;
         api_config.tokens = tokens;
         let end_to_end = api_config.end_to_end.clone();
-        let mut stopped = stopping;
-        let until = async move {
-            let _sender_is_gone = stopped.wait_for(|stop| *stop).await;
-        };
-        let server = tokio::spawn(api::serve(listener, api::router(api_config), until));
+        let server = listeners.serve(api::App::new(api_config), &stopping);
         let views = match role {
             Role::Write => None,
             Role::Read | Role::Both => Some(open_views(config, reader).await?),
@@ -317,8 +318,10 @@ fn api_config(
     let spool = config.data.join("spool");
     let mut all = api::Config::new(reader.clone(), Arc::clone(views), spool.clone());
     all.expect_views = role != Role::Write;
+    all.limits.connections_max = listeners::connections_max();
     all.public_ledger = config.public_ledger;
     all.hosts.clone_from(&config.hosts);
+    all.rates.clone_from(&config.rates);
     all.packs_dir = config.data.join("packs");
     if all.expect_views {
         let dir = &all.packs_dir;

@@ -1,5 +1,6 @@
 //! The REST resources, one file each.
 
+use crate::rates::Class;
 use crate::route::Routes;
 
 pub mod body;
@@ -22,17 +23,17 @@ pub mod subscribe;
 /// All of them.
 pub fn routes() -> Routes {
     Routes::new()
-        .merge(events::routes())
-        .merge(documents::routes())
-        .merge(replay::routes())
-        .merge(erase::routes())
-        .merge(lineage::routes())
-        .merge(exports::routes())
-        .merge(environments::routes())
-        .merge(components::routes())
-        .merge(freshness::routes())
-        .merge(subscribe::routes())
-        .merge(entries::routes())
-        .merge(ledger::routes())
-        .merge(health::routes())
+        .merge(Class::Intake, events::routes())
+        .merge(Class::Uploads, documents::routes())
+        .merge(Class::Intake, replay::routes())
+        .merge(Class::Intake, erase::routes())
+        .merge(Class::Graph, lineage::routes())
+        .merge(Class::Export, exports::routes())
+        .merge(Class::Graph, environments::routes())
+        .merge(Class::Graph, components::routes())
+        .merge(Class::Graph, freshness::routes())
+        .merge(Class::Streams, subscribe::routes())
+        .merge(Class::Graph, entries::routes())
+        .merge(Class::Open, ledger::routes())
+        .merge(Class::Probes, health::routes())
 }

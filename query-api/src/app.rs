@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use pedigraph_ledger::{Reader, Signer};
 use pedigraph_projector::Views;
+use pedigraph_proto::TenantId;
 use tokio::sync::Semaphore;
 
 use crate::access::tokens::Tokens;
@@ -15,7 +16,9 @@ use crate::metrics::Metrics;
 use crate::pack::spool::Spool;
 use crate::percentiles::EndToEnd;
 use crate::problem::{Code, Problem};
+use crate::rates::{Limiters, Rates};
 use crate::report::{Check, SourceLag, WriterSign};
+use crate::shares::{Share, Shares, Turns};
 use crate::write_node::WriteNode;
 
 /// Where every source partition stands.
@@ -56,6 +59,8 @@ pub struct Config {
     pub public_ledger: bool,
     /// Who may ask what; `None`: everybody has all scopes of the tenant `default`, and only loopback may be served.
     pub tokens: Option<Arc<Tokens>>,
+    /// Requests a second by class and tenant, where they differ from the defaults.
+    pub rates: Rates,
     /// Names besides loopback that the `Host` header may have (a proxy's), where there are no tokens.
     pub hosts: Vec<String>,
     /// Further readiness checks.
@@ -84,6 +89,7 @@ impl Config {
             limits: Limits::default(),
             public_ledger: false,
             tokens: None,
+            rates: Rates::new(),
             hosts: Vec::new(),
             ready: Arc::new(Vec::new),
             extra_metrics: Arc::new(|_| ()),
@@ -119,21 +125,34 @@ pub struct Inner {
     /// What the ledger held at the start.
     pub at_start: AtStart,
     /// Counters of this server.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Requests at once.
     pub requests: Arc<Semaphore>,
     /// Kibibytes of event bodies in memory.
     pub intake_kib: Arc<Semaphore>,
     /// Documents at once.
-    pub documents: Arc<Semaphore>,
+    pub documents: Arc<Shares>,
     /// Erasures at once.
     pub erasures: Arc<Semaphore>,
     /// Streams at once.
-    pub subscribers: Arc<Semaphore>,
+    pub subscribers: Arc<Shares>,
     /// Evidence packs that are made at once.
-    pub exports: Arc<Semaphore>,
+    pub exports: Arc<Shares>,
+    /// Requests that wait for something to be visible.
+    pub waiters: Arc<Shares>,
+    /// Requests with a token.
+    pub(crate) asking: Arc<Shares>,
+    /// Questions of each tenant, where there are several.
+    pub(crate) turns: Turns,
+    pub(crate) limiters: Limiters,
     /// Evidence packs that wait to be fetched.
     pub packs: Spool,
+    /// Streamed bodies at once.
+    pub bodies: Arc<Shares>,
+    /// Parts of them that are read at once.
+    pub(crate) parts: Arc<Semaphore>,
+    /// What probes read, beside all other reads.
+    probing: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
 
@@ -150,14 +169,21 @@ impl App {
         let limits = &config.limits;
         App(Arc::new(Inner {
             at_start: AtStart::of(&config.ledger),
-            metrics: Metrics::new(),
+            metrics: Arc::new(Metrics::new()),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
             intake_kib: Arc::new(Semaphore::new(limits.intake_bytes_max / 1_024)),
-            documents: Arc::new(Semaphore::new(limits.documents_max)),
+            documents: Shares::new(limits.documents_max),
             erasures: Arc::new(Semaphore::new(limits.erasures_max)),
-            subscribers: Arc::new(Semaphore::new(limits.subscribers_max)),
-            exports: Arc::new(Semaphore::new(limits.exports_max)),
+            subscribers: Shares::new(limits.subscribers_max),
+            exports: Shares::new(limits.exports_max),
+            waiters: Shares::new(limits.waiters_max),
+            asking: Shares::new(limits.requests_max),
+            turns: Turns::new(limits.reads_max.div_ceil(2)),
+            limiters: Limiters::new(&config.rates, config.tokens.is_some()),
             packs: Spool::new(config.packs_dir.clone(), limits.packs),
+            bodies: Shares::new(limits.bodies_max),
+            parts: Arc::new(Semaphore::new(limits.parts_max)),
+            probing: Arc::new(Semaphore::new(1)),
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             config,
         }))
@@ -171,6 +197,16 @@ impl App {
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
+    }
+
+    /// A place for a tenant, of which no other tenant's is taken.
+    pub fn share(&self, of: &Arc<Shares>, tenant: &TenantId) -> Option<Share> {
+        of.take(tenant, self.has_several_tenants())
+    }
+
+    /// Whether one tenant can be in another's way.
+    pub(crate) fn has_several_tenants(&self) -> bool {
+        self.config.tokens.as_ref().is_some_and(|tokens| tokens.has_several_tenants())
     }
 
     /// The ledger.
@@ -188,6 +224,23 @@ impl App {
             ),
         };
         self.config.views.get().ok_or_else(missing)
+    }
+
+    /// Runs the one blocking read that probes need, whatever else is being read; one after the other.
+    pub(crate) async fn probing<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let slow = || Problem::new(Code::ReadTimeout, "metrics took too long; the disk may be slow").retry_after(10);
+        let work = async {
+            let permit = self.probing.clone().acquire_owned().await.map_err(|_| slow())?;
+            let task = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                read()
+            });
+            task.await.map_err(|error| Problem::internal("a probe's read panicked", &error))?
+        };
+        tokio::time::timeout(self.limits().read_time_max, work).await.map_err(|_| slow())?
     }
 
     /// Runs a blocking read on a thread for it, at most `reads_max` at once and for `read_time_max`.

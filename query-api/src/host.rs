@@ -8,9 +8,9 @@
 //! The first is as good as before, since a browser adds the password to what another site makes it send: `Origin` is
 //! checked in both cases.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, Version, header};
 
 use crate::access::tokens::Tokens;
 use crate::problem::{Code, Problem};
@@ -29,8 +29,14 @@ pub fn check_bind(address: SocketAddr, tokens: Option<&Tokens>) -> Result<(), St
 
 /// Checks `Host` against loopback and the names that are allowed besides (`None`: all), and for a request that changes
 /// something also `Origin` and `Sec-Fetch-Site`.
-pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap, allowed: Option<&[String]>) -> Result<(), Problem> {
-    let host = authority(uri, headers)?;
+pub fn check(
+    version: Version,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    allowed: Option<&[String]>,
+) -> Result<(), Problem> {
+    let host = authority(version, uri, headers)?;
     if host.is_some_and(|host| allowed.is_some_and(|allowed| !is_ours(host, allowed))) {
         let advice = "use localhost, 127.0.0.1 or [::1]; a proxy's name must be allowed in the configuration";
         return Err(Problem::new(Code::HostNotAllowed, advice));
@@ -41,29 +47,49 @@ pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap, allowed: Option<&[
     Err(Problem::new(Code::OriginNotAllowed, "send it without a browser, or from a page of this server"))
 }
 
-/// The authority that is asked; HTTP/1.0 may leave it out, which no browser does.
-fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a str>, Problem> {
-    if let Some(authority) = uri.authority() {
-        return Ok(Some(authority.as_str()));
+/// The authority that is asked (RFC 9112, 3.2): exactly one `Host`, which HTTP/1.0 may leave out, as no browser does. A
+/// target with an authority wins over it.
+fn authority<'a>(version: Version, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a str>, Problem> {
+    let refused = |why: &str| Problem::new(Code::BadRequest, why);
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) if version <= Version::HTTP_10 || uri.authority().is_some() => None,
+        (None, _) => return Err(refused("HTTP/1.1 needs a Host header")),
+        (Some(_), Some(_)) => return Err(refused("send one Host header")),
+        (Some(host), None) => Some(host.to_str().map_err(|_| refused("the Host header is not text"))?),
+    };
+    let asked = uri.authority().map(|authority| authority.as_str());
+    match [host, asked].into_iter().flatten().any(|text| host_name(text).is_none()) {
+        true => Err(refused("the host must be a name or an address, with a port or without")),
+        false => Ok(asked.or(host)),
     }
-    let Some(host) = headers.get(header::HOST) else { return Ok(None) };
-    host.to_str().map(Some).map_err(|_| Problem::new(Code::BadRequest, "the Host header is not text"))
 }
 
 fn is_ours(authority: &str, allowed: &[String]) -> bool {
-    let name = host_name(authority).to_ascii_lowercase();
+    let Some(name) = host_name(authority).map(str::to_ascii_lowercase) else { return false };
     name == "localhost"
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
 }
 
-/// The host of `host`, `host:port`, `[v6]`, `[v6]:port`.
-fn host_name(authority: &str) -> &str {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or_default();
-    }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+/// The host of `host`, `host:port`, `[v6]`, `[v6]:port`; nothing else is one (RFC 3986, 3.2.2; user names have no place
+/// in HTTP).
+fn host_name(authority: &str) -> Option<&str> {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (name, port) = rest.split_once(']')?;
+            name.parse::<Ipv6Addr>().ok()?;
+            (name, if port.is_empty() { "" } else { port.strip_prefix(':')? })
+        }
+        None => {
+            let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+            (Some(name).filter(|name| name.bytes().all(allowed))?, port)
+        }
+    };
+    let is_port = port.is_empty() || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    is_port.then_some(name)
 }
 
 fn same_site(host: Option<&str>, headers: &HeaderMap) -> bool {
@@ -85,11 +111,15 @@ mod tests {
     }
 
     fn check_with(hosts: Option<&[String]>, method: &Method, headers: &[(&'static str, &str)]) -> Option<String> {
-        let headers = headers
+        let all = headers_of(headers);
+        check(Version::HTTP_11, method, &Uri::from_static("/"), &all, hosts).err().map(|p| p.code().to_owned())
+    }
+
+    fn headers_of(headers: &[(&'static str, &str)]) -> HeaderMap {
+        headers
             .iter()
-            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a header value")));
-        let headers: HeaderMap = headers.collect();
-        check(method, &Uri::from_static("/"), &headers, hosts).err().map(|p| p.code().to_owned())
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a header value")))
+            .collect()
     }
 
     #[test]
@@ -117,7 +147,43 @@ mod tests {
         for bad in ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test:8080", "10.0.0.1", "[::2]", ""] {
             assert_eq!(check_one(&Method::GET, &[("host", bad)]).as_deref(), Some("HOST_NOT_ALLOWED"), "{bad}");
         }
-        assert_eq!(check_one(&Method::GET, &[]), None);
+    }
+
+    #[test]
+    fn a_host_has_one_form_and_one_place() {
+        for bad in [
+            "localhost:1@evil.test",
+            "evil.test@localhost",
+            "[::1].evil.test",
+            "[::1]x",
+            "[::1",
+            "::1",
+            "[localhost]",
+            "localhost:65536",
+            "localhost:-1",
+            "localhost:80:80",
+            "localhost/",
+            "local host",
+        ] {
+            assert_eq!(check_one(&Method::GET, &[("host", bad)]).as_deref(), Some("BAD_REQUEST"), "{bad}");
+            let anywhere = check_with(None, &Method::GET, &[("host", bad)]);
+            assert_eq!(anywhere.as_deref(), Some("BAD_REQUEST"), "with tokens {bad}");
+        }
+        assert_eq!(check_one(&Method::GET, &[("host", "localhost:")]), None);
+        assert_eq!(check_one(&Method::GET, &[]).as_deref(), Some("BAD_REQUEST"));
+        let old = check(Version::HTTP_10, &Method::GET, &Uri::from_static("/"), &HeaderMap::new(), Some(&[]));
+        assert_eq!(old, Ok(()));
+        let mut two = headers_of(&[("host", "localhost")]);
+        two.append(header::HOST, header::HeaderValue::from_static("localhost"));
+        let code = |uri: &'static str, headers: &HeaderMap| {
+            let checked = check(Version::HTTP_11, &Method::GET, &Uri::from_static(uri), headers, Some(&[]));
+            checked.err().map(|problem| problem.code().to_owned())
+        };
+        assert_eq!(code("/", &two).as_deref(), Some("BAD_REQUEST"));
+        let one = headers_of(&[("host", "localhost")]);
+        assert_eq!(code("http://localhost/", &one), None);
+        assert_eq!(code("http://evil.test/", &one).as_deref(), Some("HOST_NOT_ALLOWED"));
+        assert_eq!(code("http://localhost@evil.test/", &one).as_deref(), Some("BAD_REQUEST"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::metrics::RequestLabels;
 use crate::pages::frame;
 use crate::params::Params;
 use crate::problem::{Code, Problem};
+use crate::serve::ProbesOnly;
 use crate::trace;
 
 /// The id of a request, as it stands in `X-Request-Id` and in problems.
@@ -54,7 +55,7 @@ pub async fn unknown_method() -> Problem {
 
 async fn check_host(State(app): State<App>, request: Request, next: Next) -> Response {
     let hosts = app.config.tokens.is_none().then_some(&app.config.hosts[..]);
-    match host::check(request.method(), request.uri(), request.headers(), hosts) {
+    match host::check(request.version(), request.method(), request.uri(), request.headers(), hosts) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -64,6 +65,10 @@ async fn check_host(State(app): State<App>, request: Request, next: Next) -> Res
 async fn limit_requests(State(app): State<App>, request: Request, next: Next) -> Response {
     if matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
+    }
+    if request.extensions().get::<ProbesOnly>().is_some() {
+        let detail = format!("more than {} connections at once; try again", app.limits().connections_max);
+        return Problem::new(Code::Overloaded, detail).retry_after(1).into_response();
     }
     let Ok(_permit) = app.requests.try_acquire() else {
         let detail = format!("more than {} requests at once; try again", app.limits().requests_max);

@@ -19,12 +19,17 @@ pub struct Limits {
     pub erasures_max: usize,
     /// Requests at once; more are answered 503.
     pub requests_max: usize,
-    /// Connections at once; more wait to be accepted.
+    /// Connections at once. When there are more, those go first whose clients let the server wait; a few beyond are
+    /// answered probes alone.
     pub connections_max: usize,
+    /// Of them, those from one address, or one /64 of IPv6; loopback, where a proxy may stand, has all.
+    pub connections_per_address_max: usize,
     /// Header block, bytes.
     pub header_bytes_max: usize,
     /// Time for a request's head to arrive.
     pub head_time_max: Duration,
+    /// Time in which a client must take something of what is sent to it (128 KiB, or all of it).
+    pub write_time_max: Duration,
     /// Time between two parts of a body.
     pub body_idle_max: Duration,
     /// One answer, bytes.
@@ -35,10 +40,18 @@ pub struct Limits {
     pub read_time_max: Duration,
     /// Blocking reads at once.
     pub reads_max: usize,
+    /// Streamed bodies at once: packs, received bytes.
+    pub bodies_max: usize,
+    /// Parts of streamed bodies that are read from the disk at once.
+    pub parts_max: usize,
     /// How long `minIndex=` waits.
     pub min_index_wait: Duration,
     /// How long `wait=visible` waits.
     pub visible_wait: Duration,
+    /// Requests with `minIndex=` or `wait=visible` at once.
+    pub waiters_max: usize,
+    /// Time that open requests have to end in when the server stops.
+    pub drain_max: Duration,
     /// Streams at once.
     pub subscribers_max: usize,
     /// Time between heartbeats of a stream.
@@ -65,19 +78,25 @@ impl Default for Limits {
             erasures_max: 8,
             requests_max: 1_024,
             connections_max: 4_096,
+            connections_per_address_max: 1_024,
             header_bytes_max: 64 << 10,
             head_time_max: Duration::from_secs(10),
+            write_time_max: Duration::from_secs(30),
             body_idle_max: Duration::from_secs(60),
             answer_bytes_max: 16 << 20,
             stored_body_bytes_max: 64 << 20,
             read_time_max: Duration::from_secs(30),
             reads_max: 64,
+            bodies_max: 256,
+            parts_max: 8,
             min_index_wait: Duration::from_secs(2),
             visible_wait: Duration::from_secs(5),
+            waiters_max: 512,
+            drain_max: Duration::from_secs(10),
             subscribers_max: 256,
             heartbeat: Duration::from_secs(15),
             export: write::Limits::default(),
-            exports_max: 2,
+            exports_max: 4,
             packs: spool::Limits::default(),
             depth_max: 100,
             ready_lag_ms_max: 60_000,

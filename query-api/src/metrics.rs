@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::rates::Class;
+
 /// Labels of an answered request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -59,6 +61,45 @@ impl EncodeLabelValue for QueryResult {
     }
 }
 
+/// Why the server ended a connection by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Closed {
+    /// Its client took nothing for too long.
+    Stalled,
+    /// Its client let the server wait, and another needed the place.
+    Displaced,
+    /// There was no place for it.
+    Full,
+}
+
+impl Closed {
+    /// Every reason.
+    pub const ALL: [Closed; 3] = [Closed::Stalled, Closed::Displaced, Closed::Full];
+}
+
+impl EncodeLabelValue for Closed {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Closed::Stalled => "stalled",
+            Closed::Displaced => "displaced",
+            Closed::Full => "full",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
+/// Why the server ended a connection by itself.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ClosedLabel {
+    why: Closed,
+}
+
+/// One class.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ClassLabel {
+    class: &'static str,
+}
+
 type Seconds = Family<RouteLabel, Histogram, fn() -> Histogram>;
 
 /// The server's own counters.
@@ -73,6 +114,12 @@ pub struct Metrics {
     pub subscribers: Gauge,
     /// Changes sent to streams.
     pub changes_sent: Counter,
+    /// Open connections.
+    pub connections: Gauge,
+    connections_closed: Family<ClosedLabel, Counter>,
+    refused: Family<ClassLabel, Counter>,
+    /// Streamed bodies that are on their way.
+    pub bodies: Gauge,
     export_size: Histogram,
 }
 
@@ -100,6 +147,10 @@ impl Metrics {
             graph_queries: Family::default(),
             subscribers: Gauge::default(),
             changes_sent: Counter::default(),
+            connections: Gauge::default(),
+            connections_closed: Family::default(),
+            refused: Family::default(),
+            bodies: Gauge::default(),
             export_size: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
         };
         let mut registry = Registry::default();
@@ -119,6 +170,17 @@ impl Metrics {
         add(to, "pedigraph_http_requests_in_flight", "Requests being answered", self.in_flight.clone());
         add(to, "pedigraph_stream_subscribers", "Open change streams", self.subscribers.clone());
         add(to, "pedigraph_stream_changes_sent", "Changes sent to streams", self.changes_sent.clone());
+        for why in Closed::ALL {
+            drop(self.connections_closed.get_or_create(&ClosedLabel { why }));
+        }
+        add(to, "pedigraph_http_connections", "Open connections", self.connections.clone());
+        for class in Class::ALL {
+            drop(self.refused.get_or_create(&ClassLabel { class: class.as_str() }));
+        }
+        add(to, "pedigraph_http_refused", "Requests above their tenant's rate, by class", self.refused.clone());
+        let closed = self.connections_closed.clone();
+        add(to, "pedigraph_http_connections_closed", "Connections that the server ended by itself", closed);
+        add(to, "pedigraph_http_bodies", "Packs and received bytes on their way to clients", self.bodies.clone());
         let sizes = self.export_size.clone();
         add(to, "sbom_lineage_export_size_bytes", "Size of exported evidence packs", sizes);
         let build: Family<Vec<(&'static str, &'static str)>, Gauge> = Family::default();
@@ -137,6 +199,16 @@ impl Metrics {
         let route = RouteLabel { route: labels.route.clone() };
         self.seconds.get_or_create(&route).observe(taken.as_secs_f64());
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request above its tenant's rate.
+    pub fn refused(&self, class: Class) {
+        self.refused.get_or_create(&ClassLabel { class: class.as_str() }).inc();
+    }
+
+    /// Counts a connection that the server ended by itself.
+    pub fn closed(&self, why: Closed) {
+        self.connections_closed.get_or_create(&ClosedLabel { why }).inc();
     }
 
     /// Counts an evidence pack of so many bytes.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::access::scope::Access;
 use crate::pages::frame::{STYLE, STYLE_NAME};
 use crate::problem::{Code, Problem};
+use crate::rates::Class;
 use crate::route::Routes;
 
 pub mod artifact;
@@ -23,16 +24,19 @@ pub mod search;
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new()
-        .merge(home::routes())
-        .merge(search::routes())
-        .merge(artifact::routes())
-        .merge(environment::routes())
-        .merge(built::routes())
-        .merge(impact::routes())
-        .merge(entry::routes())
-        .merge(freshness::routes())
-        .get("/assets/{name}", Access::Public, asset)
-        .get("/favicon.ico", Access::Public, favicon)
+        .and(home::routes())
+        .and(search::routes())
+        .and(artifact::routes())
+        .and(environment::routes())
+        .and(built::routes())
+        .and(impact::routes())
+        .and(entry::routes())
+        .and(freshness::routes())
+        .merge(Class::Open, assets())
+}
+
+fn assets() -> Routes {
+    Routes::new().get("/assets/{name}", Access::Public, asset).get("/favicon.ico", Access::Public, favicon)
 }
 
 async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {

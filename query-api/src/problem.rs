@@ -73,10 +73,14 @@ codes! {
     UnsupportedMediaType 415 "UNSUPPORTED_MEDIA_TYPE" "The content type or encoding is not supported",
     /// The `Host` is not this server.
     HostNotAllowed 421 "HOST_NOT_ALLOWED" "The Host header does not name this server",
+    /// The header block is above the limit.
+    HeadTooLarge 431 "HEAD_TOO_LARGE" "The header block is larger than the limit",
     /// The event was recorded as a reject; the problem's code is the reject's.
     Rejected 422 "REJECTED" "The event was rejected and recorded",
     /// The intake queue is full.
     IntakeBusy 429 "INTAKE_BUSY" "The intake queue is full",
+    /// A tenant asks too often.
+    RateLimited 429 "RATE_LIMITED" "Too many requests in a short time",
     /// Something that should not happen.
     Internal 500 "INTERNAL" "Something went wrong on the server",
     /// The disk is full up to its reserve.
@@ -134,6 +138,7 @@ impl Problem {
             413 => Code::TooLarge,
             415 => Code::UnsupportedMediaType,
             429 => Code::IntakeBusy,
+            431 => Code::HeadTooLarge,
             503 => Code::Overloaded,
             507 => Code::InsufficientStorage,
             400..500 => Code::BadRequest,

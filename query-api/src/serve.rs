@@ -1,7 +1,16 @@
 //! The server's loop: accept, serve each connection with its limits, stop gracefully.
+//!
+//! A client that sends nothing, takes nothing, or never ends cannot hold more than its place: heads and writes have
+//! deadlines, one answer at a time is made for a connection, and when places are short it goes first.
+
+mod conversation;
+mod flow;
+mod places;
+mod socket;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +19,25 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::app::App;
 use crate::limits::Limits;
+use crate::metrics::{Closed, Metrics};
+use crate::routes;
+use crate::serve::conversation::Conversation;
+pub(crate) use crate::serve::conversation::{Peer, ProbesOnly};
+pub(crate) use crate::serve::places::network_of;
+use crate::serve::places::{Place, Places};
+use crate::serve::socket::Socket;
 
-/// How long open requests may go on after the stop.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pause after an accept that failed, as when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that the kernel may hold of an answer before the client's turn to read them comes. It is also what a slow
+/// client must take within the write deadline.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// Becomes true when the server stops; streams end then.
 #[derive(Clone, Debug)]
@@ -32,66 +51,110 @@ impl Stopping {
     }
 }
 
-/// Serves until `shutdown` resolves, then lets open requests end for ten seconds. Uses the default [`Limits`] for heads
-/// and connections.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_with(listener, router, shutdown, &Limits::default()).await
+/// Serves all routes until `shutdown` resolves, then lets open requests end within `drain_max` and cuts the others off.
+pub async fn serve(listener: TcpListener, app: &App, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    Server::new(app, routes::router_of(app)).run(listener, shutdown).await
 }
 
-/// As [`serve`], with limits for heads and connections.
-pub async fn serve_with(
-    listener: TcpListener,
+/// As [`serve`], but probes and metrics alone.
+pub async fn serve_probes(listener: TcpListener, app: &App, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    Server::new(app, routes::probes_of(app)).run(listener, shutdown).await
+}
+
+struct Server {
     router: Router,
-    shutdown: impl Future<Output = ()>,
-    limits: &Limits,
-) -> io::Result<()> {
-    let (stop, stopping) = watch::channel(false);
-    let service = TowerToHyperService::new(router.layer(Extension(Stopping(stopping))));
-    let connections = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
-    let builder = connection_builder(limits);
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let (stream, permit) = tokio::select! {
-            accepted = accept(&listener, &connections) => accepted,
-            () = &mut shutdown => break,
-        };
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+    builder: http1::Builder,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    places: Arc<Places>,
+    graceful: GracefulShutdown,
+}
+
+impl Server {
+    fn new(app: &App, router: Router) -> Server {
+        let limits = app.limits();
+        Server {
+            router,
+            builder: connection_builder(limits),
+            limits: limits.clone(),
+            metrics: Arc::clone(&app.metrics),
+            places: Places::new(limits, Arc::clone(&app.metrics)),
+            graceful: GracefulShutdown::new(),
+        }
+    }
+
+    async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let (stop, stopping) = watch::channel(false);
+        let service = TowerToHyperService::new(self.router.clone().layer(Extension(Stopping(stopping))));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let (stream, peer) = tokio::select! {
+                accepted = accept(&listener) => accepted,
+                () = &mut shutdown => break,
+            };
+            // Closed at once when there is no place: who comes is told, and not left in a queue that nobody looks at.
+            if let Some(place) = self.places.take(peer.ip()) {
+                self.talk(stream, peer, place, &service);
             }
-            drop(permit);
+        }
+        drop(listener);
+        stop.send_replace(true);
+        let Server { graceful, places, limits, .. } = self;
+        if tokio::time::timeout(limits.drain_max, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time and are cut off");
+            places.end_all();
+        }
+        Ok(())
+    }
+
+    /// Serves a connection in a task of its own.
+    fn talk(&self, stream: TcpStream, peer: SocketAddr, place: Place, service: &TowerToHyperService<Router>) {
+        prepare(&stream, &self.limits);
+        let socket = Socket::new(stream, Arc::clone(&place.flow), self.limits.write_time_max);
+        let conversation = Conversation::new(service.clone(), Arc::clone(&place.flow), Peer(peer.ip()), place.kind);
+        let connection = self.graceful.watch(self.builder.serve_connection(TokioIo::new(socket), conversation));
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                    if place.flow.waited().is_some_and(|(stuck, _)| stuck) {
+                        metrics.closed(Closed::Stalled);
+                    }
+                },
+                () = place.flow.ended() => tracing::debug!("a connection was cut off"),
+            }
         });
     }
-    drop(listener);
-    stop.send_replace(true);
-    if tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time and are cut off");
-    }
-    Ok(())
 }
 
 fn connection_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.head_time_max).max_buf_size(limits.header_bytes_max);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(limits.header_bytes_max);
     builder
 }
 
-/// A connection and its place; tries again after a failed accept, which concerns that connection or passes.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
-    let permit = connections.clone().acquire_owned().await.ok();
+/// What the kernel does by itself: a client that is gone without a word ends the connection, too.
+fn prepare(stream: &TcpStream, limits: &Limits) {
+    let socket = SockRef::from(stream);
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(limits.write_time_max)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX));
+    if let Err(error) = set {
+        tracing::debug!(%error, "an option of a connection cannot be set");
+    }
+}
+
+/// Tries again after a failed accept, which concerns that connection or passes.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "no TCP_NODELAY");
-                }
-                return (stream, permit);
-            }
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -8,29 +8,106 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pedigraph_proto::TenantId;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::access::tokens::Token;
 use crate::app::App;
 use crate::browser::prefers_html;
 use crate::problem::{Code, Problem};
+use crate::rates::{Class, Whom};
+use crate::serve::{Peer, network_of};
+use crate::shares::Share;
 use crate::tenant::Tenant;
 
 /// Whose token came with the request; among its extensions where there are tokens.
 #[derive(Clone)]
 pub struct Caller(pub(crate) Arc<Token>);
 
-/// Stands before the handler of every route.
+/// What a route asks for, and what kind of work it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    /// Who may ask.
+    pub access: Access,
+    /// What is counted.
+    pub class: Class,
+}
+
+/// Stands before the handler of every route: who asks, how often, how much at once.
 pub async fn check(
-    State((app, access)): State<(App, Access)>,
+    State((app, asks)): State<(App, Asks)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Response> {
-    if let Some(token) = admit(&app, access, request.headers()).await.map_err(|problem| refused(problem, &request))? {
+    let token = admit(&app, asks.access, request.headers()).await.map_err(|problem| refused(problem, &request))?;
+    let counted = Counted::of(&app, asks.class, token.as_deref(), &request);
+    let held = counted.admit(&app).await.map_err(|problem| refused(problem, &request))?;
+    if let Some(token) = token {
         request.extensions_mut().insert(Tenant(token.tenant.clone()));
         request.extensions_mut().insert(Caller(token));
     }
-    Ok(next.run(request).await)
+    let response = next.run(request).await;
+    drop(held);
+    Ok(response)
+}
+
+/// As what a request is counted.
+struct Counted {
+    whom: Whom,
+    class: Class,
+    waits: bool,
+}
+
+/// What a request has of its tenant's shares until it is answered.
+#[derive(Default)]
+struct Held {
+    _asking: Option<Share>,
+    _waiting: Option<Share>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Counted {
+    fn of(app: &App, class: Class, token: Option<&Token>, request: &Request) -> Counted {
+        Counted { whom: whom(app, class, token, request), class, waits: waits(request) }
+    }
+
+    /// Refuses what comes too often or is too much at once.
+    async fn admit(self, app: &App) -> Result<Held, Problem> {
+        if self.class == Class::Probes {
+            return Ok(Held::default());
+        }
+        let classes = [Some(self.class), self.waits.then_some(Class::Waiters)];
+        for class in classes.into_iter().flatten() {
+            app.limiters.check(class, &self.whom).inspect_err(|_| app.metrics.refused(class))?;
+        }
+        let Whom::Tenant(tenant) = self.whom else { return Ok(Held::default()) };
+        let full = |what: &str| {
+            let detail = format!("too many {what} at once; try again");
+            Problem::new(Code::Overloaded, detail).retry_after(1)
+        };
+        let asking = app.share(&app.asking, &tenant).ok_or_else(|| full("requests"))?;
+        let waiting = self.waits.then(|| app.share(&app.waiters, &tenant).ok_or_else(|| full("requests that wait")));
+        let waiting = waiting.transpose()?;
+        let takes_turns = self.class == Class::Graph && app.has_several_tenants();
+        let turn = if takes_turns { app.turns.take(&tenant).await } else { None };
+        Ok(Held { _asking: Some(asking), _waiting: waiting, _turn: turn })
+    }
+}
+
+/// Who is counted: the tenant, or for what anybody may have the address.
+fn whom(app: &App, class: Class, token: Option<&Token>, request: &Request) -> Whom {
+    match token {
+        Some(token) => Whom::Tenant(token.tenant.clone()),
+        None if app.config.tokens.is_none() && class != Class::Open => Whom::Tenant(TenantId::default()),
+        None => Whom::Address(request.extensions().get::<Peer>().map(|peer| network_of(peer.0))),
+    }
+}
+
+/// Whether a request asks to be answered only when something is visible.
+fn waits(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair.starts_with("minIndex=") || pair == "wait=visible")
 }
 
 /// The token of a request that may pass; `None` where none is needed and none was looked at.

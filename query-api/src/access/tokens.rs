@@ -309,6 +309,12 @@ impl Tokens {
         !token.is_expired(now_ns) && state.tokens.iter().any(|known| **known == *token)
     }
 
+    /// Whether there are tokens of more than one tenant.
+    pub(crate) fn has_several_tenants(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.tokens.windows(2).any(|two| two[0].tenant != two[1].tenant)
+    }
+
     /// Whether the file as it is now is what counts. If not, a token may still work that was taken away.
     pub(crate) fn is_usable(&self) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).fault.is_none()

@@ -36,13 +36,13 @@ async fn post(
     check_media(&headers)?;
     body::check_length(&headers, app.limits().document_bytes_max)?;
     receipt::open(&app)?;
-    let Ok(permit) = app.documents.clone().try_acquire_owned() else {
+    let Some(place) = app.share(&app.documents, &tenant) else {
         return Err(Problem::new(Code::Overloaded, "too many documents at once; try again").retry_after(5));
     };
     let spooled = Spooled::receive(&app, body).await?;
     let file = message::Body::File { path: spooled.path.clone(), size: spooled.size };
     let message = events::message(tenant, uri.path(), &headers, &beside, file);
-    receipt::submit(&app, message, beside.wait_visible(), (spooled, permit)).await
+    receipt::submit(&app, message, beside.wait_visible(), (spooled, place)).await
 }
 
 /// A document in the spool directory. The processor removes it when the message is done; dropping this removes what is

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::entry::{EntryRow, body_of, consistency_of, entry_row, unknown_entry};
-use crate::api::stream::stream_of;
+use crate::api::stream::{Place, stream_of};
 use crate::app::App;
 use crate::fresh::Fresh;
 use crate::problem::{Code, Problem};
+use crate::rates::Class;
 use crate::read::Read;
 use crate::respond::TEXT;
 use crate::route::Routes;
@@ -27,9 +28,13 @@ pub fn routes() -> Routes {
     Routes::new()
         .get("/api/v1/entries", Access::Needs(TokenScope::LineageRead), list)
         .get("/api/v1/entries/{index}", Access::Needs(TokenScope::LineageRead), one)
-        .get("/api/v1/entries/{index}/body", Access::Needs(TokenScope::LedgerRead), body)
         .get("/api/v1/entries/{index}/proof", Access::Needs(TokenScope::LineageRead), proof)
         .get("/api/v1/proofs/consistency", Access::Hashes, consistency)
+        .merge(Class::Packs, bodies())
+}
+
+fn bodies() -> Routes {
+    Routes::new().get("/api/v1/entries/{index}/body", Access::Needs(TokenScope::LedgerRead), body)
 }
 
 #[derive(Serialize)]
@@ -134,6 +139,7 @@ async fn one(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Resu
 
 async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {
     let limit = app.limits().document_bytes_max;
+    let place = Place::take(&app, &read.tenant)?;
     app.ledger_response(read, move |ledger, log| {
         let erased =
             || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
@@ -142,7 +148,7 @@ async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Res
         if part.size > limit {
             return Err(Problem::new(Code::AnswerTooLarge, format!("the body has {} bytes", part.size)));
         }
-        Ok(attachment(index, part.size, stream_of(from, part.size)))
+        Ok(attachment(index, part.size, stream_of(place, from, part.size)))
     })
     .await
 }

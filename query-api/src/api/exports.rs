@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::api::body;
-use crate::api::stream::stream_of;
+use crate::api::stream::{Place, stream_of};
 use crate::app::App;
 use crate::pack::write::{Error, Plan, Question, Written, checkpoint_of, plan};
 use crate::problem::{Code, Problem};
+use crate::rates::Class;
 use crate::route::Routes;
 use crate::tenant::Tenant;
 use crate::tenant::log_of;
@@ -28,11 +29,9 @@ const QUESTION_BYTES_MAX: usize = 64 << 10;
 
 /// Their routes.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/v1/lineage/export", Access::Needs(TokenScope::LineageExport), export).get(
-        "/api/v1/exports/{digest}",
-        Access::Needs(TokenScope::LineageExport),
-        download,
-    )
+    let access = Access::Needs(TokenScope::LineageExport);
+    let downloads = Routes::new().get("/api/v1/exports/{digest}", access, download);
+    Routes::new().post("/api/v1/lineage/export", access, export).merge(Class::Packs, downloads)
 }
 
 /// The body of `POST /api/v1/lineage/export`.
@@ -73,14 +72,14 @@ async fn export(
         let advice = "the server's disk is full up to its reserve; ask again when the operator has made room";
         return Err(Problem::new(Code::InsufficientStorage, advice).retry_after(30));
     }
-    let Ok(permit) = app.exports.clone().try_acquire_owned() else {
+    let Some(place) = app.share(&app.exports, &tenant) else {
         return Err(Problem::new(Code::Overloaded, "too many packs are being made; try again").retry_after(5));
     };
     let plan = planned(&app, &tenant, asked).await?;
     let (spool, clock) = (app.clone(), app.config.clock);
     // Not under the time limit of reads: what a pack may hold is limited instead.
     let task = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _place = place;
         make(&spool, plan, signer.as_ref(), &tenant, clock())
     });
     let (written, expires_ns) = task.await.map_err(|error| Problem::internal("an export panicked", &error))??;
@@ -164,6 +163,7 @@ async fn download(
     Path(digest): Path<String>,
 ) -> Result<Response, Problem> {
     let now_ns = app.now();
+    let place = Place::take(&app, &tenant)?;
     let (opened, bytes) = app
         .clone()
         .blocking(move || {
@@ -172,7 +172,7 @@ async fn download(
             app.packs.open(&tenant, &digest, now_ns).map_err(failed)?.ok_or_else(gone)
         })
         .await?;
-    let mut response = stream_of(Box::new(opened), bytes).into_response();
+    let mut response = stream_of(place, Box::new(opened), bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));

@@ -124,7 +124,7 @@ fn verbose(checks: &[Check], writer: Option<&WriterSign>) -> String {
 /// What is counted by tenant is told of one's own.
 async fn metrics(State(app): State<App>, Tenant(tenant): Tenant) -> Result<Response, Problem> {
     let server = app.clone();
-    let readings = app.blocking(move || readings(&server, &tenant)).await?;
+    let readings = app.probing(move || readings(&server, &tenant)).await?;
     let mut text = app.metrics.text();
     text.push_str(&readings);
     (app.config.extra_metrics)(&mut text);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -14,7 +15,7 @@ use pedigraph_projector::Views;
 use pedigraph_projector::answers::ViewChange;
 use pedigraph_proto::{Digest, TenantId};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::access::check::Caller;
@@ -25,9 +26,14 @@ use crate::problem::{Code, Problem};
 use crate::read::Read;
 use crate::route::Routes;
 use crate::serve::Stopping;
+use crate::shares::Share;
 
 /// Changes that are read at once.
 const CHANGES_MAX: usize = 256;
+/// Events that are made before the client takes those before.
+const AHEAD_MAX: usize = 8;
+/// Time between two looks at the token of a client that takes nothing.
+const LOOK: Duration = Duration::from_secs(1);
 /// Entries without changes that are passed at once.
 const SKIPPED_MAX: u64 = 1_000;
 /// What a client waits before it connects again.
@@ -50,15 +56,18 @@ async fn subscribe(
     let views = app.views()?.clone();
     let wanted = Wanted::of(&read.params)?;
     let from = start(&headers, &read.params)?;
-    let Ok(place) = app.subscribers.clone().try_acquire_owned() else {
-        let detail = format!("more than {} streams at once; close one, or poll", app.limits().subscribers_max);
+    let Some(place) = app.share(&app.subscribers, &read.tenant) else {
+        let detail = format!("your share of {} streams at once is used up; close one, or poll", app.subscribers.max());
         return Err(Problem::new(Code::Overloaded, detail).retry_after(10));
     };
-    let after = from.unwrap_or_else(|| views.newest_change(&read.tenant));
+    let newest = views.newest_change(&read.tenant);
+    // What is not there yet was seen in another ledger: a copy that is ahead, or one that was lost.
+    let beyond = from.is_some_and(|(index, _)| index > newest.0);
+    let after = from.filter(|_| !beyond).unwrap_or(newest);
     let stopping = stopping.map(|Extension(stopping)| stopping);
     let heartbeat_at = next_heartbeat(&app);
-    let subscriber = Subscriber {
-        _counted: Counted::new(&app, place),
+    let place = Place::new(&app, place);
+    let mut subscriber = Subscriber {
         queue: VecDeque::from([greeting()]),
         tenant: read.tenant,
         caller: caller.map(|Extension(caller)| caller),
@@ -68,8 +77,12 @@ async fn subscribe(
         after,
         heartbeat_at,
         stopping,
+        _place: place.clone(),
     };
-    Ok(response(subscriber))
+    if beyond {
+        subscriber.reset();
+    }
+    Ok(response(subscriber, place))
 }
 
 /// By the runtime's clock, which tests can stop.
@@ -77,10 +90,13 @@ fn next_heartbeat(app: &App) -> Instant {
     Instant::now() + app.limits().heartbeat
 }
 
-fn response(subscriber: Subscriber) -> Response {
-    let events = stream::unfold(subscriber, async |mut subscriber| {
-        let event = subscriber.next().await?;
-        Some((Ok::<_, Infallible>(event), subscriber))
+/// Events are made beside the connection: who takes none is looked after all the same.
+fn response(subscriber: Subscriber, place: Place) -> Response {
+    let (sender, receiver) = mpsc::channel(AHEAD_MAX);
+    tokio::spawn(subscriber.run(sender));
+    let events = stream::unfold((receiver, place), async |(mut receiver, place)| {
+        let event = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(event), (receiver, place)))
     });
     let mut response = Sse::new(events).into_response();
     let headers = response.headers_mut();
@@ -138,17 +154,28 @@ fn greeting() -> Event {
     Event::default().retry(RETRY).comment("connected")
 }
 
-/// A place among the streams, counted while it is held.
-struct Counted {
-    app: App,
-    _place: OwnedSemaphorePermit,
+/// A place among the streams. A stream's body and the maker of its events both have it, and who ends first gives it
+/// back: the other may be a client that takes nothing.
+#[derive(Clone)]
+struct Place(Arc<Mutex<Option<Counted>>>);
+
+impl Place {
+    fn new(app: &App, share: Share) -> Place {
+        app.metrics.subscribers.inc();
+        Place(Arc::new(Mutex::new(Some(Counted { app: app.clone(), _share: share }))))
+    }
 }
 
-impl Counted {
-    fn new(app: &App, place: OwnedSemaphorePermit) -> Counted {
-        app.metrics.subscribers.inc();
-        Counted { app: app.clone(), _place: place }
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// Counted while it is held.
+struct Counted {
+    app: App,
+    _share: Share,
 }
 
 impl Drop for Counted {
@@ -168,10 +195,38 @@ struct Subscriber {
     queue: VecDeque<Event>,
     heartbeat_at: Instant,
     stopping: Option<Stopping>,
-    _counted: Counted,
+    _place: Place,
 }
 
 impl Subscriber {
+    /// Makes events until nobody is there to take them, or none may be made.
+    async fn run(mut self, to: mpsc::Sender<Event>) {
+        loop {
+            let event = tokio::select! {
+                event = self.next() => event,
+                () = to.closed() => return,
+            };
+            let Some(event) = event else { return };
+            let Some(room) = self.room(&to).await else { return };
+            room.send(event);
+        }
+    }
+
+    /// Room for an event, once the client took others; `None` when there is no client, or none that may have it.
+    async fn room<'to>(&self, to: &'to mpsc::Sender<Event>) -> Option<mpsc::Permit<'to, Event>> {
+        loop {
+            tokio::select! {
+                room = to.reserve() => return room.ok(),
+                () = tokio::time::sleep(LOOK) => {
+                    if !self.is_allowed().await {
+                        return None;
+                    }
+                }
+                () = stopped(self.stopping.clone()) => return None,
+            }
+        }
+    }
+
     /// The next event; `None` when the server stops, the views cannot be read, or the token is good no more.
     async fn next(&mut self) -> Option<Event> {
         loop {
@@ -222,24 +277,19 @@ impl Subscriber {
     /// The client must read the state anew: what it missed is no longer kept.
     fn reset(&mut self) {
         self.after = self.views.newest_change(&self.tenant);
-        let index = self.after.0;
+        let (index, n) = self.after;
+        // Before the first entry nothing of it is known.
+        let id = if n == 0 { format!("{index}-{n}") } else { index.to_string() };
         let data = json!({ "index": index }).to_string();
-        self.queue.push_back(Event::default().event("reset").id(index.to_string()).data(data));
+        self.queue.push_back(Event::default().event("reset").id(id).data(data));
     }
 
     /// Waits for the views to move on; an event when a heartbeat is due, an end when the server stops.
     async fn wait(&mut self, visible: u64) -> Option<Option<Event>> {
-        let stopping = self.stopping.clone();
-        let stopped = async move {
-            match stopping {
-                Some(mut stopping) => stopping.wait().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             _ = self.views.wait_visible(&self.tenant, visible, self.app.limits().heartbeat) => Some(None),
             () = tokio::time::sleep_until(self.heartbeat_at) => Some(Some(self.heartbeat())),
-            () = stopped => None,
+            () = stopped(self.stopping.clone()) => None,
         }
     }
 
@@ -249,6 +299,14 @@ impl Subscriber {
         let size = self.views.visible(&self.tenant);
         let data = json!({ "index": size.checked_sub(1), "size": size });
         Event::default().event("heartbeat").data(data.to_string())
+    }
+}
+
+/// Resolves when the server stops.
+async fn stopped(stopping: Option<Stopping>) {
+    match stopping {
+        Some(mut stopping) => stopping.wait().await,
+        None => std::future::pending().await,
     }
 }
 

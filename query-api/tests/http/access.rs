@@ -12,9 +12,9 @@ use pedigraph_query_api::access::scope::Access;
 use pedigraph_query_api::access::tokens::{Token, hash};
 use pedigraph_query_api::route::Route;
 use pedigraph_query_api::routes;
-use pedigraph_query_api::{Config, Erasure, NotErased, Pending, TokenScope, Tokens, WriteNode};
+use pedigraph_query_api::{Class, Config, Erasure, NotErased, Pending, TokenScope, Tokens, WriteNode};
 
-use crate::world::{Client, World, deployed};
+use crate::world::{Answer, Client, World, deployed};
 
 /// A world whose tokens are `name = scopes`, the token being its name.
 fn config(world: &World, tokens: &[(&str, &str, &[TokenScope])]) -> Config {
@@ -25,7 +25,9 @@ fn config(world: &World, tokens: &[(&str, &str, &[TokenScope])]) -> Config {
     };
     let path = world.dir.path().join("tokens");
     std::fs::write(&path, tokens.iter().map(table).collect::<String>()).expect("written");
-    Config { tokens: Some(Arc::new(Tokens::open(&path).expect("tokens"))), ..world.config() }
+    // All routes with all tokens are more than anybody asks in a second.
+    let rates = Class::ALL.map(|class| (class, 0)).into();
+    Config { tokens: Some(Arc::new(Tokens::open(&path).expect("tokens"))), rates, ..world.config() }
 }
 
 /// A token for each scope, and for each one that has all but it.
@@ -299,4 +301,74 @@ async fn a_stream_ends_when_its_token_is_taken_away() {
         rest.extend(frame.expect("good").into_data().expect("data"));
     }
     assert!(!String::from_utf8_lossy(&rest).contains("id: 1-"), "{}", String::from_utf8_lossy(&rest));
+}
+
+/// A question of a class, as method and path.
+fn question_of(class: Class) -> (&'static str, String) {
+    if class == Class::Waiters {
+        return ("POST", "/api/v1/events?wait=visible".to_owned());
+    }
+    let all = routes::all();
+    let route = all.listed().iter().find(|route| route.class == Some(class)).expect("a route");
+    (if route.method == "get" { "GET" } else { "POST" }, path_of(route))
+}
+
+/// Asks until the answer is 429, as it must be for the second question within a second.
+async fn refused(client: &Client, method: &str, path: &str, token: &str) -> Option<Answer> {
+    for _ in 0..50 {
+        let response = client.open(method, path, &[("authorization", &format!("Bearer {token}"))], Body::empty()).await;
+        if response.status() == 429 {
+            return Some(Answer::of(response).await);
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn each_class_has_a_rate_of_which_no_tenant_takes_another_s() {
+    let world = World::new();
+    world.append(&[deployed("2026-01-01T00:00:00Z", "prod", "cart", "1")]);
+    for class in Class::ALL {
+        let mut config = config(&world, &[("a", "a", &TokenScope::ALL), ("b", "b", &TokenScope::ALL)]);
+        config.rates = Class::ALL.map(|other| (other, u32::from(other == class))).into();
+        let client = Client(pedigraph_query_api::router(config));
+        let (method, path) = question_of(class);
+        let answer = refused(&client, method, &path, "a").await;
+        if class == Class::Probes {
+            assert!(answer.is_none(), "probes are always answered");
+            continue;
+        }
+        let answer = answer.unwrap_or_else(|| panic!("{path} is never refused"));
+        assert_eq!(answer.problem(), (429, "RATE_LIMITED".into()), "{path}");
+        assert_eq!((answer.header("retry-after"), answer.json()["class"].as_str()), (Some("1"), Some(class.as_str())));
+        if class != Class::Open {
+            let b = client.open(method, &path, &[("authorization", "Bearer b")], Body::empty()).await;
+            assert_ne!(b.status(), 429, "{path} for another tenant");
+        }
+        let metrics = client.get_with("/metrics", &[("authorization", "Bearer b")]).await.text();
+        let line = format!("pedigraph_http_refused_total{{class=\"{}\"}} 1\n", class.as_str());
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+}
+
+/// Places of one kind are shared: who has many leaves as many to others.
+#[tokio::test]
+async fn a_tenant_s_streams_leave_places_to_others() {
+    let world = World::new();
+    let mut config = config(&world, &[("a", "a", &TokenScope::ALL), ("b", "b", &TokenScope::ALL)]);
+    config.limits.subscribers_max = 8;
+    let client = Client(pedigraph_query_api::router(config));
+    let open = async |token: &str| {
+        let authorization = format!("Bearer {token}");
+        client.open("GET", "/api/v1/subscribe", &[("authorization", &authorization)], Body::empty()).await
+    };
+    let mut held = Vec::new();
+    for (token, places) in [("a", 4), ("b", 2)] {
+        for _ in 0..places {
+            let response = open(token).await;
+            assert_eq!(response.status(), 200, "{token}");
+            held.push(response);
+        }
+        assert_eq!(Answer::of(open(token).await).await.problem(), (503, "OVERLOADED".into()), "{token}");
+    }
 }

@@ -82,3 +82,23 @@ async fn streams_are_limited_and_give_their_place_back() {
     drop(open(&client, "/api/v1/subscribe", &[]).await);
     assert!(client.get("/metrics").await.text().contains("pedigraph_stream_subscribers 0\n"));
 }
+
+#[tokio::test]
+async fn who_has_seen_what_is_not_there_reads_the_state_anew() {
+    let world = World::new();
+    let client = world.client();
+    let mut empty = open(&client, "/api/v1/subscribe", &[("last-event-id", "7-1")]).await;
+    assert_eq!(ids(&read_until(&mut empty, "event: reset").await), ["0-0"]);
+    world.append(&[1, 2].map(|day| deployed(&format!("2026-01-0{day}T00:00:00Z"), "prod", "cart", &day.to_string())));
+    assert_eq!(ids(&read_until(&mut empty, "id: 1-1").await), ["0-1", "1-1"]);
+    let mut resumed = open(&client, "/api/v1/subscribe", &[("last-event-id", "0-0")]).await;
+    assert_eq!(ids(&read_until(&mut resumed, "id: 1-1").await), ["0-1", "1-1"]);
+    let mut ahead = open(&client, "/api/v1/subscribe", &[("last-event-id", "2-1")]).await;
+    let seen = read_until(&mut ahead, "event: reset").await;
+    assert!(seen.contains("\"index\":1") && ids(&seen) == ["1"], "{seen}");
+    world.append(&[deployed("2026-01-03T00:00:00Z", "prod", "cart", "3")]);
+    assert_eq!(ids(&read_until(&mut ahead, "id: 2-1").await), ["2-1"]);
+    let mut at_head = open(&client, "/api/v1/subscribe?from=2", &[]).await;
+    let seen = read_until(&mut at_head, "connected").await;
+    assert!(!seen.contains("reset"), "{seen}");
+}

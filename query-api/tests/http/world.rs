@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use pedigraph_ledger::{Batch, LogId, NewEntry, Options, Part, Publisher, Receipt, Writer};
+use pedigraph_ledger::{Batch, Blobs, LogId, NewEntry, Options, Part, Publisher, Receipt, Writer};
 use pedigraph_projector::Views;
 use pedigraph_proto::event::ServiceDeployed;
 use pedigraph_proto::wire::{Entry, Fact, Status};
@@ -65,7 +65,8 @@ impl World {
 pub(crate) fn append(writer: &Mutex<Writer>, events: &[Sent]) -> Vec<Receipt> {
     let mut writer = writer.lock().expect("a writer");
     let time_ns = writer.next_time(recorded());
-    let entries = events.iter().map(|sent| sent.entry(time_ns)).collect();
+    let bodies = writer.bodies();
+    let entries = events.iter().map(|sent| sent.entry(time_ns, &bodies)).collect();
     writer.append(Batch { time_ns, entries, ..Batch::default() }).expect("appended")
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn deployed(at: &str, environment: &str, service: &str, tag: &str) ->
 }
 
 impl Sent {
-    fn entry(&self, recorded_at: i64) -> NewEntry {
+    fn entry(&self, recorded_at: i64, bodies: &Blobs) -> NewEntry {
         let chunk = fact::encode_chunk(vec![Fact::now(self.event.clone())]);
         let body_digest = canonical::sha256(&self.body);
         let leaf = Entry {
@@ -118,7 +119,9 @@ impl Sent {
             facts_count: 1,
             ..Entry::default()
         };
-        let (facts, body) = (vec![Part::Inline(chunk)], Some(Part::Inline(self.body.clone())));
+        let is_small = self.body.len() <= 1 << 10;
+        let body = if is_small { Part::Inline(self.body.clone()) } else { bodies.put(&self.body).expect("stored") };
+        let (facts, body) = (vec![Part::Inline(chunk)], Some(body));
         NewEntry { log: LogId::default_log(), leaf: leaf.encode_to_vec().into(), facts, body }
     }
 }
@@ -147,10 +150,7 @@ impl Client {
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
-        let response = self.open(method, path, headers, body).await;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        Answer { status, headers, bytes }
+        Answer::of(self.open(method, path, headers, body).await).await
     }
 
     /// The response with its body unread.
@@ -162,12 +162,20 @@ impl Client {
         body: Body,
     ) -> axum::response::Response {
         let request = Request::builder().method(method).uri(path);
+        let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let request = if named { request } else { request.header("host", "localhost") };
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         self.0.clone().oneshot(request.body(body).expect("a request")).await.expect("an answer")
     }
 }
 
 impl Answer {
+    pub(crate) async fn of(response: axum::response::Response) -> Answer {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        Answer { status, headers, bytes }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
