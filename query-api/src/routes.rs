@@ -16,7 +16,7 @@ pub fn all() -> Routes {
     Routes::new().and(api::routes()).merge(Class::Graph, pages::routes()).merge(Class::Open, openapi::routes())
 }
 
-/// The whole HTTP side, without sockets; [`serve`](crate::serve()) has it on one.
+/// The whole HTTP side, without sockets; [`serve`](crate::server::serve) has it on one.
 pub fn router(config: Config) -> Router {
     router_of(&App::new(config))
 }

@@ -26,7 +26,6 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::limits::Limits;
 use crate::metrics::{Closed, Metrics};
-use crate::routes;
 use crate::serve::conversation::Conversation;
 pub(crate) use crate::serve::conversation::{Peer, ProbesOnly};
 pub(crate) use crate::serve::places::network_of;
@@ -51,14 +50,14 @@ impl Stopping {
     }
 }
 
-/// Serves all routes until `shutdown` resolves, then lets open requests end within `drain_max` and cuts the others off.
-pub async fn serve(listener: TcpListener, app: &App, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    Server::new(app, routes::router_of(app)).run(listener, shutdown).await
-}
-
-/// As [`serve`], but probes and metrics alone.
-pub async fn serve_probes(listener: TcpListener, app: &App, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    Server::new(app, routes::probes_of(app)).run(listener, shutdown).await
+/// Serves a router until `shutdown` resolves, then lets open requests end within `drain_max` and cuts the others off.
+pub(crate) async fn run(
+    listener: TcpListener,
+    app: &App,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    Server::new(app, router).run(listener, shutdown).await
 }
 
 struct Server {

@@ -372,3 +372,25 @@ async fn a_tenant_s_streams_leave_places_to_others() {
         assert_eq!(Answer::of(open(token).await).await.problem(), (503, "OVERLOADED".into()), "{token}");
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_loses_its_place_with_its_token() {
+    let world = World::new();
+    let days = (1..=28).map(|day| deployed(&format!("2026-01-{day:02}T00:00:00Z"), "prod", "cart", &day.to_string()));
+    world.append(&days.collect::<Vec<_>>());
+    let stays = ("stays", "default", &TokenScope::ALL[..]);
+    let gone = ("gone", "default", &TokenScope::ALL[..]);
+    let client = Client(pedigraph_query_api::router(config(&world, &[stays, gone])));
+    let headers = [("authorization", "Bearer gone")];
+    let unread = client.open("GET", "/api/v1/subscribe?from=0", &headers, Body::empty()).await;
+    assert_eq!(unread.status(), 200);
+    let places = async |line: &str| {
+        let metrics = client.get_with("/metrics", &[("authorization", "Bearer stays")]).await.text();
+        metrics.contains(&format!("pedigraph_stream_subscribers {line}\n"))
+    };
+    assert!(places("1").await);
+    config(&world, &[stays]);
+    let given_back = async { while !places("0").await {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), given_back).await.expect("given back");
+    drop(unread);
+}
