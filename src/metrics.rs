@@ -87,6 +87,24 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
             "Messages decoded in the slow lane, since they are large or compressed.",
             counters.slow_messages(),
         ),
+        (
+            "pedigraph_set_aside_messages_total",
+            "counter",
+            "Messages that were not decoded, since the process died over them before.",
+            counters.messages_set_aside(),
+        ),
+        (
+            "pedigraph_set_aside_files_total",
+            "counter",
+            "Files of drop directories that could not be taken in.",
+            counters.files_set_aside(),
+        ),
+        (
+            "pedigraph_lost_documents_total",
+            "counter",
+            "Spooled documents that were gone before they were read.",
+            counters.documents_lost(),
+        ),
         ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
         ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
     ];
@@ -95,6 +113,18 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
         let _infallible = writeln!(text, "{name} {value}");
     }
     commits(processor, text);
+}
+
+/// What was found in directories of ours and is not ours.
+pub(crate) fn left_alone(names: usize, text: &mut String) {
+    let name = "pedigraph_left_alone_names";
+    header(
+        text,
+        name,
+        "gauge",
+        "Names in the spool and pack directories that are no files of ours, such as lost+found.",
+    );
+    let _infallible = writeln!(text, "{name} {names}");
 }
 
 fn commits(processor: &Processor, text: &mut String) {

@@ -23,6 +23,9 @@ pub struct Counters {
     refused_busy: AtomicU64,
     refused_no_room: AtomicU64,
     slow: AtomicU64,
+    messages_set_aside: AtomicU64,
+    files_set_aside: AtomicU64,
+    documents_lost: AtomicU64,
     pub(crate) id_rows_read: AtomicU64,
     pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) queue_messages: AtomicU64,
@@ -76,6 +79,21 @@ impl Counters {
         self.slow.load(Ordering::Relaxed)
     }
 
+    /// Messages that were not decoded, since the process died over them before.
+    pub fn messages_set_aside(&self) -> u64 {
+        self.messages_set_aside.load(Ordering::Relaxed)
+    }
+
+    /// Files of drop directories that could not be taken in.
+    pub fn files_set_aside(&self) -> u64 {
+        self.files_set_aside.load(Ordering::Relaxed)
+    }
+
+    /// Spooled documents that were gone, or no files any more, before they were read.
+    pub fn documents_lost(&self) -> u64 {
+        self.documents_lost.load(Ordering::Relaxed)
+    }
+
     /// Rows of the index of known ids that were asked for: at most three a message.
     pub fn id_rows_read(&self) -> u64 {
         self.id_rows_read.load(Ordering::Relaxed)
@@ -111,6 +129,18 @@ impl Counters {
 
     pub(crate) fn slow(&self) {
         self.slow.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn message_set_aside(&self) {
+        self.messages_set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn file_set_aside(&self) {
+        self.files_set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn document_lost(&self) {
+        self.documents_lost.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn refused_for_room(&self) {

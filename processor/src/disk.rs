@@ -79,6 +79,7 @@ fn is_full(error: &Error) -> bool {
         | Error::Ledger(_)
         | Error::Index(_)
         | Error::Stopping
+        | Error::Gone(_)
         | Error::Refused(_)
         | Error::Corrupt(_) => return false,
     };

@@ -1,30 +1,36 @@
-//! Files as a source: one file, a directory, standard input, and a directory that is watched.
+//! A directory that is watched: its files are a source.
 //!
-//! A file in a watched directory is complete once it has its name: write it elsewhere on the same file system, or under
-//! a name that begins with a dot, and rename it. When its entry is durable it is moved to `done/` or `rejected/`. A
-//! crash in between leaves it where it was; read again it is a duplicate.
+//! A file in it is complete once it has its name: write it elsewhere on the same file system, or under a name that
+//! begins with a dot, and rename it. When its entry is durable it is moved to `done/` or `rejected/`. A crash in between
+//! leaves it where it was; read again it is a duplicate. What cannot be read, and what is no regular file, is named in
+//! the log and moved to `unreadable/`; the others go on. Who may write here may not be who runs this: nothing in the
+//! directory is opened through a link, and nothing of ours is kept in it.
 
-use std::fs;
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pedigraph_proto::TenantId;
-use pedigraph_proto::message::{Body, Message, Receipt, Refused, Status, Submitted};
+use pedigraph_proto::message::{Body, Message, Receipt, Refused, Submitted};
 use pedigraph_proto::wire::Origin;
 
-use crate::Error;
+use crate::counters::Counters;
 use crate::intake::Intake;
 use crate::limits::Limits;
+use crate::open::{self, Folder};
+use crate::{Error, Processor};
 
 /// How often a watched directory is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Where large documents are copied before they are handed in, since the processor redacts and removes what it is
-/// given.
-const SPOOL: &str = ".spool";
+/// Names of one directory that are told apart from new ones after they could not be taken in; more are told again.
+const SAID_MAX: usize = 1_024;
 
 /// What is known of files beforehand.
 #[derive(Clone, Debug, Default)]
@@ -55,126 +61,157 @@ pub struct Published {
     pub receipts: Vec<Receipt>,
 }
 
-/// Hands in a file, or each file of a directory in the order of the names, and waits until it is durable. `spool` holds
-/// copies of large documents for so long.
-///
-/// # Errors
-/// When a file cannot be read, or the intake stops.
-pub fn publish(
-    intake: &Intake,
-    path: &Path,
-    given: &Given,
-    limits: &Limits,
-    spool: &Path,
-) -> io::Result<Vec<Published>> {
-    let files = if path.is_dir() { files_in(path)? } else { vec![path.to_owned()] };
-    let publish_one = |path: PathBuf| {
-        let message = message(&path, given, limits, spool)?;
-        Ok(Published { receipts: submit(intake, message)?, path })
-    };
-    files.into_iter().map(publish_one).collect()
+/// Where large documents are copied before they are handed in, since the processor redacts and removes what it is
+/// given: in the data directory, which is nobody else's.
+#[derive(Clone, Debug)]
+pub(crate) struct Copies {
+    dir: PathBuf,
 }
 
-/// Hands in all that can be read, such as standard input, as one message named `name`.
-///
-/// # Errors
-/// When it cannot be read, is larger than one event may be, or the intake stops.
-pub fn publish_reader(
-    intake: &Intake,
-    name: &str,
-    from: impl Read,
-    given: &Given,
-    limits: &Limits,
-) -> io::Result<Vec<Receipt>> {
-    let mut bytes = Vec::new();
-    from.take(limits.event_bytes_max + 1).read_to_end(&mut bytes)?;
-    submit(intake, new_message(name, given, Body::Bytes(bytes.into())))
-}
-
-fn submit(intake: &Intake, message: Message) -> io::Result<Vec<Receipt>> {
-    let stopped = |refused: Refused| io::Error::other(refused.to_string());
-    Ok(match intake.submit_blocking(message).map_err(stopped)? {
-        Submitted::One(receipt) => vec![receipt],
-        Submitted::Batch(receipts) => receipts,
-    })
-}
-
-fn message(path: &Path, given: &Given, limits: &Limits, spool: &Path) -> io::Result<Message> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let size = fs::metadata(path)?.len();
-    if size <= limits.event_bytes_max {
-        return Ok(new_message(&name, given, Body::Bytes(Bytes::from(fs::read(path)?))));
-    }
-    fs::create_dir_all(spool)?;
-    let copy = spool.join(&*name);
-    fs::copy(path, &copy)?;
-    Ok(new_message(&name, given, Body::File { path: copy, size }))
-}
-
-fn new_message(name: &str, given: &Given, body: Body) -> Message {
-    // Lines of a file with this ending are events, as over HTTP; anything else is told by its content.
-    let lines =
-        name.ends_with(".ndjson").then(|| ("content-type".to_owned(), Some(Bytes::from("application/x-ndjson"))));
-    Message {
-        tenant: given.tenant.clone(),
-        origin: Origin { kind: "file".to_owned(), topic: name.to_owned(), ..Origin::default() },
-        source: "file".to_owned(),
-        headers: lines.into_iter().collect(),
-        body,
-        subject: given.subject.clone(),
-        format: given.format.clone(),
-        broker_time: None,
-        replay_of: None,
-    }
-}
-
-/// Complete files, by name.
-fn files_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !hidden && entry.file_type()?.is_file() {
-            files.push(entry.path());
+impl Copies {
+    /// In a directory of their own; what an earlier process left in it goes, since the originals are still there.
+    pub(crate) fn open(dir: PathBuf) -> io::Result<Copies> {
+        open::dir(&dir)?;
+        for file in fs::read_dir(&dir)? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                fs::remove_file(file.path())?;
+            } else {
+                tracing::warn!(path = %file.path().display(), "what is no file of ours is left alone");
+            }
         }
+        Ok(Copies { dir })
     }
-    files.sort();
-    Ok(files)
+
+    fn make(&self) -> io::Result<(File, PathBuf)> {
+        static COPIES: AtomicU64 = AtomicU64::new(0);
+        let path = self.dir.join(format!("copy-{}", COPIES.fetch_add(1, Ordering::Relaxed)));
+        Ok((open::new(&path)?, path))
+    }
+}
+
+/// A watched directory's way into the ledger.
+#[derive(Clone)]
+pub(crate) struct Taking {
+    drop: Drop,
+    intake: Intake,
+    limits: Limits,
+    copies: Copies,
+    counters: Arc<Counters>,
 }
 
 impl Drop {
     /// Takes in what is there now and moves it away; returns what each file came to.
     ///
     /// # Errors
-    /// When the directory cannot be read or written, or the intake stops; what was not moved is taken in again next
-    /// time.
-    pub fn take(&self, intake: &Intake, limits: &Limits) -> io::Result<Vec<Published>> {
+    /// When the directory cannot be read, or the intake stops; what was not moved is taken in again next time.
+    pub fn take(&self, processor: &Processor) -> io::Result<Vec<Published>> {
+        processor.taking(self).take(&mut BTreeSet::new())
+    }
+}
+
+impl Taking {
+    pub(crate) fn new(drop: Drop, intake: Intake, limits: Limits, copies: Copies, counters: Arc<Counters>) -> Taking {
+        Taking { drop, intake, limits, copies, counters }
+    }
+
+    /// `said`: names that could not be taken in and are still there; they are not tried again before they were gone.
+    fn take(&self, said: &mut BTreeSet<OsString>) -> io::Result<Vec<Published>> {
+        let folder = Folder::open(&self.drop.dir)?;
+        let names = names_in(&self.drop.dir, &folder)?;
+        said.retain(|name| names.contains(name));
         let mut all = Vec::new();
-        for path in files_in(&self.dir)? {
-            let published = publish(intake, &path, &self.given, limits, &self.dir.join(SPOOL))?;
-            let rejected = published.iter().flat_map(|file| &file.receipts).any(|receipt| receipt.reject.is_some());
-            self.move_away(&path, if rejected { "rejected" } else { "done" })?;
-            all.extend(published);
+        for name in &names {
+            if said.contains(name) {
+                continue;
+            }
+            match self.take_one(&folder, name) {
+                Ok(published) => all.push(published),
+                Err(Failed::Stopping(error)) => return Err(error),
+                Err(Failed::File(error)) => self.set_aside(&folder, name, &error, said),
+            }
         }
         Ok(all)
     }
 
-    fn move_away(&self, path: &Path, to: &str) -> io::Result<()> {
-        let dir = self.dir.join(to);
-        fs::create_dir_all(&dir)?;
-        fs::rename(path, dir.join(path.file_name().unwrap_or_default()))
+    fn take_one(&self, folder: &Folder, name: &OsStr) -> Result<Published, Failed> {
+        let message = self.message(folder.file(name)?, &name.to_string_lossy())?;
+        let receipts = self.submit(message)?;
+        let is_rejected = receipts.iter().any(|receipt| receipt.reject.is_some());
+        let to = folder.folder(if is_rejected { "rejected" } else { "done" })?;
+        folder.move_to(&to, name)?;
+        Ok(Published { path: self.drop.dir.join(name), receipts })
     }
 
-    pub(crate) fn watch(&self, intake: Intake, limits: Limits) -> Result<Watch, Error> {
-        fs::create_dir_all(&self.dir)?;
+    fn set_aside(&self, folder: &Folder, name: &OsStr, error: &io::Error, said: &mut BTreeSet<OsString>) {
+        let path = self.drop.dir.join(name);
+        tracing::warn!(%error, path = %path.display(), "a file of the drop directory is not taken in: it is set aside");
+        self.counters.file_set_aside();
+        let moved = folder.folder("unreadable").and_then(|to| folder.move_to(&to, name));
+        if let Err(error) = moved {
+            tracing::warn!(%error, path = %path.display(), "it stays where it is, and is not tried again");
+            if said.len() < SAID_MAX {
+                said.insert(name.to_owned());
+            }
+        }
+    }
+
+    fn submit(&self, message: Message) -> Result<Vec<Receipt>, Failed> {
+        let stopped = |refused: Refused| Failed::Stopping(io::Error::other(refused.to_string()));
+        Ok(match self.intake.submit_blocking(message).map_err(stopped)? {
+            Submitted::One(receipt) => vec![receipt],
+            Submitted::Batch(receipts) => receipts,
+        })
+    }
+
+    fn message(&self, mut file: File, name: &str) -> io::Result<Message> {
+        let mut bytes = Vec::new();
+        (&mut file).take(self.limits.event_bytes_max + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 <= self.limits.event_bytes_max {
+            return Ok(self.new_message(name, Body::Bytes(Bytes::from(bytes))));
+        }
+        drop(bytes);
+        file.rewind()?;
+        let (mut copy, path) = self.copies.make()?;
+        let max = self.limits.document_bytes_max;
+        let size = match io::copy(&mut file.take(max + 1), &mut copy) {
+            Ok(size) if size <= max => size,
+            outcome => {
+                let _nobody_needs_it = fs::remove_file(&path);
+                return Err(outcome.err().unwrap_or_else(|| io::Error::other(format!("it has more than {max} bytes"))));
+            }
+        };
+        Ok(self.new_message(name, Body::File { path, size }))
+    }
+
+    fn new_message(&self, name: &str, body: Body) -> Message {
+        let given = &self.drop.given;
+        // Lines of a file with this ending are events, as over HTTP; anything else is told by its content.
+        let lines =
+            name.ends_with(".ndjson").then(|| ("content-type".to_owned(), Some(Bytes::from("application/x-ndjson"))));
+        Message {
+            tenant: given.tenant.clone(),
+            origin: Origin { kind: "file".to_owned(), topic: name.to_owned(), ..Origin::default() },
+            source: "file".to_owned(),
+            headers: lines.into_iter().collect(),
+            body,
+            subject: given.subject.clone(),
+            format: given.format.clone(),
+            broker_time: None,
+            replay_of: None,
+        }
+    }
+
+    pub(crate) fn watch(self) -> Result<Watch, Error> {
+        open::dir(&self.drop.dir)?;
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let (stopped, drop) = (Arc::clone(&stop), self.clone());
+        let stopped = Arc::clone(&stop);
         let run = move || {
-            let mut failed = false;
+            let (mut failed, mut said) = (false, BTreeSet::new());
             while !stop_within(&stopped, LOOK_INTERVAL) {
-                let outcome = drop.take(&intake, &limits);
+                let outcome = self.take(&mut said);
                 if let (Err(error), false) = (&outcome, failed) {
-                    tracing::warn!(%error, dir = %drop.dir.display(), "the drop directory cannot be taken in");
+                    tracing::warn!(%error, dir = %self.drop.dir.display(), "the drop directory cannot be taken in");
                 }
                 failed = outcome.is_err();
             }
@@ -182,6 +219,32 @@ impl Drop {
         let thread = std::thread::Builder::new().name("files".to_owned()).spawn(run)?;
         Ok(Watch { stop, thread })
     }
+}
+
+/// Why a file was not taken in.
+enum Failed {
+    /// Nothing more is.
+    Stopping(io::Error),
+    /// This one cannot be.
+    File(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Failed {
+        Failed::File(error)
+    }
+}
+
+/// Complete files, and what else is no directory, by name.
+fn names_in(dir: &Path, folder: &Folder) -> io::Result<BTreeSet<OsString>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && folder.holds(&name) {
+            names.insert(name);
+        }
+    }
+    Ok(names)
 }
 
 /// A watching thread.
@@ -202,12 +265,4 @@ fn stop_within(stop: &(Mutex<bool>, Condvar), timeout: Duration) -> bool {
     let stopped = stop.0.lock().unwrap_or_else(PoisonError::into_inner);
     let waited = stop.1.wait_timeout_while(stopped, timeout, |stopped| !*stopped);
     *waited.unwrap_or_else(PoisonError::into_inner).0
-}
-
-/// Whether everything of a file is recorded as it was meant.
-impl Published {
-    /// True when none of its messages was rejected.
-    pub fn is_accepted(&self) -> bool {
-        !self.receipts.iter().any(|receipt| receipt.status == Status::Rejected)
-    }
 }

@@ -20,11 +20,13 @@ pub mod mock;
 pub mod producer;
 
 mod clock;
+mod deaths;
 mod decide;
 mod disk;
 mod filter;
 mod known_ids;
 mod lanes;
+mod open;
 mod pipeline;
 mod prepare;
 mod raw;
@@ -50,7 +52,9 @@ pub use limits::Limits;
 pub use pipeline::BatchLimits;
 pub use record::erasures;
 
+use deaths::{Deaths, Watch};
 use disk::Disk;
+use files::{Copies, Taking};
 use intake::Queue;
 use kafka::{Positions, Source};
 use lanes::Way;
@@ -84,6 +88,9 @@ pub enum Error {
     /// The process is stopping, or failed.
     #[error("nothing can be recorded any more: the process is stopping")]
     Stopping,
+    /// A spooled document is not there any more, or is no file.
+    #[error("gone: {0}")]
+    Gone(String),
     /// What is stored contradicts itself.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -142,7 +149,7 @@ impl Config {
 /// # Errors
 /// [`Error`]; nothing runs then.
 pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
-    std::fs::create_dir_all(&config.dir)?;
+    open::dir(&config.dir)?;
     let reader = writer.reader();
     let known = known_ids::KnownIds::open(&config.dir.join("known"), &reader)?;
     let positions = Arc::new(Positions::new(writer.positions().clone()));
@@ -158,9 +165,11 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     disk.look();
     let (blobs, bodies) = (writer.blobs(), writer.bodies());
     let (hand_on, units) = channel::<Unit>();
-    let preparer = || {
+    let deaths = Deaths::open(&config.dir, Arc::clone(&counters))?;
+    let preparer = |n: usize| {
         let scratch = Scratch::new(config.dir.clone());
-        Preparer::new(config.limits.clone(), blobs.clone(), bodies.clone(), scratch, disk.clone())
+        let parts = (blobs.clone(), bodies.clone());
+        Preparer::new(config.limits.clone(), parts, scratch, disk.clone(), Watch::new(&deaths, n))
     };
     let mut processor = Processor {
         counters,
@@ -169,13 +178,16 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         abandoned: Arc::new(AtomicBool::new(false)),
         sources: Mutex::default(),
         drops: Mutex::default(),
-        recorder: Recorder::new(preparer(), reader.clone(), hand_on.clone()),
+        copies: Copies::open(config.dir.join("copies"))?,
+        limits: config.limits.clone(),
+        recorder: Recorder::new(preparer(0), reader.clone(), hand_on.clone()),
         threads: Mutex::default(),
         traced: Arc::default(),
     };
     let ways = [(Way::Quick, config.workers), (Way::Slow, config.slow_workers), (Way::Documents, 1)];
-    for way in ways.into_iter().flat_map(|(way, workers)| std::iter::repeat_n(way, workers.max(1))) {
-        processor.start_worker(way, preparer(), config.limits.clone(), hand_on.clone())?;
+    let ways = ways.into_iter().flat_map(|(way, workers)| std::iter::repeat_n(way, workers.max(1)));
+    for (n, way) in ways.enumerate() {
+        processor.start_worker(way, preparer(n), config.limits.clone(), hand_on.clone())?;
     }
     drop(hand_on);
     let shell = Shell {
@@ -210,6 +222,8 @@ pub struct Processor {
     traced: Arc<trace::Batches>,
     sources: Mutex<Vec<Source>>,
     drops: Mutex<Vec<files::Watch>>,
+    copies: Copies,
+    limits: Limits,
     recorder: Recorder,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -300,6 +314,11 @@ impl Processor {
         self.join();
     }
 
+    fn taking(&self, drop: &files::Drop) -> Taking {
+        let (limits, copies) = (self.limits.clone(), self.copies.clone());
+        Taking::new(drop.clone(), self.intake(), limits, copies, Arc::clone(&self.counters))
+    }
+
     fn join(&self) {
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             let _panicked_and_said_so = thread.join();
@@ -335,7 +354,7 @@ impl Processor {
             lock(&self.sources).push(source);
         }
         for drop in &config.drops {
-            lock(&self.drops).push(drop.watch(self.intake(), config.limits.clone())?);
+            lock(&self.drops).push(self.taking(drop).watch()?);
         }
         Ok(())
     }

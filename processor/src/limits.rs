@@ -1,5 +1,7 @@
 //! Every limit of intake, by name (SPEC §2.4). Sizes are bytes.
 
+use std::time::Duration;
+
 /// What intake refuses to exceed.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -14,6 +16,11 @@ pub struct Limits {
     pub decompressed_bytes_max: u64,
     /// Decompressed bytes per compressed byte.
     pub decompression_ratio_max: u64,
+    /// Computing time for unpacking any input. Milliseconds.
+    pub unpack_ms: u64,
+    /// Computing time for unpacking on top of it, for each mebibyte as it came: bzip2 at a great ratio takes most.
+    /// Milliseconds.
+    pub unpack_ms_per_mib: u64,
     /// Nested JSON arrays and objects.
     pub json_depth_max: usize,
     /// Components of one SBOM.
@@ -38,6 +45,8 @@ impl Default for Limits {
             document_bytes_max: 1 << 30,
             decompressed_bytes_max: 1 << 30,
             decompression_ratio_max: 200,
+            unpack_ms: 5_000,
+            unpack_ms_per_mib: 5_000,
             json_depth_max: 128,
             components_max: 2_000_000,
             statements_max: 1_000_000,
@@ -46,5 +55,13 @@ impl Default for Limits {
             attribute_name_bytes_max: 2_048,
             attribute_bytes_max: 64 << 10,
         }
+    }
+}
+
+impl Limits {
+    /// Computing time for unpacking an input of so many bytes.
+    pub(crate) fn unpack_time_max(&self, bytes: u64) -> Duration {
+        let by_size = bytes.saturating_mul(self.unpack_ms_per_mib) >> 20;
+        Duration::from_millis(self.unpack_ms.saturating_add(by_size))
     }
 }

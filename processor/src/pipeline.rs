@@ -121,12 +121,18 @@ pub(crate) fn work(
         let (claim, way, ticket) = (job.claim(), job.way, job.ticket.clone());
         // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
         let unit_messages_max = if ticket.is_some() { usize::MAX } else { UNIT_MESSAGES_MAX };
+        preparer.watch.job(job.messages.len());
         let mut messages = addressed(job, limits).peekable();
         let mut last = false;
         while !last {
             let mut items = Vec::new();
             for (message, reject, sender) in messages.by_ref().take(unit_messages_max) {
-                items.push(Item { prepared: prepare(&mut preparer, message, reject, is_traced)?, sender });
+                match prepare(&mut preparer, message, reject, is_traced) {
+                    Ok(prepared) => items.push(Item { prepared, sender }),
+                    // Who waits for it learns that there is no answer.
+                    Err(Error::Gone(why)) => preparer.lost(&why),
+                    Err(error) => return Err(error),
+                }
             }
             last = messages.peek().is_none();
             let room = if last { claim.room } else { Room::default() };
@@ -135,6 +141,7 @@ pub(crate) fn work(
                 return Ok(());
             }
         }
+        preparer.watch.idle();
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use pedigraph_proto::{Digest, EventId, Nanos, event};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
+use crate::deaths::Watch;
 use crate::decide::{Key, identity, key};
 use crate::decode::{Decoded, FactList, Rejected, Unpacked};
 use crate::disk::Disk;
@@ -76,6 +77,8 @@ pub(crate) struct Preparer {
     bodies: Blobs,
     scratch: Scratch,
     disk: Disk,
+    /// Its place in the file that tells what a process died over.
+    pub(crate) watch: Watch,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
@@ -105,20 +108,45 @@ impl Kept {
 type OrRejected = Result<Decoded, Box<Rejected>>;
 
 impl Preparer {
-    pub(crate) fn new(limits: Limits, blobs: Blobs, bodies: Blobs, scratch: Scratch, disk: Disk) -> Preparer {
-        Preparer { limits, blobs, bodies, scratch, disk, log: LogId::default_log() }
+    pub(crate) fn new(
+        limits: Limits,
+        (blobs, bodies): (Blobs, Blobs),
+        scratch: Scratch,
+        disk: Disk,
+        watch: Watch,
+    ) -> Preparer {
+        Preparer { limits, blobs, bodies, scratch, disk, watch, log: LogId::default_log() }
+    }
+
+    /// A document is gone before it was read.
+    pub(crate) fn lost(&self, why: &str) {
+        tracing::error!(why, "a document cannot be read: it is not recorded, and its sender is not told that it is");
+        self.disk.counters.document_lost();
     }
 
     /// Unpacks, redacts, hashes, decodes and encodes one message; one that is refused already is not decoded.
     ///
     /// # Errors
-    /// The disk's only: whatever is wrong with the message is a reject.
+    /// The disk's only, and [`Error::Gone`]: whatever is wrong with the message is a reject.
     pub(crate) fn prepare(&mut self, mut message: Message, mut refused: Option<Reject>) -> Result<Prepared, Error> {
-        let received = Raw::take(&mut message.body)?;
+        let received = Raw::take(&mut message.body).map_err(|error| gone(&message.body, &error))?;
         let (raw, packed) = self.unpack(&message, received, &mut refused)?;
         let kept = Kept::of(raw, packed)?;
-        let (kept, outcome) = self.decode(&message, kept, refused)?;
-        self.encode(message, kept, outcome)
+        if refused.is_some() {
+            let (kept, outcome) = self.decode(&message, kept, refused)?;
+            return self.encode(message, kept, outcome);
+        }
+        let watched = match self.watch.begin(&kept.digest, kept.size, message.replay_of.is_some()) {
+            Ok(watched) => watched,
+            Err(reject) => {
+                let outcome = Err(named(reject, &kept.digest));
+                return self.encode(message, kept, outcome);
+            }
+        };
+        let (kept, outcome) = self.decode(&message, kept, None)?;
+        let prepared = self.encode(message, kept, outcome)?;
+        self.watch.end(&watched);
+        Ok(prepared)
     }
 
     /// Undoes compression. What cannot be unpacked is refused, and kept as it came.
@@ -254,6 +282,13 @@ impl Preparer {
         }
         let digest = Hash(digest.unwrap_or_else(|| sha256(&bytes)));
         Ok(Part::Hashed { bytes, digest })
+    }
+}
+
+fn gone(body: &Body, error: &io::Error) -> Error {
+    match body {
+        Body::File { path, .. } => Error::Gone(format!("{}: {error}", path.display())),
+        Body::Null | Body::Bytes(_) => Error::Gone(error.to_string()),
     }
 }
 

@@ -1,18 +1,20 @@
 //! A message's bytes on their way into the ledger, in memory or in a file: what is done to both before they are stored.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pedigraph_proto::canonical::sha256;
-use pedigraph_proto::message::{Body, Message, Redaction, Reject};
+use pedigraph_proto::message::{Body, Code, Message, Redaction, Reject};
 use sha2::{Digest as _, Sha256};
 
-use crate::decode::{Decoded, Rejected, Unpacked, decode, decode_stream, unpack};
+use crate::clock::thread_time;
+use crate::decode::{Decoded, ReadSeek, Rejected, Unpacked, decode, decode_stream, is_compressed, unpack};
 use crate::limits::Limits;
-use crate::redact;
+use crate::{open, redact};
 
 /// Bytes read from a spooled document at once.
 const READ_BYTES: usize = 256 << 10;
@@ -30,7 +32,7 @@ impl Raw {
         match body {
             Body::Null => Ok(Raw::Memory(Bytes::new())),
             Body::Bytes(bytes) => Ok(Raw::Memory(std::mem::take(bytes))),
-            Body::File { path, .. } => Ok(Raw::File(OpenOptions::new().read(true).write(true).open(path)?)),
+            Body::File { path, .. } => Ok(Raw::File(open::existing(path)?)),
         }
     }
 
@@ -51,8 +53,11 @@ impl Raw {
     ) -> io::Result<Result<Unpacked, Reject>> {
         match self {
             Raw::Memory(bytes) if bytes.len() as u64 > limits.event_bytes_max => Ok(Ok(Unpacked::Plain)),
-            Raw::Memory(bytes) => unpack(message, &mut io::Cursor::new(bytes), limits, || scratch.file()),
-            Raw::File(file) => unpack(message, file, limits, || scratch.file()),
+            Raw::Memory(bytes) if !is_compressed(bytes) => {
+                unpack(message, &mut io::Cursor::new(bytes), limits, || scratch.file())
+            }
+            Raw::Memory(bytes) => in_time(message, &mut io::Cursor::new(bytes), limits, scratch),
+            Raw::File(file) => in_time(message, file, limits, scratch),
         }
     }
 
@@ -96,6 +101,45 @@ impl Raw {
     }
 }
 
+/// Unpacks within the time that an input of this size has.
+fn in_time(
+    message: &Message,
+    input: &mut dyn ReadSeek,
+    limits: &Limits,
+    scratch: &Scratch,
+) -> io::Result<Result<Unpacked, Reject>> {
+    let bytes = input.seek(SeekFrom::End(0))?;
+    let time_max = limits.unpack_time_max(bytes);
+    let mut timed = Timed { input, until: thread_time() + time_max, is_over: false };
+    let unpacked = unpack(message, &mut timed, limits, || scratch.file());
+    if timed.is_over {
+        let reason =
+            format!("unpacking takes longer than {} ms, which is the time for {bytes} bytes", time_max.as_millis());
+        return Ok(Err(Reject::new(Code::DecompressionLimit, reason)));
+    }
+    unpacked
+}
+
+/// What is read for as long as its thread has computing time left: a busy machine takes none of it away.
+struct Timed<'a> {
+    input: &'a mut dyn ReadSeek,
+    until: Duration,
+    is_over: bool,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_over = self.is_over || thread_time() >= self.until;
+        if self.is_over { Err(io::Error::other("out of time")) } else { self.input.read(buffer) }
+    }
+}
+
+impl Seek for Timed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.input.seek(to)
+    }
+}
+
 fn hash(file: &mut File) -> io::Result<(Sha256, u64)> {
     let (mut hasher, mut size) = (Sha256::new(), 0);
     let mut buffer = vec![0; READ_BYTES];
@@ -126,7 +170,7 @@ impl Scratch {
         let name = format!("unpacking-{}", FILES.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.join(name);
         // One of the same name was left by a process that died right here: it is empty.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let file = open::new(&path)?;
         std::fs::remove_file(&path)?;
         Ok(file)
     }

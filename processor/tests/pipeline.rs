@@ -16,7 +16,7 @@ use pedigraph_ledger::{LogId, Options, Reader};
 use pedigraph_processor::kafka::Topic;
 use pedigraph_processor::mock::Cluster;
 use pedigraph_processor::producer::Producer;
-use pedigraph_processor::{Config, Limits, Processor, QueueLimits, erasures, files, kafka};
+use pedigraph_processor::{Config, Processor, QueueLimits, erasures, files, kafka};
 use pedigraph_proto::canonical::{decode_entry, sha256};
 use pedigraph_proto::message::{Body, Code, Message, Receipt, Redaction, Refused, Status, Submitted};
 use pedigraph_proto::wire::{self, Origin};
@@ -686,15 +686,141 @@ fn a_drop_directory_is_emptied_into_the_ledger() {
     std::fs::write(inbox.join(".half"), "not yet").unwrap();
     let node = Node::open(dir.path(), |_| {});
     let drop = files::Drop { dir: inbox.clone(), given: files::Given::default() };
-    let taken = drop.take(&node.processor.intake(), &Limits::default()).unwrap();
+    let taken = drop.take(&node.processor).unwrap();
     assert_eq!(taken.iter().map(|file| file.receipts.len()).collect::<Vec<_>>(), [1, 2, 1]);
     assert!(inbox.join("done/a.json").exists() && inbox.join("done/b.ndjson").exists());
     assert!(inbox.join("rejected/c.json").exists() && inbox.join(".half").exists());
     // A crash before the move: the file is still there.
     std::fs::rename(inbox.join("done/a.json"), inbox.join("a.json")).unwrap();
-    let taken = drop.take(&node.processor.intake(), &Limits::default()).unwrap();
+    let taken = drop.take(&node.processor).unwrap();
     assert_eq!(taken[0].receipts[0].status, Status::Duplicate);
     assert_eq!(node.size(), 4);
+}
+
+/// What is in a directory, by name.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn nothing_in_a_drop_directory_leads_elsewhere_or_holds_up_the_others() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (inbox, outside) = (dir.path().join("inbox"), dir.path().join("outside"));
+    std::fs::create_dir_all(inbox.join("lost+found")).unwrap();
+    std::fs::create_dir_all(&outside).unwrap();
+    let precious = outside.join("precious.json");
+    std::fs::write(&precious, event("precious", "1")).unwrap();
+    // As somebody would place them who may write here and nowhere else.
+    symlink(&outside, inbox.join(".spool")).unwrap();
+    symlink(&outside, inbox.join("rejected")).unwrap();
+    symlink(&precious, inbox.join("a-link.json")).unwrap();
+    symlink("/dev/zero", inbox.join("b-device.json")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        inbox.join("c-pipe.json"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    std::fs::write(inbox.join("d.json"), event("d", "1")).unwrap();
+    std::fs::write(inbox.join("precious.json"), "x".repeat(2_000)).unwrap();
+    let endless = std::fs::File::create(inbox.join("e-sparse.json")).unwrap();
+    endless.set_len(1 << 40).unwrap();
+    let node = Node::open(dir.path(), |config| {
+        config.limits.event_bytes_max = 1_000;
+        config.limits.document_bytes_max = 100_000;
+    });
+    let drop = files::Drop { dir: inbox.clone(), given: files::Given::default() };
+    let taken = drop.take(&node.processor).unwrap();
+    assert_eq!(taken.iter().map(|file| file.path.clone()).collect::<Vec<_>>(), [inbox.join("d.json")]);
+    assert_eq!(
+        std::fs::read(&precious).unwrap(),
+        event("precious", "1").as_bytes(),
+        "it was neither moved nor changed"
+    );
+    assert_eq!(names(&outside), ["precious.json"]);
+    let set_aside = ["a-link.json", "b-device.json", "c-pipe.json", "e-sparse.json", "precious.json", "rejected"];
+    assert_eq!(names(&inbox.join("unreadable")), set_aside, "the link is in nobody's way any more");
+    assert_eq!(node.processor.counters().files_set_aside(), 6);
+    assert!(names(&dir.path().join("copies")).is_empty());
+    assert_eq!(drop.take(&node.processor).unwrap().len(), 0);
+    // d.json, and the large one, which is none of the formats.
+    assert_eq!(node.size(), 2);
+}
+
+#[test]
+fn a_document_that_is_gone_before_it_is_read_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let (gone, link, outside) = (dir.path().join("gone"), dir.path().join("link"), dir.path().join("outside"));
+    std::fs::write(&outside, event("secret", "ghp_0123456789abcdefghijABCDEFGHIJ012345")).unwrap();
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    let before = std::fs::read(&outside).unwrap();
+    for path in [gone, link, dir.path().join("ledger")] {
+        let spooled = Message { body: Body::File { path, size: 10 }, ..message("") };
+        assert!(node.processor.intake().submit_blocking(spooled).is_err(), "nobody is told that it is recorded");
+    }
+    assert_eq!(std::fs::read(&outside).unwrap(), before, "nothing was redacted through a link");
+    assert_eq!(node.processor.counters().documents_lost(), 3);
+    assert_eq!(node.submit(message(event("after", "1"))).status, Status::Accepted);
+    node.wait_for("room", |node| node.processor.counters().queue_messages() == 0);
+    assert_eq!(node.processor.failure(), None);
+}
+
+#[test]
+fn what_processes_died_over_is_set_aside_however_it_comes_and_can_be_driven_again() {
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let poison = ["a", "b", "c"].map(|id| event(id, "x"));
+    let line = |event: &String| format!("{} 2\n", hex::encode(sha256(event.as_bytes())));
+    std::fs::write(dir.path().join("decoder-deaths"), poison.iter().map(line).collect::<String>()).unwrap();
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    producer.send_to(TOPIC, 0, &[], Some(poison[0].as_bytes())).unwrap();
+    producer.send_to(TOPIC, 0, &[], Some(event("next", "x").as_bytes())).unwrap();
+    producer.flush().unwrap();
+    node.wait_for_size(2);
+    let path = dir.path().join("spooled");
+    std::fs::write(&path, &poison[1]).unwrap();
+    let size = poison[1].len() as u64;
+    let spooled = node.submit(Message { body: Body::File { path: path.clone(), size }, ..message("") });
+    let sent = node.submit(message(poison[2].clone()));
+    for (index, body) in [(0, &poison[0]), (spooled.index, &poison[1]), (sent.index, &poison[2])] {
+        let entry = node.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+        assert_eq!(node.leaf(index).status(), wire::Status::Rejected);
+        assert_eq!(node.reader.part(&entry.body.unwrap()).unwrap().unwrap(), body.as_bytes(), "its bytes are kept");
+    }
+    assert_eq!(sent.reject.unwrap().code, Code::DecoderDied);
+    assert_eq!(node.submit(message(poison[2].clone())).status, Status::Duplicate);
+    assert_eq!(node.processor.counters().messages_set_aside(), 4);
+    let replayed = Message { replay_of: Some(sent.index), ..message(poison[2].clone()) };
+    assert_eq!(node.submit(replayed).status, Status::Accepted, "the decoder was mended");
+    drop(node);
+    let node = Node::open(dir.path(), |_| {});
+    assert_eq!(node.submit(message(poison[2].clone())).status, Status::Duplicate);
+    assert_eq!(node.processor.counters().messages_set_aside(), 0, "it is under no suspicion any more");
+}
+
+#[test]
+fn unpacking_has_a_time_by_the_size_of_its_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| {
+        (config.limits.unpack_ms, config.limits.unpack_ms_per_mib) = (0, 0);
+    });
+    let packed = gzip(event("packed", "x").as_bytes());
+    let reject = node.submit(message(packed.clone())).reject.unwrap();
+    assert_eq!(reject.code, Code::DecompressionLimit);
+    assert!(reject.reason.contains("longer than 0 ms"), "{}", reject.reason);
+    let path = dir.path().join("spooled");
+    std::fs::write(&path, &packed).unwrap();
+    let spooled = Message { body: Body::File { path, size: packed.len() as u64 }, ..message("") };
+    assert_eq!(node.submit(spooled).status, Status::Duplicate, "the same reject");
+    assert_eq!(node.submit(message(event("packed", "x"))).status, Status::Accepted, "plain bytes need no time");
 }
 
 #[test]

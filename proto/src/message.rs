@@ -207,6 +207,8 @@ codes! {
     DatarefMismatch = "DATAREF_MISMATCH", 15;
     /// What only the ledger itself may say: a control event, or an event of the source `pedigraph`.
     ControlEventForbidden = "CONTROL_EVENT_FORBIDDEN", 16;
+    /// Decoding it ended the process twice, so it was not tried again: replay it once the decoder is mended.
+    DecoderDied = "DECODER_DIED", 17;
 }
 
 #[cfg(test)]
@@ -241,6 +243,7 @@ mod tests {
             "14 DATAREF_FORBIDDEN",
             "15 DATAREF_MISMATCH",
             "16 CONTROL_EVENT_FORBIDDEN",
+            "17 DECODER_DIED",
         ];
         assert_eq!(numbers, want, "add a code with a number of its own; these stand in indexes of known ids");
         let again = |code: &Code| Code::of_number(code.number()) == Some(*code);

@@ -1,14 +1,18 @@
 """Input that nobody should send: a reject entry each with the right code, the process stays, the next event is accepted."""
 
+import contextlib
 import gzip
+import hashlib
 import json
 import socket
+import threading
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 import bad
-from pedigraph import BATCH, CLOUDEVENT, NDJSON, deployed, digest, problem
+from pedigraph import BATCH, CLOUDEVENT, NDJSON, deployed, digest, problem, until
 
 DOCUMENTS = list(bad.documents())
 ENVELOPES = list(bad.envelopes())
@@ -149,3 +153,42 @@ def test_rejects_can_be_driven_again(shared):
     answer = shared.session.post(f"{shared.url}/api/v1/rejects/{index}/replay", timeout=30)
     assert answer.status_code in (200, 422), answer.text
     assert answer.json().get("code") == "UNSUPPORTED_FORMAT" or answer.json().get("status") == "duplicate"
+
+
+def slow_document():
+    """Some hundred milliseconds of a decoder."""
+    components = [{"type": "library", "name": f"n{n}", "purl": f"pkg:npm/n{n}@1.0.{n}"} for n in range(150_000)]
+    return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}).encode()
+
+
+def kill_while_it_decodes(node, body):
+    """As the kernel does it to a process that takes too much memory."""
+    kept = hashlib.sha256(body).digest()
+
+    def is_decoding():
+        return kept in (node.data / "decoding").read_bytes()
+
+    def send():
+        with contextlib.suppress(requests.RequestException):
+            node.post(body)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    until(is_decoding, "the decoder has it", 30, node.alive)
+    node.kill()
+    sender.join()
+
+
+def test_what_ended_the_process_twice_is_set_aside(nodes):
+    node, body = nodes(), slow_document()
+    for _ in range(2):
+        kill_while_it_decodes(node, body)
+        node.start()
+    refused = problem(node.post(body), 422, "DECODER_DIED")
+    assert node.get(f"/api/v1/entries/{refused['index']}/body").content == body
+    assert "pedigraph_set_aside_messages_total 1" in node.get("/metrics").text
+    still_works(node)
+    replayed = node.post(b"", None, path=f"/api/v1/rejects/{refused['index']}/replay")
+    assert replayed.status_code == 201, replayed.text
+    # Decoded after all: it is like any other.
+    assert node.post(body).status_code == 200
