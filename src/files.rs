@@ -39,6 +39,10 @@ impl Drop for Draft {
 /// A whole file of at most `most` bytes.
 pub(crate) fn read_small(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // A pipe would be waited for.
+    if fs::metadata(file).is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::error(Exit::Usage, format!("{} is no regular file", file.display())));
+    }
     let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     open.take(most as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.len() > most {

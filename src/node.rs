@@ -1,7 +1,7 @@
 //! The server roles: a write node, a read node, or both in one process (DESIGN §1).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use pedigraph_query_api as api;
 pub(crate) use pedigraph_query_api::app::system_clock as now_ns;
+use rustix::fs::Mode;
 use tokio::sync::watch;
 
 use crate::config::{Config, Kafka};
@@ -37,6 +38,9 @@ pub(crate) enum Role {
 
 /// Runs until interrupted, or until the writer fails.
 pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
+    // What this process writes is for its user and the group, whatever writes it: journal, views, indexes, spools.
+    let theirs = rustix::process::umask(Mode::RWXO | Mode::WGRP);
+    rustix::process::umask(theirs | Mode::RWXO | Mode::WGRP);
     let _telemetry = telemetry::start("info,librdkafka=warn,fjall=warn,lsm_tree=warn,sled=warn")?;
     say(&format!("pedigraph {} on {}", env!("CARGO_PKG_VERSION"), config.data.display()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -323,16 +327,18 @@ fn api_config(
     all.hosts.clone_from(&config.hosts);
     all.rates.clone_from(&config.rates);
     all.packs_dir = config.data.join("packs");
+    let mut left_alone = 0;
     if all.expect_views {
         let dir = &all.packs_dir;
-        api::pack::spool::prepare(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        left_alone += api::pack::spool::prepare(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        all.extra_metrics = Arc::new(move |text| metrics::left_alone(left_alone, text));
     }
     let Some(write) = write else {
         let (data, reader) = (config.data.clone(), reader.clone());
         all.writer = Some(Arc::new(move |now_ns| heartbeat::last_sign(&data, &reader, now_ns)));
         return Ok(all);
     };
-    prepare_spool(spool)?;
+    left_alone += prepare_spool(&spool)?;
     all.signer = Some(Arc::clone(&write.signer));
     let processor = Arc::clone(&write.processor);
     all.write = Some(Arc::new(WriteHalf { intake: processor.intake(), processor: Arc::clone(&processor) }));
@@ -355,13 +361,14 @@ fn api_config(
     let witnesses = write.witnesses.clone();
     all.extra_metrics = Arc::new(move |text| {
         metrics::write(&processor, reserve_bytes, unsigned.load(Ordering::Relaxed), text);
+        metrics::left_alone(left_alone, text);
         witnesses::write(witnesses.as_deref(), text);
     });
     Ok(all)
 }
 
-fn prepare_spool(dir: PathBuf) -> anyhow::Result<()> {
-    api::prepare_spool(&dir).with_context(|| format!("cannot create {}", dir.display()))
+fn prepare_spool(dir: &Path) -> anyhow::Result<usize> {
+    api::prepare_spool(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
 /// The write path, as the HTTP side sees it.

@@ -110,7 +110,8 @@ pub fn system_clock() -> i64 {
 pub const SPOOL_PREFIX: &str = "upload-";
 
 /// Creates the spool directory and removes what an earlier process left in it: those documents were never acknowledged.
-pub fn prepare_spool(dir: &Path) -> std::io::Result<()> {
+/// Returns how many names had to be left alone.
+pub fn prepare_spool(dir: &Path) -> std::io::Result<usize> {
     prepare_dir(dir, |name| name.starts_with(SPOOL_PREFIX))
 }
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,60 @@ def test_below_the_reserve(request, nodes, memory, topic, figure):
     assert node.size() == 2 + len(delivered)
     assert node.stop() == 0
     figure(f"disk reserve: refused with 507, {len(delivered) - 50 if producer else 0} Kafka messages waited, none lost")
+
+
+def test_files_are_for_the_user_and_the_group(nodes):
+    """Whatever the umask lets others do: journal, bodies, views, indexes and spools are nobody else's."""
+    before = os.umask(0)
+    try:
+        node = nodes()
+    finally:
+        os.umask(before)
+    node.accept(json.dumps(deployed("svc", "r.example/app:1", id_="first")).encode(), wait="visible")
+    sbom = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"type": "library", "name": f"n{n}" * 9} for n in range(9_000)]}
+    assert node.post(sbom).status_code == 201
+    assert node.stop() == 0
+    found = {path.relative_to(node.data): path.lstat() for path in [node.data, *node.data.rglob("*")]}
+    loose = {str(path): oct(stat.S_IMODE(of.st_mode)) for path, of in found.items() if of.st_mode & (stat.S_IRWXO | stat.S_IWGRP)}
+    assert not loose, loose
+    journal = [stat.S_IMODE(of.st_mode) for path, of in found.items() if path.suffix == ".seg"]
+    assert journal and set(journal) == {0o640}
+    assert stat.S_IMODE(found[Path("ledger/journal")].st_mode) == 0o750
+    assert stat.S_IMODE(found[Path("ledger/key")].st_mode) == 0o600
+
+
+def test_strange_directories_stop_nothing(nodes):
+    """Each directory may be a disk of its own, which has a lost+found."""
+    node = nodes()
+    node.accept(json.dumps(deployed("svc", "r.example/app:1", id_="first")).encode(), wait="visible")
+    assert node.stop() == 0
+    directories = [path for path in [node.data, *node.data.rglob("*")] if path.is_dir()]
+    assert {"packs", "spool", "copies", "known", "views", "journal"} <= {path.name for path in directories}
+    for path in directories:
+        (path / "lost+found").mkdir(mode=0o700)
+    node.start()
+    node.accept(json.dumps(deployed("svc", "r.example/app:2", id_="second")).encode(), wait="visible")
+    assert "pedigraph_left_alone_names 1" in node.get("/metrics").text
+    assert "lost+found" in node.log.read_text()
+    assert (node.data / "packs" / "lost+found").is_dir()
+    node.kill()
+    node.start()
+    assert node.size() == 2
+
+
+def test_a_spooled_document_that_disappears(nodes):
+    """Somebody cleans up behind the server's back while a document waits for its turn: only that one is lost, and said."""
+    node = nodes()
+    slow = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"type": "library", "name": f"n{n}" * 20} for n in range(150_000)]}
+    bodies = [json.dumps({**slow, "version": n}).encode() for n in range(4)]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        sent = [pool.submit(node.post, body, path="/api/v1/documents") for body in bodies]
+        until(lambda: len(list((node.data / "spool").glob("upload-*"))) == len(bodies), "all are spooled", 30, node.alive)
+        for path in (node.data / "spool").glob("upload-*"):
+            path.unlink()
+        answers = [answer.result().status_code for answer in sent]
+    assert set(answers) <= {201, 503} and 503 in answers, answers
+    lost = answers.count(503)
+    assert f"pedigraph_lost_documents_total {lost}" in node.get("/metrics").text
+    node.accept(json.dumps(deployed("svc", "r.example/app:1", id_="after")).encode())
+    assert node.size() == 1 + len(bodies) - lost

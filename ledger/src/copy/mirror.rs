@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::files::storage::{self, Access, LocalFiles};
+use crate::files::storage::{self, Access, LocalFiles, Storage as _};
 use crate::tree::tile::tiles_of;
 use crate::{Error, LogId, Reader, TilesCheck, Trust, verify_tiles};
 
@@ -23,16 +23,16 @@ pub fn mirror(reader: &Reader, log: &LogId, dir: &Path) -> Result<u64, Error> {
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(file, bytes)?;
+        LocalFiles.create(&file, Access::Public)?.write_at(&bytes, 0)?;
         files += 1;
     }
     fs::create_dir_all(dir)?;
     let chain = reader.key_chain();
     if !chain.is_empty() {
-        storage::replace(&LocalFiles, &dir.join("keys"), chain.as_bytes(), Access::Shared)?;
+        storage::replace(&LocalFiles, &dir.join("keys"), chain.as_bytes(), Access::Public)?;
         files += 1;
     }
-    storage::replace(&LocalFiles, &dir.join("checkpoint"), &checkpoint.note, Access::Shared)?;
+    storage::replace(&LocalFiles, &dir.join("checkpoint"), &checkpoint.note, Access::Public)?;
     Ok(files)
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Reading is not here: what is read is checked by its reader, whatever the disk did.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,7 +32,7 @@ pub trait Storage: Send + Sync {
     }
     /// Creates a directory and its parents; nothing happens to those that are there.
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
     }
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -43,7 +43,9 @@ pub trait Storage: Send + Sync {
 /// Who may read a new file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// As the process's umask says.
+    /// Everybody, as far as the process's umask lets them (mode 0644): copies for a web server.
+    Public,
+    /// The owner and the group (mode 0640).
     Shared,
     /// The owner alone (mode 0600).
     Private,
@@ -80,6 +82,8 @@ pub trait StoredFile: Send + Sync {
     }
 }
 
+/// Directories are for the owner and the group.
+const DIR_MODE: u32 = 0o750;
 /// Bytes of zeros that are written at once.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Alignment of file offsets, lengths and memory that every disk takes for direct writes.
@@ -108,11 +112,15 @@ pub struct LocalFiles;
 impl Storage for LocalFiles {
     fn create(&self, path: &Path, access: Access) -> io::Result<Box<dyn StoredFile>> {
         let mode = match access {
-            Access::Shared => 0o644,
+            Access::Public => 0o644,
+            Access::Shared => 0o640,
             Access::Private => 0o600,
         };
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
-        Ok(Box::new(file))
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        // A link that somebody else put there would choose another file.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        Ok(Box::new(options.open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -143,7 +144,7 @@ impl Drop for Lock {
 
 /// Keeps every other writer out until it is dropped.
 pub(crate) fn take_lock(dir: &Path) -> Result<Lock, Error> {
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o640).open(dir.join("LOCK"))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),

@@ -173,6 +173,10 @@ pub fn parse(text: &str) -> Result<Vec<Token>, String> {
 /// readable so.
 pub fn read(path: &Path) -> Result<Vec<Token>, String> {
     let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    // A pipe would be waited for.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err("is no regular file".to_owned());
+    }
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode();
     if mode & 0o002 != 0 {

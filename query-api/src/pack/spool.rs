@@ -30,8 +30,9 @@ impl Default for Limits {
     }
 }
 
-/// Creates the directory and removes what an earlier process left in it: nobody knows those packs any more.
-pub fn prepare(dir: &Path) -> io::Result<()> {
+/// Creates the directory and removes what an earlier process left in it: nobody knows those packs any more. Returns how
+/// many names had to be left alone.
+pub fn prepare(dir: &Path) -> io::Result<usize> {
     prepare_dir(dir, |_| true)
 }
 
