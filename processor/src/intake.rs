@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::counters::Counters;
 use crate::kafka::{Fetched, Partition};
-use crate::lanes::{Lane, Way, apart};
+use crate::lanes::{Lane, Way};
 
 /// What one tenant's requests may fill, as a multiple of what is free: so one alone gets three quarters, several get
 /// equal shares, and whoever comes new finds room.
@@ -168,6 +168,57 @@ fn bytes_of(body: &Body) -> u64 {
     }
 }
 
+/// Takes a job of Kafka's apart: one for each run of quick messages of a partition and for each slow message, since
+/// each partition has an order of its own and what is slow holds up nothing but its own partition.
+fn apart(job: Job) -> Vec<Job> {
+    let Origin::Kafka(fetched) = &job.origin else { return vec![job] };
+    let way = job.messages.first().map_or(Way::Quick, Way::of);
+    let is_one = job.messages.len() == 1 || job.messages.iter().all(|message| Way::of(message) == Way::Quick);
+    if is_one && fetched.windows(2).all(|pair| Arc::ptr_eq(&pair[0].partition, &pair[1].partition)) {
+        return vec![Job { way, ..job }];
+    }
+    let Job { messages, origin: Origin::Kafka(fetched), entrance, .. } = job else { return Vec::new() };
+    let mut parts: Vec<Part> = Vec::new();
+    for (mut message, fetched) in messages.into_iter().zip(fetched) {
+        let way = Way::of(&message);
+        let last = parts.iter_mut().rev().find(|part| Arc::ptr_eq(&part.partition, &fetched.partition));
+        match last {
+            Some(last) if (last.way, way) == (Way::Quick, Way::Quick) => last.add(message, fetched),
+            Some(_) | None => {
+                if way == Way::Slow {
+                    keep_apart(&mut message.body);
+                }
+                let partition = Arc::clone(&fetched.partition);
+                parts.push(Part { way, partition, messages: vec![message], fetched: vec![fetched] });
+            }
+        }
+    }
+    let job = |part: Part| Job { way: part.way, ..Job::new(part.messages, Origin::Kafka(part.fetched), entrance) };
+    parts.into_iter().map(job).collect()
+}
+
+/// Messages of one partition that become a job.
+struct Part {
+    way: Way,
+    partition: Arc<Partition>,
+    messages: Vec<Message>,
+    fetched: Vec<Fetched>,
+}
+
+impl Part {
+    fn add(&mut self, message: Message, fetched: Fetched) {
+        self.messages.push(message);
+        self.fetched.push(fetched);
+    }
+}
+
+/// The bodies of a job share one allocation, which a slow one would hold for as long as it takes.
+fn keep_apart(body: &mut Body) {
+    if let Body::Bytes(bytes) = body {
+        *bytes = Bytes::copy_from_slice(bytes);
+    }
+}
+
 /// What is taken in turn, so that no kind of source can starve another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Entrance {
@@ -190,9 +241,9 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct Contents {
-    quick: Lane,
-    slow: Lane,
-    documents: Lane,
+    quick: Lane<Job>,
+    slow: Lane<Job>,
+    documents: Lane<Job>,
     used: Room,
     kafka_used: Room,
     /// What requests of each tenant have, while they have any.
@@ -389,7 +440,7 @@ impl Queue {
 }
 
 impl Contents {
-    fn lane(&mut self, way: Way) -> &mut Lane {
+    fn lane(&mut self, way: Way) -> &mut Lane<Job> {
         match way {
             Way::Quick => &mut self.quick,
             Way::Slow => &mut self.slow,
@@ -406,7 +457,11 @@ impl Contents {
             job.ticket = Some(Ticket { partition, place: *next });
             *next += 1;
         }
-        self.lane(job.way).push(job);
+        let (lane, tenant) = (self.lane(job.way), job.tenant());
+        match job.entrance {
+            Entrance::Kafka => lane.push_kafka(job),
+            Entrance::Requests => lane.push(tenant, job),
+        }
     }
 
     fn add(&mut self, claim: &Claim) {
