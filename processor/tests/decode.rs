@@ -665,16 +665,50 @@ fn a_control_event_comes_from_no_source() {
         let refused = run(message, &Limits::default()).expect_err("only the ledger itself says this");
         assert_eq!(refused.reject.code, Code::ControlEventForbidden, "{refused:?}");
     };
-    for kind in ["key-rotated.v1", "view-root-recorded.v1", "body-erased.v1", "body-erased.v2", "key-rotated"] {
+    let kinds = [
+        "key-rotated.v1",
+        "view-root-recorded.v1",
+        "body-erased.v1",
+        "body-erased.v2",
+        "key-rotated",
+        "message-rejected.v1",
+        "message-rejected.v3",
+    ];
+    for kind in kinds {
         let kind = format!("io.pedigraph.{kind}");
         forbidden(&binary(&kind, &[], b"{}"));
+        forbidden(&binary(&kind, &[], br#"{"code":"TOO_DEEP","reason":"said by a pipeline"}"#));
+        let http = [("ce-specversion", "1.0"), ("ce-id", "9"), ("ce-source", "/s"), ("ce-type", &kind)];
+        for media_type in ["application/json", "application/protobuf"] {
+            let headers = [&http[..], &[("content-type", media_type)]].concat();
+            forbidden(&with_headers(b"\x0a\x08TOO_DEEP", &headers));
+            forbidden(&Message { format: Some("cloudevents".into()), ..with_headers(b"", &headers) });
+        }
         forbidden(&Message { body: Body::Null, ..binary(&kind, &[], b"") });
         let event =
             format!(r#"{{"specversion":"1.0","id":"7","source":"/s","type":"{kind}","data":{{"sequence":1}}}}"#);
         forbidden(&message(event.as_bytes()));
         forbidden(&Message { format: Some("cloudevents".into()), ..message(event.as_bytes()) });
+        for (media_type, body) in
+            [("application/cloudevents-batch+json", format!("[{event}]")), ("application/x-ndjson", event)]
+        {
+            let batch = with_headers(body.as_bytes(), &[("content-type", media_type)]);
+            let elements = split(&batch, &Limits::default()).expect("a batch").expect("well-formed");
+            assert_eq!(elements.len(), 1);
+            elements.iter().for_each(forbidden);
+        }
     }
-    forbidden(&message(br#"{"specversion":"1.0","id":"key-rotated/1","source":"pedigraph","type":"com.example.x"}"#));
+    // Bound to a topic, or forced by a header, the reader of our own events has no type to read.
+    for kind in ["pedigraph", "PEDIGRAPH"] {
+        let forced = Message { format: Some(kind.into()), ..message(b"\x0a\x08TOO_DEEP") };
+        assert_eq!(run(&forced, &Limits::default()).expect_err("no type").reject.code, Code::UnsupportedFormat);
+    }
+    let as_ledger =
+        message(br#"{"specversion":"1.0","id":"key-rotated/1","source":"pedigraph","type":"com.example.x"}"#);
+    forbidden(&as_ledger);
+    let refused = run(&as_ledger, &Limits::default()).expect_err("forbidden");
+    assert_eq!(refused.source, "document", "not even the reject has the ledger's name");
+    assert!(refused.id.starts_with("sha256:"), "{}", refused.id);
     let cdevent = r#"{"context":{"version":"0.4.1","id":"1","source":"pedigraph","type":"dev.cdevents.service.removed.0.2.0",
         "timestamp":"2023-03-20T14:27:05Z"},"subject":{"id":"s","type":"service","content":{"environment":{"id":"e"}}}}"#;
     forbidden(&message(cdevent.as_bytes()));

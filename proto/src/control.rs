@@ -6,8 +6,9 @@ use crate::fact::Event;
 /// Source of every entry that the ledger says of itself, and the kind of its origin. No message of another may name it.
 pub const SOURCE: &str = "pedigraph";
 
-/// Names of these events in kebab-case.
-pub const KEBAB_NAMES: [&str; 3] = ["key-rotated", "view-root-recorded", "body-erased"];
+/// Names in kebab-case of what no sender may say: the events of [`Control`], and that a message was rejected, which the
+/// write node says of each that it rejects.
+pub const KEBAB_NAMES: [&str; 4] = ["key-rotated", "view-root-recorded", "body-erased", "message-rejected"];
 
 /// An event that only the ledger itself may say.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,5 +81,6 @@ mod tests {
             let again = Event::from_json(kebab, b"{}").expect("known").expect("empty is valid");
             assert_eq!(again.name(), Event::from(control).name());
         }
+        assert!(KEBAB_NAMES.iter().all(|kebab| Event::KEBAB_NAMES.contains(kebab)));
     }
 }

@@ -9,7 +9,7 @@ pub use crate::wire::fact::Event;
 use crate::wire::{Fact, Facts};
 
 /// Declares what every event variant needs once, family by family as `facts.proto` numbers them: its canonical name,
-/// its CloudEvents type, its two decoders, and its place in its family's enum.
+/// its CloudEvents type, its two decoders, and its place in its family's enums.
 macro_rules! events {
     ($($(#[$doc:meta])* $family:ident { $($variant:ident $kebab:literal),* $(,)? })*) => {
         impl Event {
@@ -21,6 +21,13 @@ macro_rules! events {
             /// The family that the event belongs to, and what it says there.
             pub fn family(&self) -> Family<'_> {
                 match self { $($(Event::$variant(event) => Family::$family($family::$variant(event)),)*)* }
+            }
+
+            /// [`Event::family`], to change what the event says.
+            pub fn family_mut(&mut self) -> change::Family<'_> {
+                match self {
+                    $($(Event::$variant(event) => change::Family::$family(change::$family::$variant(event)),)*)*
+                }
             }
 
             /// Reads an event of our own type (`io.pedigraph.<kebab>.v1`) from its JSON form. `None` when there is no
@@ -62,6 +69,25 @@ macro_rules! events {
                 $(#[doc = concat!("See [`event::", stringify!($variant), "`].")] $variant(&'a event::$variant),)*
             }
         )*
+
+        /// The same families, whose events can be changed.
+        pub mod change {
+            use crate::event;
+
+            /// See [`super::Family`].
+            #[derive(PartialEq, Debug)]
+            pub enum Family<'a> {
+                $($(#[$doc])* $family($family<'a>),)*
+            }
+
+            $(
+                $(#[$doc])*
+                #[derive(PartialEq, Debug)]
+                pub enum $family<'a> {
+                    $(#[doc = concat!("See [`event::", stringify!($variant), "`].")] $variant(&'a mut event::$variant),)*
+                }
+            )*
+        }
 
         $($(impl From<event::$variant> for Event {
             fn from(event: event::$variant) -> Event { Event::$variant(event) }

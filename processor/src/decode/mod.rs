@@ -173,7 +173,12 @@ impl Understood {
         let (source, id) = self.name.unwrap_or_else(|| document_name(message, sha256));
         let hashed_attributes = self.hashed_attributes;
         let (format, decoder_version) = self.decoder.map_or(("", 0), |decoder| (decoder.name, decoder.version));
-        let found = match found.and_then(|found| own_events::check_source(&source).map(|()| found)) {
+        if let Err(reject) = own_events::check_source(&source) {
+            // Not even the reject stands in the ledger under the ledger's own name.
+            let (source, id) = document_name(message, sha256);
+            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
+        }
+        let found = match found {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };

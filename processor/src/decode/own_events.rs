@@ -3,10 +3,11 @@
 //! What they say is normalized like what foreign formats say, and refused when it names nothing.
 
 use pedigraph_proto::event::ImageObserved;
+use pedigraph_proto::fact::change::{Artifact, Deploy, Evidence, Family, Work};
 use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Event, control};
+use pedigraph_proto::{ArtifactRef, Digest, Event, control, fact};
 
 use super::facts::{self, Named, canonical_purl, canonical_ref};
 use super::headers::is_protobuf;
@@ -76,42 +77,37 @@ fn from_json(kebab: &str, data: &[u8], given: &Given<'_>) -> Result<Option<Event
 
 /// The artifact that an event is about: its digest field and its reference field, where it has them.
 fn artifact(event: &mut Event) -> Option<(&mut String, Option<&mut String>)> {
+    match event.family_mut() {
+        Family::Artifact(event) => artifact_itself(event),
+        Family::Evidence(event) => artifact_of_evidence(event),
+        Family::Deploy(Deploy::ServiceDeployed(e)) => Some((&mut e.artifact_digest, Some(&mut e.artifact_ref))),
+        Family::Deploy(Deploy::CanaryChanged(e)) => Some((&mut e.artifact_digest, Some(&mut e.artifact_ref))),
+        Family::Source(_) | Family::Work(_) | Family::Deploy(_) | Family::Control(_) => None,
+    }
+}
+
+fn artifact_itself(event: Artifact<'_>) -> Option<(&mut String, Option<&mut String>)> {
     Some(match event {
-        Event::ArtifactPackaged(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ArtifactPublished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ArtifactSigned(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ArtifactDeleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ArtifactDownloaded(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ImageObserved(e) => (&mut e.digest, Some(&mut e.artifact_ref)),
-        Event::SbomAttached(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ScanCompleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::TestsFinished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::ServiceDeployed(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::CanaryChanged(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
-        Event::TagObserved(e) => (&mut e.digest, None),
-        Event::ReachabilityAnalyzed(e) => (&mut e.artifact_digest, None),
-        Event::RebuildChecked(e) => (&mut e.artifact_digest, None),
-        Event::ApprovalDecided(e) => (&mut e.artifact_digest, None),
-        Event::ChangeMerged(_)
-        | Event::AliasObserved(_)
-        | Event::RefUpdated(_)
-        | Event::RepositoryObserved(_)
-        | Event::RunStarted(_)
-        | Event::RunFinished(_)
-        | Event::StepFinished(_)
-        | Event::ComponentsListed(_)
-        | Event::AttestationAttached(_)
-        | Event::VexIssued(_)
-        | Event::EnvironmentChanged(_)
-        | Event::ServiceRemoved(_)
-        | Event::FlagChanged(_)
-        | Event::ConfigChanged(_)
-        | Event::FreezeChanged(_)
-        | Event::OpaqueReceived(_)
-        | Event::MessageRejected(_)
-        | Event::KeyRotated(_)
-        | Event::ViewRootRecorded(_)
-        | Event::BodyErased(_) => return None,
+        Artifact::ArtifactPackaged(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Artifact::ArtifactPublished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Artifact::ArtifactSigned(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Artifact::ArtifactDeleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Artifact::ArtifactDownloaded(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Artifact::ImageObserved(e) => (&mut e.digest, Some(&mut e.artifact_ref)),
+        Artifact::TagObserved(e) => (&mut e.digest, None),
+        Artifact::AliasObserved(_) => return None,
+    })
+}
+
+fn artifact_of_evidence(event: Evidence<'_>) -> Option<(&mut String, Option<&mut String>)> {
+    Some(match event {
+        Evidence::SbomAttached(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Evidence::ScanCompleted(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Evidence::TestsFinished(e) => (&mut e.artifact_digest, Some(&mut e.artifact_ref)),
+        Evidence::ReachabilityAnalyzed(e) => (&mut e.artifact_digest, None),
+        Evidence::RebuildChecked(e) => (&mut e.artifact_digest, None),
+        Evidence::ApprovalDecided(e) => (&mut e.artifact_digest, None),
+        Evidence::ComponentsListed(_) | Evidence::AttestationAttached(_) | Evidence::VexIssued(_) => return None,
     })
 }
 
@@ -161,13 +157,21 @@ fn normalize_digests(list: &mut Vec<String>) {
 }
 
 fn normalize_lists(event: &mut Event) {
-    match event {
-        Event::RunFinished(e) => normalize_digests(&mut e.artifact_digests),
-        Event::AttestationAttached(e) => {
-            let materials = e.materials.iter_mut().map(|material| &mut material.digest);
-            e.artifact_digests.iter_mut().chain(materials).for_each(normalize_digest);
+    match event.family_mut() {
+        Family::Artifact(event) => normalize_artifact_lists(event),
+        Family::Evidence(event) => normalize_evidence_lists(event),
+        Family::Work(Work::RunFinished(e)) => normalize_digests(&mut e.artifact_digests),
+        Family::Deploy(Deploy::ServiceDeployed(e)) => spell(&mut e.config_digest),
+        Family::Deploy(Deploy::ConfigChanged(e)) => {
+            [&mut e.config_digest, &mut e.previous_digest].into_iter().for_each(spell);
         }
-        Event::ArtifactPackaged(e) => {
+        Family::Source(_) | Family::Work(_) | Family::Deploy(_) | Family::Control(_) => {}
+    }
+}
+
+fn normalize_artifact_lists(event: Artifact<'_>) {
+    match event {
+        Artifact::ArtifactPackaged(e) => {
             let materials = e.materials.iter_mut().map(|material| &mut material.digest);
             materials.chain([&mut e.base_digest]).for_each(normalize_digest);
             normalize_digests(&mut e.parent_digests);
@@ -175,52 +179,42 @@ fn normalize_lists(event: &mut Event) {
             e.base_ref = canonical_ref(&e.base_ref);
             e.purl = canonical_purl(&e.purl).0;
         }
-        Event::ArtifactPublished(e) => {
+        Artifact::ArtifactPublished(e) => {
             e.purl = canonical_purl(&e.purl).0;
             e.platform = normal_platform(&e.platform);
         }
-        Event::ImageObserved(e) => normalize_image(e),
-        Event::SbomAttached(e) => {
+        Artifact::ImageObserved(e) => normalize_image(e),
+        Artifact::AliasObserved(e) => normalize_digests(&mut e.digests),
+        Artifact::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
+        Artifact::ArtifactSigned(_) | Artifact::ArtifactDeleted(_) | Artifact::ArtifactDownloaded(_) => {}
+    }
+}
+
+fn normalize_evidence_lists(event: Evidence<'_>) {
+    match event {
+        Evidence::AttestationAttached(e) => {
+            let materials = e.materials.iter_mut().map(|material| &mut material.digest);
+            e.artifact_digests.iter_mut().chain(materials).for_each(normalize_digest);
+        }
+        Evidence::SbomAttached(e) => {
             normalize_digest(&mut e.sbom_digest);
             e.purl = canonical_purl(&e.purl).0;
         }
-        Event::ScanCompleted(e) => {
-            e.findings.iter_mut().for_each(|finding| finding.purl = canonical_purl(&finding.purl).0)
+        Evidence::ScanCompleted(e) => {
+            e.findings.iter_mut().for_each(|finding| finding.purl = canonical_purl(&finding.purl).0);
         }
-        Event::VexIssued(e) => {
+        Evidence::VexIssued(e) => {
             for statement in &mut e.statements {
                 normalize_digests(&mut statement.product_digests);
                 statement.product = canonical_purl(&statement.product).0;
                 statement.subcomponents.iter_mut().for_each(|purl| *purl = canonical_purl(purl).0);
             }
         }
-        Event::AliasObserved(e) => normalize_digests(&mut e.digests),
-        Event::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
-        Event::TagObserved(e) => normalize_repository(&mut e.repository, &e.tag),
-        Event::ServiceDeployed(e) => spell(&mut e.config_digest),
-        Event::ConfigChanged(e) => [&mut e.config_digest, &mut e.previous_digest].into_iter().for_each(spell),
-        Event::ChangeMerged(_)
-        | Event::RefUpdated(_)
-        | Event::RepositoryObserved(_)
-        | Event::RunStarted(_)
-        | Event::StepFinished(_)
-        | Event::ArtifactSigned(_)
-        | Event::ArtifactDeleted(_)
-        | Event::ArtifactDownloaded(_)
-        | Event::ComponentsListed(_)
-        | Event::TestsFinished(_)
-        | Event::ReachabilityAnalyzed(_)
-        | Event::ApprovalDecided(_)
-        | Event::EnvironmentChanged(_)
-        | Event::ServiceRemoved(_)
-        | Event::CanaryChanged(_)
-        | Event::FlagChanged(_)
-        | Event::FreezeChanged(_)
-        | Event::OpaqueReceived(_)
-        | Event::MessageRejected(_)
-        | Event::KeyRotated(_)
-        | Event::ViewRootRecorded(_)
-        | Event::BodyErased(_) => {}
+        Evidence::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Evidence::ComponentsListed(_)
+        | Evidence::TestsFinished(_)
+        | Evidence::ReachabilityAnalyzed(_)
+        | Evidence::ApprovalDecided(_) => {}
     }
 }
 
@@ -247,54 +241,90 @@ fn normalize_repository(repository: &mut String, tag: &str) {
     }
 }
 
+/// What an event must say: whether it does, the code when it does not, and what is needed.
+type Needed = (bool, Code, &'static str);
+
 /// Refuses an event that does not say what it is about.
 fn check_names(event: &Event) -> Result<(), Reject> {
-    let (ok, code, needed) = match event {
-        Event::ChangeMerged(e) => (any(&[&e.change_id, &e.commit]), Code::SchemaViolation, "changeId or commit"),
-        Event::RefUpdated(e) => (all(&[&e.repository, &e.r#ref]), Code::SchemaViolation, "repository and ref"),
-        Event::RepositoryObserved(e) => (any(&[&e.repository]), Code::SchemaViolation, "repository"),
-        Event::RunStarted(e) => (any(&[&e.run]), Code::SchemaViolation, "run"),
-        Event::RunFinished(e) => (any(&[&e.run]), Code::SchemaViolation, "run"),
-        Event::StepFinished(e) => (any(&[&e.step]), Code::SchemaViolation, "step"),
-        Event::ArtifactPackaged(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::ArtifactPublished(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::ArtifactSigned(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::ArtifactDeleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::TagObserved(e) => (all(&[&e.repository, &e.tag]), Code::SchemaViolation, "repository and tag"),
-        Event::ImageObserved(e) => artifact_named(&e.digest, ""),
-        Event::AliasObserved(e) => {
+    let (ok, code, needed) = match event.family() {
+        fact::Family::Source(event) => needed_of_source(event),
+        fact::Family::Work(event) => needed_of_work(event),
+        fact::Family::Artifact(event) => needed_of_artifact(event),
+        fact::Family::Evidence(event) => needed_of_evidence(event),
+        fact::Family::Deploy(event) => needed_of_deploy(event),
+        fact::Family::Control(fact::Control::OpaqueReceived(_)) => return Ok(()),
+        fact::Family::Control(_) => return Err(forbidden(&format!("{} is said by the ledger itself", event.name()))),
+    };
+    if ok { Ok(()) } else { Err(Reject::new(code, format!("{} needs {needed}", event.name()))) }
+}
+
+fn needed_of_source(event: fact::Source<'_>) -> Needed {
+    match event {
+        fact::Source::ChangeMerged(e) => named(any(&[&e.change_id, &e.commit]), "changeId or commit"),
+        fact::Source::RefUpdated(e) => named(all(&[&e.repository, &e.r#ref]), "repository and ref"),
+        fact::Source::RepositoryObserved(e) => named(any(&[&e.repository]), "repository"),
+    }
+}
+
+fn needed_of_work(event: fact::Work<'_>) -> Needed {
+    match event {
+        fact::Work::RunStarted(e) => named(any(&[&e.run]), "run"),
+        fact::Work::RunFinished(e) => named(any(&[&e.run]), "run"),
+        fact::Work::StepFinished(e) => named(any(&[&e.step]), "step"),
+    }
+}
+
+fn needed_of_artifact(event: fact::Artifact<'_>) -> Needed {
+    match event {
+        fact::Artifact::ArtifactPackaged(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::ArtifactPublished(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::ArtifactSigned(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::ArtifactDeleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::TagObserved(e) => named(all(&[&e.repository, &e.tag]), "repository and tag"),
+        fact::Artifact::ImageObserved(e) => artifact_named(&e.digest, ""),
+        fact::Artifact::AliasObserved(e) => {
             let valid = e.digests.iter().filter(|digest| digest.parse::<Digest>().is_ok()).count();
             (valid >= 2, Code::SubjectMissing, "two digests")
         }
-        Event::SbomAttached(e) => artifact_named(&e.artifact_digest, &e.sbom_digest),
-        Event::AttestationAttached(e) => {
+    }
+}
+
+fn needed_of_evidence(event: fact::Evidence<'_>) -> Needed {
+    match event {
+        fact::Evidence::SbomAttached(e) => artifact_named(&e.artifact_digest, &e.sbom_digest),
+        fact::Evidence::AttestationAttached(e) => {
             let valid = e.artifact_digests.iter().any(|digest| digest.parse::<Digest>().is_ok());
             (valid, Code::SubjectMissing, "a digest in artifactDigests")
         }
-        Event::ScanCompleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        Event::VexIssued(e) => (!e.statements.is_empty(), Code::SchemaViolation, "statements"),
-        Event::TestsFinished(e) => {
+        fact::Evidence::ScanCompleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Evidence::VexIssued(e) => named(!e.statements.is_empty(), "statements"),
+        fact::Evidence::TestsFinished(e) => {
             (any(&[&e.artifact_digest, &e.artifact_ref, &e.run]), Code::SubjectMissing, "artifactDigest or run")
         }
-        Event::ReachabilityAnalyzed(e) => artifact_named(&e.artifact_digest, ""),
-        Event::RebuildChecked(e) => artifact_named(&e.artifact_digest, ""),
-        Event::ApprovalDecided(e) => {
+        fact::Evidence::ReachabilityAnalyzed(e) => artifact_named(&e.artifact_digest, ""),
+        fact::Evidence::RebuildChecked(e) => artifact_named(&e.artifact_digest, ""),
+        fact::Evidence::ApprovalDecided(e) => {
             (any(&[&e.artifact_digest, &e.environment]), Code::SubjectMissing, "artifactDigest or environment")
         }
-        Event::EnvironmentChanged(e) => (any(&[&e.environment]), Code::SchemaViolation, "environment"),
-        Event::ServiceDeployed(e) => service_named(&e.service, &e.environment),
-        Event::ServiceRemoved(e) => service_named(&e.service, &e.environment),
-        Event::CanaryChanged(e) => service_named(&e.service, &e.environment),
-        Event::FlagChanged(e) => (any(&[&e.flag]), Code::SchemaViolation, "flag"),
-        Event::ConfigChanged(e) => service_named(&e.service, &e.environment),
-        Event::FreezeChanged(e) => (any(&[&e.environment]), Code::SchemaViolation, "environment"),
-        Event::KeyRotated(_) | Event::ViewRootRecorded(_) | Event::BodyErased(_) => {
-            return Err(forbidden(&format!("{} is said by the ledger itself", event.name())));
-        }
-        Event::ComponentsListed(_) | Event::OpaqueReceived(_) | Event::MessageRejected(_) => return Ok(()),
-    };
-    if ok { Ok(()) } else { Err(Reject::new(code, format!("{} needs {needed}", event.name()))) }
+        fact::Evidence::ComponentsListed(_) => (true, Code::SchemaViolation, ""),
+    }
+}
+
+fn needed_of_deploy(event: fact::Deploy<'_>) -> Needed {
+    match event {
+        fact::Deploy::EnvironmentChanged(e) => named(any(&[&e.environment]), "environment"),
+        fact::Deploy::ServiceDeployed(e) => service_named(&e.service, &e.environment),
+        fact::Deploy::ServiceRemoved(e) => service_named(&e.service, &e.environment),
+        fact::Deploy::CanaryChanged(e) => service_named(&e.service, &e.environment),
+        fact::Deploy::FlagChanged(e) => named(any(&[&e.flag]), "flag"),
+        fact::Deploy::ConfigChanged(e) => service_named(&e.service, &e.environment),
+        fact::Deploy::FreezeChanged(e) => named(any(&[&e.environment]), "environment"),
+    }
+}
+
+fn named(ok: bool, needed: &'static str) -> Needed {
+    (ok, Code::SchemaViolation, needed)
 }
 
 fn any(fields: &[&str]) -> bool {
@@ -305,12 +335,12 @@ fn all(fields: &[&str]) -> bool {
     fields.iter().all(|field| !field.is_empty())
 }
 
-fn artifact_named(digest: &str, reference: &str) -> (bool, Code, &'static str) {
+fn artifact_named(digest: &str, reference: &str) -> Needed {
     (any(&[digest, reference]), Code::SubjectMissing, "the digest of an artifact")
 }
 
-fn service_named(service: &str, environment: &str) -> (bool, Code, &'static str) {
-    (all(&[service, environment]), Code::SchemaViolation, "service and environment")
+fn service_named(service: &str, environment: &str) -> Needed {
+    named(all(&[service, environment]), "service and environment")
 }
 
 /// Cuts long lists into facts that fit, as for foreign documents.

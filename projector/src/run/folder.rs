@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pedigraph_proto::wire::{Entry, Fact};
+use pedigraph_proto::wire::{Entry, Fact, Status};
 use pedigraph_proto::{Event, Nanos, TenantId, canonical, fact};
 
 use super::progress::{LogProgress, PROGRESS_KEY, Progress};
@@ -163,7 +163,8 @@ impl Folder {
             summary.unknown_facts = summary.unknown_facts.saturating_add(1);
             return Ok(());
         };
-        if let Event::MessageRejected(rejected) = event {
+        // Older versions took this from senders: only what was rejected is counted as such.
+        if let (Event::MessageRejected(rejected), Status::Rejected) = (event, summary.entry.status()) {
             summary.code = Some(rejected.code.clone());
         }
         if let Event::ViewRootRecorded(recorded) = event {

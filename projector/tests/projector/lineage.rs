@@ -434,6 +434,15 @@ fn intake_is_counted_and_changes_are_told() {
 }
 
 #[test]
+fn what_a_sender_once_said_of_rejects_is_not_counted_as_one() {
+    let forged = pedigraph_proto::event::MessageRejected { code: "MADE_UP".into(), ..Default::default() };
+    let mut entry = packaged("a", 1, |_| ());
+    entry.facts.push(pedigraph_proto::wire::Fact::now(forged));
+    let intake = Book::of(&[entry]).scope().intake().expect("read");
+    assert_eq!((intake.total, intake.by_code.len()), (1, 0), "{:?}", intake.by_code);
+}
+
+#[test]
 fn the_first_change_of_an_empty_ledger_is_told_and_none_twice() {
     let mut book = Book::new();
     let empty = book.views().newest_change(&TenantId::default());

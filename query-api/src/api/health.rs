@@ -1,5 +1,6 @@
 //! Probes and metrics. Machines look at the status, people at the lines.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::extract::State;
@@ -7,7 +8,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pedigraph_ledger::LogId;
 use pedigraph_projector::answers::ViewRoots;
-use pedigraph_proto::TenantId;
+use pedigraph_proto::{TenantId, message};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::freshness::{Freshness, freshness_of};
@@ -200,13 +201,36 @@ fn read_intake(to: &mut Readings, app: &App, tenant: &TenantId) -> Result<(), Pr
     let intake = app.views()?.at(tenant, pedigraph_projector::Moment::default())?.intake()?;
     let rows = intake.by_status.into_iter().map(|(status, count)| (vec![("status", status)], count));
     to.counters("pedigraph_intake_messages", "Messages by how they ended, since the ledger began", rows);
-    let rows = intake.by_code.into_iter().map(|(code, count)| (vec![("code", code)], count));
+    let rows = known_codes(intake.by_code).into_iter().map(|(code, count)| (vec![("code", code.to_owned())], count));
     to.counters("pedigraph_intake_rejects", "Rejected messages by code, since the ledger began", rows);
     Ok(())
+}
+
+/// Counts by the codes that this program knows, and all others as one: a ledger may hold what another version wrote,
+/// and a label takes only values of a closed list.
+fn known_codes(by_code: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<&'static str, u64> {
+    let mut known = BTreeMap::new();
+    for (code, count) in by_code {
+        let label = message::Code::ALL.iter().map(|known| known.as_str()).find(|known| *known == code);
+        *known.entry(label.unwrap_or("other")).or_default() += count;
+    }
+    known
 }
 
 /// Counts above 2^53 lose their last digits, which no gauge shows.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 fn float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codes_that_are_known_become_labels() {
+        let counted = [("TOO_DEEP", 3), ("\"} 1\npedigraph_up 0", 2), ("NEWER_CODE", 1)];
+        let known = known_codes(counted.map(|(code, count)| (code.to_owned(), count)));
+        assert_eq!(known, BTreeMap::from([("TOO_DEEP", 3), ("other", 3)]));
+    }
 }

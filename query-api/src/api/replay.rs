@@ -7,7 +7,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::canonical::decode_entry;
 use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::message::{Body, Message};
-use pedigraph_proto::wire::{Entry, Origin, Status};
+use pedigraph_proto::wire::{Origin, Status};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::entry::{reject_of, unknown_entry};
@@ -39,16 +39,17 @@ fn rejected(ledger: &Reader, log: &LogId, tenant: TenantId, index: u64) -> Resul
     let body = entry.body.map(|part| ledger.part(&part)).transpose()?.flatten();
     let erased = || Problem::new(Code::BodyErased, format!("the bytes of entry {index} are gone; send the event anew"));
     let beside = reject_of(ledger, entry.facts.first())?.unwrap_or_default();
-    Ok(message(tenant, index, leaf, beside, Body::Bytes(body.ok_or_else(erased)?)))
+    Ok(message(tenant, index, beside, Body::Bytes(body.ok_or_else(erased)?)))
 }
 
 /// The new entry comes from here; the old one, to which it refers, says where the bytes first came from.
-fn message(tenant: TenantId, index: u64, leaf: Entry, beside: MessageRejected, body: Body) -> Message {
+fn message(tenant: TenantId, index: u64, beside: MessageRejected, body: Body) -> Message {
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Message {
         tenant,
         origin: Origin { kind: "replay".into(), topic: format!("/api/v1/rejects/{index}/replay"), ..Origin::default() },
-        source: leaf.origin.map_or_else(|| "replay".into(), |origin| origin.topic),
+        // As views count the entry: file names and paths would be too many.
+        source: "replay".into(),
         headers: beside.attributes.into_iter().map(|kept| (kept.name, Some(kept.value.into()))).collect(),
         body,
         subject: given(beside.subject),
