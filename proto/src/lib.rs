@@ -38,7 +38,7 @@ pub mod protobuf {
 pub use control::Control;
 pub use fact::{Event, Family};
 pub use ids::{
-    ArtifactRef, Digest, EventId, Purl, TenantId, VULNERABILITY_BYTES_MAX, is_absolute_uri, names_nothing,
-    repository_key,
+    ArtifactRef, Digest, EventId, PURL_BYTES_MAX, Purl, TenantId, VULNERABILITY_BYTES_MAX, is_absolute_uri,
+    names_nothing, repository_key,
 };
 pub use time::Nanos;

@@ -14,7 +14,7 @@ use pedigraph_proto::{Digest, Event, Nanos, image, is_absolute_uri};
 use serde::Deserialize;
 
 use super::facts::{Aliases, ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit, spelled_digest};
-use super::read::{self, Lax, LaxList, Obj, clip, clip_to, json};
+use super::read::{self, Lax, LaxList, Obj, json};
 use super::table::{Decode, Decoder};
 use super::{Found, Given, Understood};
 
@@ -222,7 +222,7 @@ pub(super) fn bare(text: &str, understood: &mut Understood) -> Result<Option<Fou
     let (Some(source), Some(id)) = (context.source.get(), context.id.get()) else {
         return Err(Reject::new(Code::SchemaViolation, "context has no id or no source"));
     };
-    understood.name = Some((clip(source).to_owned(), clip(id).to_owned()));
+    understood.name = Some((source.to_owned(), id.to_owned()));
     understood.time = Nanos::parse(context.timestamp.as_str());
     event.facts(context.kind.as_str()).map(|facts| Some(Found { facts: facts.into(), time: None }))
 }
@@ -292,15 +292,15 @@ impl CdEvent<'_> {
 
     /// The cluster that a service runs in: an environment's source tells one `prod` from another.
     fn cluster(&self) -> String {
-        self.extras().cluster.or(&self.content().environment.0.source).owned()
+        self.extras().cluster.or(&self.content().environment.0.source).whole()
     }
 
     fn platform(&self) -> String {
-        image::normal_platform(&self.extras().platform.owned())
+        image::normal_platform(&self.extras().platform.whole())
     }
 
     fn subject_id(&self) -> Result<&str, Reject> {
-        self.subject.0.id.get().map(clip).ok_or_else(|| schema("subject.id is missing or no string"))
+        self.subject.0.id.get().ok_or_else(|| schema("subject.id is missing or no string"))
     }
 
     fn content(&self) -> &Content<'_> {
@@ -319,20 +319,20 @@ impl CdEvent<'_> {
             service: service.to_owned(),
             environment: self.environment_id()?,
             cluster: self.cluster(),
-            region: extras.region.owned(),
-            namespace: extras.namespace.owned(),
+            region: extras.region.whole(),
+            namespace: extras.namespace.whole(),
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
             config_digest: spelled_digest(extras.config_digest.as_str()),
-            flags: extras.flags.0.iter().take(FLAGS_MAX).map(|flag| clip_to(flag.as_str(), 1_024).to_owned()).collect(),
+            flags: extras.flags.0.iter().take(FLAGS_MAX).map(Text::whole).collect(),
             strategy: strategy::parse(extras.strategy.as_str()).unwrap_or(Strategy::Unspecified).into(),
             weight: extras.weight.get_u32().filter(|weight| *weight <= 100).unwrap_or(0),
-            canary_group: extras.canary_group.owned(),
-            actor: extras.actor.owned(),
-            run: extras.run.owned(),
-            reason: extras.reason.owned(),
+            canary_group: extras.canary_group.whole(),
+            actor: extras.actor.whole(),
+            run: extras.run.whole(),
+            reason: extras.reason.whole(),
             rollback,
-            url: content.uri.or(&content.url).owned(),
+            url: content.uri.or(&content.url).whole(),
             run_source: self.extra_source(),
         }))
     }
@@ -340,7 +340,7 @@ impl CdEvent<'_> {
     /// Where a service runs: a deployment to nowhere cannot be understood.
     fn environment_id(&self) -> Result<String, Reject> {
         let environment = &self.content().environment.0.id;
-        environment.get().map(|_| environment.owned()).ok_or_else(|| schema("content.environment.id is missing"))
+        environment.get().map(|_| environment.whole()).ok_or_else(|| schema("content.environment.id is missing"))
     }
 
     fn removed(&self) -> Result<Event, Reject> {
@@ -349,9 +349,9 @@ impl CdEvent<'_> {
             service: self.subject_id()?.to_owned(),
             environment: self.environment_id()?,
             cluster: self.cluster(),
-            namespace: extras.namespace.owned(),
-            actor: extras.actor.owned(),
-            reason: extras.reason.owned(),
+            namespace: extras.namespace.whole(),
+            actor: extras.actor.whole(),
+            reason: extras.reason.whole(),
         }))
     }
 
@@ -365,13 +365,13 @@ impl CdEvent<'_> {
             artifact_ref: artifact.reference,
             purl: artifact.purl,
             platform: self.platform(),
-            commit: extras.commit.or(&change_commit).owned().to_ascii_lowercase(),
-            repository: extras.repository.or(&change.source).owned(),
-            change_id: change.id.owned(),
-            run: extras.run.owned(),
-            pipeline: extras.pipeline.owned(),
-            builder: extras.builder.owned(),
-            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
+            commit: extras.commit.or(&change_commit).whole().to_ascii_lowercase(),
+            repository: extras.repository.or(&change.source).whole(),
+            change_id: change.id.whole(),
+            run: extras.run.whole(),
+            pipeline: extras.pipeline.whole(),
+            builder: extras.builder.whole(),
+            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).whole(),
             parent_digests: digests(&extras.parent_digests),
             base_digest: canonical_digest(extras.base_digest.as_str()),
             base_ref: canonical_ref(extras.base_ref.as_str()),
@@ -392,9 +392,9 @@ impl CdEvent<'_> {
             kind,
             platform: self.platform(),
             digest_kind: 0,
-            run: extras.run.owned(),
-            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).owned(),
-            actor: content.user.or(&extras.actor).owned(),
+            run: extras.run.whole(),
+            sbom_uri: content.sbom.0.uri.or(&content.sbom.0.url).whole(),
+            actor: content.user.or(&extras.actor).whole(),
             run_source: self.extra_source(),
         };
         let tag = tag.map(|(repository, tag)| Fact::now(TagObserved { repository, tag, digest }));
@@ -406,9 +406,9 @@ impl CdEvent<'_> {
         Ok(Event::from(ArtifactSigned {
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
-            signature: self.content().signature.owned(),
-            key_id: extras.key_id.owned(),
-            signer: extras.signer.owned(),
+            signature: self.content().signature.whole(),
+            key_id: extras.key_id.whole(),
+            signer: extras.signer.whole(),
         }))
     }
 
@@ -417,7 +417,7 @@ impl CdEvent<'_> {
         Ok(Event::from(ArtifactDeleted {
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
-            actor: self.content().user.or(&extras.actor).owned(),
+            actor: self.content().user.or(&extras.actor).whole(),
         }))
     }
 
@@ -426,7 +426,7 @@ impl CdEvent<'_> {
         Ok(Event::from(ArtifactDownloaded {
             artifact_digest: digest_or(artifact.digest, extras),
             artifact_ref: artifact.reference,
-            actor: self.content().user.or(&extras.actor).owned(),
+            actor: self.content().user.or(&extras.actor).whole(),
         }))
     }
 
@@ -434,12 +434,12 @@ impl CdEvent<'_> {
         let (content, extras) = (self.content(), self.extras());
         Ok(Event::from(RunStarted {
             run: self.subject_id()?.to_owned(),
-            pipeline: content.pipeline_name.or(&extras.pipeline).owned(),
-            url: content.uri.or(&content.url).owned(),
-            parent_run: content.pipeline_run.0.id.owned(),
-            commit: extras.commit.owned(),
-            repository: extras.repository.owned(),
-            builder: extras.builder.owned(),
+            pipeline: content.pipeline_name.or(&extras.pipeline).whole(),
+            url: content.uri.or(&content.url).whole(),
+            parent_run: content.pipeline_run.0.id.whole(),
+            commit: extras.commit.whole(),
+            repository: extras.repository.whole(),
+            builder: extras.builder.whole(),
             queued,
             run_source: self.own_source(self.subject_id()?),
             parent_run_source: self.source_of(&content.pipeline_run.0),
@@ -453,14 +453,14 @@ impl CdEvent<'_> {
         let reference = Some(product.reference).filter(|reference| !by_digest && !reference.is_empty());
         Ok(Event::from(RunFinished {
             run: self.subject_id()?.to_owned(),
-            pipeline: content.pipeline_name.or(&extras.pipeline).owned(),
-            url: content.uri.or(&content.url).owned(),
-            parent_run: content.pipeline_run.0.id.owned(),
-            commit: extras.commit.owned(),
-            repository: extras.repository.owned(),
-            builder: extras.builder.owned(),
+            pipeline: content.pipeline_name.or(&extras.pipeline).whole(),
+            url: content.uri.or(&content.url).whole(),
+            parent_run: content.pipeline_run.0.id.whole(),
+            commit: extras.commit.whole(),
+            repository: extras.repository.whole(),
+            builder: extras.builder.whole(),
             outcome: outcome(content.outcome.as_str()).into(),
-            errors: content.errors.owned(),
+            errors: content.errors.whole(),
             artifact_digests: Some(product.digest).filter(|_| by_digest).into_iter().collect(),
             artifact_refs: reference.into_iter().collect(),
             run_source: self.own_source(self.subject_id()?),
@@ -473,11 +473,11 @@ impl CdEvent<'_> {
         let outcome = if finished { outcome(content.outcome.as_str()) } else { Outcome::Unspecified };
         Ok(Event::from(StepFinished {
             step: self.subject_id()?.to_owned(),
-            run: content.pipeline_run.0.id.owned(),
-            name: content.task_name.owned(),
-            url: content.uri.or(&content.url).owned(),
+            run: content.pipeline_run.0.id.whole(),
+            name: content.task_name.whole(),
+            url: content.uri.or(&content.url).whole(),
             outcome: outcome.into(),
-            errors: content.errors.owned(),
+            errors: content.errors.whole(),
             run_source: self.source_of(&content.pipeline_run.0),
         }))
     }
@@ -496,22 +496,22 @@ impl CdEvent<'_> {
         Ok(Event::from(TestsFinished {
             artifact_digest: canonical_digest(extras.artifact_digest.as_str()),
             artifact_ref: String::new(),
-            run: clip(run).to_owned(),
-            suite: name.owned(),
+            run: run.to_owned(),
+            suite: name.whole(),
             outcome: outcome.into(),
             passed: 0,
             failed: 0,
             skipped: 0,
-            url: content.uri.or(&content.url).owned(),
-            reason: content.reason.owned(),
-            environment: content.environment.0.id.owned(),
+            url: content.uri.or(&content.url).whole(),
+            reason: content.reason.whole(),
+            environment: content.environment.0.id.whole(),
             run_source,
         }))
     }
 
     fn environment(&self, deleted: bool) -> Result<Event, Reject> {
         let content = self.content();
-        let (name, url) = (content.name.owned(), content.uri.or(&content.url).owned());
+        let (name, url) = (content.name.whole(), content.uri.or(&content.url).whole());
         Ok(Event::from(EnvironmentChanged { environment: self.subject_id()?.to_owned(), name, url, deleted }))
     }
 
@@ -519,10 +519,10 @@ impl CdEvent<'_> {
         let content = self.content();
         let address = content.uri.or(&content.url);
         Ok(Event::from(RepositoryObserved {
-            repository: address.get().map_or_else(|| self.subject_id(), |address| Ok(clip(address)))?.to_owned(),
-            name: content.name.owned(),
-            owner: content.owner.owned(),
-            url: content.view_url.or(address).owned(),
+            repository: address.get().map_or_else(|| self.subject_id(), Ok)?.to_owned(),
+            name: content.name.whole(),
+            owner: content.owner.whole(),
+            url: content.view_url.or(address).whole(),
             deleted,
         }))
     }
@@ -532,7 +532,7 @@ impl CdEvent<'_> {
         Ok(Event::from(RefUpdated {
             repository: repository_name(&self.content().repository.0),
             r#ref: self.subject_id()?.to_owned(),
-            commit: extras.commit.owned(),
+            commit: extras.commit.whole(),
             previous_commit: String::new(),
             deleted,
         }))
@@ -540,15 +540,15 @@ impl CdEvent<'_> {
 
     fn change_merged(&self) -> Result<Event, Reject> {
         let (content, extras, id) = (self.content(), self.extras(), self.subject_id()?);
-        let commit = extras.commit.get().map(clip).or(Some(id).filter(|id| is_commit(id))).unwrap_or_default();
+        let commit = extras.commit.get().or(Some(id).filter(|id| is_commit(id))).unwrap_or_default();
         Ok(Event::from(ChangeMerged {
             change_id: id.to_owned(),
             repository: repository_name(&content.repository.0),
             commit: commit.to_ascii_lowercase(),
-            title: content.description.owned(),
-            url: content.uri.or(&content.url).owned(),
+            title: content.description.whole(),
+            url: content.uri.or(&content.url).whole(),
             target_branch: String::new(),
-            author: content.user.or(&extras.actor).owned(),
+            author: content.user.or(&extras.actor).whole(),
         }))
     }
 }
@@ -558,7 +558,7 @@ fn numbering(run: &str, sources: &[&Text<'_>]) -> String {
     if run.is_empty() || is_absolute_uri(run) {
         return String::new();
     }
-    sources.iter().find_map(|source| source.get()).map_or_else(String::new, |source| clip(source).to_owned())
+    sources.iter().find_map(|source| source.get()).map_or_else(String::new, str::to_owned)
 }
 
 fn schema(reason: &str) -> Reject {
@@ -573,7 +573,7 @@ fn subject_and_predicate(kind: &str) -> Option<(&str, &str)> {
 }
 
 fn opaque(kind: &str) -> Vec<Fact> {
-    let event_type = clip(kind).to_owned();
+    let event_type = kind.to_owned();
     vec![Fact::now(OpaqueReceived { event_type, media_type: "application/json".into() })]
 }
 
@@ -616,7 +616,7 @@ fn kind(artifact: &Named, extras: &Extras<'_>) -> i32 {
 fn repository_name(reference: &Reference<'_>) -> String {
     let (source, id) = (reference.source.as_str().trim_end_matches('/'), reference.id.as_str());
     if source.contains("://") && !id.contains("://") && !id.is_empty() {
-        return clip(&format!("{source}/{}", id.trim_start_matches('/'))).to_owned();
+        return format!("{source}/{}", id.trim_start_matches('/'));
     }
-    reference.id.or(&reference.source).owned()
+    reference.id.or(&reference.source).whole()
 }

@@ -268,8 +268,8 @@ impl<'a> Attributes<'a> {
 
     fn opaque(&self) -> Found {
         let fact = OpaqueReceived {
-            event_type: clip(self.kind()).to_owned(),
-            media_type: clip(self.content_type.as_deref().unwrap_or_default()).to_owned(),
+            event_type: self.kind().to_owned(),
+            media_type: self.content_type.as_deref().unwrap_or_default().to_owned(),
         };
         Found { facts: vec![Fact::now(fact)].into(), time: None }
     }
@@ -429,7 +429,8 @@ pub(super) fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Mes
     (batch || lines).then(|| {
         let body = plain_body(message, limits)?;
         let elements = if batch { batch_elements(&body, limits)? } else { line_elements(&body, limits)? };
-        Ok(elements.into_iter().map(|element| element_message(message, element, batch)).collect())
+        let empty = element_message(message, batch);
+        Ok(elements.into_iter().map(|element| Message { body: Body::Bytes(element), ..empty.clone() }).collect())
     })
 }
 
@@ -470,16 +471,24 @@ fn check_count(count: usize, limits: &Limits) -> Result<(), Reject> {
     Err(Reject::new(Code::TooManyItems, reason))
 }
 
-/// An element as it would have come alone: what described the batch's body does not describe it.
-fn element_message(message: &Message, element: Bytes, batch: bool) -> Message {
-    let describes_body = |name: &str| {
-        matches!(name, "content-type" | "content-encoding" | "content-length")
-            || name.starts_with("ce-")
-            || name.starts_with("ce_")
-    };
-    let mut headers: Vec<_> = message.headers.iter().filter(|(name, _)| !describes_body(name)).cloned().collect();
+/// An element as it would have come alone, without its body: of the headers of a batch it has those that are read and
+/// do not describe the batch's body, since every element gets its own copy.
+fn element_message(message: &Message, batch: bool) -> Message {
+    const READ: [&str; 4] = ["traceparent", "tracestate", "pedigraph-subject", "pedigraph-format"];
+    let first = |wanted: &str| message.headers.iter().find(|(name, _)| name == wanted).cloned();
+    let mut headers: Vec<_> = READ.into_iter().filter_map(first).collect();
     if batch {
         headers.push(("content-type".into(), Some(Bytes::from_static(b"application/cloudevents+json"))));
     }
-    Message { headers, body: Body::Bytes(element), ..message.clone() }
+    Message {
+        headers,
+        body: Body::Null,
+        tenant: message.tenant.clone(),
+        origin: message.origin.clone(),
+        source: message.source.clone(),
+        subject: message.subject.clone(),
+        format: message.format.clone(),
+        broker_time: message.broker_time,
+        replay_of: message.replay_of,
+    }
 }

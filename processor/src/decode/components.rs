@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use pedigraph_proto::Digest;
 use pedigraph_proto::canonical::sha256;
-use pedigraph_proto::event::Component as Listed;
 use pedigraph_proto::protobuf::Message as _;
 use serde::Deserialize;
 
-use super::encoded::{Encoded, compare, decoded, field, put_text};
+use super::encoded::{Encoded, compare, decoded, field, put_text, texts};
 use super::facts::{canonical_purl, count};
 use super::read::{List, Obj, Text, clip, clip_to};
 use super::set::ComponentSet;
@@ -298,24 +297,27 @@ pub(super) struct Index<'a> {
 
 impl Index<'_> {
     /// What a reference names.
-    pub(super) fn resolve(&self, reference: &str) -> Resolved {
+    pub(super) fn resolve(&self, reference: &str) -> Resolved<'_> {
         let Some(number) = self.components.references.get(&short(reference)) else { return Resolved::Unknown };
         if self.components.root == Some(*number) {
             return Resolved::Root;
         }
         match self.places[*number as usize] {
             NONE => Resolved::Unknown,
-            place => Resolved::Component(Box::new(decoded(self.components.encoded.get(place)))),
+            place => {
+                let fields = [field::PURL, field::NAME, field::VERSION];
+                Resolved::Component(texts(self.components.encoded.get(place), fields))
+            }
         }
     }
 }
 
 /// What a reference names.
-pub(super) enum Resolved {
+pub(super) enum Resolved<'a> {
     /// The thing that the document describes.
     Root,
-    /// A component of it.
-    Component(Box<Listed>),
+    /// A component of it: its purl, name and version.
+    Component([&'a str; 3]),
     /// Nothing in this document.
     Unknown,
 }

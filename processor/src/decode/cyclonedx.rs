@@ -3,6 +3,7 @@
 //! Components become a set ([`super::components`]); vulnerabilities become VEX statements where they are analysed, and
 //! findings where they are not.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use pedigraph_proto::event::{ArtifactKind, DigestKind, ImageObserved, SbomAttached, ScanCompleted, VexIssued};
@@ -12,11 +13,13 @@ use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl, names_nothing};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::budget::Budget;
 use super::components::{Component, Components};
 use super::cyclonedx_vex::{Subject, Vulnerability};
 use super::detect::Shape;
 use super::document::{Document, Failure};
 use super::facts::{self, Aliases, ITEMS_MAX};
+use super::lengths::Fit as _;
 use super::read::{List, Obj, Text, Whole, clip, refused};
 use super::table::{Decode, Decoder};
 use super::{FactList, Found, Given};
@@ -35,7 +38,7 @@ fn is_unmarked(shape: &Shape<'_>) -> bool {
 }
 
 /// What one pass over a document collects.
-struct Bom {
+struct Bom<'g> {
     format: Option<String>,
     spec_version: Option<String>,
     serial_number: String,
@@ -47,6 +50,7 @@ struct Bom {
     components: Components,
     vulnerabilities: Vec<Vulnerability>,
     vulnerabilities_max: usize,
+    budget: &'g Budget,
 }
 
 /// The thing that the document describes.
@@ -70,6 +74,8 @@ struct TrivyImage {
     repo_digests: Vec<(ArtifactRef, Digest)>,
 }
 
+/// Most tools of which one is looked for that has a name.
+const TOOLS_MAX: usize = 64;
 /// Most digests of registries by which one SBOM is found.
 const REPO_DIGESTS_MAX: usize = 16;
 
@@ -80,8 +86,8 @@ pub(super) fn decode(document: Document<'_>, given: &Given<'_>) -> Result<Found,
     Ok(bom.found(given)?)
 }
 
-impl Bom {
-    fn new(given: &Given<'_>) -> Bom {
+impl<'g> Bom<'g> {
+    fn new(given: &Given<'g>) -> Bom<'g> {
         Bom {
             format: None,
             spec_version: None,
@@ -94,6 +100,7 @@ impl Bom {
             components: Components::new(given.limits.components_max),
             vulnerabilities: Vec::new(),
             vulnerabilities_max: given.limits.statements_max,
+            budget: given.budget,
         }
     }
 
@@ -110,7 +117,8 @@ impl Bom {
             version: self.root.as_ref().map(|root| root.version.clone()).unwrap_or_default(),
             serial_number: self.serial_number.clone(),
         };
-        let (statements, findings) = super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject)?;
+        let (statements, findings) =
+            super::cyclonedx_vex::split(&self.vulnerabilities, &self.components, &subject, given.budget)?;
         // Also when none is left: what was found before is found no longer.
         let scanned = self.vulnerabilities.iter().any(Vulnerability::is_listed_only);
         let mut facts = FactList::default();
@@ -120,13 +128,13 @@ impl Bom {
         let scan = self.scan_head(&sbom_digest, &subject);
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
         if !evidence_only {
-            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest);
+            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest)?;
         }
         if !statements.is_empty() {
-            facts.extend(facts::vex(&vex, statements));
+            facts.extend(facts::vex(vex, statements, given.budget)?);
         }
         if scanned || facts.heads().is_empty() {
-            facts.extend(facts::scan(&scan, findings));
+            facts.extend(facts::scan(scan, findings, given.budget)?);
         }
         facts.extend(beside);
         Ok(Found { facts, time })
@@ -173,7 +181,7 @@ impl Bom {
         }
     }
 
-    fn sbom_facts(self, facts: &mut FactList, artifact: Option<&Digest>, sbom_digest: &Digest) {
+    fn sbom_facts(self, facts: &mut FactList, artifact: Option<&Digest>, sbom_digest: &Digest) -> Result<(), Reject> {
         let (root, spec_version) = (self.root, self.spec_version.unwrap_or_default());
         let skipped_count = self.components.skipped();
         let set = self.components.into_set();
@@ -196,14 +204,17 @@ impl Bom {
             sbom.purl = root.purl.clone();
             (sbom.root_name, sbom.root_version) = (root.name.clone(), root.version.clone());
         }
+        sbom.fit()?;
         facts.extend([Fact::now(sbom.clone())]);
         facts.push_set(set);
         // The same image under other digests has the same contents.
         let others = root.as_ref().map(|root| root.image.others(artifact)).unwrap_or_default();
+        self.budget.take_times(&sbom, others.len() + 1)?;
         facts.extend(others.into_iter().map(|(name, digest)| {
             let (artifact_digest, artifact_ref) = (digest.to_string(), name.to_string());
             Fact::now(SbomAttached { artifact_digest, artifact_ref, ..sbom.clone() })
         }));
+        Ok(())
     }
 }
 
@@ -227,7 +238,7 @@ impl Root {
             kind: component.kind.owned(),
             // A scanner that was pointed at a folder calls it `.` or by its path: that is no name.
             name: if names_nothing(&name) { String::new() } else { name },
-            version: if version.is_some() { String::new() } else { component.version.owned() },
+            version: if version.is_some() { String::new() } else { component.version.whole() },
             purl: facts::canonical_purl(component.purl.as_str()).0,
             digest: digest.or_else(|| image.id.clone()),
             hashes,
@@ -358,14 +369,14 @@ enum BomKey {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Bom {
+impl<'de> DeserializeSeed<'de> for &mut Bom<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for &mut Bom {
+impl<'de> Visitor<'de> for &mut Bom<'_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a CycloneDX document")
@@ -376,9 +387,9 @@ impl<'de> Visitor<'de> for &mut Bom {
             match key {
                 BomKey::BomFormat => self.format = map.next_value::<Text<'de>>()?.0.map(|text| clip(&text).to_owned()),
                 BomKey::SpecVersion => {
-                    self.spec_version = map.next_value::<Text<'de>>()?.0.map(|text| clip(&text).to_owned());
+                    self.spec_version = map.next_value::<Text<'de>>()?.0.map(Cow::into_owned);
                 }
-                BomKey::SerialNumber => self.serial_number = map.next_value::<Text<'de>>()?.owned(),
+                BomKey::SerialNumber => self.serial_number = map.next_value::<Text<'de>>()?.whole(),
                 BomKey::Version => self.version = map.next_value::<Whole>()?.get_u32().unwrap_or(0),
                 BomKey::Metadata => map.next_value_seed(MetadataSeed(self))?,
                 BomKey::Components => map.next_value_seed(ComponentsSeed(self))?,
@@ -400,14 +411,14 @@ fn too_many<E: Error>(count: usize, what: &str) -> E {
 /// Declares a seed that reads a list element by element; `null` is an empty list.
 macro_rules! list_seed {
     ($seed:ident, $what:literal, |$bom:ident, $seq:ident| $body:block) => {
-        struct $seed<'b>(&'b mut Bom);
-        impl<'de> DeserializeSeed<'de> for $seed<'_> {
+        struct $seed<'b, 'g>(&'b mut Bom<'g>);
+        impl<'de> DeserializeSeed<'de> for $seed<'_, '_> {
             type Value = ();
             fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
                 deserializer.deserialize_any(self)
             }
         }
-        impl<'de> Visitor<'de> for $seed<'_> {
+        impl<'de> Visitor<'de> for $seed<'_, '_> {
             type Value = ();
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str($what)
@@ -441,6 +452,7 @@ list_seed!(VulnerabilitiesSeed, "a list of vulnerabilities", |bom, seq| {
         if bom.vulnerabilities.len() >= bom.vulnerabilities_max {
             return Err(too_many(bom.vulnerabilities_max, "vulnerabilities"));
         }
+        bom.budget.hold(vulnerability.bytes()).map_err(|reject| refused(&reject))?;
         bom.vulnerabilities.push(vulnerability);
     }
 });
@@ -468,16 +480,16 @@ enum MetadataKey {
     Other,
 }
 
-struct MetadataSeed<'b>(&'b mut Bom);
+struct MetadataSeed<'b, 'g>(&'b mut Bom<'g>);
 
-impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
+impl<'de> DeserializeSeed<'de> for MetadataSeed<'_, '_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for MetadataSeed<'_> {
+impl<'de> Visitor<'de> for MetadataSeed<'_, '_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -511,11 +523,11 @@ impl<'de> Visitor<'de> for MetadataSeed<'_> {
     }
 }
 
-impl Bom {
+impl Bom<'_> {
     /// Who issues the document: the first of authors, supplier and manufacturer that has a name.
     fn set_author(&mut self, party: Option<&Party<'_>>) {
         if let Some(party) = party.filter(|_| self.author.is_empty()) {
-            self.author = party.name.or(&party.email).owned();
+            self.author = party.name.or(&party.email).whole();
         }
     }
 }
@@ -534,7 +546,7 @@ struct Tools<'a>(Vec<Obj<Party<'a>>>);
 
 impl Tools<'_> {
     fn name(&self) -> String {
-        self.0.iter().find_map(|Obj(tool)| tool.name.get()).map_or_else(String::new, |name| clip(name).to_owned())
+        self.0.iter().find_map(|Obj(tool)| tool.name.get()).map_or_else(String::new, str::to_owned)
     }
 }
 
@@ -552,7 +564,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tools<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tools<'de>, A::Error> {
                 let mut tools = Vec::new();
                 while let Some(tool) = seq.next_element()? {
-                    tools.push(tool);
+                    if tools.len() < TOOLS_MAX {
+                        tools.push(tool);
+                    }
                 }
                 Ok(Tools(tools))
             }
@@ -599,19 +613,19 @@ enum ComponentKey {
 }
 
 /// Reads one component; those inside it go straight to the set, so that a tree is never held whole.
-struct ComponentSeed<'b> {
-    bom: &'b mut Bom,
+struct ComponentSeed<'b, 'g> {
+    bom: &'b mut Bom<'g>,
     root: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for ComponentSeed<'_> {
+impl<'de> DeserializeSeed<'de> for ComponentSeed<'_, '_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for ComponentSeed<'_> {
+impl<'de> Visitor<'de> for ComponentSeed<'_, '_> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a component")

@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use pedigraph_proto::Purl;
-use pedigraph_proto::event::{Component, Finding, VexStatement, VexStatus};
+use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
 use pedigraph_proto::message::Reject;
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::vers::Range;
 use serde::Deserialize;
 
+use super::budget::Budget;
 use super::components::{Components, Resolved};
-use super::facts::{Budget, aliases, first_time};
+use super::facts::{aliases, first_time};
 use super::read::{List, Obj, Text, clip};
 
 /// A vulnerability as a document writes it.
@@ -89,7 +91,7 @@ pub(super) struct Vulnerability {
     aliases: Vec<String>,
     severity: String,
     recommendation: String,
-    analysis: Option<VexStatement>,
+    analysis: Option<Box<VexStatement>>,
     /// Its record was withdrawn: it is no vulnerability.
     rejected: bool,
     affects: Vec<(String, Versions)>,
@@ -122,10 +124,20 @@ impl Vulnerability {
             aliases: aliases(references),
             severity: worst(&read.ratings),
             recommendation: read.recommendation.owned(),
-            analysis: read.analysis.0.state.get().map(|_| statement(&read.analysis.0)),
+            analysis: read.analysis.0.state.get().map(|_| Box::new(statement(&read.analysis.0))),
             rejected: read.rejected.get().is_some(),
             affects: affects.take(LIST_MAX).map(|(name, versions)| (clip(name).to_owned(), versions)).collect(),
         }
+    }
+
+    /// Memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.severity, &self.recommendation].map(String::len).iter().sum::<usize>();
+        let aliases = self.aliases.iter().map(|alias| size_of::<String>() + alias.len()).sum::<usize>();
+        let analysis = self.analysis.as_ref().map_or(0, |said| size_of::<VexStatement>() + said.encoded_len());
+        let affects = self.affects.iter().map(|(name, versions)| name.len() + versions.bytes());
+        let affects = affects.sum::<usize>() + self.affects.len() * size_of::<(String, Versions)>();
+        size_of::<Vulnerability>() + texts + aliases + analysis + affects
     }
 
     /// Whether it is listed as a scanner lists it, without an analysis.
@@ -183,6 +195,13 @@ impl Versions {
             unaffected: entry.status.as_str().eq_ignore_ascii_case("unaffected"),
         });
         Versions(entries.collect())
+    }
+
+    fn bytes(&self) -> usize {
+        let named = self.0.iter().map(|named| match &named.which {
+            Which::Exact(text) | Which::Range(text) => size_of::<Named>() + text.len(),
+        });
+        named.sum()
     }
 
     /// What they say of one version: affected where they contradict each other or cannot be compared.
@@ -253,13 +272,21 @@ fn statement(analysis: &Analysis<'_>) -> VexStatement {
     }
 }
 
+/// What a document says of vulnerabilities, while it is collected.
+struct Said<'b> {
+    statements: Vec<VexStatement>,
+    findings: Vec<Finding>,
+    budget: &'b Budget,
+}
+
 /// Statements of what is analysed, findings of the rest: one for each thing affected.
 pub(super) fn split(
     vulnerabilities: &[Vulnerability],
     components: &Components,
     subject: &Subject,
+    budget: &Budget,
 ) -> Result<(Vec<VexStatement>, Vec<Finding>), Reject> {
-    let (mut statements, mut findings, mut budget) = (Vec::new(), Vec::new(), Budget::default());
+    let mut said = Said { statements: Vec::new(), findings: Vec::new(), budget };
     let index = components.index();
     for vulnerability in vulnerabilities.iter().filter(|vulnerability| vulnerability.says_something()) {
         // A vulnerability that names nothing is about the thing described.
@@ -267,31 +294,74 @@ pub(super) fn split(
         let affects = if vulnerability.affects.is_empty() { &nothing[..] } else { &vulnerability.affects[..] };
         for (reference, versions) in affects {
             let affected = match local(reference, &subject.serial_number) {
-                Some(own) => Affects::of(&own, index.resolve(&own), subject),
+                Some(own) => Affects::of(&own, &index.resolve(&own), subject),
                 None => Affects::elsewhere(reference),
             };
-            let analysis = vulnerability.analysis.as_ref();
-            let reached = affected.spread(versions).into_iter().filter(|(_, reach)| reach.takes(analysis));
-            for (affected, _) in reached {
-                if let Some(analysis) = analysis {
-                    let statement = affected.statement(analysis, vulnerability);
-                    budget.take(&statement)?;
-                    statements.push(statement);
-                } else {
-                    let finding = affected.finding(vulnerability);
-                    budget.take(&finding)?;
-                    findings.push(finding);
-                }
-            }
+            said.of(affected, versions, vulnerability)?;
         }
     }
-    Ok((statements, findings))
+    Ok((said.statements, said.findings))
+}
+
+impl Said<'_> {
+    /// Says a vulnerability of a thing, as far as the listed versions let it. A package elsewhere that is named without
+    /// a version is each of the exact versions listed, and of ranges it is any: only what clears nobody may be said of
+    /// it then.
+    fn of(&mut self, affected: Affects, versions: &Versions, vulnerability: &Vulnerability) -> Result<(), Reject> {
+        let purl = Purl::parse(&affected.purl);
+        let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));
+        let installed = if affected.version.is_empty() { of_purl } else { &affected.version };
+        let any_version = installed.is_empty() && affected.product == affected.purl && !versions.0.is_empty();
+        let Some(purl) = purl.as_ref().filter(|_| any_version) else {
+            let reach = versions.reach(installed, kind);
+            return self.say(affected, reach, vulnerability);
+        };
+        let mut any = false;
+        for entry in &versions.0 {
+            let exact = match &entry.which {
+                Which::Exact(version) => Affects::version_of(purl, version),
+                Which::Range(_) => None,
+            };
+            let reach = if entry.unaffected { Reach::Unaffected } else { Reach::Affected };
+            match exact {
+                Some(exact) => self.say(exact, reach, vulnerability)?,
+                None => any = true,
+            }
+        }
+        if any { self.say(affected, Reach::Unnamed, vulnerability) } else { Ok(()) }
+    }
+
+    fn say(&mut self, affected: Affects, reach: Reach, vulnerability: &Vulnerability) -> Result<(), Reject> {
+        let analysis = vulnerability.analysis.as_deref();
+        if !reach.takes(analysis) {
+            return Ok(());
+        }
+        let texts = affected.bytes() + vulnerability.name_bytes();
+        if let Some(analysis) = analysis {
+            self.budget.take_bytes::<VexStatement>(texts + analysis.encoded_len(), 1)?;
+            self.statements.push(affected.statement(analysis, vulnerability));
+        } else {
+            self.budget.take_bytes::<Finding>(texts + vulnerability.rating_bytes(), 1)?;
+            self.findings.push(affected.finding(vulnerability));
+        }
+        Ok(())
+    }
 }
 
 impl Vulnerability {
     /// A rejected one is no finding, and affects nothing; that something is not affected by it stays true.
     fn says_something(&self) -> bool {
-        !self.rejected || self.analysis.as_ref().is_some_and(is_clear)
+        !self.rejected || self.analysis.as_deref().is_some_and(is_clear)
+    }
+
+    /// Bytes of the names by which every statement and finding of it calls it.
+    fn name_bytes(&self) -> usize {
+        self.id.len() + self.aliases.iter().map(|alias| size_of::<String>() + alias.len()).sum::<usize>()
+    }
+
+    /// Bytes of what every finding of it says beside.
+    fn rating_bytes(&self) -> usize {
+        self.severity.len() + self.recommendation.len()
     }
 }
 
@@ -334,14 +404,14 @@ struct Affects {
 }
 
 impl Affects {
-    fn of(reference: &str, resolved: Resolved, subject: &Subject) -> Affects {
+    fn of(reference: &str, resolved: &Resolved<'_>, subject: &Subject) -> Affects {
         match resolved {
             Resolved::Root => Affects::root(subject),
             Resolved::Unknown if reference.is_empty() => Affects::root(subject),
             Resolved::Unknown => Affects::elsewhere(reference),
-            Resolved::Component(component) => {
-                let Component { purl, name, version, .. } = *component;
-                let own = if purl.is_empty() { name.clone() } else { purl.clone() };
+            Resolved::Component([purl, name, version]) => {
+                let own = (if purl.is_empty() { *name } else { *purl }).to_owned();
+                let [purl, name, version] = [purl, name, version].map(|text| (*text).to_owned());
                 let mut affects = Affects { purl, name, version, ..Affects::root(subject) };
                 // An analysis inside the SBOM of a known thing is about the component there, and says nothing of the
                 // component elsewhere.
@@ -369,32 +439,11 @@ impl Affects {
         }
     }
 
-    /// What the listed versions say of the version here. A package elsewhere that is named without a version is each of
-    /// the exact versions listed, and of ranges it is any: only what clears nobody may be said of it then.
-    fn spread(self, versions: &Versions) -> Vec<(Affects, Reach)> {
-        let purl = Purl::parse(&self.purl);
-        let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));
-        let installed = if self.version.is_empty() { of_purl } else { &self.version };
-        let any_version = installed.is_empty() && self.product == self.purl && !versions.0.is_empty();
-        let Some(purl) = purl.as_ref().filter(|_| any_version) else {
-            let reach = versions.reach(installed, kind);
-            return vec![(self, reach)];
-        };
-        let mut all = Vec::with_capacity(versions.0.len());
-        let mut any = false;
-        for entry in &versions.0 {
-            let exact = match &entry.which {
-                Which::Exact(version) => Affects::version_of(purl, version),
-                Which::Range(_) => None,
-            };
-            let reach = if entry.unaffected { Reach::Unaffected } else { Reach::Affected };
-            any |= exact.is_none();
-            all.extend(exact.map(|exact| (exact, reach)));
-        }
-        if any {
-            all.push((self, Reach::Unnamed));
-        }
-        all
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let lists = self.product_digests.iter().chain(&self.subcomponents);
+        let lists = lists.map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        [&self.product, &self.purl, &self.name, &self.version].map(String::len).iter().sum::<usize>() + lists
     }
 
     /// One version of a package; `None` where its purl says more than type and name.

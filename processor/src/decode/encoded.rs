@@ -88,6 +88,12 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
     KEY.into_iter().map(unequal).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
+/// Some fields with a text, by ascending number.
+pub(super) fn texts<const N: usize>(component: &[u8], fields: [u8; N]) -> [&str; N] {
+    let mut rest = component;
+    fields.map(|field| std::str::from_utf8(take_text(&mut rest, field)).unwrap_or_default())
+}
+
 /// Takes a field with a text off the front, after those before it; empty when it was left out.
 fn take_text<'a>(component: &mut &'a [u8], field: u8) -> &'a [u8] {
     while let Some((&found, mut rest)) = component.split_first().filter(|(found, _)| **found <= tag(field)) {

@@ -3,10 +3,12 @@
 use std::iter::Peekable;
 use std::vec;
 
+use pedigraph_proto::message::Reject;
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::Fact;
 
 use super::facts::FACT_BYTES_MAX;
+use super::lengths::Fit;
 use super::set::ComponentSet;
 
 /// Facts in order. Components stay packed and become facts when it is their turn.
@@ -15,12 +17,14 @@ pub struct FactList {
     facts: Vec<Fact>,
     /// Each with how many of `facts` come before its own.
     sets: Vec<(usize, ComponentSet)>,
+    /// How many facts the sets come to.
+    of_sets: usize,
 }
 
 impl FactList {
     /// How many facts there are.
     pub fn count(&self) -> usize {
-        self.facts.len() + self.sets.iter().map(|(_, set)| set.facts_count()).sum::<usize>()
+        self.facts.len() + self.of_sets
     }
 
     /// The facts but `ComponentsListed`: those that say what the message is and which artifacts it is about.
@@ -30,6 +34,7 @@ impl FactList {
 
     /// Appends the components of a set.
     pub(super) fn push_set(&mut self, set: ComponentSet) {
+        self.of_sets += set.facts_count();
         self.sets.push((self.facts.len(), set));
     }
 
@@ -37,7 +42,13 @@ impl FactList {
     pub(super) fn append(&mut self, other: FactList) {
         let before = self.facts.len();
         self.facts.extend(other.facts);
+        self.of_sets += other.of_sets;
         self.sets.extend(other.sets.into_iter().map(|(at, set)| (before + at, set)));
+    }
+
+    /// Cuts and refuses texts as [`Fit`] says; components were cut when they were read.
+    pub(super) fn fit(&mut self) -> Result<(), Reject> {
+        self.facts.iter_mut().filter_map(|fact| fact.event.as_mut()).try_for_each(Fit::fit)
     }
 
     /// Whether one of the facts is beyond the bound which every fact keeps.
@@ -49,7 +60,7 @@ impl FactList {
 
 impl From<Vec<Fact>> for FactList {
     fn from(facts: Vec<Fact>) -> FactList {
-        FactList { facts, sets: Vec::new() }
+        FactList { facts, ..FactList::default() }
     }
 }
 

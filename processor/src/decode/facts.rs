@@ -8,9 +8,11 @@ use pedigraph_proto::event::{
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::Message;
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl, ids, names_nothing};
+use pedigraph_proto::{ArtifactRef, Digest, Event, Nanos, Purl, ids, names_nothing};
 
 use super::Given;
+use super::budget::Budget;
+use super::lengths::Fit;
 use super::read::{Pairs, Text, clip, clip_to};
 
 /// Most repeated items in one fact.
@@ -24,6 +26,8 @@ pub(super) const NAME_BYTES_MAX: usize = 512;
 
 /// Longest text that is kept where a digest should be, bytes.
 const DIGEST_BYTES_MAX: usize = 512;
+/// Longest text that is kept where a time should be, bytes.
+const TIME_BYTES_MAX: usize = 128;
 /// Longest vulnerability id or alias, bytes.
 const ALIAS_BYTES_MAX: usize = pedigraph_proto::VULNERABILITY_BYTES_MAX;
 /// Most aliases of one vulnerability, and most digests of one thing.
@@ -32,8 +36,6 @@ const ALIASES_MAX: usize = 64;
 const SUBJECTS_MAX: usize = 16_384;
 /// Most materials of one attestation: each costs views two rows, of images four.
 const MATERIALS_MAX: usize = 32_768;
-/// Most bytes of statements or findings of one document.
-const FACTS_BYTES_MAX: usize = 256 << 20;
 
 /// Says where to cut a list so that its slices fit into facts.
 #[derive(Default)]
@@ -73,23 +75,36 @@ pub(super) fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// A scan and its findings.
-pub(super) fn scan(head: &ScanCompleted, findings: Vec<Finding>) -> Vec<Fact> {
-    let head = ScanCompleted { finding_count: count(findings.len()), ..head.clone() };
-    if findings.is_empty() {
-        return vec![Fact::now(head)];
-    }
-    let facts = pieces(findings).into_iter();
-    facts.map(|(first, findings)| Fact::now(ScanCompleted { first, findings, ..head.clone() })).collect()
+/// A scan and its findings, which were taken from the budget before.
+pub(super) fn scan(head: ScanCompleted, findings: Vec<Finding>, budget: &Budget) -> Result<Vec<Fact>, Reject> {
+    let head = ScanCompleted { finding_count: count(findings.len()), ..head };
+    said_of_each(head, findings, budget, |head, first, findings| ScanCompleted { first, findings, ..head })
 }
 
-/// A VEX document and its statements.
-pub(super) fn vex(head: &VexIssued, statements: Vec<VexStatement>) -> Vec<Fact> {
-    if statements.is_empty() {
-        return vec![Fact::now(head.clone())];
+/// A VEX document and its statements, which were taken from the budget before.
+pub(super) fn vex(head: VexIssued, statements: Vec<VexStatement>, budget: &Budget) -> Result<Vec<Fact>, Reject> {
+    said_of_each(head, statements, budget, |head, first, statements| VexIssued { first, statements, ..head })
+}
+
+/// Says the head of a document of each slice of its items.
+fn said_of_each<H, T>(
+    mut head: H,
+    items: Vec<T>,
+    budget: &Budget,
+    with: impl Fn(H, u32, Vec<T>) -> H,
+) -> Result<Vec<Fact>, Reject>
+where
+    H: Message + Fit + Clone + Into<Event>,
+    T: Message,
+{
+    head.fit()?;
+    let slices = pieces(items);
+    budget.take_times(&head, slices.len().max(1))?;
+    if slices.is_empty() {
+        return Ok(vec![Fact::now(head)]);
     }
-    let facts = pieces(statements).into_iter();
-    facts.map(|(first, statements)| Fact::now(VexIssued { first, statements, ..head.clone() })).collect()
+    let facts = slices.into_iter();
+    Ok(facts.map(|(first, items)| Fact::now(with(head.clone(), first, items))).collect())
 }
 
 /// An attestation: both lists are cut into slices, and the facts after the first go on with it, so that each list is
@@ -139,27 +154,6 @@ fn going_on(head: &AttestationAttached) -> AttestationAttached {
         invocation: head.invocation.clone(),
         commit: head.commit.clone(),
         ..AttestationAttached::default()
-    }
-}
-
-/// Bytes that the facts of one document may still take: where a document's text is repeated for each thing it names, a
-/// small document could otherwise become a very large one.
-pub(super) struct Budget(usize);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Budget(FACTS_BYTES_MAX)
-    }
-}
-
-impl Budget {
-    /// Takes what an item needs.
-    pub(super) fn take(&mut self, item: &impl Message) -> Result<(), Reject> {
-        let left = self.0.checked_sub(item.encoded_len());
-        self.0 = left.ok_or_else(|| {
-            Reject::new(Code::TooLarge, format!("what it states comes to more than {FACTS_BYTES_MAX} bytes"))
-        })?;
-        Ok(())
     }
 }
 
@@ -232,7 +226,7 @@ impl Named {
     fn parse_any(text: &str) -> Named {
         let purl = Purl::parse(text);
         let Some(parsed) = ArtifactRef::parse(text) else {
-            let reference = if names_nothing(text) { "" } else { clip(text) };
+            let reference = if names_nothing(text) { "" } else { text };
             return Named { reference: reference.to_owned(), ..Named::default() };
         };
         let image = match &purl {
@@ -310,7 +304,7 @@ pub(super) fn canonical_ref(text: &str) -> String {
     if names_nothing(text) {
         return String::new();
     }
-    ArtifactRef::parse(text).map_or_else(|| clip(text).to_owned(), |named| named.to_string())
+    ArtifactRef::parse(text).map_or_else(|| text.to_owned(), |named| named.to_string())
 }
 
 /// A time in RFC 3339 and UTC, or the text as it is; nothing for a constant or zero time, which counts as absent.
@@ -318,7 +312,7 @@ pub(super) fn canonical_time(text: &str) -> String {
     match Nanos::parse(text) {
         Some(time) => time.to_string(),
         None if Nanos::counts_as_absent(text) => String::new(),
-        None => clip(text).to_owned(),
+        None => clip_to(text, TIME_BYTES_MAX).to_owned(),
     }
 }
 

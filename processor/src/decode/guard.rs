@@ -32,7 +32,7 @@ pub(super) fn check_depth(bytes: &[u8], depth_max: usize) -> Result<(), Reject> 
 }
 
 /// Counts `{` and `[`, in sums of a byte each so that the compiler can do many at once.
-fn opening_brackets(bytes: &[u8]) -> usize {
+pub(super) fn opening_brackets(bytes: &[u8]) -> usize {
     let opens = |byte: &u8| u8::from(byte | 0x20 == b'{');
     let chunks = bytes.chunks(255);
     chunks.map(|chunk| usize::from(chunk.iter().fold(0_u8, |sum, byte| sum.wrapping_add(opens(byte))))).sum()

@@ -12,8 +12,10 @@ use pedigraph_proto::{Digest, Event, Nanos};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::budget::Budget;
 use super::detect::Shape;
 use super::facts::{self, Aliases, NAME_BYTES_MAX, canonical_of, count, digests};
+use super::lengths::Fit as _;
 use super::provenance::Provenance;
 use super::read::{List, Obj, Pairs, Text, clip_to, json};
 use super::table::{self, Decode, Decoder};
@@ -25,6 +27,9 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     matches: is_statement,
     ..Decoder::new("in-toto", 2, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
+
+/// Length of most digests with their algorithm, bytes.
+const DIGEST_BYTES: usize = 71;
 
 /// Whether a document is a statement without an envelope.
 pub(super) fn is_statement(shape: &Shape<'_>) -> bool {
@@ -119,7 +124,7 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     statement.check_version()?;
     let subjects = statement.subjects(given)?;
     let mut head = AttestationAttached {
-        predicate_type: statement.predicate_type.owned(),
+        predicate_type: statement.predicate_type.whole(),
         statement_digest: Digest::sha256(given.sha256).to_string(),
         verification: envelope.verification.into(),
         key_ids: envelope.key_ids.clone(),
@@ -129,7 +134,10 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     let mut aliases = Aliases::default();
     statement.subject.0.iter().for_each(|Obj(subject)| aliases.note(digests(&subject.digest)));
     let materials = describe(&mut head, predicate, given, &mut aliases)?;
-    let mut facts = FactList::from(facts::attestation(&head, &subjects, &materials)?);
+    head.fit()?;
+    let said = facts::attestation(&head, &subjects, &materials)?;
+    said.iter().try_for_each(|fact| given.budget.take(fact))?;
+    let mut facts = FactList::from(said);
     let time = Nanos::parse(&head.finished_on).or_else(|| Nanos::parse(&head.started_on));
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
@@ -196,7 +204,7 @@ fn describe(
 
 impl Summary<'_> {
     fn describe(&self, head: &mut AttestationAttached) {
-        head.builder = self.verifier.0.id.owned();
+        head.builder = self.verifier.0.id.whole();
         head.finished_on = facts::canonical_time(self.time_verified.as_str());
         let levels = self.verified_levels.0.iter().take(32).map(|level| clip_to(level.as_str(), 128));
         let words = std::iter::once(self.verification_result.or(&self.old_result).as_str()).chain(levels);
@@ -219,11 +227,14 @@ fn inner_facts(
         let sha256 = pedigraph_proto::canonical::sha256(document.as_bytes());
         let given = Given { subject: first, sha256, verification, ..given.clone() };
         let mut found = decoder.read_text(&document, &given, &mut Understood::default())?;
-        link_others(&mut found, subjects.get(1..).unwrap_or_default());
+        link_others(&mut found, subjects.get(1..).unwrap_or_default(), given.budget)?;
         return Ok(Some(found));
     }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {
         let Obj(result): Obj<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
+        let mut any = result.of(&"-".repeat(DIGEST_BYTES));
+        any.fit()?;
+        given.budget.take_times(&any, subjects.len())?;
         let facts = subjects.iter().map(|(digest, _)| Fact::now(result.of(digest)));
         return Ok(Some(Found { facts: facts.collect::<Vec<_>>().into(), time: None }));
     }
@@ -241,14 +252,17 @@ fn unwrapped(predicate: &str) -> Cow<'_, str> {
 }
 
 /// The other subjects of a statement have the same SBOM.
-fn link_others(found: &mut Found, others: &[(String, String)]) {
+fn link_others(found: &mut Found, others: &[(String, String)], budget: &Budget) -> Result<(), Reject> {
     let sbom = found.facts.heads().iter().find_map(|fact| match &fact.event {
         Some(Event::SbomAttached(sbom)) => Some(sbom.clone()),
         _ => None,
     });
-    let Some(sbom) = sbom else { return };
+    let Some(mut sbom) = sbom else { return Ok(()) };
+    sbom.fit()?;
+    budget.take_times(&sbom, others.len())?;
     let links = others.iter().map(|(digest, _)| SbomAttached { artifact_digest: digest.clone(), ..sbom.clone() });
     found.facts.extend(links.map(Fact::now));
+    Ok(())
 }
 
 impl TestResult<'_> {
@@ -263,7 +277,7 @@ impl TestResult<'_> {
             outcome: outcome.into(),
             passed: count(self.passed_tests.0.len()),
             failed: count(self.failed_tests.0.len()),
-            url: self.url.owned(),
+            url: self.url.whole(),
             ..TestsFinished::default()
         }
     }

@@ -4,6 +4,7 @@
 //! this order (SPEC §2.1): a forced format, the CloudEvents content type, `ce_`/`ce-` headers, Confluent framing, the
 //! content.
 
+mod budget;
 mod cdevents;
 mod cloudevents;
 mod components;
@@ -19,6 +20,7 @@ mod facts;
 mod guard;
 mod headers;
 mod intoto;
+mod lengths;
 mod oci;
 mod openvex;
 mod own_events;
@@ -38,6 +40,7 @@ use pedigraph_proto::wire::TimeSource;
 use pedigraph_proto::{Digest, Nanos};
 
 use crate::limits::Limits;
+use budget::Budget;
 use detect::Shape;
 use document::{Document, Failure, READ_BYTES};
 use guard::Guarded;
@@ -87,6 +90,11 @@ pub struct Rejected {
 /// elements' own received bytes; `None` when the message is not a batch.
 pub fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, Reject>> {
     cloudevents::split(message, limits)
+}
+
+/// Names of all decoders: the formats that are read, as entries and counts call them.
+pub fn formats() -> impl Iterator<Item = &'static str> {
+    table::all().map(|decoder| decoder.name)
 }
 
 /// Decodes one message. `body` is its bytes without compression (see [`unpack`]; what is spooled goes through
@@ -154,12 +162,14 @@ struct Given<'a> {
     /// Media type that the event names for its data, in lower case.
     media_type: &'a str,
     limits: &'a Limits,
+    /// What the facts of the whole message may still take.
+    budget: &'a Budget,
 }
 
 impl<'a> Given<'a> {
     /// What is told of a bare document.
-    fn bare(subject: Option<Digest>, sha256: [u8; 32], limits: &'a Limits) -> Given<'a> {
-        Given { subject, sha256, verification: Verification::None, event_type: "", media_type: "", limits }
+    fn bare(subject: Option<Digest>, sha256: [u8; 32], limits: &'a Limits, budget: &'a Budget) -> Given<'a> {
+        Given { subject, sha256, verification: Verification::None, event_type: "", media_type: "", limits, budget }
     }
 }
 
@@ -178,7 +188,7 @@ impl Understood {
             let (source, id) = document_name(message, sha256);
             return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
         }
-        let found = match found {
+        let found = match found.and_then(|mut found| found.facts.fit().map(|()| found)) {
             Ok(found) => found,
             Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
         };
@@ -225,7 +235,8 @@ fn understand_stream(
     let decoder = if headers.is_event() { None } else { decoder_of_stream(message, &headers, input, limits)? };
     if let Some((decoder, Decode::Stream(read))) = decoder.map(|decoder| (decoder, decoder.decode)) {
         understood.decoder = Some(decoder);
-        let given = Given::bare(headers::subject(message)?, *sha256, limits);
+        let budget = Budget::of(input.seek(io::SeekFrom::End(0)).map_err(Failure::Io)?);
+        let given = Given::bare(headers::subject(message)?, *sha256, limits, &budget);
         return read(Document::Pieces(Guarded::new(input, limits).map_err(Failure::of)?), &given);
     }
     let is_event = headers.is_event() || decoder.is_some_and(|decoder| matches!(decoder.decode, Decode::Event(_)));
@@ -275,7 +286,8 @@ fn whole(
     limits: &Limits,
     understood: &mut Understood,
 ) -> Result<Found, Reject> {
-    let given = Given::bare(headers::subject(message)?, sha256, limits);
+    let budget = Budget::of(body.len() as u64);
+    let given = Given::bare(headers::subject(message)?, sha256, limits, &budget);
     if let Some(name) = headers.forced_format(message) {
         return table::named(name)?.read(body, &given, understood);
     }

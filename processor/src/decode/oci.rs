@@ -7,8 +7,10 @@ use pedigraph_proto::{Digest, Nanos, image};
 use serde::Deserialize;
 use sha2::Digest as _;
 
+use super::budget::Budget;
 use super::detect::Shape;
 use super::facts::{Aliases, ITEMS_MAX, canonical_digest, canonical_ref, outside, pieces};
+use super::lengths::Fit as _;
 use super::read::{Flag, List, Obj, Pairs, Text, Whole, clip_to, json};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -21,7 +23,7 @@ pub(super) static DECODERS: [Decoder; 3] = [
         ..Decoder::new(
             "oci-index",
             2,
-            Decode::Text(|text, given| named(text, given, |digest| index(&read(text)?, digest))),
+            Decode::Text(|text, given| named(text, given, |digest| index(&read(text)?, digest, given.budget))),
         )
     },
     Decoder {
@@ -201,10 +203,10 @@ fn own_digest(text: &str, given: &Given<'_>) -> (String, Aliases) {
     (own.to_string(), aliases)
 }
 
-fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {
+fn index(index: &Index<'_>, digest: String, budget: &Budget) -> Result<Found, Reject> {
     check_schema(index.schema_version)?;
     let mut head = observed(digest, DigestKind::Index, &index.annotations);
-    head.artifact_type = index.artifact_type.owned();
+    head.artifact_type = index.artifact_type.whole();
     head.subject_digest = canonical_digest(index.subject.0.digest.as_str());
     if let Some(cache) =
         index.manifests.0.iter().map(|Obj(entry)| entry.media_type.as_str()).find(|kind| is_cache(kind))
@@ -215,11 +217,17 @@ fn index(index: &Index<'_>, digest: String) -> Result<Found, Reject> {
     }
     let manifests: Vec<_> = index.manifests.0.iter().filter_map(|Obj(entry)| platform_manifest(entry)).collect();
     let attestations = index.manifests.0.iter().filter_map(|Obj(entry)| attestation_of(entry));
-    let attestations: Vec<Fact> = attestations.map(Fact::now).collect();
+    let attestations: Vec<Fact> = attestations
+        .map(|attestation| budget.take(&attestation).map(|()| Fact::now(attestation)))
+        .collect::<Result<_, _>>()?;
     head.tags = layout_tag(index).into_iter().collect();
     let time = Nanos::parse(&head.created);
     let mut facts: Vec<Fact> = Vec::new();
-    for (_, manifests) in pieces(manifests) {
+    manifests.iter().try_for_each(|manifest| budget.take(manifest))?;
+    let slices = pieces(manifests);
+    head.fit()?;
+    budget.take_times(&head, slices.len().max(1))?;
+    for (_, manifests) in slices {
         facts.push(Fact::now(ImageObserved { manifests, ..head.clone() }));
     }
     if facts.is_empty() {
@@ -379,12 +387,12 @@ fn history_entry(entry: &History<'_>) -> HistoryEntry {
 
 /// A time as it is written; nothing for a constant one, which counts as absent.
 fn said_time(text: &str) -> String {
-    if Nanos::counts_as_absent(text) { String::new() } else { clip_to(text, 4_096).to_owned() }
+    if Nanos::counts_as_absent(text) { String::new() } else { clip_to(text, 128).to_owned() }
 }
 
 /// What annotations of a manifest, or labels of a configuration, say by their common names.
 fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_, false>) -> ImageObserved {
-    let get = |name: &str| clip_to(annotations.get(&format!("org.opencontainers.image.{name}")), 4_096).to_owned();
+    let get = |name: &str| annotations.get(&format!("org.opencontainers.image.{name}")).to_owned();
     ImageObserved {
         digest,
         digest_kind: kind.into(),

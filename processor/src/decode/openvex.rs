@@ -5,13 +5,15 @@ use std::fmt;
 use pedigraph_proto::event::{VexIssued, VexStatement, VexStatus};
 use pedigraph_proto::json::vex_status;
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::budget::Budget;
 use super::document::{Document, Failure};
-use super::facts::{self, Aliases, Budget, canonical_purl, first_time, outside};
+use super::facts::{self, Aliases, canonical_purl, first_time, outside};
 use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -46,7 +48,6 @@ struct Reading<'a, 'g> {
     /// There is a list, be it empty.
     lists: bool,
     statements: Vec<VexStatement>,
-    budget: Budget,
     aliases: Aliases,
 }
 
@@ -85,7 +86,7 @@ impl<'de> Deserialize<'de> for Version {
                 Ok(Version(number.to_string()))
             }
             fn visit_str<E>(self, text: &str) -> Result<Version, E> {
-                Ok(Version(text.parse::<u64>().map_or_else(|_| clip(text).to_owned(), |number| number.to_string())))
+                Ok(Version(text.parse::<u64>().map_or_else(|_| text.to_owned(), |number| number.to_string())))
             }
             fn visit_i64<E>(self, _: i64) -> Result<Version, E> {
                 Ok(Version::default())
@@ -185,13 +186,12 @@ impl<'g> Reading<'_, 'g> {
             version: Version::default(),
             lists: false,
             statements: Vec::new(),
-            budget: Budget::default(),
             aliases: Aliases::default(),
         }
     }
 
     fn take(&mut self, statement: &Statement<'_>) -> Result<(), Reject> {
-        statement.push_to(&mut self.statements, outside(self.given), &mut self.budget)?;
+        statement.push_to(&mut self.statements, outside(self.given), self.given.budget)?;
         statement.products.0.iter().for_each(|product| self.aliases.note(hashes(product)));
         let statements_max = self.given.limits.statements_max;
         if self.statements.len() > statements_max {
@@ -211,15 +211,15 @@ impl<'g> Reading<'_, 'g> {
         let time = first_time(&[&self.last_updated, &self.timestamp]);
         let own_digest = || Digest::sha256(self.given.sha256).to_string();
         let head = VexIssued {
-            issuer: self.author.owned(),
-            document_id: self.id.get().map_or_else(own_digest, |id| clip(id).to_owned()),
+            issuer: self.author.whole(),
+            document_id: self.id.get().map_or_else(own_digest, str::to_owned),
             document_version: self.version.0,
             document_time: time.clone(),
             format: "openvex".into(),
             verification: self.given.verification.into(),
             ..VexIssued::default()
         };
-        let statements = facts::vex(&head, self.statements).into_iter();
+        let statements = facts::vex(head, self.statements, self.given.budget)?.into_iter();
         let facts: Vec<Fact> = statements.chain(self.aliases.into_facts()).collect();
         Ok(Found { facts: facts.into(), time: Nanos::parse(&time) })
     }
@@ -239,38 +239,33 @@ fn check_version(context: &str) -> Result<(), Reject> {
 }
 
 impl Statement<'_> {
-    fn push_to(
-        &self,
-        out: &mut Vec<VexStatement>,
-        subject: Option<&Digest>,
-        budget: &mut Budget,
-    ) -> Result<(), Reject> {
+    fn push_to(&self, out: &mut Vec<VexStatement>, subject: Option<&Digest>, budget: &Budget) -> Result<(), Reject> {
         let about_all = self.without_product();
+        let own_parts = self.own_subcomponents();
         if self.products.0.is_empty() {
             let product_digests: Vec<String> = subject.iter().map(|digest| digest.to_string()).collect();
             let product = product_digests.first().cloned().unwrap_or_default();
-            let mut subcomponents = self.own_subcomponents();
+            let mut subcomponents = own_parts;
             subcomponents.truncate(SUBCOMPONENTS_MAX);
-            out.push(VexStatement { product, product_digests, subcomponents, ..about_all });
+            let statement = VexStatement { product, product_digests, subcomponents, ..about_all };
+            budget.take(&statement)?;
+            out.push(statement);
             return Ok(());
         }
         for product in &self.products.0 {
-            let (product, product_digests, mut subcomponents) = named(product);
+            let (product, product_digests, parts) = named(product);
             // 0.0.1 gave one list of subcomponents for all products.
-            if subcomponents.is_empty() {
-                subcomponents = self.own_subcomponents();
-            }
-            let whole = [vec![]];
-            let parts: Vec<_> = subcomponents.chunks(SUBCOMPONENTS_MAX).map(<[String]>::to_vec).collect();
-            for subcomponents in if parts.is_empty() { &whole[..] } else { &parts[..] } {
-                let statement = VexStatement {
+            let parts = if parts.is_empty() { &own_parts } else { &parts };
+            let said = about_all.encoded_len() + product.len() + bytes(&product_digests) + bytes(&about_all.aliases);
+            for n in 0..parts.len().div_ceil(SUBCOMPONENTS_MAX).max(1) {
+                let parts = parts.chunks(SUBCOMPONENTS_MAX).nth(n).unwrap_or_default();
+                budget.take_bytes::<VexStatement>(said + bytes(parts), 1)?;
+                out.push(VexStatement {
                     product: product.clone(),
                     product_digests: product_digests.clone(),
-                    subcomponents: subcomponents.clone(),
+                    subcomponents: parts.to_vec(),
                     ..about_all.clone()
-                };
-                budget.take(&statement)?;
-                out.push(statement);
+                });
             }
         }
         Ok(())
@@ -302,6 +297,11 @@ impl Statement<'_> {
             ..VexStatement::default()
         }
     }
+}
+
+/// Bytes that a list of texts takes.
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
 }
 
 /// A product's name, its digests and its subcomponents.

@@ -6,11 +6,15 @@ use pedigraph_proto::event::ImageObserved;
 use pedigraph_proto::fact::change::{Artifact, Deploy, Evidence, Family, Work};
 use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
+use pedigraph_proto::protobuf::decode_varint;
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Event, control, fact};
 
+use super::budget::Budget;
 use super::facts::{self, Named, canonical_purl, canonical_ref};
+use super::guard::opening_brackets;
 use super::headers::is_protobuf;
+use super::lengths::{Fit as _, fit_items};
 use super::read::json_reject;
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -57,11 +61,42 @@ fn decode(data: &[u8], given: &Given<'_>) -> Result<Found, Reject> {
     let no_such_event = || Reject::new(Code::UnsupportedFormat, "the type of the event is none of ours");
     let kebab = kebab_name(given.event_type).ok_or_else(no_such_event)?;
     let protobuf = is_protobuf(given.media_type);
+    let items = if protobuf { parts_of(data) } else { opening_brackets(data) };
+    given.budget.hold(items.saturating_mul(ITEM_BYTES))?;
     let event = if protobuf { from_protobuf(kebab, data)? } else { from_json(kebab, data, given)? };
     let mut event = event.ok_or_else(no_such_event)?;
+    event.fit()?;
+    fit_items(&mut event)?;
     normalize(&mut event, given);
     check_names(&event)?;
-    Ok(Found { facts: split(event)?.into(), time: None })
+    Ok(Found { facts: split(event, given.budget)?.into(), time: None })
+}
+
+/// Memory that an item of an event takes while it is read, however small it is there, bytes.
+const ITEM_BYTES: usize = 512;
+
+/// How many fields a message of protobuf has that have a length, as its items do; none that follow after what is no
+/// protobuf.
+fn parts_of(data: &[u8]) -> usize {
+    let (mut rest, mut parts) = (data, 0);
+    while let Some(has_length) = skip_field(&mut rest) {
+        parts += usize::from(has_length);
+    }
+    parts
+}
+
+/// Goes past one field; tells whether it has a length.
+fn skip_field(rest: &mut &[u8]) -> Option<bool> {
+    let wire_type = decode_varint(rest).ok()? & 7;
+    let length = match wire_type {
+        0 => decode_varint(rest).map(|_| 0).ok()?,
+        1 => 8,
+        2 => usize::try_from(decode_varint(rest).ok()?).ok()?,
+        5 => 4,
+        _ => return None,
+    };
+    *rest = rest.get(length..)?;
+    Some(wire_type == 2)
 }
 
 fn from_protobuf(kebab: &str, data: &[u8]) -> Result<Option<Event>, Reject> {
@@ -344,14 +379,16 @@ fn service_named(service: &str, environment: &str) -> Needed {
 }
 
 /// Cuts long lists into facts that fit, as for foreign documents.
-fn split(event: Event) -> Result<Vec<Fact>, Reject> {
+fn split(event: Event, budget: &Budget) -> Result<Vec<Fact>, Reject> {
     if let Event::ScanCompleted(mut scan) = event {
         let findings = std::mem::take(&mut scan.findings);
-        return Ok(facts::scan(&scan, findings));
+        findings.iter().try_for_each(|finding| budget.take(finding))?;
+        return facts::scan(scan, findings, budget);
     }
     if let Event::VexIssued(mut vex) = event {
         let statements = std::mem::take(&mut vex.statements);
-        return Ok(facts::vex(&vex, statements));
+        statements.iter().try_for_each(|statement| budget.take(statement))?;
+        return facts::vex(vex, statements, budget);
     }
     if let Event::AttestationAttached(mut statement) = event {
         let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));

@@ -189,10 +189,10 @@ impl Provenance<'_> {
         aliases: &mut Aliases,
     ) -> Result<Vec<Material>, Reject> {
         let (old, new) = (&self.metadata.0, &self.run_details.0.metadata.0);
-        head.builder = self.run_details.0.builder.0.id.or(&self.builder.0.id).owned();
-        head.build_type = self.build_type().owned();
+        head.builder = self.run_details.0.builder.0.id.or(&self.builder.0.id).whole();
+        head.build_type = self.build_type().whole();
         let old_invocation = old.build_invocation_id.or(&old.build_invocation_id_capital);
-        head.invocation = new.invocation_id.or(old_invocation).owned();
+        head.invocation = new.invocation_id.or(old_invocation).whole();
         head.started_on = first_time(&[&new.started_on, &old.build_started_on]);
         head.finished_on = first_time(&[&new.finished_on, &old.build_finished_on]);
         let materials = self.materials();
@@ -319,7 +319,7 @@ fn repository(uri: &str) -> Cow<'_, str> {
     let authority_end = uri[path..].find('/').map_or(uri.len(), |slash| path + slash);
     let end = uri[authority_end..].find(['@', '#', '?']).map_or(uri.len(), |mark| authority_end + mark);
     let name = uri[..end].strip_suffix(".git").unwrap_or(&uri[..end]);
-    Cow::Borrowed(clip_to(name, NAME_BYTES_MAX))
+    Cow::Borrowed(name)
 }
 
 /// A commit in a digest map. GitLab calls the SHA-1 of a commit `sha256`: its length tells.

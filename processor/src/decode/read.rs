@@ -35,6 +35,11 @@ impl<const STRICT: bool> Text<'_, STRICT> {
         clip(self.as_str()).to_owned()
     }
 
+    /// A copy of a name: where it is too long, all of the facts are refused for it ([`super::lengths`]).
+    pub(super) fn whole(&self) -> String {
+        self.as_str().to_owned()
+    }
+
     /// The string, else that of another field: a field's older name.
     pub(super) fn or<'b>(&'b self, other: &'b Self) -> &'b Self {
         if self.get().is_some() { self } else { other }
@@ -216,15 +221,16 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lax<T> {
     }
 }
 
-/// Most elements of a list that is held whole: an element may take a hundred times the bytes that it has in the
-/// document.
-const LIST_MAX: usize = 1_000_000;
+/// Most bytes of a list that is held whole: an element may take a hundred times the bytes that it has in the document.
+const LIST_BYTES_MAX: usize = 32 << 20;
 
 fn check_room<T, E: Error>(list: &[T]) -> Result<(), E> {
-    if list.len() < LIST_MAX {
+    let count_max = LIST_BYTES_MAX / size_of::<T>().max(1);
+    if list.len() < count_max {
         return Ok(());
     }
-    Err(refused(&Reject::new(Code::TooManyItems, format!("a list has more than {LIST_MAX} elements"))))
+    let reason = format!("a list has more than {count_max} elements; send them in several documents");
+    Err(refused(&Reject::new(Code::TooManyItems, reason)))
 }
 
 /// A list that is needed where it is read: `null` is empty, another type an error.

@@ -13,6 +13,7 @@ use pedigraph_proto::{ArtifactRef, Digest, Nanos, image};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
+use super::budget::Budget;
 use super::document::{Document, Failure};
 use super::facts::{self, canonical_purl};
 use super::oci::{Config, config_observed, diff_ids};
@@ -27,22 +28,23 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
 
 /// Most digests of registries by which one scan is found.
 const REPO_DIGESTS_MAX: usize = 16;
+/// Most tags that are looked at, once for each of those digests.
+const REPO_TAGS_MAX: usize = 1_024;
 /// Most tags of one image.
 const TAGS_MAX: usize = 64;
 
 /// A report while it is read; of what it lists only the findings are kept.
-#[derive(Default)]
-struct Report<'a> {
+struct Report<'a, 'g> {
     schema_version: Whole,
     trivy: Obj<Tool<'a>>,
     created_at: Text<'a>,
     artifact_name: Text<'a>,
     artifact_type: Text<'a>,
     metadata: Obj<Metadata<'a>>,
-    results: Results,
+    results: Results<'g>,
 }
 
-impl<'de> Members<'de> for Report<'de> {
+impl<'de> Members<'de> for Report<'de, '_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "SchemaVersion" => self.schema_version = map.next_value()?,
@@ -59,13 +61,13 @@ impl<'de> Members<'de> for Report<'de> {
 }
 
 /// The findings of all targets.
-#[derive(Default)]
-struct Results {
+struct Results<'g> {
     findings: Vec<Finding>,
     findings_max: usize,
+    budget: &'g Budget,
 }
 
-impl<'de> Members<'de> for Results {
+impl<'de> Members<'de> for Results<'_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         if name != "Vulnerabilities" {
             return skip(map);
@@ -74,7 +76,9 @@ impl<'de> Members<'de> for Results {
             if self.findings.len() == self.findings_max {
                 return Err(Reject::new(Code::TooManyItems, format!("more than {} findings", self.findings_max)));
             }
-            self.findings.push(finding(&found));
+            let finding = finding(&found);
+            self.budget.take(&finding)?;
+            self.findings.push(finding);
             Ok(())
         }))?;
         Ok(())
@@ -133,13 +137,12 @@ struct Identifier<'a> {
 
 /// Reads a report: the scan, and of an image what ties its digests together.
 fn decode<'a>(document: Document<'a>, given: &Given<'_>) -> Result<Found, Failure> {
-    let results = Results { findings_max: given.limits.statements_max, ..Results::default() };
-    let mut report: Report<'a> = Report { results, ..Report::default() };
+    let mut report: Report<'a, '_> = Report::new(given);
     document.json_seed(Object(&mut report))?;
     Ok(found(report, given)?)
 }
 
-fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
+fn found(mut report: Report<'_, '_>, given: &Given<'_>) -> Result<Found, Reject> {
     match report.schema_version.0 {
         Some(2) => {}
         Some(other) => return Err(Reject::new(Code::UnsupportedVersion, format!("SchemaVersion {other} is not 2"))),
@@ -158,6 +161,10 @@ fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
         let reason = format!("more than {} findings for {} digests", given.limits.statements_max, subjects.len());
         return Err(Reject::new(Code::TooManyItems, reason));
     }
+    // Those of the first one were taken when they were read.
+    for _ in 1..subjects.len() {
+        findings.iter().try_for_each(|finding| given.budget.take(finding))?;
+    }
     let mut facts = Vec::new();
     let copies = std::iter::repeat_n(findings, subjects.len());
     for ((digest, reference), findings) in subjects.into_iter().zip(copies) {
@@ -165,18 +172,31 @@ fn found(mut report: Report<'_>, given: &Given<'_>) -> Result<Found, Reject> {
             artifact_digest: digest.to_string(),
             artifact_ref: reference,
             scanner: "trivy".into(),
-            scanner_version: report.trivy.0.version.owned(),
+            scanner_version: report.trivy.0.version.whole(),
             scan_id: Digest::sha256(given.sha256).to_string(),
             kind: report.kind().into(),
             ..ScanCompleted::default()
         };
-        facts.extend(facts::scan(&head, findings));
+        facts.extend(facts::scan(head, findings, given.budget)?);
     }
     facts.extend(metadata.image_facts(config.as_ref(), &pulled));
     Ok(Found { facts: facts.into(), time: Nanos::parse(report.created_at.as_str()) })
 }
 
-impl Report<'_> {
+impl<'g> Report<'_, 'g> {
+    fn new(given: &Given<'g>) -> Self {
+        let findings_max = given.limits.statements_max;
+        Report {
+            schema_version: Whole::default(),
+            trivy: Obj::default(),
+            created_at: Text::default(),
+            artifact_name: Text::default(),
+            artifact_type: Text::default(),
+            metadata: Obj::default(),
+            results: Results { findings: Vec::new(), findings_max, budget: given.budget },
+        }
+    }
+
     /// What was scanned. A folder, a repository of sources or a virtual machine is no container image; of an SBOM the
     /// report does not say what it describes, but for an image's id.
     fn kind(&self) -> ArtifactKind {
@@ -225,7 +245,7 @@ impl Report<'_> {
         if self.kind() != ArtifactKind::ContainerImage {
             return String::new();
         }
-        let tag = self.metadata.0.repo_tags.0.iter().find_map(|tag| ArtifactRef::parse(tag.as_str()));
+        let tag = self.metadata.0.tags().next();
         let name = self.artifact_name.as_str();
         let named = || ArtifactRef::parse(name).filter(|_| !ARCHIVES.iter().any(|ending| name.ends_with(ending)));
         tag.or_else(named).map(|named| named.to_string()).unwrap_or_default()
@@ -255,6 +275,11 @@ impl Metadata<'_> {
         named.take(REPO_DIGESTS_MAX).collect()
     }
 
+    /// The references with a tag by which registries know the image.
+    fn tags(&self) -> impl Iterator<Item = ArtifactRef> {
+        self.repo_tags.0.iter().take(REPO_TAGS_MAX).filter_map(|tag| ArtifactRef::parse(tag.as_str()))
+    }
+
     /// The configuration with its layers, and every pulled digest (index or manifest: the report does not say) beside
     /// it.
     fn image_facts(&self, config: Option<&Digest>, pulled: &[(ArtifactRef, Digest)]) -> Vec<Fact> {
@@ -278,8 +303,7 @@ impl Metadata<'_> {
 
     /// The image's tags in one repository.
     fn tags_of(&self, name: &ArtifactRef) -> Vec<String> {
-        let tags = self.repo_tags.0.iter().filter_map(|tag| ArtifactRef::parse(tag.as_str()));
-        let tags = tags.filter(|tag| tag.repository_key() == name.repository_key()).map(|tag| tag.tag);
+        let tags = self.tags().filter(|tag| tag.repository_key() == name.repository_key()).map(|tag| tag.tag);
         tags.filter(|tag| image::is_version_tag(tag)).take(TAGS_MAX).collect()
     }
 }
