@@ -56,6 +56,12 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
         ),
         ("pedigraph_received_bytes_total", "counter", "Received bytes that were committed.", counters.bytes()),
         (
+            "pedigraph_secrets_redacted_total",
+            "counter",
+            "Secrets found in messages and overwritten, or kept out of what is told of them.",
+            counters.secrets(),
+        ),
+        (
             "pedigraph_refused_total",
             "counter",
             "Submissions refused since the queue was full.",

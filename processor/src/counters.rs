@@ -26,6 +26,7 @@ pub struct Counters {
     messages_set_aside: AtomicU64,
     files_set_aside: AtomicU64,
     documents_lost: AtomicU64,
+    secrets: AtomicU64,
     pub(crate) id_rows_read: AtomicU64,
     pub(crate) disk_free_bytes: AtomicU64,
     pub(crate) queue_messages: AtomicU64,
@@ -42,6 +43,15 @@ impl Counters {
     /// or are in the ledger already.
     pub fn stale(&self) -> u64 {
         self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Secrets that were found in messages, those sent again too, and overwritten or kept out of what is told of them.
+    pub fn secrets(&self) -> u64 {
+        self.secrets.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn found_secrets(&self, count: u32) {
+        self.secrets.fetch_add(count.into(), Ordering::Relaxed);
     }
 
     /// Group commits.

@@ -103,7 +103,8 @@ pub const RESERVE_BYTES: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Directory of what this crate keeps beside the ledger: the index of known ids, which may be deleted while no
-    /// process runs, the name of the Kafka member, and documents while they are unpacked.
+    /// process runs, the name of the Kafka member, the key by which redacted names are told apart, and documents while
+    /// they are unpacked.
     pub dir: PathBuf,
     /// What a message may be.
     pub limits: Limits,
@@ -163,13 +164,13 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
         counters: Arc::clone(&counters),
     };
     disk.look();
-    let (blobs, bodies) = (writer.blobs(), writer.bodies());
+    let (blobs, bodies, namer) = (writer.blobs(), writer.bodies(), redact::Namer::open(&config.dir)?);
     let (hand_on, units) = channel::<Unit>();
     let deaths = Deaths::open(&config.dir, Arc::clone(&counters))?;
     let preparer = |n: usize| {
         let scratch = Scratch::new(config.dir.clone());
         let parts = (blobs.clone(), bodies.clone());
-        Preparer::new(config.limits.clone(), parts, scratch, disk.clone(), Watch::new(&deaths, n))
+        Preparer::new(config.limits.clone(), parts, scratch, disk.clone(), Watch::new(&deaths, n), namer.clone())
     };
     let mut processor = Processor {
         counters,

@@ -376,6 +376,9 @@ impl Shell {
         let mut receipts = receipts.iter();
         for outcome in outcomes {
             self.counters.ended(outcome.status, outcome.bytes);
+            if let Some(redaction) = &outcome.redaction {
+                self.counters.found_secrets(redaction.count);
+            }
             if let Some(spool) = &outcome.spool {
                 // A crash before this leaves the file to whoever spooled it; handed in again it is a duplicate.
                 let _already_gone = std::fs::remove_file(spool);

@@ -22,11 +22,11 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::deaths::Watch;
 use crate::decide::{Key, identity, key};
-use crate::decode::{Decoded, FactList, Rejected, Unpacked};
+use crate::decode::{Decoded, FactList, Rejected, Unpacked, decode, document_name as received_name};
 use crate::disk::Disk;
 use crate::limits::Limits;
 use crate::raw::{Raw, Scratch};
-use crate::redact;
+use crate::redact::{self, Namer};
 
 /// A facts chunk is closed before it grows over this, so that folds never hold more than this and one fact. Bytes.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -34,6 +34,10 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 const ORIGIN_BYTES_MAX: usize = 1_024;
 /// Headers, and the subject, that are kept with a reject. Bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// Attributes of a reject for [`named_before`].
+const NAMED_SOURCE: &str = "pedigraph-named-source";
+const NAMED_ID: &str = "pedigraph-named-id";
 
 /// A message that is ready to be decided on.
 pub(crate) struct Prepared {
@@ -79,6 +83,9 @@ pub(crate) struct Preparer {
     disk: Disk,
     /// Its place in the file that tells what a process died over.
     pub(crate) watch: Watch,
+    namer: Namer,
+    /// What stands beside the bytes of a message, put together to be looked at in one pass.
+    beside: Vec<u8>,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
@@ -87,6 +94,8 @@ pub(crate) struct Preparer {
 struct Kept {
     raw: Raw,
     redaction: Option<Redaction>,
+    /// As they came, where that is something else and no more than an event.
+    received: Option<Bytes>,
     /// Has taken in the bytes; the event id's digest goes on from here.
     hasher: Sha256,
     digest: [u8; 32],
@@ -97,11 +106,21 @@ struct Kept {
 
 impl Kept {
     /// Redacts, then hashes: nothing reads the bytes before.
-    fn of(mut raw: Raw, packed: Option<Raw>) -> io::Result<Kept> {
-        let redaction = raw.redact()?;
+    fn of(mut raw: Raw, packed: Option<Raw>, event_bytes_max: u64) -> io::Result<Kept> {
+        let (redaction, received) = raw.redact(event_bytes_max)?.unzip();
         let (hasher, size) = raw.hash()?;
         let digest = hasher.clone().finalize().into();
-        Ok(Kept { raw, redaction, hasher, digest, size, packed })
+        Ok(Kept { raw, redaction, received: received.flatten(), hasher, digest, size, packed })
+    }
+
+    /// Notes secrets that are in nothing that is made of the bytes, but perhaps in the bytes: where nothing of them was
+    /// overwritten their digest is the one that was received.
+    fn note_hidden(&mut self, secrets: u32) {
+        let unchanged = Redaction { rules: redact::VERSION, count: 0, received_digest: self.digest };
+        if secrets > 0 {
+            let redaction = self.redaction.get_or_insert(unchanged);
+            redaction.count = redaction.count.saturating_add(secrets);
+        }
     }
 }
 
@@ -114,8 +133,9 @@ impl Preparer {
         scratch: Scratch,
         disk: Disk,
         watch: Watch,
+        namer: Namer,
     ) -> Preparer {
-        Preparer { limits, blobs, bodies, scratch, disk, watch, log: LogId::default_log() }
+        Preparer { limits, blobs, bodies, scratch, disk, watch, namer, beside: Vec::new(), log: LogId::default_log() }
     }
 
     /// A document is gone before it was read.
@@ -131,8 +151,11 @@ impl Preparer {
     pub(crate) fn prepare(&mut self, mut message: Message, mut refused: Option<Reject>) -> Result<Prepared, Error> {
         let received = Raw::take(&mut message.body).map_err(|error| gone(&message.body, &error))?;
         let (raw, packed) = self.unpack(&message, received, &mut refused)?;
-        let kept = Kept::of(raw, packed)?;
+        let mut kept = Kept::of(raw, packed, self.limits.event_bytes_max)?;
+        let (received, secrets) = redact_beside(&mut message, &mut self.beside).unzip();
+        kept.note_hidden(secrets.unwrap_or_default());
         if refused.is_some() {
+            // It is called by its digest.
             let (kept, outcome) = self.decode(&message, kept, refused)?;
             return self.encode(message, kept, outcome);
         }
@@ -143,10 +166,45 @@ impl Preparer {
                 return self.encode(message, kept, outcome);
             }
         };
-        let (kept, outcome) = self.decode(&message, kept, None)?;
+        let received = kept.redaction.is_some().then(|| received.unwrap_or_else(|| message.clone()));
+        let (mut kept, mut outcome) = self.decode(&message, kept, None)?;
+        let names = received.map(|received| self.received_names(&received, &mut kept)).transpose()?;
+        self.rename(&message, &mut outcome, names);
         let prepared = self.encode(message, kept, outcome)?;
         self.watch.end(&watched);
         Ok(prepared)
+    }
+
+    /// Source and id as they were before anything was overwritten.
+    fn received_names(&self, received: &Message, kept: &mut Kept) -> Result<(String, String), Error> {
+        let (digest, bytes_max) = (kept.digest, self.limits.event_bytes_max);
+        let body = match kept.received.take() {
+            Some(body) => Some(body),
+            None => kept.raw.small(bytes_max)?,
+        };
+        // More bytes than an event has are a document, which is called by its digest.
+        let Some(body) = body else { return Ok(received_name(received, &digest)) };
+        let outcome = unpanicking(received, &digest, || Ok(decode(received, &body, &digest, &self.limits)))?;
+        Ok(match outcome {
+            Ok(decoded) => (decoded.source, decoded.id),
+            Err(rejected) => (rejected.source, rejected.id),
+        })
+    }
+
+    /// Sees to it that source and id have no secret, and still differ from any other.
+    fn rename(&self, message: &Message, outcome: &mut OrRejected, received: Option<(String, String)>) {
+        let (source, id) = match outcome {
+            Ok(decoded) => (&mut decoded.source, &mut decoded.id),
+            Err(rejected) => (&mut rejected.source, &mut rejected.id),
+        };
+        let (received_source, received_id) = received.unwrap_or_else(|| (source.clone(), id.clone()));
+        for (name, received, header) in [(source, received_source, NAMED_SOURCE), (id, received_id, NAMED_ID)] {
+            let named =
+                self.namer.name(&message.tenant, name, &received).or_else(|| named_before(message, header, name));
+            if let Some(named) = named {
+                *name = named;
+            }
+        }
     }
 
     /// Undoes compression. What cannot be unpacked is refused, and kept as it came.
@@ -178,7 +236,7 @@ impl Preparer {
         };
         match (kept.packed.take(), outcome) {
             (Some(packed), Err(rejected)) if rejected.reject.code == Code::TooLarge => {
-                let kept = Kept::of(packed, None)?;
+                let kept = Kept::of(packed, None, self.limits.event_bytes_max)?;
                 let outcome = Err(named(rejected.reject, &kept.digest));
                 Ok((kept, outcome))
             }
@@ -187,7 +245,7 @@ impl Preparer {
     }
 
     /// Makes the entry and its parts, of which the large ones become durable.
-    fn encode(&mut self, message: Message, kept: Kept, outcome: OrRejected) -> Result<Prepared, Error> {
+    fn encode(&mut self, message: Message, mut kept: Kept, outcome: OrRejected) -> Result<Prepared, Error> {
         let outcome = outcome.and_then(|decoded| fit_the_leaf(decoded, &kept.digest));
         let (mut decoded, reject) = match outcome {
             Ok(decoded) => (decoded, None),
@@ -195,12 +253,14 @@ impl Preparer {
         };
         let (said, key) = (decoded.time, key(&message.tenant, &decoded.source, &decoded.id));
         let mut leaf = leaf(&message, &kept, &mut decoded);
-        let identity = identity(kept.hasher, &decoded.hashed_attributes);
+        let identity = identity(kept.hasher.clone(), &decoded.hashed_attributes);
         let event_id = EventId::of(&message.tenant, &leaf.source, &leaf.id, &identity);
         leaf.event_id = Bytes::copy_from_slice(event_id.as_bytes());
         leaf.origin = Some(short_origin(message.origin));
-        let facts = self.parts(decoded.facts)?;
+        let (facts, hidden) = self.parts(decoded.facts)?;
         leaf.facts_digest = Bytes::copy_from_slice(&digest_of_parts(&facts));
+        kept.note_hidden(decoded.signed_secrets.saturating_add(hidden));
+        note_redaction(&mut leaf, kept.redaction.as_ref());
         let body = self.store(kept.raw, kept.size, kept.digest)?;
         let spool = match message.body {
             Body::File { path, .. } => Some(path),
@@ -246,29 +306,28 @@ impl Preparer {
     }
 
     /// Encodes facts in chunks of at most [`FACTS_PER_CHUNK_MAX`] facts. Component lists have chunks of their own, so
-    /// that the same list gives the same bytes whatever was said of it.
-    pub(crate) fn parts(&self, facts: FactList) -> Result<Vec<Part>, Error> {
-        if facts.count() == 1 {
-            return Ok(vec![self.facts_part(encode_chunk(facts.into_iter().collect()))?]);
-        }
-        let (mut parts, mut chunk, mut chunk_bytes) = (Vec::new(), Vec::<Fact>::new(), 0);
+    /// that the same list gives the same bytes whatever was said of it. Says how many secrets were still in them.
+    pub(crate) fn parts(&self, facts: FactList) -> Result<(Vec<Part>, u32), Error> {
+        let (mut parts, mut hidden) = (Vec::new(), 0_u32);
+        let mut close = |chunk: Vec<Fact>| {
+            let (chunk, secrets) = redact::chunk(encode_chunk(chunk));
+            hidden = hidden.saturating_add(secrets);
+            self.part(&self.blobs, chunk, None).map(|part| parts.push(part))
+        };
+        let (mut chunk, mut chunk_bytes) = (Vec::<Fact>::new(), 0);
         for fact in facts {
             let bytes = fact.encoded_len();
             let full = chunk.len() == FACTS_PER_CHUNK_MAX || chunk_bytes + bytes > CHUNK_BYTES_MAX;
             let other_kind = chunk.last().is_some_and(|last| lists_components(last) != lists_components(&fact));
             if !chunk.is_empty() && (full || other_kind) {
-                parts.push(self.facts_part(encode_chunk(std::mem::take(&mut chunk)))?);
+                close(std::mem::take(&mut chunk))?;
                 chunk_bytes = 0;
             }
             chunk_bytes += bytes;
             chunk.push(fact);
         }
-        parts.push(self.facts_part(encode_chunk(chunk))?);
-        Ok(parts)
-    }
-
-    fn facts_part(&self, bytes: Bytes) -> Result<Part, Error> {
-        self.part(&self.blobs, bytes, None)
+        close(chunk)?;
+        Ok((parts, hidden))
     }
 
     pub(crate) fn body_part(&self, bytes: Bytes, digest: [u8; 32]) -> Result<Part, Error> {
@@ -325,7 +384,6 @@ fn leaf(message: &Message, kept: &Kept, decoded: &mut Decoded) -> Entry {
     let heads = decoded.facts.heads();
     let subjects = subjects(heads);
     let entry_type = heads.first().and_then(|fact| fact.event.as_ref()).map_or("", Event::name);
-    let redaction = kept.redaction.as_ref();
     Entry {
         version: FORMAT_VERSION,
         r#type: entry_type.to_owned(),
@@ -339,12 +397,59 @@ fn leaf(message: &Message, kept: &Kept, decoded: &mut Decoded) -> Entry {
         facts_count: u32::try_from(decoded.facts.count()).unwrap_or(u32::MAX),
         format: decoded.format.to_owned(),
         decoder_version: decoded.decoder_version,
-        redaction_version: redaction.map_or(0, |redaction| redaction.rules),
-        redaction_count: redaction.map_or(0, |redaction| redaction.count),
-        received_digest: redaction.map_or(Bytes::new(), |redaction| Bytes::copy_from_slice(&redaction.received_digest)),
         replay_of: message.replay_of,
         ..Entry::default()
     }
+}
+
+/// Where only what stands beside the bytes or is made of them was redacted, the received digest is the body's own.
+fn note_redaction(leaf: &mut Entry, redaction: Option<&Redaction>) {
+    let Some(Redaction { rules, count, received_digest }) = redaction else { return };
+    (leaf.redaction_version, leaf.redaction_count) = (*rules, *count);
+    leaf.received_digest = Bytes::copy_from_slice(received_digest);
+}
+
+/// Overwrites secrets in what stands beside the bytes; the message as it came and how many there were, if there were
+/// any.
+fn redact_beside(message: &mut Message, beside: &mut Vec<u8>) -> Option<(Message, u32)> {
+    beside.clear();
+    for (name, value) in &message.headers {
+        beside.extend_from_slice(name.as_bytes());
+        beside.push(b'\n');
+        beside.extend_from_slice(value.as_deref().unwrap_or_default());
+        beside.push(b'\n');
+    }
+    let texts = [message.subject.as_deref(), message.format.as_deref(), Some(&message.origin.topic)];
+    for text in texts.into_iter().flatten() {
+        beside.extend_from_slice(text.as_bytes());
+        beside.push(b'\n');
+    }
+    if !redact::is_suspect(beside) {
+        return None;
+    }
+    let (received, mut secrets) = (message.clone(), 0_u32);
+    let mut overwrite = |text: &mut String| {
+        if let Some((redacted, count)) = redact::text(text) {
+            (*text, secrets) = (redacted, secrets.saturating_add(count));
+        }
+    };
+    let texts = [message.subject.as_mut(), message.format.as_mut(), Some(&mut message.origin.topic)];
+    texts.into_iter().flatten().chain(message.headers.iter_mut().map(|(name, _)| name)).for_each(&mut overwrite);
+    for value in message.headers.iter_mut().filter_map(|(_, value)| value.as_mut()) {
+        if let Some((redacted, count)) = redact::redact(value) {
+            (*value, secrets) = (redacted, secrets.saturating_add(count));
+        }
+    }
+    (secrets > 0).then_some((received, secrets))
+}
+
+/// The name that a reject had, when it is driven again: its bytes do not have it any more. It must be one that was made
+/// of what they have.
+fn named_before(message: &Message, header: &str, name: &str) -> Option<String> {
+    message.replay_of?;
+    let (_, value) = message.headers.iter().find(|(other, _)| other == header)?;
+    let named = std::str::from_utf8(value.as_deref()?).ok()?;
+    Namer::is_made_of(named, name).then(|| named.to_owned())
 }
 
 /// A decoder that panics is a bug, but one message must not stop the flow of all others: it is kept as a reject, and
@@ -363,7 +468,7 @@ fn unpanicking(
 
 fn named(reject: Reject, digest: &[u8; 32]) -> Box<Rejected> {
     let (source, id) = document_name(digest);
-    Box::new(Rejected { reject, source, id, hashed_attributes: Vec::new(), format: "" })
+    Box::new(Rejected { reject, source, id, hashed_attributes: Vec::new(), format: "", signed_secrets: 0 })
 }
 
 /// What a message is called that has no usable name of its own (SPEC §2.4).
@@ -379,20 +484,25 @@ fn fit_the_leaf(decoded: Decoded, digest: &[u8; 32]) -> Result<Decoded, Box<Reje
     let reason = format!("source or id is longer than {LEAF_NAME_BYTES_MAX} bytes");
     let reject = Reject::new(Code::TooLarge, reason);
     let (source, id) = document_name(digest);
-    Err(Box::new(Rejected { reject, source, id, hashed_attributes: decoded.hashed_attributes, format: decoded.format }))
+    let Decoded { hashed_attributes, format, signed_secrets, .. } = decoded;
+    Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }))
 }
 
 /// The entry that says why.
 fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decoded, Option<Reject>) {
-    let Rejected { reject, mut source, mut id, hashed_attributes, format } = rejected;
+    let Rejected { mut reject, mut source, mut id, hashed_attributes, format, signed_secrets } = rejected;
     if source.len() > LEAF_NAME_BYTES_MAX || id.len() > LEAF_NAME_BYTES_MAX {
         (source, id) = document_name(digest);
+    }
+    // A batch is taken apart before any of it is redacted: what is wrong with it may be told in its own words.
+    if let Some((reason, _)) = redact::text(&reject.reason) {
+        reject.reason = reason;
     }
     let fact = Fact::now(event::MessageRejected {
         code: reject.code.as_str().to_owned(),
         reason: reject.reason.clone(),
         format: format.to_owned(),
-        attributes: kept_headers(&message.headers),
+        attributes: [kept_headers(&message.headers), kept_names(&source, &id)].concat(),
         subject: message
             .subject
             .as_deref()
@@ -402,7 +512,9 @@ fn rejection(rejected: Rejected, message: &Message, digest: &[u8; 32]) -> (Decod
         forced_format: message.format.as_deref().filter(|format| format.len() <= 64).unwrap_or_default().to_owned(),
     });
     let facts = vec![fact].into();
-    (Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts }, Some(reject))
+    let decoded =
+        Decoded { source, id, time: None, hashed_attributes, format, decoder_version: 0, facts, signed_secrets };
+    (decoded, Some(reject))
 }
 
 /// Headers that a decoder reads, so that a reject can be driven again as it came. What is over the limit, null or not
@@ -415,7 +527,10 @@ fn kept_headers(headers: &[(String, Option<Bytes>)]) -> Vec<event::Attribute> {
     let (mut kept, mut bytes) = (Vec::new(), 0);
     for (name, value) in headers.iter().filter(|(name, _)| read(name)) {
         let Some(value) = value else { continue };
-        let value = redact::redact(value).map_or_else(|| value.clone(), |(redacted, _)| redacted);
+        let driven_again = [NAMED_SOURCE, NAMED_ID].contains(&name.as_str());
+        if driven_again {
+            continue;
+        }
         bytes += name.len() + value.len();
         let Ok(value) = String::from_utf8(value.to_vec()) else { continue };
         if bytes > KEPT_BYTES_MAX {
@@ -424,4 +539,10 @@ fn kept_headers(headers: &[(String, Option<Bytes>)]) -> Vec<event::Attribute> {
         kept.push(event::Attribute { name: name.clone(), value });
     }
     kept
+}
+
+/// Names that the bytes and headers do not have any more, for when the reject is driven again.
+fn kept_names(source: &str, id: &str) -> Vec<event::Attribute> {
+    let named = [(NAMED_SOURCE, source), (NAMED_ID, id)].into_iter().filter(|(_, name)| Namer::is_named(name));
+    named.map(|(header, name)| event::Attribute { name: header.to_owned(), value: name.to_owned() }).collect()
 }

@@ -61,22 +61,33 @@ impl Raw {
         }
     }
 
-    /// Overwrites secrets, and says so if there were any.
-    pub(crate) fn redact(&mut self) -> io::Result<Option<Redaction>> {
-        let mut received_digest = [0; 32];
+    /// Overwrites secrets, and says so if there were any; beside it the bytes as they came, if they are no more than
+    /// an event may have.
+    pub(crate) fn redact(&mut self, event_bytes_max: u64) -> io::Result<Option<(Redaction, Option<Bytes>)>> {
+        let (mut received_digest, mut received) = ([0; 32], None);
         let count = match self {
             Raw::Memory(bytes) => {
                 let Some((redacted, count)) = redact::redact(bytes) else { return Ok(None) };
                 received_digest = sha256(bytes);
-                *bytes = redacted;
+                received = Some(std::mem::replace(bytes, redacted));
                 count
             }
             Raw::File(file) => redact::redact_file(file, |file| {
                 received_digest = hash(file)?.0.finalize().into();
+                received = small(file, event_bytes_max)?;
                 Ok(())
             })?,
         };
-        Ok((count > 0).then_some(Redaction { rules: redact::VERSION, count, received_digest }))
+        let redaction = Redaction { rules: redact::VERSION, count, received_digest };
+        Ok((count > 0).then_some((redaction, received)))
+    }
+
+    /// All of them, if they are no more than this.
+    pub(crate) fn small(&mut self, bytes_max: u64) -> io::Result<Option<Bytes>> {
+        match self {
+            Raw::Memory(bytes) => Ok((bytes.len() as u64 <= bytes_max).then(|| bytes.clone())),
+            Raw::File(file) => small(file, bytes_max),
+        }
     }
 
     /// The hash so far of all bytes, and how many they are.
@@ -138,6 +149,17 @@ impl Seek for Timed<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.input.seek(to)
     }
+}
+
+/// All of a file that is no larger.
+fn small(file: &mut File, bytes_max: u64) -> io::Result<Option<Bytes>> {
+    if file.metadata()?.len() > bytes_max {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes.into()))
 }
 
 fn hash(file: &mut File) -> io::Result<(Sha256, u64)> {

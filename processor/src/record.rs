@@ -17,7 +17,7 @@ use crate::decide::key;
 use crate::decode::OWN_VERSION;
 use crate::pipeline::Unit;
 use crate::prepare::{Prepared, Preparer, digest_of_parts};
-use crate::{Error, lock};
+use crate::{Error, lock, redact};
 
 /// Entries whose bodies one event erases: a batch of such events stays below the ledger's limit.
 const ERASED_MAX: usize = 64;
@@ -86,8 +86,8 @@ pub fn erasures(
         let event = found.entry(body.digest).or_insert_with(|| BodyErased {
             body_digest: format!("sha256:{}", body.digest),
             body_size: body.size,
-            reason: reason.to_owned(),
-            actor: actor.to_owned(),
+            reason: without_secrets(reason),
+            actor: without_secrets(actor),
             ..BodyErased::default()
         });
         event.indexes.push(*index);
@@ -100,6 +100,11 @@ pub fn erasures(
         events.extend(parts.map(|indexes| BodyErased { indexes: indexes.to_vec(), ..event.clone() }));
     }
     Ok(events)
+}
+
+/// Whoever erases a secret may well quote it.
+fn without_secrets(text: &str) -> String {
+    redact::text(text).map_or_else(|| text.to_owned(), |(redacted, _)| redacted)
 }
 
 /// The entries that an event erases, each of which has the body that it names: the ledger refuses a batch in which one
@@ -142,7 +147,7 @@ impl Preparer {
         let unwritable = |error| Error::Corrupt(format!("{entry_type}: {error}"));
         let body = Bytes::from(event.to_json().and_then(|json| serde_json::to_vec(&json)).map_err(unwritable)?);
         let digest = sha256(&body);
-        let facts = self.parts(vec![Fact::now(event)].into())?;
+        let (facts, _) = self.parts(vec![Fact::now(event)].into())?;
         let event_id = EventId::of(tenant, control::SOURCE, &id, &digest);
         let log = LogId::new(tenant.as_str());
         let leaf = Entry {

@@ -83,7 +83,7 @@ fn run(message: &Message, limits: &Limits) -> Result<Decoded, Box<Rejected>> {
         Ok(Unpacked::Large(mut file)) => decode_stream(message, &mut file, &[7; 32], limits).expect("the disk works"),
         Err(reject) => {
             let (source, id) = ("document".to_owned(), "sha256:".to_owned());
-            Err(Box::new(Rejected { reject, source, id, hashed_attributes: vec![], format: "" }))
+            Err(Box::new(Rejected { reject, source, id, hashed_attributes: vec![], format: "", signed_secrets: 0 }))
         }
     };
     let result = result.map(Decoded::of);

@@ -18,6 +18,7 @@ use pedigraph_processor::mock::Cluster;
 use pedigraph_processor::producer::Producer;
 use pedigraph_processor::{Config, Processor, QueueLimits, erasures, files, kafka};
 use pedigraph_proto::canonical::{decode_entry, sha256};
+use pedigraph_proto::fact::decode_chunk;
 use pedigraph_proto::message::{Body, Code, Message, Receipt, Redaction, Refused, Status, Submitted};
 use pedigraph_proto::wire::{self, Origin};
 use pedigraph_proto::{TenantId, event};
@@ -624,7 +625,7 @@ fn secrets_are_gone_before_anything_is_stored() {
     let token = format!("ghp_{}", "a1B2".repeat(9));
     let receipt = node.submit(message(event("a", &token)));
     let leaf = node.leaf(receipt.index);
-    assert_eq!(leaf.redaction_version, 1);
+    assert_eq!(leaf.redaction_version, 2);
     let entry = node.reader.entry(&LogId::default_log(), receipt.index).unwrap().unwrap();
     let body = node.reader.part(&entry.body.unwrap()).unwrap().unwrap();
     assert_eq!(leaf.body_digest, sha256(&body).as_slice());
@@ -638,11 +639,11 @@ fn a_receipt_and_its_leaf_say_what_was_overwritten() {
     let node = Node::open(dir.path(), |_| {});
     let secrets = format!("ghp_{} glpat-{}", "b2C3".repeat(9), "q".repeat(22));
     let sent = event("two secrets", &secrets);
-    let want = Some(Redaction { rules: 1, count: 2, received_digest: sha256(sent.as_bytes()) });
+    let want = Some(Redaction { rules: 2, count: 2, received_digest: sha256(sent.as_bytes()) });
     let receipt = node.submit(message(sent.clone()));
     assert_eq!(receipt.redaction, want);
     let leaf = node.leaf(receipt.index);
-    assert_eq!((leaf.redaction_version, leaf.redaction_count), (1, 2));
+    assert_eq!((leaf.redaction_version, leaf.redaction_count), (2, 2));
     assert_eq!(leaf.received_digest, sha256(sent.as_bytes()).as_slice());
     assert_ne!(leaf.received_digest, leaf.body_digest);
     // Compressed and in a file it is the same event, about whose bytes the same is said.
@@ -661,6 +662,149 @@ fn a_receipt_and_its_leaf_say_what_was_overwritten() {
     let plain = node.submit(message(event("plain", "x")));
     assert_eq!(plain.redaction, None);
     assert!(node.leaf(plain.index).received_digest.is_empty());
+}
+
+/// A token of npm, which nobody finds in this file.
+fn token(seed: &str) -> String {
+    format!("npm_{}", seed.repeat(36 / seed.len()))
+}
+
+fn with_headers(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Message {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), Some(Bytes::from((*value).to_owned()))));
+    Message { headers: headers.collect(), ..message(body) }
+}
+
+impl Node {
+    /// Everything of an entry that answers are made of: leaf and facts.
+    fn told(&self, index: u64) -> String {
+        let entry = self.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+        let parts = entry.facts.iter().map(|part| self.reader.part(part).unwrap().unwrap());
+        let bytes = [entry.leaf.clone()].into_iter().chain(parts);
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    }
+
+    fn body(&self, index: u64) -> Bytes {
+        let entry = self.reader.entry(&LogId::default_log(), index).unwrap().unwrap();
+        self.reader.part(&entry.body.unwrap()).unwrap().unwrap()
+    }
+}
+
+/// One message in each way that a name can come, with a secret in the name.
+fn named_with(secret: &str) -> Vec<Message> {
+    let kind = ("ce_type", "com.example.thing");
+    let escaped = event(&format!("job npm{}u005f{}", '\\', &secret[4..]), "x");
+    let quoted = format!("https://ci:{secret}@ci.example");
+    vec![
+        message(event(&format!("job-{secret}"), "x").replace("job-", "job=")),
+        message(escaped),
+        with_headers(&[("ce_id", &format!("7 {secret}")), ("ce_source", "/ci"), kind, ("ce_specversion", "1.0")], "x"),
+        with_headers(&[("ce_id", "7"), ("ce_source", &quoted), kind, ("ce_specversion", "1.0")], "x"),
+        with_headers(
+            &[("ce-id", &format!("8%20{secret}")), ("ce-source", "/ci"), ("ce-type", "t"), ("ce-specversion", "1.0")],
+            "x",
+        ),
+        Message { subject: Some(secret.to_owned()), ..message("{}") },
+        with_headers(&[("pedigraph-subject", secret)], "[]"),
+    ]
+}
+
+#[test]
+fn names_that_differ_only_in_a_secret_are_two_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (token("a1B2"), token("c3D4"));
+    let node = Node::open(dir.path(), |_| {});
+    let mut receipts = Vec::new();
+    for (first, second) in named_with(&one).into_iter().zip(named_with(&other)) {
+        let (first, second) = (node.submit(first), node.submit(second));
+        assert_eq!(second.index, first.index + 1, "{:?}", node.leaf(first.index));
+        let (a, b) = (node.leaf(first.index), node.leaf(second.index));
+        assert!((&a.source, &a.id) != (&b.source, &b.id) && a.conflicts_with.is_none() && b.conflicts_with.is_none());
+        assert!(a.redaction_count == 1 && a.redaction_version == 2, "{a:?}");
+        for (index, secret) in [(first.index, &one), (second.index, &other)] {
+            let told = node.told(index);
+            assert!(!told.contains(&secret[4..]) && told.contains("#redacted-"), "{told}");
+            assert!(!String::from_utf8_lossy(&node.body(index)).contains(&secret[4..]));
+        }
+        receipts.push(first);
+    }
+    node.processor.shutdown();
+    drop(node);
+    let node = Node::open(dir.path(), |_| {});
+    for (again, first) in named_with(&one).into_iter().zip(receipts) {
+        let again = node.submit(again);
+        assert_eq!((again.status, again.index, again.event_id), (Status::Duplicate, first.index, first.event_id));
+    }
+}
+
+#[test]
+fn what_was_signed_is_kept_as_it_came_and_told_without_its_secrets() {
+    use base64::Engine as _;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let secret = token("e5F6");
+    let statement = format!(
+        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"a","digest":{{"sha256":"{}"}}}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{{"buildDefinition":{{"buildType":"https://build.example/{secret}","resolvedDependencies":[{{"uri":"git+https://ci:{secret}@git.example/a","digest":{{"gitCommit":"{}"}}}}]}}}}}}"#,
+        "ab".repeat(32),
+        "cd".repeat(20)
+    );
+    let payload = base64::engine::general_purpose::STANDARD.encode(statement);
+    let sent = format!(
+        r#"{{"payloadType":"application/vnd.in-toto+json","payload":"{payload}","signatures":[{{"sig":"bm9uZQ=="}}]}}"#
+    );
+    let receipt = node.submit(message(sent.clone()));
+    assert_eq!(receipt.status, Status::Accepted);
+    let leaf = node.leaf(receipt.index);
+    assert!(!node.told(receipt.index).contains(&secret[4..]), "{}", node.told(receipt.index));
+    assert_eq!(node.body(receipt.index), sent, "nobody could check the signature else");
+    assert_eq!((leaf.redaction_version, leaf.redaction_count), (2, 2));
+    assert_eq!(leaf.received_digest, leaf.body_digest, "which says that the secret is in the bytes still");
+    assert_eq!(receipt.redaction.map(|redaction| redaction.received_digest), Some(sha256(sent.as_bytes())));
+}
+
+#[test]
+fn a_reject_tells_no_secret_and_keeps_its_name_when_it_is_driven_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let secret = token("g7H8");
+    let bad = event(&format!("job {secret}"), "x").replace("sha256%3A", &format!("sha256%3A{secret}-"));
+    let bad = with_headers(
+        &[("ce_subject", &secret), ("content-type", "application/json")],
+        bad.replace("\"context\"", "\"id\":7,\"context\""),
+    );
+    let bad = Message { format: Some(format!("as {secret}")), ..bad };
+    let receipt = node.submit(bad);
+    let reject = receipt.reject.expect("there is no such format");
+    let told = node.told(receipt.index);
+    assert!(!reject.reason.contains(&secret[4..]) && !told.contains(&secret[4..]), "{} {told}", reject.reason);
+
+    let unreadable = with_headers(
+        &[("ce_id", &format!("9 {secret}")), ("ce_source", "/ci"), ("ce_type", "t"), ("ce_specversion", "7")],
+        "x",
+    );
+    let first = node.submit(unreadable);
+    let entry = node.reader.entry(&LogId::default_log(), first.index).unwrap().unwrap();
+    let facts = decode_chunk(node.reader.part(&entry.facts[0]).unwrap().unwrap()).unwrap();
+    let Some(wire::fact::Event::MessageRejected(kept)) = facts[0].event.clone() else { panic!("{facts:?}") };
+    let headers: Vec<_> = kept.attributes.iter().map(|kept| (kept.name.as_str(), kept.value.as_str())).collect();
+    let again = Message { replay_of: Some(first.index), ..with_headers(&headers, node.body(first.index)) };
+    assert_eq!(node.submit(again).event_id, first.event_id, "it has the name that it had");
+    // Nobody else chooses a name in this way.
+    let forged = [&headers[..], &[("pedigraph-named-id", "9 other#redacted-0")]].concat();
+    let forged: Vec<_> =
+        forged.into_iter().filter(|(name, value)| *name != "pedigraph-named-id" || value.contains("other")).collect();
+    let forged = Message { replay_of: Some(first.index), ..with_headers(&forged, node.body(first.index)) };
+    assert!(!node.leaf(node.submit(forged).index).id.contains("other"));
+}
+
+#[test]
+fn a_batch_that_cannot_be_taken_apart_is_told_without_its_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    let secret = token("j9K1");
+    let batch = with_headers(&[("content-type", "application/cloudevents-batch+json")], format!(r#""{secret}""#));
+    let receipt = node.submit(batch);
+    let reason = receipt.reject.expect("it is no list").reason;
+    assert!(!reason.contains(&secret[4..]) && !node.told(receipt.index).contains(&secret[4..]), "{reason}");
 }
 
 #[test]

@@ -90,15 +90,15 @@ pub struct Receipt {
     pub redaction: Option<Redaction>,
 }
 
-/// That the bytes which are kept are not those which were received: known shapes of secrets are overwritten (SPEC
-/// §2.4).
+/// That something is not told as it was received: known shapes of secrets are overwritten (SPEC §2.4,
+/// docs/redaction.md).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Redaction {
     /// Version of the rules.
     pub rules: u32,
     /// Number of secrets.
     pub count: u32,
-    /// SHA-256 of the received bytes, after content decoding.
+    /// SHA-256 of the received bytes, after content decoding; that of the kept ones where none of them was overwritten.
     pub received_digest: [u8; 32],
 }
 

@@ -59,7 +59,7 @@ fn structured(text: &str, given: &Given<'_>, understood: &mut Understood) -> Res
     event.attributes.check(given.limits)?;
     let data = match (event.data, &event.base64) {
         (Some(_), Some(_)) => return Err(malformed("data and data_base64 exclude each other")),
-        (None, Some(text)) => Some(Cow::Owned(unbase64(text)?)),
+        (None, Some(text)) => Some(Cow::Owned(without_secrets(unbase64(text)?, given))),
         (Some(raw), None) => Some(plain_data(raw.get(), given.limits)?),
         (None, None) => None,
     };
@@ -79,6 +79,14 @@ fn plain_data<'a>(raw: &'a str, limits: &Limits) -> Result<Cow<'a, [u8]>, Reject
 fn unbase64(text: &str) -> Result<Vec<u8>, Reject> {
     let decoded = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text));
     decoded.map_err(|error| malformed(&format!("data_base64: {error}")))
+}
+
+/// Redaction has overwritten secrets in them, unless they were written in an unusual way.
+fn without_secrets(data: Vec<u8>, given: &Given<'_>) -> Vec<u8> {
+    match std::str::from_utf8(&data).map(|text| given.without_secrets(text)) {
+        Ok(Cow::Owned(text)) => text.into_bytes(),
+        Ok(Cow::Borrowed(_)) | Err(_) => data,
+    }
 }
 
 fn malformed(reason: &str) -> Reject {

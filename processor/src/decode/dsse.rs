@@ -136,8 +136,9 @@ fn statement(
         verification: if signed { Verification::Unverified } else { Verification::None },
         key_ids: key_ids.take(64).map(str::to_owned).collect(),
     };
+    // What was signed is kept as it came, and named by its own digest; it is told without its secrets.
     let given = Given { sha256: canonical::sha256(inner.as_bytes()), ..given.clone() };
-    intoto::decode(inner, &envelope, &given)
+    intoto::decode(&given.without_secrets(inner), &envelope, &given)
 }
 
 fn unbase64(text: &str) -> Result<Vec<u8>, Reject> {

@@ -31,7 +31,10 @@ mod table;
 mod tame;
 mod trivy;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{self, Read, Seek};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use pedigraph_proto::event::Verification;
@@ -40,6 +43,7 @@ use pedigraph_proto::wire::TimeSource;
 use pedigraph_proto::{Digest, Nanos};
 
 use crate::limits::Limits;
+use crate::redact;
 use budget::Budget;
 use detect::Shape;
 use document::{Document, Failure, READ_BYTES};
@@ -69,6 +73,8 @@ pub struct Decoded {
     pub decoder_version: u32,
     /// At least one; the first one names the event. Facts of a component set come after the fact that names it.
     pub facts: FactList,
+    /// Secrets that stand in what was signed, where they are kept as they came; no fact has them.
+    pub signed_secrets: u32,
 }
 
 /// A rejection with what was understood before it failed.
@@ -84,6 +90,8 @@ pub struct Rejected {
     pub hashed_attributes: Vec<(String, String)>,
     /// What it was taken for; empty when unknown.
     pub format: &'static str,
+    /// See [`Decoded::signed_secrets`].
+    pub signed_secrets: u32,
 }
 
 /// Splits a batch (`application/cloudevents-batch+json`, `application/x-ndjson`) into messages whose bodies are the
@@ -139,7 +147,12 @@ struct Understood {
     hashed_attributes: Vec<(String, String)>,
     /// What it is taken for.
     decoder: Option<&'static Decoder>,
+    hidden: Hidden,
 }
+
+/// Counts secrets that no fact may have, although the received bytes keep them.
+#[derive(Clone, Default)]
+struct Hidden(Rc<Cell<u32>>);
 
 /// What a decoder made of a document.
 struct Found {
@@ -164,12 +177,28 @@ struct Given<'a> {
     limits: &'a Limits,
     /// What the facts of the whole message may still take.
     budget: &'a Budget,
+    hidden: Hidden,
 }
 
 impl<'a> Given<'a> {
     /// What is told of a bare document.
-    fn bare(subject: Option<Digest>, sha256: [u8; 32], limits: &'a Limits, budget: &'a Budget) -> Given<'a> {
-        Given { subject, sha256, verification: Verification::None, event_type: "", media_type: "", limits, budget }
+    fn bare(
+        subject: Option<Digest>,
+        sha256: [u8; 32],
+        limits: &'a Limits,
+        budget: &'a Budget,
+        hidden: &Hidden,
+    ) -> Given<'a> {
+        let (verification, hidden) = (Verification::None, hidden.clone());
+        Given { subject, sha256, verification, event_type: "", media_type: "", limits, budget, hidden }
+    }
+
+    /// A text that stood in base64, as facts may tell it: redaction has not seen it before.
+    fn without_secrets<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let Some((redacted, count)) = redact::text(text) else { return Cow::Borrowed(text) };
+        let Hidden(hidden) = &self.hidden;
+        hidden.set(hidden.get().saturating_add(count));
+        Cow::Owned(redacted)
     }
 }
 
@@ -181,31 +210,33 @@ impl Understood {
         sha256: &[u8; 32],
     ) -> Result<Decoded, Box<Rejected>> {
         let (source, id) = self.name.unwrap_or_else(|| document_name(message, sha256));
-        let hashed_attributes = self.hashed_attributes;
+        let (hashed_attributes, signed_secrets) = (self.hashed_attributes, self.hidden.0.get());
         let (format, decoder_version) = self.decoder.map_or(("", 0), |decoder| (decoder.name, decoder.version));
         if let Err(reject) = own_events::check_source(&source) {
             // Not even the reject stands in the ledger under the ledger's own name.
             let (source, id) = document_name(message, sha256);
-            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
+            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
         }
         let found = match found.and_then(|mut found| found.facts.fit().map(|()| found)) {
             Ok(found) => found,
-            Err(reject) => return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format })),
+            Err(reject) => {
+                return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
+            }
         };
         if found.facts.too_large() {
             // Long strings were cut and long lists divided before: only a document made for it gets here.
             let reject = Reject::new(Code::TooLarge, "one fact is 1 MiB or more");
-            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format }));
+            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
         }
         let producer = self.time.map(|time| (time, TimeSource::Producer));
         let time = producer.or(found.time.map(|time| (time, TimeSource::Payload)));
         let facts = found.facts;
-        Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version, facts })
+        Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version, facts, signed_secrets })
     }
 }
 
 /// A bare document's source and id (SPEC §2.4).
-fn document_name(message: &Message, sha256: &[u8; 32]) -> (String, String) {
+pub(crate) fn document_name(message: &Message, sha256: &[u8; 32]) -> (String, String) {
     let mut id = format!("sha256:{}", hex::encode(sha256));
     if let Some(subject) = headers::subject_text(message) {
         let subject = subject.parse::<Digest>().map_or(subject, |digest| digest.to_string());
@@ -236,7 +267,7 @@ fn understand_stream(
     if let Some((decoder, Decode::Stream(read))) = decoder.map(|decoder| (decoder, decoder.decode)) {
         understood.decoder = Some(decoder);
         let budget = Budget::of(input.seek(io::SeekFrom::End(0)).map_err(Failure::Io)?);
-        let given = Given::bare(headers::subject(message)?, *sha256, limits, &budget);
+        let given = Given::bare(headers::subject(message)?, *sha256, limits, &budget, &understood.hidden);
         return read(Document::Pieces(Guarded::new(input, limits).map_err(Failure::of)?), &given);
     }
     let is_event = headers.is_event() || decoder.is_some_and(|decoder| matches!(decoder.decode, Decode::Event(_)));
@@ -287,7 +318,7 @@ fn whole(
     understood: &mut Understood,
 ) -> Result<Found, Reject> {
     let budget = Budget::of(body.len() as u64);
-    let given = Given::bare(headers::subject(message)?, sha256, limits, &budget);
+    let given = Given::bare(headers::subject(message)?, sha256, limits, &budget, &understood.hidden);
     if let Some(name) = headers.forced_format(message) {
         return table::named(name)?.read(body, &given, understood);
     }
