@@ -11,6 +11,21 @@ use crate::arguments::{LogLocation, no_tenant};
 use crate::offline::Stopped;
 use crate::output::{put, say};
 
+/// What it cannot do, at the end of its help.
+pub(super) const LIMITS: &str = "\
+What goes: the received bytes (bodies) of these entries, on the disk of this node, for good.
+
+What stays, and why:
+  facts, answers, pages    they are made again from the ledger at any time, and each leaf names their digest
+  leaves (source, id, subject digests, times, origin)
+                           the tree hashes them: without one of them no proof or checkpoint would hold
+  tiles and mirrors        they are made of the leaves, and others hold them
+  backups, messages in Kafka, the sender's files
+                           make each backup anew; delete the others where they are
+
+If a secret is in what stays: revoke it where it was issued. The reason is recorded and stays too: do not quote the
+secret. The runbook has more (A secret was recorded), docs/redaction.md says what is overwritten beforehand.";
+
 /// `pedigraph log erase`
 #[derive(Args, Debug)]
 pub(crate) struct Erase {

@@ -47,6 +47,7 @@ pub(crate) enum Log {
     },
     /// Erase the received bytes of entries for good: a server does it while it runs, or a data directory whose server
     /// is stopped. The entries, their proofs and all answers stay; the ledger still verifies.
+    #[command(after_long_help = erase::LIMITS)]
     Erase(Erase),
     /// The bytes of an entry as the tree hashes them: its leaf.
     Entry {
