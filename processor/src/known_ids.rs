@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -318,7 +319,13 @@ impl Index {
         Ok((Index::open(dir)?, 0))
     }
 
+    /// The store panics over what it does not expect in its directories: that too is a reason to build it anew.
     fn open(dir: &Path) -> Result<Index, Error> {
+        let panicked = |_| Err(Error::Corrupt("the store of the index of known ids cannot be opened".to_owned()));
+        catch_unwind(|| Index::open_store(dir)).unwrap_or_else(panicked)
+    }
+
+    fn open_store(dir: &Path) -> Result<Index, Error> {
         let database = Database::builder(dir).cache_size(CACHE_BYTES).worker_threads(1).open()?;
         let rows = database.keyspace("known", options)?;
         Ok(Index { rows, reads: AtomicU64::new(0), _database: database })
@@ -822,6 +829,19 @@ mod tests {
         bed.open();
         bed.known().complete_filter().unwrap();
         assert!((0..250).all(|id| bed.holds(id, &versions[usize::from(id)..][..1])));
+    }
+
+    #[test]
+    fn an_index_whose_store_cannot_be_opened_is_built_anew() {
+        let mut bed = Bed::new();
+        let versions: Vec<Version> = (0..3).map(|id| bed.append(id, id.into())).collect();
+        bed.close();
+        let keyspaces = fs::read_dir(bed.dir.path().join("known/keyspaces")).unwrap();
+        for tables in keyspaces.map(|keyspace| keyspace.unwrap().path().join("tables")) {
+            fs::create_dir_all(tables.join("lost+found")).unwrap();
+        }
+        bed.open();
+        assert!((0..3).all(|id| bed.holds(id, &versions[usize::from(id)..][..1])));
     }
 
     #[test]
