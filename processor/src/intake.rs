@@ -231,8 +231,8 @@ pub(crate) struct Queue {
     limits: QueueLimits,
     counters: Arc<Counters>,
     contents: Mutex<Contents>,
-    /// A job came, or the queue was closed.
-    came: Condvar,
+    /// A job came into a lane, or the queue was closed: one for each lane, so that nobody wakes in vain.
+    came: [Condvar; 3],
     /// Room was given back, or the queue was closed.
     left: Condvar,
     /// Jobs of the quick lane that the writer has not received yet: while there are any, a batch may wait for more.
@@ -266,7 +266,7 @@ pub(crate) enum Space {
 
 impl Queue {
     pub(crate) fn new(limits: QueueLimits, counters: Arc<Counters>) -> Queue {
-        let (came, left) = (Condvar::new(), Condvar::new());
+        let (came, left) = (Default::default(), Condvar::new());
         Queue { limits, counters, contents: Mutex::default(), came, left, under_way: AtomicUsize::new(0) }
     }
 
@@ -307,10 +307,9 @@ impl Queue {
                 Way::Slow => self.counters.slow(),
                 Way::Documents => {}
             }
+            self.came_into(job.way).notify_one();
             contents.queue(job);
         }
-        drop(contents);
-        self.came.notify_all();
         Ok(())
     }
 
@@ -357,19 +356,23 @@ impl Queue {
 
     /// The next job of a lane; `None` once the queue is closed and has none in it.
     pub(crate) fn take(&self, way: Way) -> Option<Job> {
-        self.take_with(|contents| contents.lane(way).pop())
-    }
-
-    fn take_with(&self, next: impl Fn(&mut Contents) -> Option<Job>) -> Option<Job> {
         let mut contents = self.contents();
         loop {
-            if let Some(job) = next(&mut contents) {
+            if let Some(job) = contents.lane(way).pop() {
                 return Some(job);
             }
             if contents.closed {
                 return None;
             }
-            contents = self.came.wait(contents).unwrap_or_else(PoisonError::into_inner);
+            contents = self.came_into(way).wait(contents).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn came_into(&self, way: Way) -> &Condvar {
+        match way {
+            Way::Quick => &self.came[0],
+            Way::Slow => &self.came[1],
+            Way::Documents => &self.came[2],
         }
     }
 
@@ -414,7 +417,7 @@ impl Queue {
     /// Nothing more comes in; what is in is still taken out.
     pub(crate) fn close(&self) {
         self.contents().closed = true;
-        self.came.notify_all();
+        self.came.iter().for_each(Condvar::notify_all);
         self.left.notify_all();
     }
 
@@ -429,7 +432,7 @@ impl Queue {
         );
         drop(contents);
         drop(dropped);
-        self.came.notify_all();
+        self.came.iter().for_each(Condvar::notify_all);
         self.left.notify_all();
     }
 
