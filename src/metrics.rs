@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use pedigraph_processor::Processor;
-use pedigraph_processor::counters::COMMIT_BUCKETS_US;
+use pedigraph_processor::counters::{COMMIT_BUCKETS_US, Counters};
 use pedigraph_proto::message::{Refused, Status};
 use pedigraph_query_api::{Check, SourceLag};
 
@@ -81,6 +81,27 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
             "Kafka messages dropped after their partition was taken away.",
             counters.stale(),
         ),
+        ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
+        ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
+    ];
+    singles(&single, text);
+    singles(&held_apart(counters), text);
+    commits(processor, text);
+}
+
+/// A metric without labels: name, kind, help, value.
+type Single = (&'static str, &'static str, &'static str, u64);
+
+fn singles(all: &[Single], text: &mut String) {
+    for (name, kind, help, value) in all {
+        header(text, name, kind, help);
+        let _infallible = writeln!(text, "{name} {value}");
+    }
+}
+
+/// What is kept from holding up the rest, and what that costs.
+fn held_apart(counters: &Counters) -> [Single; 5] {
+    [
         (
             "pedigraph_known_ids_rows_read_total",
             "counter",
@@ -111,14 +132,7 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
             "Spooled documents that were gone before they were read.",
             counters.documents_lost(),
         ),
-        ("pedigraph_queue_messages", "gauge", "Messages between the sources and the disk.", counters.queue_messages()),
-        ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
-    ];
-    for (name, kind, help, value) in single {
-        header(text, name, kind, help);
-        let _infallible = writeln!(text, "{name} {value}");
-    }
-    commits(processor, text);
+    ]
 }
 
 /// What was found in directories of ours and is not ours.
