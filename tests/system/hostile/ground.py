@@ -13,7 +13,7 @@ from pathlib import Path
 import tlog
 from hostile.attacker import BEGINS
 from hostile.wire import DIGEST, Answer, Client
-from pedigraph import run, until
+from pedigraph import Node, run, until
 
 # The issue's bound on the neighbour: so many times what it waits on an idle server, and so much more.
 TIMES_IDLE, MORE_SECONDS = 10, 0.1
@@ -29,8 +29,10 @@ PLACE_SECONDS = 5.0
 START_SECONDS = 5.0
 # What the neighbour does before it is measured: connections, caches.
 WARM_SECONDS = 0.5
+# How long it is measured on this very server before the attack, which tells how busy the machine is at the moment.
+BEFORE_SECONDS = 1.0
 # An attack is looked at for at least so long, so that a p99 is one.
-WATCH_SECONDS = 4.0
+WATCH_SECONDS = 3.0
 ATTACKER_NICENESS = 19
 HERE = Path(__file__).parent
 
@@ -74,11 +76,29 @@ class Ground:
         self.neighbour = Child("hostile.neighbour", node.url, NEIGHBOUR_TOKEN=tokens["neighbour"])
         try:
             self.neighbour.line()
-            time.sleep(WARM_SECONDS)
-            self.watched(self.neighbour.ask())
+            self.idle(WARM_SECONDS)
+            self.before = self.idle(BEFORE_SECONDS)["latencies"]
         except BaseException:
             self.neighbour.kill()
             raise
+
+    @classmethod
+    def at(cls, directory, config):
+        """In a directory of its own, with what a configuration file says besides; `{drop}` in it is a directory for files."""
+        file, tokens = two_tenants(directory)
+        settings = directory / "pedigraph.toml"
+        settings.write_text(config.format(drop=directory / "drop"))
+        node = Node(directory / "data", options=("--tokens", file, "--config", settings)).start()
+        try:
+            return cls(node, tokens)
+        except BaseException:
+            node.kill()
+            raise
+
+    def end(self):
+        """Whatever still runs."""
+        self.neighbour.kill()
+        self.node.kill()
 
     def watched(self, report):
         self.receipts += report["receipts"]
