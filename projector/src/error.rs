@@ -13,4 +13,19 @@ pub enum Error {
     /// The question breaks a limit or names what is not a moment; the text says what to change.
     #[error("{0}")]
     Question(String),
+    /// The answer takes more reading than one question may cause: ask for less. Nothing was decided by what was read.
+    #[error("the answer takes reading {rows} rows and {bytes} bytes or more; {rows_max} and {bytes_max} are allowed")]
+    TooExpensive {
+        /// Rows that were read.
+        rows: u64,
+        /// Rows that may be read.
+        rows_max: u64,
+        /// Bytes that were read.
+        bytes: u64,
+        /// Bytes that may be read.
+        bytes_max: u64,
+    },
+    /// The question was told to end: its time is over, or nobody waits for the answer.
+    #[error("the question was told to end")]
+    Stopped,
 }

@@ -2,6 +2,8 @@
 
 #[path = "projector/book.rs"]
 mod book;
+#[path = "projector/budget.rs"]
+mod budget;
 #[path = "projector/corpus.rs"]
 mod corpus;
 #[path = "projector/invariants.rs"]

@@ -67,7 +67,10 @@ pub struct Truncated {
     pub nodes: u64,
     /// Edges that were reached and left out.
     pub edges: u64,
-    /// Which limit cut it: `maxDepth`, `nodes`, `breadth`.
+    /// Nodes that are listed without all of their edges.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_followed: u64,
+    /// Which limit cut it: `maxDepth`, `nodes`, `breadth`, `cost`.
     pub by: String,
 }
 

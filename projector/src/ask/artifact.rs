@@ -305,8 +305,12 @@ impl Graph<'_> {
     }
 
     fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
+        let mut looked_at = BTreeSet::new();
         for claim in claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty()) {
             let prefix = claim.value.run.key(self.key(table::WORK));
+            if !looked_at.insert(prefix.clone()) {
+                continue;
+            }
             let mut work: Vec<Stamped<Work>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
             work.retain(|work| !work.value.commit.is_empty());
             if let Some(work) = work.into_iter().max_by_key(|work| work.stamp.order()) {

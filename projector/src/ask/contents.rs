@@ -43,6 +43,8 @@ pub(super) struct Contents {
     entries: Vec<Placed>,
     /// By entry: reached, and from which entry.
     reached: Vec<Option<Option<usize>>>,
+    /// (component, place), ascending.
+    places: Vec<(u32, usize)>,
 }
 
 impl Scope {
@@ -148,7 +150,9 @@ impl Scope {
         }
         entries.sort_by_key(|entry| entry.ordinal);
         let reached = reach(&entries, &roots);
-        Ok(Contents { entries, reached })
+        let mut places: Vec<(u32, usize)> = entries.iter().map(|entry| entry.component).zip(0..).collect();
+        places.sort_unstable();
+        Ok(Contents { entries, reached, places })
     }
 
     /// Was every slice of a set, as far as any is stored, known as of this scope?
@@ -250,8 +254,9 @@ impl Contents {
 
     /// Where a component stands, with the shortest way first.
     pub(super) fn place(&self, component: u32) -> Option<usize> {
-        let places = self.entries.iter().enumerate().filter(|(_, entry)| entry.component == component);
-        places.map(|(place, _)| place).min_by_key(|place| (self.ways(*place).is_none(), *place))
+        let first = self.places.partition_point(|(other, _)| *other < component);
+        let places = self.places[first..].iter().take_while(|(other, _)| *other == component);
+        places.map(|(_, place)| *place).min_by_key(|place| (self.ways(*place).is_none(), *place))
     }
 
     fn ways(&self, place: usize) -> Option<Vec<usize>> {

@@ -10,13 +10,13 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Environment, EnvironmentSummary, Running, ServiceState};
+use super::answers::{Environment, EnvironmentSummary, Page, Running, ServiceState};
 use super::scope::{Clocks, Scope};
 use super::timeline::{self, Artifact, Enough, Row, Run};
 use crate::error::Error;
 use crate::facts::deployments::rows::{
-    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, Keys, LANE_ROWS, Lane, LaneFact, SETTINGS, Setting, Stamp, VIEW,
-    read_stamp, settings, table_key, unreadable,
+    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, SETTINGS, Setting, Stamp,
+    VIEW, read_stamp, settings, table_key, unreadable,
 };
 use crate::rows::stamp::{Stamped, split_stamp};
 use crate::store::key::Key;
@@ -25,13 +25,30 @@ use crate::store::key::Key;
 pub const LANES_MAX: usize = 100_000;
 /// Rows of a lane that are read forwards with those of its neighbours; a longer lane is read backwards by itself.
 const SHORT_LANE_ROWS: usize = 32;
+/// Bytes of an environment's name that a page's key repeats: a key travels in an address.
+const KEY_NAME_BYTES_MAX: usize = 1_024;
 /// Rows of many lanes that are read at once.
 const LANES_SCAN_ROWS_MAX: usize = 256;
 
 impl Scope {
     /// Every environment that was ever named, by name.
     pub fn environments(&self) -> Result<Vec<EnvironmentSummary>, Error> {
-        self.environment_names()?.into_iter().map(|name| self.environment_summary(name)).collect()
+        self.environment_names(usize::MAX)?.into_iter().map(|name| self.environment_summary(name)).collect()
+    }
+
+    /// Environments by name, at most `limit` after a page's key. What an environment costs depends on what runs there,
+    /// so a page ends when half of the question's budget is used, too.
+    pub fn environments_page(&self, after: Option<&[u8]>, limit: usize) -> Result<Page<EnvironmentSummary>, Error> {
+        let mut page = Page { rows: Vec::new(), next: None };
+        let mut names = self.names_after(after)?;
+        while let Some(name) = self.next_environment(&mut names)? {
+            if page.rows.len() >= limit || (!page.rows.is_empty() && self.meter.is_half_spent()) {
+                return Ok(page);
+            }
+            page.next = Some(names.page_key());
+            page.rows.push(self.environment_summary(name)?);
+        }
+        Ok(Page { next: None, ..page })
     }
 
     /// One environment; `None` when nobody has named it yet.
@@ -58,7 +75,7 @@ impl Scope {
     pub(crate) fn running_everywhere(&self, environment: Option<&str>) -> Result<Vec<RunningIn>, Error> {
         let names = match environment {
             Some(name) => vec![name.to_owned()],
-            None => self.environment_names()?,
+            None => self.environment_names(usize::MAX)?,
         };
         let mut everywhere = Vec::new();
         for name in &names {
@@ -89,21 +106,67 @@ impl Scope {
         Ok(!self.keyed::<()>(&prefix, &self.end_of(&prefix), false, Clocks::Both, 1)?.is_empty())
     }
 
-    /// Jumps from one environment's rows to the next one's.
-    fn environment_names(&self) -> Result<Vec<String>, Error> {
-        let (mut from, end) = (self.table(BY_TIME), self.table(BY_TIME).prefix_end());
-        let mut names = Vec::new();
-        while let Some((key, _)) = self.shared.store.scan(from.as_bytes(), end.as_bytes(), false, 1)?.pop() {
-            let name = table_key(&key)?.text().ok_or_else(unreadable)?;
-            from = self.table(BY_TIME).text(&name).prefix_end();
-            if self.environment_is_named(&name)? {
-                names.push(name);
-            }
+    /// At most `limit` names of environments.
+    pub(super) fn environment_names(&self, limit: usize) -> Result<Vec<String>, Error> {
+        let (mut walk, mut names) = (self.names_after(None)?, Vec::new());
+        while names.len() < limit
+            && let Some(name) = self.next_environment(&mut walk)?
+        {
+            names.push(name);
         }
         Ok(names)
     }
 
-    fn environment_summary(&self, environment: String) -> Result<EnvironmentSummary, Error> {
+    /// Where the list of environments goes on after a page's key.
+    fn names_after(&self, after: Option<&[u8]>) -> Result<Names, Error> {
+        let start = self.table(BY_TIME);
+        let Some(after) = after else {
+            return Ok(Names { from: start, last: String::new(), beginning: String::new(), alike: 0 });
+        };
+        let (beginning, alike) = read_page_key(after).ok_or_else(foreign_page)?;
+        let Some(alike) = alike else {
+            let from = start.text(&beginning).prefix_end();
+            return Ok(Names { from, last: beginning.clone(), beginning, alike: 1 });
+        };
+        let from = start.text_prefix(&beginning);
+        let mut names = Names { from, last: beginning.clone(), beginning, alike: 0 };
+        while names.alike < alike && self.next_name(&mut names)?.is_some() {}
+        Ok(names)
+    }
+
+    /// The next environment that was named by the question's moment.
+    fn next_environment(&self, names: &mut Names) -> Result<Option<String>, Error> {
+        while let Some(name) = self.next_name(names)? {
+            if self.environment_is_named(&name)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Jumps from one environment's rows to the next one's.
+    fn next_name(&self, names: &mut Names) -> Result<Option<String>, Error> {
+        let end = self.table(BY_TIME).prefix_end();
+        let next = self.shared.store.scan(names.from.as_bytes(), end.as_bytes(), false, 1)?.pop();
+        let Some((key, _)) = next else { return Ok(None) };
+        let name = table_key(&key)?.text().ok_or_else(unreadable)?;
+        names.from = self.table(BY_TIME).text(&name).prefix_end();
+        names.passed(&name);
+        Ok(Some(name))
+    }
+
+    /// Whether anything was ever deployed there as a service of this name.
+    pub(super) fn has_service(&self, environment: &str, service: &str) -> Result<bool, Error> {
+        for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
+            let rows = self.table(LANE_ROWS).lane(&lane);
+            if !self.keyed::<()>(&rows, &self.end_of(&rows), false, Clocks::Both, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn environment_summary(&self, environment: String) -> Result<EnvironmentSummary, Error> {
         let services = self.environment(&environment, false)?.map_or(0, |environment| environment.services.len());
         let newest = self.changes(&environment, None, 1)?.and_then(|page| page.rows.into_iter().next());
         let last_change = newest.map(|change| change.at);
@@ -322,6 +385,50 @@ impl Scope {
         let newest = self.keyed::<Setting>(&prefix, &end, true, Clocks::Both, 1)?.pop();
         newest.map(|(_, row)| Ok((Stamp::from(row.stamp), row.value))).transpose()
     }
+}
+
+/// A walk over the names of environments.
+struct Names {
+    /// Where it goes on.
+    from: Key,
+    /// The name that was passed last, as far as its beginning goes when it is long.
+    last: String,
+    /// Its beginning.
+    beginning: String,
+    /// How many names with this beginning were passed.
+    alike: u64,
+}
+
+impl Names {
+    fn passed(&mut self, name: &str) {
+        let beginning = &name[..name.floor_char_boundary(KEY_NAME_BYTES_MAX)];
+        self.alike = if self.alike > 0 && self.beginning == beginning { self.alike + 1 } else { 1 };
+        beginning.clone_into(&mut self.beginning);
+        name.clone_into(&mut self.last);
+    }
+
+    /// The last name; of a long one its beginning, then FF, which no text has, and the count of names alike.
+    fn page_key(&self) -> Vec<u8> {
+        let mut key = self.beginning.clone().into_bytes();
+        if self.last.len() > self.beginning.len() {
+            key.push(0xff);
+            key.extend_from_slice(&self.alike.to_be_bytes());
+        }
+        key
+    }
+}
+
+/// A name, or the beginning of one with the count of names alike.
+fn read_page_key(key: &[u8]) -> Option<(String, Option<u64>)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    match key.iter().position(|byte| *byte == 0xff) {
+        None => Some((text(key)?, None)),
+        Some(at) => Some((text(&key[..at])?, Some(u64::from_be_bytes(key[at + 1..].try_into().ok()?)))),
+    }
+}
+
+fn foreign_page() -> Error {
+    Error::Question("the page token is not one of this list: begin again without it".to_owned())
 }
 
 /// Something that runs, and where.

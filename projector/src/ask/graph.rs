@@ -33,6 +33,8 @@ struct Walk<'g, 'a> {
     unknown: BTreeSet<UnknownBase>,
     left_out: BTreeMap<String, BTreeSet<(String, String)>>,
     cut_by: BTreeSet<&'static str>,
+    /// Nodes that were reached when half of the question's budget was used: the rest is for saying what they are.
+    not_followed: BTreeSet<String>,
 }
 
 impl Graph<'_> {
@@ -52,6 +54,7 @@ impl Graph<'_> {
             unknown: BTreeSet::new(),
             left_out: BTreeMap::new(),
             cut_by: BTreeSet::new(),
+            not_followed: BTreeSet::new(),
         };
         let way = match direction {
             Direction::Both => Way::Group,
@@ -60,7 +63,12 @@ impl Graph<'_> {
         };
         walk.reach(start, way, 0);
         while let Some((node, way, depth)) = walk.todo.pop_front() {
-            walk.visit(&node, way, depth)?;
+            if self.scope.meter.is_half_spent() {
+                walk.cut_by.insert("cost");
+                walk.not_followed.insert(node.digest.clone());
+            } else {
+                walk.visit(&node, way, depth)?;
+            }
         }
         walk.answer(start)
     }
@@ -111,6 +119,7 @@ impl Walk<'_, '_> {
                 () if new && depth >= self.depth_max => Some("maxDepth"),
                 () if new && too_wide => Some("breadth"),
                 () if new && self.nodes.len() >= NODES_MAX => Some("nodes"),
+                () if new && self.graph.scope.meter.is_half_spent() => Some("cost"),
                 () => None,
             };
             if let Some(limit) = limit {
@@ -123,6 +132,8 @@ impl Walk<'_, '_> {
             if depth < self.depth_max
                 && let Some(next) = self.graph.profile(&next)?
             {
+                // What a node costs is its line, most of all: it is read while nodes can still be left out.
+                self.graph.line(&next)?;
                 self.reach(&next, next_way, depth + 1);
             }
         }
@@ -182,7 +193,8 @@ impl Walk<'_, '_> {
     fn truncated(&self) -> Option<Truncated> {
         let by: Vec<&str> = self.cut_by.iter().copied().collect();
         let (nodes, edges) = (self.left_out.len() as u64, self.left_out.values().map(|edges| edges.len() as u64).sum());
-        let cut = nodes > 0 || self.cut_by.contains("breadth");
-        cut.then(|| Truncated { nodes, edges, by: by.join(",") })
+        let not_followed = self.not_followed.len() as u64;
+        let cut = nodes > 0 || not_followed > 0 || self.cut_by.contains("breadth");
+        cut.then(|| Truncated { nodes, edges, not_followed, by: by.join(",") })
     }
 }

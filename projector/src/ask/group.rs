@@ -4,12 +4,12 @@
 //! to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pedigraph_proto::Digest;
 
-use super::identity::{Graph, Group};
-use super::scope::Scope;
+use super::identity::Graph;
+use super::scope::{Group, Scope};
 use crate::error::Error;
 use crate::facts::lineage::rows::role;
 
@@ -69,12 +69,12 @@ impl Graph<'_> {
     }
 
     /// Every digest of the artifact that a digest names. It is the same from whichever of them one begins.
-    pub(super) fn group(&self, digest: &str) -> Result<Rc<Group>, Error> {
-        if let Some(known) = self.groups.borrow().get(digest) {
+    pub(super) fn group(&self, digest: &str) -> Result<Arc<Group>, Error> {
+        if let Some(known) = self.scope.groups.lock().get(digest) {
             return Ok(known.clone());
         }
-        let group = Rc::new(self.read_group(digest)?);
-        let mut groups = self.groups.borrow_mut();
+        let group = Arc::new(self.read_group(digest)?);
+        let mut groups = self.scope.groups.lock();
         for member in &group.digests {
             groups.insert(member.clone(), group.clone());
         }

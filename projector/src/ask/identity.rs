@@ -13,7 +13,7 @@ use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 use super::answers::Node;
 use super::edges::Products;
 use super::materials::Build;
-use super::scope::{Clocks, Scope};
+use super::scope::{Clocks, Group, Scope};
 use super::tag_order::{self, TagVersion};
 use crate::error::Error;
 use crate::facts::lineage::rows::{self, Class, Naming, Statement, StatementId, table};
@@ -76,20 +76,10 @@ pub(super) struct Profile {
     pub(super) aside: bool,
 }
 
-/// Every digest of one artifact.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Group {
-    /// The canonical digest first, then the others in order.
-    pub(super) digests: Vec<String>,
-    /// More digests are called the same than an artifact may have.
-    pub(super) cut: bool,
-}
-
 /// One question's reads, each done once.
 pub(crate) struct Graph<'a> {
     pub(super) scope: &'a Scope,
     profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
-    pub(super) groups: RefCell<BTreeMap<String, Rc<Group>>>,
     pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
     pub(super) statements: RefCell<BTreeMap<StatementId, Option<Rc<Stamped<Statement>>>>>,
     /// By the beginning of their keys; whether more than are listed.
@@ -102,7 +92,6 @@ impl<'a> Graph<'a> {
         Graph {
             scope,
             profiles: RefCell::default(),
-            groups: RefCell::default(),
             lines: RefCell::default(),
             statements: RefCell::default(),
             products: RefCell::default(),

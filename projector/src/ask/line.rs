@@ -63,7 +63,11 @@ impl Graph<'_> {
         }
         let (members, cut) = self.members(profile)?;
         let kin = members.iter().map(|member| self.kin(member)).collect::<Result<Vec<Kin>, Error>>()?;
-        let line = Rc::new(line_of(&members, &kin, cut));
+        let apart = |a: usize, b: usize| {
+            self.scope.spend(1)?;
+            Ok(kin[a].is_disjoint(&kin[b]))
+        };
+        let line = Rc::new(line_of(&members, &apart, cut)?);
         self.lines.borrow_mut().insert(profile.line.clone(), line.clone());
         Ok(line)
     }
@@ -132,28 +136,43 @@ fn of_line(key: &[u8]) -> Option<String> {
     reader.text()
 }
 
-/// `members` by (createdAt, digest), each with its kin.
-fn line_of(members: &[Rc<Profile>], kin: &[Kin], cut: bool) -> Line {
-    let apart = |a: usize, b: usize| kin[a].is_disjoint(&kin[b]);
+/// Whether two members are no kin. Of thousands that all are kin each is held against all others, so it counts.
+type Apart<'a> = &'a dyn Fn(usize, usize) -> Result<bool, Error>;
+
+/// The first of some members that is no kin of another.
+fn first_apart(some: impl Iterator<Item = usize>, of: usize, apart: Apart<'_>) -> Result<Option<usize>, Error> {
+    for one in some {
+        if apart(one, of)? {
+            return Ok(Some(one));
+        }
+    }
+    Ok(None)
+}
+
+/// `members` by (createdAt, digest).
+fn line_of(members: &[Rc<Profile>], apart: Apart<'_>, cut: bool) -> Result<Line, Error> {
     let rank = members.iter().zip(1..).map(|(member, n)| (member.digest.clone(), n)).collect();
-    let semver = by_semver(members, &apart);
-    let tag = by_tag(members, &apart);
+    let semver = by_semver(members, apart)?;
+    let tag = by_tag(members, apart)?;
     let mut parents = BTreeMap::new();
     let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (at, member) in members.iter().enumerate() {
         let derived = semver.get(&at).map(|parent| (*parent, Derived::Semver));
         let derived = derived.or_else(|| tag.get(&at).map(|parent| (*parent, Derived::Tag)));
-        let derived = derived.or_else(|| Some(((0..at).rev().find(|before| apart(*before, at))?, Derived::Order)));
+        let derived = match derived {
+            Some(derived) => Some(derived),
+            None => first_apart((0..at).rev(), at, apart)?.map(|parent| (parent, Derived::Order)),
+        };
         let Some((parent, how)) = derived else { continue };
         let parent = &members[parent].digest;
         parents.insert(member.digest.clone(), (parent.clone(), how, member.created));
         children.entry(parent.clone()).or_default().push(member.digest.clone());
     }
-    Line { rank, parents, children, cut }
+    Ok(Line { rank, parents, children, cut })
 }
 
 /// The greatest lower version that was published no later; of several digests of one version the newest.
-fn by_semver(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> BTreeMap<usize, usize> {
+fn by_semver(members: &[Rc<Profile>], apart: Apart<'_>) -> Result<BTreeMap<usize, usize>, Error> {
     let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].version.is_some()).collect();
     order.sort_by_key(|at| (members[*at].published, *at));
     let mut seen: BTreeMap<&TagVersion, usize> = BTreeMap::new();
@@ -166,18 +185,18 @@ fn by_semver(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> 
         }
         for at in together {
             let Some(version) = &members[*at].version else { continue };
-            let mut lower = seen.range::<&TagVersion, _>(..version).rev();
-            if let Some((_, parent)) = lower.find(|(_, parent)| apart(**parent, *at)) {
-                parents.insert(*at, *parent);
+            let lower = seen.range::<&TagVersion, _>(..version).rev().map(|(_, parent)| *parent);
+            if let Some(parent) = first_apart(lower, *at, apart)? {
+                parents.insert(*at, parent);
             }
         }
     }
-    parents
+    Ok(parents)
 }
 
 /// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
 /// version, so that a tag that moves back makes no circle.
-fn by_tag(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> BTreeMap<usize, usize> {
+fn by_tag(members: &[Rc<Profile>], apart: Apart<'_>) -> Result<BTreeMap<usize, usize>, Error> {
     let mut moves: BTreeMap<(&str, &str), BTreeSet<(Order, usize)>> = BTreeMap::new();
     for (at, member) in members.iter().enumerate() {
         for tagged in &member.tags {
@@ -190,14 +209,14 @@ fn by_tag(members: &[Rc<Profile>], apart: &impl Fn(usize, usize) -> bool) -> BTr
         let (mut placed, mut earlier) = (BTreeSet::new(), Vec::new());
         for (_, at) in moved {
             if placed.insert(*at)
-                && let Some(before) = earlier.iter().rev().find(|before: &&usize| apart(**before, *at))
-                && before < at
+                && let Some(before) = first_apart(earlier.iter().rev().copied(), *at, apart)?
+                && before < *at
             {
-                let parent = parents.entry(*at).or_insert(*before);
-                *parent = (*parent).max(*before);
+                let parent = parents.entry(*at).or_insert(before);
+                *parent = (*parent).max(before);
             }
             earlier.push(*at);
         }
     }
-    parents
+    Ok(parents)
 }

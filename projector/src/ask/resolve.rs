@@ -61,22 +61,21 @@ impl Graph<'_> {
     }
 
     fn environments_and_services(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
-        for summary in self.scope.environments()?.into_iter().take(ENVIRONMENTS_SEARCHED_MAX) {
-            let environment = summary.environment;
-            if environment == query {
-                found.insert(
-                    0,
-                    Candidate {
-                        kind: "environment".to_owned(),
-                        id: environment.clone(),
-                        label: format!("{} services", summary.services),
-                        digest: None,
-                        environment: None,
-                    },
-                );
-            }
-            let Some(state) = self.scope.environment(&environment, true)? else { continue };
-            if state.services.iter().any(|state| state.service == query) {
+        if self.scope.environment_is_named(query)? {
+            let summary = self.scope.environment_summary(query.to_owned())?;
+            found.insert(
+                0,
+                Candidate {
+                    kind: "environment".to_owned(),
+                    id: query.to_owned(),
+                    label: format!("{} services", summary.services),
+                    digest: None,
+                    environment: None,
+                },
+            );
+        }
+        for environment in self.scope.environment_names(ENVIRONMENTS_SEARCHED_MAX)? {
+            if self.scope.has_service(&environment, query)? {
                 found.push(service_candidate(query, &environment));
             }
         }

@@ -1,8 +1,10 @@
 //! One question's tenant and moment, and bounded reads of rows that it may see.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pedigraph_proto::{Nanos, TenantId};
 use serde::de::DeserializeOwned;
 
@@ -12,7 +14,7 @@ use crate::facts::ViewSet;
 use crate::facts::entries::rows::{EntryRow, entry_key};
 use crate::rows::stamp::{Stamp, Stamped, split_stamp};
 use crate::store::key::Key;
-use crate::store::{Row, Store};
+use crate::store::{Meter, Metered, Row, Store};
 
 /// Rows fetched from the store at once.
 const SCAN_ROWS: usize = 256;
@@ -55,6 +57,15 @@ pub struct Moment {
     pub as_of: Option<AsOf>,
 }
 
+/// Every digest of one artifact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Group {
+    /// The canonical digest first, then the others in order.
+    pub(crate) digests: Vec<String>,
+    /// More digests are called the same than an artifact may have.
+    pub(crate) cut: bool,
+}
+
 /// One question's tenant and moment; readers ignore rows at or above its bound.
 #[derive(Clone)]
 pub struct Scope {
@@ -68,6 +79,10 @@ pub struct Scope {
     pub(crate) at: Option<Nanos>,
     /// When it was asked; ages in references count back from it.
     pub(crate) now: Option<Nanos>,
+    /// What it has read.
+    pub(crate) meter: Arc<Meter>,
+    /// Groups of digests that were read for it; they do not change with `at`.
+    pub(crate) groups: Arc<Mutex<BTreeMap<String, Arc<Group>>>>,
 }
 
 impl Scope {
@@ -107,6 +122,23 @@ impl Scope {
     #[must_use]
     pub fn asked_at(self, now: Nanos) -> Scope {
         Scope { now: Some(now), ..self }
+    }
+
+    /// The same question within a budget: whatever is read for it is counted, and ends when there is too much of it or
+    /// when the meter says stop.
+    #[must_use]
+    pub fn within(self, meter: Arc<Meter>) -> Scope {
+        let store = Arc::new(Metered { store: self.shared.store.clone(), meter: meter.clone() });
+        let shared = Arc::new(Shared { store, views: self.shared.views.clone() });
+        Scope { shared, meter, ..self }
+    }
+
+    /// Counts work for this question that no row of the store stands for, as so many rows.
+    ///
+    /// # Errors
+    /// [`Error::TooExpensive`] once it is too much, [`Error::Stopped`] once the question was told to end.
+    pub fn spend(&self, rows: u64) -> Result<(), Error> {
+        self.meter.spend(rows, 0)
     }
 
     /// The same question at another moment of what happened.

@@ -52,16 +52,17 @@ impl Scope {
         Ok(self.tag_at(&reference.repository_key(), &reference.tag, time)?.map(|(digest, _)| digest))
     }
 
-    /// When a tag first points elsewhere after a moment.
-    fn tag_until(&self, repository: &str, tag: &str, since: &Stamp, group: &[String]) -> Result<Option<Nanos>, Error> {
+    /// The first fact after a moment by which a tag points elsewhere.
+    fn tag_until(&self, repository: &str, tag: &str, since: &Stamp, group: &[String]) -> Result<Option<Stamp>, Error> {
         let prefix = key(&self.tenant, table::TAGS).text(repository).text(tag);
-        let from = prefix.clone().time(Nanos(since.time));
+        // Right after the fact itself: of thousands at one moment each would look through all of them else.
+        let from = prefix.clone().time(Nanos(since.time)).number(since.index);
         let mut until = None;
         self.each::<String>(&from, &prefix.prefix_end(), false, Clocks::Both, |_, row| {
             if row.stamp.order() <= since.order() || group.contains(&row.value) {
                 return Ok(ControlFlow::Continue(()));
             }
-            until = Some(Nanos(row.stamp.time));
+            until = Some(row.stamp);
             Ok(ControlFlow::Break(()))
         })?;
         Ok(until)
@@ -77,18 +78,20 @@ impl Graph<'_> {
         }
         let mut tags = Vec::new();
         for ((repository, tag), stamps) in stretches {
-            let mut open_until: Option<Nanos> = Some(Nanos(i64::MIN));
+            // Of the stretch before: nothing, open, or up to a fact.
+            let mut before: Option<Option<Stamp>> = None;
             for (stamp, shown) in stamps {
-                let within = open_until.is_none_or(|until| stamp.time < until.0);
+                let within = before.is_some_and(|until| until.is_none_or(|until| stamp.order() < until.order()));
                 if within || !self.binds(repository, tag, &stamp, profile)? {
                     continue;
                 }
-                open_until = self.scope.tag_until(repository, tag, &stamp, &profile.group)?;
+                let until = self.scope.tag_until(repository, tag, &stamp, &profile.group)?;
+                before = Some(until);
                 let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
                 tags.push(Tag {
                     name: format!("{shown}{separator}{tag}"),
                     from: Nanos(stamp.time),
-                    until: open_until,
+                    until: until.map(|until| Nanos(until.time)),
                     proof: self.scope.proof(stamp.index)?,
                 });
             }

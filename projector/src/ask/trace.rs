@@ -11,6 +11,7 @@ use super::claims::Claimed;
 use super::edges::{Link, Method, Relation};
 use super::identity::{Graph, Profile, kind_word};
 use super::refs::Place;
+use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::rows::EvidenceKind;
 
@@ -84,7 +85,7 @@ impl Graph<'_> {
         let digest = &profile.digest;
         let reason = format!("send artifact-packaged {{artifactDigest: {digest}, commit}} or SLSA provenance");
         let hop = origin("commit", self.commit_item(claims)?, "no commit is known", reason);
-        let contradicting = contradicting(claims);
+        let contradicting = contradicting(self.scope, claims)?;
         if contradicting.is_empty() {
             return Ok(hop);
         }
@@ -176,21 +177,33 @@ impl Graph<'_> {
     }
 }
 
+/// What a claim says of the source: the platform that it is for, the repository, the commit.
+type Said<'c> = (&'c str, String, &'c str);
+
 /// Claims that cannot all be true: different commits of one repository, or of one that is not said, for one platform. A
 /// shortened commit is the same; what only went into a build or what a run says in passing contradicts nothing.
-fn contradicting(claims: &[Claimed]) -> Vec<&Claimed> {
-    let said: Vec<&Claimed> = claims
-        .iter()
-        .filter(|claim| claim.value.said_by != "run" && !claim.is_material() && !claim.value.commit.is_empty())
-        .collect();
-    let contradict = |a: &Claimed, b: &Claimed| {
-        let (a_commit, b_commit) = (a.value.commit.as_str(), b.value.commit.as_str());
-        let (a_repository, b_repository) = (source_key(&a.value.repository), source_key(&b.value.repository));
-        let same_source = a_repository == b_repository || a_repository.is_empty() || b_repository.is_empty();
-        let same_commit = a_commit.starts_with(b_commit) || b_commit.starts_with(a_commit);
-        a.platform == b.platform && same_source && !same_commit
+fn contradicting<'c>(scope: &Scope, claims: &'c [Claimed]) -> Result<Vec<&'c Claimed>, Error> {
+    let counts =
+        |claim: &&Claimed| claim.value.said_by != "run" && !claim.is_material() && !claim.value.commit.is_empty();
+    let said_by = |claim: &'c Claimed| -> Said<'c> {
+        (&claim.platform, source_key(&claim.value.repository), &claim.value.commit)
     };
-    said.iter().filter(|claim| said.iter().any(|other| contradict(claim, other))).copied().collect()
+    // However often it is said again, each is held against the others once.
+    let said: BTreeSet<Said<'_>> = claims.iter().filter(counts).map(said_by).collect();
+    let mut contradicted = BTreeSet::new();
+    for one in &said {
+        scope.spend(said.len() as u64)?;
+        if said.iter().any(|other| contradict(one, other)) {
+            contradicted.insert(one.clone());
+        }
+    }
+    Ok(claims.iter().filter(counts).filter(|claim| contradicted.contains(&said_by(claim))).collect())
+}
+
+fn contradict((a_platform, a_source, a_commit): &Said<'_>, (b_platform, b_source, b_commit): &Said<'_>) -> bool {
+    let same_source = a_source == b_source || a_source.is_empty() || b_source.is_empty();
+    let same_commit = a_commit.starts_with(b_commit) || b_commit.starts_with(a_commit);
+    a_platform == b_platform && same_source && !same_commit
 }
 
 /// A repository however its address is written.

@@ -28,7 +28,7 @@ use crate::ask::subscribed::{CHANGES_KEPT, Changes};
 use crate::error::Error;
 use crate::facts::ViewSet;
 use crate::facts::entries::rows::CHANGES;
-use crate::store::{MemStore, SledStore, Store};
+use crate::store::{Budget, MemStore, Meter, SledStore, Store};
 
 /// Entries that one read of changes looks at.
 const ENTRIES_PER_CHANGES_READ_MAX: u64 = 100_000;
@@ -177,7 +177,7 @@ impl Views {
         u64::try_from(age_ns / 1_000_000).unwrap_or(0)
     }
 
-    /// A consistent scope for one question.
+    /// A consistent scope for one question, which may read all that there is; see [`Scope::within`].
     pub fn at(&self, tenant: &TenantId, moment: Moment) -> Result<Scope, Error> {
         let inner = &self.0.inner;
         let (visible, seq_bound) = {
@@ -190,7 +190,9 @@ impl Views {
             (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
         };
         let bound = known.min(visible);
-        Ok(Scope { shared: inner.shared.clone(), tenant: tenant.clone(), bound, seq_bound, at: moment.at, now: None })
+        let (shared, meter) = (inner.shared.clone(), Arc::new(Meter::new(Budget::NONE)));
+        let (tenant, at, groups) = (tenant.clone(), moment.at, Arc::default());
+        Ok(Scope { shared, tenant, bound, seq_bound, at, now: None, meter, groups })
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000

@@ -1,10 +1,14 @@
-//! The store behind the views: sled, and an in-memory twin that passes the same conformance suite.
+//! The store behind the views: sled, and an in-memory twin that passes the same conformance suite; and how much of
+//! either one question reads.
 
 pub mod key;
 mod mem;
+mod metered;
 mod sled_store;
 
 pub use mem::MemStore;
+pub(crate) use metered::Metered;
+pub use metered::{Budget, Meter, ROWS_PER_CHECK};
 pub use sled_store::SledStore;
 
 use crate::error::Error;
