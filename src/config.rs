@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
-use pedigraph_query_api::Rates;
+use pedigraph_query_api::{Limits, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Serve, WitnessMode};
@@ -59,8 +60,46 @@ pub(crate) struct Config {
     /// Requests a second by class, of each tenant (what needs no token: of each address), where they differ from the
     /// defaults; 0: no limit. Without tokens there are no other limits than these.
     pub(crate) rates: Rates,
+    /// What one question may cost, and how many are answered at once.
+    pub(crate) reads: Reads,
     /// Kafka; without brokers there is none.
     pub(crate) kafka: Kafka,
+}
+
+/// What one question may cost; one that costs more is answered `QUERY_TOO_EXPENSIVE`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Reads {
+    /// Rows of the views that it may look at.
+    pub(crate) rows_max: u64,
+    /// Bytes of these rows.
+    pub(crate) bytes_max: u64,
+    /// Milliseconds that it may take.
+    pub(crate) time_max_ms: u64,
+    /// Questions that are read for at once, half of them one tenant's. Without it four for each core, at least eight.
+    pub(crate) at_once_max: Option<usize>,
+}
+
+impl Default for Reads {
+    fn default() -> Reads {
+        let limits = Limits::default();
+        let time_max_ms = u64::try_from(limits.read_time_max.as_millis()).unwrap_or(u64::MAX);
+        Reads { rows_max: limits.read_rows_max, bytes_max: limits.read_bytes_max, time_max_ms, at_once_max: None }
+    }
+}
+
+impl Reads {
+    /// As limits of the server.
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        Limits {
+            read_rows_max: self.rows_max,
+            read_bytes_max: self.bytes_max,
+            read_time_max: Duration::from_millis(self.time_max_ms),
+            reads_max: self.at_once_max.unwrap_or(limits.reads_max).max(1),
+            ..limits
+        }
+    }
 }
 
 /// Where events come from.
@@ -116,6 +155,7 @@ impl Default for Config {
             hosts: Vec::new(),
             rates: Rates::new(),
             public_ledger: false,
+            reads: Reads::default(),
             kafka: Kafka::default(),
         }
     }
@@ -208,6 +248,17 @@ mod tests {
 
     use super::*;
     use crate::arguments::class_rate;
+
+    #[test]
+    fn what_a_question_may_cost_is_given_by_name() {
+        let config: Config = toml::from_str("[reads]\nrows-max = 70_000\ntime-max-ms = 250\nat-once-max = 3").unwrap();
+        let (limits, defaults) = (config.reads.limits(), Limits::default());
+        assert_eq!((limits.read_rows_max, limits.read_time_max), (70_000, Duration::from_millis(250)));
+        assert_eq!((limits.reads_max, limits.read_bytes_max), (3, defaults.read_bytes_max));
+        assert!(toml::from_str::<Config>("[reads]\nrows = 5").is_err());
+        assert_eq!(toml::from_str::<Config>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert_eq!(Config::default().reads.limits().reads_max, defaults.reads_max);
+    }
 
     #[test]
     fn a_file_is_read_and_unknown_keys_are_errors() {

@@ -324,6 +324,7 @@ fn api_config(
     all.expect_views = role != Role::Write;
     all.limits.connections_max = listeners::connections_max();
     all.public_ledger = config.public_ledger;
+    all.limits = config.reads.limits();
     all.hosts.clone_from(&config.hosts);
     all.rates.clone_from(&config.rates);
     all.packs_dir = config.data.join("packs");

@@ -1,4 +1,4 @@
-//! What the server is made of, its limits, and the one gate that blocking reads pass.
+//! What the server is made of, and its limits.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::tokens::Tokens;
 use crate::behind::AtStart;
+use crate::gate::Reads;
 use crate::left::prepare_dir;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -18,7 +19,7 @@ use crate::percentiles::EndToEnd;
 use crate::problem::{Code, Problem};
 use crate::rates::{Limiters, Rates};
 use crate::report::{Check, SourceLag, WriterSign};
-use crate::shares::{Share, Shares, Turns};
+use crate::shares::{Share, Shares};
 use crate::write_node::WriteNode;
 
 /// Where every source partition stands.
@@ -143,8 +144,6 @@ pub struct Inner {
     pub waiters: Arc<Shares>,
     /// Requests with a token.
     pub(crate) asking: Arc<Shares>,
-    /// Questions of each tenant, where there are several.
-    pub(crate) turns: Turns,
     pub(crate) limiters: Limiters,
     /// Evidence packs that wait to be fetched.
     pub packs: Spool,
@@ -154,7 +153,8 @@ pub struct Inner {
     pub(crate) parts: Arc<Semaphore>,
     /// What probes read, beside all other reads.
     probing: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
+    /// Blocking reads at once.
+    pub reads: Reads,
 }
 
 impl std::ops::Deref for App {
@@ -179,13 +179,12 @@ impl App {
             exports: Shares::new(limits.exports_max),
             waiters: Shares::new(limits.waiters_max),
             asking: Shares::new(limits.requests_max),
-            turns: Turns::new(limits.reads_max.div_ceil(2)),
             limiters: Limiters::new(&config.rates, config.tokens.is_some()),
             packs: Spool::new(config.packs_dir.clone(), limits.packs),
             bodies: Shares::new(limits.bodies_max),
             parts: Arc::new(Semaphore::new(limits.parts_max)),
             probing: Arc::new(Semaphore::new(1)),
-            reads: Arc::new(Semaphore::new(limits.reads_max)),
+            reads: Reads::new(limits.of_reads()),
             config,
         }))
     }
@@ -242,26 +241,5 @@ impl App {
             task.await.map_err(|error| Problem::internal("a probe's read panicked", &error))?
         };
         tokio::time::timeout(self.limits().read_time_max, work).await.map_err(|_| slow())?
-    }
-
-    /// Runs a blocking read on a thread for it, at most `reads_max` at once and for `read_time_max`.
-    pub async fn blocking<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let busy = || Problem::new(Code::Overloaded, "too many reads at once; try again").retry_after(1);
-        let work = async {
-            let permit = self.reads.clone().acquire_owned().await.map_err(|_| busy())?;
-            let span = tracing::Span::current();
-            let task = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                span.in_scope(read)
-            });
-            task.await.map_err(|error| Problem::internal("a read panicked", &error))?
-        };
-        tokio::time::timeout(self.limits().read_time_max, work).await.map_err(|_| {
-            let seconds = self.limits().read_time_max.as_secs();
-            Problem::new(Code::ReadTimeout, format!("the answer took more than {seconds} s; ask for less"))
-        })?
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything that is answered comes from the views' read handle or from the ledger's; everything that is taken in goes
 //! to a function that the root hands over. This crate knows no source, no decoder and no store, and it never waits for
-//! a disk on a thread of the async runtime: all blocking reads pass one gate ([`app`]). Specification: SPEC §2.1, §2.2,
+//! a disk on a thread of the async runtime: all blocking reads pass one gate ([`gate`]). Specification: SPEC §2.1, §2.2,
 //! §4, §6, §8, §9; problems are RFC 9457, the log's paths are C2SP tlog-tiles.
 
 pub mod access;
@@ -12,6 +12,7 @@ pub mod app;
 pub mod behind;
 mod browser;
 pub mod fresh;
+pub mod gate;
 pub mod host;
 pub mod json;
 pub mod layers;
@@ -28,6 +29,7 @@ pub mod problem;
 pub mod question;
 pub mod rates;
 pub mod read;
+pub mod reads;
 pub mod report;
 pub mod respond;
 pub mod route;

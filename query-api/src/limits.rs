@@ -2,7 +2,31 @@
 
 use std::time::Duration;
 
+use pedigraph_projector::store::Budget;
+
 use crate::pack::{spool, write};
+
+/// How many reads there are at once, and how many wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfReads {
+    /// At once.
+    pub running_max: usize,
+    /// Of these, those of one tenant: half, so that another tenant's question finds a thread at once.
+    pub running_per_tenant_max: usize,
+    /// Of one tenant that wait.
+    pub waiting_per_tenant_max: usize,
+    /// How long.
+    pub wait_max: Duration,
+}
+
+/// How far one read may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfRead {
+    /// Rows and bytes of the views.
+    pub budget: Budget,
+    /// Time on its thread.
+    pub time_max: Duration,
+}
 
 /// Limits by name (SPEC §2.4), with their units.
 #[derive(Clone, Debug)]
@@ -36,10 +60,25 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// A stored body that is given back, bytes.
     pub stored_body_bytes_max: u64,
-    /// Time for one read.
+    /// Time for one read, on its thread.
     pub read_time_max: Duration,
-    /// Blocking reads at once.
+    /// Rows of the views that one read may look at.
+    pub read_rows_max: u64,
+    /// Bytes of these rows, which bounds the memory of a read.
+    pub read_bytes_max: u64,
+    /// Blocking reads at once, half of them of one tenant. They are work for processors: more of them at once make each
+    /// slower, and a small one as much as a large one.
     pub reads_max: usize,
+    /// Reads of one tenant that wait for their turn; more are refused, since they would wait longer than clients do.
+    pub reads_waiting_max: usize,
+    /// How long a read waits for its turn.
+    pub read_wait_max: Duration,
+    /// Time for planning an evidence pack.
+    pub export_time_max: Duration,
+    /// Rows of the views that a plan may look at.
+    pub export_rows_max: u64,
+    /// Bytes of these rows.
+    pub export_bytes_max: u64,
     /// Streamed bodies at once: packs, received bytes.
     pub bodies_max: usize,
     /// Parts of streamed bodies that are read from the disk at once.
@@ -68,8 +107,33 @@ pub struct Limits {
     pub ready_lag_ms_max: u64,
 }
 
+impl Limits {
+    /// For a read that makes an answer.
+    pub fn of_answer(&self) -> OfRead {
+        let budget = Budget { rows_max: self.read_rows_max, bytes_max: self.read_bytes_max };
+        OfRead { budget, time_max: self.read_time_max }
+    }
+
+    /// For a read that plans an evidence pack.
+    pub fn of_export(&self) -> OfRead {
+        let budget = Budget { rows_max: self.export_rows_max, bytes_max: self.export_bytes_max };
+        OfRead { budget, time_max: self.export_time_max }
+    }
+
+    /// For all reads together.
+    pub fn of_reads(&self) -> OfReads {
+        OfReads {
+            running_max: self.reads_max,
+            running_per_tenant_max: self.reads_max.div_ceil(2),
+            waiting_per_tenant_max: self.reads_waiting_max,
+            wait_max: self.read_wait_max,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Limits {
             event_bytes_max: 16 << 20,
             document_bytes_max: 1 << 30,
@@ -85,8 +149,18 @@ impl Default for Limits {
             body_idle_max: Duration::from_secs(60),
             answer_bytes_max: 16 << 20,
             stored_body_bytes_max: 64 << 20,
-            read_time_max: Duration::from_secs(30),
-            reads_max: 64,
+            // The rows end a read; the time is for slow disks and busy processors.
+            read_time_max: Duration::from_secs(10),
+            // Half a second to a second of reading: twice the rows of a line of 20,000 versions.
+            read_rows_max: 500_000,
+            read_bytes_max: 128 << 20,
+            reads_max: cores.saturating_mul(4).max(8),
+            reads_waiting_max: 256,
+            read_wait_max: Duration::from_secs(5),
+            // A hundred artifacts with all that is known of each.
+            export_time_max: Duration::from_secs(30),
+            export_rows_max: 5_000_000,
+            export_bytes_max: 512 << 20,
             bodies_max: 256,
             parts_max: 8,
             min_index_wait: Duration::from_secs(2),

@@ -88,6 +88,44 @@ impl EncodeLabelValue for Closed {
     }
 }
 
+/// How a blocking read ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct EndLabel {
+    end: ReadEnd,
+}
+
+/// How a blocking read ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReadEnd {
+    /// With an answer or a problem of its own.
+    Answered,
+    /// It read more than one question may.
+    Budget,
+    /// Its time was over.
+    Time,
+    /// Its client went away.
+    Gone,
+    /// It was not begun: too many of its tenant waited, or it waited too long.
+    Refused,
+}
+
+impl ReadEnd {
+    const ALL: [ReadEnd; 5] = [ReadEnd::Answered, ReadEnd::Budget, ReadEnd::Time, ReadEnd::Gone, ReadEnd::Refused];
+}
+
+impl EncodeLabelValue for ReadEnd {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            ReadEnd::Answered => "answered",
+            ReadEnd::Budget => "budget",
+            ReadEnd::Time => "time",
+            ReadEnd::Gone => "gone",
+            ReadEnd::Refused => "refused",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
 /// Why the server ended a connection by itself.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct ClosedLabel {
@@ -121,6 +159,7 @@ pub struct Metrics {
     /// Streamed bodies that are on their way.
     pub bodies: Gauge,
     export_size: Histogram,
+    reads: Family<EndLabel, Counter>,
 }
 
 /// A request that is being answered.
@@ -152,6 +191,7 @@ impl Metrics {
             refused: Family::default(),
             bodies: Gauge::default(),
             export_size: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
+            reads: Family::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -181,6 +221,10 @@ impl Metrics {
         let closed = self.connections_closed.clone();
         add(to, "pedigraph_http_connections_closed", "Connections that the server ended by itself", closed);
         add(to, "pedigraph_http_bodies", "Packs and received bytes on their way to clients", self.bodies.clone());
+        for end in ReadEnd::ALL {
+            drop(self.reads.get_or_create(&EndLabel { end }));
+        }
+        add(to, "pedigraph_reads", "Blocking reads by how they ended", self.reads.clone());
         let sizes = self.export_size.clone();
         add(to, "sbom_lineage_export_size_bytes", "Size of exported evidence packs", sizes);
         let build: Family<Vec<(&'static str, &'static str)>, Gauge> = Family::default();
@@ -214,6 +258,11 @@ impl Metrics {
     /// Counts an evidence pack of so many bytes.
     pub fn export_bytes(&self, bytes: u64) {
         self.export_size.observe(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)));
+    }
+
+    /// Counts a blocking read that ended.
+    pub fn read_ended(&self, end: ReadEnd) {
+        self.reads.get_or_create(&EndLabel { end }).inc();
     }
 
     /// The classic text format.

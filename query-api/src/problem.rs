@@ -77,6 +77,8 @@ codes! {
     HeadTooLarge 431 "HEAD_TOO_LARGE" "The header block is larger than the limit",
     /// The event was recorded as a reject; the problem's code is the reject's.
     Rejected 422 "REJECTED" "The event was rejected and recorded",
+    /// An answer takes more reading, or more time, than one question may cause.
+    QueryTooExpensive 422 "QUERY_TOO_EXPENSIVE" "The question costs more than one question may",
     /// The intake queue is full.
     IntakeBusy 429 "INTAKE_BUSY" "The intake queue is full",
     /// A tenant asks too often.
@@ -126,6 +128,13 @@ impl Problem {
     pub fn internal(what: &str, error: &dyn std::fmt::Display) -> Problem {
         tracing::error!(%error, "{what}");
         Problem::new(Code::Internal, "report the request id to the operator, who finds the cause in the log")
+    }
+
+    /// A question that costs too much; nothing was decided by the part that was read.
+    pub fn too_expensive(why: &str) -> Problem {
+        let advice = "narrow it: name a subject, a service or one environment, ask for a smaller pageSize or maxDepth, \
+                      or for an earlier moment with at=";
+        Problem::new(Code::QueryTooExpensive, format!("{why}; {advice}"))
     }
 
     /// A problem for a response that came without one, such as axum's own.
@@ -222,7 +231,18 @@ impl IntoResponse for Problem {
 
 impl From<pedigraph_projector::Error> for Problem {
     fn from(error: pedigraph_projector::Error) -> Problem {
-        if let pedigraph_projector::Error::Question(advice) = error {
+        use pedigraph_projector::Error;
+        if let Error::TooExpensive { rows, rows_max, bytes, bytes_max } = &error {
+            return Problem::too_expensive(&error.to_string())
+                .member("rowsRead", *rows)
+                .member("rowsMax", *rows_max)
+                .member("bytesRead", *bytes)
+                .member("bytesMax", *bytes_max);
+        }
+        if let Error::Stopped = error {
+            return Problem::too_expensive(&error.to_string());
+        }
+        if let Error::Question(advice) = error {
             return Problem::new(Code::InvalidParameter, advice);
         }
         Problem::internal("a view cannot be read", &error)

@@ -84,6 +84,16 @@ impl Read {
         self
     }
 
+    /// Where a page begins whose key is the number of rows before it.
+    ///
+    /// # Errors
+    /// The key is no number.
+    pub fn after_rows(&self) -> Result<usize, Problem> {
+        let Some(key) = &self.after else { return Ok(0) };
+        let number = key.as_slice().try_into().ok().and_then(|key| usize::try_from(u64::from_be_bytes(key)).ok());
+        number.ok_or_else(|| Problem::new(Code::InvalidPageToken, "ask for the first page again, without pageToken"))
+    }
+
     /// The token of the next page.
     pub fn next(&self, fresh: &Fresh, key: Option<Vec<u8>>) -> Option<String> {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))
@@ -99,7 +109,12 @@ impl Read {
     pub(crate) fn is_known(&self, etag: &str) -> bool {
         let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let known = self.if_none_match.as_deref().unwrap_or_default();
-        known.trim() == "*" || known.split(',').any(|tag| strong(tag) == strong(etag))
+        known.split(',').any(|tag| strong(tag) == strong(etag))
+    }
+
+    /// Whether the client has some answer and wants none, whichever it is (`If-None-Match: *`).
+    pub(crate) fn knows_any(&self) -> bool {
+        self.if_none_match.as_deref().is_some_and(|known| known.trim() == "*")
     }
 }
 

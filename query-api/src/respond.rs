@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::behind::Behind;
 use crate::fresh::Fresh;
-use crate::json::to_json;
+use crate::json::{self, to_json};
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 use crate::tenant::log_of;
@@ -31,7 +31,7 @@ fn not_modified(etag: &str) -> Response {
 /// For answers that change without the index: their bytes name them.
 fn tagged_by_content(read: &Read, content_type: &'static str, body: Vec<u8>) -> Response {
     let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
-    if read.is_known(&etag) { not_modified(&etag) } else { tagged(content_type, body, &etag) }
+    if read.is_known(&etag) || read.knows_any() { not_modified(&etag) } else { tagged(content_type, body, &etag) }
 }
 
 impl App {
@@ -43,6 +43,26 @@ impl App {
     {
         let limit = self.limits().answer_bytes_max;
         self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
+    }
+
+    /// Answers a read with a page of a list. A page whose rows are larger than an answer may be ends earlier, with a
+    /// token for the rest, so that no list is cut off for ever by what is in it.
+    pub async fn list<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        T: Serialize,
+        F: Fn(&Scope, &Read, &Fresh) -> Result<T, Problem> + Clone + Send + 'static,
+    {
+        let limit = self.limits().answer_bytes_max;
+        let fitting = move |scope: &Scope, read: &Read, fresh: &Fresh| {
+            let mut read = read.clone();
+            loop {
+                match to_json(&ask(scope, &read, fresh)?, limit) {
+                    Err(json::Error::TooLarge(_)) if read.page_size > 1 => read.page_size /= 2,
+                    written => return Ok(written?),
+                }
+            }
+        };
+        self.bytes(read, JSON, fitting).await
     }
 
     /// Answers a read with bytes of a content type. That something is not there is said only by views that show every
@@ -75,9 +95,9 @@ impl App {
     where
         F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Send + 'static,
     {
-        let (app, views, read) = (self.clone(), views.clone(), read.clone());
-        self.blocking(move || {
-            let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now);
+        let (app, views, read, tenant) = (self.clone(), views.clone(), read.clone(), read.tenant.clone());
+        self.blocking_of(Some(&tenant), self.limits().of_answer(), move |meter| {
+            let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now).within(meter.clone());
             let log = log_of(&read.tenant)?;
             let behind = Behind::of(&scope, read.moment.as_of, app.ledger(), &log, &app.at_start)?;
             let fresh = Fresh {
@@ -109,9 +129,9 @@ impl App {
     where
         F: FnOnce(&Reader, &LogId) -> Result<Response, Problem> + Send + 'static,
     {
-        let app = self.clone();
+        let (app, tenant) = (self.clone(), read.tenant.clone());
         let log = log_of(&read.tenant)?;
-        self.blocking(move || {
+        self.blocking_of(Some(&tenant), self.limits().of_answer(), move |_| {
             let head = app.ledger().head(&log);
             let lag_ms = app.config.views.get().map_or(0, |views| views.lag_ms(&read.tenant, read.now.0));
             let fresh = Fresh { as_of: head.size.checked_sub(1), lag_ms, rebuilding: None };
@@ -141,7 +161,11 @@ where
     let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
     let mut response = match etag {
         Some(etag) if read.is_known(&etag) => not_modified(&etag),
-        Some(etag) => tagged(content_type, ask(scope, read, fresh)?, &etag),
+        Some(etag) => {
+            // `*` is any answer that there is (RFC 9110 §13.1.2): first there must be one.
+            let body = ask(scope, read, fresh)?;
+            if read.knows_any() { not_modified(&etag) } else { tagged(content_type, body, &etag) }
+        }
         None => tagged_by_content(read, content_type, ask(scope, read, fresh)?),
     };
     fresh.write(response.headers_mut());

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pedigraph_proto::TenantId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A bounded number of places.
 #[derive(Debug)]
@@ -67,30 +66,6 @@ impl Drop for Share {
     }
 }
 
-/// What of one kind each tenant may do at once; who wants more waits for itself, and not others for it.
-#[derive(Debug)]
-pub(crate) struct Turns {
-    each: usize,
-    by_tenant: Mutex<BTreeMap<TenantId, Arc<Semaphore>>>,
-}
-
-impl Turns {
-    /// So many for each tenant.
-    pub(crate) fn new(each: usize) -> Turns {
-        Turns { each, by_tenant: Mutex::default() }
-    }
-
-    /// A turn of a tenant, when there is one. Tenants are few: those of the token file.
-    pub(crate) async fn take(&self, tenant: &TenantId) -> Option<OwnedSemaphorePermit> {
-        let own = {
-            let mut all = self.by_tenant.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(self.each));
-            Arc::clone(all.entry(tenant.clone()).or_insert_with(new))
-        };
-        own.acquire_owned().await.ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,17 +96,5 @@ mod tests {
         assert!(shares.take(&tenant("b"), true).is_some());
         drop((b, c));
         assert!(shares.held.lock().expect("held").by_tenant.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_tenant_waits_for_its_own_turns_only() {
-        let turns = Turns::new(1);
-        let first = turns.take(&tenant("a")).await;
-        assert!(first.is_some() && turns.take(&tenant("b")).await.is_some());
-        let a = tenant("a");
-        let mut second = std::pin::pin!(turns.take(&a));
-        assert!(futures_util::FutureExt::now_or_never(&mut second).is_none());
-        drop(first);
-        assert!(second.await.is_some());
     }
 }

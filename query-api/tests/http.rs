@@ -5,6 +5,8 @@
 mod access;
 #[path = "http/artifacts.rs"]
 mod artifacts;
+#[path = "http/budgets.rs"]
+mod budgets;
 #[path = "http/events.rs"]
 mod events;
 #[path = "http/ledger.rs"]

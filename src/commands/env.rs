@@ -41,10 +41,11 @@ impl Env {
     }
 
     fn list(&self, server: &Server) -> anyhow::Result<()> {
-        let body = server.get("/api/v1/environments", &self.clocks.query())?;
+        let body = server.list("/api/v1/environments", &self.clocks.query(), &["environments"], self.limit.rows())?;
         let rows = body["environments"].as_array().cloned().unwrap_or_default();
         let columns = [("ENVIRONMENT", "/environment"), ("SERVICES", "/services"), ("LAST CHANGE", "/lastChange")];
         answer(self.client.output, &body, &rows, &columns);
+        self.limit.say_if_cut(&body);
         Ok(())
     }
 
@@ -73,7 +74,11 @@ impl Env {
     fn running(&self, server: &Server, name: &str) -> anyhow::Result<()> {
         let mut query = vec![("includeRemoved", self.include_removed.then_some("true"))];
         query.extend(self.clocks.query());
-        let body = server.get(&format!("/api/v1/environments/{}", escape(name)), &query)?;
+        let path = format!("/api/v1/environments/{}", escape(name));
+        let mut body = server.get(&path, &query)?;
+        if body.get("nextPageToken").is_some() {
+            body = server.list(&path, &query, &["services"], None)?;
+        }
         let mut columns = vec![
             ("SERVICE", "/service"),
             ("ARTIFACT", "/artifactRef"),

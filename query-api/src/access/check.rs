@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pedigraph_proto::TenantId;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::access::tokens::Token;
@@ -42,7 +41,7 @@ pub async fn check(
 ) -> Result<Response, Response> {
     let token = admit(&app, asks.access, request.headers()).await.map_err(|problem| refused(problem, &request))?;
     let counted = Counted::of(&app, asks.class, token.as_deref(), &request);
-    let held = counted.admit(&app).await.map_err(|problem| refused(problem, &request))?;
+    let held = counted.admit(&app).map_err(|problem| refused(problem, &request))?;
     if let Some(token) = token {
         request.extensions_mut().insert(Tenant(token.tenant.clone()));
         request.extensions_mut().insert(Caller(token));
@@ -64,7 +63,6 @@ struct Counted {
 struct Held {
     _asking: Option<Share>,
     _waiting: Option<Share>,
-    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
@@ -73,7 +71,7 @@ impl Counted {
     }
 
     /// Refuses what comes too often or is too much at once.
-    async fn admit(self, app: &App) -> Result<Held, Problem> {
+    fn admit(self, app: &App) -> Result<Held, Problem> {
         if self.class == Class::Probes {
             return Ok(Held::default());
         }
@@ -89,9 +87,7 @@ impl Counted {
         let asking = app.share(&app.asking, &tenant).ok_or_else(|| full("requests"))?;
         let waiting = self.waits.then(|| app.share(&app.waiters, &tenant).ok_or_else(|| full("requests that wait")));
         let waiting = waiting.transpose()?;
-        let takes_turns = self.class == Class::Graph && app.has_several_tenants();
-        let turn = if takes_turns { app.turns.take(&tenant).await } else { None };
-        Ok(Held { _asking: Some(asking), _waiting: waiting, _turn: turn })
+        Ok(Held { _asking: Some(asking), _waiting: waiting })
     }
 }
 

@@ -1,8 +1,7 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
-use pedigraph_projector::Found;
-use pedigraph_projector::Scope;
 use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trace};
+use pedigraph_projector::{Error as Views, Found, Scope};
 
 use crate::answer::error::{Error, Missing, quoted};
 
@@ -38,10 +37,15 @@ pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
 /// Nothing has this name, or only later than the question's moment.
 fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
     let quoted = quoted(reference);
-    if let Some(at) = scope.at()
-        && !matches!(scope.when(None).trace(reference), Ok(Found::Nothing) | Err(_))
-    {
-        return Error::missing(what, format!("nothing was known as {quoted} by {at}: what it names today came later"));
+    if let Some(at) = scope.at() {
+        match scope.when(None).trace(reference) {
+            Ok(Found::One(_) | Found::Ambiguous(_)) => {
+                let later = format!("nothing was known as {quoted} by {at}: what it names today came later");
+                return Error::missing(what, later);
+            }
+            Err(error @ (Views::TooExpensive { .. } | Views::Stopped)) => return error.into(),
+            Ok(Found::Nothing) | Err(_) => {}
+        }
     }
     Error::missing(what, format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="))
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use pedigraph_projector::ImpactQuestion;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
@@ -17,8 +18,8 @@ pub fn routes() -> Routes {
 
 async fn impact(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let question = question::impact(&read)?;
-    app.json(read, move |scope, read, fresh| {
-        let (mut impact, next) = scope.impact(&question)?;
+    app.list(read, move |scope, read, fresh| {
+        let (mut impact, next) = scope.impact(&ImpactQuestion { limit: read.page_size, ..question.clone() })?;
         impact.next_page_token = read.next(fresh, next);
         Ok(impact)
     })

@@ -87,7 +87,7 @@ async fn list(State(app): State<App>, read: Read) -> Result<Response, Problem> {
         None => read.params.number("from")?.unwrap_or(0),
     };
     let (ledger, log) = (app.ledger().clone(), log_of(&read.tenant)?);
-    app.json(read, move |scope, read, fresh| {
+    app.list(read, move |scope, read, fresh| {
         let (entries, next) = page(&ledger, &log, scope, &filter, from, read, fresh)?;
         let key = next.map(|index| index.to_be_bytes().to_vec());
         Ok(Entries { entries, next_page_token: read.next(fresh, key) })
@@ -120,6 +120,7 @@ fn page(
                 return Ok((rows, Some(index)));
             }
             examined += 1;
+            scope.spend(1)?;
             rows.extend(entry_row(ledger, log, index)?.filter(|row| filter.lets_through(row) && happened(read, row)));
         }
         from = last + 1;

@@ -2,14 +2,14 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Change, EnvironmentSummary};
+use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::{changes_of, environment_of};
 use crate::app::App;
 use crate::problem::Problem;
-use crate::read::Read;
+use crate::read::{PAGE_SIZE_DEFAULT, Read};
 use crate::route::Routes;
 
 /// Their routes.
@@ -21,17 +21,45 @@ pub fn routes() -> Routes {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Environments {
     environments: Vec<EnvironmentSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
 }
 
 async fn list(State(app): State<App>, read: Read) -> Result<Response, Problem> {
-    app.json(read, |scope, _, _| Ok(Environments { environments: scope.environments()? })).await
+    app.list(read, |scope, read, fresh| {
+        let page = scope.environments_page(read.after.as_deref(), read.page_size)?;
+        Ok(Environments { environments: page.rows, next_page_token: read.next(fresh, page.next) })
+    })
+    .await
 }
 
 async fn one(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     let removed = read.params.flag("includeRemoved", false)?;
-    app.json(read, move |scope, _, _| Ok(environment_of(scope, &name, removed)?)).await
+    let from = read.after_rows()?;
+    let all_at_once = read.params.get("pageSize").is_none();
+    app.list(read, move |scope, read, fresh| {
+        let mut environment = environment_of(scope, &name, removed)?;
+        let rows = environment.services.len();
+        // Without a size all services are one page, unless they are larger than an answer may be.
+        let limit = if all_at_once && read.page_size == PAGE_SIZE_DEFAULT { rows } else { read.page_size };
+        let end = from.saturating_add(limit).min(rows);
+        environment.services = environment.services.drain(from.min(end)..end).collect();
+        let next = (end < rows).then(|| (end as u64).to_be_bytes().to_vec());
+        Ok(Services { environment, next_page_token: read.next(fresh, next) })
+    })
+    .await
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Services {
+    #[serde(flatten)]
+    environment: Environment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
 }
 
 /// A page of changes.
@@ -46,7 +74,7 @@ pub struct Changes {
 }
 
 async fn changes(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
-    app.json(read, move |scope, read, fresh| {
+    app.list(read, move |scope, read, fresh| {
         let page = changes_of(scope, &name, read.after.as_deref(), read.page_size)?;
         Ok(Changes { changes: page.rows, next_page_token: read.next(fresh, page.next) })
     })

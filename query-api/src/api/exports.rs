@@ -131,10 +131,10 @@ async fn planned(app: &App, tenant: &TenantId, asked: Asked) -> Result<Plan, Pro
     let newest = checkpoint.size.saturating_sub(1);
     // The plan says so when they are still behind.
     let _in_time = views.wait_visible(tenant, newest, app.limits().min_index_wait).await;
-    let (tenant, limits, now) = (tenant.clone(), app.limits().export, Nanos(app.now()));
-    app.blocking(move || {
+    let (of, limits, now) = (tenant.clone(), app.limits().export, Nanos(app.now()));
+    app.blocking_of(Some(tenant), app.limits().of_export(), move |meter| {
         let newest = Moment { at: None, as_of: Some(AsOf::Index(newest)) };
-        let scope = views.at(&tenant, newest)?.asked_at(now);
+        let scope = views.at(&of, newest)?.asked_at(now).within(meter.clone());
         let Asked { artifact_digests, include_attestations, sign: _, since } = asked;
         let question = Question { artifacts: artifact_digests, include_attestations, since };
         Ok(plan(&ledger, &log, &scope, checkpoint, &question, &limits)?)

@@ -253,7 +253,9 @@ impl Subscriber {
     /// Reads on; whether there was anything, also if nothing of it is wanted.
     async fn fill(&mut self, visible: u64) -> Option<bool> {
         let (views, tenant, after) = (self.views.clone(), self.tenant.clone(), self.after);
-        let changes = self.app.blocking(move || Ok(views.changes(&tenant, after, CHANGES_MAX)?)).await.ok()?;
+        let (lane, limits) = (Some(&self.tenant), self.app.limits().of_answer());
+        let read = self.app.blocking_of(lane, limits, move |_| Ok(views.changes(&tenant, after, CHANGES_MAX)?));
+        let changes = read.await.ok()?;
         let Some(changes) = changes else {
             self.reset();
             return Some(true);

@@ -1,16 +1,17 @@
-//! `/environments/{env}`: what runs there, and what changed.
+//! `/environments`: where something was deployed; `/environments/{env}`: what runs there, and what changed.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Change, Environment, Running, ServiceState};
+use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Running, ServiceState};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::environment_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, table, text, time,
+    Frame, artifact_link, at_moment, environment_link, moment_options, moment_query, page, proof, quoted, short, table,
+    text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;
@@ -20,7 +21,46 @@ const CHANGES: usize = 50;
 
 /// Its route.
 pub fn routes() -> Routes {
-    Routes::new().get("/environments/{env}", Access::Needs(TokenScope::LineageRead), environment)
+    Routes::new().get("/environments", Access::Needs(TokenScope::LineageRead), environments).get(
+        "/environments/{env}",
+        Access::Needs(TokenScope::LineageRead),
+        environment,
+    )
+}
+
+async fn environments(State(app): State<App>, read: Read) -> Result<Response, Problem> {
+    app.page(read, |scope, read, fresh| {
+        let page_of = scope.environments_page(read.after.as_deref(), read.page_size)?;
+        let next = read.next(fresh, page_of.next).map(|token| next_page(&token, read));
+        let content = html! {
+            h1 { "Environments" }
+            (environments_table(&page_of.rows))
+            @if let Some(next) = next { p { a href=(next) rel="next" { "Next page" } } }
+        };
+        let json = format!("/api/v1/environments{}", moment_query(read));
+        let frame = Frame { title: "Environments", json: &json, command: "pedigraph env" };
+        Ok(page(&frame, "", fresh, &content))
+    })
+    .await
+}
+
+/// The same list, further on.
+fn next_page(token: &str, read: &Read) -> String {
+    at_moment(&format!("/environments?pageSize={}&pageToken={}", read.page_size, encoded(token)), read)
+}
+
+/// Where something was deployed.
+pub fn environments_table(environments: &[EnvironmentSummary]) -> Markup {
+    let rows: Vec<Markup> = environments.iter().map(environment_row).collect();
+    table("Environments", "Where something was deployed", &["Environment", "Services", "Last change"], &rows)
+}
+
+fn environment_row(environment: &EnvironmentSummary) -> Markup {
+    html! {
+        th scope="row" { (environment_link(&environment.environment)) }
+        td { (environment.services) }
+        td { @if let Some(at) = environment.last_change { (time(at)) } }
+    }
 }
 
 async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {

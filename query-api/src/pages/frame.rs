@@ -20,6 +20,8 @@ pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data
                        frame-ancestors 'none'";
 /// Artifacts of one list.
 pub const ARTIFACTS_MAX: usize = 100;
+/// Bytes of a name that a page shows; decoders take names of 1 KiB.
+const NAME_BYTES_MAX: usize = 1_024;
 /// Content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
@@ -217,9 +219,19 @@ pub fn artifact_link(digest: &str, text: &str) -> Markup {
     html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (text) } }
 }
 
-/// A link to an environment.
+/// A link to an environment. Names as long as early versions took them are shown by their beginning, and lead nowhere:
+/// no address can be so long.
 pub fn environment_link(name: &str) -> Markup {
-    html! { a href={ "/environments/" (encoded(name)) } { (name) } }
+    let shown = clipped(name);
+    html! {
+        @if shown.len() == name.len() { a href={ "/environments/" (encoded(name)) } { (name) } }
+        @else { span { (shown) "…" } " " span .chip { (name.len()) " bytes" } }
+    }
+}
+
+/// The beginning of a name, as far as a table shows it.
+fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
 }
 
 /// `sha256:` and the first twelve hex digits.

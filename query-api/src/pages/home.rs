@@ -8,14 +8,18 @@ use crate::access::scope::{Access, TokenScope};
 use crate::answer::entry::{EntryRow, entry_row};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
-use crate::pages::frame::{Frame, artifact_link, environment_link, page, short, status, table, text, time};
+use crate::pages::environment::environments_table;
+use crate::pages::frame::{Frame, artifact_link, page, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::tenant::log_of;
-use pedigraph_projector::answers::EnvironmentSummary;
+use pedigraph_projector::Error;
+use pedigraph_projector::answers::{EnvironmentSummary, Page};
 
 const RECENT: u64 = 15;
+/// Environments on the first page; each costs what runs there. The list has the others.
+const ENVIRONMENTS_MAX: usize = 20;
 
 /// Its route.
 pub fn routes() -> Routes {
@@ -26,10 +30,13 @@ async fn home(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let server = app.clone();
     app.page(read.volatile(), move |scope, read, fresh| {
         let freshness = freshness_of(&server, &read.tenant)?;
-        let environments = scope.environments()?;
+        let environments = match scope.environments_page(None, ENVIRONMENTS_MAX) {
+            Err(Error::TooExpensive { .. }) => None,
+            environments => Some(environments?),
+        };
         let recent = recent(&server, read, fresh.as_of)?;
         let frame = Frame { title: "Start", json: "/api/v1/freshness", command: "pedigraph trace REF" };
-        Ok(page(&frame, "", fresh, &content(&freshness, &environments, &recent)))
+        Ok(page(&frame, "", fresh, &content(&freshness, environments.as_ref(), &recent)))
     })
     .await
 }
@@ -41,7 +48,7 @@ fn recent(app: &App, read: &Read, as_of: Option<u64>) -> Result<Vec<EntryRow>, P
     Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
-fn content(freshness: &Freshness, environments: &[EnvironmentSummary], recent: &[EntryRow]) -> Markup {
+fn content(freshness: &Freshness, environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow]) -> Markup {
     html! {
         h1 { "What is this running thing, and where does it come from?" }
         p .lead { "Paste a digest, a tag, a commit, a package URL, a service or an environment into the box above." }
@@ -51,7 +58,12 @@ fn content(freshness: &Freshness, environments: &[EnvironmentSummary], recent: &
             span .chip { (freshness.views.len()) " views, at most " (slowest_ms(freshness)) " ms behind" }
         }
         @if recent.is_empty() { (first_event()) } @else {
-            (table("Environments", "Where something was deployed", &["Environment", "Services", "Last change"], &environments.iter().map(environment_row).collect::<Vec<_>>()))
+            @if let Some(environments) = environments {
+                (environments_table(&environments.rows))
+                @if environments.next.is_some() { p { a href="/environments" { "All environments" } } }
+            } @else {
+                p .warn { "More runs than this page can count; search for an environment or a service by its name." }
+            }
             (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(row).collect::<Vec<_>>()))
         }
     }
@@ -59,14 +71,6 @@ fn content(freshness: &Freshness, environments: &[EnvironmentSummary], recent: &
 
 fn slowest_ms(freshness: &Freshness) -> u64 {
     freshness.views.iter().map(|view| view.lag_ms).max().unwrap_or(0)
-}
-
-fn environment_row(environment: &EnvironmentSummary) -> Markup {
-    html! {
-        th scope="row" { (environment_link(&environment.environment)) }
-        td { (environment.services) }
-        td { @if let Some(at) = environment.last_change { (time(at)) } }
-    }
 }
 
 fn row(entry: &EntryRow) -> Markup {

@@ -1,9 +1,12 @@
 //! `/search?q=`: what a text may name; straight to the page when there is only one thing.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
+use pedigraph_projector::store::Meter;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::resolve_of;
@@ -39,9 +42,12 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
 
 /// The page of the only candidate, which is never this one.
 async fn only_one(app: &App, read: &Read, query: &str) -> Result<Option<String>, Problem> {
-    let (views, read, query) = (app.views()?.clone(), read.clone(), query.to_owned());
-    let ask = move || Ok(resolve_of(&views.at(&read.tenant, read.moment)?.asked_at(read.now), &query)?);
-    match app.blocking(ask).await?.as_slice() {
+    let (views, read, query, tenant) = (app.views()?.clone(), read.clone(), query.to_owned(), read.tenant.clone());
+    let ask = move |meter: &Arc<Meter>| {
+        let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now).within(meter.clone());
+        Ok(resolve_of(&scope, &query)?)
+    };
+    match app.blocking_of(Some(&tenant), app.limits().of_answer(), ask).await?.as_slice() {
         [only] => Ok(page_of(only)),
         _ => Ok(None),
     }
