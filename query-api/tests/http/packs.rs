@@ -223,7 +223,8 @@ fn described(pack: &[u8]) -> (Vec<std::ops::Range<usize>>, Vec<usize>) {
         pack[at..at + bytes].iter().rev().fold(0, |sum: usize, byte| sum << 8 | usize::from(*byte))
     };
     let directory = number(pack.len() - 6, 4);
-    let (mut ranges, mut free, mut at) = (vec![directory..pack.len()], vec![], directory);
+    let mut ranges: Vec<_> = std::iter::once(directory..pack.len()).collect();
+    let (mut free, mut at) = (vec![], directory);
     while pack[at..].starts_with(b"PK\x01\x02") {
         free.push(at + 4);
         let header = number(at + 42, 4);
