@@ -1,5 +1,8 @@
 //! What the facts of one message may take together, so that a small message never becomes a large one: a document's
 //! texts are said again for each thing that it names.
+//!
+//! Components and aliases are not taken from it: each is said once, in no more than some times what the document has
+//! of it.
 
 use std::cell::Cell;
 

@@ -188,16 +188,12 @@ fn sent(document: &Value) -> Vec<u8> {
                 });
                 Value::Object(packed.collect())
             }
-            other => other.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => value.clone(),
         }
     }
-    match document {
-        Value::Array(lines) => {
-            let lines = lines.iter().map(|line| pack(line).to_string());
-            lines.collect::<Vec<_>>().join("\n").into_bytes()
-        }
-        other => pack(other).to_string().into_bytes(),
-    }
+    let Some(lines) = document.as_array() else { return pack(document).to_string().into_bytes() };
+    let lines = lines.iter().map(|line| pack(line).to_string());
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 /// Pointers to all lists of a document.
