@@ -7,6 +7,9 @@ pub enum Error {
     /// The store failed or its rows cannot be read: the views must be rebuilt.
     #[error("store: {0}")]
     Store(String),
+    /// A fold, or the store below it, panicked: the views go on from what is stored, or are folded anew.
+    #[error("panic: {0}")]
+    Panicked(String),
     /// The ledger cannot be read.
     #[error("ledger: {0}")]
     Ledger(#[from] pedigraph_ledger::Error),

@@ -6,6 +6,8 @@ mod book;
 mod budget;
 #[path = "projector/corpus.rs"]
 mod corpus;
+#[path = "projector/faults.rs"]
+mod faults;
 #[path = "projector/invariants.rs"]
 mod invariants;
 #[path = "projector/lineage.rs"]

@@ -9,6 +9,8 @@ mod artifacts;
 mod budgets;
 #[path = "http/events.rs"]
 mod events;
+#[path = "http/failing.rs"]
+mod failing;
 #[path = "http/ledger.rs"]
 mod ledger;
 #[path = "http/packs.rs"]

@@ -33,9 +33,9 @@ const ALIAS_BYTES_MAX: usize = pedigraph_proto::VULNERABILITY_BYTES_MAX;
 /// Most aliases of one vulnerability, and most digests of one thing.
 const ALIASES_MAX: usize = 64;
 /// Most subjects of one attestation: each costs views about eight rows, which are to be folded within a second.
-const SUBJECTS_MAX: usize = 16_384;
+const SUBJECTS_MAX: usize = 8_192;
 /// Most materials of one attestation: each costs views two rows, of images four.
-const MATERIALS_MAX: usize = 32_768;
+const MATERIALS_MAX: usize = 16_384;
 
 /// Says where to cut a list so that its slices fit into facts.
 #[derive(Default)]

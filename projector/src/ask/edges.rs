@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 
-use super::identity::{ALIASES_MAX, Graph, Profile, fields};
+use super::identity::{ALIASES_MAX, BaseRow, Graph, Products, Profile, fields};
 use super::line::Derived;
 use super::scope::Clocks;
 use crate::error::Error;
@@ -131,10 +131,6 @@ impl Links {
 }
 
 type Pairs = Vec<(String, Stamp)>;
-/// Artifacts of one build, by (createdAt, digest), and what joins each to it.
-pub(super) type Products = Vec<(Rc<Profile>, Stamp)>;
-/// What a fact names by digest as a base or material.
-pub(super) type BaseRow = (String, Stamped<BaseClaim>);
 /// Repository key and tag, and how the fact writes them.
 type FromRow = ((String, String), Stamped<String>);
 /// Hashes of every prefix of an image's layers, shortest first.

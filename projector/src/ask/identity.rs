@@ -1,8 +1,8 @@
 //! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -11,12 +11,10 @@ use pedigraph_proto::image::{is_evidence_tag, is_version_tag, normal_platform};
 use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 
 use super::answers::Node;
-use super::edges::Products;
-use super::materials::Build;
 use super::scope::{Clocks, Group, Scope};
 use super::tag_order::{self, TagVersion};
 use crate::error::Error;
-use crate::facts::lineage::rows::{self, Class, Naming, Statement, StatementId, table};
+use crate::facts::lineage::rows::{self, BaseClaim, Class, Naming, Statement, StatementId, table};
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::{Key, KeyReader};
 
@@ -74,6 +72,32 @@ pub(super) struct Profile {
     pub(super) reference: String,
     /// It is evidence of images or a build cache: no version of a line, and no product.
     pub(super) aside: bool,
+}
+
+/// Artifacts of one build, by (createdAt, digest), and what joins each to it.
+pub(super) type Products = Vec<(Rc<Profile>, Stamp)>;
+/// What a fact names by digest as a base or material.
+pub(super) type BaseRow = (String, Stamped<BaseClaim>);
+
+/// The images among the materials of one build.
+#[derive(Debug)]
+pub(super) struct Build {
+    pub(super) images: Vec<Image>,
+    /// Rows that were read for it.
+    pub(super) rows: usize,
+    /// There are more materials, or more images.
+    pub(super) cut: bool,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) row: BaseRow,
+    pub(super) profile: Rc<Profile>,
+    /// It, the indexes above it and the manifests below it: any of them may be what others call the base.
+    pub(super) kin: BTreeSet<String>,
+    /// All layers of each of its kin, and for which platform; read when they are first asked for.
+    pub(super) layers: OnceCell<Vec<([u8; 32], String)>>,
 }
 
 /// One question's reads, each done once.

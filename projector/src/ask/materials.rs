@@ -7,34 +7,14 @@ use std::rc::Rc;
 
 use pedigraph_proto::ArtifactRef;
 
-use super::edges::{BaseRow, EDGE_ROWS_MAX, is_image, is_material, same_platform};
-use super::identity::{Graph, Profile};
+use super::edges::{EDGE_ROWS_MAX, is_image, is_material, same_platform};
+use super::identity::{BaseRow, Build, Graph, Image, Profile};
 use crate::error::Error;
 use crate::facts::lineage::rows::{BaseMethod, StatementId};
 
 /// Images among the materials of one build that are told apart. Of more, only what annotation, layers or history name
 /// too is sought among the first.
 const IMAGES_MAX: usize = 256;
-
-/// The images among the materials of one build.
-#[derive(Debug)]
-pub(super) struct Build {
-    images: Vec<Image>,
-    /// Rows that were read for it.
-    rows: usize,
-    /// There are more materials, or more images.
-    cut: bool,
-}
-
-#[derive(Debug)]
-struct Image {
-    row: BaseRow,
-    profile: Rc<Profile>,
-    /// It, the indexes above it and the manifests below it: any of them may be what others call the base.
-    kin: BTreeSet<String>,
-    /// All layers of each of its kin, and for which platform; read when they are first asked for.
-    layers: OnceCell<Vec<([u8; 32], String)>>,
-}
 
 /// What an image itself says of its base.
 struct Hints {

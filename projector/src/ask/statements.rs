@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::claims::WORK_ROWS_MAX;
-use super::edges::{BaseRow, EDGE_ROWS_MAX};
-use super::identity::{Graph, fields};
+use super::edges::EDGE_ROWS_MAX;
+use super::identity::{BaseRow, Graph, fields};
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows::{

@@ -1,5 +1,7 @@
 //! The inserting thread: chunks of rows go to the store beside the fold that makes them.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -37,7 +39,7 @@ impl Inserter {
         let thread = std::thread::spawn(move || {
             let mut result = Ok(());
             while let Ok(work) = todo.recv() {
-                if let Some(result) = carry_out(inserting.as_ref(), work, &mut result) {
+                if let Some(result) = carried_out(inserting.as_ref(), work, &mut result) {
                     let _ = done.send(result);
                 }
             }
@@ -72,6 +74,27 @@ impl Drop for Inserter {
             let _ = thread.join();
         }
     }
+}
+
+/// A panic in the store is a fault like others.
+fn carried_out(store: &dyn Store, work: Work, result: &mut Result<(), Error>) -> Option<Result<(), Error>> {
+    let answers = !matches!(work, Work::Rows(_));
+    let panicked = match catch_unwind(AssertUnwindSafe(|| carry_out(store, work, result))) {
+        Ok(answer) => return answer,
+        Err(panicked) => Err(Error::Panicked(panic_text(panicked.as_ref()))),
+    };
+    if answers {
+        *result = Ok(());
+        return Some(panicked);
+    }
+    *result = panicked;
+    None
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panicked: &(dyn Any + Send)) -> String {
+    let text = panicked.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panicked.downcast_ref::<&str>().copied()).unwrap_or("it does not say why").to_owned()
 }
 
 /// After a fault nothing is carried out until it was reported, to a fold that stops then. `Some` answers a step or a

@@ -51,6 +51,11 @@ impl Rows<'_> {
         Ok(true)
     }
 
+    /// Counts rows that a limit leaves out.
+    pub(crate) fn cut(&mut self, rows: usize) {
+        self.sink.cut(rows as u64);
+    }
+
     /// As [`Rows::put`], where the rows of a group are read again by [`Rows::nearest`].
     pub(crate) fn put_in(&mut self, group: &Key, key: Key, value: &impl Serialize) -> Result<(), Error> {
         self.put(key, value)?;

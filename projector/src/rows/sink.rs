@@ -27,6 +27,7 @@ pub(crate) struct RowSink {
     /// The unit at hand, and whether it has rows.
     unit: (blake3::Hasher, bool),
     root: RootState,
+    cut: u64,
 }
 
 impl RowSink {
@@ -40,7 +41,14 @@ impl RowSink {
             pending: Default::default(),
             unit: (blake3::Hasher::new(), false),
             root,
+            cut: 0,
         }
+    }
+
+    /// Counts rows that a limit on what multiplies leaves out; gives how many there were with them.
+    pub(crate) fn cut(&mut self, rows: u64) -> u64 {
+        self.cut = self.cut.saturating_add(rows);
+        self.cut
     }
 
     /// Takes a row; it is in the store after [`RowSink::settle`].

@@ -1,6 +1,6 @@
 //! Folding: commits in, rows and then progress out. Normal operation, rebuilds and comparisons all run this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +30,9 @@ pub(crate) struct EntryIn {
     pub(crate) chunks: usize,
 }
 
+/// A tenant and an index in its log.
+pub(crate) type EntryId = (TenantId, u64);
+
 /// A commit to fold.
 #[derive(Clone, Debug)]
 pub(crate) struct CommitIn {
@@ -50,18 +53,34 @@ pub(crate) struct Folder {
     sink: RowSink,
     roots: Roots,
     buffer: Vec<u8>,
+    /// Entries whose folding panicked again and again: they are gone past.
+    set_aside: BTreeSet<EntryId>,
+    /// The entry that is being folded.
+    folding: Option<EntryId>,
 }
 
 impl Folder {
     /// Goes on from what the store holds, or from nothing.
     pub(crate) fn open(store: Arc<dyn Store>, views: Arc<ViewSet>) -> Result<Folder, Error> {
         let progress = Progress::read(store.as_ref())?.unwrap_or_default();
-        let sink = RowSink::new(store.clone(), RootState::from_bytes(&progress.root).unwrap_or_default());
+        let mut sink = RowSink::new(store.clone(), RootState::from_bytes(&progress.root).unwrap_or_default());
+        sink.cut(progress.cut);
         for view in views.all() {
             view.opened(store.as_ref(), &|tenant| progress.next_of(tenant))?;
         }
         let roots = Roots::open(store.as_ref(), progress.next_seq, sink.root())?;
-        Ok(Folder { store, views, progress, sink, roots, buffer: Vec::new() })
+        let (set_aside, folding) = (BTreeSet::new(), None);
+        Ok(Folder { store, views, progress, sink, roots, buffer: Vec::new(), set_aside, folding })
+    }
+
+    /// Goes past some entries, which are counted as not readable.
+    pub(crate) fn set_aside(&mut self, entries: BTreeSet<EntryId>) {
+        self.set_aside = entries;
+    }
+
+    /// The entry that is being folded.
+    pub(crate) fn folding(&self) -> Option<&EntryId> {
+        self.folding.as_ref()
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -126,6 +145,14 @@ impl Folder {
         }
         let entry = decoded.unwrap_or_default();
         let mut summary = EntrySummary { entry, code: None, changes: 0, unknown_facts: 0 };
+        let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
+        self.folding = Some((tenant.clone(), index));
+        if self.folding.as_ref().is_some_and(|entry| self.set_aside.contains(entry)) {
+            self.count_unreadable(tenant, index, "set aside, since folding it panicked");
+            self.progress.logs.insert(tenant.as_str().to_owned(), log);
+            self.folding = None;
+            return Ok(summary);
+        }
         let at = EntryAt { tenant, index, entry: &summary.entry, leaf_hash };
         let stamp = Stamp::of_entry(index, &summary.entry);
         let views = self.views.clone();
@@ -147,8 +174,8 @@ impl Folder {
         }
         self.sink.end_unit();
         summary.changes = subscribed::count_shown(summary.changes);
-        let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
         self.progress.logs.insert(tenant.as_str().to_owned(), log);
+        self.folding = None;
         Ok(summary)
     }
 
@@ -191,6 +218,7 @@ impl Folder {
     /// end, or by [`Folder::settle`].
     pub(crate) fn finish_step(&mut self, show: impl FnOnce(&Folder) -> Then) -> Result<(), Error> {
         self.progress.root = self.sink.root().to_bytes();
+        self.progress.cut = self.sink.cut(0);
         let unwritable = |error| Error::Store(format!("progress: {error}"));
         let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
         let mut last = vec![(PROGRESS_KEY.to_vec(), value)];

@@ -7,6 +7,7 @@ mod marker;
 mod progress;
 mod rebuild;
 mod recorded;
+mod recovery;
 mod runner;
 mod trace;
 mod views;

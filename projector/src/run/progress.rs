@@ -33,13 +33,15 @@ pub(crate) struct Progress {
     pub(crate) logs: BTreeMap<String, LogProgress>,
     /// Leaves, facts chunks and facts that this program could not read and went past.
     pub(crate) unreadable: u64,
+    /// Rows that limits on what multiplies left out.
+    pub(crate) cut: u64,
     pub(super) root: Vec<u8>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let root = RootState::default().to_bytes();
-        Progress { version: ROWS_VERSION, next_seq: 0, logs: BTreeMap::new(), unreadable: 0, root }
+        Progress { version: ROWS_VERSION, next_seq: 0, logs: BTreeMap::new(), unreadable: 0, cut: 0, root }
     }
 }
 

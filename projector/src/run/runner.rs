@@ -1,6 +1,5 @@
 //! The one runner: it waits for commits, folds them step by step, and lets readers see them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use pedigraph_ledger::{Commit, LogId, Reader};
 use pedigraph_proto::{Nanos, TenantId};
 
 use super::folder::{CommitIn, EntryIn, Folder};
-use super::marker;
+use super::recovery::{Recovery, caught};
 use super::trace;
 use super::visible::{Inner, Visible};
 use crate::error::Error;
@@ -22,30 +21,36 @@ const WAIT: Duration = Duration::from_millis(50);
 /// Steps between two flushes while there is more to fold.
 const STEPS_PER_FLUSH: u32 = 64;
 
-/// Waits for commits, folds them, lets readers see them. The one loop of this crate.
-pub(super) fn run(inner: &Arc<Inner>, mut folder: Folder, broken_dir: Option<&Path>) {
-    let mut unflushed = 0;
-    let mut done = Ok(());
-    while done.is_ok() && !inner.stop.load(Ordering::Acquire) {
-        let next = folder.progress().next_seq;
-        let idle = inner.reader.wait(next, WAIT) <= next;
-        done = if idle {
-            folder.settle().and_then(|()| flush_idle(inner, &mut unflushed))
-        } else {
-            run_step(inner, &mut folder, &mut unflushed)
-        };
-    }
-    if let Err(error) = done.and_then(|()| folder.settle()) {
-        tracing::error!(%error, seq = folder.progress().next_seq, "views: the runner stops");
-        *inner.fault.lock() = Some(error.to_string());
-        if let (Error::Store(_), Some(dir)) = (&error, broken_dir) {
-            let _ = marker::set_broken(dir);
-        }
+/// Folds until it is told to stop, whatever fails meanwhile.
+pub(super) fn run(inner: &Arc<Inner>, folder: Folder) {
+    let mut recovery = Recovery::default();
+    let mut next = Some(folder);
+    while let Some(mut folder) = next.take() {
+        let Err(fault) = caught(&mut folder, |folder| fold_on(inner, folder)) else { return };
+        // Its thread still holds the store.
+        drop(folder);
+        next = recovery.recover(inner, fault);
     }
 }
 
+/// Waits for commits, folds them, lets readers see them. The one loop of this crate.
+fn fold_on(inner: &Arc<Inner>, folder: &mut Folder) -> Result<(), Error> {
+    let mut unflushed = 0;
+    while !inner.stop.load(Ordering::Acquire) {
+        let next = folder.progress().next_seq;
+        let idle = inner.reader.wait(next, WAIT) <= next;
+        if idle {
+            folder.settle()?;
+            flush_idle(inner, &mut unflushed)?;
+        } else {
+            run_step(inner, folder, &mut unflushed)?;
+        }
+    }
+    folder.settle()
+}
+
 fn flush_idle(inner: &Inner, unflushed: &mut u32) -> Result<(), Error> {
-    if std::mem::take(unflushed) > 0 { inner.shared.store.flush() } else { Ok(()) }
+    if std::mem::take(unflushed) > 0 { inner.store.flush() } else { Ok(()) }
 }
 
 fn run_step(inner: &Arc<Inner>, folder: &mut Folder, unflushed: &mut u32) -> Result<(), Error> {
@@ -57,6 +62,7 @@ fn run_step(inner: &Arc<Inner>, folder: &mut Folder, unflushed: &mut u32) -> Res
     folder.finish_step(|folder| {
         let visible = Visible::of(folder);
         Box::new(move || {
+            *showing.fault.lock() = None;
             *showing.visible.write() = visible;
             showing.moved.send_modify(|n| *n += 1);
             // The span ends when readers see what it folded.

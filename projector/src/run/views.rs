@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::progress::ROWS_VERSION;
 use super::recorded::COMMITS_KEPT_MAX;
 use super::runner::run;
 use super::trace::CommitContext;
-use super::visible::{Inner, Visible};
+use super::visible::{Inner, Readable, Visible};
 use crate::ask::answers::{ViewChange, ViewProgress, ViewRoots};
 use crate::ask::scope::{AsOf, Moment, Scope, Shared};
 use crate::ask::subscribed::{CHANGES_KEPT, Changes};
@@ -75,19 +75,23 @@ impl Views {
     fn start(store: Arc<dyn Store>, kept: Option<Kept>, reader: Reader) -> Result<Views, Error> {
         let views = Arc::new(ViewSet::default());
         let folder = Folder::open(store.clone(), views.clone())?;
+        let readable = Arc::new(Readable::new(store.clone()));
         let inner = Arc::new(Inner {
             reader,
-            shared: Arc::new(Shared { store, views }),
+            store,
+            shared: RwLock::new(Arc::new(Shared { store: readable.clone(), views })),
+            readable: Mutex::new(readable),
             visible: RwLock::new(Visible::of(&folder)),
             moved: watch::Sender::new(0),
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),
+            faults: AtomicU64::new(0),
             commit_context: OnceLock::new(),
         });
-        let (running, broken_dir) = (inner.clone(), kept.as_ref().map(|kept| kept.dir.clone()));
+        let running = inner.clone();
         let spawned = std::thread::Builder::new()
             .name("fold".into())
-            .spawn(move || run(&running, folder, broken_dir.as_deref()))
+            .spawn(move || run(&running, folder))
             .map_err(|error| Error::Store(format!("runner: {error}")))?;
         Ok(Views(Arc::new(Handle { inner, kept, runner: Mutex::new(Some(spawned)), decoded: Decoded::new() })))
     }
@@ -107,14 +111,24 @@ impl Views {
         &self.0.inner.reader
     }
 
-    /// Why the runner stopped, if it did: the store or the ledger failed.
+    /// Why nothing is folded, while that is so: the store or the ledger failed, or a fold panicked. It is tried again.
     pub fn fault(&self) -> Option<String> {
         self.0.inner.fault.lock().clone()
+    }
+
+    /// How often folding failed since these views were opened.
+    pub fn faults(&self) -> u64 {
+        self.0.inner.faults.load(Ordering::Relaxed)
     }
 
     /// Leaves, facts chunks and facts that this version could not read, such as those of a newer one, and went past.
     pub fn unreadable(&self) -> u64 {
         self.0.inner.visible.read().unreadable
+    }
+
+    /// Rows that limits left out: of names and products that multiply within one fact.
+    pub fn cut_rows(&self) -> u64 {
+        self.0.inner.visible.read().cut
     }
 
     /// Number of entries of a tenant that are visible.
@@ -136,7 +150,7 @@ impl Views {
         matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
     }
 
-    /// Blocks until every commit below `seq` is visible; `false` when the runner stopped before.
+    /// Blocks until every commit below `seq` is visible; `false` when folding failed before, or was stopped.
     pub fn wait_folded(&self, seq: u64) -> bool {
         let inner = &self.0.inner;
         loop {
@@ -162,7 +176,7 @@ impl Views {
             lag_ms,
             root: Some(root.clone()),
         };
-        self.0.inner.shared.views.all().iter().map(|view| of_view(view.name())).collect()
+        self.0.inner.shared.read().views.all().iter().map(|view| of_view(view.name())).collect()
     }
 
     /// Age in milliseconds of the oldest entry not yet visible; 0 when none.
@@ -177,9 +191,17 @@ impl Views {
         u64::try_from(age_ns / 1_000_000).unwrap_or(0)
     }
 
+    /// The greatest [`Views::lag_ms`] of any tenant.
+    pub fn lag_ms_max(&self, now_ns: i64) -> u64 {
+        let tenants = self.ledger().logs().into_iter().filter_map(|log| TenantId::new(log.as_str()));
+        tenants.map(|tenant| self.lag_ms(&tenant, now_ns)).max().unwrap_or(0)
+    }
+
     /// A consistent scope for one question, which may read all that there is; see [`Scope::within`].
     pub fn at(&self, tenant: &TenantId, moment: Moment) -> Result<Scope, Error> {
         let inner = &self.0.inner;
+        // In this order: what is folded anew ends the rows from before, after it shows nothing any more.
+        let shared = inner.shared.read().clone();
         let (visible, seq_bound) = {
             let state = inner.visible.read();
             (state.sizes.get(tenant).copied().unwrap_or(0), state.next_seq)
@@ -190,7 +212,7 @@ impl Views {
             (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
         };
         let bound = known.min(visible);
-        let (shared, meter) = (inner.shared.clone(), Arc::new(Meter::new(Budget::NONE)));
+        let meter = Arc::new(Meter::new(Budget::NONE));
         let (tenant, at, groups) = (tenant.clone(), moment.at, Arc::default());
         Ok(Scope { shared, tenant, bound, seq_bound, at, now: None, meter, groups })
     }
@@ -283,7 +305,9 @@ impl Handle {
         runner.join().map_err(|_| Error::Store("the runner panicked".into()))?;
         match &self.kept {
             Some(kept) if self.inner.fault.lock().is_none() => close_kept(kept),
-            _ => Ok(()),
+            // What a store that failed holds is not trusted by another process.
+            Some(kept) => marker::set_broken(&kept.dir).map_err(|error| Error::Store(format!("marker: {error}"))),
+            None => Ok(()),
         }
     }
 }

@@ -29,6 +29,9 @@ pub(crate) fn wait_unlocked<T>(mut look: impl FnMut() -> Option<T>) -> Option<T>
     look()
 }
 
+/// Rows that are read at once to remove them all.
+const REMOVED_AT_ONCE: usize = 1_024;
+
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -48,6 +51,17 @@ pub trait Store: Send + Sync {
     fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error>;
     /// Writes out what is buffered.
     fn flush(&self) -> Result<(), Error>;
+    /// After a fault: goes on with what was written, as after a crash, or with nothing when `anew`. A store that holds
+    /// files opens them again, since one that failed to write answers nothing any more.
+    fn renew(&self, anew: bool) -> Result<(), Error> {
+        let some = || if anew { self.scan(&[], &[0xff], false, REMOVED_AT_ONCE) } else { Ok(vec![]) };
+        let mut rows = some()?;
+        while !rows.is_empty() {
+            rows.iter().try_for_each(|(key, _)| self.remove(key))?;
+            rows = some()?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

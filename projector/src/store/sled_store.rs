@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::RwLock;
+
 use super::{Row, Store, wait_unlocked};
 use crate::error::Error;
 
@@ -21,8 +23,10 @@ const CORRUPT_KEPT_MAX: u32 = 1_000;
 /// A store in a directory of its own, locked to this process.
 #[derive(Debug)]
 pub struct SledStore {
-    db: sled::Db,
+    /// Absent while it could not be opened again after a fault.
+    db: RwLock<Option<sled::Db>>,
     dir: PathBuf,
+    cache_bytes: u64,
     inserts: AtomicU64,
 }
 
@@ -33,36 +37,44 @@ impl SledStore {
     /// A store that is locked is waited for and never set aside: threads of sled's may hold the lock for a moment after
     /// a store of this process was closed, and another process that serves it must not lose it.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<(SledStore, bool), Error> {
-        let opened = wait_unlocked(|| match SledStore::open_once(dir, cache_bytes) {
-            Err(reason) if is_locked(&reason) => None,
-            opened => Some(opened),
-        });
-        match opened {
-            None => Err(Error::Store(format!(
-                "{} is used by another process; give each a directory of its own",
-                dir.display()
-            ))),
-            Some(Ok(store)) => Ok((store, false)),
-            Some(Err(reason)) => {
+        let of = |db| SledStore { db: RwLock::new(Some(db)), dir: dir.to_owned(), cache_bytes, inserts: 0.into() };
+        match SledStore::open_unlocked(dir, cache_bytes)? {
+            Ok(db) => Ok((of(db), false)),
+            Err(reason) => {
                 let kept = set_aside(dir).map_err(|error| fault("set aside", error))?;
                 tracing::error!(%reason, kept = %kept.display(), "views: the store cannot be opened, starting anew");
-                let store = SledStore::open_once(dir, cache_bytes).map_err(Error::Store)?;
-                Ok((store, true))
+                let db = SledStore::open_once(dir, cache_bytes).map_err(Error::Store)?;
+                Ok((of(db), true))
             }
         }
     }
 
+    /// The outer error: somebody else holds the store. The inner one: it cannot be opened.
+    fn open_unlocked(dir: &Path, cache_bytes: u64) -> Result<Result<sled::Db, String>, Error> {
+        let opened = wait_unlocked(|| match SledStore::open_once(dir, cache_bytes) {
+            Err(reason) if is_locked(&reason) => None,
+            opened => Some(opened),
+        });
+        let advice = "is used by another process; give each a directory of its own";
+        opened.ok_or_else(|| Error::Store(format!("{} {advice}", dir.display())))
+    }
+
     /// sled panics on some damage instead of returning an error.
-    fn open_once(dir: &Path, cache_bytes: u64) -> Result<SledStore, String> {
+    fn open_once(dir: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+        catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| "sled panicked while opening".to_owned())?
-            .map_err(|error| error.to_string())?;
-        Ok(SledStore { db, dir: dir.to_owned(), inserts: AtomicU64::new(0) })
+            .map_err(|error| error.to_string())
+    }
+
+    fn with<T>(&self, step: &str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, Error> {
+        let db = self.db.read();
+        let db = db.as_ref().ok_or_else(|| fault(step, "the store could not be opened again yet"))?;
+        act(db).map_err(|error| fault(step, error))
     }
 
     /// Flushes and syncs every file, so that the store outlives a loss of power: sled's own flush does not.
@@ -73,7 +85,7 @@ impl SledStore {
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.with("size", sled::Db::size_on_disk).unwrap_or(0)
     }
 
     fn count_insert(&self) {
@@ -85,26 +97,23 @@ impl SledStore {
 
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.db.get(key).map_err(|error| fault("get", error))?.map(|value| value.to_vec()))
+        self.with("get", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.count_insert();
-        self.db.insert(key, value).map_err(|error| fault("insert", error))?;
-        Ok(())
+        self.with("insert", |db| db.insert(key, value).map(drop))
     }
 
     fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.count_insert();
-        let swapped =
-            self.db.compare_and_swap(key, None::<&[u8]>, Some(value)).map_err(|error| fault("insert", error))?;
+        let swapped = self.with("insert", |db| db.compare_and_swap(key, None::<&[u8]>, Some(value)))?;
         Ok(swapped.err().and_then(|refused| refused.current).map(|there| there.to_vec()))
     }
 
     fn remove(&self, key: &[u8]) -> Result<(), Error> {
         self.count_insert();
-        self.db.remove(key).map_err(|error| fault("remove", error))?;
-        Ok(())
+        self.with("remove", |db| db.remove(key).map(drop))
     }
 
     fn batch(&self, rows: &[Row]) -> Result<(), Error> {
@@ -112,22 +121,36 @@ impl Store for SledStore {
         for (key, value) in rows {
             batch.insert(key.as_slice(), value.as_slice());
         }
-        self.db.apply_batch(batch).map_err(|error| fault("batch", error))
+        self.with("batch", |db| db.apply_batch(batch))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
         if from >= to {
             return Ok(vec![]);
         }
-        let range = self.db.range(from..to);
-        let owned = |row: sled::Result<(sled::IVec, sled::IVec)>| {
-            row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| fault("scan", error))
-        };
-        if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() }
+        let owned =
+            |row: sled::Result<(sled::IVec, sled::IVec)>| row.map(|(key, value)| (key.to_vec(), value.to_vec()));
+        self.with("scan", |db| {
+            let range = db.range(from..to);
+            if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() }
+        })
     }
 
     fn flush(&self) -> Result<(), Error> {
-        self.db.flush().map_err(|error| fault("flush", error))?;
+        self.with("flush", |db| db.flush().map(drop))
+    }
+
+    /// After a failed write sled answers every call with that failure until it is opened again.
+    fn renew(&self, anew: bool) -> Result<(), Error> {
+        let mut db = self.db.write();
+        let before = db.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(before))).is_err() {
+            tracing::error!("views: sled panicked while it was closed");
+        }
+        if anew && self.dir.exists() {
+            fs::remove_dir_all(&self.dir).map_err(|error| fault("wipe", error))?;
+        }
+        *db = Some(SledStore::open_unlocked(&self.dir, self.cache_bytes)?.map_err(|reason| fault("open", reason))?);
         Ok(())
     }
 }

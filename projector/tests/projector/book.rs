@@ -61,7 +61,12 @@ impl Book {
 
     /// One commit.
     pub(crate) fn commit(&mut self, events: &[Said]) {
-        let log = LogId::new("default").expect("a log");
+        self.commit_of("default", events);
+    }
+
+    /// One commit in a tenant's log.
+    pub(crate) fn commit_of(&mut self, tenant: &str, events: &[Said]) {
+        let log = LogId::new(tenant).expect("a log");
         self.clock += MINUTE;
         let time_ns = self.writer.next_time(self.clock);
         let blobs = self.writer.blobs();

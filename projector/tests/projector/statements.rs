@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pedigraph_projector::answers::Direction;
-use pedigraph_projector::{Found, Moment, Scope, Views};
+use pedigraph_projector::{Found, Moment, Options, Scope, Views, rebuild};
 use pedigraph_proto::TenantId;
-use pedigraph_proto::event::{AttestationAttached, DigestKind, ImageObserved, Material};
+use pedigraph_proto::event::{
+    AttestationAttached, DigestKind, ImageObserved, Material, PlatformManifest, VexIssued, VexStatement,
+};
 use pedigraph_proto::wire::Fact;
 
 use crate::book::{Book, Said, digest, said};
@@ -196,4 +198,61 @@ fn long_names_of_a_run_are_not_repeated_for_each_subject() {
     };
     let (short, long) = (with(400), with(40_000));
     assert!(long < 2 * short + 200_000, "{short} bytes of rows with names of 400 bytes, {long} with 40,000");
+}
+
+fn rows_and_cut(event: impl Into<pedigraph_proto::Event>) -> (usize, u64) {
+    let book = Book::of(&[said("many", 1, event)]);
+    let store = Arc::new(Watched::default());
+    let views = Views::in_store(store.clone(), book.reader()).expect("views");
+    assert!(views.wait_folded(book.reader().next_seq()), "{:?}", views.fault());
+    (store.written.load(Ordering::Relaxed), views.cut_rows())
+}
+
+#[test]
+fn names_that_multiply_within_one_fact_have_a_limit_and_the_rest_is_counted() {
+    let listed = |n: usize| PlatformManifest {
+        digest: digest(&format!("manifest {n}")),
+        platform: "linux/s390x".into(),
+        artifact_type: String::new(),
+    };
+    let index = ImageObserved {
+        digest: digest("kit"),
+        digest_kind: DigestKind::Index.into(),
+        artifact_ref: "r.example/kit:1".into(),
+        tags: (0..299).map(|n| format!("t{n}")).collect(),
+        manifests: (0..300).map(listed).collect(),
+        ..ImageObserved::default()
+    };
+    let (rows, cut) = rows_and_cut(index);
+    // 300 tags; of each of the 300 manifests 4,096 / 301 of them.
+    assert_eq!(cut, 300 * (300 - 13));
+    assert!(rows < 4 * 4_096, "{rows} rows");
+
+    let statement = |products: usize| VexStatement {
+        vulnerability: "CVE-2026-31337".into(),
+        aliases: (0..63).map(|n| format!("VENDOR-{n}")).collect(),
+        product_digests: (0..products).map(|n| digest(&format!("product {n}"))).collect(),
+        ..VexStatement::default()
+    };
+    let vex = |products: usize| VexIssued { statements: vec![statement(products)], ..VexIssued::default() };
+    assert_eq!(rows_and_cut(vex(128)).1, 0);
+    let (rows, cut) = rows_and_cut(vex(1_128));
+    assert_eq!(cut, 1_000 * 63);
+    assert!(rows < 8_192 + 6 * 1_128, "{rows} rows");
+}
+
+/// What every other tenant waits for, in rows: the decoder takes no more subjects and materials.
+#[test]
+fn the_largest_statement_has_as_many_rows_as_are_folded_in_a_moment() {
+    let subjects: Vec<String> = (0..8_192).map(|n| digest(&format!("part {n}"))).collect();
+    let materials: Vec<Material> = (0..16_384).map(|n| image_material(&format!("image-{n}"))).collect();
+    let book = Book::of(&[statement("largest", &subjects, &materials)]);
+    let store = Arc::new(Watched::default());
+    let views = Views::in_store(store.clone(), book.reader()).expect("views");
+    assert!(views.wait_folded(book.reader().next_seq()), "{:?}", views.fault());
+    let rows = store.written.load(Ordering::Relaxed);
+    assert!((100_000..140_000).contains(&rows), "{rows} rows");
+    let dir = book.dir.path().join("views");
+    let folded = rebuild(&dir, &book.reader(), &Options { cache_bytes: 16 << 20 }, &mut |_, _| ()).expect("folds");
+    assert_eq!(folded.root, views.root().1);
 }

@@ -47,6 +47,9 @@ pub struct Freshness {
     /// That the views are folded anew, and how far they are; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebuilding: Option<Rebuilding>,
+    /// Why nothing is folded, while that is so: it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// From durable to visible.
     pub end_to_end_ms: Percentiles,
     /// From the event's own time to visible: an outage anywhere before intake is in it, and so is the age of old
@@ -68,6 +71,7 @@ pub fn freshness_of(app: &App, tenant: &TenantId) -> Result<Freshness, Problem> 
         views: views.map(|views| progress_of(views, tenant, app.now())).unwrap_or_default(),
         view_roots: views.map(Views::recorded_roots).unwrap_or_default(),
         rebuilding: views.and_then(|views| app.at_start.rebuilding(&log, views.visible(tenant))),
+        fault: views.and_then(Views::fault),
         end_to_end_ms: app.config.end_to_end.durable_to_visible(),
         event_to_visible_ms: app.config.end_to_end.event_to_visible(),
     })

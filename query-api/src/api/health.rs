@@ -75,7 +75,14 @@ fn views_check(app: &App) -> Check {
             detail: format!("folded anew: {state} entries; answers may be old until then"),
         };
     }
-    let lag_ms = views.lag_ms(&TenantId::default(), app.now());
+    if let Some(fault) = views.fault() {
+        return Check {
+            name,
+            ok: false,
+            detail: format!("{fault}; it is tried again, and answers are old until then"),
+        };
+    }
+    let lag_ms = views.lag_ms_max(app.now());
     Check { name, ok: lag_ms <= app.limits().ready_lag_ms_max, detail: format!("{lag_ms} ms behind") }
 }
 
@@ -149,6 +156,10 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
     if is_open {
         let help = "Leaves, facts chunks and facts in the ledger that this version cannot read and its views went past";
         readings.counters("pedigraph_view_unreadable", help, [(vec![], app.views()?.unreadable())]);
+        let help = "Rows that limits left out: of names and products that multiply within one fact";
+        readings.counters("pedigraph_view_cut_rows", help, [(vec![], app.views()?.cut_rows())]);
+        let help = "How often folding failed since this process started: the store, the ledger or a panic";
+        readings.counters("pedigraph_view_faults", help, [(vec![], app.views()?.faults())]);
         read_intake(&mut readings, app, tenant)?;
     }
     Ok(readings.text())

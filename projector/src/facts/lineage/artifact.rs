@@ -48,6 +48,7 @@ impl Fold<'_, '_, '_> {
         let Some((first, others)) = digests.split_first().filter(|(_, others)| !others.is_empty()) else {
             return Ok(());
         };
+        self.rows.cut(3 * others.len().saturating_sub(SAME_MAX));
         for other in others.iter().take(SAME_MAX) {
             self.alias(first, role::SAME, other, "")?;
             self.alias(other, role::SAME, first, "")?;

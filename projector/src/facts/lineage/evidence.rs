@@ -8,6 +8,10 @@ use super::rows::{Class, Evidence, EvidenceKind, SbomEvidence, TestsEvidence, Ve
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
+/// Rows of one statement that find products by every name of a vulnerability; further products are found by its own
+/// name alone.
+const VEX_NAMES_MAX: usize = 8_192;
+
 impl Fold<'_, '_, '_> {
     pub(super) fn of_evidence(&mut self, event: fact::Evidence<'_>) -> Result<(), Error> {
         match event {
@@ -107,8 +111,17 @@ impl Fold<'_, '_, '_> {
             for product in &products {
                 let key = self.key(table::EVIDENCE).text(product).byte(EvidenceKind::Vex.byte()).stamp(self.at);
                 self.rows.put(key.number(ordinal.into()), &vex_evidence(event, statement))?;
+            }
+            // By each name of the vulnerability, products times names: its own name first.
+            let names = statement.aliases.len() + 1;
+            let named = products.len().min(VEX_NAMES_MAX / names);
+            for product in &products[..named] {
                 self.vulnerability(&statement.vulnerability, &statement.aliases, product)?;
             }
+            for product in &products[named..] {
+                self.vulnerability(&statement.vulnerability, &[], product)?;
+            }
+            self.rows.cut((products.len() - named) * statement.aliases.len());
         }
         // One fact names a digest once, however many statements it has.
         let digests = event.statements.iter().flat_map(|statement| &statement.product_digests);

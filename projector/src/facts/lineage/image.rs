@@ -13,6 +13,9 @@ use crate::error::Error;
 /// Layers of one image that base edges are sought by; OCI runtimes allow 127.
 const LAYERS_MAX: usize = 512;
 
+/// Names that one fact gives to what an index lists: tags times manifests.
+const LISTED_NAMES_MAX: usize = 4_096;
+
 impl Fold<'_, '_, '_> {
     pub(super) fn image(&mut self, event: &ImageObserved) -> Result<(), Error> {
         let Some(subject) = digest(&event.digest) else { return Ok(()) };
@@ -72,13 +75,15 @@ impl Fold<'_, '_, '_> {
         tags.retain(|tag| !tag.is_empty());
         tags.sort_unstable();
         tags.dedup();
-        let listed: Vec<(String, &str)> = event
+        let mut listed: Vec<(String, &str)> = event
             .manifests
             .iter()
             .filter(|manifest| manifest.artifact_type.is_empty() && !manifest.platform.starts_with("unknown"))
             .filter_map(|manifest| Some((digest(&manifest.digest)?, manifest.platform.as_str())))
             .filter(|(manifest, _)| manifest != subject)
             .collect();
+        listed.sort_unstable();
+        listed.dedup();
         for tag in &tags {
             self.tag(&repository, tag, subject)?;
         }
@@ -86,13 +91,17 @@ impl Fold<'_, '_, '_> {
         named.extend(listed.iter().map(|(manifest, platform)| (manifest.as_str(), *platform)));
         named.sort_unstable();
         named.dedup_by_key(|(digest, _)| *digest);
+        // The image itself by every tag; what it lists as far as tags times manifests allow, else by the first tags.
+        let tags_each = (LISTED_NAMES_MAX / named.len().max(1)).max(1);
         for (named, platform) in named {
             if tags.is_empty() {
                 self.name_as(named, class, (&repository, ""), kind, platform)?;
             }
-            for tag in &tags {
+            let tags_of = if named == subject { &tags[..] } else { &tags[..tags.len().min(tags_each)] };
+            for tag in tags_of {
                 self.name_as(named, class, (&repository, tag), kind, platform)?;
             }
+            self.rows.cut(tags.len() - tags_of.len());
         }
         for (manifest, platform) in &listed {
             self.alias(subject, role::PLATFORM, manifest, platform)?;

@@ -90,6 +90,7 @@ impl Fold<'_, '_, '_> {
     }
 
     pub(super) fn materials(&mut self, derived: &str, materials: &[Material]) -> Result<(), Error> {
+        self.rows.cut(2 * materials.len().saturating_sub(MATERIALS_MAX));
         let named = materials.iter().take(MATERIALS_MAX).filter_map(named_material);
         named.into_iter().try_for_each(|(base, claim)| self.base(derived, &base, &claim))
     }
