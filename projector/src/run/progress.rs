@@ -10,7 +10,7 @@ use crate::rows::root::RootState;
 use crate::store::Store;
 
 /// Version of the rows. Another version is wiped and folded anew.
-pub(crate) const ROWS_VERSION: u32 = 4;
+pub(crate) const ROWS_VERSION: u32 = 5;
 /// Key of the progress row; no tenant's key begins so.
 pub(super) const PROGRESS_KEY: &[u8] = &[0];
 
