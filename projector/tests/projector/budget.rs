@@ -211,12 +211,7 @@ fn a_page_of_environments_ends_early_when_much_is_read_and_the_pages_are_all_of_
 fn observed_at_once(times: usize, of: impl Fn(usize) -> &'static str) -> Vec<Said> {
     let mut events = vec![packaged("left", 0, |_| ()), packaged("right", 0, |_| ())];
     events.extend((0..times).map(|n| {
-        let event = TagObserved {
-            repository: "r.example/hub".into(),
-            tag: "edge".into(),
-            digest: digest(of(n)),
-            ..Default::default()
-        };
+        let event = TagObserved { repository: "r.example/hub".into(), tag: "edge".into(), digest: digest(of(n)) };
         said(&format!("observed {n}"), 5, event)
     }));
     events
