@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use pedigraph_ledger::LogId;
+use pedigraph_processor::kafka::Accept;
 use pedigraph_query_api::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -154,6 +155,10 @@ pub(crate) struct Serve {
     /// Topics, comma-separated [default: pedigraph.ci,pedigraph.cd,pedigraph.scanner,pedigraph.runtime].
     #[arg(long, env = "PEDIGRAPH_TOPICS", value_delimiter = ',')]
     pub(crate) topics: Option<Vec<String>>,
+    /// Partitions, comma-separated, that are read on although what follows on their position is gone: the gap is
+    /// recorded as an entry, and everything that there is is read. Give it for one start.
+    #[arg(long, env = "PEDIGRAPH_ACCEPT_GAP", value_name = "TOPIC[/PARTITION]", value_delimiter = ',')]
+    pub(crate) accept_gap: Vec<Accept>,
     /// Consumer group [default: pedigraph].
     #[arg(long, env = "PEDIGRAPH_GROUP")]
     pub(crate) group: Option<String>,

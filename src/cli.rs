@@ -4,7 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments::Serve;
 use crate::commands::{
-    backup, config, demo, env, export, impact, key, log, publish, rebuild, rejects, restore, token, trace, verify,
+    backup, config, demo, env, export, impact, key, log, publish, rebuild, rejects, restore, token, topics, trace,
+    verify,
 };
 use crate::node;
 use crate::output::put;
@@ -60,6 +61,8 @@ enum Command {
     /// Who may ask a server what: static tokens with a tenant and scopes, hashed in a file.
     #[command(subcommand)]
     Token(token::Command),
+    /// Where each source partition stands: position, end, lag, and what to do where its position is gone.
+    Topics(topics::Topics),
     /// Messages that were rejected: look at them, drive them again.
     #[command(subcommand)]
     Rejects(rejects::Rejects),
@@ -95,6 +98,7 @@ impl Cli {
             Command::Log(log) => log.run(),
             Command::Key(key) => key.run(),
             Command::Token(token) => token.run(),
+            Command::Topics(topics) => topics.run(),
             Command::Rejects(rejects) => rejects.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {

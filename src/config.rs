@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use pedigraph_processor::kafka::Accept;
 use pedigraph_query_api::{Limits, Rates};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +115,9 @@ pub(crate) struct Kafka {
     pub(crate) group: String,
     /// librdkafka settings as they are, such as `security.protocol`; a name ending in `.file` is read from that file.
     pub(crate) options: BTreeMap<String, String>,
+    /// Partitions whose gap is accepted: of one start, so never in a file.
+    #[serde(skip)]
+    pub(crate) accept_gaps: Vec<Accept>,
     /// Topics bound to a decoder, a tenant or a default subject.
     pub(crate) bindings: BTreeMap<String, Binding>,
 }
@@ -168,6 +172,7 @@ impl Default for Kafka {
             topics: TOPICS.map(str::to_owned).to_vec(),
             group: "pedigraph".to_owned(),
             options: BTreeMap::new(),
+            accept_gaps: Vec::new(),
             bindings: BTreeMap::new(),
         }
     }
@@ -209,6 +214,7 @@ impl Serve {
         if let Some(group) = &self.group {
             config.kafka.group.clone_from(group);
         }
+        config.kafka.accept_gaps.clone_from(&self.accept_gap);
         Ok(config)
     }
 }

@@ -157,6 +157,8 @@ mod tests {
             end: Some(end),
             lag_messages: Some(end - position),
             lag_ms: Some(1_500),
+            state: None,
+            advice: None,
         };
         let sources = vec![source(0, 40, 41), source(3, 7, 19)];
         Heartbeat {

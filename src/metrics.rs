@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 
 use pedigraph_processor::Processor;
 use pedigraph_processor::counters::{COMMIT_BUCKETS_US, Counters};
+use pedigraph_processor::kafka::{KafkaHealth, PartitionState};
 use pedigraph_proto::message::{Refused, Status};
-use pedigraph_query_api::{Check, SourceLag};
+use pedigraph_query_api::{Check, SourceLag, SourceState};
+
+/// Lost partitions that one line of `/readyz` names.
+const NAMED_MAX: usize = 5;
 
 /// Lines of `/readyz`.
 pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<String>) -> Vec<Check> {
@@ -18,19 +22,44 @@ pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<
     checks.push(Check { name: "disk-space".to_owned(), ok, detail });
     checks.push(Check { name: "checkpoints".to_owned(), ok: no_room.is_none(), detail: no_room.unwrap_or_default() });
     for (n, source) in processor.kafka_sources().into_iter().enumerate() {
-        let detail = source.last_error.unwrap_or_default();
-        checks.push(Check { name: format!("kafka-{n}"), ok: source.cluster.is_some(), detail });
+        checks.push(positions_check(n, &source));
+        let ok = source.cluster.is_some() && source.stopped.is_none();
+        let detail = source.stopped.or(source.last_error).unwrap_or_default();
+        checks.push(Check { name: format!("kafka-{n}"), ok, detail });
     }
     checks
+}
+
+/// That what follows on the position of each partition still is there.
+fn positions_check(n: usize, source: &KafkaHealth) -> Check {
+    let lost: Vec<String> = source.partitions.iter().filter_map(advice).collect();
+    let more = lost.len().saturating_sub(NAMED_MAX);
+    let mut detail = lost[..lost.len() - more].join("; ");
+    if more > 0 {
+        detail += &format!("; and {more} more: `pedigraph topics` shows all");
+    }
+    Check { name: format!("kafka-{n}-positions"), ok: lost.is_empty(), detail }
+}
+
+/// What happened to a lost partition, and what to do.
+fn advice(partition: &PartitionState) -> Option<String> {
+    let lost = partition.lost?;
+    let (topic, number) = (&partition.topic, partition.partition);
+    Some(format!("{topic}/{number}: {}; {}", lost.what(), lost.advice(topic, number)))
 }
 
 /// Every assigned partition.
 pub(crate) fn sources(processor: &Processor, now_ns: i64) -> Vec<SourceLag> {
     let partitions = processor.kafka_sources().into_iter().flat_map(|source| source.partitions);
-    let lag = |partition: pedigraph_processor::kafka::PartitionState| SourceLag {
+    let lag = |partition: PartitionState| SourceLag {
+        state: partition.lost.map(|_| SourceState::Lost),
+        advice: advice(&partition),
         position: partition.position.unwrap_or_default(),
-        // The end is what the broker last said, which may be before what came since.
-        end: partition.end.map(|end| end.max(partition.position.unwrap_or_default())),
+        // The end is what the broker last said, which may be before what came since, unless the position is gone.
+        end: match partition.lost {
+            None => partition.end.map(|end| end.max(partition.position.unwrap_or_default())),
+            Some(lost) => Some(lost.end),
+        },
         lag_messages: partition.lag_messages(),
         lag_ms: partition.lag_ms(now_ns / 1_000_000).and_then(|ms| u64::try_from(ms).ok()),
         partition: u32::try_from(partition.partition).ok(),

@@ -309,6 +309,7 @@ fn kafka_config(config: &Kafka) -> anyhow::Result<kafka::Config> {
         group: config.group.clone(),
         topics: config.topics.iter().map(topic).collect::<anyhow::Result<_>>()?,
         options: config.options.clone(),
+        accept_gaps: config.accept_gaps.clone(),
     })
 }
 

@@ -346,12 +346,8 @@ impl Processor {
     fn start_sources(&mut self, config: &Config, positions: &Arc<Positions>) -> Result<(), Error> {
         for (n, kafka) in config.kafka.iter().enumerate() {
             let instance = format!("{}-{n}", kafka::instance_id(&config.dir)?);
-            let (fatal, queue) = (self.fatal.clone(), Arc::clone(&self.queue));
-            let fail = move |reason: String| {
-                fatal.set(&reason);
-                queue.close();
-            };
-            let source = Source::start(kafka, &instance, Arc::clone(&self.queue), Arc::clone(positions), fail)?;
+            let (queue, positions) = (Arc::clone(&self.queue), Arc::clone(positions));
+            let source = Source::start(kafka, &instance, queue, positions, self.recorder.clone())?;
             lock(&self.sources).push(source);
         }
         for drop in &config.drops {

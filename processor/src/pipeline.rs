@@ -28,7 +28,7 @@ use crate::counters::Counters;
 use crate::decide::{Decision, Version, decide, occurred};
 use crate::disk::Disk;
 use crate::intake::{Claim, Entrance, Job, Origin, Queue, Reply, Room, Ticket};
-use crate::kafka::{Fetched, Partition, Position};
+use crate::kafka::{Fetched, Partition, Position, Step};
 use crate::known_ids::KnownIds;
 use crate::lanes::Way;
 use crate::prepare::{Prepared, Preparer};
@@ -59,6 +59,8 @@ impl Default for BatchLimits {
 /// Prepared messages on their way to the writer.
 pub(crate) struct Unit {
     pub(crate) items: Vec<Item>,
+    /// A step of a Kafka position, with which the items stand and fall.
+    step: Option<Step>,
     /// Room that is given back when the unit is durable.
     claim: Claim,
     way: Way,
@@ -74,7 +76,12 @@ impl Unit {
     pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
         let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
         let claim = Claim { room: Room::default(), entrance: Entrance::Requests, tenant: TenantId::default() };
-        Unit { items, claim, way: Way::Quick, ticket: None, last: false }
+        Unit { items, step: None, claim, way: Way::Quick, ticket: None, last: false }
+    }
+
+    /// Recorded only together with a step of a position.
+    pub(crate) fn with(self, step: Step) -> Unit {
+        Unit { step: Some(step), ..self }
     }
 }
 
@@ -137,7 +144,7 @@ pub(crate) fn work(
             last = messages.peek().is_none();
             let room = if last { claim.room } else { Room::default() };
             let claim = Claim { room, ..claim.clone() };
-            if !hand_on(Unit { items, claim, way, ticket: ticket.clone(), last }) {
+            if !hand_on(Unit { items, step: None, claim, way, ticket: ticket.clone(), last }) {
                 return Ok(());
             }
         }
@@ -308,6 +315,13 @@ impl Shell {
         let mut decided = Decided { batch: Batch { time_ns, ..Batch::default() }, ..Decided::default() };
         for unit in units {
             decided.claims.push(unit.claim);
+            if let Some(step) = &unit.step {
+                if !step.take_turn() {
+                    self.counters.dropped_stale();
+                    continue;
+                }
+                decided.touch(&step.partition);
+            }
             for Item { prepared, sender } in unit.items {
                 if let Sender::Kafka(fetched) = &sender {
                     if !fetched.take_turn() {
@@ -519,8 +533,8 @@ impl Decided {
         self.partitions.dedup_by(|a, b| Arc::ptr_eq(a, b));
         self.positions =
             self.partitions.drain(..).map(|partition| (Arc::clone(&partition), partition.decided())).collect();
-        let next = |(partition, position): &(Arc<Partition>, Position)| (partition.key().clone(), position.next);
-        self.batch.positions = self.positions.iter().map(next).collect();
+        let stored = |(partition, position): &(Arc<Partition>, Position)| partition.stored(position);
+        self.batch.positions = self.positions.iter().flat_map(stored).collect();
         let duplicates = std::mem::take(&mut self.duplicates);
         self.batch.duplicates = duplicates.into_iter().map(|((log, source), count)| (log, source, count)).collect();
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use pedigraph_ledger::{Hash, LogId, PartRef, Reader};
 use pedigraph_proto::canonical::{FORMAT_VERSION, sha256};
-use pedigraph_proto::event::BodyErased;
+use pedigraph_proto::event::{BodyErased, GapAccepted};
 use pedigraph_proto::message::{Receipt, Submitted};
 use pedigraph_proto::wire::{Entry, Fact, Origin};
 use pedigraph_proto::{Control, Event, EventId, TenantId, control};
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::decide::key;
 use crate::decode::OWN_VERSION;
+use crate::kafka::Step;
 use crate::pipeline::Unit;
 use crate::prepare::{Prepared, Preparer, digest_of_parts};
 use crate::{Error, lock, redact};
@@ -51,14 +52,33 @@ impl Recorder {
     pub(crate) fn send(&self, tenant: &TenantId, event: Control) -> Result<oneshot::Receiver<Submitted>, Error> {
         let erases = match &event {
             Control::BodyErased(event) => erased(&self.reader, tenant, event)?,
-            Control::KeyRotated(_) | Control::ViewRootRecorded(_) => Vec::new(),
+            Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::GapAccepted(_) => Vec::new(),
         };
         let prepared = Prepared { erases, ..self.preparer.prepare_own(tenant, event)? };
         let (answer, receiver) = oneshot::channel();
-        let unit = Unit::own(prepared, answer);
-        let units = lock(&self.units);
-        units.as_ref().ok_or(Error::Stopping)?.send(unit).map_err(|_| Error::Stopping)?;
+        self.hand_on(Unit::own(prepared, answer))?;
         Ok(receiver)
+    }
+
+    /// Records an accepted gap and moves the position over it, in one commit or not at all; then the answer never
+    /// comes.
+    pub(crate) fn step_over_gap(
+        &self,
+        tenant: &TenantId,
+        event: GapAccepted,
+        step: Step,
+    ) -> Result<oneshot::Receiver<Submitted>, Error> {
+        let log = LogId::new(tenant.as_str()).ok_or_else(|| Error::Corrupt(format!("{tenant} cannot name a log")))?;
+        // The same gap may come again: it is another one behind other entries.
+        let event = GapAccepted { next_index: self.reader.head(&log).size, ..event };
+        let (answer, receiver) = oneshot::channel();
+        let prepared = self.preparer.prepare_own(tenant, event.into())?;
+        self.hand_on(Unit::own(prepared, answer).with(step))?;
+        Ok(receiver)
+    }
+
+    fn hand_on(&self, unit: Unit) -> Result<(), Error> {
+        lock(&self.units).as_ref().ok_or(Error::Stopping)?.send(unit).map_err(|_| Error::Stopping)
     }
 }
 

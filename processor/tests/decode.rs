@@ -671,6 +671,7 @@ fn a_control_event_comes_from_no_source() {
         "key-rotated.v1",
         "view-root-recorded.v1",
         "body-erased.v1",
+        "gap-accepted.v1",
         "body-erased.v2",
         "key-rotated",
         "message-rejected.v1",

@@ -55,7 +55,8 @@ fn from_kafka(cluster: &Cluster) -> kafka::Config {
     let options = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "200"), ("group.instance.id", "")];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let topics = vec![Topic { name: TOPIC.to_owned(), ..Topic::default() }];
-    kafka::Config { brokers: cluster.bootstrap(), group: "pedigraph".to_owned(), topics, options }
+    let (brokers, group) = (cluster.bootstrap(), "pedigraph".to_owned());
+    kafka::Config { brokers, group, topics, options, accept_gaps: Vec::new() }
 }
 
 struct Node {
@@ -967,26 +968,84 @@ fn unpacking_has_a_time_by_the_size_of_its_input() {
     assert_eq!(node.submit(message(event("packed", "x"))).status, Status::Accepted, "plain bytes need no time");
 }
 
-#[test]
-fn a_position_that_the_broker_lost_stops_the_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::with_partitions(&[(TOPIC, 1)]).unwrap();
-    let producer = Producer::new(&cluster.bootstrap()).unwrap();
-    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+/// The partitions whose position is gone.
+fn lost(node: &Node) -> Vec<(i32, kafka::Lost)> {
+    let partitions = node.processor.kafka_sources().into_iter().flat_map(|source| source.partitions);
+    partitions.filter_map(|state| Some((state.partition, state.lost?))).collect()
+}
+
+/// A partition whose second message the mock dropped before anybody read it: it keeps 5 MiB.
+fn cut_off(producer: &Producer, dir: &Path, cluster: &Cluster) {
+    let node = Node::open(dir, |config| config.kafka.push(from_kafka(cluster)));
     producer.send_to(TOPIC, 0, &[], Some(event("a", "1").as_bytes())).unwrap();
     producer.flush().unwrap();
     node.wait_for_size(1);
     drop(node);
-    // The mock keeps 5 MiB a partition: the oldest messages are gone.
     let padding = "x".repeat(900_000);
     for n in 0..12 {
         producer.send_to(TOPIC, 0, &[], Some(event(&format!("b{n}"), &padding).as_bytes())).unwrap();
         producer.flush().unwrap();
     }
+}
+
+#[test]
+fn a_position_that_the_broker_lost_stops_its_partition_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_partitions(&[(TOPIC, 2)]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    cut_off(&producer, dir.path(), &cluster);
     let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
-    node.wait_for("it fails", |node| node.processor.failure().is_some());
-    assert!(node.processor.failure().unwrap().contains("auto.offset.reset=earliest"));
+    node.wait_for("its position is gone", |node| !lost(node).is_empty());
+    let (partition, gap) = lost(&node)[0];
+    assert_eq!((partition, gap.cause, gap.position, gap.end), (0, kafka::Cause::Deleted, 1, 13));
+    assert!(gap.oldest > 1 && gap.advice(TOPIC, 0).contains("--accept-gap pedigraph.cd/0"));
+    producer.send_to(TOPIC, 1, &[], Some(event("other", "1").as_bytes())).unwrap();
+    producer.flush().unwrap();
+    node.wait_for_size(2);
+    assert_eq!(node.submit(message(event("h", "1"))).status, Status::Accepted);
+    assert_eq!((node.processor.failure(), node.processor.kafka_sources()[0].stopped.clone()), (None, None));
+    assert_eq!(lost(&node).len(), 1);
+    node.processor.shutdown();
+}
+
+#[test]
+fn an_accepted_gap_is_an_entry_and_what_there_is_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_partitions(&[(TOPIC, 2)]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    cut_off(&producer, dir.path(), &cluster);
+    let accepting = |other: &str| {
+        let accept_gaps = vec![other.parse().unwrap()];
+        Node::open(dir.path(), |config| config.kafka.push(kafka::Config { accept_gaps, ..from_kafka(&cluster) }))
+    };
+    let node = accepting("pedigraph.cd/1");
+    node.wait_for("that of another partition is not accepted", |node| !lost(node).is_empty());
+    let gap = lost(&node)[0].1;
     assert_eq!(node.size(), 1);
+    drop(node);
+
+    let node = accepting("pedigraph.cd");
+    let entries = 2 + gap.end - gap.oldest;
+    node.wait_for_size(entries);
+    node.wait_for("nothing is lost any more", |node| lost(node).is_empty());
+    let leaf = node.leaf(1);
+    let id = "/pedigraph.cd/0/1/1";
+    assert!(leaf.r#type == "GapAccepted" && leaf.source == "pedigraph" && leaf.id.ends_with(id), "{leaf:?}");
+    let entry = node.reader.entry(&LogId::default_log(), 1).unwrap().unwrap();
+    let body: serde_json::Value =
+        serde_json::from_slice(&node.reader.part(&entry.body.unwrap()).unwrap().unwrap()).unwrap();
+    assert_eq!((&body["topic"], &body["from"], &body["to"]), (&TOPIC.into(), &1.into(), &gap.oldest.into()));
+    let offsets = node.leaves().iter().skip(2).map(|leaf| leaf.origin.as_ref().unwrap().offset).collect::<Vec<_>>();
+    assert!(offsets.iter().copied().eq(gap.oldest..gap.end), "{offsets:?}");
+    node.processor.shutdown();
+    drop(node);
+
+    // The position leads over the gap; nothing is accepted again.
+    let node = Node::open(dir.path(), |config| config.kafka.push(from_kafka(&cluster)));
+    producer.send_to(TOPIC, 0, &[], Some(event("after", "1").as_bytes())).unwrap();
+    producer.flush().unwrap();
+    node.wait_for_size(entries + 1);
+    assert!(lost(&node).is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the ledger says of itself: events that only the process which writes it may append.
 
-use crate::event::{BodyErased, KeyRotated, ViewRootRecorded};
+use crate::event::{BodyErased, GapAccepted, KeyRotated, ViewRootRecorded};
 use crate::fact::Event;
 
 /// Source of every entry that the ledger says of itself, and the kind of its origin. No message of another may name it.
@@ -8,7 +8,8 @@ pub const SOURCE: &str = "pedigraph";
 
 /// Names in kebab-case of what no sender may say: the events of [`Control`], and that a message was rejected, which the
 /// write node says of each that it rejects.
-pub const KEBAB_NAMES: [&str; 4] = ["key-rotated", "view-root-recorded", "body-erased", "message-rejected"];
+pub const KEBAB_NAMES: [&str; 5] =
+    ["key-rotated", "view-root-recorded", "body-erased", "gap-accepted", "message-rejected"];
 
 /// An event that only the ledger itself may say.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,6 +20,8 @@ pub enum Control {
     ViewRootRecorded(ViewRootRecorded),
     /// See [`BodyErased`].
     BodyErased(BodyErased),
+    /// See [`GapAccepted`].
+    GapAccepted(GapAccepted),
 }
 
 impl Control {
@@ -31,6 +34,9 @@ impl Control {
                 let last = e.indexes.iter().max().map_or_else(String::new, u64::to_string);
                 format!("body-erased/{}/{last}", e.body_digest)
             }
+            Control::GapAccepted(e) => {
+                format!("gap-accepted/{}/{}/{}/{}/{}", e.cluster, e.topic, e.partition, e.from, e.next_index)
+            }
         }
     }
 }
@@ -41,6 +47,7 @@ impl From<Control> for Event {
             Control::KeyRotated(e) => e.into(),
             Control::ViewRootRecorded(e) => e.into(),
             Control::BodyErased(e) => e.into(),
+            Control::GapAccepted(e) => e.into(),
         }
     }
 }
@@ -63,6 +70,12 @@ impl From<BodyErased> for Control {
     }
 }
 
+impl From<GapAccepted> for Control {
+    fn from(event: GapAccepted) -> Control {
+        Control::GapAccepted(event)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,13 +83,16 @@ mod tests {
     #[test]
     fn every_control_event_is_an_event_of_ours_with_an_id_of_its_own() {
         let body = BodyErased { body_digest: "sha256:00".into(), indexes: vec![7, 9], ..BodyErased::default() };
-        let all: [Control; 3] = [
+        let gap =
+            GapAccepted { cluster: "c".into(), topic: "t".into(), from: 9, next_index: 4, ..GapAccepted::default() };
+        let all: [Control; 4] = [
             KeyRotated { sequence: 3, ..KeyRotated::default() }.into(),
             ViewRootRecorded { view_schema: 2, next_seq: 8, ..ViewRootRecorded::default() }.into(),
             body.into(),
+            gap.into(),
         ];
         let ids: Vec<String> = all.iter().map(Control::id).collect();
-        assert_eq!(ids, ["key-rotated/3", "view-root/2/8", "body-erased/sha256:00/9"]);
+        assert_eq!(ids, ["key-rotated/3", "view-root/2/8", "body-erased/sha256:00/9", "gap-accepted/c/t/0/9/4"]);
         for (control, kebab) in all.into_iter().zip(KEBAB_NAMES) {
             let again = Event::from_json(kebab, b"{}").expect("known").expect("empty is valid");
             assert_eq!(again.name(), Event::from(control).name());

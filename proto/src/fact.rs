@@ -127,7 +127,7 @@ events! {
     /// What the write node says, of messages and of the ledger.
     Control {
         OpaqueReceived "opaque-received", MessageRejected "message-rejected", KeyRotated "key-rotated",
-        ViewRootRecorded "view-root-recorded", BodyErased "body-erased",
+        ViewRootRecorded "view-root-recorded", BodyErased "body-erased", GapAccepted "gap-accepted",
     }
 }
 

@@ -23,6 +23,20 @@ pub struct SourceLag {
     /// Age of the oldest message not yet durable, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,
+    /// `lost` while its position is gone and nothing of it is read; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<SourceState>,
+    /// What happened then, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+/// How a source partition does that is not simply read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// What follows on its position is gone.
+    Lost,
 }
 
 /// What a read node knows of the process that writes the ledger: its last sign of life.

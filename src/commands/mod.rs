@@ -13,5 +13,6 @@ pub(crate) mod rebuild;
 pub(crate) mod rejects;
 pub(crate) mod restore;
 pub(crate) mod token;
+pub(crate) mod topics;
 pub(crate) mod trace;
 pub(crate) mod verify;

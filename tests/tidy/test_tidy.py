@@ -40,7 +40,6 @@ KNOWN_CIRCLES = {
             "decode::cdevents", "decode::cloudevents", "decode::cyclonedx", "decode::detect", "decode::dsse",
             "decode::intoto", "decode::oci", "decode::openvex", "decode::own_events", "decode::table", "decode::trivy",
         ),
-        ("intake", "kafka"),
     },
     "projector": {
         ("ask::identity", "ask::line"),

@@ -174,6 +174,7 @@ events! {
     KeyRotated { Name: old_key new_key; }
     ViewRootRecorded { Name: root; }
     BodyErased { Name: body_digest actor; Text: reason; }
+    GapAccepted { Name: cluster topic; Text: reason; }
 }
 
 fit! {

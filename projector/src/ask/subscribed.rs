@@ -192,6 +192,7 @@ fn of_control(event: Control<'_>) -> Vec<String> {
         Control::OpaqueReceived(e) => vec![e.event_type.clone()],
         Control::MessageRejected(e) => vec![e.code.clone()],
         Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::BodyErased(_) => vec![],
+        Control::GapAccepted(e) => vec![e.topic.clone()],
     }
 }
 

@@ -18,7 +18,7 @@ use crate::metrics::{Labels, Readings};
 use crate::params::Params;
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
-use crate::report::{Check, WriterSign};
+use crate::report::{Check, SourceLag, SourceState, WriterSign};
 use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::Tenant;
@@ -180,13 +180,16 @@ fn read_freshness(to: &mut Readings, fresh: &Freshness) {
     to.counters("pedigraph_view_roots_compared", "Recorded view roots that were compared with this node's", compared);
     let mismatched = [(vec![], fresh.view_roots.mismatched)];
     to.counters("pedigraph_view_root_mismatches", "Recorded view roots that this node did not come to", mismatched);
-    let source = |row: &crate::report::SourceLag| -> Labels {
+    let source = |row: &SourceLag| -> Labels {
         vec![("source", row.name.clone()), ("partition", row.partition.map_or_else(String::new, |p| p.to_string()))]
     };
     let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_messages?))));
     to.gauges("pedigraph_source_lag_messages", "Messages of a source that are not durable yet", rows);
     let rows = fresh.sources.iter().filter_map(|row| Some((source(row), float(row.lag_ms?) / 1e3)));
     to.gauges("pedigraph_source_lag_seconds", "Age of the oldest message that is not durable yet", rows);
+    let is_lost = |row: &SourceLag| f64::from(u8::from(row.state == Some(SourceState::Lost)));
+    let rows = fresh.sources.iter().map(|row| (source(row), is_lost(row)));
+    to.gauges("pedigraph_source_position_lost", "1 if what follows on the position of a source is gone", rows);
     let durable = percentiles(fresh.end_to_end_ms);
     to.gauges("pedigraph_visible_after_seconds", "Time from durable to visible", durable);
     let event = percentiles(fresh.event_to_visible_ms);

@@ -64,7 +64,11 @@ fn source(source: &SourceLag) -> Markup {
         th scope="row" { (source.name) @if let Some(partition) = source.partition { "[" (partition) "]" } }
         td { (source.position) }
         td { @if let Some(end) = source.end { (end) } }
-        td { @if let Some(messages) = source.lag_messages { (messages) " messages" } @if let Some(ms) = source.lag_ms { ", " (ms) " ms" } }
+        td {
+            @if let Some(messages) = source.lag_messages { (messages) " messages" }
+            @if let Some(ms) = source.lag_ms { ", " (ms) " ms" }
+            @if let Some(advice) = &source.advice { " " strong { (advice) } }
+        }
     }
 }
 

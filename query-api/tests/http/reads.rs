@@ -299,6 +299,8 @@ async fn freshness_and_probes_tell_where_everything_stands() {
             end: Some(9),
             lag_messages: Some(9 - position),
             lag_ms: None,
+            state: None,
+            advice: None,
         };
         vec![lag(1, 9), lag(0, 4)]
     });
