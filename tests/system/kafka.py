@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pedigraph import free_port, until
@@ -97,6 +97,29 @@ socket.request.max.bytes=104857600
         for future in admin.create_topics(wanted).values():
             future.result(30)
         return list(topics)
+
+    def delete(self, topic):
+        """Deletes a topic, and waits until the broker has forgotten it, so that it can be made anew."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        for future in admin.delete_topics([topic]).values():
+            future.result(30)
+        until(lambda: topic not in admin.list_topics(timeout=10).topics, f"{topic} is deleted", 30)
+
+    def cut(self, topic, partition, before):
+        """What retention does: the messages of a partition before an offset go."""
+        admin = AdminClient({"bootstrap.servers": self.address})
+        for future in admin.delete_records([TopicPartition(topic, partition, before)]).values():
+            future.result(30)
+
+    def transaction(self, topic, values, commit, name):
+        """One transaction of one partition, committed or aborted. Its marker takes an offset."""
+        producer = Producer({"bootstrap.servers": self.address, "transactional.id": name, "log_level": 0})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, value=value, partition=0)
+        producer.flush(30)
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
 
     def producer(self, **more):
         return Recorder(
