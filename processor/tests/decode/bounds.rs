@@ -524,10 +524,10 @@ fn an_sbom_of_many_subjects_is_refused_with_what_to_do() {
     assert_eq!(run(&of(6_000, 10), &Limits::default()).expect("accepted").facts.len(), 6_000 + 24 + 1);
     let long = refused(&of(6_000, 100_000));
     assert!(long.reason.starts_with("tool of SbomAttached has 100000 bytes"), "{}", long.reason);
-    let many = refused(&of(16_000, 1_000));
+    let many = refused(&of(8_000, 1_000));
     assert_eq!(many.code, Code::TooLarge);
     assert!(many.reason.contains("send one document for each"), "{}", many.reason);
-    bounded("an SBOM of many subjects", &of(16_000, 1_000));
+    bounded("an SBOM of many subjects", &of(8_000, 1_000));
 }
 
 /// Real documents stay far below the bounds, so that no product is refused for being large.
