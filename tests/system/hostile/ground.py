@@ -19,6 +19,8 @@ from pedigraph import Node, run, until
 TIMES_IDLE, MORE_SECONDS = 10, 0.1
 # "No entry within the limits delays another tenant's visibility by more than 2 s."
 VISIBLE_SECONDS = 2.0
+# So much above these two is a hang, which fails on any machine; less is shown as SLOW.
+HANG_SECONDS = 3.0
 # Half of the memory that the chart allows (deploy/helm/pedigraph/values.yaml).
 RSS_MIB = 1024
 # The server lets open requests end for 10 s, then it ends.
@@ -26,7 +28,7 @@ STOP_SECONDS = 15.0
 # What the neighbour waits at most for one request of another class.
 PLACE_SECONDS = 5.0
 # From the process's start to "ready", with whatever the attack left in ledger and views.
-START_SECONDS = 5.0
+START_SECONDS = 15.0
 # What the neighbour does before it is measured: connections, caches.
 WARM_SECONDS = 0.5
 # How long it is measured on this very server before the attack, which tells how busy the machine is at the moment.
