@@ -18,6 +18,11 @@ macro_rules! events {
                 match self { $($(Event::$variant(_) => stringify!($variant),)*)* }
             }
 
+            /// The name in kebab-case, such as `artifact-packaged`: what [`Event::from_json`] takes.
+            pub fn kebab(&self) -> &'static str {
+                match self { $($(Event::$variant(_) => $kebab,)*)* }
+            }
+
             /// The family that the event belongs to, and what it says there.
             pub fn family(&self) -> Family<'_> {
                 match self { $($(Event::$variant(event) => Family::$family($family::$variant(event)),)*)* }
@@ -233,6 +238,26 @@ mod tests {
         assert_eq!(event.to_json().expect("serializes")["strategy"], "blue_green");
         assert!(Event::from_json("service-deployed", br#"{"strategy":"slowly"}"#).expect("known").is_err());
         assert!(Event::from_json("no-such-event", b"{}").is_none());
+    }
+
+    /// `SbomAttached` as `sbom-attached`.
+    fn kebab(name: &str) -> String {
+        let mut kebab = String::with_capacity(name.len() + 4);
+        for letter in name.chars() {
+            if letter.is_ascii_uppercase() && !kebab.is_empty() {
+                kebab.push('-');
+            }
+            kebab.push(letter.to_ascii_lowercase());
+        }
+        kebab
+    }
+
+    #[test]
+    fn every_event_has_the_name_that_it_is_read_by() {
+        for name in Event::KEBAB_NAMES {
+            let event = Event::from_json(name, b"{}").expect("known").expect("empty is valid");
+            assert_eq!((event.kebab(), kebab(event.name()).as_str()), (*name, *name));
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl<'e> Changes<'e> {
                     return;
                 }
                 self.total += 1;
-                let (view, change) = (view_of(event).to_owned(), kebab(event.name()));
+                let (view, change) = (view_of(event).to_owned(), event.kebab().to_owned());
                 let (index, n, occurred_at) = (self.index, self.total, Nanos(at));
                 self.listed.push(ViewChange { index, n, view, subject, change, occurred_at });
             }
@@ -67,17 +67,6 @@ impl<'e> Changes<'e> {
         let subject = self.entry.subjects.first().cloned().unwrap_or_default();
         vec![ViewChange { n: 1, subject, change: "bulk".into(), ..first }]
     }
-}
-
-fn kebab(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
-            text.push('-');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }
 
 fn view_of(event: &Event) -> &'static str {
