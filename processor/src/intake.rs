@@ -172,10 +172,9 @@ fn bytes_of(body: &Body) -> u64 {
 /// each partition has an order of its own and what is slow holds up nothing but its own partition.
 fn apart(job: Job) -> Vec<Job> {
     let Origin::Kafka(fetched) = &job.origin else { return vec![job] };
-    let way = job.messages.first().map_or(Way::Quick, Way::of);
     let is_one = job.messages.len() == 1 || job.messages.iter().all(|message| Way::of(message) == Way::Quick);
     if is_one && fetched.windows(2).all(|pair| Arc::ptr_eq(&pair[0].partition, &pair[1].partition)) {
-        return vec![Job { way, ..job }];
+        return vec![job];
     }
     let Job { messages, origin: Origin::Kafka(fetched), entrance, .. } = job else { return Vec::new() };
     let mut parts: Vec<Part> = Vec::new();
@@ -193,7 +192,7 @@ fn apart(job: Job) -> Vec<Job> {
             }
         }
     }
-    let job = |part: Part| Job { way: part.way, ..Job::new(part.messages, Origin::Kafka(part.fetched), entrance) };
+    let job = |part: Part| Job::new(part.messages, Origin::Kafka(part.fetched), entrance);
     parts.into_iter().map(job).collect()
 }
 
@@ -295,11 +294,12 @@ impl Queue {
             self.counters.refused_for_room();
             return Err((Refused::NoRoom, job));
         }
-        if !self.has_room(&contents, &job.claim()) {
+        let claim = job.claim();
+        if !self.has_room(&contents, &claim) {
             self.counters.refused();
             return Err((Refused::Busy, job));
         }
-        contents.add(&job.claim());
+        contents.add(&claim);
         self.show(&contents);
         for job in apart(job) {
             match job.way {
@@ -315,8 +315,8 @@ impl Queue {
 
     /// Waits until a job would find room.
     pub(crate) fn wait_for_room(&self, job: &Job) -> Result<(), Refused> {
-        let mut contents = self.contents();
-        while !contents.closed && !self.has_room(&contents, &job.claim()) {
+        let (claim, mut contents) = (job.claim(), self.contents());
+        while !contents.closed && !self.has_room(&contents, &claim) {
             contents = self.left.wait(contents).unwrap_or_else(PoisonError::into_inner);
         }
         if contents.closed { Err(Refused::Stopping) } else { Ok(()) }

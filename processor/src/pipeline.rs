@@ -565,8 +565,8 @@ struct Places {
 }
 
 impl Order {
-    fn put(&mut self, unit: Unit) {
-        let Some(Ticket { partition, place }) = unit.ticket.clone() else { return self.ready.push_back(unit) };
+    fn put(&mut self, mut unit: Unit) {
+        let Some(Ticket { partition, place }) = unit.ticket.take() else { return self.ready.push_back(unit) };
         let places = self.partitions.entry(partition.key().clone()).or_default();
         places.early.insert(place, unit);
         while let Some(unit) = places.early.remove(&places.next) {

@@ -197,10 +197,11 @@ impl Preparer {
             Ok(decoded) => (&mut decoded.source, &mut decoded.id),
             Err(rejected) => (&mut rejected.source, &mut rejected.id),
         };
-        let (received_source, received_id) = received.unwrap_or_else(|| (source.clone(), id.clone()));
+        let (received_source, received_id) = received.unzip();
         for (name, received, header) in [(source, received_source, NAMED_SOURCE), (id, received_id, NAMED_ID)] {
+            let received = received.as_ref().unwrap_or(name);
             let named =
-                self.namer.name(&message.tenant, name, &received).or_else(|| named_before(message, header, name));
+                self.namer.name(&message.tenant, name, received).or_else(|| named_before(message, header, name));
             if let Some(named) = named {
                 *name = named;
             }
@@ -314,6 +315,10 @@ impl Preparer {
             hidden = hidden.saturating_add(secrets);
             self.part(&self.blobs, chunk, None).map(|part| parts.push(part))
         };
+        if facts.count() == 1 {
+            close(facts.into_iter().collect())?;
+            return Ok((parts, hidden));
+        }
         let (mut chunk, mut chunk_bytes) = (Vec::<Fact>::new(), 0);
         for fact in facts {
             let bytes = fact.encoded_len();
