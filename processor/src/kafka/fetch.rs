@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use pedigraph_proto::message::{Body, Code, Message, Reject};
@@ -26,8 +27,9 @@ pub(super) struct Fetch {
     fetched: Vec<Fetched>,
 }
 
-/// Adds a message, unless it only was read again or nothing of its partition is taken.
+/// Adds a message that the client gave out, unless it only was read again or nothing of its partition is taken.
 pub(super) fn add(batch: &mut Fetch, shared: &Shared, message: &BorrowedMessage<'_>) {
+    shared.given.fetch_add(1, Ordering::AcqRel);
     let Some(partition) = partition_of(shared, batch, message) else { return };
     let Ok(offset) = u64::try_from(message.offset()) else { return };
     let time_ms = message.timestamp().to_millis();

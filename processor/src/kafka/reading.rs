@@ -136,7 +136,6 @@ impl Reading {
             Some(Ok(message)) => {
                 add(&mut self.batch, &self.shared, &message);
                 drop(message);
-                self.shared.given.fetch_add(1, Ordering::AcqRel);
                 if self.batch.is_full() { self.hand_on() } else { Ok(()) }
             }
             Some(Err(error)) => self.endure(&error),
@@ -188,7 +187,6 @@ impl Reading {
             // Fetched before the pause took hold: it must not be skipped.
             Some(Ok(message)) => {
                 add(&mut self.batch, &self.shared, &message);
-                self.shared.given.fetch_add(1, Ordering::AcqRel);
                 Ok(())
             }
             Some(Err(error)) => self.endure(&error),
