@@ -28,8 +28,7 @@ pub(super) struct Budget {
 impl Budget {
     /// The budget of a message of so many bytes.
     pub(super) fn of(input: u64) -> Budget {
-        let memory = BYTES_BESIDES.saturating_add(input.saturating_mul(BYTES_PER_BYTE));
-        Budget { input, memory: Cell::new(memory), encoded: Cell::new(ENCODED_BYTES_MAX) }
+        Budget { input, memory: Cell::new(memory_max(input)), encoded: Cell::new(ENCODED_BYTES_MAX) }
     }
 
     /// Takes what an item needs.
@@ -60,15 +59,19 @@ impl Budget {
     }
 
     fn exceeded(&self) -> Reject {
-        let memory = BYTES_BESIDES.saturating_add(self.input.saturating_mul(BYTES_PER_BYTE));
         let reason = format!(
             "what it states comes to more than {} bytes, for {} bytes that were sent: its texts are said again for each \
              thing that it names; send one document for each, or fewer things in one",
-            memory.min(ENCODED_BYTES_MAX),
+            memory_max(self.input).min(ENCODED_BYTES_MAX),
             self.input
         );
         Reject::new(Code::TooLarge, reason)
     }
+}
+
+/// Bytes of memory that the facts of an input may take.
+fn memory_max(input: u64) -> u64 {
+    BYTES_BESIDES.saturating_add(input.saturating_mul(BYTES_PER_BYTE))
 }
 
 #[cfg(test)]

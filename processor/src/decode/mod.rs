@@ -217,22 +217,27 @@ impl Understood {
             let (source, id) = document_name(message, sha256);
             return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
         }
-        let found = match found.and_then(|mut found| found.facts.fit().map(|()| found)) {
+        let found = match found.and_then(fitting) {
             Ok(found) => found,
             Err(reject) => {
                 return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
             }
         };
-        if found.facts.too_large() {
-            // Long strings were cut and long lists divided before: only a document made for it gets here.
-            let reject = Reject::new(Code::TooLarge, "one fact is 1 MiB or more");
-            return Err(Box::new(Rejected { reject, source, id, hashed_attributes, format, signed_secrets }));
-        }
         let producer = self.time.map(|time| (time, TimeSource::Producer));
         let time = producer.or(found.time.map(|time| (time, TimeSource::Payload)));
         let facts = found.facts;
         Ok(Decoded { source, id, time, hashed_attributes, format, decoder_version, facts, signed_secrets })
     }
+}
+
+/// What was found, its texts cut or refused by their lengths.
+fn fitting(mut found: Found) -> Result<Found, Reject> {
+    found.facts.fit()?;
+    if found.facts.too_large() {
+        // Long strings were cut and long lists divided before: only a document made for it gets here.
+        return Err(Reject::new(Code::TooLarge, "one fact is 1 MiB or more"));
+    }
+    Ok(found)
 }
 
 /// A bare document's source and id (SPEC §2.4).
