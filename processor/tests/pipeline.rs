@@ -74,6 +74,18 @@ impl Node {
         Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader }
     }
 
+    /// Over a disk that writes nothing before the gate is opened.
+    fn behind_a_closed_gate(config: Config) -> (Node, Arc<gate::Gate>) {
+        let gate = Arc::new(gate::Gate::default());
+        let storage = Arc::new(gate::Gated(Arc::clone(&gate)));
+        let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+        let work = pedigraph_ledger::Work::Background;
+        let writer = pedigraph_ledger::open_with(&config.dir.join("ledger"), &options, storage, work).unwrap();
+        let reader = writer.reader();
+        gate.close();
+        (Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader }, gate)
+    }
+
     fn submit(&self, message: Message) -> Receipt {
         match self.processor.intake().submit_blocking(message).unwrap() {
             Submitted::One(receipt) => receipt,
@@ -392,17 +404,10 @@ fn a_full_queue_pauses_kafka_and_refuses_requests_and_loses_nothing() {
     let cluster = Cluster::start(&[TOPIC]).unwrap();
     let producer = Producer::new(&cluster.bootstrap()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let gate = Arc::new(gate::Gate::default());
-    let storage = Arc::new(gate::Gated(Arc::clone(&gate)));
-    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
-    let work = pedigraph_ledger::Work::Background;
-    let writer = pedigraph_ledger::open_with(&dir.path().join("ledger"), &options, storage, work).unwrap();
-    let reader = writer.reader();
     let mut config = Config::new(dir.path());
     config.kafka.push(from_kafka(&cluster));
     config.queue = QueueLimits { messages_max: 20, ..QueueLimits::default() };
-    gate.close();
-    let node = Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader };
+    let (node, gate) = Node::behind_a_closed_gate(config);
     produce(&producer, 0..2_000);
     node.wait_for("Kafka is paused", |node| node.processor.kafka_sources()[0].paused);
     assert_eq!(node.size(), 0);
@@ -490,16 +495,9 @@ fn what_is_slow_on_kafka_holds_up_its_own_partition_alone() {
 #[test]
 fn one_tenant_leaves_room_for_another() {
     let dir = tempfile::tempdir().unwrap();
-    let gate = Arc::new(gate::Gate::default());
-    let storage = Arc::new(gate::Gated(Arc::clone(&gate)));
-    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
-    let work = pedigraph_ledger::Work::Background;
-    let writer = pedigraph_ledger::open_with(&dir.path().join("ledger"), &options, storage, work).unwrap();
-    let reader = writer.reader();
     let mut config = Config::new(dir.path());
     config.queue = QueueLimits { messages_max: 100, ..QueueLimits::default() };
-    gate.close();
-    let node = Node { processor: pedigraph_processor::start(writer, config).unwrap(), reader };
+    let (node, gate) = Node::behind_a_closed_gate(config);
     let intake = node.processor.intake();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let sent = |tenant: &str, n: usize| {
