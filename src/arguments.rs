@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use pedigraph_ledger::LogId;
 use pedigraph_processor::kafka::Accept;
+use pedigraph_projector::store::StoreKind;
 use pedigraph_query_api::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,6 +150,10 @@ pub(crate) struct Serve {
     /// uploads, export, packs, streams, waiters. Without tokens there are none unless they are given.
     #[arg(long, env = "PEDIGRAPH_RATES", value_delimiter = ',', value_parser = class_rate, value_name = "CLASS=N")]
     pub(crate) rates: Vec<(Class, u32)>,
+    /// Fields, comma-separated, whose values are overwritten with * before anything is kept: names of members,
+    /// attributes and headers such as password, or the end of the way to a member such as customData.deploy.token.
+    #[arg(long, env = "PEDIGRAPH_REDACT_FIELDS", value_delimiter = ',', value_name = "FIELD")]
+    pub(crate) redact_fields: Option<Vec<String>>,
     /// Kafka bootstrap servers, host:port, comma-separated; none: no Kafka.
     #[arg(long, env = "PEDIGRAPH_KAFKA")]
     pub(crate) kafka: Option<String>,
@@ -165,6 +170,10 @@ pub(crate) struct Serve {
     /// Milliseconds between the view roots that `up` records in the ledger; 0: none [default: 60000].
     #[arg(long, env = "PEDIGRAPH_VIEW_ROOT_INTERVAL_MS")]
     pub(crate) view_root_interval_ms: Option<u64>,
+    /// What keeps the views on disk: sled, or fjall for large ones. Views that the other one keeps are folded anew
+    /// [default: sled].
+    #[arg(long, env = "PEDIGRAPH_VIEWS_STORE", value_name = "STORE")]
+    pub(crate) views_store: Option<StoreKind>,
     /// C2SP tlog-policy file: its witnesses are asked to cosign every checkpoint; none: checkpoints carry the ledger's
     /// signature alone.
     #[arg(long, env = "PEDIGRAPH_WITNESS_POLICY")]

@@ -215,7 +215,7 @@ impl Answer {
             (404, _) => Exit::NotFound,
             (401 | 403, _) => Exit::NotAllowed,
             (400, _) => Exit::Usage,
-            (503, Some("PROJECTION_BEHIND" | "NOT_READY")) => Exit::Stale,
+            (503, Some("PROJECTION_BEHIND" | "NOT_READY" | "VIEWS_UNAVAILABLE")) => Exit::Stale,
             _ => Exit::Error,
         };
         let detail = text("detail").or_else(|| text("title")).unwrap_or_else(|| "no explanation".to_owned());

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use pedigraph_processor::Fields;
 use pedigraph_processor::kafka::Accept;
+use pedigraph_projector::store::StoreKind;
 use pedigraph_query_api::{Limits, Rates};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) witness_mode: WitnessMode,
     /// Milliseconds that one answer of a witness may take.
     pub(crate) witness_timeout_ms: u64,
-    /// MiB of the views' cache.
+    /// MiB of memory for the store of the views, about.
     pub(crate) view_cache_mib: u64,
     /// Directory whose files are taken in as they are moved into it.
     pub(crate) drop_directory: Option<PathBuf>,
@@ -61,10 +63,31 @@ pub(crate) struct Config {
     /// Requests a second by class, of each tenant (what needs no token: of each address), where they differ from the
     /// defaults; 0: no limit. Without tokens there are no other limits than these.
     pub(crate) rates: Rates,
+    /// What is overwritten in messages before anything of them is kept.
+    pub(crate) redact: Redact,
+    /// How the views are kept.
+    pub(crate) views: Views,
     /// What one question may cost, and how many are answered at once.
     pub(crate) reads: Reads,
     /// Kafka; without brokers there is none.
     pub(crate) kafka: Kafka,
+}
+
+/// What is overwritten in messages, besides known shapes of secrets.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Redact {
+    /// Members of JSON documents, attributes and headers whose values are overwritten: names, or the names on the way
+    /// joined by dots.
+    pub(crate) fields: Vec<String>,
+}
+
+/// How the views are kept.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Views {
+    /// `sled` or `fjall`; views that another store keeps are folded anew.
+    pub(crate) store: StoreKind,
 }
 
 /// What one question may cost; one that costs more is answered `QUERY_TOO_EXPENSIVE`.
@@ -159,6 +182,8 @@ impl Default for Config {
             hosts: Vec::new(),
             rates: Rates::new(),
             public_ledger: false,
+            redact: Redact::default(),
+            views: Views::default(),
             reads: Reads::default(),
             kafka: Kafka::default(),
         }
@@ -192,6 +217,12 @@ impl Serve {
         if let Some(interval) = self.view_root_interval_ms {
             config.view_root_interval_ms = interval;
         }
+        if let Some(fields) = &self.redact_fields {
+            config.redact.fields.clone_from(fields);
+        }
+        if let Some(store) = self.views_store {
+            config.views.store = store;
+        }
         if let Some(policy) = &self.witness_policy {
             config.witness_policy = Some(policy.clone());
         }
@@ -220,6 +251,17 @@ impl Serve {
 }
 
 impl Config {
+    /// How the views are kept.
+    pub(crate) fn view_options(&self) -> pedigraph_projector::Options {
+        pedigraph_projector::Options { cache_bytes: self.view_cache_mib << 20, store: Some(self.views.store) }
+    }
+
+    /// What is overwritten in messages.
+    pub(crate) fn redacted(&self) -> anyhow::Result<Fields> {
+        let fields = Fields::new(self.redact.fields.iter().map(String::as_str));
+        fields.map_err(|error| Failure::error(Exit::Usage, format!("redact.fields: {error}")))
+    }
+
     /// Bytes of the disk that stay free.
     pub(crate) fn reserve_bytes(&self) -> u64 {
         let default = pedigraph_processor::RESERVE_BYTES.max(self.segment_bytes.saturating_mul(2));
@@ -281,6 +323,29 @@ mod tests {
         let serve = Serve { config: Some(path), data: Some("b".into()), ..Serve::default() };
         let config = serve.resolve().unwrap();
         assert_eq!((config.data, config.listen.port()), ("b".into(), 1));
+    }
+
+    #[test]
+    fn the_store_of_the_views_is_named() {
+        let config: Config = toml::from_str("view-cache-mib = 3\n[views]\nstore = \"fjall\"").unwrap();
+        let options = config.view_options();
+        assert_eq!((options.store, options.cache_bytes), (Some(StoreKind::Fjall), 3 << 20));
+        assert_eq!(Config::default().view_options().store, Some(StoreKind::Sled));
+        assert_eq!(toml::from_str::<Config>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert!(toml::from_str::<Config>("[views]\nstore = \"redb\"").is_err());
+        let serve = Serve { views_store: Some(StoreKind::Fjall), ..Serve::default() };
+        assert_eq!(serve.resolve().unwrap().views.store, StoreKind::Fjall);
+    }
+
+    #[test]
+    fn fields_to_overwrite_are_given_by_name() {
+        let config: Config = toml::from_str("[redact]\nfields = [\"password\", \"build.token\"]").unwrap();
+        assert_eq!(config.redact.fields, ["password", "build.token"]);
+        assert!(config.redacted().is_ok());
+        assert_eq!(toml::from_str::<Config>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        let serve = Serve { redact_fields: Some(vec!["a..b".to_owned()]), ..Serve::default() };
+        let error = serve.resolve().unwrap().redacted().unwrap_err().to_string();
+        assert!(error.starts_with("redact.fields: \"a..b\""), "{error}");
     }
 
     #[test]

@@ -3,29 +3,30 @@
 use std::fmt::Write as _;
 
 use pedigraph_processor::Processor;
-use pedigraph_processor::counters::{COMMIT_BUCKETS_US, Counters};
+use pedigraph_processor::counters::COMMIT_BUCKETS_US;
 use pedigraph_processor::kafka::{KafkaHealth, PartitionState};
 use pedigraph_proto::message::{Refused, Status};
-use pedigraph_query_api::{Check, SourceLag, SourceState};
+use pedigraph_query_api::{About, Check, SourceLag, SourceState};
 
 /// Lost partitions that one line of `/readyz` names.
 const NAMED_MAX: usize = 5;
 
-/// Lines of `/readyz`.
+/// Lines of `/readyz`. What keeps a source or the signing of checkpoints does not keep anybody from sending.
 pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<String>) -> Vec<Check> {
     let failure = processor.failure();
     let detail = failure.as_deref().unwrap_or_default().to_owned();
-    let mut checks = vec![Check { name: "ledger-writable".to_owned(), ok: failure.is_none(), detail }];
+    let check = |name: &str, about, ok, detail| Check { name: name.to_owned(), about, ok, detail };
+    let mut checks = vec![check("ledger-writable", About::Intake, failure.is_none(), detail)];
     let free = processor.counters().disk_free_bytes();
     let detail = format!("{} MiB free, {} MiB are kept in reserve", free >> 20, reserve_bytes >> 20);
     let ok = processor.intake().refuses() != Some(Refused::NoRoom);
-    checks.push(Check { name: "disk-space".to_owned(), ok, detail });
-    checks.push(Check { name: "checkpoints".to_owned(), ok: no_room.is_none(), detail: no_room.unwrap_or_default() });
+    checks.push(check("disk-space", About::Intake, ok, detail));
+    checks.push(check("checkpoints", About::Besides, no_room.is_none(), no_room.unwrap_or_default()));
     for (n, source) in processor.kafka_sources().into_iter().enumerate() {
         checks.push(positions_check(n, &source));
         let ok = source.cluster.is_some() && source.stopped.is_none();
         let detail = source.stopped.or(source.last_error).unwrap_or_default();
-        checks.push(Check { name: format!("kafka-{n}"), ok, detail });
+        checks.push(check(&format!("kafka-{n}"), About::Besides, ok, detail));
     }
     checks
 }
@@ -38,7 +39,7 @@ fn positions_check(n: usize, source: &KafkaHealth) -> Check {
     if more > 0 {
         detail += &format!("; and {more} more: `pedigraph topics` shows all");
     }
-    Check { name: format!("kafka-{n}-positions"), ok: lost.is_empty(), detail }
+    Check { name: format!("kafka-{n}-positions"), about: About::Besides, ok: lost.is_empty(), detail }
 }
 
 /// What happened to a lost partition, and what to do.
@@ -114,7 +115,7 @@ pub(crate) fn write(processor: &Processor, reserve_bytes: u64, unsigned: u64, te
         ("pedigraph_queue_bytes", "gauge", "Bytes between the sources and the disk.", counters.queue_bytes()),
     ];
     singles(&single, text);
-    singles(&held_apart(counters), text);
+    singles(&held_apart(processor), text);
     commits(processor, text);
 }
 
@@ -129,8 +130,16 @@ fn singles(all: &[Single], text: &mut String) {
 }
 
 /// What is kept from holding up the rest, and what that costs.
-fn held_apart(counters: &Counters) -> [Single; 5] {
+fn held_apart(processor: &Processor) -> [Single; 6] {
+    let (counters, sources) = (processor.counters(), processor.kafka_sources());
+    let held = sources.iter().flat_map(|source| &source.partitions).filter(|partition| partition.is_held).count();
     [
+        (
+            "pedigraph_kafka_held_partitions",
+            "gauge",
+            "Kafka partitions that have their share of the queue and are read on when they have less.",
+            held as u64,
+        ),
         (
             "pedigraph_known_ids_rows_read_total",
             "counter",

@@ -279,7 +279,7 @@ impl Checkpoints {
 
 async fn open_views(config: &Config, reader: Reader) -> anyhow::Result<Views> {
     let dir = config.data.join("views");
-    let options = pedigraph_projector::Options { cache_bytes: config.view_cache_mib << 20 };
+    let options = config.view_options();
     let failed = format!("cannot open {}", dir.display());
     tokio::task::spawn_blocking(move || Views::open(&dir, reader, &options)).await?.context(failed)
 }
@@ -287,6 +287,7 @@ async fn open_views(config: &Config, reader: Reader) -> anyhow::Result<Views> {
 fn processor_config(config: &Config) -> anyhow::Result<pedigraph_processor::Config> {
     let mut processor = pedigraph_processor::Config::new(&config.data);
     processor.reserve_bytes = config.reserve_bytes();
+    processor.limits.redact = config.redacted()?;
     if !config.kafka.brokers.is_empty() {
         processor.kafka.push(kafka_config(&config.kafka)?);
     }
@@ -323,9 +324,8 @@ fn api_config(
     let spool = config.data.join("spool");
     let mut all = api::Config::new(reader.clone(), Arc::clone(views), spool.clone());
     all.expect_views = role != Role::Write;
-    all.limits.connections_max = listeners::connections_max();
+    all.limits = api::Limits { connections_max: listeners::connections_max(), ..config.reads.limits() };
     all.public_ledger = config.public_ledger;
-    all.limits = config.reads.limits();
     all.hosts.clone_from(&config.hosts);
     all.rates.clone_from(&config.rates);
     all.packs_dir = config.data.join("packs");

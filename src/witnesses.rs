@@ -9,7 +9,7 @@ use pedigraph_ledger::{
     LogId, Mode, POLICY_BYTES_MAX, Policy, Publisher, Reply, Status, Transport, WITNESS_ANSWER_BYTES_MAX, Witnesses,
     Writer,
 };
-use pedigraph_query_api::Check;
+use pedigraph_query_api::{About, Check};
 
 use crate::arguments::WitnessMode;
 use crate::client;
@@ -81,7 +81,7 @@ pub(crate) fn check(witnesses: &Witnesses) -> Check {
     if said.is_empty() {
         said.push(format!("{} asked, the quorum is reached", status.witnesses.len()));
     }
-    Check { name: "witnesses".to_owned(), ok: true, detail: said.join("; ") }
+    Check { name: "witnesses".to_owned(), about: About::Besides, ok: true, detail: said.join("; ") }
 }
 
 fn logs<'a>(what: &str, logs: impl IntoIterator<Item = &'a LogId>) -> Option<String> {

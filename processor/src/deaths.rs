@@ -1,6 +1,7 @@
 //! What was being decoded when a process died.
 //!
 //! A decoder can end the process: by no stack left, no memory left, or by the kernel that kills it for having too much.
+//! So can what comes before it, unpacking and taking a batch apart, which is named by the bytes as they came.
 //! The message comes again at the next start, and would end that one too. So each worker says in its slot of a small
 //! file what it decodes, by one write that nothing syncs: it outlives the process, though not a power cut. What a
 //! process died over [`DEATHS_MAX`] times is set aside as a reject of its own code, and can be driven again once the

@@ -1,8 +1,8 @@
 //! The bounded queue in front of the one writer, and the ways into it.
 //!
 //! What is in the queue counts until it is durable, so the limits bound all memory between a source and the disk. Kafka
-//! may fill a share of it only, and so may one tenant: behind a backlog another's request still finds room, and is
-//! taken in turn. What waits for whom before it is decoded is said in `lanes.rs`. Nothing
+//! may fill a share of it only, and so may one tenant, and of Kafka's share one partition: behind a backlog another's
+//! message still finds room, and is taken in turn. What waits for whom before it is decoded is said in `lanes.rs`. Nothing
 //! depends on who waits for an answer: a message whose sender went away is recorded all the same.
 
 use std::collections::HashMap;
@@ -11,17 +11,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Body, Message, Receipt, Refused, Submitted};
 use tokio::sync::oneshot;
 
 use crate::counters::Counters;
 use crate::kafka::{Fetched, Partition};
-use crate::lanes::{Lane, Way};
+use crate::lanes::{Lane, Way, Whose};
 
-/// What one tenant's requests may fill, as a multiple of what is free: so one alone gets three quarters, several get
-/// equal shares, and whoever comes new finds room.
-const TENANT_OF_FREE: u64 = 3;
+/// What one tenant's requests, or one Kafka partition, may fill, as a multiple of what is free for its kind: so one
+/// alone gets three quarters, several get equal shares, and whoever comes new finds room.
+const SHARE_OF_FREE: u64 = 3;
+/// Of its share what a partition may have when it is read on, after it was held: a pause throws away what the client
+/// prefetched, so it is worth its price only for a while.
+const AMPLE_PART: u64 = 2;
 
 /// Limits of what is between the sources and the disk.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ impl Intake {
             self.queue.wait_for_room(&job)?;
             match self.queue.push(job) {
                 Ok(()) => return receiver.blocking_recv().map_err(|_| Refused::Stopping),
-                Err((Refused::Busy | Refused::NoRoom, back)) => job = back,
+                Err((Refused::Busy | Refused::NoRoom, back)) => job = *back,
                 Err((refused, _)) => return Err(refused),
             }
         }
@@ -92,14 +94,15 @@ impl Intake {
 
 fn request(message: Message) -> (Job, oneshot::Receiver<Submitted>) {
     let (answer, receiver) = oneshot::channel();
-    (Job::new(vec![message], Origin::Request(answer), Entrance::Requests), receiver)
+    let whose = Whose::Tenant(message.tenant.clone());
+    (Job::new(vec![message], Origin::Request(answer), whose), receiver)
 }
 
 /// Messages that came together and are handed on together.
 pub(crate) struct Job {
     pub(crate) messages: Vec<Message>,
     pub(crate) origin: Origin,
-    pub(crate) entrance: Entrance,
+    pub(crate) whose: Whose,
     pub(crate) way: Way,
     /// Its place among the jobs of its Kafka partition, once it is queued.
     pub(crate) ticket: Option<Ticket>,
@@ -127,29 +130,46 @@ pub(crate) struct Ticket {
 pub(crate) struct Room {
     pub(crate) messages: usize,
     pub(crate) bytes: u64,
+    /// Messages of these that go the slow lane.
+    pub(crate) slow: usize,
 }
 
 impl Room {
     fn is_none(&self) -> bool {
         (self.messages, self.bytes) == (0, 0)
     }
+
+    fn add(&mut self, other: Room) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.slow += other.slow;
+    }
+
+    fn take(&mut self, other: Room) {
+        self.messages -= other.messages;
+        self.bytes -= other.bytes;
+        self.slow -= other.slow;
+    }
 }
 
 impl Job {
-    pub(crate) fn new(messages: Vec<Message>, origin: Origin, entrance: Entrance) -> Job {
+    pub(crate) fn new(messages: Vec<Message>, origin: Origin, whose: Whose) -> Job {
         let bytes = messages.iter().map(|message| bytes_of(&message.body)).sum();
-        let room = Room { messages: messages.len(), bytes };
         let way = messages.first().map_or(Way::Quick, Way::of);
-        Job { messages, origin, entrance, way, ticket: None, room }
-    }
-
-    /// Whose it is; of Kafka's, that of the first message.
-    pub(crate) fn tenant(&self) -> TenantId {
-        self.messages.first().map_or_else(TenantId::default, |message| message.tenant.clone())
+        let room = Room { messages: messages.len(), bytes, slow: if way == Way::Slow { messages.len() } else { 0 } };
+        Job { messages, origin, whose, way, ticket: None, room }
     }
 
     pub(crate) fn claim(&self) -> Claim {
-        Claim { room: self.room, entrance: self.entrance, tenant: self.tenant() }
+        Claim { room: self.room, whose: self.whose.clone() }
+    }
+
+    /// The Kafka partition that all of it is of.
+    pub(crate) fn partition(&self) -> Option<&Arc<Partition>> {
+        match &self.origin {
+            Origin::Kafka(fetched) => fetched.first().map(|first| &first.partition),
+            Origin::Request(_) => None,
+        }
     }
 }
 
@@ -157,8 +177,7 @@ impl Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) room: Room,
-    pub(crate) entrance: Entrance,
-    pub(crate) tenant: TenantId,
+    pub(crate) whose: Whose,
 }
 
 fn bytes_of(body: &Body) -> u64 {
@@ -168,15 +187,17 @@ fn bytes_of(body: &Body) -> u64 {
     }
 }
 
-/// Takes a job of Kafka's apart: one for each run of quick messages of a partition and for each slow message, since
-/// each partition has an order of its own and what is slow holds up nothing but its own partition.
-fn apart(job: Job) -> Vec<Job> {
-    let Origin::Kafka(fetched) = &job.origin else { return vec![job] };
-    let is_one = job.messages.len() == 1 || job.messages.iter().all(|message| Way::of(message) == Way::Quick);
+/// Jobs of what Kafka gave: one for each run of quick messages of a partition and for each slow message, since each
+/// partition has an order of its own and what is slow holds up nothing but its own partition.
+pub(crate) fn jobs_of_kafka(messages: Vec<Message>, fetched: Vec<Fetched>) -> Vec<Job> {
+    let job = |messages: Vec<Message>, fetched: Vec<Fetched>| {
+        let key = fetched.first().map(|first| first.partition.key().clone());
+        Job::new(messages, Origin::Kafka(fetched), Whose::Partition(key.unwrap_or_default()))
+    };
+    let is_one = messages.len() == 1 || messages.iter().all(|message| Way::of(message) == Way::Quick);
     if is_one && fetched.windows(2).all(|pair| Arc::ptr_eq(&pair[0].partition, &pair[1].partition)) {
-        return vec![job];
+        return vec![job(messages, fetched)];
     }
-    let Job { messages, origin: Origin::Kafka(fetched), entrance, .. } = job else { return Vec::new() };
     let mut parts: Vec<Part> = Vec::new();
     for (mut message, fetched) in messages.into_iter().zip(fetched) {
         let way = Way::of(&message);
@@ -192,8 +213,7 @@ fn apart(job: Job) -> Vec<Job> {
             }
         }
     }
-    let job = |part: Part| Job::new(part.messages, Origin::Kafka(part.fetched), entrance);
-    parts.into_iter().map(job).collect()
+    parts.into_iter().map(|part| job(part.messages, part.fetched)).collect()
 }
 
 /// Messages of one partition that become a job.
@@ -218,13 +238,6 @@ fn keep_apart(body: &mut Body) {
     }
 }
 
-/// What is taken in turn, so that no kind of source can starve another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Entrance {
-    Requests,
-    Kafka,
-}
-
 /// The bounded queue.
 pub(crate) struct Queue {
     limits: QueueLimits,
@@ -245,8 +258,8 @@ struct Contents {
     documents: Lane<Job>,
     used: Room,
     kafka_used: Room,
-    /// What requests of each tenant have, while they have any.
-    tenants_used: HashMap<TenantId, Room>,
+    /// What each tenant's requests and each Kafka partition have, while they have any.
+    used_by: HashMap<Whose, Room>,
     /// The next place of each Kafka partition.
     places: HashMap<Bytes, u64>,
     disk: Space,
@@ -284,32 +297,30 @@ impl Queue {
         }
     }
 
-    /// Puts a job at the end of its entrance, or gives it back.
-    pub(crate) fn push(&self, job: Job) -> Result<(), (Refused, Job)> {
+    /// Puts a job behind the others of the same, or gives it back.
+    pub(crate) fn push(&self, job: Job) -> Result<(), (Refused, Box<Job>)> {
         let mut contents = self.contents();
         if contents.closed {
-            return Err((Refused::Stopping, job));
+            return Err((Refused::Stopping, Box::new(job)));
         }
         if contents.disk == Space::Short {
             self.counters.refused_for_room();
-            return Err((Refused::NoRoom, job));
+            return Err((Refused::NoRoom, Box::new(job)));
         }
         let claim = job.claim();
         if !self.has_room(&contents, &claim) {
             self.counters.refused();
-            return Err((Refused::Busy, job));
+            return Err((Refused::Busy, Box::new(job)));
         }
         contents.add(&claim);
         self.show(&contents);
-        for job in apart(job) {
-            match job.way {
-                Way::Quick => drop(self.under_way.fetch_add(1, Ordering::Relaxed)),
-                Way::Slow => self.counters.slow(),
-                Way::Documents => {}
-            }
-            self.came_into(job.way).notify_one();
-            contents.queue(job);
+        match job.way {
+            Way::Quick => drop(self.under_way.fetch_add(1, Ordering::Relaxed)),
+            Way::Slow => self.counters.slow(),
+            Way::Documents => {}
         }
+        self.came_into(job.way).notify_one();
+        contents.queue(job);
         Ok(())
     }
 
@@ -322,36 +333,67 @@ impl Queue {
         if contents.closed { Err(Refused::Stopping) } else { Ok(()) }
     }
 
-    /// Waits for room for a job of Kafka's, at most so long; false when there is none yet.
-    pub(crate) fn wait_for_kafka_room(&self, bytes: u64, timeout: Duration) -> bool {
-        let (room, entrance, tenant) = (Room { messages: 0, bytes }, Entrance::Kafka, TenantId::default());
-        let claim = Claim { room, entrance, tenant };
+    /// Waits for room for a job, at most so long; false when there is none yet.
+    pub(crate) fn has_room_within(&self, timeout: Duration, job: &Job) -> bool {
+        let claim = job.claim();
         let full = |contents: &mut Contents| !contents.closed && !self.has_room(contents, &claim);
         let waited = self.left.wait_timeout_while(self.contents(), timeout, full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    fn has_room(&self, contents: &Contents, claim: &Claim) -> bool {
-        let (limits, bytes) = (&self.limits, claim.room.bytes);
-        let (used, percent) = match claim.entrance {
-            Entrance::Kafka => (contents.kafka_used, limits.kafka_percent),
-            Entrance::Requests => (contents.used, 100),
-        };
-        let messages_fit = (used.messages as u64) * 100 < limits.messages_max as u64 * percent;
-        let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(bytes) <= limits.bytes_max / 100 * percent;
-        messages_fit && bytes_fit && contents.disk == Space::Enough && self.has_share(contents, claim)
+    /// Whether a job finds no room only since its sender has its share already: others would find some.
+    pub(crate) fn is_for_its_share(&self, job: &Job) -> bool {
+        let (claim, contents) = (job.claim(), self.contents());
+        self.is_open(&contents, &claim) && !self.has_share(&contents, &claim, 1)
     }
 
-    /// Whether a tenant's requests may have more of what is free.
-    fn has_share(&self, contents: &Contents, claim: &Claim) -> bool {
-        let mine = match claim.entrance {
-            Entrance::Kafka => return true,
-            Entrance::Requests => contents.tenants_used.get(&claim.tenant).copied().unwrap_or_default(),
-        };
-        let free_bytes = self.limits.bytes_max.saturating_sub(contents.used.bytes);
-        let free_messages = self.limits.messages_max.saturating_sub(contents.used.messages) as u64;
-        let bytes_fit = mine.bytes == 0 || mine.bytes.saturating_add(claim.room.bytes) <= TENANT_OF_FREE * free_bytes;
-        bytes_fit && (mine.messages as u64) <= TENANT_OF_FREE * free_messages
+    /// Whether some of what its sender has in the queue is slow, so that room is not given back soon.
+    pub(crate) fn is_slow(&self, job: &Job) -> bool {
+        self.contents().used_by.get(&job.whose).is_some_and(|used| used.slow > 0)
+    }
+
+    /// Whether there is room for a job, and its sender has much less than its share.
+    pub(crate) fn has_ample_room(&self, job: &Job) -> bool {
+        let (claim, contents) = (job.claim(), self.contents());
+        self.is_open(&contents, &claim) && self.has_share(&contents, &claim, AMPLE_PART)
+    }
+
+    fn has_room(&self, contents: &Contents, claim: &Claim) -> bool {
+        self.is_open(contents, claim) && self.has_share(contents, claim, 1)
+    }
+
+    /// Whether there is room for another of this kind.
+    fn is_open(&self, contents: &Contents, claim: &Claim) -> bool {
+        let (used, max) = self.of_kind(contents, &claim.whose);
+        let bytes_fit = used.bytes == 0 || used.bytes.saturating_add(claim.room.bytes) <= max.bytes;
+        used.messages < max.messages && bytes_fit && contents.disk == Space::Enough
+    }
+
+    /// What all of a kind have, and may have.
+    fn of_kind(&self, contents: &Contents, whose: &Whose) -> (Room, Room) {
+        let (limits, percent) = (&self.limits, self.limits.kafka_percent);
+        match whose {
+            Whose::Tenant(_) => {
+                let max = Room { messages: limits.messages_max, bytes: limits.bytes_max, ..Room::default() };
+                (contents.used, max)
+            }
+            Whose::Partition(_) => {
+                let messages = usize::try_from((limits.messages_max as u64 * percent).div_ceil(100));
+                let (messages, bytes) = (messages.unwrap_or(usize::MAX), limits.bytes_max / 100 * percent);
+                (contents.kafka_used, Room { messages, bytes, ..Room::default() })
+            }
+        }
+    }
+
+    /// Whether a sender may have more of what is free, when it has a `part`-th of its share at most.
+    fn has_share(&self, contents: &Contents, claim: &Claim, part: u64) -> bool {
+        let mine = contents.used_by.get(&claim.whose).copied().unwrap_or_default();
+        let (used, max) = self.of_kind(contents, &claim.whose);
+        let free_bytes = max.bytes.saturating_sub(used.bytes);
+        let free_messages = max.messages.saturating_sub(used.messages) as u64;
+        let bytes_fit =
+            mine.bytes == 0 || mine.bytes.saturating_add(claim.room.bytes) <= SHARE_OF_FREE * free_bytes / part;
+        bytes_fit && (mine.messages as u64) <= SHARE_OF_FREE * free_messages / part
     }
 
     /// The next job of a lane; `None` once the queue is closed and has none in it.
@@ -452,45 +494,33 @@ impl Contents {
     }
 
     fn queue(&mut self, mut job: Job) {
-        if let Origin::Kafka(fetched) = &job.origin
-            && let Some(first) = fetched.first()
-        {
-            let partition = Arc::clone(&first.partition);
+        if let Some(partition) = job.partition().cloned() {
             let next = self.places.entry(partition.key().clone()).or_default();
             job.ticket = Some(Ticket { partition, place: *next });
             *next += 1;
         }
-        let (lane, tenant) = (self.lane(job.way), job.tenant());
-        match job.entrance {
-            Entrance::Kafka => lane.push_kafka(job),
-            Entrance::Requests => lane.push(tenant, job),
-        }
+        self.lane(job.way).push(job.whose.clone(), job);
     }
 
     fn add(&mut self, claim: &Claim) {
-        for used in self.shares(claim) {
-            used.messages += claim.room.messages;
-            used.bytes += claim.room.bytes;
-        }
+        self.shares(claim).for_each(|used| used.add(claim.room));
     }
 
     fn remove(&mut self, claim: &Claim) {
-        for used in self.shares(claim) {
-            used.messages -= claim.room.messages;
-            used.bytes -= claim.room.bytes;
-        }
-        if claim.entrance == Entrance::Requests && self.tenants_used.get(&claim.tenant).is_some_and(Room::is_none) {
-            self.tenants_used.remove(&claim.tenant);
+        self.shares(claim).for_each(|used| used.take(claim.room));
+        if self.used_by.get(&claim.whose).is_some_and(Room::is_none) {
+            self.used_by.remove(&claim.whose);
         }
     }
 
-    /// What a claim counts in: the whole, and its sender's part.
-    fn shares(&mut self, claim: &Claim) -> [&mut Room; 2] {
-        let part = match claim.entrance {
-            Entrance::Kafka => &mut self.kafka_used,
-            Entrance::Requests => self.tenants_used.entry(claim.tenant.clone()).or_default(),
+    /// What a claim counts in: the whole, its kind, and its sender's part.
+    fn shares(&mut self, claim: &Claim) -> impl Iterator<Item = &mut Room> {
+        let kind = match claim.whose {
+            Whose::Tenant(_) => None,
+            Whose::Partition(_) => Some(&mut self.kafka_used),
         };
-        [&mut self.used, part]
+        let part = self.used_by.entry(claim.whose.clone()).or_default();
+        [&mut self.used, part].into_iter().chain(kind)
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! What is small and plain goes the quick lane; what is large or compressed, so that its size does not tell what it
 //! comes to, the slow one; spooled documents one of their own. Each lane has its own workers, so nothing in one waits
-//! for another. In a lane Kafka and everybody else are taken in turn, and everybody else tenant by tenant.
+//! for another. In a lane Kafka and everybody else are taken in turn: Kafka partition by partition, everybody else
+//! tenant by tenant.
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use pedigraph_proto::TenantId;
 use pedigraph_proto::message::{Body, Message};
 
@@ -36,54 +38,78 @@ impl Way {
     }
 }
 
+/// Whose a job is: in turn with others of its kind it is decoded, and with them it shares the queue.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Whose {
+    /// A request's, or a document's.
+    Tenant(TenantId),
+    /// A Kafka partition's, by the key of its position.
+    Partition(Bytes),
+}
+
 /// The jobs of one lane. There are no more queues in it than jobs.
 pub(crate) struct Lane<J> {
-    kafka: VecDeque<J>,
-    tenants: HashMap<TenantId, VecDeque<J>>,
-    /// Tenants with jobs, the next one first.
-    turns: VecDeque<TenantId>,
+    kafka: Turns<J>,
+    requests: Turns<J>,
     kafka_next: bool,
 }
 
 impl<J> Default for Lane<J> {
     fn default() -> Self {
-        Lane { kafka: VecDeque::new(), tenants: HashMap::new(), turns: VecDeque::new(), kafka_next: false }
+        Lane { kafka: Turns::default(), requests: Turns::default(), kafka_next: false }
     }
 }
 
 impl<J> Lane<J> {
-    /// Puts a job of Kafka's behind the others.
-    pub(crate) fn push_kafka(&mut self, job: J) {
-        self.kafka.push_back(job);
-    }
-
-    /// Puts a tenant's job behind its others.
-    pub(crate) fn push(&mut self, tenant: TenantId, job: J) {
-        let jobs = self.tenants.entry(tenant.clone()).or_default();
-        if jobs.is_empty() {
-            self.turns.push_back(tenant);
+    /// Puts a job behind the others of the same.
+    pub(crate) fn push(&mut self, whose: Whose, job: J) {
+        match whose {
+            Whose::Tenant(_) => self.requests.push(whose, job),
+            Whose::Partition(_) => self.kafka.push(whose, job),
         }
-        jobs.push_back(job);
     }
 
     /// The job whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<J> {
         self.kafka_next = !self.kafka_next;
         if self.kafka_next {
-            self.kafka.pop_front().or_else(|| self.pop_request())
+            self.kafka.pop().or_else(|| self.requests.pop())
         } else {
-            self.pop_request().or_else(|| self.kafka.pop_front())
+            self.requests.pop().or_else(|| self.kafka.pop())
         }
     }
+}
 
-    fn pop_request(&mut self) -> Option<J> {
-        let tenant = self.turns.pop_front()?;
-        let jobs = self.tenants.get_mut(&tenant)?;
+/// Jobs of several, taken in turn.
+struct Turns<J> {
+    jobs: HashMap<Whose, VecDeque<J>>,
+    /// Those with jobs, the next one first.
+    order: VecDeque<Whose>,
+}
+
+impl<J> Default for Turns<J> {
+    fn default() -> Self {
+        Turns { jobs: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<J> Turns<J> {
+    fn push(&mut self, whose: Whose, job: J) {
+        let jobs = self.jobs.entry(whose.clone()).or_default();
+        if jobs.is_empty() {
+            self.order.push_back(whose);
+        }
+        jobs.push_back(job);
+    }
+
+    fn pop(&mut self) -> Option<J> {
+        let whose = self.order.pop_front()?;
+        let jobs = self.jobs.get_mut(&whose)?;
         let job = jobs.pop_front();
         if jobs.is_empty() {
-            self.tenants.remove(&tenant);
+            self.jobs.remove(&whose);
         } else {
-            self.turns.push_back(tenant);
+            self.order.push_back(whose);
         }
         job
     }
@@ -112,16 +138,18 @@ mod tests {
     #[test]
     fn tenants_are_taken_in_turn_however_much_one_of_them_queued() {
         let mut lane = Lane::default();
-        let mut push = |name: &'static str| lane.push(TenantId::new(name).unwrap(), name);
+        let mut push = |name: &'static str| lane.push(Whose::Tenant(TenantId::new(name).unwrap()), name);
         (0..100).for_each(|_| push("crowd"));
         push("one");
         push("two");
-        lane.push_kafka("kafka");
-        lane.push_kafka("kafka");
+        let mut push = |name: &'static str| lane.push(Whose::Partition(name.into()), name);
+        (0..3).for_each(|_| push("backlog"));
+        push("small");
         let order: Vec<&str> = std::iter::from_fn(|| lane.pop()).collect();
-        assert_eq!(order[..6], ["kafka", "crowd", "kafka", "one", "two", "crowd"]);
-        assert_eq!(order.len(), 104);
-        assert!(lane.tenants.is_empty() && lane.turns.is_empty(), "a tenant without jobs takes no place");
+        assert_eq!(order[..8], ["backlog", "crowd", "small", "one", "backlog", "two", "backlog", "crowd"]);
+        assert_eq!(order.len(), 106);
+        let is_empty = |turns: &Turns<_>| turns.jobs.is_empty() && turns.order.is_empty();
+        assert!(is_empty(&lane.kafka) && is_empty(&lane.requests), "who has no jobs takes no place");
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub use kafka::KafkaHealth;
 pub use limits::Limits;
 pub use pipeline::BatchLimits;
 pub use record::erasures;
+pub use redact::Fields;
 
 use deaths::{Deaths, Watch};
 use disk::Disk;
@@ -79,8 +80,8 @@ pub enum Error {
     /// The index of known ids.
     #[error("index of known ids: {0}")]
     Index(#[from] fjall::Error),
-    /// The disk.
-    #[error("disk: {0}")]
+    /// The disk; or memory, where a reader had none for what it read.
+    #[error("{what}: {0}", what = what_failed(.0))]
     Io(#[from] std::io::Error),
     /// What was to be recorded cannot be; nothing was.
     #[error("refused: {0}")]
@@ -94,6 +95,10 @@ pub enum Error {
     /// What is stored contradicts itself.
     #[error("corrupt: {0}")]
     Corrupt(String),
+}
+
+fn what_failed(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::OutOfMemory { "memory" } else { "disk" }
 }
 
 /// Default of [`Config::reserve_bytes`]: room for some journal segments and the growth of views and indexes meanwhile.

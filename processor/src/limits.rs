@@ -1,6 +1,8 @@
-//! Every limit of intake, by name (SPEC §2.4). Sizes are bytes.
+//! Every limit of intake, by name (SPEC §2.4), and what must not be kept. Sizes are bytes.
 
 use std::time::Duration;
+
+use crate::redact::Fields;
 
 /// What intake refuses to exceed.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Limits {
     pub attribute_name_bytes_max: usize,
     /// One attribute's value.
     pub attribute_bytes_max: usize,
+    /// Members, attributes and headers whose values are overwritten.
+    pub redact: Fields,
 }
 
 impl Default for Limits {
@@ -54,6 +58,7 @@ impl Default for Limits {
             attributes_max: 256,
             attribute_name_bytes_max: 2_048,
             attribute_bytes_max: 64 << 10,
+            redact: Fields::default(),
         }
     }
 }

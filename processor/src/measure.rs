@@ -105,7 +105,7 @@ fn name(id: u64) -> String {
 
 /// The redaction pass.
 pub fn redacted(bytes: &Bytes) -> Option<Bytes> {
-    redact::redact(bytes).map(|(redacted, _)| redacted)
+    redact::redact(bytes, &redact::Fields::default()).map(|(redacted, _)| redacted)
 }
 
 /// SHA-256 as the write path does it.

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use opentelemetry::trace::SpanContext;
 use pedigraph_ledger::{Batch, LogId, NewEntry, Reader, UNDER_WAY_MAX, Writer};
-use pedigraph_proto::message::{Message, Receipt, Redaction, Reject, Status, Submitted};
+use pedigraph_proto::canonical::sha256;
+use pedigraph_proto::message::{Body, Message, Receipt, Redaction, Reject, Status, Submitted};
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire;
 use pedigraph_proto::{EventId, TenantId};
@@ -25,12 +26,13 @@ use tracing::field::Empty;
 
 use crate::clock::{now, now_ns};
 use crate::counters::Counters;
+use crate::deaths::Watch;
 use crate::decide::{Decision, Version, decide, occurred};
 use crate::disk::Disk;
-use crate::intake::{Claim, Entrance, Job, Origin, Queue, Reply, Room, Ticket};
+use crate::intake::{Claim, Job, Origin, Queue, Reply, Room, Ticket};
 use crate::kafka::{Fetched, Partition, Position, Step};
 use crate::known_ids::KnownIds;
-use crate::lanes::Way;
+use crate::lanes::{Way, Whose};
 use crate::prepare::{Prepared, Preparer};
 use crate::{Error, decode, limits::Limits, trace};
 
@@ -75,7 +77,7 @@ impl Unit {
     /// of it.
     pub(crate) fn own(prepared: Prepared, answer: oneshot::Sender<Submitted>) -> Unit {
         let items = vec![Item { prepared, sender: Sender::Request(Reply::one(answer), 0) }];
-        let claim = Claim { room: Room::default(), entrance: Entrance::Requests, tenant: TenantId::default() };
+        let claim = Claim { room: Room::default(), whose: Whose::Tenant(TenantId::default()) };
         Unit { items, step: None, claim, way: Way::Quick, ticket: None, last: false }
     }
 
@@ -129,10 +131,10 @@ pub(crate) fn work(
         // A job of Kafka is one unit, since its ticket is its place in the order; the source keeps it small.
         let unit_messages_max = if ticket.is_some() { usize::MAX } else { UNIT_MESSAGES_MAX };
         preparer.watch.job(job.messages.len());
-        let mut messages = addressed(job, limits).peekable();
+        let mut messages = addressed(job, limits, &preparer.watch).peekable();
         let mut last = false;
         while !last {
-            let mut items = Vec::new();
+            let mut items = Vec::with_capacity(messages.size_hint().0.min(unit_messages_max));
             for (message, reject, sender) in messages.by_ref().take(unit_messages_max) {
                 match prepare(&mut preparer, message, reject, is_traced) {
                     Ok(prepared) => items.push(Item { prepared, sender }),
@@ -157,7 +159,7 @@ pub(crate) fn work(
 type Addressed = (Message, Option<Reject>, Sender);
 
 /// The messages of a job, batches taken apart.
-fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
+fn addressed(job: Job, limits: &Limits, watch: &Watch) -> Box<dyn Iterator<Item = Addressed>> {
     let mut messages = job.messages;
     match job.origin {
         Origin::Kafka(fetched) => Box::new(
@@ -167,7 +169,7 @@ fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
                 .map(|(message, mut fetched)| (message, fetched.reject.take(), Sender::Kafka(fetched))),
         ),
         Origin::Request(answer) => {
-            let elements = messages.first().and_then(|message| decode::split(message, limits));
+            let elements = messages.first().and_then(|message| split(message, limits, watch));
             let (reply, reject) = match elements {
                 Some(Ok(elements)) => {
                     messages = elements;
@@ -180,6 +182,21 @@ fn addressed(job: Job, limits: &Limits) -> Box<dyn Iterator<Item = Addressed>> {
             Box::new(messages.into_iter().enumerate().map(to_sender))
         }
     }
+}
+
+/// Splits a batch; it can end the process as decoding can, so it is noted like that.
+fn split(message: &Message, limits: &Limits, watch: &Watch) -> Option<Result<Vec<Message>, Reject>> {
+    if !decode::is_batch(message) {
+        return None;
+    }
+    let Body::Bytes(bytes) = &message.body else { return decode::split(message, limits) };
+    let watched = match watch.begin(&sha256(bytes), bytes.len() as u64, message.replay_of.is_some()) {
+        Ok(watched) => watched,
+        Err(reject) => return Some(Err(reject)),
+    };
+    let elements = decode::split(message, limits);
+    watch.end(&watched);
+    elements
 }
 
 /// The one writer.
@@ -313,6 +330,9 @@ impl Shell {
 
     fn decide(&mut self, units: Vec<Unit>, time_ns: i64) -> Result<Decided, Error> {
         let mut decided = Decided { batch: Batch { time_ns, ..Batch::default() }, ..Decided::default() };
+        let items = units.iter().map(|unit| unit.items.len()).sum();
+        decided.outcomes.reserve(items);
+        decided.batch.entries.reserve(items);
         for unit in units {
             decided.claims.push(unit.claim);
             if let Some(step) = &unit.step {

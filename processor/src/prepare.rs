@@ -20,13 +20,13 @@ use pedigraph_proto::{Digest, EventId, Nanos, event};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
-use crate::deaths::Watch;
+use crate::deaths::{Watch, Watched};
 use crate::decide::{Key, identity, key};
 use crate::decode::{Decoded, FactList, Rejected, Unpacked, decode, document_name as received_name};
 use crate::disk::Disk;
 use crate::limits::Limits;
 use crate::raw::{Raw, Scratch};
-use crate::redact::{self, Namer};
+use crate::redact::{self, Fields, Namer};
 
 /// A facts chunk is closed before it grows over this, so that folds never hold more than this and one fact. Bytes.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -84,8 +84,10 @@ pub(crate) struct Preparer {
     /// Its place in the file that tells what a process died over.
     pub(crate) watch: Watch,
     namer: Namer,
-    /// What stands beside the bytes of a message, put together to be looked at in one pass.
-    beside: Vec<u8>,
+    /// What stands beside the bytes of a message.
+    beside: Texts,
+    /// Its source and id.
+    names: Texts,
     /// The log of the last message: nearly always the next one's too.
     log: LogId,
 }
@@ -106,8 +108,8 @@ struct Kept {
 
 impl Kept {
     /// Redacts, then hashes: nothing reads the bytes before.
-    fn of(mut raw: Raw, packed: Option<Raw>, event_bytes_max: u64) -> io::Result<Kept> {
-        let (redaction, received) = raw.redact(event_bytes_max)?.unzip();
+    fn of(mut raw: Raw, packed: Option<Raw>, limits: &Limits) -> io::Result<Kept> {
+        let (redaction, received) = raw.redact(limits)?.unzip();
         let (hasher, size) = raw.hash()?;
         let digest = hasher.clone().finalize().into();
         Ok(Kept { raw, redaction, received: received.flatten(), hasher, digest, size, packed })
@@ -135,7 +137,8 @@ impl Preparer {
         watch: Watch,
         namer: Namer,
     ) -> Preparer {
-        Preparer { limits, blobs, bodies, scratch, disk, watch, namer, beside: Vec::new(), log: LogId::default_log() }
+        let (beside, names, log) = (Texts::default(), Texts::default(), LogId::default_log());
+        Preparer { limits, blobs, bodies, scratch, disk, watch, namer, beside, names, log }
     }
 
     /// A document is gone before it was read.
@@ -151,12 +154,12 @@ impl Preparer {
     pub(crate) fn prepare(&mut self, mut message: Message, mut refused: Option<Reject>) -> Result<Prepared, Error> {
         let received = Raw::take(&mut message.body).map_err(|error| gone(&message.body, &error))?;
         let (raw, packed) = self.unpack(&message, received, &mut refused)?;
-        let mut kept = Kept::of(raw, packed, self.limits.event_bytes_max)?;
-        let (received, secrets) = redact_beside(&mut message, &mut self.beside).unzip();
+        let mut kept = Kept::of(raw, packed, &self.limits)?;
+        let (received, secrets) = redact_beside(&mut message, &mut self.beside, &self.limits.redact).unzip();
         kept.note_hidden(secrets.unwrap_or_default());
         if refused.is_some() {
             // It is called by its digest.
-            let (kept, outcome) = self.decode(&message, kept, refused)?;
+            let outcome = self.decode(&message, &mut kept, refused)?;
             return self.encode(message, kept, outcome);
         }
         let watched = match self.watch.begin(&kept.digest, kept.size, message.replay_of.is_some()) {
@@ -167,7 +170,7 @@ impl Preparer {
             }
         };
         let received = kept.redaction.is_some().then(|| received.unwrap_or_else(|| message.clone()));
-        let (mut kept, mut outcome) = self.decode(&message, kept, None)?;
+        let mut outcome = self.decode(&message, &mut kept, None)?;
         let names = received.map(|received| self.received_names(&received, &mut kept)).transpose()?;
         self.rename(&message, &mut outcome, names);
         let prepared = self.encode(message, kept, outcome)?;
@@ -192,11 +195,17 @@ impl Preparer {
     }
 
     /// Sees to it that source and id have no secret, and still differ from any other.
-    fn rename(&self, message: &Message, outcome: &mut OrRejected, received: Option<(String, String)>) {
+    fn rename(&mut self, message: &Message, outcome: &mut OrRejected, received: Option<(String, String)>) {
         let (source, id) = match outcome {
             Ok(decoded) => (&mut decoded.source, &mut decoded.id),
             Err(rejected) => (&mut rejected.source, &mut rejected.id),
         };
+        let is_plain = received.is_none() && message.replay_of.is_none();
+        // Nearly all have a source that came before, and an id of hex digits.
+        let id_bytes = (!redact::is_hex_and_dashes(id)).then_some(id.as_bytes());
+        if is_plain && !self.names.are_suspect([source.as_bytes()].into_iter().chain(id_bytes)) {
+            return;
+        }
         let (received_source, received_id) = received.unzip();
         for (name, received, header) in [(source, received_source, NAMED_SOURCE), (id, received_id, NAMED_ID)] {
             let received = received.as_ref().unwrap_or(name);
@@ -208,16 +217,27 @@ impl Preparer {
         }
     }
 
-    /// Undoes compression. What cannot be unpacked is refused, and kept as it came.
+    /// Undoes compression. What cannot be unpacked, or must not be, is refused, and kept as it came.
     fn unpack(
         &self,
         message: &Message,
         mut raw: Raw,
         refused: &mut Option<Reject>,
     ) -> Result<(Raw, Option<Raw>), Error> {
+        if refused.as_ref().is_some_and(|reject| reject.code == Code::DecoderDied) {
+            return Ok((raw, None));
+        }
+        let watched = match self.watch_unpacking(message, &mut raw)? {
+            Ok(watched) => watched,
+            Err(reject) => {
+                *refused = Some(reject);
+                return Ok((raw, None));
+            }
+        };
         let unpacked = self
             .disk
             .with_room(|| Ok(raw.rewind().and_then(|()| raw.unpack(message, &self.limits, &self.scratch))?))?;
+        watched.iter().for_each(|watched| self.watch.end(watched));
         Ok(match unpacked {
             Ok(Unpacked::Plain) => (raw, None),
             Ok(Unpacked::Whole(bytes)) => (Raw::Memory(bytes), None),
@@ -229,19 +249,27 @@ impl Preparer {
         })
     }
 
+    /// Unpacking can end the process as decoding can: what is compressed is named by the digest of what came.
+    fn watch_unpacking(&self, message: &Message, raw: &mut Raw) -> io::Result<Result<Option<Watched>, Reject>> {
+        if !raw.is_compressed()? {
+            return Ok(Ok(None));
+        }
+        let (hasher, size) = raw.hash()?;
+        Ok(self.watch.begin(&hasher.finalize().into(), size, message.replay_of.is_some()).map(Some))
+    }
+
     /// What is too large once it is unpacked is kept as it came, since a small message must not fill the disk.
-    fn decode(&self, message: &Message, mut kept: Kept, refused: Option<Reject>) -> Result<(Kept, OrRejected), Error> {
+    fn decode(&self, message: &Message, kept: &mut Kept, refused: Option<Reject>) -> Result<OrRejected, Error> {
         let outcome = match refused {
             Some(reject) => Err(named(reject, &kept.digest)),
             None => unpanicking(message, &kept.digest, || kept.raw.decode(message, &kept.digest, &self.limits))?,
         };
         match (kept.packed.take(), outcome) {
             (Some(packed), Err(rejected)) if rejected.reject.code == Code::TooLarge => {
-                let kept = Kept::of(packed, None, self.limits.event_bytes_max)?;
-                let outcome = Err(named(rejected.reject, &kept.digest));
-                Ok((kept, outcome))
+                *kept = Kept::of(packed, None, &self.limits)?;
+                Ok(Err(named(rejected.reject, &kept.digest)))
             }
-            (_, outcome) => Ok((kept, outcome)),
+            (_, outcome) => Ok(outcome),
         }
     }
 
@@ -414,22 +442,41 @@ fn note_redaction(leaf: &mut Entry, redaction: Option<&Redaction>) {
     leaf.received_digest = Bytes::copy_from_slice(received_digest);
 }
 
+/// Short texts that are looked at together, since a pass over each costs as much as one over all.
+#[derive(Default)]
+struct Texts {
+    together: Vec<u8>,
+    /// Those of an earlier message, which had nothing in them: most messages of a topic have the same beside them.
+    clean: Vec<u8>,
+}
+
+impl Texts {
+    /// Whether one of them may hold a secret.
+    fn are_suspect<'a>(&mut self, texts: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        self.together.clear();
+        for text in texts {
+            self.together.extend_from_slice(text);
+            self.together.push(b'\n');
+        }
+        if self.together == self.clean {
+            return false;
+        }
+        let suspect = redact::is_suspect(&self.together);
+        if !suspect {
+            std::mem::swap(&mut self.together, &mut self.clean);
+        }
+        suspect
+    }
+}
+
 /// Overwrites secrets in what stands beside the bytes; the message as it came and how many there were, if there were
 /// any.
-fn redact_beside(message: &mut Message, beside: &mut Vec<u8>) -> Option<(Message, u32)> {
-    beside.clear();
-    for (name, value) in &message.headers {
-        beside.extend_from_slice(name.as_bytes());
-        beside.push(b'\n');
-        beside.extend_from_slice(value.as_deref().unwrap_or_default());
-        beside.push(b'\n');
-    }
+fn redact_beside(message: &mut Message, beside: &mut Texts, fields: &Fields) -> Option<(Message, u32)> {
+    let has_field = message.headers.iter().any(|(name, value)| is_field(name, fields) && has_value(value));
+    let headers = message.headers.iter().flat_map(|(name, value)| [Some(name.as_bytes()), value.as_deref()]);
     let texts = [message.subject.as_deref(), message.format.as_deref(), Some(&message.origin.topic)];
-    for text in texts.into_iter().flatten() {
-        beside.extend_from_slice(text.as_bytes());
-        beside.push(b'\n');
-    }
-    if !redact::is_suspect(beside) {
+    let is_suspect = beside.are_suspect(headers.chain(texts.map(|text| text.map(str::as_bytes))).flatten());
+    if !is_suspect && !has_field {
         return None;
     }
     let (received, mut secrets) = (message.clone(), 0_u32);
@@ -440,12 +487,32 @@ fn redact_beside(message: &mut Message, beside: &mut Vec<u8>) -> Option<(Message
     };
     let texts = [message.subject.as_mut(), message.format.as_mut(), Some(&mut message.origin.topic)];
     texts.into_iter().flatten().chain(message.headers.iter_mut().map(|(name, _)| name)).for_each(&mut overwrite);
-    for value in message.headers.iter_mut().filter_map(|(_, value)| value.as_mut()) {
-        if let Some((redacted, count)) = redact::redact(value) {
+    for (name, value) in &mut message.headers {
+        if is_field(name, fields) && has_value(value) {
+            *value = value.as_ref().map(|value| vec![b'*'; value.len()].into());
+            secrets = secrets.saturating_add(1);
+        } else if let Some(value) = value
+            && let Some((redacted, count)) = redact::redact(value, &Fields::default())
+        {
             (*value, secrets) = (redacted, secrets.saturating_add(count));
         }
     }
     (secrets > 0).then_some((received, secrets))
+}
+
+/// Whether a header, or the attribute of an event that it is, is among those which are overwritten.
+fn is_field(header: &str, fields: &Fields) -> bool {
+    !fields.are_none() && [Some(header), attribute(header)].into_iter().flatten().any(|name| fields.names(name))
+}
+
+/// The name of the attribute that a header of an event in binary mode is.
+fn attribute(header: &str) -> Option<&str> {
+    header.strip_prefix("ce_").or_else(|| header.strip_prefix("ce-"))
+}
+
+/// Whether there is something to overwrite.
+fn has_value(value: &Option<Bytes>) -> bool {
+    value.as_ref().is_some_and(|value| value.iter().any(|byte| *byte != b'*'))
 }
 
 /// The name that a reject had, when it is driven again: its bytes do not have it any more. It must be one that was made

@@ -44,6 +44,19 @@ impl Raw {
         }
     }
 
+    /// Whether there is something to unpack.
+    pub(crate) fn is_compressed(&mut self) -> io::Result<bool> {
+        match self {
+            Raw::Memory(bytes) => Ok(is_compressed(bytes)),
+            Raw::File(file) => {
+                let mut head = Vec::new();
+                file.rewind()?;
+                file.take(8).read_to_end(&mut head)?;
+                Ok(is_compressed(&head))
+            }
+        }
+    }
+
     /// Undoes compression. What is over the limits before it is unpacked is left to the decoder to refuse.
     pub(crate) fn unpack(
         &mut self,
@@ -63,18 +76,18 @@ impl Raw {
 
     /// Overwrites secrets, and says so if there were any; beside it the bytes as they came, if they are no more than
     /// an event may have.
-    pub(crate) fn redact(&mut self, event_bytes_max: u64) -> io::Result<Option<(Redaction, Option<Bytes>)>> {
+    pub(crate) fn redact(&mut self, limits: &Limits) -> io::Result<Option<(Redaction, Option<Bytes>)>> {
         let (mut received_digest, mut received) = ([0; 32], None);
         let count = match self {
             Raw::Memory(bytes) => {
-                let Some((redacted, count)) = redact::redact(bytes) else { return Ok(None) };
+                let Some((redacted, count)) = redact::redact(bytes, &limits.redact) else { return Ok(None) };
                 received_digest = sha256(bytes);
                 received = Some(std::mem::replace(bytes, redacted));
                 count
             }
-            Raw::File(file) => redact::redact_file(file, |file| {
+            Raw::File(file) => redact::redact_file(file, &limits.redact, |file| {
                 received_digest = hash(file)?.0.finalize().into();
-                received = small(file, event_bytes_max)?;
+                received = small(file, limits.event_bytes_max)?;
                 Ok(())
             })?,
         };

@@ -18,6 +18,8 @@ use proptest::prelude::*;
 
 #[path = "decode/bounds.rs"]
 mod bounds;
+#[path = "decode/hostile.rs"]
+mod hostile;
 #[path = "decode/stated.rs"]
 mod stated;
 

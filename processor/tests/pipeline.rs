@@ -493,6 +493,45 @@ fn what_is_slow_on_kafka_holds_up_its_own_partition_alone() {
 }
 
 #[test]
+fn a_backlog_of_slow_messages_fills_the_share_of_its_partition_alone() {
+    const SLOW: usize = 13;
+    let cluster = Cluster::start(&[TOPIC]).unwrap();
+    let producer = Producer::new(&cluster.bootstrap()).unwrap();
+    let send = |partition: i32, body: &[u8]| producer.send_to(TOPIC, partition, &[], Some(body)).unwrap();
+    (0..SLOW).for_each(|n| send(2, &slow_body(n)));
+    producer.flush().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(dir.path(), |config| {
+        let mut kafka = from_kafka(&cluster);
+        kafka.options.insert("fetch.wait.max.ms".to_owned(), "20".to_owned());
+        config.kafka.push(kafka);
+        config.queue = QueueLimits { messages_max: 12, ..QueueLimits::default() };
+    });
+    let partitions = |node: &Node| node.processor.kafka_sources().remove(0).partitions;
+    let held = |node: &Node| -> Vec<i32> {
+        partitions(node).iter().filter(|state| state.is_held).map(|state| state.partition).collect()
+    };
+    node.wait_for("a partition is held", |node| held(node) == [2]);
+    for n in 0..60 {
+        send([0, 1, 3][n % 3], event(&format!("beside-{n}"), "x").as_bytes());
+    }
+    producer.flush().unwrap();
+    let read = |node: &Node, slow: bool| -> u64 {
+        let of = partitions(node).into_iter().filter(|state| (state.partition == 2) == slow);
+        of.filter_map(|state| state.position).sum()
+    };
+    node.wait_for("the others are read", |node| read(node, false) == 60);
+    let slow = read(&node, true);
+    assert!(slow < SLOW as u64 - 3, "{slow} slow ones were recorded before the last of the others");
+    assert!(!node.processor.kafka_sources()[0].paused, "the source as a whole was never full");
+    node.wait_for_size(SLOW as u64 + 60);
+    node.wait_for("it is read on", |node| held(node).is_empty() && read(node, true) == SLOW as u64);
+    let recorded = node.leaves().into_iter().filter_map(|leaf| leaf.origin).filter(|origin| origin.partition == 2);
+    assert!(recorded.map(|origin| origin.offset).eq(0..SLOW as u64), "in order, each once");
+    node.processor.shutdown();
+}
+
+#[test]
 fn one_tenant_leaves_room_for_another() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::new(dir.path());
@@ -947,6 +986,58 @@ fn what_processes_died_over_is_set_aside_however_it_comes_and_can_be_driven_agai
     let node = Node::open(dir.path(), |_| {});
     assert_eq!(node.submit(message(poison[2].clone())).status, Status::Duplicate);
     assert_eq!(node.processor.counters().messages_set_aside(), 0, "it is under no suspicion any more");
+}
+
+/// Bytes in each form in which they come to be unpacked or taken apart, with their names.
+fn packed_and_several(dir: &Path) -> Vec<(&'static str, Vec<u8>, Message)> {
+    let lines = [event("b", "x"), event("c", "x")].join("\n").into_bytes();
+    let batch = |body: &[u8]| {
+        let headers = vec![("content-type".to_owned(), Some(Bytes::from("application/x-ndjson")))];
+        Message { headers, ..message(body.to_vec()) }
+    };
+    let (packed, packed_lines, path) = (gzip(event("a", "x").as_bytes()), gzip(&lines), dir.join("spooled"));
+    let spooled = gzip(event("d", "x").as_bytes());
+    std::fs::write(&path, &spooled).unwrap();
+    let document = Message { body: Body::File { path, size: spooled.len() as u64 }, ..message("") };
+    vec![
+        ("packed", packed.clone(), message(packed)),
+        ("lines", lines.clone(), batch(&lines)),
+        ("packed lines", packed_lines.clone(), batch(&packed_lines)),
+        ("a packed document", spooled, document),
+    ]
+}
+
+#[test]
+fn what_processes_died_over_before_it_was_decoded_is_set_aside_as_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let poison = packed_and_several(dir.path());
+    let line = |(_, bytes, _): &(_, Vec<u8>, _)| format!("{} 2\n", hex::encode(sha256(bytes)));
+    std::fs::write(dir.path().join("decoder-deaths"), poison.iter().map(line).collect::<String>()).unwrap();
+    let node = Node::open(dir.path(), |_| {});
+    for (name, bytes, message) in &poison {
+        let refused = node.submit(message.clone());
+        assert_eq!(refused.reject.map(|reject| reject.code), Some(Code::DecoderDied), "{name}");
+        let entry = node.reader.entry(&LogId::default_log(), refused.index).unwrap().unwrap();
+        assert_eq!(node.reader.part(&entry.body.unwrap()).unwrap().unwrap(), bytes, "{name} is kept as it came");
+        let replayed =
+            Message { replay_of: Some(refused.index), body: Body::Bytes(bytes.clone().into()), ..message.clone() };
+        let statuses: Vec<Status> = match node.processor.intake().submit_blocking(replayed).unwrap() {
+            Submitted::One(receipt) => vec![receipt.status],
+            Submitted::Batch(receipts) => receipts.iter().map(|receipt| receipt.status).collect(),
+        };
+        let want: &[Status] = match *name {
+            "packed" | "a packed document" => &[Status::Accepted],
+            "lines" => &[Status::Accepted; 2],
+            // The same lines again.
+            _ => &[Status::Duplicate; 2],
+        };
+        assert_eq!(statuses, want, "{name}");
+    }
+    assert_eq!(node.processor.counters().messages_set_aside(), 4);
+    drop(node);
+    let node = Node::open(dir.path(), |_| {});
+    let (_, _, again) = poison.into_iter().next().unwrap();
+    assert_eq!(node.submit(again).status, Status::Duplicate, "it is under no suspicion any more");
 }
 
 #[test]

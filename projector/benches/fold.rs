@@ -157,7 +157,7 @@ fn main() {
         begun.elapsed()
     });
     let begun = Instant::now();
-    let options = Options { cache_bytes: CACHE_BYTES };
+    let options = Options { cache_bytes: CACHE_BYTES, store: None };
     rebuild(&book.dir.path().join("views"), &reader, &options, &mut |_, _| ()).expect("rebuilds");
     let rebuilt = begun.elapsed().as_secs_f64();
 
@@ -188,7 +188,7 @@ fn main() {
 fn folded(events: Vec<Said>) -> (Book, Views) {
     let mut book = Book::new();
     events.chunks(1_024).for_each(|events| book.commit(events));
-    let options = Options { cache_bytes: CACHE_BYTES };
+    let options = Options { cache_bytes: CACHE_BYTES, store: None };
     let views = Views::open(&book.dir.path().join("views"), book.reader(), &options).expect("opens");
     assert!(views.wait_folded(book.reader().next_seq()));
     (book, views)

@@ -28,6 +28,12 @@ pub enum Error {
         /// Bytes that may be read.
         bytes_max: u64,
     },
+    /// The views are folded anew, which ended the question: ask again in a moment. Nothing was decided by what was read.
+    #[error("the views are being folded anew; ask again")]
+    FoldedAnew,
+    /// The store gave a question nothing, since it failed: it is opened again meanwhile, so ask again in a while.
+    #[error("the store of the views cannot be read: {0}")]
+    Unreadable(String),
     /// The question was told to end: its time is over, or nobody waits for the answer.
     #[error("the question was told to end")]
     Stopped,

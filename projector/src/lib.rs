@@ -1,16 +1,17 @@
-//! Ledger → fold → rows → answers. `store` and `rows` are the ground, `facts` folds, `run` drives the folds,
-//! `ask` answers.
+//! Ledger → fold → rows → answers. `store` and `rows` are the ground, `facts` folds, `ask` answers, `derived` makes rows
+//! of what was asked as of an entry, `run` drives them all.
 //!
 //! The views are a pure function of the ledger (DESIGN §3.4): folds have no clock, no randomness and no I/O but reads
 //! of their own rows. This crate knows nothing about HTTP, Kafka or foreign formats, and never reads bodies.
 
 pub mod ask;
+mod derived;
 mod error;
 mod facts;
 mod rows;
 mod run;
 pub mod store;
 
-pub use ask::{AsOf, Found, ImpactQuestion, Moment, Scope, answers};
+pub use ask::{AsOf, EnvironmentPage, Found, ImpactQuestion, Moment, Scope, answers};
 pub use error::Error;
 pub use run::{CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

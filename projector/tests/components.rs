@@ -15,6 +15,8 @@ use world::{Random, SECOND, Sent, World, scope, seed};
 /// 2000-01-01T00:00:00Z: earlier times count as absent.
 const YEAR_2000: i64 = 946_684_800 * SECOND;
 
+#[path = "components/reached.rs"]
+mod reached;
 mod world;
 
 fn component(purl: &str) -> Component {
@@ -235,14 +237,15 @@ fn check(documents: &[Document], slice: usize, as_of: usize) {
         }
         for package in 0..6 {
             let impact = ask(&scope, &format!("pkg:npm/p{package}"), Some("vers:npm/>=1|<=2"), None);
-            let got: Vec<(String, Vec<String>)> = impact
+            // Longer lists than a page come in the order of the store.
+            let got: BTreeMap<String, Vec<String>> = impact
                 .not_deployed
                 .expect("all")
                 .into_iter()
                 .map(|row| (row.digest, row.components.into_iter().map(|c| c.purl).collect()))
                 .collect();
             let asked: BTreeSet<String> = [1, 2].map(|version| purl((package, version))).into();
-            let want: Vec<_> = model
+            let want: BTreeMap<_, _> = model
                 .iter()
                 .map(|(artifact, purls)| (digest(*artifact), purls.intersection(&asked).cloned().collect::<Vec<_>>()))
                 .filter(|(_, purls)| !purls.is_empty())

@@ -31,15 +31,22 @@ impl Digest {
     /// Normalizes `SHA-256`, `SHA256`, `sha-256` and upper-case hex; a pair as in an in-toto digest map.
     pub fn from_parts(alg: &str, hex: &str) -> Result<Digest, DigestError> {
         let refused = || DigestError(format!("{}:{}", clip(alg), clip(hex)));
-        let alg = match alg.to_ascii_lowercase().as_str() {
-            "sha-256" => "sha256".to_owned(),
-            "sha-512" => "sha512".to_owned(),
-            "sha-384" => "sha384".to_owned(),
-            "sha-1" => "sha1".to_owned(),
-            "gitcommit" => "gitCommit".to_owned(),
-            other => other.to_owned(),
+        // One allocation: digests are read several times for each event.
+        let mut text = String::with_capacity(alg.len().saturating_add(1).saturating_add(hex.len()));
+        text.push_str(alg);
+        text.make_ascii_lowercase();
+        let usual = match text.as_str() {
+            "sha-256" => Some("sha256"),
+            "sha-512" => Some("sha512"),
+            "sha-384" => Some("sha384"),
+            "sha-1" => Some("sha1"),
+            "gitcommit" => Some("gitCommit"),
+            _ => None,
         };
-        let length_known = match alg.as_str() {
+        if let Some(usual) = usual {
+            usual.clone_into(&mut text);
+        }
+        let length_known = match text.as_str() {
             "sha256" | "blake3" => Some(64),
             "sha512" => Some(128),
             "sha384" => Some(96),
@@ -47,14 +54,18 @@ impl Digest {
             "md5" => Some(32),
             _ => None,
         };
-        let alg_ok = !alg.is_empty()
-            && alg.len() <= 32
-            && alg.bytes().all(|b| b.is_ascii_alphanumeric() || b"+._-".contains(&b));
+        let alg_ok = !text.is_empty()
+            && text.len() <= 32
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+._-".contains(&b));
         let hex_ok = (32..=256).contains(&hex.len()) && hex.bytes().all(|b| b.is_ascii_hexdigit());
         if !alg_ok || !hex_ok || length_known.is_some_and(|length| length != hex.len()) {
             return Err(refused());
         }
-        Ok(Digest(format!("{alg}:{}", hex.to_ascii_lowercase()).into()))
+        text.push(':');
+        let start = text.len();
+        text.push_str(hex);
+        text[start..].make_ascii_lowercase();
+        Ok(Digest(text.into()))
     }
 
     /// `alg:hex`.

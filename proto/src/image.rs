@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::Digest;
+
 /// A platform as containerd normalizes it: `os/architecture[/variant]`, so that `linux/arm64/v8` is `linux/arm64`,
 /// `linux/arm` is `linux/arm/v7` and `x86_64` is `amd64`.
 ///
@@ -73,6 +75,13 @@ pub fn is_evidence_tag(tag: &str) -> bool {
         && hex.len() >= 64
         && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
         && ending.is_none_or(|ending| !ending.is_empty())
+}
+
+/// The image that a tag says its artifact is evidence of, and the ending after it, as in cosign's `sha256-<hex>.sig`;
+/// `None` for tags without an ending, and where the digest was cut.
+pub fn evidence_of_tag(tag: &str) -> Option<(Digest, &str)> {
+    let (image, ending) = tag.split_once('.').filter(|_| is_evidence_tag(tag))?;
+    Some((image.replacen('-', ":", 1).parse().ok()?, ending))
 }
 
 /// Whether a tag can be the version of an image: any but none and those of evidence.

@@ -44,8 +44,15 @@ impl Nanos {
 /// From 1970 to 2000: 30 years with seven leap days.
 const YEARS_1970_TO_2000: jiff::SignedDuration = jiff::SignedDuration::from_hours((30 * 365 + 7) * 24);
 
+/// The shortest time there is, a day such as `20260814`.
+const SHORTEST_BYTES: usize = 8;
+
 fn moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
+    // Most texts that are none are empty, and each refusal of a parser takes some hundred bytes.
+    if text.len() < SHORTEST_BYTES {
+        return None;
+    }
     let zoned = text.parse::<Timestamp>().ok();
     zoned
         .or_else(|| zoneless(text.parse::<DateTime>().ok()?))

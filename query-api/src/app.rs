@@ -130,8 +130,8 @@ pub struct Inner {
     pub metrics: Arc<Metrics>,
     /// Requests at once.
     pub requests: Arc<Semaphore>,
-    /// Kibibytes of event bodies in memory.
-    pub intake_kib: Arc<Semaphore>,
+    /// Bytes of event bodies in memory.
+    pub intake_bytes: Arc<Shares>,
     /// Documents at once.
     pub documents: Arc<Shares>,
     /// Erasures at once.
@@ -149,6 +149,8 @@ pub struct Inner {
     pub packs: Spool,
     /// Streamed bodies at once.
     pub bodies: Arc<Shares>,
+    /// Bytes of answers that their clients have not taken.
+    pub(crate) unread: Arc<Shares>,
     /// Parts of them that are read at once.
     pub(crate) parts: Arc<Semaphore>,
     /// What probes read, beside all other reads.
@@ -172,7 +174,7 @@ impl App {
             at_start: AtStart::of(&config.ledger),
             metrics: Arc::new(Metrics::new()),
             requests: Arc::new(Semaphore::new(limits.requests_max)),
-            intake_kib: Arc::new(Semaphore::new(limits.intake_bytes_max / 1_024)),
+            intake_bytes: Shares::new(limits.intake_bytes_max),
             documents: Shares::new(limits.documents_max),
             erasures: Arc::new(Semaphore::new(limits.erasures_max)),
             subscribers: Shares::new(limits.subscribers_max),
@@ -182,6 +184,7 @@ impl App {
             limiters: Limiters::new(&config.rates, config.tokens.is_some()),
             packs: Spool::new(config.packs_dir.clone(), limits.packs),
             bodies: Shares::new(limits.bodies_max),
+            unread: Shares::new(limits.unread_bytes_max),
             parts: Arc::new(Semaphore::new(limits.parts_max)),
             probing: Arc::new(Semaphore::new(1)),
             reads: Reads::new(limits.of_reads()),

@@ -40,6 +40,7 @@ pub mod shares;
 pub mod tenant;
 pub mod token;
 mod trace;
+mod unread;
 pub mod write_node;
 
 pub use access::scope::TokenScope;
@@ -49,7 +50,7 @@ pub use host::check_bind;
 pub use limits::Limits;
 pub use percentiles::{EndToEnd, watch_end_to_end};
 pub use rates::{Class, Rates};
-pub use report::{Check, SourceLag, SourceState, WriterSign};
+pub use report::{About, Check, SourceLag, SourceState, WriterSign};
 pub use routes::router;
 pub use server::{serve, serve_probes};
 pub use write_node::{Erasure, NotErased, Pending, WriteNode};

@@ -58,6 +58,8 @@ pub struct Limits {
     pub body_idle_max: Duration,
     /// One answer, bytes.
     pub answer_bytes_max: usize,
+    /// All answers that wait to be taken by their clients, bytes; half of them of one tenant where there are several.
+    pub unread_bytes_max: usize,
     /// A stored body that is given back, bytes.
     pub stored_body_bytes_max: u64,
     /// Time for one read, on its thread.
@@ -148,6 +150,7 @@ impl Default for Limits {
             write_time_max: Duration::from_secs(30),
             body_idle_max: Duration::from_secs(60),
             answer_bytes_max: 16 << 20,
+            unread_bytes_max: 256 << 20,
             stored_body_bytes_max: 64 << 20,
             // The rows end a read; the time is for slow disks and busy processors.
             read_time_max: Duration::from_secs(10),

@@ -158,6 +158,8 @@ pub struct Metrics {
     refused: Family<ClassLabel, Counter>,
     /// Streamed bodies that are on their way.
     pub bodies: Gauge,
+    /// Answers that were not made, or not kept, since too many others wait to be taken.
+    pub unread_refused: Counter,
     export_size: Histogram,
     reads: Family<EndLabel, Counter>,
 }
@@ -190,6 +192,7 @@ impl Metrics {
             connections_closed: Family::default(),
             refused: Family::default(),
             bodies: Gauge::default(),
+            unread_refused: Counter::default(),
             export_size: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
             reads: Family::default(),
         };
@@ -221,6 +224,8 @@ impl Metrics {
         let closed = self.connections_closed.clone();
         add(to, "pedigraph_http_connections_closed", "Connections that the server ended by itself", closed);
         add(to, "pedigraph_http_bodies", "Packs and received bytes on their way to clients", self.bodies.clone());
+        let help = "Answers refused since too much of what was made before waits to be taken";
+        add(to, "pedigraph_http_unread_refused", help, self.unread_refused.clone());
         for end in ReadEnd::ALL {
             drop(self.reads.get_or_create(&EndLabel { end }));
         }

@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 use crate::answer::error::{self as answer, Missing};
 use crate::link::Linked;
 
+/// When it is worth asking views again that are folded anew: they show something at once, all of it later.
+const FOLDED_ANEW_RETRY_SECONDS: u32 = 2;
+/// When a store that failed may have been opened again.
+const UNREADABLE_RETRY_SECONDS: u32 = 5;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident $status:literal $text:literal $title:literal,)*) => {
         /// Codes of problems, each with one status.
@@ -89,6 +94,8 @@ codes! {
     InsufficientStorage 507 "INSUFFICIENT_STORAGE" "There is no room for new events",
     /// The views are not as far as `minIndex`.
     ProjectionBehind 503 "PROJECTION_BEHIND" "The views do not show all that is asked for yet",
+    /// The views are folded anew, or their store failed.
+    ViewsUnavailable 503 "VIEWS_UNAVAILABLE" "The views cannot be read at the moment",
     /// Too many requests or reads at once.
     Overloaded 503 "OVERLOADED" "The server has too much to do",
     /// A read took too long.
@@ -135,6 +142,13 @@ impl Problem {
         let advice = "narrow it: name a subject, a service or one environment, ask for a smaller pageSize or maxDepth, \
                       or for an earlier moment with at=";
         Problem::new(Code::QueryTooExpensive, format!("{why}; {advice}"))
+    }
+
+    /// As this one, of something that is recorded all the same.
+    pub(crate) fn of_what_is_recorded(mut self) -> Problem {
+        self.detail =
+            format!("what you sent is recorded, and its receipts come when it is sent again; {}", self.detail);
+        self
     }
 
     /// A problem for a response that came without one, such as axum's own.
@@ -184,6 +198,11 @@ impl Problem {
     pub fn says_missing(&self) -> bool {
         let codes = [Code::LineageNotFound, Code::ArtifactNotFound, Code::ReferenceNotFound, Code::EnvironmentNotFound];
         codes.contains(&self.code)
+    }
+
+    /// Whether the views cannot be read at the moment.
+    pub(crate) fn is_of_views(&self) -> bool {
+        self.code == Code::ViewsUnavailable
     }
 
     /// Its title.
@@ -241,6 +260,16 @@ impl From<pedigraph_projector::Error> for Problem {
         }
         if let Error::Stopped = error {
             return Problem::too_expensive(&error.to_string());
+        }
+        if let Error::FoldedAnew = error {
+            let what = "the views are being folded anew from the ledger, which ended this question unanswered; nothing \
+                        is lost, ask again in a moment";
+            return Problem::new(Code::ViewsUnavailable, what).retry_after(FOLDED_ANEW_RETRY_SECONDS);
+        }
+        if let Error::Unreadable(why) = &error {
+            tracing::warn!(why, "a question found the store of the views failing");
+            let what = "the store of the views failed and is opened again; nothing is lost, ask again in a while";
+            return Problem::new(Code::ViewsUnavailable, what).retry_after(UNREADABLE_RETRY_SECONDS);
         }
         if let Error::Question(advice) = error {
             return Problem::new(Code::InvalidParameter, advice);

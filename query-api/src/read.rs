@@ -18,6 +18,9 @@ use crate::token::PageToken;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most rows of a page.
 pub const PAGE_SIZE_MAX: usize = 1_000;
+/// A request that has this header, whatever it says, is answered with it: the rows of the views that the answer was read
+/// from, a look at what is not there counted as one. Where time is noisy this number is exact.
+pub const ROWS_READ: &str = "pedigraph-rows-read";
 
 /// A read request, checked.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,6 +42,8 @@ pub struct Read {
     /// The index that must be visible.
     pub min_index: Option<u64>,
     if_none_match: Option<String>,
+    /// The answer is to say how many rows it was read from.
+    pub(crate) counts_rows: bool,
     question: String,
     /// The answer changes without the log growing.
     pub(crate) volatile: bool,
@@ -73,6 +78,7 @@ impl Read {
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
             if_none_match: if_none_match.map(str::to_owned),
+            counts_rows: headers.contains_key(ROWS_READ),
             question,
             params,
         })
@@ -82,16 +88,6 @@ impl Read {
     pub fn volatile(mut self) -> Read {
         self.volatile = true;
         self
-    }
-
-    /// Where a page begins whose key is the number of rows before it.
-    ///
-    /// # Errors
-    /// The key is no number.
-    pub fn after_rows(&self) -> Result<usize, Problem> {
-        let Some(key) = &self.after else { return Ok(0) };
-        let number = key.as_slice().try_into().ok().and_then(|key| usize::try_from(u64::from_be_bytes(key)).ok());
-        number.ok_or_else(|| Problem::new(Code::InvalidPageToken, "ask for the first page again, without pageToken"))
     }
 
     /// The token of the next page.

@@ -54,11 +54,24 @@ pub struct WriterSign {
     pub sources: Vec<SourceLag>,
 }
 
+/// Which work of a node a check is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum About {
+    /// Taking in what is sent to it.
+    Intake,
+    /// Answering questions.
+    Answers,
+    /// Something else, such as a source that stands still: whoever sends or asks is served all the same.
+    Besides,
+}
+
 /// One line of `/readyz?verbose`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Check {
     /// Short name.
     pub name: String,
+    /// Which work it is about.
+    pub about: About,
     /// Whether it holds.
     pub ok: bool,
     /// A few words for a person; may be empty.

@@ -1,6 +1,6 @@
 //! How every read is answered: at one consistent scope, with what the answer was read from, once per state.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_projector::{Scope, Views};
@@ -12,7 +12,7 @@ use crate::behind::Behind;
 use crate::fresh::Fresh;
 use crate::json::{self, to_json};
 use crate::problem::{Code, Problem};
-use crate::read::Read;
+use crate::read::{ROWS_READ, Read};
 use crate::tenant::log_of;
 
 /// JSON.
@@ -20,21 +20,25 @@ pub const JSON: &str = "application/json";
 /// Text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-fn tagged(content_type: &'static str, body: Vec<u8>, etag: &str) -> Response {
-    ([(header::CONTENT_TYPE, content_type), (header::ETAG, etag)], body).into_response()
-}
-
 fn not_modified(etag: &str) -> Response {
     (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()
 }
 
-/// For answers that change without the index: their bytes name them.
-fn tagged_by_content(read: &Read, content_type: &'static str, body: Vec<u8>) -> Response {
-    let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
-    if read.is_known(&etag) || read.knows_any() { not_modified(&etag) } else { tagged(content_type, body, &etag) }
-}
-
 impl App {
+    fn tagged(&self, read: &Read, content_type: &'static str, body: Vec<u8>, etag: &str) -> Result<Response, Problem> {
+        let body = self.body_of(&read.tenant, body)?;
+        Ok(([(header::CONTENT_TYPE, content_type), (header::ETAG, etag)], body).into_response())
+    }
+
+    /// For answers that change without the index: their bytes name them.
+    fn tagged_by_content(&self, read: &Read, content_type: &'static str, body: Vec<u8>) -> Result<Response, Problem> {
+        let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
+        match read.is_known(&etag) || read.knows_any() {
+            true => Ok(not_modified(&etag)),
+            false => self.tagged(read, content_type, body, &etag),
+        }
+    }
+
     /// Answers a read with JSON.
     pub async fn json<T, F>(&self, read: Read, ask: F) -> Result<Response, Problem>
     where
@@ -72,6 +76,7 @@ impl App {
         F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem> + Clone + Send + 'static,
     {
         let views = self.views()?.clone();
+        self.has_room_for_answers(&read.tenant)?;
         self.wait_for_min_index(&views, &read).await?;
         let (answer, behind) = self.ask(&views, &read, content_type, ask.clone()).await?;
         let (Err(problem), Some(behind)) = (&answer, behind) else { return answer };
@@ -105,7 +110,11 @@ impl App {
                 lag_ms: views.lag_ms(&read.tenant, read.now.0),
                 rebuilding: behind.and_then(|behind| behind.rebuilding),
             };
-            Ok((answer(&scope, &read, &fresh, content_type, ask), behind))
+            let mut answer = app.answer(&scope, &read, &fresh, content_type, ask);
+            if let Some(response) = answer.as_mut().ok().filter(|_| read.counts_rows) {
+                response.headers_mut().insert(ROWS_READ, HeaderValue::from(meter.rows()));
+            }
+            Ok((answer, behind))
         })
         .await
     }
@@ -117,9 +126,9 @@ impl App {
         F: FnOnce(&Reader, &LogId) -> Result<T, Problem> + Send + 'static,
     {
         let limit = self.limits().answer_bytes_max;
-        let asked = read.clone();
+        let (app, asked) = (self.clone(), read.clone());
         self.ledger_response(read, move |ledger, log| {
-            Ok(tagged_by_content(&asked, JSON, to_json(&ask(ledger, log)?, limit)?))
+            app.tagged_by_content(&asked, JSON, to_json(&ask(ledger, log)?, limit)?)
         })
         .await
     }
@@ -129,6 +138,7 @@ impl App {
     where
         F: FnOnce(&Reader, &LogId) -> Result<Response, Problem> + Send + 'static,
     {
+        self.has_room_for_answers(&read.tenant)?;
         let (app, tenant) = (self.clone(), read.tenant.clone());
         let log = log_of(&read.tenant)?;
         self.blocking_of(Some(&tenant), self.limits().of_answer(), move |_| {
@@ -152,22 +162,29 @@ impl App {
             format!("index {index} is not visible yet ({visible} entries are); try again, or leave minIndex out");
         Err(Problem::new(Code::ProjectionBehind, detail).retry_after(1))
     }
-}
 
-fn answer<F>(scope: &Scope, read: &Read, fresh: &Fresh, content_type: &'static str, ask: F) -> Result<Response, Problem>
-where
-    F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem>,
-{
-    let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
-    let mut response = match etag {
-        Some(etag) if read.is_known(&etag) => not_modified(&etag),
-        Some(etag) => {
-            // `*` is any answer that there is (RFC 9110 §13.1.2): first there must be one.
-            let body = ask(scope, read, fresh)?;
-            if read.knows_any() { not_modified(&etag) } else { tagged(content_type, body, &etag) }
-        }
-        None => tagged_by_content(read, content_type, ask(scope, read, fresh)?),
-    };
-    fresh.write(response.headers_mut());
-    Ok(response)
+    fn answer<F>(
+        &self,
+        scope: &Scope,
+        read: &Read,
+        fresh: &Fresh,
+        content_type: &'static str,
+        ask: F,
+    ) -> Result<Response, Problem>
+    where
+        F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem>,
+    {
+        let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
+        let mut response = match etag {
+            Some(etag) if read.is_known(&etag) => not_modified(&etag),
+            Some(etag) => {
+                // `*` is any answer that there is (RFC 9110 §13.1.2): first there must be one.
+                let body = ask(scope, read, fresh)?;
+                if read.knows_any() { not_modified(&etag) } else { self.tagged(read, content_type, body, &etag)? }
+            }
+            None => self.tagged_by_content(read, content_type, ask(scope, read, fresh)?)?,
+        };
+        fresh.write(response.headers_mut());
+        Ok(response)
+    }
 }

@@ -6,6 +6,7 @@
 mod conversation;
 mod flow;
 mod places;
+mod request_body;
 mod socket;
 
 use std::future::Future;

@@ -115,7 +115,7 @@ impl Export {
 }
 
 fn views(data: &Path, reader: &Reader) -> anyhow::Result<Views> {
-    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+    let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES, store: None };
     let in_use = "export from the server that uses it (--url), or stop that";
     Views::open(&data.join("views"), reader.clone(), &options).with_context(|| format!("{}: {in_use}", data.display()))
 }

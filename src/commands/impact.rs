@@ -62,7 +62,11 @@ impl Impact {
         ];
         answer(self.client.output, &body, &rows, &columns);
         if self.client.output == Format::Table {
-            let count = |name: &str| field(&body, &format!("/counts/{name}"));
+            let at_least = |name: &str| body["atLeast"].as_array().is_some_and(|names| names.contains(&json!(name)));
+            let count = |name: &str| {
+                let count = field(&body, &format!("/counts/{name}"));
+                if at_least(name) { format!("at least {count}") } else { count }
+            };
             say(&format!(
                 "{} deployed, {} running with unknown contents, {} not deployed",
                 count("deployed"),

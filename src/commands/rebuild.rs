@@ -2,6 +2,7 @@
 
 use clap::Args;
 use pedigraph_projector::answers::ViewRoots;
+use pedigraph_projector::store::StoreKind;
 
 use crate::arguments::DataDirectory;
 use crate::data_dir::open_ledger;
@@ -17,6 +18,10 @@ const STEP_BYTES: usize = 4 << 20;
 pub(crate) struct Rebuild {
     #[command(flatten)]
     data: DataDirectory,
+    /// What is to keep them: sled or fjall. It must be the store that the server is configured with, else that folds
+    /// anew [default: what is there, else sled].
+    #[arg(long, env = "PEDIGRAPH_VIEWS_STORE", value_name = "STORE")]
+    views_store: Option<StoreKind>,
     /// Only fold in memory and print the view root, changing nothing.
     #[arg(long)]
     check: bool,
@@ -28,7 +33,7 @@ impl Rebuild {
         let ledger = open_ledger(&data)?;
         let bar = progress_bar(ledger.next_seq(), "commits");
         let mut progress = |done, _| bar.set_position(done);
-        let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES };
+        let options = pedigraph_projector::Options { cache_bytes: CACHE_BYTES, store: self.views_store };
         let folded = if self.check {
             pedigraph_projector::fold_into_memory(&ledger, STEP_BYTES)?
         } else {
@@ -36,6 +41,7 @@ impl Rebuild {
         };
         bar.finish_and_clear();
         put(&format!("{}  after {} commits", folded.root, folded.commits));
+        folded.derived.iter().for_each(|(name, root)| put(&format!("{root}  {name}")));
         told_of_recorded(&folded.recorded)
     }
 }

@@ -1,10 +1,12 @@
 """The deploy files, checked as far as that goes without a cluster."""
 
+import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -57,7 +59,10 @@ def test_chart_values():
     validator = Draft202012Validator(schema)
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     validator.validate(values)
-    for wrong in ({**values, "replicas": 3}, {**values, "kafka": {"brokers": "nonsense"}}, {**values, "storage": {"size": "much"}}):
+    # One argument has them all, joined by commas, and the program refuses what cannot be the name of a field.
+    fields = [{**values, "redact": {"fields": [field]}} for field in ("a,b", "a..b", "", 'a"b', "a b")]
+    validator.validate({**values, "redact": {"fields": ["password", "customData.deploy.token"]}})
+    for wrong in ({**values, "replicas": 3}, {**values, "kafka": {"brokers": "nonsense"}}, {**values, "storage": {"size": "much"}}, {**values, "views": {"store": "redb"}}, *fields):
         assert not validator.is_valid(wrong), wrong
     used = set(re.findall(r"\.Values\.([\w.]+)", "".join(file.read_text() for file in (CHART / "templates").iterdir())))
     for path in used:
@@ -65,6 +70,14 @@ def test_chart_values():
         for key in path.split("."):
             assert key in value, f"templates use .Values.{path}, values.yaml does not have it"
             value = value[key]
+
+
+def test_the_chart_s_arguments_are_options_of_the_program():
+    template = (CHART / "templates/statefulset.yaml").read_text()
+    options = set(re.findall(r"--([a-z][a-z-]+)=", template.split("args:", 1)[1].split("securityContext:", 1)[0]))
+    assert {"data", "kafka", "redact-fields", "accept-gap"} <= options
+    known = set(re.findall(r"pub\(crate\) (\w+):", (ROOT / "src/arguments.rs").read_text()))
+    assert {option.replace("-", "_") for option in options} <= known
 
 
 def test_chart_has_the_program_s_version():
@@ -78,8 +91,9 @@ if shutil.which("helm"):
     @pytest.mark.parametrize("values", ["proxy.passwordSecret=secret", "tokens.secret=secret"])
     def test_chart_renders(tmp_path, values):
         rendered = tmp_path / "rendered.yaml"
-        rendered.write_text(run("helm", "template", "test", CHART, "--set", f"{values},kafka.brokers=kafka:9092"))
+        rendered.write_text(run("helm", "template", "test", CHART, "--set", f"{values},kafka.brokers=kafka:9092", "--set", "redact.fields={password,deploy.token}"))
         run(Path(sys.prefix) / "bin/kubernetes-validate", "--strict", rendered)
+        assert '"--redact-fields=password,deploy.token"' in rendered.read_text()
         [stateful] = [part for part in yaml.safe_load_all(rendered.read_text()) if part["kind"] == "StatefulSet"]
         served = {container["name"]: container for container in stateful["spec"]["template"]["spec"]["containers"]}
         if values.startswith("tokens"):
@@ -150,6 +164,41 @@ def test_dashboard_expressions_parse(tmp_path):
     run(promtool, "check", "rules", file)
 
 
+def test_probes_ask_for_intake_alone():
+    """Nobody who sends is refused because the views are folded anew."""
+    probes = (CHART / "templates/_helpers.tpl").read_text()
+    assert re.findall(r"path: (\S+)", probes) == ["/livez", "/livez", "/readyz?for=intake"]
+    described = json.loads((ROOT / "query-api/openapi.json").read_text())["paths"]["/readyz"]["get"]["parameters"]
+    assert {"intake", "answers"} == set(next(one for one in described if one["name"] == "for")["schema"]["enum"])
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
+def test_compose_asks_whether_intake_is_ready(status, healthy):
+    """The command of the health check, against a server that answers so."""
+    asked = []
+
+    class Ready(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as server:
+        Ready.protocol_version = "HTTP/1.1"
+        test = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]["pedigraph"]["healthcheck"]["test"]
+        assert test[0] == "CMD" and "/dev/tcp/127.0.0.1/8080" in test[-1]
+        command = [*test[1:-1], test[-1].replace("$$", "$").replace("/8080", f"/{server.server_port}")]
+        if status is None:
+            server.server_close()
+        else:
+            threading.Thread(target=server.handle_request, daemon=True).start()
+        assert (subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0) is healthy
+    assert asked == ([] if status is None else ["/readyz?for=intake"])
+
+
 def test_container_runs_without_root():
     text = (DEPLOY / "Dockerfile").read_text()
     assert re.search(r"^USER 65532:65532$", text, re.M)
@@ -158,4 +207,5 @@ def test_container_runs_without_root():
 
 def test_dependency_policy_gives_reasons():
     policy = tomllib.loads((ROOT / "deny.toml").read_text())
-    assert all(entry.get("reason") for entry in policy["advisories"]["ignore"])
+    assert all(entry.get("reason") for entry in [*policy["advisories"]["ignore"], *policy["bans"]["skip"], *policy["bans"]["deny"]])
+    assert policy["bans"]["multiple-versions"] == "deny"

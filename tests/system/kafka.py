@@ -57,7 +57,7 @@ socket.request.max.bytes=104857600
 """
         )
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        self._run("kafka.tools.StorageTool", "format", "-t", cluster, "--standalone", "-c", str(self.properties))
+        self._run("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--standalone", "-c", str(self.properties))
 
     def _run(self, *arguments):
         done = subprocess.run(self._command(*arguments), capture_output=True, text=True, timeout=120, check=False)

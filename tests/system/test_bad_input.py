@@ -1,5 +1,6 @@
 """Input that nobody should send: a reject entry each with the right code, the process stays, the next event is accepted."""
 
+import bz2
 import contextlib
 import gzip
 import hashlib
@@ -161,7 +162,19 @@ def slow_document():
     return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}).encode()
 
 
-def kill_while_it_decodes(node, body):
+def slow_to_unpack():
+    """Some hundred milliseconds of bzip2."""
+    return bz2.compress(slow_document())
+
+
+def slow_to_split():
+    """The same, of events."""
+    noise = lambda n: "".join(hashlib.sha256(b"%d %d" % (n, part)).hexdigest() for part in range(60))
+    events = [deployed(f"split-{n}", "r.example/app:1", "split", id_=f"split-{n}", reason=noise(n)) for n in range(2_000)]
+    return bz2.compress("\n".join(map(json.dumps, events)).encode())
+
+
+def kill_while_it_decodes(node, body, content_type):
     """As the kernel does it to a process that takes too much memory."""
     kept = hashlib.sha256(body).digest()
 
@@ -170,7 +183,7 @@ def kill_while_it_decodes(node, body):
 
     def send():
         with contextlib.suppress(requests.RequestException):
-            node.post(body)
+            node.post(body, content_type)
 
     sender = threading.Thread(target=send)
     sender.start()
@@ -179,16 +192,23 @@ def kill_while_it_decodes(node, body):
     sender.join()
 
 
-def test_what_ended_the_process_twice_is_set_aside(nodes):
-    node, body = nodes(), slow_document()
+@pytest.mark.parametrize(
+    ("slow", "content_type"),
+    [(slow_document, "application/json"), (slow_to_unpack, "application/json"), (slow_to_split, NDJSON)],
+    ids=["decoded", "unpacked", "split"],
+)
+def test_what_ended_the_process_twice_is_set_aside(nodes, slow, content_type):
+    node, body = nodes(), slow()
     for _ in range(2):
-        kill_while_it_decodes(node, body)
+        kill_while_it_decodes(node, body, content_type)
         node.start()
-    refused = problem(node.post(body), 422, "DECODER_DIED")
+    refused = problem(node.post(body, content_type), 422, "DECODER_DIED")
     assert node.get(f"/api/v1/entries/{refused['index']}/body").content == body
     assert "pedigraph_set_aside_messages_total 1" in node.get("/metrics").text
     still_works(node)
     replayed = node.post(b"", None, path=f"/api/v1/rejects/{refused['index']}/replay")
-    assert replayed.status_code == 201, replayed.text
+    assert replayed.status_code == 201, replayed.text[:1_000]
     # Decoded after all: it is like any other.
-    assert node.post(body).status_code == 200
+    again = node.post(body, content_type)
+    rows = again.json().get("results", [again.json()])
+    assert {row["status"] for row in rows} == {"duplicate"}, again.text[:1_000]

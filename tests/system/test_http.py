@@ -517,8 +517,7 @@ def test_stream_is_live_from_the_head(shared):
 
 
 def test_stream_of_chosen_views(shared):
-    start = shared.size() - 1
-    shared.accept(raw(deployed("chosen", "r.example/app:1", "chosen")), wait="visible")
+    start = shared.accept(raw(deployed("chosen", "r.example/app:1", "chosen")), wait="visible")["index"]
     last = shared.accept(raw(deployed("chosen", "r.example/app:2", "chosen")), wait="visible")["index"]
     taken = Stream(shared, views="deployments", **{"from": str(start)}).take_until(last, view="deployments")
     assert taken and {name for _, name, _ in taken} == {"deployments"}

@@ -132,6 +132,54 @@ def test_no_secret_is_told_in_any_way(nodes, way):
     assert [path for path in files if hidden.encode() in path.read_bytes()] == []
 
 
+def with_fields(value):
+    """In an event, its headers, its data in base64, a batch, and something signed: what no rule would know."""
+    event = deployed("redacted", f"r.example/app@{SUBJECT}", value, id_=f"{value} of fields")
+    event["data"]["deploy"] = {"keys": [{"Pass\u00e9": value}, 7], "other": "kept"}
+    data = {name: event[name] for name in event if name != "data"}
+    data = {**data, "id": "base64", "data_base64": encoded(json.dumps({**event["data"], "environment": value}))}
+    predicate = statement("x:y").replace("run NPM_TOKEN", f"run {value}")
+    envelope = {"payloadType": "application/vnd.in-toto+json", "payload": encoded(predicate), "signatures": [{"sig": "bm8="}]}
+    return [
+        {"body": json.dumps(event).encode(), "content_type": "application/cloudevents+json"},
+        {"body": b'{"a":1}', "content_type": "application/json", "headers": binary("headers", **{"ce-note": value, "x-note": value})},
+        {"body": json.dumps(data).encode(), "content_type": "application/cloudevents+json"},
+        {"body": json.dumps([{**event, "id": f"{value} {n}"} for n in range(2)]).encode(), "content_type": BATCH},
+        {"body": raw(envelope)},
+        {"body": json.dumps({"no": "format", "note": [{"of": value}]}).encode()},
+    ]
+
+
+FIELDS = "id,environment,deploy.keys,note,invocationId"
+
+
+def test_configured_fields_are_overwritten_wherever_they_stand(nodes):
+    value = "hunter-zwei"
+    node = nodes(env={"RUST_LOG": "debug", "PEDIGRAPH_REDACT_FIELDS": FIELDS})
+    for number, way in enumerate(with_fields(value)):
+        sent = node.post(**way, wait="visible")
+        assert sent.status_code == (422 if number == 5 else 201), sent.text
+        assert all(row["redaction"]["count"] >= 1 for row in sent.json().get("results", [sent.json()])), sent.text
+        assert value not in sent.text
+    signed_index = 5
+    for what, answer in whatever_is_answered(node).items():
+        assert value not in answer.text or what == f"/api/v1/entries/{signed_index}/body", f"{what}: {answer.text}"
+    body = node.get("/api/v1/entries/0/body").json()
+    assert body["data"]["deploy"] == {"keys": [{"Pass\u00e9": "*" * len(value)}, 0], "other": "kept"}
+    names = [row["id"] for row in node.entries() if row["id"].startswith("*")]
+    assert len(names) == len(set(names)) == 5, names
+    node.restart()
+    again = node.post(**with_fields(value)[0])
+    assert (again.status_code, again.json()["index"]) == (200, 0), "it is a duplicate, also after a restart"
+    node.stop()
+    assert value not in node.log.read_text(), "the log"
+
+
+def test_a_field_that_cannot_be_is_refused(nodes):
+    with pytest.raises(AssertionError, match="(?s)exited with 2 .*redact.fields"):
+        nodes(options=["--redact-fields", "a..b"])
+
+
 def test_the_data_of_an_event_is_overwritten_and_what_was_signed_is_kept(nodes):
     node = nodes()
     for number, way in enumerate((in_base64, signed)):

@@ -35,7 +35,11 @@ def answered(node, path, seconds):
 
 
 def metric(url, name):
-    lines = requests.get(f"{url}/metrics", timeout=30).text.splitlines()
+    return metric_of(requests.get(f"{url}/metrics", timeout=30), name)
+
+
+def metric_of(answer, name):
+    lines = answer.text.splitlines()
     return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} "))
 
 
@@ -67,6 +71,32 @@ def test_who_pipelines_without_reading_stops_nobody(node):
     begun = time.monotonic()
     assert node.stop() == 0
     assert time.monotonic() - begun < STOP_SECONDS
+    for client in held:
+        client.close()
+
+
+def unless_full(ask):
+    """The answer; nothing where the server has no place for the connection yet: it says so, or closes it."""
+    try:
+        answer = ask()
+    except requests.ConnectionError:
+        return None
+    if answer.status_code == 503:
+        assert answer.json()["code"] == "OVERLOADED", answer.text
+        return None
+    return answer
+
+
+def test_connections_leave_files_to_everything_else(nodes):
+    """Where few files may be open there are fewer connections: 512 files are for the ledger, the views and Kafka."""
+    node = nodes("few-files", wrapper=("prlimit", "--nofile=700:700"))
+    held = [talk(node, "") for _ in range(400)]
+    metrics = until(lambda: unless_full(lambda: requests.get(f"{node.url}/metrics", timeout=30)), "a place", 30, node.alive)
+    open_now = metric_of(metrics, "pedigraph_http_connections")
+    assert open_now <= 700 - 512 + 64, f"{open_now} connections"
+    event = json.dumps(deployed("cart", "r.example/cart:1")).encode()
+    posted = until(lambda: unless_full(lambda: node.post(event, wait="visible")), "another place", 30, node.alive)
+    assert posted.status_code == 201, posted.text
     for client in held:
         client.close()
 

@@ -25,6 +25,8 @@ def test_a_silent_writer_is_noticed_and_answers_go_on(nodes):
     fresh = reader.json("/api/v1/freshness")
     assert "stale" not in fresh["writer"] and fresh["writer"]["heartbeatAt"], fresh
     assert reader.get("/readyz").text == "ready\n"
+    ready = [[node.get("/readyz", for_=work).status_code for work in ("intake", "answers")] for node in (writer, reader)]
+    assert ready == [[200, 503], [503, 200]], ready
     assert "[+]writer ok\n" in reader.ready()[1]
     assert metric(reader, "pedigraph_writer_stale") == {"": 0}
     writer.kill()

@@ -429,17 +429,38 @@ struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Splits a batch or lines into messages of their own: see [`super::split`].
 pub(super) fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, Reject>> {
-    let content_type = message.headers.iter().find(|(name, _)| name == "content-type")?.1.as_deref()?;
-    let content_type = std::str::from_utf8(content_type).ok()?;
-    let batch = cloudevents_suffix(content_type).is_some_and(|suffix| suffix.eq_ignore_ascii_case("-batch+json"));
-    let media_type = essence(content_type).to_ascii_lowercase();
-    let lines = matches!(media_type.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl");
-    (batch || lines).then(|| {
+    Several::of(message).map(|several| {
         let body = plain_body(message, limits)?;
-        let elements = if batch { batch_elements(&body, limits)? } else { line_elements(&body, limits)? };
-        let empty = element_message(message, batch);
+        let elements = match several {
+            Several::Batch => batch_elements(&body, limits)?,
+            Several::Lines => line_elements(&body, limits)?,
+        };
+        let empty = element_message(message, several == Several::Batch);
         Ok(elements.into_iter().map(|element| Message { body: Body::Bytes(element), ..empty.clone() }).collect())
     })
+}
+
+/// How several messages come in one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Several {
+    /// A batch of CloudEvents.
+    Batch,
+    /// One in each line.
+    Lines,
+}
+
+impl Several {
+    /// By its content type; `None`: it is one message.
+    pub(super) fn of(message: &Message) -> Option<Several> {
+        let content_type = message.headers.iter().find(|(name, _)| name == "content-type")?.1.as_deref()?;
+        let content_type = std::str::from_utf8(content_type).ok()?;
+        if cloudevents_suffix(content_type).is_some_and(|suffix| suffix.eq_ignore_ascii_case("-batch+json")) {
+            return Some(Several::Batch);
+        }
+        let media_type = essence(content_type).to_ascii_lowercase();
+        let lines = matches!(media_type.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl");
+        lines.then_some(Several::Lines)
+    }
 }
 
 /// The body of a batch, decompressed.

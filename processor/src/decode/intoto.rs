@@ -235,7 +235,8 @@ fn inner_facts(
         let mut any = result.of(&"-".repeat(DIGEST_BYTES));
         any.fit()?;
         given.budget.take_times(&any, subjects.len())?;
-        let facts = subjects.iter().map(|(digest, _)| Fact::now(result.of(digest)));
+        let of = |digest: &String| TestsFinished { artifact_digest: digest.clone(), ..any.clone() };
+        let facts = subjects.iter().map(|(digest, _)| Fact::now(of(digest)));
         return Ok(Some(Found { facts: facts.collect::<Vec<_>>().into(), time: None }));
     }
     Ok(None)
@@ -267,10 +268,11 @@ fn link_others(found: &mut Found, others: &[(String, String)], budget: &Budget) 
 
 impl TestResult<'_> {
     fn of(&self, digest: &str) -> TestsFinished {
-        let outcome = match self.result.as_str().to_ascii_uppercase().as_str() {
-            "PASSED" | "WARNED" => Outcome::Success,
-            "FAILED" => Outcome::Failure,
-            _ => Outcome::Unspecified,
+        let is = |outcome: &&str| self.result.as_str().eq_ignore_ascii_case(outcome);
+        let outcome = match ["PASSED", "WARNED", "FAILED"].iter().find(|outcome| is(outcome)) {
+            Some(&"FAILED") => Outcome::Failure,
+            Some(_) => Outcome::Success,
+            None => Outcome::Unspecified,
         };
         TestsFinished {
             artifact_digest: digest.to_owned(),

@@ -25,6 +25,7 @@ enum Is {
 
 impl Is {
     /// Most bytes.
+    #[inline]
     fn bytes_max(self) -> usize {
         match self {
             Is::Name => 1_024,
@@ -53,20 +54,24 @@ trait Texts {
 }
 
 impl Texts for String {
+    #[inline]
     fn fit_as(&mut self, is: Is, event: &str, field: &str) -> Result<(), Reject> {
-        if self.len() <= is.bytes_max() {
-            return Ok(());
-        }
-        if is.is_cut() {
-            *self = clip_to(self, is.bytes_max()).to_owned();
-            return Ok(());
-        }
-        let (field, bytes, bytes_max) = (camel_case(field), self.len(), is.bytes_max());
-        let reason = format!(
-            "{field} of {event} has {bytes} bytes, at most {bytes_max} are taken: names are not cut; send a shorter one"
-        );
-        Err(Reject::new(Code::TooLarge, reason))
+        // Nearly always, and for each text of each event.
+        if self.len() <= is.bytes_max() { Ok(()) } else { make_fit(self, is, event, field) }
     }
+}
+
+#[cold]
+fn make_fit(text: &mut String, is: Is, event: &str, field: &str) -> Result<(), Reject> {
+    if is.is_cut() {
+        *text = clip_to(text, is.bytes_max()).to_owned();
+        return Ok(());
+    }
+    let (field, bytes, bytes_max) = (camel_case(field), text.len(), is.bytes_max());
+    let reason = format!(
+        "{field} of {event} has {bytes} bytes, at most {bytes_max} are taken: names are not cut; send a shorter one"
+    );
+    Err(Reject::new(Code::TooLarge, reason))
 }
 
 impl Texts for Vec<String> {

@@ -100,6 +100,11 @@ pub fn split(message: &Message, limits: &Limits) -> Option<Result<Vec<Message>, 
     cloudevents::split(message, limits)
 }
 
+/// Whether [`split`] has something to do.
+pub(crate) fn is_batch(message: &Message) -> bool {
+    cloudevents::Several::of(message).is_some()
+}
+
 /// Names of all decoders: the formats that are read, as entries and counts call them.
 pub fn formats() -> impl Iterator<Item = &'static str> {
     table::all().map(|decoder| decoder.name)
@@ -195,7 +200,7 @@ impl<'a> Given<'a> {
 
     /// A text that stood in base64, as facts may tell it: redaction has not seen it before.
     fn without_secrets<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some((redacted, count)) = redact::text(text) else { return Cow::Borrowed(text) };
+        let Some((redacted, count)) = redact::document(text, &self.limits.redact) else { return Cow::Borrowed(text) };
         let Hidden(hidden) = &self.hidden;
         hidden.set(hidden.get().saturating_add(count));
         Cow::Owned(redacted)

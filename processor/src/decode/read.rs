@@ -224,9 +224,14 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lax<T> {
 /// Most bytes of a list that is held whole: an element may take a hundred times the bytes that it has in the document.
 const LIST_BYTES_MAX: usize = 32 << 20;
 
-fn check_room<T, E: Error>(list: &[T]) -> Result<(), E> {
+/// Makes room for one more; a list doubles as it grows, but never beyond what it may take.
+fn make_room<T, E: Error>(list: &mut Vec<T>) -> Result<(), E> {
     let count_max = LIST_BYTES_MAX / size_of::<T>().max(1);
     if list.len() < count_max {
+        let is_full = list.len() == list.capacity();
+        if is_full && list.len() > count_max / 2 {
+            list.reserve_exact(count_max - list.len());
+        }
         return Ok(());
     }
     let reason = format!("a list has more than {count_max} elements; send them in several documents");
@@ -254,7 +259,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some(element) = seq.next_element()? {
-                    check_room(&list)?;
+                    make_room(&mut list)?;
                     list.push(element);
                 }
                 Ok(List(list))
@@ -286,7 +291,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LaxList<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some(element) = seq.next_element()? {
-                    check_room(&list)?;
+                    make_room(&mut list)?;
                     list.push(element);
                 }
                 Ok(LaxList(list))
@@ -325,7 +330,7 @@ impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Pairs<'a, STRICT> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(key) = map.next_key::<Text<'de>>()? {
-                    check_room(&pairs)?;
+                    make_room(&mut pairs)?;
                     if STRICT || READ_LABELS.iter().any(|prefix| key.as_str().starts_with(prefix)) {
                         pairs.push((key.0.unwrap_or_default(), map.next_value()?));
                     } else {

@@ -29,6 +29,7 @@ impl ClientContext for Context {
         for partition in lock(&self.shared.assigned).iter() {
             let topic = statistics.topics.get(partition.topic.name.as_str());
             let said = topic.and_then(|topic| topic.partitions.get(partition.number.to_string().as_str()));
+            let is_paused = is_paused || self.shared.holds(partition);
             if said.is_some_and(|said| partition.tick(said.tick(given, is_paused))) {
                 tracing::warn!(topic = partition.topic.name, partition = partition.number, "its end moved back");
                 self.shared.doubt(partition);

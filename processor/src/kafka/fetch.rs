@@ -13,11 +13,13 @@ use super::mark::Mark;
 use super::partition::{Fetched, Partition};
 use super::shared::Shared;
 use super::{Topic, lock};
-use crate::intake::{Entrance, Job, Origin};
+use crate::intake::{Job, jobs_of_kafka};
 
 /// Messages and bytes that are handed on at once.
 const JOB_MESSAGES_MAX: usize = 256;
 const JOB_BYTES_MAX: usize = 512 << 10;
+/// Room beyond it that is kept for the message with which a job is full, bytes.
+const LAST_BYTES: usize = 64 << 10;
 
 /// Messages that were fetched and not yet handed on.
 #[derive(Default)]
@@ -110,13 +112,16 @@ impl Fetch {
         self.messages.len() >= JOB_MESSAGES_MAX || self.bytes.len() >= JOB_BYTES_MAX
     }
 
-    /// One allocation holds the bodies of all messages of a job.
-    pub(super) fn take(&mut self) -> Option<Job> {
+    /// One allocation holds the bodies of all messages that were fetched together.
+    pub(super) fn take(&mut self) -> Vec<Job> {
         if self.messages.is_empty() {
-            return None;
+            return Vec::new();
         }
-        let capacity = self.bytes.len().min(JOB_BYTES_MAX);
+        // The next job will be like this one: as large, and not copied while it grows.
+        let capacity = self.bytes.len().min(JOB_BYTES_MAX + LAST_BYTES);
         let bytes = Bytes::from(std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)));
+        let fetched = Vec::with_capacity(self.fetched.len());
+        let mut fetched = std::mem::replace(&mut self.fetched, fetched);
         let whole = |(mut message, range): (Message, _)| {
             if let Body::Bytes(body) = &mut message.body {
                 *body = bytes.slice(range);
@@ -124,8 +129,8 @@ impl Fetch {
             message
         };
         let messages: Vec<Message> = self.messages.drain(..).map(whole).collect();
-        mark(&mut self.fetched, &messages);
-        Some(Job::new(messages, Origin::Kafka(std::mem::take(&mut self.fetched)), Entrance::Kafka))
+        mark(&mut fetched, &messages);
+        jobs_of_kafka(messages, fetched)
     }
 }
 

@@ -128,6 +128,8 @@ pub struct PartitionState {
     pub recorded_ms: Option<i64>,
     /// That its position is gone and it stands still.
     pub lost: Option<Lost>,
+    /// That it has its share of the queue, and is read on when it has less: the others are read meanwhile.
+    pub is_held: bool,
 }
 
 impl PartitionState {

@@ -161,6 +161,7 @@ impl Partition {
             end: lost.map(|lost| lost.end).or_else(|| known(self.end.load(Ordering::Acquire))),
             recorded_ms: self.durable().map(|position| position.time_ms).filter(|ms| *ms > 0),
             lost,
+            is_held: false,
         }
     }
 }

@@ -21,12 +21,16 @@ use super::sight::{Doubt, Lost, Standing, Verdict, judge};
 use super::wait::Wait;
 use super::{Config, lock};
 use crate::clock::now;
+use crate::intake::Job;
 
 /// How long a poll waits when there is nothing: also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 /// How long a full queue is waited for before the partitions are paused: pausing throws away what the client
 /// prefetched.
 const FULL_MAX: Duration = Duration::from_secs(1);
+/// How long a partition that has its share of the queue, all of it quick, is waited for before it alone is paused: this
+/// long the others wait with it. Room is given back much sooner, unless the disk is slow.
+const SHARE_MAX: Duration = Duration::from_millis(200);
 /// How often Kafka is told the positions, for lag tools.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the broker is asked about a doubted partition, and how long it may take to answer.
@@ -68,6 +72,7 @@ impl Reading {
         self.consumer.subscribe(&names).map_err(|error| format!("cannot subscribe to {topics:?}: {error}"))?;
         let (mut commit_at, mut wait) = (now() + COMMIT_INTERVAL, Some(Wait::since(now())));
         while !self.shared.stopping.load(Ordering::Acquire) {
+            self.release()?;
             self.poll(if self.batch.messages.is_empty() { POLL } else { Duration::ZERO })?;
             if !self.batch.messages.is_empty() {
                 continue;
@@ -156,26 +161,64 @@ impl Reading {
         Ok(())
     }
 
-    /// Hands on what was fetched. While the queue is full the consumer is still polled, so that it stays in its group.
+    /// Hands on what was fetched.
     fn hand_on(&mut self) -> Result<(), String> {
-        let Some(mut job) = self.batch.take() else { return Ok(()) };
+        for job in self.batch.take() {
+            self.hand_on_job(job)?;
+        }
+        self.resume()
+    }
+
+    /// While the queue is full the consumer is still polled, so that it stays in its group; a partition that has its
+    /// share of the queue is held, and the others are read on.
+    fn hand_on_job(&mut self, mut job: Job) -> Result<(), String> {
+        if job.partition().is_some_and(|partition| self.shared.holds(partition)) {
+            self.shared.hold(job);
+            return Ok(());
+        }
         loop {
             match self.shared.queue.push(job) {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 // The messages stay on the broker and the ledger's position before them.
-                Err((Refused::Stopping | Refused::TooLarge(_), _)) => break,
-                Err((Refused::Busy | Refused::NoRoom, back)) => job = back,
+                Err((Refused::Stopping | Refused::TooLarge(_), _)) => return Ok(()),
+                Err((Refused::Busy | Refused::NoRoom, back)) => job = *back,
             }
             let stopping = self.shared.stopping.load(Ordering::Acquire);
             // A full queue empties; a full disk may not.
             if self.shared.abandoned.load(Ordering::Acquire) || stopping && self.shared.queue.refuses().is_some() {
-                break;
+                return Ok(());
             }
-            if !self.shared.queue.wait_for_kafka_room(job.room.bytes, FULL_MAX) {
+            let share_max = if self.shared.queue.is_slow(&job) { Duration::ZERO } else { SHARE_MAX };
+            if self.shared.queue.has_room_within(share_max, &job) {
+                continue;
+            }
+            if self.shared.queue.is_for_its_share(&job) {
+                return self.hold(job);
+            }
+            if !self.shared.queue.has_room_within(FULL_MAX, &job) {
                 self.poll_paused()?;
             }
         }
-        self.resume()
+    }
+
+    /// Reads nothing more of a job's partition until the queue has much less of it.
+    fn hold(&self, job: Job) -> Result<(), String> {
+        let Some(partition) = job.partition().cloned() else { return Ok(()) };
+        partition.end_passed();
+        self.shared.hold(job);
+        self.pause(&list_of(&partition), true)
+    }
+
+    /// Hands on what is held, as far as there is room, and reads those partitions on.
+    fn release(&self) -> Result<(), String> {
+        for partition in self.shared.release() {
+            partition.end_passed();
+            let is_read = !self.shared.paused.load(Ordering::Acquire);
+            if is_read && !matches!(partition.standing(), Standing::Lost(_)) {
+                self.pause(&list_of(&partition), false)?;
+            }
+        }
+        Ok(())
     }
 
     fn poll_paused(&mut self) -> Result<(), String> {
@@ -197,12 +240,12 @@ impl Reading {
         if self.shared.paused.swap(false, Ordering::AcqRel) { self.set_paused(false) } else { Ok(()) }
     }
 
-    /// Pauses or resumes what is assigned; what is lost stays paused.
+    /// Pauses or resumes what is assigned; what is lost or held stays paused.
     fn set_paused(&self, paused: bool) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
         for partition in lock(&self.shared.assigned).iter() {
             partition.end_passed();
-            if !matches!(partition.standing(), Standing::Lost(_)) {
+            if !matches!(partition.standing(), Standing::Lost(_)) && !self.shared.holds(partition) {
                 list.add_partition(&partition.topic.name, partition.number);
             }
         }
@@ -219,6 +262,8 @@ impl Reading {
             tracing::warn!(reason, "what was fetched last is fetched again at the next start");
         }
         let partitions = lock(&self.shared.assigned).clone();
+        // What is held stays on the broker, and the ledger's position before it.
+        self.shared.let_go(&partitions);
         self.shared.wait_for(&partitions);
     }
 

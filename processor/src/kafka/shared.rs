@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use pedigraph_proto::message::Refused;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::partition::{Partition, Positions};
 use super::sight::{Sight, Standing};
-use super::{Accept, Config, KafkaHealth, Topic, lock};
-use crate::intake::Queue;
+use super::{Accept, Config, KafkaHealth, PartitionState, Topic, lock};
+use crate::intake::{Job, Queue};
 use crate::record::Recorder;
 
 /// Longest wait for what is under way when partitions are taken away.
@@ -38,6 +39,11 @@ pub(super) struct Shared {
     pub(super) given: AtomicU64,
     /// Some partition is doubted.
     looks: AtomicBool,
+    /// Jobs of partitions that have their share of the queue, in order. Those are paused, so there are no more of them
+    /// than were fetched together.
+    held: Mutex<Vec<Job>>,
+    /// Whether there are any: asked for each message.
+    holds_any: AtomicBool,
 }
 
 impl Shared {
@@ -60,6 +66,8 @@ impl Shared {
             abandoned: AtomicBool::new(false),
             given: AtomicU64::new(0),
             looks: AtomicBool::new(false),
+            held: Mutex::default(),
+            holds_any: AtomicBool::new(false),
         }
     }
 
@@ -69,8 +77,54 @@ impl Shared {
             last_error: lock(&self.last_error).clone(),
             stopped: lock(&self.stopped).clone(),
             paused: self.paused.load(Ordering::Acquire),
-            partitions: lock(&self.assigned).iter().map(|partition| partition.state()).collect(),
+            partitions: lock(&self.assigned).iter().map(|partition| self.state(partition)).collect(),
         }
+    }
+
+    fn state(&self, partition: &Arc<Partition>) -> PartitionState {
+        PartitionState { is_held: self.holds(partition), ..partition.state() }
+    }
+
+    /// Keeps a job back; the thread pauses its partition.
+    pub(super) fn hold(&self, job: Job) {
+        lock(&self.held).push(job);
+        self.holds_any.store(true, Ordering::Release);
+    }
+
+    /// Whether jobs of a partition are kept back.
+    pub(super) fn holds(&self, partition: &Arc<Partition>) -> bool {
+        self.holds_any.load(Ordering::Acquire) && lock(&self.held).iter().any(|job| is_of(job, partition))
+    }
+
+    /// Hands on what was kept back and finds ample room; tells of which partitions nothing is kept back any more.
+    pub(super) fn release(&self) -> Vec<Arc<Partition>> {
+        if !self.holds_any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut held = lock(&self.held);
+        let (mut kept, mut gone) = (Vec::<Job>::new(), Vec::<Arc<Partition>>::new());
+        for job in held.drain(..) {
+            let Some(partition) = job.partition().cloned() else { continue };
+            let is_behind = kept.iter().any(|earlier| is_of(earlier, &partition));
+            if is_behind || !self.queue.has_ample_room(&job) {
+                kept.push(job);
+            } else if let Err((Refused::Busy | Refused::NoRoom, back)) = self.queue.push(job) {
+                kept.push(*back);
+            } else if !gone.iter().any(|other| Arc::ptr_eq(other, &partition)) {
+                gone.push(partition);
+            }
+        }
+        gone.retain(|partition| !kept.iter().any(|job| is_of(job, partition)));
+        self.holds_any.store(!kept.is_empty(), Ordering::Release);
+        *held = kept;
+        gone
+    }
+
+    /// Drops what is kept back of these partitions: it is fetched again.
+    pub(super) fn let_go(&self, partitions: &[Arc<Partition>]) {
+        let mut held = lock(&self.held);
+        held.retain(|job| !partitions.iter().any(|partition| is_of(job, partition)));
+        self.holds_any.store(!held.is_empty(), Ordering::Release);
     }
 
     /// The thread looks at the doubted partitions.
@@ -134,6 +188,7 @@ impl Shared {
             list.elements().iter().any(|e| e.partition() == partition.number && e.topic() == partition.topic.name)
         };
         let revoked: Vec<_> = lock(&self.assigned).iter().filter(|partition| is_revoked(partition)).cloned().collect();
+        self.let_go(&revoked);
         if !lost && !self.wait_for(&revoked) {
             tracing::warn!("partitions were given back before all of their messages were durable; they are read again");
         }
@@ -141,6 +196,10 @@ impl Shared {
         lock(&self.assigned).retain(|partition| !revoked.iter().any(|gone| Arc::ptr_eq(gone, partition)));
         revoked
     }
+}
+
+fn is_of(job: &Job, partition: &Arc<Partition>) -> bool {
+    job.partition().is_some_and(|of| Arc::ptr_eq(of, partition))
 }
 
 /// What Kafka is told, for lag tools only.

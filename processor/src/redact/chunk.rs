@@ -7,7 +7,7 @@ use pedigraph_proto::wire::Fact;
 use serde_json::Value;
 
 use super::search::{Needle, for_needles};
-use super::text;
+use super::{is_escaped_after, text};
 
 /// A facts chunk without secrets, and how many there were. One without any, as nearly all are, costs a vectorized
 /// search and stays the bytes that it is; otherwise its texts are looked at one by one, since in an encoded message the
@@ -28,7 +28,7 @@ pub(crate) fn is_suspect(bytes: &[u8]) -> bool {
     for_needles(bytes, |needle, _, end| {
         suspect = suspect
             || match needle {
-                Needle::Prefix(rule) => rule.may_follow(bytes, end),
+                Needle::Prefix(rule) => rule.may_follow(bytes, end) || is_escaped_after(rule, bytes, end),
                 Needle::Escape => true,
                 Needle::DataBase64 => false,
             };

@@ -1,5 +1,7 @@
 //! Overwrites known shapes of secrets with `*` before anything is hashed or stored: same length, so offsets stay true.
 //!
+//! Configured members of JSON are overwritten too, whatever they hold ([`Fields`]).
+//!
 //! Two layers: the received bytes ([`redact`], [`redact_file`]), before a decoder sees them; and whatever is made of
 //! them in the end ([`text`], [`chunk`]), since base64 and escapes may hide a secret until they are undone, and since
 //! what somebody signed in base64 is kept as it came. What names a message stays one of a kind ([`Namer`]).
@@ -10,6 +12,7 @@
 //! and what not is told in docs/redaction.md.
 
 mod chunk;
+mod fields;
 mod namer;
 mod plain;
 mod rules;
@@ -26,10 +29,12 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 
 pub(crate) use chunk::{chunk, is_suspect};
+pub use fields::Fields;
 pub(crate) use namer::Namer;
 use plain::Plain;
 pub(crate) use rules::VERSION;
 use rules::{Rule, SECRET_BYTES_MAX};
+pub(crate) use search::is_hex_and_dashes;
 use search::{Needle, for_needles};
 
 /// Bytes of a file that are looked at together; neighbours overlap by twice the longest secret.
@@ -39,35 +44,49 @@ const NEAR_BYTES: usize = 300;
 
 /// The bytes with secrets overwritten, and how many there were; `None` when there are none, which costs a vectorized
 /// search.
-pub(crate) fn redact(bytes: &Bytes) -> Option<(Bytes, u32)> {
-    overwritten(bytes).map(|(redacted, count)| (redacted.into(), count))
+pub(crate) fn redact(bytes: &Bytes, fields: &Fields) -> Option<(Bytes, u32)> {
+    overwritten(bytes, fields).map(|(redacted, count)| (redacted.into(), count))
 }
 
 /// As [`redact`], for a text of its own.
 pub(crate) fn text(text: &str) -> Option<(String, u32)> {
-    let (redacted, count) = overwritten(text.as_bytes())?;
+    document(text, &Fields::default())
+}
+
+/// As [`redact`], for a document that stood in another one.
+pub(crate) fn document(text: &str, fields: &Fields) -> Option<(String, u32)> {
+    let (redacted, count) = overwritten(text.as_bytes(), fields)?;
     // Whole characters are overwritten: shapes begin and end at ASCII.
     Some((String::from_utf8_lossy(&redacted).into_owned(), count))
 }
 
-fn overwritten(bytes: &[u8]) -> Option<(Vec<u8>, u32)> {
-    let edits = edits(bytes);
-    if edits.is_empty() {
-        return None;
-    }
-    let mut redacted = bytes.to_vec();
-    edits.iter().for_each(|edit| redacted[edit.at..edit.at + edit.bytes.len()].copy_from_slice(&edit.bytes));
-    Some((redacted, edits.iter().map(|edit| edit.secrets).fold(0, u32::saturating_add)))
+fn overwritten(bytes: &[u8], fields: &Fields) -> Option<(Vec<u8>, u32)> {
+    let Some((redacted, count)) = fields.overwritten(bytes) else {
+        let edits = edits(bytes, fields);
+        return (!edits.is_empty()).then(|| edited(bytes.to_vec(), &edits));
+    };
+    let edits = edits(&redacted, fields);
+    let (redacted, more) = edited(redacted, &edits);
+    Some((redacted, count.saturating_add(more)))
+}
+
+fn edited(mut bytes: Vec<u8>, edits: &[Edit]) -> (Vec<u8>, u32) {
+    edits.iter().for_each(|edit| bytes[edit.at..edit.at + edit.bytes.len()].copy_from_slice(&edit.bytes));
+    (bytes, edits.iter().map(|edit| edit.secrets).fold(0, u32::saturating_add))
 }
 
 /// Overwrites secrets of a spooled document in place, after `before` has seen it as it came; how many there were. A
 /// crash in between is harmless: what was overwritten is not met again, and the document is handed in anew.
-pub(crate) fn redact_file(file: &mut File, mut before: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<u32> {
+pub(crate) fn redact_file(
+    file: &mut File,
+    fields: &Fields,
+    mut before: impl FnMut(&mut File) -> io::Result<()>,
+) -> io::Result<u32> {
     let size = file.metadata()?.len();
-    let (mut start, mut count) = (0, 0_u32);
+    let (mut start, mut count) = (0, overwrite_fields(file, size, fields, &mut before)?);
     while start < size {
         let window = read_window(file, start)?;
-        for edit in edits(&window) {
+        for edit in edits(&window, fields) {
             if count == 0 {
                 before(file)?;
             }
@@ -78,6 +97,32 @@ pub(crate) fn redact_file(file: &mut File, mut before: impl FnMut(&mut File) -> 
         start += (WINDOW_BYTES - 2 * SECRET_BYTES_MAX) as u64;
     }
     Ok(count)
+}
+
+/// The members that are configured, of all of a file: their names may stand far before them.
+fn overwrite_fields(
+    file: &mut File,
+    size: u64,
+    fields: &Fields,
+    before: &mut impl FnMut(&mut File) -> io::Result<()>,
+) -> io::Result<u32> {
+    let Some(mut scan) = fields.scan() else { return Ok(0) };
+    let mut start = 0;
+    while start < size {
+        let (mut window, earlier) = (read_window(file, start)?, scan.overwritten);
+        if window.is_empty() {
+            break;
+        }
+        if scan.feed(&mut window) {
+            if earlier == 0 {
+                before(file)?;
+            }
+            file.seek(SeekFrom::Start(start))?;
+            file.write_all(&window)?;
+        }
+        start += window.len() as u64;
+    }
+    Ok(scan.overwritten)
 }
 
 fn read_window(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
@@ -96,24 +141,24 @@ struct Edit {
 }
 
 /// What is to be overwritten.
-fn edits(bytes: &[u8]) -> Vec<Edit> {
+fn edits(bytes: &[u8], fields: &Fields) -> Vec<Edit> {
     let mut found = found(bytes);
     let encoded = std::mem::take(&mut found.base64);
     let stars = |secret: Range<usize>| Edit { at: secret.start, bytes: vec![b'*'; secret.len()], secrets: 1 };
     let mut edits: Vec<Edit> = secrets(bytes, found).into_iter().map(stars).collect();
-    edits.extend(encoded.into_iter().filter_map(|text| encoded_edit(bytes, text)));
+    edits.extend(encoded.into_iter().filter_map(|text| encoded_edit(bytes, text, fields)));
     edits
 }
 
 /// The data of an event in base64, which nobody signed, with stars in it, if it is written as this would write it.
-fn encoded_edit(bytes: &[u8], text: Range<usize>) -> Option<Edit> {
+fn encoded_edit(bytes: &[u8], text: Range<usize>, fields: &Fields) -> Option<Edit> {
     let engine = if text.len().is_multiple_of(4) { &STANDARD } else { &STANDARD_NO_PAD };
     let data = engine.decode(&bytes[text.clone()]).ok()?;
-    let mut redacted = data.clone();
+    let (mut data, of_fields) = fields.overwritten(&data).unwrap_or((data, 0));
     let secrets = secrets(&data, found(&data));
-    secrets.iter().for_each(|secret| redacted[secret.clone()].fill(b'*'));
-    let edited = engine.encode(redacted).into_bytes();
-    let secrets = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
+    secrets.iter().for_each(|secret| data[secret.clone()].fill(b'*'));
+    let edited = engine.encode(data).into_bytes();
+    let secrets = u32::try_from(secrets.len()).unwrap_or(u32::MAX).saturating_add(of_fields);
     (secrets > 0 && edited.len() == text.len()).then_some(Edit { at: text.start, bytes: edited, secrets })
 }
 
@@ -165,10 +210,7 @@ fn found(bytes: &[u8]) -> Found {
 
 impl Found {
     fn prefix(&mut self, rule: &Rule, bytes: &[u8], start: usize, end: usize) {
-        let is_sure = rule.prefix.len() > "://".len() && rule.begins(bytes, start, end);
-        if is_sure && !self.is_escaped {
-            self.is_escaped = has_escape(&bytes[end..bytes.len().min(end + NEAR_BYTES)]);
-        }
+        self.is_escaped = self.is_escaped || rule.begins(bytes, start, end) && is_escaped_after(rule, bytes, end);
         let secret = rule.secret(bytes, end).filter(|secret| rule.begins(bytes, start, secret.end));
         if let Some(secret) = secret {
             self.secrets.push(secret);
@@ -191,6 +233,11 @@ fn may_hide(escape: &[u8]) -> bool {
     plain::hex(digits.get(..2)).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.:/@+".contains(&byte))
 }
 
+/// Whether what follows a prefix that says enough may be written with escapes.
+fn is_escaped_after(rule: &Rule, bytes: &[u8], end: usize) -> bool {
+    rule.prefix.len() > "://".len() && has_escape(&bytes[end..bytes.len().min(end + NEAR_BYTES)])
+}
+
 /// An escaped slash, or any character by its number.
 fn has_escape(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|two| matches!(two, [b'\\', b'/' | b'u'] | [b'%', b'0'..=b'9']))
@@ -202,8 +249,8 @@ mod tests {
 
     fn check(text: &str, want: &str) {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let got = redact(&bytes).map_or(bytes, |(redacted, _)| redacted);
-        assert!(redact(&got).is_none(), "what is kept is kept as it is");
+        let got = redact(&bytes, &Fields::default()).map_or(bytes, |(redacted, _)| redacted);
+        assert!(redact(&got, &Fields::default()).is_none(), "what is kept is kept as it is");
         assert_eq!(std::str::from_utf8(&got).unwrap(), want);
     }
 
@@ -239,6 +286,20 @@ mod tests {
         untouched("ghp_short");
     }
 
+    /// How much is overwritten in a file, and what it was whenever that was shown before.
+    fn in_file(path: &std::path::Path, fields: &Fields) -> (u32, Vec<Vec<u8>>) {
+        let mut file = File::options().read(true).write(true).open(path).unwrap();
+        let mut shown = Vec::new();
+        let look = |file: &mut File| {
+            let mut received = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut received)?;
+            shown.push(received);
+            Ok(())
+        };
+        (redact_file(&mut file, fields, look).unwrap(), shown)
+    }
+
     #[test]
     fn a_secret_between_two_windows_of_a_file_is_found() {
         let dir = tempfile::tempdir().unwrap();
@@ -248,18 +309,38 @@ mod tests {
             let mut text = vec![b' '; 2 * WINDOW_BYTES];
             text[at..at + token.len()].copy_from_slice(token.as_bytes());
             std::fs::write(&path, &text).unwrap();
-            let mut file = File::options().read(true).write(true).open(&path).unwrap();
-            let (mut before, mut received) = (0, Vec::new());
-            let look = |file: &mut File| {
-                before += 1;
-                file.rewind()?;
-                file.read_to_end(&mut received).map(drop)
-            };
-            assert_eq!(redact_file(&mut file, look).unwrap(), 1);
-            assert!(before == 1 && received == text, "it is shown as it came, once");
+            assert!(in_file(&path, &Fields::default()) == (1, vec![text.clone()]), "it is shown as it came, once");
             text[at + 5..at + token.len()].fill(b'*');
             assert!(std::fs::read(&path).unwrap() == text);
-            assert_eq!(redact_file(&mut file, |_| panic!("there is nothing to change")).unwrap(), 0);
+            assert_eq!(in_file(&path, &Fields::default()), (0, vec![]), "nothing is to be changed");
         }
+    }
+
+    #[test]
+    fn fields_are_overwritten_with_secrets_and_in_the_data_of_an_event() {
+        let fields = Fields::new(["pin"]).unwrap();
+        let check = |text: &str, want: &str, secrets: u32| {
+            let (redacted, count) = redact(&Bytes::copy_from_slice(text.as_bytes()), &fields).unwrap();
+            assert_eq!((std::str::from_utf8(&redacted).unwrap(), count), (want, secrets));
+            assert!(redact(&redacted, &fields).is_none(), "what is kept is kept as it is");
+        };
+        check(r#"{"pin":"x","k":"AKIAIOSFODNN7EXAMPLE"}"#, r#"{"pin":"*","k":"AKIA****************"}"#, 2);
+        let event = |data: &str| format!(r#"{{"data_base64":"{}"}}"#, STANDARD.encode(data));
+        check(&event(r#"{"pin":"AKIAIOSFODNN7EXAMPLE"}"#), &event(r#"{"pin":"********************"}"#), 1);
+    }
+
+    #[test]
+    fn a_field_that_stands_in_several_windows_of_a_file_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("document");
+        let fields = Fields::new(["a.pin"]).unwrap();
+        let of = |byte: &str| {
+            let value = byte.repeat(2 * WINDOW_BYTES);
+            format!("{{{}\"a\":{{\"pin\":\"{value}\",\"b\":1}},\"pin\":2}}", " ".repeat(WINDOW_BYTES - 10))
+        };
+        std::fs::write(&path, of("x")).unwrap();
+        assert!(in_file(&path, &fields) == (1, vec![of("x").into_bytes()]), "it is shown as it came, once");
+        assert!(std::fs::read(&path).unwrap() == of("*").into_bytes());
+        assert_eq!(in_file(&path, &fields), (0, vec![]), "nothing is to be changed");
     }
 }

@@ -255,7 +255,7 @@ fn real_documents_are_changed_only_where_they_hold_a_secret() {
     let (mut hits, mut bytes) = (Vec::new(), 0);
     look_through(Path::new(&corpora), &mut |path, document| {
         bytes += document.len();
-        for edit in super::edits(document) {
+        for edit in super::edits(document, &super::Fields::default()) {
             let around = &document[edit.at.saturating_sub(40)..document.len().min(edit.at + 40)];
             hits.push(format!("{}: {}", path.display(), String::from_utf8_lossy(around)));
         }

@@ -13,8 +13,18 @@ use super::*;
 /// Memory at the peak, for each byte of the input. A statement of the smallest size takes four bytes in a document and
 /// some hundred in a fact, twice that while its list grows; the budget of facts (32 for each byte) bounds how many.
 const PEAK_PER_BYTE: u64 = 96;
-/// And besides: what the budget of facts allows any message, twice while its lists grow.
-const PEAK_BESIDES: u64 = 24 << 20;
+/// And besides: what the budget of facts allows any message, twice while its lists grow; or one list that is held whole,
+/// the largest there may be, while it grows.
+const PEAK_BESIDES: u64 = 40 << 20;
+/// Memory that is allocated in all, whether or not it was given back, with the facts taken one by one: a list doubles
+/// while it grows, and a fact is made of what was read.
+const TOTAL_PER_BYTE: u64 = 128;
+/// And besides.
+const TOTAL_BESIDES: u64 = 64 << 20;
+/// What a document four times as long may take in all: four times as much, and what lists double.
+const TOTAL_RATIO_MAX: u64 = 7;
+/// Below this nothing is compared. Bytes.
+const TOTAL_MIN: u64 = 2 << 20;
 /// What a document four times as long may take in time: four times as much, and as much again for the machine.
 const TIME_RATIO_MAX: u32 = 10;
 /// Below this nothing is compared.
@@ -178,7 +188,7 @@ fn seeds() -> Vec<(&'static str, String)> {
 }
 
 /// What is sent for a document: payloads are packed, and the elements of a list are lines.
-fn sent(document: &Value) -> Vec<u8> {
+pub(super) fn sent(document: &Value) -> Vec<u8> {
     fn pack(value: &Value) -> Value {
         match value {
             Value::Object(members) => {
@@ -275,18 +285,39 @@ const TELLS: [&str; 14] = [
 
 /// Decodes within the bounds on memory; what it came to does not matter.
 #[track_caller]
-fn bounded(what: &str, message: &Message) -> u64 {
-    let bytes = bytes_of(message).len() as u64;
+fn bounded(what: &str, message: &Message) {
+    allocates(what, message, false);
+}
+
+/// What decoding came to.
+pub(super) struct Came {
+    /// It is no reject.
+    pub(super) is_understood: bool,
+    /// Bytes allocated in all.
+    total: u64,
+}
+
+/// Decodes within the bounds on memory, and takes the facts one by one.
+#[track_caller]
+pub(super) fn allocates(what: &str, message: &Message, in_pieces: bool) -> Came {
+    let (body, limits, mut is_understood) = (bytes_of(message), Limits::default(), false);
     let memory = allocation_counter::measure(|| {
-        let _ = decode(message, &bytes_of(message), &[7; 32], &Limits::default());
+        let decoded = if in_pieces {
+            decode_stream(message, &mut Cursor::new(&body), &[7; 32], &limits).expect("memory does not fail")
+        } else {
+            decode(message, &body, &[7; 32], &limits)
+        };
+        is_understood = decoded.is_ok_and(|decoded| decoded.facts.into_iter().count() > 0);
     });
-    let most = PEAK_BESIDES + PEAK_PER_BYTE * bytes;
-    assert!(memory.bytes_max <= most, "{what}: {} bytes of memory for {bytes} bytes", memory.bytes_max);
-    memory.bytes_max.saturating_sub(PEAK_BESIDES) / bytes.max(1)
+    let bytes = body.len() as u64;
+    let (peak, total) = (PEAK_BESIDES + PEAK_PER_BYTE * bytes, TOTAL_BESIDES + TOTAL_PER_BYTE * bytes);
+    assert!(memory.bytes_max <= peak, "{what}: {} bytes of memory for {bytes} bytes", memory.bytes_max);
+    assert!(memory.bytes_total <= total, "{what}: {} bytes allocated in all for {bytes} bytes", memory.bytes_total);
+    Came { is_understood, total: memory.bytes_total }
 }
 
 /// The seeds as documents.
-fn documents() -> Vec<(&'static str, Value)> {
+pub(super) fn documents() -> Vec<(&'static str, Value)> {
     let of = |text: &str| serde_json::from_str(text).expect("a seed is JSON");
     seeds().into_iter().map(|(format, text)| (format, of(&text))).collect()
 }
@@ -401,6 +432,31 @@ fn time_of_every_decoder_grows_as_the_document_does() {
             });
             let most = times[0].max(TIME_MIN) * TIME_RATIO_MAX;
             assert!(times[2] <= most, "{format}, {list}: {times:?} for 1, 2 and 4 times as many");
+        }
+    }
+}
+
+/// As with time: what is allocated in all, of a list with longer texts beside it, and of the smallest elements.
+#[test]
+fn what_every_decoder_allocates_grows_as_the_document_does() {
+    for (format, seed) in documents() {
+        let mut found = Vec::new();
+        lists(&seed, "", &mut found);
+        for (list, how) in found.iter().flat_map(|list| [(list, Fill::Numbered), (list, Fill::With("{}"))]) {
+            let what = format!("{format}, {list} {how:?}");
+            let totals = [1, 2, 4].map(|times| {
+                let mut document = seed.clone();
+                match how {
+                    // What is said of each element again grows with both.
+                    Fill::Numbered => lengthen(&mut document, 15_000 * times, "", list),
+                    Fill::Alike | Fill::With(_) => {}
+                }
+                let count = if matches!(how, Fill::With(_)) { 40_000 } else { 500 };
+                fill(&mut document, list, count * times, how);
+                allocates(&what, &message(&sent(&document)), false).total
+            });
+            let most = totals[0].max(TOTAL_MIN) * TOTAL_RATIO_MAX;
+            assert!(totals[2] <= most, "{what}: {totals:?} bytes for 1, 2 and 4 times as many");
         }
     }
 }

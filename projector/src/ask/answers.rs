@@ -67,6 +67,9 @@ pub struct Truncated {
     pub nodes: u64,
     /// Edges that were reached and left out.
     pub edges: u64,
+    /// There is more than these numbers say: not everything was counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Nodes that are listed without all of their edges.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_followed: u64,
@@ -254,6 +257,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// `GET /api/v1/environments/{env}`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -381,12 +388,18 @@ pub struct ImpactRow {
     pub since: Option<Nanos>,
     /// The matching components, with paths.
     pub components: Vec<ComponentPath>,
+    /// How many more of them there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub components_cut: u64,
     /// When this was first known (recorded).
     pub first_known_at: Nanos,
     /// The next version of its line that is known to be free of it, as `artifactRef`; versions that no SBOM describes
     /// are passed over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed_in: Option<String>,
+    /// No later version that was looked at is free of it, and more follow.
+    #[serde(skip_serializing_if = "is_false")]
+    pub fix_search_cut: bool,
     /// Entry that proves the contents.
     pub proof: Proof,
 }
@@ -431,7 +444,7 @@ pub struct Impact {
     /// The `vers:` range asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<String>,
-    /// By environment, service, since.
+    /// By environment, service, since where it fits a page; else, as the other lists, in the order of the store.
     pub deployed: Vec<ImpactRow>,
     /// Left out when one environment was asked for. By artifactRef, digest.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -440,8 +453,11 @@ pub struct Impact {
     pub cleared: Vec<ImpactRow>,
     /// By environment, service.
     pub unknown: Vec<UnknownRow>,
-    /// Totals.
+    /// Totals, exact up to 10,000.
     pub counts: ImpactCounts,
+    /// The counts that are lower bounds, such as `notDeployed`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_least: Vec<String>,
     /// The server puts the page token here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,

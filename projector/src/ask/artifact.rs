@@ -1,27 +1,32 @@
 //! What is known around an artifact, as lists with limits.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 
 use super::answers::{Artifact, Item, Neighbours};
-use super::claims::{Claimed, WORK_ROWS_MAX, platforms};
+use super::claims::{Claimed, platforms};
 use super::edges::Relation;
 use super::group::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
 use super::wording::{Worded, of_attestation, worded};
 use crate::error::Error;
-use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, StatementId, Work, table};
+use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, RunId, StatementId, Work, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
 pub const ITEMS_MAX: usize = 100;
 /// Runs that claims name which are looked at for one that tells of itself.
 const RUNS_TRIED_MAX: usize = 16;
-/// Rows of one kind of evidence of one digest that are read for a list.
-const EVIDENCE_ROWS_MAX: usize = 1_000;
+/// Facts about one run that are read: the newest.
+const WORK_ROWS_MAX: usize = 100;
+/// Facts about one commit among which one that says which change it was is sought.
+const COMMIT_ROWS_MAX: usize = 1_000;
+/// Artifacts of one commit that are looked at.
+const BUILT_ROWS_MAX: usize = 1_000;
 
 /// A row of evidence, and the platform that is said with it; empty for none.
 type EvidenceRow = (Stamped<Evidence>, EvidenceKind, String);
@@ -29,7 +34,7 @@ type EvidenceRow = (Stamped<Evidence>, EvidenceKind, String);
 type Counting = (String, String);
 
 /// A claim of a run, with what the run tells of itself.
-type RunClaimed<'c> = (&'c Claimed, Vec<Stamped<Work>>);
+type RunClaimed<'c> = (&'c Claimed, Rc<Vec<Stamped<Work>>>);
 
 impl Graph<'_> {
     /// One artifact's answer.
@@ -77,7 +82,7 @@ impl Graph<'_> {
     }
 
     fn neighbours(&self, profile: &Profile) -> Result<(Neighbours, bool), Error> {
-        let (above, below) = (self.links_in(profile)?, self.links_out(profile)?);
+        let (above, below) = (self.links_in(profile)?, self.links_to_children(profile)?);
         let ends = |relation: Relation, links: &[super::edges::Link], from: bool| {
             let of = links.iter().filter(|link| link.relation == relation);
             let ends: BTreeSet<&String> = of.map(|link| if from { &link.from } else { &link.to }).collect();
@@ -104,7 +109,7 @@ impl Graph<'_> {
     /// The digests whose evidence of a kind counts for an artifact: what is said of an index holds for its manifests,
     /// what its manifests contain counts for the index (SPEC §2.3). What proves a manifest is listed for its index with
     /// the platform that it is for.
-    fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<Vec<Counting>, Error> {
+    fn counting(&self, profile: &Profile, kind: EvidenceKind) -> Result<(Vec<Counting>, bool), Error> {
         let (above, below, named) = match kind {
             EvidenceKind::Sbom | EvidenceKind::Scan | EvidenceKind::Tests | EvidenceKind::Reachability => {
                 (false, true, false)
@@ -118,34 +123,38 @@ impl Graph<'_> {
             | EvidenceKind::Downloaded => (true, false, false),
         };
         let mut counting: Vec<Counting> = profile.group.iter().map(|digest| (digest.clone(), String::new())).collect();
+        let mut cut = false;
         if above {
-            self.count_members(self.above(&profile.digest)?, false, &mut counting)?;
+            cut |= self.count_members(self.above(&profile.digest)?, false, &mut counting)?;
         }
         if below {
-            self.count_members(self.below(&profile.digest)?, named, &mut counting)?;
+            cut |= self.count_members(self.below(&profile.digest)?, named, &mut counting)?;
         }
-        Ok(counting)
+        Ok((counting, cut))
     }
 
-    fn count_members(&self, members: Members, named: bool, counting: &mut Vec<Counting>) -> Result<(), Error> {
+    fn count_members(&self, members: Members, named: bool, counting: &mut Vec<Counting>) -> Result<bool, Error> {
+        let cut = members.cut;
         for member in members.members {
             let platform = if named { member.platform } else { String::new() };
             let digests = &self.group(&member.digest)?.digests;
             counting.extend(digests.iter().map(|digest| (digest.clone(), platform.clone())));
         }
-        Ok(())
+        Ok(cut)
     }
 
     /// Evidence of some kinds, newest first, and whether the list was cut.
     pub(super) fn items(&self, profile: &Profile, kinds: &[EvidenceKind]) -> Result<(Vec<Item>, bool), Error> {
         let (mut found, mut cut) = (Vec::new(), false);
         for kind in kinds {
-            for (digest, platform) in self.counting(profile, *kind)? {
+            let (counting, counting_cut) = self.counting(profile, *kind)?;
+            cut |= counting_cut;
+            for (digest, platform) in counting {
                 let mut stated = BTreeSet::new();
                 let prefix = self.key(table::EVIDENCE).text(&digest).byte(kind.byte());
                 let end = prefix.prefix_end();
-                let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
-                cut |= rows.len() == EVIDENCE_ROWS_MAX;
+                let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, ITEMS_MAX + 1)?;
+                cut |= rows.len() > ITEMS_MAX;
                 // The facts of one statement may name a digest several times.
                 let once =
                     rows.into_iter().filter(|(_, row)| stated_by(row).is_none_or(|statement| stated.insert(statement)));
@@ -185,28 +194,22 @@ impl Graph<'_> {
     /// Deployments by digest, and those by a tag that pointed here then.
     pub(super) fn deployments(&self, profile: &Profile) -> Result<(Vec<Item>, bool), Error> {
         let mut found: Vec<EvidenceRow> = Vec::new();
-        let mut cut = false;
-        let counting = self.counting(profile, EvidenceKind::Deployment)?;
+        let (counting, mut cut) = self.counting(profile, EvidenceKind::Deployment)?;
         for (digest, _) in &counting {
             let prefix = self.key(table::EVIDENCE).text(digest).byte(EvidenceKind::Deployment.byte());
             let end = prefix.prefix_end();
-            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
-            cut |= rows.len() == EVIDENCE_ROWS_MAX;
+            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, ITEMS_MAX + 1)?;
             found.extend(rows.into_iter().map(|(_, row)| (row, EvidenceKind::Deployment, String::new())));
         }
-        let tags: BTreeSet<(&str, &str)> =
-            profile.tags.iter().map(|tagged| (tagged.repository.as_str(), tagged.tag.as_str())).collect();
-        for (repository, tag) in tags {
-            let prefix = self.key(table::DEPLOYED_TAGS).text(repository).text(tag);
-            let end = prefix.prefix_end();
-            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, EVIDENCE_ROWS_MAX)?;
-            cut |= rows.len() == EVIDENCE_ROWS_MAX;
-            for (_, row) in rows {
-                let bound = self.scope.tag_at(repository, tag, Nanos(row.stamp.time))?;
-                if bound.is_some_and(|(bound, _)| counting.iter().any(|(digest, _)| *digest == bound)) {
-                    found.push((row, EvidenceKind::Deployment, String::new()));
-                }
-            }
+        let (moves, moves_cut) =
+            self.moves_to(&counting.into_iter().map(|(digest, _)| digest).collect(), self.scope.at)?;
+        cut |= moves_cut;
+        for to in moves {
+            let prefix = self.key(table::DEPLOYED_TAGS).text(&to.repository).text(&to.tag);
+            let from = prefix.clone().time(Nanos(to.from.time));
+            let end = to.until.map_or_else(|| prefix.prefix_end(), |until| prefix.clone().time(Nanos(until.time)));
+            let rows = self.scope.keyed::<Evidence>(&from, &end, true, Clocks::Both, ITEMS_MAX + 1)?;
+            found.extend(rows.into_iter().map(|(_, row)| (row, EvidenceKind::Deployment, String::new())));
         }
         self.listed(found, cut)
     }
@@ -219,16 +222,27 @@ impl Graph<'_> {
         let claimed = if built.is_empty() { with_run().collect() } else { built };
         let mut tried = BTreeSet::new();
         for claim in &claimed {
-            let key = claim.value.run.key(self.key(table::WORK));
-            if tried.len() == RUNS_TRIED_MAX || !tried.insert(key.clone()) {
+            if tried.len() == RUNS_TRIED_MAX || !tried.insert(&claim.value.run) {
                 continue;
             }
-            let work: Vec<Stamped<Work>> = self.scope.rows(&key, Clocks::Both, WORK_ROWS_MAX)?;
+            let work = self.work_of(&claim.value.run)?;
             if !work.is_empty() {
                 return Ok(Some((claim, work)));
             }
         }
-        Ok(claimed.first().map(|claim| (*claim, Vec::new())))
+        Ok(claimed.first().map(|claim| (*claim, Rc::default())))
+    }
+
+    /// What a run tells of itself, in the order of its facts; each run is read once.
+    fn work_of(&self, run: &RunId) -> Result<Rc<Vec<Stamped<Work>>>, Error> {
+        if let Some(known) = self.work.borrow().get(run) {
+            return Ok(known.clone());
+        }
+        let prefix = run.key(self.key(table::WORK));
+        let rows = self.scope.keyed(&prefix, &prefix.prefix_end(), true, Clocks::Both, WORK_ROWS_MAX)?;
+        let work = Rc::new(rows.into_iter().rev().map(|(_, row)| row).collect::<Vec<_>>());
+        self.work.borrow_mut().insert(run.clone(), work.clone());
+        Ok(work)
     }
 
     /// The run that made it.
@@ -307,14 +321,10 @@ impl Graph<'_> {
     fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
         let mut looked_at = BTreeSet::new();
         for claim in claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty()) {
-            let prefix = claim.value.run.key(self.key(table::WORK));
-            if !looked_at.insert(prefix.clone()) {
-                continue;
-            }
-            let mut work: Vec<Stamped<Work>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
-            work.retain(|work| !work.value.commit.is_empty());
-            if let Some(work) = work.into_iter().max_by_key(|work| work.stamp.order()) {
-                return Ok(Some(work));
+            if looked_at.insert(&claim.value.run)
+                && let Some(work) = self.work_of(&claim.value.run)?.iter().rfind(|work| !work.value.commit.is_empty())
+            {
+                return Ok(Some(work.clone()));
             }
         }
         Ok(None)
@@ -323,10 +333,7 @@ impl Graph<'_> {
     /// What changes say about a commit: summary, details, and what proves them.
     #[expect(clippy::type_complexity, reason = "read once, two lines below")]
     fn commit_facts(&self, commit: &str) -> Result<(String, Vec<(&'static str, String)>, Option<Stamp>), Error> {
-        let prefix = self.key(table::CHANGES).text(commit);
-        let mut facts: Vec<Stamped<CommitFact>> = self.scope.rows(&prefix, Clocks::Both, WORK_ROWS_MAX)?;
-        facts.sort_by_key(|fact| (!fact.value.change_id.is_empty(), fact.stamp.order()));
-        let Some(fact) = facts.last() else { return Ok((commit.to_owned(), vec![], None)) };
+        let Some(fact) = self.best_fact_of(commit)? else { return Ok((commit.to_owned(), vec![], None)) };
         let value = &fact.value;
         let shown = commit.get(..12).unwrap_or(commit);
         let summary = match (value.title.as_str(), value.reference.as_str()) {
@@ -343,6 +350,21 @@ impl Graph<'_> {
             ("ref", value.reference.clone()),
         ];
         Ok((summary, details, Some(fact.stamp)))
+    }
+
+    /// The newest that says which change it was, else the newest.
+    fn best_fact_of(&self, commit: &str) -> Result<Option<Stamped<CommitFact>>, Error> {
+        let prefix = self.key(table::CHANGES).text(commit);
+        let (mut newest, mut looked_at) = (None, 0);
+        self.scope.each::<CommitFact>(&prefix, &prefix.prefix_end(), true, Clocks::Both, |_, fact| {
+            looked_at += 1;
+            let is_best = !fact.value.change_id.is_empty();
+            if is_best || newest.is_none() {
+                newest = Some(fact);
+            }
+            Ok(if is_best || looked_at == COMMIT_ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(newest)
     }
 
     /// An item for a run or commit; of details with one name the first that says something stays.
@@ -371,7 +393,7 @@ impl Graph<'_> {
     /// Artifacts that a commit was built into, canonical digests.
     pub(super) fn built_from(&self, commit: &str, limit: usize) -> Result<Vec<String>, Error> {
         let prefix = self.key(table::BUILT_FROM).text(commit);
-        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EVIDENCE_ROWS_MAX)?;
+        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, BUILT_ROWS_MAX)?;
         let mut found = BTreeSet::new();
         for (key, _) in rows {
             let digest = fields(&key).and_then(|mut reader| {

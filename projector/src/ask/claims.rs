@@ -6,11 +6,11 @@ use super::edges::{Link, Links, Relation};
 use super::identity::{Graph, Profile};
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{Claim, table};
+use crate::facts::lineage::rows::{Claim, class, table};
 use crate::rows::stamp::{Stamp, Stamped};
 
-/// Facts about one run or one commit, and claims about one digest, that are read.
-pub(super) const WORK_ROWS_MAX: usize = 1_000;
+/// Claims of one kind about one digest that are held against each other: the newest.
+const CLAIMS_MAX: usize = 100;
 
 /// A claim of origin with where it comes from.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Graph<'_> {
 
     /// Claims about one artifact alone. A label with the value that its base has is the base's.
     fn claims_of(&self, profile: &Profile, platform: &str) -> Result<Vec<Claimed>, Error> {
-        let mut rows = self.claim_rows(&profile.group)?;
+        let mut rows = self.claim_rows(&profile.group, &[class::BUILD, class::PUBLISHED, class::LABEL])?;
         rows.extend(self.stated_claims(&profile.group)?);
         if rows.iter().any(is_label) {
             let inherited = self.labels_of_bases(profile)?;
@@ -68,10 +68,15 @@ impl Graph<'_> {
         Ok(rows.into_iter().map(claimed).collect())
     }
 
-    fn claim_rows(&self, digests: &[String]) -> Result<Vec<Stamped<Claim>>, Error> {
+    /// What is said of one kind never pushes out what is said of another.
+    fn claim_rows(&self, digests: &[String], classes: &[u8]) -> Result<Vec<Stamped<Claim>>, Error> {
         let mut claims = Vec::new();
         for digest in digests {
-            claims.extend(self.scope.rows(&self.key(table::CLAIMS).text(digest), Clocks::Both, WORK_ROWS_MAX)?);
+            for class in classes {
+                let prefix = self.key(table::CLAIMS).text(digest).byte(*class);
+                let rows = self.scope.keyed(&prefix, &prefix.prefix_end(), true, Clocks::Both, CLAIMS_MAX)?;
+                claims.extend(rows.into_iter().map(|(_, row)| row));
+            }
         }
         Ok(claims)
     }
@@ -87,7 +92,7 @@ impl Graph<'_> {
                 digests.extend(self.group(&above.digest)?.digests.iter().cloned());
             }
         }
-        let labels = self.claim_rows(&digests.into_iter().collect::<Vec<_>>())?;
+        let labels = self.claim_rows(&digests.into_iter().collect::<Vec<_>>(), &[class::LABEL])?;
         Ok(labels.into_iter().filter(is_label).map(|label| label.value.commit).collect())
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 
 use super::answers::ComponentPath;
 use super::identity::Graph;
@@ -27,6 +28,15 @@ pub(super) struct Current {
     pub(super) reference: String,
     /// Of the event that bound it to the digest.
     pub(super) stamp: Stamp,
+}
+
+/// How much of an artifact is described by SBOMs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Described {
+    Whole,
+    /// And why not all of it.
+    Partly(String),
+    Nothing,
 }
 
 /// One component where it stands in a set.
@@ -69,9 +79,18 @@ impl Scope {
     /// Why it is not known what an artifact contains: it has no SBOM, and, if it is an index, neither have some of the
     /// manifests under it; `None` when all of it is described.
     pub(super) fn undescribed(&self, digest: &str) -> Result<Option<String>, Error> {
+        Ok(match self.described(digest)? {
+            Described::Whole => None,
+            Described::Partly(why) => Some(why),
+            Described::Nothing => Some("no SBOM of it is known".to_owned()),
+        })
+    }
+
+    /// How much of an artifact is described.
+    pub(super) fn described(&self, digest: &str) -> Result<Described, Error> {
         let graph = Graph::new(self);
-        if !self.current_sboms(digest)?.is_empty() {
-            return Ok(None);
+        if self.is_described(digest)? {
+            return Ok(Described::Whole);
         }
         let below = graph.below(digest)?;
         let (mut described, mut bare) = (Vec::new(), Vec::new());
@@ -79,25 +98,55 @@ impl Scope {
             // What is under a described index is described with it.
             let of_described =
                 graph.above(&member.digest)?.members.iter().any(|above| described.contains(&above.digest));
-            if of_described || !self.current_sboms(&member.digest)?.is_empty() {
+            if of_described || self.is_described(&member.digest)? {
                 described.push(member.digest.clone());
             } else if graph.below(&member.digest)?.members.is_empty() {
                 bare.push(member.clone());
             }
         }
+        let partly = |why: String| Described::Partly(why);
         Ok(match bare.first() {
-            _ if below.members.is_empty() || described.is_empty() => Some("no SBOM of it is known".to_owned()),
-            _ if below.cut => Some("it is an index of more manifests than are looked through".to_owned()),
-            Some(first) if bare.len() == 1 => Some(format!("no SBOM of {} is known", first.shown())),
-            Some(first) => Some(format!("no SBOM of {} and {} more of it is known", first.shown(), bare.len() - 1)),
-            None => None,
+            _ if described.is_empty() => Described::Nothing,
+            _ if below.cut => partly("it is an index of more manifests than are looked through".to_owned()),
+            Some(first) if bare.len() == 1 => partly(format!("no SBOM of {} is known", first.shown())),
+            Some(first) => partly(format!("no SBOM of {} and {} more of it is known", first.shown(), bare.len() - 1)),
+            None => Described::Whole,
         })
+    }
+
+    /// Whether an artifact has any current SBOM.
+    pub(super) fn is_described(&self, digest: &str) -> Result<bool, Error> {
+        self.any_sbom(digest, |bound| Ok(bound.set.is_some() || self.linked_sbom(&bound.sbom)?.is_some()))
+    }
+
+    /// Whether any of the SBOMs that are bound to a digest or an alias of it passes; reads no further than the first.
+    pub(super) fn any_sbom(&self, digest: &str, passes: impl Fn(&Bound) -> Result<bool, Error>) -> Result<bool, Error> {
+        if digest.is_empty() {
+            return Ok(false);
+        }
+        let mut found = false;
+        for alias in self.aliases_of(digest)? {
+            let bound = table(&self.tenant, BINDINGS).text(&alias);
+            self.each::<Bound>(&bound, &bound.prefix_end(), false, Clocks::Known, |_, row| {
+                found = passes(&row.value)?;
+                Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            if found {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// The newest SBOM of each (tool, root component), by event time; links stand for the SBOM that they name.
     pub(super) fn current_sboms(&self, digest: &str) -> Result<Vec<Current>, Error> {
+        self.current_among(self.sboms_of(digest)?)
+    }
+
+    /// As [`Scope::current_sboms`], of all SBOMs of an artifact.
+    pub(super) fn current_among(&self, sboms: Vec<Stamped<Bound>>) -> Result<Vec<Current>, Error> {
         let mut newest: BTreeMap<(String, String), (Stamp, Current)> = BTreeMap::new();
-        for row in self.sboms_of(digest)? {
+        for row in sboms {
             let (stamp, bound) = (row.stamp, row.value);
             let resolved = match bound.set {
                 Some(_) => Some((stamp, bound)),
@@ -179,13 +228,6 @@ impl Scope {
         Ok(self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value).unwrap_or_default())
     }
 
-    /// (number, component) under a prefix of packages, with whether more were left out.
-    pub(super) fn numbered(&self, prefix: &Key, limit: usize) -> Result<(Vec<u32>, bool), Error> {
-        let rows = self.rows::<u32>(prefix, Clocks::Known, limit + 1)?;
-        let cut = rows.len() > limit;
-        Ok((rows.into_iter().take(limit).map(|row| row.value).collect(), cut))
-    }
-
     /// Digests in keys of the form (..., digest, stamp), each once, ascending.
     pub(super) fn digests_under(&self, prefix: &Key, skip: usize, limit: usize) -> Result<Vec<String>, Error> {
         let mut digests: Vec<String> = Vec::new();
@@ -201,7 +243,7 @@ impl Scope {
                 digests.push(digest);
             }
             let full = digests.len() > limit;
-            Ok(if full { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) })
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(digests)
     }
@@ -257,6 +299,17 @@ impl Contents {
         let first = self.places.partition_point(|(other, _)| *other < component);
         let places = self.places[first..].iter().take_while(|(other, _)| *other == component);
         places.map(|(_, place)| *place).min_by_key(|place| (self.ways(*place).is_none(), *place))
+    }
+
+    /// Where some components stand, of which numbers are given, ascending.
+    pub(super) fn places_of(&self, components: &[u32]) -> Vec<usize> {
+        if components.len() < self.places.len() {
+            return components.iter().filter_map(|component| self.place(*component)).collect();
+        }
+        let mut asked: Vec<u32> = self.places.iter().map(|(component, _)| *component).collect();
+        asked.dedup();
+        asked.retain(|component| components.binary_search(component).is_ok());
+        asked.into_iter().filter_map(|component| self.place(component)).collect()
     }
 
     fn ways(&self, place: usize) -> Option<Vec<usize>> {

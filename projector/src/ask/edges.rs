@@ -4,21 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
+use serde::de::DeserializeOwned;
 
-use super::identity::{ALIASES_MAX, BaseRow, Graph, Products, Profile, fields};
-use super::line::Derived;
+use super::identity::{ALIASES_MAX, BaseRow, Graph, Products, Profile, fields, other_of, read_stamp, second_and_third};
+use super::line::FoundBy;
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{BaseClaim, BaseMethod, RunId, role, table};
+use crate::facts::deployments::rows::unreadable;
+use crate::facts::lineage::rows::{BaseClaim, BaseMethod, FirstWith, RunId, role, table};
 use crate::rows::stamp::{Stamp, Stamped};
-use crate::store::key::Key;
+use crate::store::key::{Key, KeyReader};
 
+/// Edges of one node, of one relationship and side, that are followed.
+pub const BREADTH_MAX: usize = 250;
 /// Rows of one kind of edge at one artifact that are read.
 pub(super) const EDGE_ROWS_MAX: usize = 2_000;
 /// Products of one run, or artifacts of one commit and pipeline, that are joined.
 pub(super) const PRODUCTS_MAX: usize = 1_000;
-/// Images with the same layers that are looked at for a base.
-const SAME_LAYERS_MAX: usize = 64;
+/// Different layers of one digest that are looked at.
+const LAYERS_MAX: usize = 64;
+/// What may be derived from an artifact that is looked at, the newest first: some of it is not, since a tag pointed
+/// elsewhere when it was built, or a material is no base.
+const LOOKED_AT_MAX: usize = 2 * BREADTH_MAX;
+/// What may be derived from an artifact that is counted.
+const COUNTED_MAX: usize = 4 * BREADTH_MAX;
 /// How far apart products of one commit and pipeline may be.
 const SAME_BUILD_NS: i64 = 3_600_000_000_000;
 
@@ -118,11 +127,21 @@ pub(super) struct UnknownBase {
 pub(super) struct Links {
     pub(super) links: Vec<Link>,
     pub(super) unknown: Vec<UnknownBase>,
+    /// What may be derived from it and was not looked at.
+    pub(super) more: BTreeSet<String>,
+    /// There is more than is counted.
+    pub(super) uncounted: bool,
     /// Some list was longer than its limit.
     pub(super) cut: bool,
 }
 
 impl Links {
+    /// More than is listed or counted was left out.
+    fn tell_cut(&mut self, cut: bool) {
+        self.cut |= cut;
+        self.uncounted |= cut;
+    }
+
     fn add(&mut self, from: &str, to: &str, relation: Relation, method: Method, index: u64) {
         if from != to {
             self.links.push(Link { from: from.to_owned(), to: to.to_owned(), relation, method, index });
@@ -148,6 +167,14 @@ impl Graph<'_> {
         Ok(links)
     }
 
+    /// Versions that come after an artifact.
+    pub(super) fn links_to_children(&self, profile: &Profile) -> Result<Links, Error> {
+        let mut links = Links::default();
+        self.children_out(profile, &mut links)?;
+        links.links.retain(|link| link.from == profile.digest);
+        Ok(links)
+    }
+
     /// Edges that lead from an artifact.
     pub(super) fn links_out(&self, profile: &Profile) -> Result<Links, Error> {
         let mut links = Links::default();
@@ -159,63 +186,96 @@ impl Graph<'_> {
         Ok(links)
     }
 
-    /// The second text of keys that begin with (table, digest), for each digest of the group; the first proof of each.
-    fn pairs(&self, profile: &Profile, table: u8, cut: &mut bool) -> Result<Pairs, Error> {
+    /// Digests that follow an artifact's own in a table, each by one seek, however often it is named; the first proof of
+    /// each, whatever `at` is.
+    fn pairs(&self, profile: &Profile, table: u8, limit: usize, cut: &mut bool) -> Result<Pairs, Error> {
         let mut pairs: BTreeMap<String, Stamp> = BTreeMap::new();
         for digest in &profile.group {
-            let prefix = self.key(table).text(digest);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            *cut |= rows.len() == EDGE_ROWS_MAX;
-            for (key, row) in rows {
-                let Some(other) = second_text(&key) else { continue };
-                earliest(&mut pairs, other, row.stamp);
+            let different = self.different::<()>(&self.key(table).text(digest), 1, Clocks::Known, limit, cut)?;
+            for (mut texts, stamp) in different {
+                earliest(&mut pairs, texts.remove(0), stamp);
             }
         }
         Ok(pairs.into_iter().collect())
     }
 
-    /// Declared parents that are known artifacts.
+    /// The first seen row of each that differs in the next `texts` texts after `prefix`, by one seek each.
+    fn different<T: DeserializeOwned>(
+        &self,
+        prefix: &Key,
+        texts: usize,
+        clocks: Clocks,
+        limit: usize,
+        cut: &mut bool,
+    ) -> Result<Vec<(Vec<String>, Stamp)>, Error> {
+        let (mut from, end, mut found) = (prefix.clone(), prefix.prefix_end(), Vec::new());
+        while let Some((key, row)) = self.scope.keyed::<T>(&from, &end, false, clocks, 1)?.pop() {
+            if found.len() == limit {
+                *cut = true;
+                break;
+            }
+            let mut reader = KeyReader::new(&key[prefix.as_bytes().len()..]);
+            let read = (0..texts).map(|_| reader.text()).collect::<Option<Vec<String>>>().ok_or_else(unreadable)?;
+            from = read.iter().fold(prefix.clone(), |key, text| key.text(text)).prefix_end();
+            found.push((read, row.stamp));
+        }
+        Ok(found)
+    }
+
+    /// Declared parents that are known artifacts, whatever `at` is: where there is one, none is derived.
     fn declared(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<(Rc<Profile>, Stamp)>, Error> {
         let mut declared = Vec::new();
-        for (parent, stamp) in self.pairs(profile, table::PARENTS, cut)? {
-            if let Some(parent) = self.profile(&parent)?.filter(|parent| parent.digest != profile.digest) {
+        for (parent, stamp) in self.pairs(profile, table::PARENTS, EDGE_ROWS_MAX, cut)? {
+            if let Some(parent) = self.known_profile(&parent)?.filter(|parent| parent.digest != profile.digest) {
                 declared.push((parent, stamp));
             }
         }
         Ok(declared)
     }
 
+    /// Which parent a version has follows `asOf` only; `at` hides the edge when it, or an end of it, came later.
+    fn add_parent(
+        &self,
+        (parent, child): (&str, &str),
+        method: Method,
+        stamp: &Stamp,
+        links: &mut Links,
+    ) -> Result<(), Error> {
+        let happened = self.scope.sees(stamp, Clocks::Both);
+        if happened && self.profile(parent)?.is_some() && self.profile(child)?.is_some() {
+            links.add(parent, child, Relation::Parent, method, stamp.index);
+        }
+        Ok(())
+    }
+
     fn parents_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let declared = self.declared(profile, &mut links.cut)?;
         for (parent, stamp) in &declared {
-            links.add(&parent.digest, &profile.digest, Relation::Parent, Method::Declared, stamp.index);
+            self.add_parent((&parent.digest, &profile.digest), Method::Declared, stamp, links)?;
         }
         if !declared.is_empty() {
             return Ok(());
         }
-        let line = self.line(profile)?;
-        links.cut |= line.cut;
-        if let Some((parent, how, stamp)) = line.parent(&profile.digest) {
-            links.add(parent, &profile.digest, Relation::Parent, method_of(*how), stamp.index);
+        if let Some((parent, how, stamp)) = self.derived_parent(profile)? {
+            self.add_parent((&parent, &profile.digest), method_of(how), &stamp, links)?;
         }
         Ok(())
     }
 
     fn children_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        for (child, stamp) in self.pairs(profile, table::CHILDREN, &mut links.cut)? {
-            if let Some(child) = self.profile(&child)? {
-                links.add(&profile.digest, &child.digest, Relation::Parent, Method::Declared, stamp.index);
-            }
+        for (child, stamp) in self.pairs(profile, table::CHILDREN, BREADTH_MAX, &mut links.cut)? {
+            let child = self.canonical(&child)?;
+            self.add_parent((&profile.digest, &child), Method::Declared, &stamp, links)?;
         }
-        let line = self.line(profile)?;
-        links.cut |= line.cut;
-        for child in line.children(&profile.digest) {
-            let Some(child) = self.profile(child)? else { continue };
+        let (children, cut) = self.derived_children(profile)?;
+        links.cut |= cut;
+        for child in children {
+            let Some(child) = self.profile(&child)? else { continue };
             if !self.declared(&child, &mut links.cut)?.is_empty() {
                 continue;
             }
-            if let Some((parent, how, stamp)) = line.parent(&child.digest) {
-                links.add(parent, &child.digest, Relation::Parent, method_of(*how), stamp.index);
+            if let Some((parent, how, stamp)) = self.derived_parent(&child)? {
+                self.add_parent((&parent, &child.digest), method_of(how), &stamp, links)?;
             }
         }
         Ok(())
@@ -223,9 +283,9 @@ impl Graph<'_> {
 
     /// An index and its platform manifests; a config that several manifests name and these.
     fn indexes_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let mut above = self.alias_rows(profile, role::INDEX)?;
+        let mut above = self.alias_rows(profile, role::INDEX, links)?;
         // Its own config is an alias, and no edge.
-        above.extend(self.alias_rows(profile, role::CONFIG)?);
+        above.extend(self.alias_rows(profile, role::CONFIG, links)?);
         for (above, stamp) in above {
             if let Some(above) = self.profile(&above)? {
                 links.add(&above.digest, &profile.digest, Relation::Build, Method::Index, stamp.index);
@@ -235,8 +295,8 @@ impl Graph<'_> {
     }
 
     fn manifests_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let mut below = self.alias_rows(profile, role::PLATFORM)?;
-        below.extend(self.alias_rows(profile, role::MANIFEST)?);
+        let mut below = self.alias_rows(profile, role::PLATFORM, links)?;
+        below.extend(self.alias_rows(profile, role::MANIFEST, links)?);
         for (below, stamp) in below {
             if let Some(below) = self.profile(&below)? {
                 links.add(&profile.digest, &below.digest, Relation::Build, Method::Index, stamp.index);
@@ -245,18 +305,15 @@ impl Graph<'_> {
         Ok(())
     }
 
-    fn alias_rows(&self, profile: &Profile, role: u8) -> Result<Pairs, Error> {
+    /// Of more rows than [`ALIASES_MAX`] the graph says that there are more.
+    fn alias_rows(&self, profile: &Profile, role: u8, links: &mut Links) -> Result<Pairs, Error> {
         let mut pairs = BTreeMap::new();
         for digest in &profile.group {
             let prefix = self.key(table::ALIAS).text(digest).byte(role);
             let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, ALIASES_MAX)?;
+            links.tell_cut(rows.len() == ALIASES_MAX);
             for (key, row) in rows {
-                let other = fields(&key).and_then(|mut reader| {
-                    reader.text()?;
-                    reader.byte()?;
-                    reader.text()
-                });
-                if let Some(other) = other {
+                if let Some(other) = other_of(&key) {
                     earliest(&mut pairs, other, row.stamp);
                 }
             }
@@ -268,12 +325,14 @@ impl Graph<'_> {
     fn products(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         for run in self.runs_of(profile, &mut links.cut)? {
             let prefix = run.key(self.key(table::PRODUCTS));
-            let products = self.group_of(&prefix, 2, &mut links.cut)?;
+            let (products, cut) = self.group_of(&prefix, profile)?;
+            links.tell_cut(cut);
             join(&products, Method::Run, links);
         }
         for (commit, pipeline) in self.builds_of(profile, &mut links.cut)? {
             let prefix = self.key(table::BUILT_FROM).text(&commit).text(&pipeline);
-            let products = self.group_of(&prefix, 2, &mut links.cut)?;
+            let (products, cut) = self.group_of(&prefix, profile)?;
+            links.tell_cut(cut);
             let mut rest = products.as_slice();
             while let Some((first, _)) = rest.first() {
                 let end = first.created.time.saturating_add(SAME_BUILD_NS);
@@ -289,67 +348,73 @@ impl Graph<'_> {
         let mut runs = BTreeSet::new();
         for digest in &profile.group {
             let prefix = self.key(table::RUNS).text(digest);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            *cut |= rows.len() == EDGE_ROWS_MAX;
-            runs.extend(rows.iter().filter_map(|(key, _)| {
-                let (id, source) = second_and_third(key)?;
-                Some(RunId { id, source })
-            }));
+            for (texts, _) in self.different::<()>(&prefix, 2, Clocks::Both, EDGE_ROWS_MAX, cut)? {
+                let [id, source] = <[String; 2]>::try_from(texts).map_err(|_| unreadable())?;
+                runs.insert(RunId { id, source });
+            }
         }
         Ok(runs)
     }
 
+    /// Commits and pipelines that it is built by.
     fn builds_of(&self, profile: &Profile, cut: &mut bool) -> Result<BTreeSet<(String, String)>, Error> {
         let mut builds = BTreeSet::new();
         for digest in &profile.group {
             let prefix = self.key(table::COMMITS).text(digest);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            *cut |= rows.len() == EDGE_ROWS_MAX;
-            builds.extend(rows.iter().filter_map(|(key, _)| {
-                let mut reader = fields(key)?;
-                reader.text()?;
-                Some((reader.text()?, reader.text()?)).filter(|(_, pipeline)| !pipeline.is_empty())
-            }));
+            for (texts, _) in self.different::<()>(&prefix, 2, Clocks::Both, EDGE_ROWS_MAX, cut)? {
+                let [commit, pipeline] = <[String; 2]>::try_from(texts).map_err(|_| unreadable())?;
+                if !pipeline.is_empty() {
+                    builds.insert((commit, pipeline));
+                }
+            }
         }
         Ok(builds)
     }
 
-    /// Artifacts whose digests come after `skip` texts in keys that begin with `prefix`, by (createdAt, digest).
-    /// Each group is read once: every product of a run asks for the same.
-    fn group_of(&self, prefix: &Key, skip: usize, cut: &mut bool) -> Result<Rc<Products>, Error> {
+    /// Artifacts whose digests come after `prefix` in keys, by (createdAt, digest); `true` where there are more. Then
+    /// the one that is asked for is among them all the same. Each group is read once: every product of a run asks for
+    /// it.
+    fn group_of(&self, prefix: &Key, of: &Profile) -> Result<(Rc<Products>, bool), Error> {
         let known = self.products.borrow().get(prefix).cloned();
-        let (products, products_cut) = match known {
+        let (products, cut) = match known {
             Some(known) => known,
             None => {
-                let mut products_cut = false;
-                let products = Rc::new(self.read_group_of(prefix, skip, &mut products_cut)?);
-                self.products.borrow_mut().insert(prefix.clone(), (products.clone(), products_cut));
-                (products, products_cut)
+                let mut cut = false;
+                let products = Rc::new(self.read_group_of(prefix, &mut cut)?);
+                self.products.borrow_mut().insert(prefix.clone(), (products.clone(), cut));
+                (products, cut)
             }
         };
-        *cut |= products_cut;
-        Ok(products)
+        if !cut || products.iter().any(|(product, _)| product.digest == of.digest) {
+            return Ok((products, cut));
+        }
+        Ok((Rc::new(self.with_product(prefix, &products, of)?), true))
     }
 
-    fn read_group_of(&self, prefix: &Key, skip: usize, cut: &mut bool) -> Result<Products, Error> {
-        let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-        *cut |= rows.len() == EDGE_ROWS_MAX;
-        let mut found: BTreeMap<String, Stamp> = BTreeMap::new();
-        for (key, row) in rows {
-            let digest = fields(&key).and_then(|mut reader| {
-                (0..skip).try_for_each(|_| reader.text().map(drop))?;
-                reader.text()
-            });
-            if let Some(digest) = digest {
-                earliest(&mut found, self.canonical(&digest)?, row.stamp);
+    fn with_product(&self, prefix: &Key, products: &Products, of: &Profile) -> Result<Products, Error> {
+        let mut all = products.clone();
+        let Some(product) = self.profile(&of.digest)?.filter(|product| !product.aside) else { return Ok(all) };
+        for digest in &of.group {
+            let rows = prefix.clone().text(digest);
+            if let Some((_, row)) = self.scope.keyed::<()>(&rows, &rows.prefix_end(), false, Clocks::Both, 1)?.pop() {
+                all.push((product, row.stamp));
+                break;
             }
         }
-        *cut |= found.len() > PRODUCTS_MAX;
+        all.sort_by(by_creation);
+        Ok(all)
+    }
+
+    fn read_group_of(&self, prefix: &Key, cut: &mut bool) -> Result<Products, Error> {
+        let mut found: BTreeMap<String, Stamp> = BTreeMap::new();
+        for (mut texts, stamp) in self.different::<()>(prefix, 1, Clocks::Both, PRODUCTS_MAX, cut)? {
+            earliest(&mut found, self.canonical(&texts.remove(0))?, stamp);
+        }
         let mut products = Vec::new();
-        for (digest, stamp) in found.into_iter().take(PRODUCTS_MAX) {
+        for (digest, stamp) in found {
             products.extend(self.profile(&digest)?.filter(|product| !product.aside).map(|product| (product, stamp)));
         }
-        products.sort_by(|(a, _), (b, _)| (a.created.time, &a.digest).cmp(&(b.created.time, &b.digest)));
+        products.sort_by(by_creation);
         Ok(products)
     }
 
@@ -397,65 +462,84 @@ impl Graph<'_> {
         Ok(())
     }
 
+    /// What is derived from an artifact: what may be is found newest first, and what each comes from is what it says
+    /// itself, so that an edge is the same from both of its ends.
     fn derived_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let mut named: Vec<(String, Option<String>)> =
-            profile.group.iter().map(|digest| (digest.clone(), None)).collect();
-        for above in self.above(&profile.digest)?.members {
-            for digest in &self.group(&above.digest)?.digests {
-                named.push((digest.clone(), Some(above.platform.clone())));
+        let mut shown = BTreeSet::new();
+        let candidates = self.derived_candidates(profile, links)?;
+        for (looked_at, digest) in candidates.into_iter().enumerate() {
+            if shown.len() == BREADTH_MAX || looked_at >= LOOKED_AT_MAX {
+                links.more.insert(digest);
+                continue;
+            }
+            let Some(derived) = self.profile(&digest)? else { continue };
+            let mut bases = Links::default();
+            self.bases_in(&derived, &mut bases)?;
+            bases.links.retain(|link| link.from == profile.digest);
+            if !bases.links.is_empty() && shown.insert(derived.digest.clone()) {
+                links.links.append(&mut bases.links);
             }
         }
-        for (digest, platform) in named {
-            let prefix = self.key(table::DERIVED).text(&digest);
-            let rows =
-                self.scope.keyed::<BaseClaim>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            links.cut |= rows.len() == EDGE_ROWS_MAX;
-            for (key, row) in rows {
-                let Some(derived) = second_text(&key) else { continue };
-                let Some(derived) = self.profile(&derived)? else { continue };
-                let fits = platform.as_ref().is_none_or(|platform| same_platform(platform, &derived.line.platform));
-                if is_material(row.value.method) && !self.is_material_base(&derived, &digest)? {
-                    continue;
-                }
-                if let Some(method) = base_method(row.value.method, profile).filter(|_| fits) {
-                    links.add(&profile.digest, &derived.digest, Relation::Base, method, row.stamp.index);
-                }
-            }
-            self.stated_out(profile, &digest, platform.as_deref(), links)?;
-        }
-        self.layer_derived(profile, links)?;
-        self.history_derived(profile, links)
-    }
-
-    /// What statements say was made of an artifact, which one of them calls `material`. Where there are too many, the
-    /// newest count.
-    fn stated_out(
-        &self,
-        profile: &Profile,
-        material: &str,
-        platform: Option<&str>,
-        links: &mut Links,
-    ) -> Result<(), Error> {
-        let mut found = Vec::new();
-        for (statement, claim, stamp) in self.uses_of(material, &mut links.cut)? {
-            let Some(method) = base_method(claim, profile) else { continue };
-            let left = EDGE_ROWS_MAX - found.len();
-            if left == 0 {
-                links.cut = true;
-                break;
-            }
-            let derived = self.stated_derived(statement, material, left, &mut links.cut)?;
-            found.extend(derived.into_iter().map(|derived| (derived, method, stamp.index)));
-        }
-        for (derived, method, index) in found.iter().rev() {
-            if platform.is_none_or(|platform| same_platform(platform, &derived.line.platform)) {
-                links.add(&profile.digest, &derived.digest, Relation::Base, *method, *index);
-            }
-        }
+        links.cut |= !links.more.is_empty() || links.uncounted;
         Ok(())
     }
 
-    /// The image whose layers are the longest proper prefix of this one's; of several the first by (createdAt, digest).
+    /// Digests of what may be derived from an artifact, each once, the newest first.
+    fn derived_candidates(&self, profile: &Profile, links: &mut Links) -> Result<Vec<String>, Error> {
+        let mut found: Vec<(i64, String)> = Vec::new();
+        let by_digest = self.with_above(profile)?;
+        for digest in &by_digest {
+            let named = self.key(table::DERIVED).text(digest);
+            links.uncounted |= self.newest_digests(&named, &mut found)?;
+            links.uncounted |= self.made_with(digest, &mut found)?;
+        }
+        for (chain, _) in self.chains(profile)? {
+            let Some(whole) = chain.last() else { continue };
+            links.uncounted |= self.newest_digests(&self.key(table::PREFIX).bytes(whole), &mut found)?;
+        }
+        let (moves, moves_cut) = self.moves_to(&by_digest, None)?;
+        links.uncounted |= moves_cut;
+        let tags: BTreeSet<(&str, &str)> = moves.iter().map(|to| (to.repository.as_str(), to.tag.as_str())).collect();
+        for (repository, tag) in tags {
+            let from = self.key(table::FROM_OF).text(repository).text(tag);
+            links.uncounted |= self.newest_digests(&from, &mut found)?;
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        let mut seen = BTreeSet::new();
+        Ok(found.into_iter().filter_map(|(_, digest)| seen.insert(digest.clone()).then_some(digest)).collect())
+    }
+
+    /// Digests behind the stamps of keys that begin with `prefix`, the newest first; `true` when there are more than are
+    /// counted.
+    fn newest_digests(&self, prefix: &Key, found: &mut Vec<(i64, String)>) -> Result<bool, Error> {
+        let to = prefix.clone().until(self.scope.at);
+        let rows = self.scope.keyed::<()>(prefix, &to, true, Clocks::Known, COUNTED_MAX)?;
+        for (key, _) in &rows {
+            let mut reader = KeyReader::new(&key[prefix.as_bytes().len()..]);
+            let newest = read_stamp(&mut reader).zip(reader.text()).ok_or_else(unreadable)?;
+            found.push((newest.0.time, newest.1));
+        }
+        Ok(rows.len() == COUNTED_MAX)
+    }
+
+    /// What statements say was made of something that one of them calls `material`.
+    fn made_with(&self, material: &str, found: &mut Vec<(i64, String)>) -> Result<bool, Error> {
+        let (mut cut, mut left) = (false, COUNTED_MAX);
+        for (statement, claim, stamp) in self.uses_of(material, &mut cut)? {
+            if claim == BaseMethod::Tool {
+                continue;
+            }
+            let subjects = self.subjects_of(statement, left, &mut cut)?;
+            left -= subjects.len();
+            found.extend(subjects.into_iter().map(|subject| (stamp.time, subject)));
+            if left == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(cut)
+    }
+
+    /// The image whose layers are the longest proper prefix of this one's; of several the first that was seen.
     fn layer_bases(&self, profile: &Profile) -> Result<Vec<(String, u64)>, Error> {
         let mut bases = BTreeMap::new();
         for (chain, stamp) in self.chains(profile)? {
@@ -470,15 +554,10 @@ impl Graph<'_> {
     }
 
     fn first_with_layers(&self, hash: &[u8; 32], not: &Profile) -> Result<Option<String>, Error> {
-        let prefix = self.key(table::CHAIN).bytes(hash);
-        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, SAME_LAYERS_MAX)?;
-        let mut found = BTreeSet::new();
-        for digest in rows.iter().filter_map(|(key, _)| layer_digest(key)) {
-            if let Some(base) = self.profile(&digest)?.filter(|base| base.digest != not.digest) {
-                found.insert((base.created.time, base.digest.clone()));
-            }
-        }
-        Ok(found.into_iter().next().map(|(_, digest)| digest))
+        let first = self.scope.newest_summary::<FirstWith>(&self.key(table::CHAIN).bytes(hash))?;
+        let Some(first) = first else { return Ok(None) };
+        let base = self.profile(&first.digest)?.filter(|base| base.digest != not.digest);
+        Ok(base.map(|base| base.digest.clone()))
     }
 
     /// Hashes of every prefix of the image's layers, shortest first.
@@ -486,26 +565,10 @@ impl Graph<'_> {
         let mut chains = Vec::new();
         for digest in &profile.group {
             let prefix = self.key(table::LAYERS).text(digest);
-            let rows = self.scope.rows::<Chain>(&prefix, Clocks::Known, SAME_LAYERS_MAX)?;
+            let rows = self.scope.rows::<Chain>(&prefix, Clocks::Known, LAYERS_MAX)?;
             chains.extend(rows.into_iter().map(|row| (row.value, row.stamp)));
         }
         Ok(chains)
-    }
-
-    fn layer_derived(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        for (chain, _) in self.chains(profile)? {
-            let Some(whole) = chain.last() else { continue };
-            let prefix = self.key(table::PREFIX).bytes(whole);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, EDGE_ROWS_MAX)?;
-            links.cut |= rows.len() == EDGE_ROWS_MAX;
-            for digest in rows.iter().filter_map(|(key, _)| layer_digest(key)) {
-                let Some(derived) = self.profile(&digest)? else { continue };
-                for (base, index) in self.layer_bases(&derived)? {
-                    links.add(&base, &derived.digest, Relation::Base, Method::Layers, index);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Bases named by tag, resolved at build time. Where a base is named by digest too, a tag that leads nowhere says
@@ -557,24 +620,18 @@ impl Graph<'_> {
         Ok(manifests)
     }
 
-    fn history_derived(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
-        let tags: BTreeSet<(&str, &str)> =
-            profile.tags.iter().map(|tagged| (tagged.repository.as_str(), tagged.tag.as_str())).collect();
-        for (repository, tag) in tags {
-            let prefix = self.key(table::FROM_OF).text(repository).text(tag);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Both, EDGE_ROWS_MAX)?;
-            links.cut |= rows.len() == EDGE_ROWS_MAX;
-            for (key, row) in rows {
-                let Some(derived) = third_text(&key) else { continue };
-                let Some(derived) = self.profile(&derived)? else { continue };
-                if self.bases_of_tag(&derived, repository, tag)?.contains(&profile.digest) {
-                    let index = row.stamp.index;
-                    links.add(&profile.digest, &derived.digest, Relation::Base, Method::History, index);
-                }
-            }
+    /// Every digest of an artifact and of the indexes above it: what is bound to these is bound to it.
+    pub(super) fn with_above(&self, profile: &Profile) -> Result<BTreeSet<String>, Error> {
+        let mut digests: BTreeSet<String> = profile.group.iter().cloned().collect();
+        for above in self.above(&profile.digest)?.members {
+            digests.extend(self.group(&above.digest)?.digests.iter().cloned());
         }
-        Ok(())
+        Ok(digests)
     }
+}
+
+fn by_creation((a, _): &(Rc<Profile>, Stamp), (b, _): &(Rc<Profile>, Stamp)) -> std::cmp::Ordering {
+    (a.created.time, &a.digest).cmp(&(b.created.time, &b.digest))
 }
 
 fn join(products: &[(Rc<Profile>, Stamp)], method: Method, links: &mut Links) {
@@ -591,11 +648,11 @@ fn earliest(pairs: &mut BTreeMap<String, Stamp>, other: String, stamp: Stamp) {
     }
 }
 
-fn method_of(derived: Derived) -> Method {
-    match derived {
-        Derived::Semver => Method::Semver,
-        Derived::Tag => Method::Tag,
-        Derived::Order => Method::Order,
+fn method_of(found: FoundBy) -> Method {
+    match found {
+        FoundBy::Semver => Method::Semver,
+        FoundBy::Tag => Method::Tag,
+        FoundBy::Order => Method::Order,
     }
 }
 
@@ -624,29 +681,5 @@ pub(super) fn same_platform(manifest: &str, derived: &str) -> bool {
 fn second_text(key: &[u8]) -> Option<String> {
     let mut reader = fields(key)?;
     reader.text()?;
-    reader.text()
-}
-
-fn second_and_third(key: &[u8]) -> Option<(String, String)> {
-    let mut reader = fields(key)?;
-    reader.text()?;
-    Some((reader.text()?, reader.text()?))
-}
-
-fn third_text(key: &[u8]) -> Option<String> {
-    second_and_third_reader(key)?.text()
-}
-
-fn second_and_third_reader(key: &[u8]) -> Option<crate::store::key::KeyReader<'_>> {
-    let mut reader = fields(key)?;
-    reader.text()?;
-    reader.text()?;
-    Some(reader)
-}
-
-/// The digest in a key that has a hash before it.
-fn layer_digest(key: &[u8]) -> Option<String> {
-    let mut reader = fields(key)?;
-    (0..4).try_for_each(|_| reader.number().map(drop))?;
     reader.text()
 }

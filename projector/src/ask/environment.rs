@@ -1,34 +1,33 @@
 //! What runs where, now and at any time (SPEC §6).
 //!
-//! Reading replays the timeline of a lane (environment, cluster, namespace, service) from rows read backwards until
-//! they are [`enough`](super::timeline::Enough). A lane's newest state costs a few rows however long its history is,
-//! and however often a digest was deployed again: such rows are passed over ([`Scope::lane_rows`]). Where only a tag
-//! is named each repetition is read, since the tag may have moved.
+//! Reading replays the timeline of a lane (environment, cluster, namespace, service) from its head, which is one row
+//! ([`Scope::newest_rows`]), or from rows read backwards until they are [`enough`](super::timeline::Enough). A lane's
+//! newest state costs a few rows however long its history is, and however often a digest, or a tag that did not move, was
+//! deployed again: such rows are passed over ([`Scope::lane_rows`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Environment, EnvironmentSummary, Page, Running, ServiceState};
-use super::scope::{Clocks, Scope};
+use super::answers::{EnvironmentSummary, Page, Proof, Running, ServiceState};
+use super::scope::{Clocks, FEW_ROWS, Scope};
 use super::timeline::{self, Artifact, Enough, Row, Run};
 use crate::error::Error;
+use crate::facts::deployments::head::{Count, Known};
+use crate::facts::deployments::newest_change_at;
 use crate::facts::deployments::rows::{
-    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, SETTINGS, Setting, Stamp,
-    VIEW, read_stamp, settings, table_key, unreadable,
+    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, KNOWN, Keys, LANE_ROWS, LANES, Lane, LaneFact, NEWEST_CHANGE,
+    NEWEST_SETTING, REFERENCE, SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp,
+    settings, table_key, unreadable,
 };
-use crate::rows::stamp::{Stamped, split_stamp};
 use crate::store::key::Key;
 
 /// Most (cluster, namespace, service) of an environment that one answer reads.
 pub const LANES_MAX: usize = 100_000;
-/// Rows of a lane that are read forwards with those of its neighbours; a longer lane is read backwards by itself.
-const SHORT_LANE_ROWS: usize = 32;
 /// Bytes of an environment's name that a page's key repeats: a key travels in an address.
 const KEY_NAME_BYTES_MAX: usize = 1_024;
-/// Rows of many lanes that are read at once.
-const LANES_SCAN_ROWS_MAX: usize = 256;
 
 impl Scope {
     /// Every environment that was ever named, by name.
@@ -45,48 +44,30 @@ impl Scope {
             if page.rows.len() >= limit || (!page.rows.is_empty() && self.meter.is_half_spent()) {
                 return Ok(page);
             }
-            page.next = Some(names.page_key());
+            page.next = Some(names.passed.page_key());
             page.rows.push(self.environment_summary(name)?);
         }
         Ok(Page { next: None, ..page })
     }
 
-    /// One environment; `None` when nobody has named it yet.
-    pub fn environment(&self, name: &str, include_removed: bool) -> Result<Option<Environment>, Error> {
-        if !self.environment_is_named(name)? {
+    /// One service of an environment, as [`Scope::environment`] shows it, also when it was removed; `None` while nothing
+    /// was deployed there by this name. Read are its own lanes, and not the environment.
+    pub(super) fn service(&self, environment: &str, service: &str) -> Result<Option<ServiceState>, Error> {
+        let config = self.newest_setting(CONFIG, environment, service, None)?;
+        let (mut running, mut canaries_cut, mut known) = (Vec::new(), 0, false);
+        for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
+            let newest = self.newest_rows(&lane)?;
+            known |= !newest.rows.is_empty();
+            let (runs, cut) = self.lane_running(&lane, &newest, config.as_ref())?;
+            running.extend(runs);
+            canaries_cut += cut;
+        }
+        if !known {
             return Ok(None);
         }
-        let mut services: BTreeMap<String, LaneRuns> = BTreeMap::new();
-        for (lane, (running, cut)) in self.lanes_running(name)? {
-            let of_service = services.entry(lane.service).or_default();
-            of_service.0.extend(running);
-            of_service.1 += cut;
-        }
-        services.retain(|_, (running, _)| include_removed || !running.is_empty());
-        let freezes = self.newest_settings(FREEZE, name)?;
-        let states = services.into_iter().map(|(service, (running, canaries_cut))| {
-            let frozen = is_frozen(freezes.get(""), freezes.get(&service));
-            ServiceState { canaries_cut, ..service_state(service, running, frozen) }
-        });
-        Ok(Some(Environment { environment: name.to_owned(), at: self.at, services: states.collect() }))
-    }
-
-    /// Everything that runs, by environment and service.
-    pub(crate) fn running_everywhere(&self, environment: Option<&str>) -> Result<Vec<RunningIn>, Error> {
-        let names = match environment {
-            Some(name) => vec![name.to_owned()],
-            None => self.environment_names(usize::MAX)?,
-        };
-        let mut everywhere = Vec::new();
-        for name in &names {
-            for (lane, (all, _)) in self.lanes_running(name)? {
-                everywhere.extend(all.into_iter().map(|(_, running)| {
-                    let (environment, service) = (lane.environment.clone(), lane.service.clone());
-                    RunningIn { environment, service, running }
-                }));
-            }
-        }
-        Ok(everywhere)
+        let freeze = |of: &str| self.newest_setting(FREEZE, environment, of, None);
+        let frozen = is_frozen(freeze("")?.as_ref(), freeze(service)?.as_ref());
+        Ok(Some(ServiceState { canaries_cut, ..service_state(service.to_owned(), running, frozen) }))
     }
 
     pub(super) fn table(&self, table: u8) -> Key {
@@ -119,18 +100,9 @@ impl Scope {
 
     /// Where the list of environments goes on after a page's key.
     fn names_after(&self, after: Option<&[u8]>) -> Result<Names, Error> {
-        let start = self.table(BY_TIME);
-        let Some(after) = after else {
-            return Ok(Names { from: start, last: String::new(), beginning: String::new(), alike: 0 });
-        };
-        let (beginning, alike) = read_page_key(after).ok_or_else(foreign_page)?;
-        let Some(alike) = alike else {
-            let from = start.text(&beginning).prefix_end();
-            return Ok(Names { from, last: beginning.clone(), beginning, alike: 1 });
-        };
-        let from = start.text_prefix(&beginning);
-        let mut names = Names { from, last: beginning.clone(), beginning, alike: 0 };
-        while names.alike < alike && self.next_name(&mut names)?.is_some() {}
+        let (from, passed, alike) = Passed::from(&self.table(BY_TIME), after)?;
+        let mut names = Names { from, passed };
+        while names.passed.alike < alike && self.next_name(&mut names)?.is_some() {}
         Ok(names)
     }
 
@@ -151,26 +123,37 @@ impl Scope {
         let Some((key, _)) = next else { return Ok(None) };
         let name = table_key(&key)?.text().ok_or_else(unreadable)?;
         names.from = self.table(BY_TIME).text(&name).prefix_end();
-        names.passed(&name);
+        names.passed.pass(&name);
         Ok(Some(name))
     }
 
-    /// Whether anything was ever deployed there as a service of this name.
-    pub(super) fn has_service(&self, environment: &str, service: &str) -> Result<bool, Error> {
-        for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
-            let rows = self.table(LANE_ROWS).lane(&lane);
-            if !self.keyed::<()>(&rows, &self.end_of(&rows), false, Clocks::Both, 1)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Whether anything was said of a lane by this moment.
+    pub(super) fn is_lane_known(&self, lane: &Lane) -> Result<bool, Error> {
+        let rows = self.table(LANE_ROWS).lane(lane);
+        Ok(!self.keyed::<()>(&rows, &self.end_of(&rows), false, Clocks::Both, 1)?.is_empty())
     }
 
     pub(super) fn environment_summary(&self, environment: String) -> Result<EnvironmentSummary, Error> {
-        let services = self.environment(&environment, false)?.map_or(0, |environment| environment.services.len());
-        let newest = self.changes(&environment, None, 1)?.and_then(|page| page.rows.into_iter().next());
-        let last_change = newest.map(|change| change.at);
-        Ok(EnvironmentSummary { environment, services: services as u64, last_change })
+        let services = match self.services_running(&environment)? {
+            Some(services) => services,
+            None => self.environment(&environment, false)?.map_or(0, |environment| environment.services.len() as u64),
+        };
+        let last_change = self.last_change(&environment)?;
+        Ok(EnvironmentSummary { environment, services, last_change })
+    }
+
+    /// How many services run, from the row that counts them; `None` where that does not tell: it knows no `at` but the
+    /// end, nor which of several canaries ended.
+    fn services_running(&self, environment: &str) -> Result<Option<u64>, Error> {
+        if let Some(at) = self.at {
+            let named = self.table(BY_TIME).text(environment);
+            let later = named.clone().time(at).prefix_end();
+            if !self.shared.store.scan(later.as_bytes(), named.prefix_end().as_bytes(), false, 1)?.is_empty() {
+                return Ok(None);
+            }
+        }
+        let count = self.newest_summary::<Count>(&self.table(SERVICES_RUNNING).text(environment))?.unwrap_or_default();
+        Ok((count.unsure == 0).then_some(count.run))
     }
 
     pub(super) fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {
@@ -181,21 +164,79 @@ impl Scope {
         rows.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
     }
 
+    /// When the newest row of a lane happened that is known: what came in since then and happened later is not looked at.
+    /// `None` while nothing is known of the lane.
+    pub(super) fn known_until(&self, lane: &Lane) -> Result<Option<Nanos>, Error> {
+        let newest = self.known_head(lane)?.and_then(|known| known.stamps().next_back());
+        Ok(newest.map(|newest| self.at.map_or(newest.time, |at| at.min(newest.time))))
+    }
+
+    /// The rows of a lane's head as it was known.
+    pub(super) fn known_head(&self, lane: &Lane) -> Result<Option<Known>, Error> {
+        self.newest_summary(&self.table(KNOWN).lane(lane))
+    }
+
+    /// When the newest row of an environment happened that may be a change, as far as is known and asked.
+    pub(super) fn newest_change(&self, environment: &str) -> Result<Option<Nanos>, Error> {
+        let prefix = self.table(NEWEST_CHANGE).text(environment);
+        let known = prefix.clone().number(self.bound);
+        let newest = self.keyed::<()>(&prefix, &known, true, Clocks::Known, 1)?.pop();
+        let newest = newest.map(|(key, _)| newest_change_at(&key)).transpose()?;
+        Ok(newest.map(|newest| self.at.map_or(newest, |at| at.min(newest))))
+    }
+
+    /// Tags by which something was deployed that may be a change, and is no candidate: see [`UNMARKED`].
+    pub(super) fn unmarked_tags(&self) -> Result<Arc<BTreeSet<String>>, Error> {
+        if let Some(known) = self.unmarked.get() {
+            return Ok(known.clone());
+        }
+        let (prefix, mut tags) = (self.table(UNMARKED), BTreeSet::new());
+        self.each::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, _| {
+            tags.insert(table_key(key)?.text().ok_or_else(unreadable)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(self.unmarked.get_or_init(|| Arc::new(tags)).clone())
+    }
+
+    /// Whether something was deployed by one of them, under what a key of a lane begins with.
+    pub(super) fn is_unmarked(&self, under: impl Fn(Key) -> Key) -> Result<bool, Error> {
+        for tag in self.unmarked_tags()?.iter() {
+            let rows = under(by_artifact(&self.tenant, REFERENCE, tag));
+            if !self.keyed::<()>(&rows, &rows.prefix_end(), false, Clocks::Known, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The rows of a lane that may be changes.
+    pub(super) fn candidates(&self, lane: &Lane) -> Result<Key, Error> {
+        let unmarked = self.is_unmarked(|key| key.lane(lane))?;
+        Ok(self.table(if unmarked { LANE_ROWS } else { CANDIDATES }).lane(lane))
+    }
+
     /// Rows of a lane that replay to exact states from `first` on (absent: to the exact newest state), ascending, up
     /// to and with `last` (absent: all that are seen). Read are the last row, the candidates for changes, and the row
     /// before each: whatever lies between repeats the row before it. So two rows and a candidate for each change,
-    /// however often it was repeated.
+    /// however often it was repeated. Where candidates do not tell all, every row is one.
     pub(super) fn lane_rows(
         &self,
         lane: &Lane,
         first: Option<&Stamp>,
         last: Option<&Stamp>,
     ) -> Result<Vec<Row>, Error> {
+        let known_until = match last {
+            Some(_) => None,
+            None => match self.known_until(lane)? {
+                None => return Ok(vec![]),
+                known => known,
+            },
+        };
         let up_to = |prefix: &Key| match last {
             Some(last) => prefix.clone().moment(last).prefix_end(),
-            None => self.end_of(prefix),
+            None => prefix.clone().until(known_until),
         };
-        let (group, candidates) = (self.table(LANE_ROWS).lane(lane), self.table(CANDIDATES).lane(lane));
+        let (group, candidates) = (self.table(LANE_ROWS).lane(lane), self.candidates(lane)?);
         let (mut rows, mut enough) = (Vec::<Row>::new(), Enough::default());
         let mut take = |rows: &mut Vec<Row>, end: &Key| -> Result<bool, Error> {
             let Some((_, row)) = self.keyed::<LaneFact>(&group, end, true, Clocks::Both, 1)?.pop() else {
@@ -211,7 +252,7 @@ impl Scope {
         if take(&mut rows, &up_to(&group))? {
             return Ok(rows);
         }
-        self.each::<()>(&candidates, &up_to(&candidates), true, Clocks::Known, |key, _| {
+        self.each_by::<()>(FEW_ROWS, (&candidates, &up_to(&candidates)), true, Clocks::Known, |key, _| {
             let stamp = candidate_stamp(key)?;
             let here = group.clone().moment(&stamp);
             let unread = rows.last().is_none_or(|row| row.stamp > stamp);
@@ -234,7 +275,7 @@ impl Scope {
     }
 
     /// What a row names, its tag resolved as of that time.
-    fn artifact_of(&self, fact: &LaneFact, time: Nanos) -> Result<Option<Artifact>, Error> {
+    pub(super) fn artifact_of(&self, fact: &LaneFact, time: Nanos) -> Result<Option<Artifact>, Error> {
         let resolved = if fact.digest.is_empty() { self.resolved(&fact.reference, time)? } else { None };
         Ok(fact.artifact(resolved))
     }
@@ -243,121 +284,36 @@ impl Scope {
         if reference.is_empty() { Ok(None) } else { self.tagged_digest(reference, time) }
     }
 
-    /// What runs in each lane of which something was said.
-    fn lanes_running(&self, environment: &str) -> Result<Vec<(Lane, LaneRuns)>, Error> {
-        let configs = self.newest_settings(CONFIG, environment)?;
-        let mut lanes = Vec::new();
-        for mut recent in self.recent(environment)? {
-            let rows = match recent.is_short() {
-                true => self.exact_rows(std::mem::take(&mut recent.seen))?,
-                false => self.lane_rows(&recent.lane, None, None)?,
-            };
-            if !rows.is_empty() {
-                let running = self.lane_running(&recent, &rows, configs.get(&recent.lane.service))?;
-                lanes.push((recent.lane, running));
-            }
-        }
-        Ok(lanes)
-    }
-
-    /// The lanes of an environment in the order of their keys, read forwards at once, which costs much less than going
-    /// back from each lane's end; the rest of a long lane is jumped over.
-    fn recent(&self, environment: &str) -> Result<Vec<Recent>, Error> {
-        let prefix = self.table(LANE_ROWS).text(environment);
-        let (mut from, end) = (prefix.as_bytes().to_vec(), prefix.prefix_end());
-        let (mut lanes, mut page_rows) = (Vec::<Recent>::new(), LANES_SCAN_ROWS_MAX);
-        loop {
-            let page = self.shared.store.scan(&from, end.as_bytes(), false, page_rows)?;
-            for (key, bytes) in &page {
-                self.take_recent(&mut lanes, key, bytes)?;
-            }
-            if lanes.len() > LANES_MAX {
-                return Err(too_many_lanes());
-            }
-            let (Some((key, _)), Some(last)) = (page.last(), lanes.last()) else { return Ok(lanes) };
-            if last.is_short() {
-                from = [key.as_slice(), &[0]].concat();
-                page_rows = page_rows.saturating_mul(2).min(LANES_SCAN_ROWS_MAX);
-            } else {
-                from = last.prefix.prefix_end().as_bytes().to_vec();
-                page_rows = SHORT_LANE_ROWS + 1;
-            }
-        }
-    }
-
-    fn take_recent(&self, lanes: &mut Vec<Recent>, key: &[u8], bytes: &[u8]) -> Result<(), Error> {
-        if lanes.last().is_none_or(|last| !key.starts_with(last.prefix.as_bytes())) {
-            let lane = Lane::read(&mut table_key(key)?).ok_or_else(unreadable)?;
-            let prefix = self.table(LANE_ROWS).lane(&lane);
-            lanes.push(Recent { lane, prefix, read: 0, seen: vec![] });
-        }
-        let Some(recent) = lanes.last_mut() else { return Ok(()) };
-        recent.read += 1;
-        if recent.is_short() && self.sees(&split_stamp(bytes)?.0, Clocks::Both) {
-            let row = Stamped::<LaneFact>::decode(bytes)?;
-            recent.seen.push((Stamp::from(row.stamp), row.value));
-        }
-        Ok(())
-    }
-
-    /// As [`Scope::lane_rows`], for the newest state, from rows that were all read.
-    fn exact_rows(&self, seen: Vec<(Stamp, LaneFact)>) -> Result<Vec<Row>, Error> {
-        let (mut rows, mut enough) = (Vec::new(), Enough::default());
-        for (stamp, fact) in seen.into_iter().rev() {
-            let artifact = self.artifact_of(&fact, stamp.time)?;
-            let row = Row { stamp, fact, artifact };
-            let done = enough.with(&row);
-            rows.push(row);
-            if done {
-                break;
-            }
-        }
-        rows.reverse();
-        Ok(rows)
-    }
-
-    fn lane_running(
+    pub(super) fn lane_running(
         &self,
-        recent: &Recent,
-        rows: &[Row],
+        lane: &Lane,
+        newest: &Newest,
         config: Option<&(Stamp, Setting)>,
     ) -> Result<LaneRuns, Error> {
-        let (state, _) = timeline::replay(rows);
+        let (state, _) = timeline::replay(&newest.rows);
         let stable = state.stable.clone();
         let running = state.running().into_iter().map(|run| {
             let canary = stable.as_ref().is_none_or(|stable| !stable.artifact.same(&run.artifact));
-            let run = if recent.is_short() { run } else { self.newest_config(&recent.lane, run)? };
-            Ok((canary, self.running(&recent.lane, run, config)?))
+            let run = if newest.all_read { run } else { self.newest_config(lane, run)? };
+            let proof = match newest.proof(run.row.stamp.index) {
+                Some(proof) => proof,
+                None => self.proof(run.row.stamp.index)?,
+            };
+            Ok((canary, running(lane, run, config, proof)))
         });
         Ok((running.collect::<Result<_, Error>>()?, state.cut))
     }
 
-    fn running(&self, lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>) -> Result<Running, Error> {
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let set = config.filter(|(set, _)| run.config.as_ref().is_none_or(|(said, _)| said < set));
-        let config_digest = match set {
-            Some((_, setting)) => text(&setting.name),
-            None => run.config.and_then(|(_, digest)| text(&digest)),
-        };
-        Ok(Running {
-            artifact_ref: run.artifact.reference,
-            digest: run.artifact.digest,
-            weight: run.weight,
-            since: run.since.time,
-            strategy: text(&run.row.fact.strategy),
-            config_digest,
-            actor: text(&run.row.fact.actor),
-            run: text(&run.row.fact.run),
-            cluster: text(&lane.cluster),
-            namespace: text(&lane.namespace),
-            proof: self.proof(run.row.stamp.index)?,
-        })
-    }
-
-    /// The newest setting of a topic by service; jumps from one service's rows to the next one's.
-    fn newest_settings(&self, topic: u8, environment: &str) -> Result<BTreeMap<String, (Stamp, Setting)>, Error> {
+    /// The newest setting of a topic by service, of services up to and with another; jumps from one service's rows to
+    /// the next one's.
+    pub(super) fn newest_settings(
+        &self,
+        topic: u8,
+        environment: &str,
+        (first, last): (&str, &str),
+    ) -> Result<BTreeMap<String, (Stamp, Setting)>, Error> {
         let prefix = self.table(SETTINGS).byte(topic).text(environment);
-        let (mut from, end) = (prefix.clone(), prefix.prefix_end());
+        let (mut from, end) = (prefix.clone().text(first), prefix.clone().text(last).prefix_end());
         let mut newest = BTreeMap::new();
         while let Some((key, _)) = self.shared.store.scan(from.as_bytes(), end.as_bytes(), false, 1)?.pop() {
             let mut reader = table_key(&key)?;
@@ -380,8 +336,14 @@ impl Scope {
         before: Option<&Stamp>,
     ) -> Result<Option<(Stamp, Setting)>, Error> {
         let prefix = settings(&self.tenant, topic, environment, service);
-        let before = before.map(|stamp| prefix.clone().moment(stamp));
-        let end = before.unwrap_or_else(|| self.end_of(&prefix));
+        let end = match before {
+            Some(before) => prefix.clone().moment(before),
+            None => {
+                let newest = self.table(NEWEST_SETTING).byte(topic).text(environment).text(service);
+                let Some(newest) = self.newest_summary::<i64>(&newest)?.map(Nanos) else { return Ok(None) };
+                prefix.clone().until(Some(self.at.map_or(newest, |at| at.min(newest))))
+            }
+        };
         let newest = self.keyed::<Setting>(&prefix, &end, true, Clocks::Both, 1)?.pop();
         newest.map(|(_, row)| Ok((Stamp::from(row.stamp), row.value))).transpose()
     }
@@ -391,6 +353,12 @@ impl Scope {
 struct Names {
     /// Where it goes on.
     from: Key,
+    passed: Passed,
+}
+
+/// How far a list of names is told.
+#[derive(Default)]
+pub(super) struct Passed {
     /// The name that was passed last, as far as its beginning goes when it is long.
     last: String,
     /// Its beginning.
@@ -399,8 +367,20 @@ struct Names {
     alike: u64,
 }
 
-impl Names {
-    fn passed(&mut self, name: &str) {
+impl Passed {
+    /// Where a list of names under a prefix goes on after a page's key, and how many names are to be passed there.
+    pub(super) fn from(prefix: &Key, after: Option<&[u8]>) -> Result<(Key, Passed, u64), Error> {
+        let Some(after) = after else { return Ok((prefix.clone(), Passed::default(), 0)) };
+        let (beginning, alike) = read_page_key(after).ok_or_else(foreign_page)?;
+        let (from, passed) = match alike {
+            None => (prefix.clone().text(&beginning).prefix_end(), 1),
+            Some(_) => (prefix.clone().text_prefix(&beginning), 0),
+        };
+        let passed = Passed { last: beginning.clone(), beginning, alike: passed };
+        Ok((from, passed, alike.unwrap_or(0)))
+    }
+
+    pub(super) fn pass(&mut self, name: &str) {
         let beginning = &name[..name.floor_char_boundary(KEY_NAME_BYTES_MAX)];
         self.alike = if self.alike > 0 && self.beginning == beginning { self.alike + 1 } else { 1 };
         beginning.clone_into(&mut self.beginning);
@@ -408,7 +388,7 @@ impl Names {
     }
 
     /// The last name; of a long one its beginning, then FF, which no text has, and the count of names alike.
-    fn page_key(&self) -> Vec<u8> {
+    pub(super) fn page_key(&self) -> Vec<u8> {
         let mut key = self.beginning.clone().into_bytes();
         if self.last.len() > self.beginning.len() {
             key.push(0xff);
@@ -431,15 +411,29 @@ fn foreign_page() -> Error {
     Error::Question("the page token is not one of this list: begin again without it".to_owned())
 }
 
-/// Something that runs, and where.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct RunningIn {
-    pub(crate) environment: String,
-    pub(crate) service: String,
-    pub(crate) running: Running,
+fn running(lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>, proof: Proof) -> Running {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let set = config.filter(|(set, _)| run.config.as_ref().is_none_or(|(said, _)| said < set));
+    let config_digest = match set {
+        Some((_, setting)) => text(&setting.name),
+        None => run.config.and_then(|(_, digest)| text(&digest)),
+    };
+    Running {
+        artifact_ref: run.artifact.reference,
+        digest: run.artifact.digest,
+        weight: run.weight,
+        since: run.since.time,
+        strategy: text(&run.row.fact.strategy),
+        config_digest,
+        actor: text(&run.row.fact.actor),
+        run: text(&run.row.fact.run),
+        cluster: text(&lane.cluster),
+        namespace: text(&lane.namespace),
+        proof,
+    }
 }
 
-fn service_state(service: String, mut running: Vec<(bool, Running)>, frozen: bool) -> ServiceState {
+pub(super) fn service_state(service: String, mut running: Vec<(bool, Running)>, frozen: bool) -> ServiceState {
     running.sort_by(|(a_canary, a), (b_canary, b)| {
         let place = |run: &Running| (run.cluster.clone(), run.namespace.clone(), run.artifact_ref.clone());
         a_canary.cmp(b_canary).then_with(|| place(a).cmp(&place(b)))
@@ -449,7 +443,7 @@ fn service_state(service: String, mut running: Vec<(bool, Running)>, frozen: boo
 }
 
 /// A service is frozen by itself, or with its environment unless it was let off later.
-fn is_frozen(everywhere: Option<&(Stamp, Setting)>, own: Option<&(Stamp, Setting)>) -> bool {
+pub(super) fn is_frozen(everywhere: Option<&(Stamp, Setting)>, own: Option<&(Stamp, Setting)>) -> bool {
     let with_all = everywhere.filter(|(_, setting)| setting.frozen);
     match (with_all, own) {
         (_, Some((_, own))) if own.frozen => true,
@@ -465,26 +459,26 @@ pub(super) fn candidate_stamp(key: &[u8]) -> Result<Stamp, Error> {
     Lane::read(&mut reader).and_then(|_| read_stamp(&mut reader)).ok_or_else(unreadable)
 }
 
-/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
-type LaneRuns = (Vec<(bool, Running)>, u64);
-
-/// A lane as it is read forwards.
-struct Recent {
-    lane: Lane,
-    /// Of its rows.
-    prefix: Key,
-    /// Rows that were read, seen or not.
-    read: usize,
-    /// All rows that are seen, ascending, if the lane is short.
-    seen: Vec<(Stamp, LaneFact)>,
+/// Rows from which follows what runs in a lane, ascending.
+pub(super) struct Newest {
+    pub(super) rows: Vec<Row>,
+    /// None was passed over that names a configuration of its own.
+    pub(super) all_read: bool,
+    /// Indexes of entries with their leaf hashes, as far as they are known.
+    pub(super) leaves: Vec<(u64, [u8; 32])>,
 }
 
-impl Recent {
-    fn is_short(&self) -> bool {
-        self.read <= SHORT_LANE_ROWS
+impl Newest {
+    /// The proof of an entry of the rows, where it is at hand.
+    pub(super) fn proof(&self, index: u64) -> Option<Proof> {
+        let (_, leaf_hash) = self.leaves.iter().find(|(of, _)| *of == index)?;
+        Some(Proof::by_leaf(index, leaf_hash))
     }
 }
 
-fn too_many_lanes() -> Error {
+/// What runs in a lane, each with whether it is a canary; how many deployments of canaries were left out.
+pub(super) type LaneRuns = (Vec<(bool, Running)>, u64);
+
+pub(super) fn too_many_lanes() -> Error {
     Error::Question(format!("more than {LANES_MAX} services run here: ask for one service"))
 }

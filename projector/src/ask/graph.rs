@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::answers::{Direction, Edge, Lineage, Truncated, UnresolvedBase};
-use super::edges::{Link, Links, Relation, UnknownBase};
+use super::edges::{BREADTH_MAX, Link, Links, Relation, UnknownBase};
 use super::identity::{Graph, Profile};
 use crate::error::Error;
 
 /// Nodes of one answer.
 pub const NODES_MAX: usize = 1_000;
-/// Edges of one node, of one relationship and side, that are followed.
-pub const BREADTH_MAX: usize = 250;
+
+/// Nodes at the greatest depth of one answer whose edges are looked for, to others that are shown and to say how much is
+/// beyond: each costs as much as one that is followed.
+const BEYOND_MAX: usize = 100;
 
 /// Where a walk may go from a node. The products of one build around the start are one group; above it only what leads
 /// to them, below it only what comes from them.
@@ -33,8 +35,13 @@ struct Walk<'g, 'a> {
     unknown: BTreeSet<UnknownBase>,
     left_out: BTreeMap<String, BTreeSet<(String, String)>>,
     cut_by: BTreeSet<&'static str>,
-    /// Nodes that were reached when half of the question's budget was used: the rest is for saying what they are.
+    /// Nodes that were reached when half of the question's budget was used: the rest is for saying what they are. And at
+    /// the greatest depth those beyond [`BEYOND_MAX`].
     not_followed: BTreeSet<String>,
+    /// Nodes at the greatest depth that were looked at.
+    beyond: usize,
+    /// Of some node more was left out than is counted.
+    uncounted: bool,
 }
 
 impl Graph<'_> {
@@ -55,6 +62,8 @@ impl Graph<'_> {
             left_out: BTreeMap::new(),
             cut_by: BTreeSet::new(),
             not_followed: BTreeSet::new(),
+            beyond: 0,
+            uncounted: false,
         };
         let way = match direction {
             Direction::Both => Way::Group,
@@ -63,8 +72,14 @@ impl Graph<'_> {
         };
         walk.reach(start, way, 0);
         while let Some((node, way, depth)) = walk.todo.pop_front() {
-            if self.scope.meter.is_half_spent() {
-                walk.cut_by.insert("cost");
+            walk.beyond += usize::from(depth >= depth_max);
+            let limit = match () {
+                () if self.scope.meter.is_half_spent() => Some("cost"),
+                () if walk.beyond > BEYOND_MAX => Some("maxDepth"),
+                () => None,
+            };
+            if let Some(limit) = limit {
+                walk.cut_by.insert(limit);
                 walk.not_followed.insert(node.digest.clone());
             } else {
                 walk.visit(&node, way, depth)?;
@@ -87,30 +102,27 @@ impl Walk<'_, '_> {
     fn visit(&mut self, node: &Rc<Profile>, way: Way, depth: usize) -> Result<(), Error> {
         if matches!(way, Way::Group | Way::Up) {
             let found = self.graph.links_in(node)?;
-            self.follow(found, way, depth, Way::Up, |link| &link.from)?;
+            self.follow(node, found, way, depth, Way::Up)?;
         }
         if matches!(way, Way::Group | Way::Down) {
             let found = self.graph.links_out(node)?;
-            self.follow(found, way, depth, Way::Down, |link| &link.to)?;
+            self.follow(node, found, way, depth, Way::Down)?;
         }
         Ok(())
     }
 
-    fn follow(
-        &mut self,
-        found: Links,
-        way: Way,
-        depth: usize,
-        onward: Way,
-        other: fn(&Link) -> &String,
-    ) -> Result<(), Error> {
+    fn follow(&mut self, from: &Profile, found: Links, way: Way, depth: usize, onward: Way) -> Result<(), Error> {
         self.unknown.extend(found.unknown);
         if found.cut {
             self.cut_by.insert("breadth");
         }
+        self.uncounted |= found.uncounted;
+        for digest in found.more {
+            self.left_out.entry(digest.clone()).or_default().insert((from.digest.clone(), digest));
+        }
         let mut followed: BTreeMap<Relation, BTreeSet<String>> = BTreeMap::new();
         for link in found.links {
-            let next = other(&link).clone();
+            let next = if onward == Way::Up { link.from.clone() } else { link.to.clone() };
             let of_relation = followed.entry(link.relation).or_default();
             of_relation.insert(next.clone());
             let too_wide = of_relation.len() > BREADTH_MAX;
@@ -132,8 +144,6 @@ impl Walk<'_, '_> {
             if depth < self.depth_max
                 && let Some(next) = self.graph.profile(&next)?
             {
-                // What a node costs is its line, most of all: it is read while nodes can still be left out.
-                self.graph.line(&next)?;
                 self.reach(&next, next_way, depth + 1);
             }
         }
@@ -195,6 +205,7 @@ impl Walk<'_, '_> {
         let (nodes, edges) = (self.left_out.len() as u64, self.left_out.values().map(|edges| edges.len() as u64).sum());
         let not_followed = self.not_followed.len() as u64;
         let cut = nodes > 0 || not_followed > 0 || self.cut_by.contains("breadth");
-        cut.then(|| Truncated { nodes, edges, not_followed, by: by.join(",") })
+        let at_least = self.uncounted;
+        cut.then(|| Truncated { nodes, edges, at_least, not_followed, by: by.join(",") })
     }
 }

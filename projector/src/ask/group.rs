@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pedigraph_proto::Digest;
 
-use super::identity::Graph;
+use super::identity::{ALIASES_MAX, Graph};
 use super::scope::{Group, Scope};
 use crate::error::Error;
 use crate::facts::lineage::rows::role;
@@ -16,10 +16,13 @@ use crate::facts::lineage::rows::role;
 /// Digests of one artifact. Beyond it, what documents call the same is not followed from any of them, and answers say
 /// so.
 pub(super) const GROUP_MAX: usize = 64;
+/// Rows that say what is the same as one digest; more digests than [`GROUP_MAX`] are told to be too many.
+const SAME_ROWS_MAX: usize = 512;
 /// Levels of indexes within indexes that are followed.
 pub(super) const LEVELS_MAX: usize = 4;
 /// Manifests under one index, and indexes above one manifest, over all levels.
 pub(super) const MEMBERS_MAX: usize = 2_000;
+const _: () = assert!(MEMBERS_MAX < ALIASES_MAX, "an index of so many is read in whole");
 
 /// An index or manifest joined to an artifact.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,9 +107,9 @@ impl Graph<'_> {
             found.insert(next.clone(), manifest.is_some());
             let mut others: Vec<String> = manifest.into_iter().collect();
             if called_same {
-                others.extend(self.related(&next, role::SAME)?.into_iter().map(|(other, _)| other));
+                others.extend(self.others(&next, role::SAME, None, SAME_ROWS_MAX)?);
             }
-            for (config, _) in self.related(&next, role::CONFIG)? {
+            for config in self.others(&next, role::CONFIG, None, SAME_ROWS_MAX)? {
                 if self.only_manifest(&config)?.as_ref() == Some(&next) {
                     others.push(config);
                 }
@@ -123,9 +126,14 @@ impl Graph<'_> {
 
     /// The manifest that names this config, where it is one alone: a config that several name merges none of them.
     fn only_manifest(&self, config: &str) -> Result<Option<String>, Error> {
-        let manifests: BTreeSet<String> =
-            self.related(config, role::MANIFEST)?.into_iter().map(|(manifest, _)| manifest).collect();
-        Ok(manifests.first().filter(|_| manifests.len() == 1).cloned())
+        let mut manifests = self.others(config, role::MANIFEST, None, 2)?;
+        let is_one = match manifests.as_slice() {
+            [] => false,
+            [_] => true,
+            // Both rows may name it, for two platforms.
+            [first, second, ..] => first == second && self.others(config, role::MANIFEST, Some(first), 1)?.is_empty(),
+        };
+        Ok(if is_one { manifests.pop() } else { None })
     }
 
     /// What an index lists, also through indexes within it, and the manifests that share a config.
@@ -146,7 +154,9 @@ impl Graph<'_> {
         for level in 1..=LEVELS_MAX + 1 {
             let mut here: BTreeMap<String, String> = BTreeMap::new();
             for digest in &level_before {
-                for (other, platform) in self.next_to(digest, way)? {
+                let (next, next_cut) = self.next_to(digest, way)?;
+                found.cut |= next_cut;
+                for (other, platform) in next {
                     let other = self.canonical(&other)?;
                     if !seen.contains(&other) {
                         here.entry(other).or_insert(platform);
@@ -171,22 +181,22 @@ impl Graph<'_> {
         Ok(found)
     }
 
-    fn next_to(&self, digest: &str, way: Way) -> Result<Vec<(String, String)>, Error> {
-        let mut next = Vec::new();
+    /// One level on; `true` where there is more.
+    fn next_to(&self, digest: &str, way: Way) -> Result<(Vec<(String, String)>, bool), Error> {
+        // Of one manifest alone the config is an alias, and in the group already.
+        let roles = match way {
+            Way::Below => [role::PLATFORM, role::MANIFEST],
+            Way::Above => [role::INDEX, role::CONFIG],
+        };
+        let (mut next, mut cut) = (Vec::new(), false);
         for member in &self.group(digest)?.digests {
-            match way {
-                Way::Below => {
-                    next.extend(self.related(member, role::PLATFORM)?);
-                    // Of one manifest alone the config is an alias, and in the group already.
-                    next.extend(self.related(member, role::MANIFEST)?);
-                }
-                Way::Above => {
-                    next.extend(self.related(member, role::INDEX)?);
-                    next.extend(self.related(member, role::CONFIG)?);
-                }
+            for role in roles {
+                let (related, related_cut) = self.related(member, role)?;
+                next.extend(related);
+                cut |= related_cut;
             }
         }
-        Ok(next)
+        Ok((next, cut))
     }
 }
 

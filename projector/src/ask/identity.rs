@@ -7,26 +7,26 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pedigraph_proto::event::ArtifactKind;
-use pedigraph_proto::image::{is_evidence_tag, is_version_tag, normal_platform};
+use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 
-use super::answers::Node;
+use serde::de::DeserializeOwned;
+
+use super::answers::{Node, Proof};
 use super::scope::{Clocks, Group, Scope};
-use super::tag_order::{self, TagVersion};
 use crate::error::Error;
-use crate::facts::lineage::rows::{self, BaseClaim, Class, Naming, Statement, StatementId, table};
+use crate::facts::lineage::naming::{Called, Named, Source};
+use crate::facts::lineage::rows::{self, BaseClaim, FirstCalled, RunId, Statement, StatementId, Work, table};
+use crate::facts::lineage::tag_order::TagVersion;
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::{Key, KeyReader};
 
-/// Naming facts of one artifact that are read; a digest named more often is described by its earliest facts.
-pub(super) const NAMINGS_MAX: usize = 2_000;
-/// Manifests of an index, configs of a manifest, indexes that list a manifest.
-pub(super) const ALIASES_MAX: usize = 512;
-/// Artifacts of one repository that a line is made of.
-pub(super) const LINE_MEMBERS_MAX: usize = 20_000;
-
-/// The order of facts: [`Stamp::order`].
-pub(super) type Order = (i64, u64, u32);
+/// Rows of manifests of an index, of indexes that list a manifest, and the like: more than members are taken. What is
+/// cut here is told as members that are left out.
+pub(super) const ALIASES_MAX: usize = 2_001;
+/// Tags of one digest by which lines know that a tag moved: the first by repository and name. Answers say long before
+/// that its list of tags was cut.
+pub(super) const CALLS_MAX: usize = 1_000;
 
 /// The line of an artifact: versions of one thing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct LineKey {
     pub(super) variant: String,
 }
 
-/// A tag that an artifact was given in a repository.
+/// A tag by which some fact calls an artifact in a repository.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Tagged {
     /// The repository's key.
@@ -47,7 +47,7 @@ pub(super) struct Tagged {
     /// The repository as the fact writes it.
     pub(super) shown: String,
     pub(super) tag: String,
-    pub(super) class: Class,
+    /// Of the first fact that does.
     pub(super) stamp: Stamp,
 }
 
@@ -63,12 +63,13 @@ pub(super) struct Profile {
     pub(super) line: LineKey,
     /// Earliest event time of a build, package or publish fact, else of any.
     pub(super) created: Stamp,
+    /// Earliest event time of any fact that names it: before it, `at` hides the artifact.
+    pub(super) first: i64,
     /// Earliest time at which it was published or seen, else `created`.
     pub(super) published: i64,
-    /// In the order of their facts; a tag may come several times.
-    pub(super) tags: Vec<Tagged>,
     /// Greatest tag of its line's repository that parses.
     pub(super) version: Option<TagVersion>,
+    /// By the tag that it went by at `at`; everything else here follows `asOf` only (SPEC §3.1).
     pub(super) reference: String,
     /// It is evidence of images or a build cache: no version of a line, and no product.
     pub(super) aside: bool,
@@ -104,11 +105,11 @@ pub(super) struct Image {
 pub(crate) struct Graph<'a> {
     pub(super) scope: &'a Scope,
     profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
-    pub(super) lines: RefCell<BTreeMap<LineKey, Rc<super::line::Line>>>,
     pub(super) statements: RefCell<BTreeMap<StatementId, Option<Rc<Stamped<Statement>>>>>,
     /// By the beginning of their keys; whether more than are listed.
     pub(super) products: RefCell<BTreeMap<Key, (Rc<Products>, bool)>>,
     pub(super) builds: RefCell<BTreeMap<StatementId, Rc<Build>>>,
+    pub(super) work: RefCell<BTreeMap<RunId, Rc<Vec<Stamped<Work>>>>>,
 }
 
 impl<'a> Graph<'a> {
@@ -116,10 +117,10 @@ impl<'a> Graph<'a> {
         Graph {
             scope,
             profiles: RefCell::default(),
-            lines: RefCell::default(),
             statements: RefCell::default(),
             products: RefCell::default(),
             builds: RefCell::default(),
+            work: RefCell::default(),
         }
     }
 
@@ -127,8 +128,23 @@ impl<'a> Graph<'a> {
         rows::key(&self.scope.tenant, table)
     }
 
-    /// Digests in a role, sorted, with the platform where one is said. Identity does not change with `at`.
-    pub(super) fn related(&self, digest: &str, role: u8) -> Result<Vec<(String, String)>, Error> {
+    /// Digests in a role, in order, of so many rows from a place on: one for each platform.
+    pub(super) fn others(
+        &self,
+        digest: &str,
+        role: u8,
+        after: Option<&str>,
+        rows: usize,
+    ) -> Result<Vec<String>, Error> {
+        let prefix = self.key(table::ALIAS).text(digest).byte(role);
+        let from = after.map_or_else(|| prefix.clone(), |after| prefix.clone().text(after).prefix_end());
+        let rows = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Known, rows)?;
+        Ok(rows.iter().filter_map(|(key, _)| other_of(key)).collect())
+    }
+
+    /// Digests in a role, sorted, with the platform where one is said; `true` where there are more than
+    /// [`ALIASES_MAX`]. Identity does not change with `at`.
+    pub(super) fn related(&self, digest: &str, role: u8) -> Result<(Vec<(String, String)>, bool), Error> {
         let prefix = self.key(table::ALIAS).text(digest).byte(role);
         let end = prefix.prefix_end();
         let rows = self.scope.keyed::<()>(&prefix, &end, false, Clocks::Known, ALIASES_MAX)?;
@@ -142,11 +158,18 @@ impl<'a> Graph<'a> {
         related.iter_mut().for_each(|(_, platform)| *platform = normal_platform(platform));
         related.sort_by(|a, b| (&a.0, Reverse(&a.1)).cmp(&(&b.0, Reverse(&b.1))));
         related.dedup_by(|later, earlier| later.0 == earlier.0 && (later.1.is_empty() || later.1 == earlier.1));
-        Ok(related)
+        Ok((related, rows.len() == ALIASES_MAX))
     }
 
-    /// The artifact that a digest or alias names; `None` when nothing is known of it.
+    /// The artifact that a digest or alias names; `None` when nothing is known of it, or nothing of it had happened by
+    /// `at`.
     pub(super) fn profile(&self, digest: &str) -> Result<Option<Rc<Profile>>, Error> {
+        let known = self.known_profile(digest)?;
+        Ok(known.filter(|profile| self.scope.at.is_none_or(|at| profile.first <= at.0)))
+    }
+
+    /// As [`Graph::profile`], whatever `at` is: what lines are made of.
+    pub(super) fn known_profile(&self, digest: &str) -> Result<Option<Rc<Profile>>, Error> {
         let canonical = self.canonical(digest)?;
         if let Some(known) = self.profiles.borrow().get(&canonical) {
             return Ok(known.clone());
@@ -156,30 +179,116 @@ impl<'a> Graph<'a> {
         Ok(profile)
     }
 
+    /// It costs a seek for each digest of it and each summary, however often it was named.
     fn read_profile(&self, canonical: &str) -> Result<Option<Profile>, Error> {
         let group = self.group(canonical)?;
-        let mut namings: Vec<Stamped<Naming>> = Vec::new();
+        let Some(named) = self.joined_summary(&group, |digest| self.key(table::NAMES).text(digest), Named::join)?
+        else {
+            return Ok(None);
+        };
+        let shown = named.repository.as_ref().map(|(_, _, name)| name.clone()).unwrap_or_default();
+        let repository = repository_key(&shown);
+        let called = if repository.is_empty() {
+            None
+        } else {
+            let key = |digest: &str| self.key(table::CALLED).text(digest).text(&repository);
+            self.joined_summary(&group, key, Called::join)?
+        };
+        let called = called.unwrap_or_default();
+        let tag = self.shown_tag(&group, &repository, &called)?;
+        let reference = reference_of(canonical, &shown, tag.as_deref());
+        Ok(Some(profile_of(&group, &named, &called, repository, reference)))
+    }
+
+    /// What is known of all digests of an artifact together, each by the newest row below the bound.
+    fn joined_summary<T: DeserializeOwned>(
+        &self,
+        group: &Group,
+        key: impl Fn(&str) -> Key,
+        join: impl Fn(&mut T, T),
+    ) -> Result<Option<T>, Error> {
+        let mut joined: Option<T> = None;
         for digest in &group.digests {
-            namings.extend(self.scope.rows(&self.key(table::NAMES).text(digest), Clocks::Both, NAMINGS_MAX)?);
+            let Some(one) = self.scope.newest_summary::<T>(&key(digest))? else { continue };
+            match &mut joined {
+                None => joined = Some(one),
+                Some(joined) => join(joined, one),
+            }
         }
-        namings.sort_by_key(|naming| naming.stamp.order());
-        Ok(profile_of(&group, &namings))
+        Ok(joined)
+    }
+
+    /// That of the newest publish or tag fact, of several at one moment the greatest version (SPEC §3.2); what its build
+    /// or somebody else calls it, where it was not published.
+    fn shown_tag(&self, group: &Group, repository: &str, called: &Called) -> Result<Option<String>, Error> {
+        let happened = |shown: &&(i64, String)| self.scope.at.is_none_or(|at| shown.0 <= at.0);
+        for source in [Source::Published, Source::Built] {
+            let Some(newest) = called.newest(source) else { continue };
+            if happened(&newest) {
+                return Ok(Some(newest.1.clone()));
+            }
+            if let Some(tag) = self.tag_shown_then(group, repository, source)? {
+                return Ok(Some(tag));
+            }
+        }
+        Ok(called.mentioned.as_ref().filter(happened).map(|(_, tag)| tag.clone()))
+    }
+
+    fn tag_shown_then(&self, group: &Group, repository: &str, source: Source) -> Result<Option<String>, Error> {
+        let Some(at) = self.scope.at else { return Ok(None) };
+        let mut newest: Called = Called::default();
+        for digest in &group.digests {
+            let prefix = self.key(table::SHOWN).text(digest).text(repository).byte(source.byte());
+            let to = prefix.clone().until(Some(at));
+            let Some((key, row)) = self.scope.keyed::<String>(&prefix, &to, true, Clocks::Known, 1)?.pop() else {
+                continue;
+            };
+            let time = stamp_at_end(&key).map_or(0, |stamp| stamp.time);
+            newest.join(Called { published: Some((time, row.value)), ..Called::default() });
+        }
+        Ok(newest.published.map(|(_, tag)| tag))
+    }
+
+    /// Every tag by which a fact calls an artifact, once, with the first of these facts and in their order, whatever `at`
+    /// is. `true` when there are more than [`CALLS_MAX`].
+    pub(super) fn tags_of(&self, profile: &Profile) -> Result<(Vec<Tagged>, bool), Error> {
+        let mut first: BTreeMap<(String, String), FirstCalled> = BTreeMap::new();
+        let mut cut = false;
+        for digest in &profile.group {
+            let prefix = self.key(table::CALLS).text(digest);
+            let end = prefix.prefix_end();
+            let rows = self.scope.keyed::<FirstCalled>(&prefix, &end, false, Clocks::Known, CALLS_MAX)?;
+            cut |= rows.len() == CALLS_MAX;
+            for (key, row) in rows {
+                let Some(name) = second_and_third(&key) else { continue };
+                let known = first.entry(name).or_insert_with(|| row.value.clone());
+                *known = row.value.min(known.clone());
+            }
+        }
+        let tagged = |((repository, tag), call): (_, FirstCalled)| {
+            let (time, index, ordinal) = call.order;
+            Tagged { repository, shown: call.repository, tag, stamp: Stamp { index, ordinal, time } }
+        };
+        let mut tags: Vec<Tagged> = first.into_iter().map(tagged).collect();
+        tags.sort_by_key(|tagged| tagged.stamp.order());
+        Ok((tags, cut))
     }
 
     /// The node of an artifact in answers.
     pub(super) fn node(&self, profile: &Profile) -> Result<Node, Error> {
         let created = &profile.created;
+        let entry = self.scope.kept_entry(created.index)?;
         Ok(Node {
             id: self.id(&profile.digest),
             digest: profile.digest.clone(),
             artifact_ref: profile.reference.clone(),
             sequence_number: self.sequence_number(profile)?,
             created_at: Nanos(created.time),
-            source: self.scope.entry_row(created.index)?.map(|row| row.source).unwrap_or_default(),
+            source: entry.as_ref().map(|row| row.source.clone()).unwrap_or_default(),
             kind: kind_word(profile.line.kind),
             platform: Some(profile.line.platform.clone()).filter(|platform| !platform.is_empty()),
             aliases: profile.group.iter().skip(1).cloned().collect(),
-            proof: self.scope.proof(created.index)?,
+            proof: Proof::of(created.index, entry.as_ref()),
         })
     }
 
@@ -188,15 +297,15 @@ impl<'a> Graph<'a> {
         canonical::derived_id(&[self.scope.tenant.as_str().as_bytes(), &raw]).to_string()
     }
 
-    /// Visits every digest that a fact names, by one seek each, from `from` on.
+    /// Visits every digest that a known fact names, whatever `at` is, by one seek each, with keys in `from <= key < end`.
     pub(super) fn each_digest(
         &self,
-        prefix: &Key,
+        mut from: Key,
+        end: &Key,
         mut visit: impl FnMut(&str) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        let mut from = prefix.clone();
         loop {
-            let next = self.scope.keyed::<Naming>(&from, &prefix.prefix_end(), false, Clocks::Both, 1)?;
+            let next = self.scope.keyed::<Named>(&from, end, false, Clocks::Known, 1)?;
             let Some(digest) = next.first().and_then(|(key, _)| fields(key)?.text()) else { return Ok(()) };
             if visit(&digest)?.is_break() {
                 return Ok(());
@@ -213,6 +322,33 @@ pub(super) fn fields(key: &[u8]) -> Option<KeyReader<'_>> {
     Some(reader)
 }
 
+/// The other digest in the key of an alias.
+pub(super) fn other_of(key: &[u8]) -> Option<String> {
+    let mut reader = fields(key)?;
+    reader.text()?;
+    reader.byte()?;
+    reader.text()
+}
+
+/// The second and the third text of a key, after its table.
+pub(super) fn second_and_third(key: &[u8]) -> Option<(String, String)> {
+    let mut reader = fields(key)?;
+    reader.text()?;
+    Some((reader.text()?, reader.text()?))
+}
+
+/// The stamp at the end of a key.
+pub(super) fn stamp_at_end(key: &[u8]) -> Option<Stamp> {
+    let (_, end) = key.split_last_chunk::<20>()?;
+    read_stamp(&mut KeyReader::new(end))
+}
+
+/// A stamp within a key.
+pub(super) fn read_stamp(reader: &mut KeyReader<'_>) -> Option<Stamp> {
+    let (time, index) = (reader.time()?.0, reader.number()?);
+    Some(Stamp { index, ordinal: reader.ordinal()?, time })
+}
+
 /// The word for a kind of artifact.
 pub(super) fn kind_word(kind: i32) -> String {
     match json::artifact_kind::word(ArtifactKind::try_from(kind).unwrap_or_default()) {
@@ -221,92 +357,29 @@ pub(super) fn kind_word(kind: i32) -> String {
     }
 }
 
-fn profile_of(group: &Group, namings: &[Stamped<Naming>]) -> Option<Profile> {
-    let canonical = group.digests.first()?.as_str();
-    let made = |naming: &&Stamped<Naming>| matches!(naming.value.class, Class::Built | Class::Published);
-    let created = namings.iter().find(made).or(namings.first())?.stamp;
-    let first_of = |class: Class| namings.iter().find(|naming| naming.value.class == class);
-    let published = first_of(Class::Published).or_else(|| first_of(Class::Observed));
-    let published = published.map_or(created.time, |naming| naming.stamp.time);
-    let shown = line_repository(namings);
-    let repository = repository_key(&shown);
-    let last = |said: fn(&Naming) -> bool| namings.iter().rev().find(|naming| said(&naming.value));
-    let kind = said_kind(namings).unwrap_or_else(|| implied_kind(&repository));
-    let platform = last(|naming| !naming.platform.is_empty()).map(|naming| normal_platform(&naming.value.platform));
-    let tagged = |naming: &Stamped<Naming>| Tagged {
-        repository: repository_key(&naming.value.repository),
-        shown: naming.value.repository.clone(),
-        tag: naming.value.tag.clone(),
-        class: naming.value.class,
-        stamp: naming.stamp,
-    };
-    let tags: Vec<Tagged> = namings.iter().filter(|naming| !naming.value.tag.is_empty()).map(tagged).collect();
-    let of_line: Vec<&Tagged> = tags.iter().filter(|tagged| tagged.repository == repository).collect();
-    let reference = reference_of(canonical, &shown, shown_tag(&of_line));
-    let versions = of_line.iter().filter(|tagged| is_version_tag(&tagged.tag));
-    let version = versions.filter_map(|tagged| TagVersion::parse(&tagged.tag)).max();
-    let variant = variant_of(version.as_ref(), &of_line);
-    let by_tag = !tags.is_empty() && tags.iter().all(|tagged| is_evidence_tag(&tagged.tag));
-    let aside = by_tag || first_of(Class::Evidence).is_some();
+fn profile_of(group: &Group, named: &Named, called: &Called, repository: String, reference: String) -> Profile {
+    let (time, index, ordinal) = named.made.unwrap_or(named.first);
+    let created = Stamp { index, ordinal, time };
+    let kind = named.kind().unwrap_or_else(|| implied_kind(&repository));
+    let platform = named.platform.as_ref().map(|(_, platform)| normal_platform(platform));
+    let version = called.version();
+    // `1.27` beside `1.27-bookworm` is no variant.
+    let variant = version.as_ref().map(TagVersion::variant).or_else(|| called.variant.clone());
+    let aside = named.is_aside();
     let (repository, kind) = if aside { (String::new(), ArtifactKind::Generic.into()) } else { (repository, kind) };
-    let line = LineKey { repository, kind, platform: platform.unwrap_or_default(), variant };
-    Some(Profile {
-        digest: canonical.to_owned(),
+    let (platform, variant) = (platform.unwrap_or_default(), variant.unwrap_or_default());
+    Profile {
+        digest: group.digests.first().cloned().unwrap_or_default(),
         group: group.digests.clone(),
         group_cut: group.cut,
-        line,
+        line: LineKey { repository, kind, platform, variant },
         created,
-        published,
-        tags,
+        first: named.first.0,
+        published: named.published.or(named.observed).unwrap_or(time),
         version,
         reference,
         aside,
-    })
-}
-
-/// That of the newest publish or tag fact, of several at one moment the greatest version (SPEC §3.2); what its build or
-/// somebody else calls it, where it was not published.
-fn shown_tag<'a>(tags: &[&'a Tagged]) -> Option<&'a str> {
-    let rank = |class: Class| match class {
-        Class::Published | Class::Observed => 2,
-        Class::Built => 1,
-        Class::Evidence | Class::Other => 0,
-    };
-    let newest = tags.iter().max_by_key(|tagged| {
-        (rank(tagged.class), tagged.stamp.time, TagVersion::parse(&tagged.tag), Reverse(&tagged.tag))
-    });
-    newest.map(|tagged| tagged.tag.as_str())
-}
-
-/// That of the greatest version, else the shortest that a tag names: `1.27` beside `1.27-bookworm` is no variant.
-fn variant_of(version: Option<&TagVersion>, tags: &[&Tagged]) -> String {
-    let named = || tags.iter().filter_map(|tagged| tag_order::variant(&tagged.tag));
-    let shortest = || named().min_by_key(|variant| (variant.len(), variant.clone()));
-    version.map(TagVersion::variant).or_else(shortest).unwrap_or_default()
-}
-
-/// That of the earliest publication, ties by name; before any publication, what its build calls it; else any name.
-fn line_repository(namings: &[Stamped<Naming>]) -> String {
-    let rank = |class: Class| match class {
-        Class::Published | Class::Observed => 0,
-        Class::Built => 1,
-        Class::Evidence | Class::Other => 2,
-    };
-    let named = namings.iter().filter(|naming| !naming.value.repository.is_empty());
-    let earliest =
-        named.min_by_key(|naming| (rank(naming.value.class), naming.stamp.time, naming.value.repository.clone()));
-    earliest.map(|naming| naming.value.repository.clone()).unwrap_or_default()
-}
-
-/// The newest word on it; what says more goes before `generic`, and who made or published it before who describes it.
-/// That somebody's SBOM calls an image an application makes it no other thing.
-fn said_kind(namings: &[Stamped<Naming>]) -> Option<i32> {
-    let generic: i32 = ArtifactKind::Generic.into();
-    let made = |naming: &Stamped<Naming>| naming.value.class != Class::Other;
-    let said = namings.iter().filter(|naming| naming.value.kind != 0);
-    let best = said.max_by_key(|naming| (naming.value.kind != generic, made(naming), naming.stamp.order()))?;
-    let published = namings.iter().any(|naming| made(naming) && !naming.value.repository.is_empty());
-    (best.value.kind != generic || made(best) || !published).then_some(best.value.kind)
+    }
 }
 
 fn implied_kind(repository: &str) -> i32 {

@@ -1,24 +1,37 @@
 //! What contains a purl, and where that runs (SPEC §5, `components/impact`).
+//!
+//! Three lists, each a walk over candidates from a place on: artifacts that hold it, by the sets that do; things that
+//! run, by name, where more sets hold it than a page can look at; and what runs undescribed. The first page counts each
+//! list as well; the next ones repeat its counts from the token, and read what they show.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use pedigraph_proto::vers::Range;
 use pedigraph_proto::{Nanos, Purl};
+use serde::{Deserialize, Serialize};
 
-use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, Running, UnknownRow};
+use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
 use super::contents::Contents;
-use super::environment::RunningIn;
-use super::identity::Graph;
+use super::reach::Reach;
+use super::running::{Place, RunsIn};
 use super::scope::Scope;
 use crate::error::Error;
-use crate::facts::components::rows::{LINKS, PACKAGES, SET_SUBJECTS, clipped, table};
+use crate::facts::deployments::rows::Lane;
 
-/// Most different components (versions, and the same version described otherwise) that one question may match.
-pub const MATCHES_MAX: usize = 20_000;
-/// Most component sets, and most artifacts, that one question may reach.
-pub const SETS_MAX: usize = 100_000;
 /// Most matching components that one row lists.
 pub const PATHS_PER_ROW_MAX: usize = 100;
+/// Rows up to which counts are exact (SPEC §5). A purl that more sets hold is looked for among what runs.
+pub const COUNTED_MAX: u64 = 10_000;
+/// Candidates that one page looks at for one list, whether they are of it or not.
+const LOOKS_MAX: usize = 20_000;
+/// Versions that one page looks at to find which is free of what is asked for, over all of its rows.
+const FIX_LOOKS_MAX: usize = 200;
+/// Versions after one that are looked at for the next that is free of it.
+const FIX_LOOKS_PER_ROW_MAX: usize = 100;
+/// Sets whose contents one page keeps: artifacts of one build often share theirs.
+const CONTENTS_KEPT_MAX: usize = 16;
 
 /// A question about a purl.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,291 +48,389 @@ pub struct ImpactQuestion {
     pub after: Option<Vec<u8>>,
 }
 
-/// An artifact that contains it.
-#[derive(Clone, PartialEq, Debug)]
-struct Affected {
-    reference: String,
-    /// Current sets that contain it.
-    sets: BTreeSet<u32>,
-    /// The newest of the entries that say so now.
-    proof: u64,
-    /// When an entry that says so was recorded first.
-    known_at: Nanos,
+/// Where a page ended, with what its first one counted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Token {
+    deployed: Goes,
+    not_deployed: Goes,
+    unknown: Goes,
+}
+
+/// How a list goes on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Goes {
+    /// Where.
+    next: Place,
+    /// Rows that were shown.
+    shown: u64,
+    /// Rows that the first page counted.
+    count: u64,
+    /// There may be more rows than it counted.
+    at_least: bool,
+}
+
+/// One list of one page.
+struct Listed<T> {
+    rows: Vec<T>,
+    goes: Goes,
 }
 
 impl Scope {
-    /// What contains a purl and where that runs, with the next page's key. Each list is a page of its own, cut at the
-    /// same offset; counts are exact. A question that reaches more than [`SETS_MAX`] sets or artifacts is refused.
+    /// What contains a purl and where that runs, with the next page's key. Each list goes on by itself; counts are
+    /// exact up to [`COUNTED_MAX`] and named in `atLeast` beyond. A list that fits the first page is sorted, others come
+    /// in the order of the store.
     pub fn impact(&self, question: &ImpactQuestion) -> Result<(Impact, Option<Vec<u8>>), Error> {
-        let offset = offset(question.after.as_deref())?;
+        let token = question.after.as_deref().map_or_else(|| Ok(Token::first()), Token::read)?;
         let purl = Purl::parse(&question.purl);
         let purl = purl.ok_or_else(|| Error::Question(format!("{:?} is not a purl", question.purl)))?;
         let range = question.versions.as_deref().map(|range| Range::parse(range, purl.kind()));
         let range = range.transpose().map_err(Error::Question)?;
-        let matches = self.matching(&purl, range.as_ref())?;
-        let affected = self.affected(&matches)?;
-        let mut answer = Answer { scope: self, matches, affected, contents: BTreeMap::new(), graph: Graph::new(self) };
-        let running = self.running_everywhere(question.environment.as_deref())?;
-        let sorted = answer.sort(running)?;
-        let not_deployed = question.environment.is_none().then_some(&sorted.not_deployed);
-        let counts = ImpactCounts {
-            deployed: sorted.deployed.len() as u64,
-            not_deployed: not_deployed.map_or(0, Vec::len) as u64,
-            cleared: 0,
-            unknown: sorted.unknown.len() as u64,
+        let reach = Reach::of(self, &purl, range.as_ref())?;
+        let page = Page { reach: &reach, question, counting: question.after.is_none() };
+        let (deployed, not_deployed) = (page.deployed(token.deployed)?, page.not_deployed(token.not_deployed)?);
+        let unknown = page.unknown(token.unknown)?;
+        let next = Token { deployed: deployed.goes, not_deployed: not_deployed.goes, unknown: unknown.goes };
+        let mut rows = RowMaker { reach: &reach, contents: BTreeMap::new(), fix_looks: 0 };
+        let deployed = deployed.rows.iter().map(|(run, part)| rows.deployed(run, part)).collect::<Result<_, _>>()?;
+        let mut idle = not_deployed.rows.iter().map(|digest| rows.row(digest)).collect::<Result<Vec<_>, _>>()?;
+        if page.counting && next.not_deployed.next == Place::End {
+            idle.sort_by(|a, b| (&a.artifact_ref, &a.digest).cmp(&(&b.artifact_ref, &b.digest)));
+        }
+        let impact = Impact {
+            purl: purl.to_string(),
+            versions: question.versions.clone(),
+            deployed,
+            not_deployed: question.environment.is_none().then_some(idle),
+            cleared: vec![],
+            unknown: unknown.rows,
+            counts: next.counts(),
+            at_least: next.at_least(),
+            next_page_token: None,
         };
-        let page = |len: usize| offset.min(len)..offset.saturating_add(question.limit).min(len);
-        let deployed = sorted.deployed[page(sorted.deployed.len())].iter();
-        let deployed = deployed.map(|(run, digest)| answer.deployed_row(run, digest)).collect::<Result<_, _>>()?;
-        let not_deployed = match not_deployed {
-            Some(digests) => {
-                let rows = digests[page(digests.len())].iter().map(|(_, digest)| answer.row(digest));
-                Some(rows.collect::<Result<_, _>>()?)
-            }
-            None => None,
-        };
-        let unknown = sorted.unknown[page(sorted.unknown.len())].to_vec();
-        let end = offset.saturating_add(question.limit) as u64;
-        let more = [counts.deployed, counts.not_deployed, counts.unknown].iter().any(|count| *count > end);
-        let next = more.then(|| end.to_be_bytes().to_vec());
-        let (purl, versions) = (purl.to_string(), question.versions.clone());
-        let impact =
-            Impact { purl, versions, deployed, not_deployed, cleared: vec![], unknown, counts, next_page_token: None };
-        Ok((impact, next))
+        Ok((impact, next.write()?))
+    }
+}
+
+impl Token {
+    fn first() -> Token {
+        let start = Goes { next: Place::Start, shown: 0, count: 0, at_least: false };
+        Token { deployed: start.clone(), not_deployed: start.clone(), unknown: start }
     }
 
-    /// Numbers of the components that are asked for, ascending.
-    fn matching(&self, purl: &Purl, range: Option<&Range>) -> Result<Vec<u32>, Error> {
-        let prefix = table(&self.tenant, PACKAGES).text(clipped(purl.package()));
-        let (numbers, cut) = self.numbered(&prefix, MATCHES_MAX)?;
-        if cut {
-            return Err(too_many("components match", MATCHES_MAX));
-        }
-        let mut matching = Vec::new();
-        for number in numbers {
-            let component = Purl::parse(&self.known(number)?.purl);
-            if component.is_some_and(|component| is_asked_for(purl, range, &component)) {
-                matching.push(number);
-            }
-        }
-        matching.sort_unstable();
-        Ok(matching)
+    fn read(bytes: &[u8]) -> Result<Token, Error> {
+        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
+        postcard::from_bytes(bytes).map_err(foreign)
     }
 
-    /// Artifacts whose current SBOMs contain one of the components, by canonical digest.
-    fn affected(&self, matches: &[u32]) -> Result<BTreeMap<String, Affected>, Error> {
-        let mut sets = self.sets_with(matches)?;
-        let unknown =
-            sets.iter().map(|set| Ok((*set, !self.set_has(*set, matches)?))).collect::<Result<Vec<_>, Error>>()?;
-        unknown.iter().filter(|(_, unknown)| *unknown).for_each(|(set, _)| {
-            sets.remove(set);
-        });
-        let mut subjects: BTreeSet<String> = BTreeSet::new();
-        for set in &sets {
-            let prefix = table(&self.tenant, SET_SUBJECTS).number(u64::from(*set));
-            subjects.extend(self.digests_under(&prefix, 0, SETS_MAX)?);
-            if subjects.len() > SETS_MAX {
-                return Err(too_many("artifacts contain it", SETS_MAX));
-            }
+    /// `None` where no list goes on.
+    fn write(&self) -> Result<Option<Vec<u8>>, Error> {
+        if self.lists().iter().all(|(_, goes)| goes.next == Place::End) {
+            return Ok(None);
         }
-        let mut affected = BTreeMap::new();
-        for subject in subjects {
-            let linked = self.digests_under(&table(&self.tenant, LINKS).text(&subject), 1, SETS_MAX)?;
-            let digests = if linked.is_empty() { vec![subject] } else { linked };
+        postcard::to_stdvec(self).map(Some).map_err(|error| Error::Store(format!("page token: {error}")))
+    }
+
+    fn lists(&self) -> [(&'static str, &Goes); 3] {
+        [("deployed", &self.deployed), ("notDeployed", &self.not_deployed), ("unknown", &self.unknown)]
+    }
+
+    fn counts(&self) -> ImpactCounts {
+        let (deployed, not_deployed, unknown) = (self.deployed.count, self.not_deployed.count, self.unknown.count);
+        ImpactCounts { deployed, not_deployed, cleared: 0, unknown }
+    }
+
+    fn at_least(&self) -> Vec<String> {
+        let lists = self.lists().into_iter().filter(|(_, goes)| goes.at_least);
+        lists.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// One page being read.
+struct Page<'a> {
+    reach: &'a Reach<'a>,
+    question: &'a ImpactQuestion,
+    /// It is the first one.
+    counting: bool,
+}
+
+impl Page<'_> {
+    /// What runs and holds it, with the part of it that does. Where it is contained in very many sets, most of which run
+    /// nowhere, what runs is looked at instead.
+    fn deployed(&self, from: Goes) -> Result<Listed<(RunsIn, String)>, Error> {
+        let by_lane = match from.next {
+            Place::Start => self.reach.sets.len() as u64 > COUNTED_MAX,
+            Place::Lane { .. } => true,
+            Place::Subject { .. } | Place::End => false,
+        };
+        let (mut taker, environment) = (self.taker(&from), self.question.environment.as_deref());
+        if by_lane {
+            self.reach.scope.each_lane(environment, &from.next, &mut |here, lane| {
+                let mut rows = Vec::new();
+                for run in self.reach.scope.runs_in(&lane)? {
+                    let Some(digest) = &run.artifact.digest else { continue };
+                    if let Some(part) = self.reach.contained(digest)?.part.clone() {
+                        rows.push((run, part));
+                    }
+                }
+                Ok(taker.take(&here, rows))
+            })?;
+        } else {
+            self.reach.each_subject(&from.next, &mut |here, parts| {
+                let mut rows = Vec::new();
+                for part in &parts {
+                    let mut runs = self.reach.shown_by(part)?;
+                    runs.retain(|run| environment.is_none_or(|environment| environment == run.lane.environment));
+                    rows.extend(runs.into_iter().map(|run| (run, part.clone())));
+                }
+                Ok(taker.take(&here, rows))
+            })?;
+        }
+        let mut listed = taker.listed(from, self.reach.cut);
+        if self.counting && listed.goes.next == Place::End {
+            listed.rows.sort_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+        }
+        Ok(listed)
+    }
+
+    /// Artifacts that hold it and run nowhere.
+    fn not_deployed(&self, from: Goes) -> Result<Listed<String>, Error> {
+        if self.question.environment.is_some() {
+            return Ok(Listed { rows: vec![], goes: Goes { next: Place::End, ..from } });
+        }
+        let mut taker = self.taker(&from);
+        self.reach.each_subject(&from.next, &mut |here, digests| {
+            let mut rows = Vec::new();
             for digest in digests {
-                let digest = self.canonical_digest(&digest)?;
-                if affected.contains_key(&digest) {
-                    continue;
-                }
-                if let Some(found) = self.affected_one(&digest, &sets)? {
-                    affected.insert(digest, found);
+                if !self.reach.is_running(&digest)? {
+                    rows.push(digest);
                 }
             }
-        }
-        Ok(affected)
+            Ok(taker.take(&here, rows))
+        })?;
+        Ok(taker.listed(from, self.reach.cut))
     }
 
-    /// Postings know no `asOf`: of a set with slices that this scope does not see, what it does see is looked through.
-    fn set_has(&self, set: u32, matches: &[u32]) -> Result<bool, Error> {
-        if self.sees_whole_set(set)? {
-            return Ok(true);
+    /// What runs and was described by nobody. What runs now is in a kept list, from which rows that are not shown are
+    /// counted without a look at them.
+    fn unknown(&self, from: Goes) -> Result<Listed<UnknownRow>, Error> {
+        let (mut taker, environment) = (self.taker(&from), self.question.environment.as_deref());
+        let scope = self.reach.scope;
+        if scope.at.is_none() {
+            scope.each_undescribed(environment, &from.next, &mut |here, (lane, bare)| {
+                if taker.is_full() && bare.partly == 0 {
+                    return Ok(taker.count(&here, bare.wholly));
+                }
+                Ok(taker.take(&here, self.unknown_rows(&lane)?))
+            })?;
+        } else {
+            scope.each_lane(environment, &from.next, &mut |here, lane| {
+                Ok(taker.take(&here, self.unknown_rows(&lane)?))
+            })?;
         }
-        let contents = self.contents(set)?;
-        Ok(matches.iter().any(|component| contents.place(*component).is_some()))
+        let mut listed = taker.listed(from, false);
+        if self.counting && listed.goes.next == Place::End {
+            let place = |row: &UnknownRow| (row.environment.clone(), row.service.clone(), row.artifact_ref.clone());
+            listed.rows.sort_by_key(place);
+        }
+        Ok(listed)
     }
 
-    fn affected_one(&self, digest: &str, sets: &BTreeSet<u32>) -> Result<Option<Affected>, Error> {
-        let current: Vec<_> = self.current_sboms(digest)?.into_iter().filter(|sbom| sets.contains(&sbom.set)).collect();
-        let Some(newest) = current.iter().max_by_key(|sbom| sbom.stamp.order()) else { return Ok(None) };
-        let all = self.sboms_of(digest)?;
-        let says_so = all.iter().filter(|row| row.value.set.is_none_or(|set| sets.contains(&set)));
-        let first = says_so.map(|row| row.stamp.index).min().unwrap_or(newest.stamp.index);
-        let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();
-        Ok(Some(Affected {
-            reference: self.name_of(digest)?.or(said).unwrap_or_else(|| digest.to_owned()),
-            sets: current.iter().map(|sbom| sbom.set).collect(),
-            proof: newest.stamp.index,
-            known_at: self.recorded_at(first)?,
+    fn unknown_rows(&self, lane: &Lane) -> Result<Vec<UnknownRow>, Error> {
+        let runs = self.reach.scope.runs_in(lane)?.into_iter();
+        let rows: Vec<Option<UnknownRow>> = runs.map(|run| self.unknown_row(run)).collect::<Result<_, _>>()?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    fn unknown_row(&self, run: RunsIn) -> Result<Option<UnknownRow>, Error> {
+        let why = match &run.artifact.digest {
+            None => Some("its tag is not known to lead to a digest".to_owned()),
+            Some(digest) if self.reach.contained(digest)?.part.is_some() => None,
+            Some(digest) => self.reach.scope.undescribed(digest)?,
+        };
+        let RunsIn { lane, artifact, .. } = run;
+        Ok(why.map(|why| UnknownRow {
+            environment: lane.environment,
+            service: lane.service,
+            digest: artifact.digest,
+            artifact_ref: artifact.reference,
+            why,
         }))
     }
 
-    fn recorded_at(&self, index: u64) -> Result<Nanos, Error> {
-        Ok(Nanos(self.entry_row(index)?.map_or(0, |row| row.recorded_at)))
-    }
-
-    fn sets_with(&self, matches: &[u32]) -> Result<BTreeSet<u32>, Error> {
-        let components = &self.shared.views.components;
-        loop {
-            let snapshot = match components.tenants.lock().get(&self.tenant) {
-                Some(memory) => memory.postings.snapshot(matches),
-                None => return Ok(BTreeSet::new()),
-            };
-            let sets = snapshot.sets(&self.tenant, self.shared.store.as_ref(), matches, SETS_MAX);
-            // A reader so slow that two merges passed may have missed rows that the second one removed.
-            let complete = components.tenants.lock().get(&self.tenant).is_some_and(|m| m.postings.still_has(&snapshot));
-            if !complete {
-                continue;
-            }
-            let sets = sets?;
-            return if sets.len() > SETS_MAX { Err(too_many("component sets contain it", SETS_MAX)) } else { Ok(sets) };
-        }
+    fn taker<T>(&self, from: &Goes) -> Taker<'_, T> {
+        let skip = from.next.rows();
+        Taker { page: self, skip, looks: 0, rows: vec![], counted: 0, more: None, stopped: false }
     }
 }
 
-fn too_many(what: &str, limit: usize) -> Error {
-    Error::Question(format!("more than {limit} {what}: name a version or a narrower range"))
+/// Takes rows of one candidate after the other until the page is full and counted.
+struct Taker<'p, T> {
+    page: &'p Page<'p>,
+    /// Rows of the first candidate that an earlier page showed.
+    skip: usize,
+    looks: usize,
+    rows: Vec<T>,
+    counted: u64,
+    /// Where the next page goes on.
+    more: Option<Place>,
+    /// Before the last candidate.
+    stopped: bool,
 }
 
-fn offset(after: Option<&[u8]>) -> Result<usize, Error> {
-    let Some(after) = after else { return Ok(0) };
-    let offset = after.try_into().ok().and_then(|bytes| usize::try_from(u64::from_be_bytes(bytes)).ok());
-    offset.ok_or_else(|| Error::Question("the page token is not one of this list: begin again without it".to_owned()))
-}
-
-/// Type, namespace, name and subpath are the same; so is the version where one is given; two `pkg:oci` with different
-/// repositories are not.
-fn is_asked_for(asked: &Purl, range: Option<&Range>, component: &Purl) -> bool {
-    let same = asked.package() == component.package();
-    let exact = asked.version().is_empty() || asked.version() == component.version();
-    let ranged = range.is_none_or(|range| range.contains(component.version()));
-    same && exact && ranged && same_repository(asked, component)
-}
-
-fn same_repository(asked: &Purl, component: &Purl) -> bool {
-    if asked.kind() != "oci" {
-        return true;
-    }
-    let urls = asked.qualifier("repository_url").zip(component.qualifier("repository_url"));
-    urls.is_none_or(|(asked, component)| asked == component)
-}
-
-/// An answer being made.
-struct Answer<'a> {
-    scope: &'a Scope,
-    matches: Vec<u32>,
-    affected: BTreeMap<String, Affected>,
-    /// Sets that were read for this answer.
-    contents: BTreeMap<u32, Contents>,
-    /// Lines and versions that were read for this answer.
-    graph: Graph<'a>,
-}
-
-/// The lists before they are cut into pages.
-struct Sorted {
-    /// What runs, with the digest that contains it.
-    deployed: Vec<(RunningIn, String)>,
-    /// (reference, digest).
-    not_deployed: Vec<(String, String)>,
-    unknown: Vec<UnknownRow>,
-}
-
-impl Answer<'_> {
-    fn sort(&self, mut running: Vec<RunningIn>) -> Result<Sorted, Error> {
-        running.sort_by(|a, b| place(a).cmp(&place(b)));
-        let mut runs = BTreeSet::new();
-        let mut sorted = Sorted { deployed: vec![], not_deployed: vec![], unknown: vec![] };
-        for run in running {
-            let Some(digest) = run.running.digest.clone() else {
-                sorted.unknown.push(unknown(run, "its tag is not known to lead to a digest"));
-                continue;
-            };
-            let parts = self.scope.parts_of(&digest)?;
-            let hit = parts.iter().find(|part| self.affected.contains_key(*part)).cloned();
-            let undescribed = if hit.is_some() { None } else { self.scope.undescribed(&digest)? };
-            runs.extend(parts);
-            match (hit, undescribed) {
-                (Some(part), _) => sorted.deployed.push((run, part)),
-                (None, Some(why)) => sorted.unknown.push(unknown(run, &why)),
-                (None, None) => {}
+impl<T> Taker<'_, T> {
+    fn take(&mut self, here: &Place, rows: Vec<T>) -> ControlFlow<()> {
+        let (all, skip) = (rows.len(), std::mem::take(&mut self.skip));
+        for (n, row) in rows.into_iter().enumerate().skip(skip) {
+            self.counted += 1;
+            if self.rows.len() < self.page.question.limit {
+                self.rows.push(row);
+            } else if self.more.is_none() {
+                self.more = Some(here.after(n));
             }
         }
-        let idle = self.affected.iter().filter(|(digest, _)| !runs.contains(*digest));
-        sorted.not_deployed = idle.map(|(digest, found)| (found.reference.clone(), digest.clone())).collect();
-        sorted.not_deployed.sort();
-        Ok(sorted)
+        self.looked(here, all)
     }
 
-    /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of
-    /// anything, and of an index neither is one of whose manifests nobody described.
-    fn is_free(&self, digest: &str) -> Result<bool, Error> {
-        let parts = self.scope.parts_of(digest)?;
-        if parts.iter().any(|part| self.affected.contains_key(part)) {
-            return Ok(false);
+    /// All rows of the page are there.
+    fn is_full(&self) -> bool {
+        self.skip == 0 && self.rows.len() == self.page.question.limit
+    }
+
+    /// As [`Taker::take`] when the page is full, of so many rows.
+    fn count(&mut self, here: &Place, rows: u32) -> ControlFlow<()> {
+        self.counted += u64::from(rows);
+        if rows > 0 {
+            self.more.get_or_insert_with(|| here.after(0));
         }
-        Ok(self.scope.undescribed(digest)?.is_none())
+        self.looked(here, usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    fn deployed_row(&mut self, run: &RunningIn, part: &str) -> Result<ImpactRow, Error> {
-        let Running { artifact_ref, digest, since, proof, .. } = run.running.clone();
+    /// A candidate with so many rows was looked at.
+    fn looked(&mut self, here: &Place, all: usize) -> ControlFlow<()> {
+        self.looks += 1;
+        let full = match self.page.counting {
+            true => self.counted > COUNTED_MAX,
+            false => self.rows.len() == self.page.question.limit,
+        };
+        if full || self.looks == LOOKS_MAX || self.page.reach.scope.meter.is_half_spent() {
+            self.more.get_or_insert_with(|| here.after(all));
+            self.stopped = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn listed(self, from: Goes, cut: bool) -> Listed<T> {
+        let shown = from.shown + self.rows.len() as u64;
+        let (count, at_least) = match self.page.counting {
+            true => (self.counted.min(COUNTED_MAX), self.stopped || cut),
+            false => (from.count, from.at_least),
+        };
+        // All that were counted are shown: no page is left that would be empty.
+        let next = self.more.filter(|_| at_least || shown < count).unwrap_or(Place::End);
+        Listed { rows: self.rows, goes: Goes { next, shown, count, at_least } }
+    }
+}
+
+/// Rows as answers show them.
+struct RowMaker<'a> {
+    reach: &'a Reach<'a>,
+    /// Sets that were read for this page.
+    contents: BTreeMap<u32, Rc<Contents>>,
+    /// Versions that were looked at for this page.
+    fix_looks: usize,
+}
+
+impl RowMaker<'_> {
+    fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
         let row = self.row(part)?;
         Ok(ImpactRow {
-            environment: Some(run.environment.clone()),
-            service: Some(run.service.clone()),
-            artifact_ref,
-            digest: digest.unwrap_or(row.digest),
-            since: Some(since),
-            first_known_at: row.first_known_at.max(self.scope.recorded_at(proof.index)?),
+            environment: Some(run.lane.environment.clone()),
+            service: Some(run.lane.service.clone()),
+            artifact_ref: run.artifact.reference.clone(),
+            digest: run.artifact.digest.clone().unwrap_or(row.digest),
+            since: Some(run.since),
+            first_known_at: row.first_known_at.max(self.recorded_at(run.proof)?),
             ..row
         })
     }
 
     fn row(&mut self, digest: &str) -> Result<ImpactRow, Error> {
-        let Some(found) = self.affected.get(digest).cloned() else {
-            return Err(Error::Store("components: an affected artifact is gone".to_owned()));
-        };
-        let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for set in &found.sets {
-            if !self.contents.contains_key(set) {
-                self.contents.insert(*set, self.scope.contents(*set)?);
-            }
-            let contents = &self.contents[set];
-            for place in self.matches.iter().filter_map(|component| contents.place(*component)) {
-                if components.len() < PATHS_PER_ROW_MAX {
-                    let (purl, path) = contents.labelled(self.scope, place)?;
-                    components.entry(purl).or_insert(path);
-                }
-            }
+        let (scope, held) = (self.reach.scope, self.reach.held(digest)?);
+        let all = scope.sboms_of(digest)?;
+        let mut first = u64::MAX;
+        for row in &all {
+            let says_so = row.value.set.map_or(Ok(true), |set| self.reach.holds(set))?;
+            first = if says_so { first.min(row.stamp.index) } else { first };
         }
+        let current = scope.current_among(all)?.into_iter().filter(|sbom| held.sets.contains(&sbom.set));
+        let current: Vec<_> = current.collect();
+        let newest = current.iter().max_by_key(|sbom| sbom.stamp.order());
+        let newest = newest.ok_or_else(|| Error::Store("components: an affected artifact is gone".to_owned()))?;
+        let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();
+        let (components, components_cut) = self.components(&held.sets)?;
+        let (fixed_in, fix_search_cut) = self.fixed_in(digest)?;
         Ok(ImpactRow {
             environment: None,
             service: None,
-            artifact_ref: found.reference,
+            artifact_ref: scope.name_of(digest)?.or(said).unwrap_or_else(|| digest.to_owned()),
             digest: digest.to_owned(),
             since: None,
-            components: components.into_iter().map(|(purl, path)| ComponentPath { purl, path }).collect(),
-            first_known_at: found.known_at,
-            fixed_in: self.graph.next_version(digest, |later| self.is_free(later))?,
-            proof: self.scope.proof(found.proof)?,
+            components,
+            components_cut,
+            first_known_at: self.recorded_at(first.min(newest.stamp.index))?,
+            fixed_in,
+            fix_search_cut,
+            proof: scope.proof(newest.stamp.index)?,
         })
     }
-}
 
-/// By environment, service, since; then by what runs.
-fn place(run: &RunningIn) -> (&str, &str, Nanos, &str) {
-    (&run.environment, &run.service, run.running.since, &run.running.artifact_ref)
-}
+    /// The matching components of some sets, with the way to each, and how many more there are.
+    fn components(&mut self, sets: &[u32]) -> Result<(Vec<ComponentPath>, u64), Error> {
+        let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut cut = 0;
+        for set in sets {
+            let contents = self.contents(*set)?;
+            for place in contents.places_of(&self.reach.matches) {
+                if components.len() == PATHS_PER_ROW_MAX {
+                    cut += 1;
+                    continue;
+                }
+                let (purl, path) = contents.labelled(self.reach.scope, place)?;
+                components.entry(purl).or_insert(path);
+            }
+        }
+        Ok((components.into_iter().map(|(purl, path)| ComponentPath { purl, path }).collect(), cut))
+    }
 
-fn unknown(run: RunningIn, why: &str) -> UnknownRow {
-    let Running { artifact_ref, digest, .. } = run.running;
-    UnknownRow { environment: run.environment, service: run.service, digest, artifact_ref, why: why.to_owned() }
+    fn contents(&mut self, set: u32) -> Result<Rc<Contents>, Error> {
+        if let Some(known) = self.contents.get(&set) {
+            return Ok(known.clone());
+        }
+        if self.contents.len() == CONTENTS_KEPT_MAX {
+            self.contents.clear();
+        }
+        let contents = Rc::new(self.reach.scope.contents(set)?);
+        self.contents.insert(set, contents.clone());
+        Ok(contents)
+    }
+
+    /// The next version of its line that is known to be free of it; whether more follow than were looked at.
+    fn fixed_in(&mut self, digest: &str) -> Result<(Option<String>, bool), Error> {
+        let (mut looks, mut cut) = (0, false);
+        let next = self.reach.graph.next_version(digest, |later| {
+            cut = looks == FIX_LOOKS_PER_ROW_MAX || self.fix_looks == FIX_LOOKS_MAX;
+            if cut {
+                return Ok(true);
+            }
+            looks += 1;
+            self.fix_looks += usize::from(!self.reach.free.borrow().contains_key(later));
+            self.reach.is_free(later)
+        })?;
+        Ok((next.filter(|_| !cut), cut))
+    }
+
+    fn recorded_at(&self, index: u64) -> Result<Nanos, Error> {
+        Ok(Nanos(self.reach.scope.kept_entry(index)?.map_or(0, |row| row.recorded_at)))
+    }
 }

@@ -1,11 +1,14 @@
 //! What came in, as answers: counts, and entries by status and subject (SPEC §9, `GET /api/v1/intake`).
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::answers;
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::entries::rows::{BY_STATUS, COUNTERS_MAX, VIEW, counter_prefix, subject_key};
+use crate::facts::entries::rows::{
+    BY_STATUS, CHANGES, COUNTERS_MAX, Counters, GROUP_COUNTERS, VIEW, counters_prefix, subject_key,
+};
 use crate::store::key::{Key, KeyReader};
 
 impl Scope {
@@ -52,58 +55,58 @@ impl Scope {
         Ok(indexes)
     }
 
-    /// Every counter as of the bound: one seek per counter.
-    fn counters(&self) -> Result<Vec<(String, u64)>, Error> {
-        let prefix = counter_prefix(&self.tenant);
-        let mut from = prefix.clone();
-        let mut counters = Vec::new();
-        while counters.len() < COUNTERS_MAX {
-            let next = self.shared.store.scan(from.as_bytes(), prefix.prefix_end().as_bytes(), false, 1)?;
-            let Some((key, _)) = next.first() else { break };
-            let Some(name) = counter_name(key) else { return Err(Error::Store("counter: no name".into())) };
-            let of_counter = prefix.clone().text(&name);
-            if let Some(n) = self.counter(&name)? {
-                counters.push((name, n));
-            }
-            from = of_counter.prefix_end();
+    /// Every counter as of the bound: one seek for each group, and what came since.
+    fn counters(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let mut counters = BTreeMap::new();
+        // A group may begin above the bound, and then so do those after it.
+        for number in 0..COUNTERS_MAX.div_ceil(GROUP_COUNTERS) {
+            let Some(group) = self.newest_counters(number)? else { break };
+            counters.extend(group);
+        }
+        for (source, n) in self.duplicates.as_ref() {
+            *counters.entry("status:duplicate".to_owned()).or_default() += n;
+            *counters.entry(format!("source:{source}")).or_default() += n;
         }
         Ok(counters)
     }
 
-    /// A counter's value as of the bound.
-    pub(crate) fn counter(&self, name: &str) -> Result<Option<u64>, Error> {
-        let prefix = counter_prefix(&self.tenant).text(name);
+    /// The number of changes for subscribers as of the bound.
+    pub(crate) fn change_count(&self) -> Result<u64, Error> {
+        Ok(self.newest_counters(0)?.map_or(0, |group| changes_of(&group)))
+    }
+
+    /// As [`Scope::change_count`], after the first commit that holds `index`; `None` where none is seen.
+    pub(crate) fn change_count_after(&self, index: u64) -> Result<Option<u64>, Error> {
+        let prefix = counters_prefix(&self.tenant, 0);
+        let from = prefix.clone().number(index.saturating_add(1));
+        let row = self.keyed::<Counters>(&from, &prefix.prefix_end(), false, Clocks::Known, 1)?;
+        Ok(row.first().map(|(_, row)| changes_of(&row.value)))
+    }
+
+    /// A group of counters as of the bound.
+    fn newest_counters(&self, group: usize) -> Result<Option<Counters>, Error> {
+        let prefix = counters_prefix(&self.tenant, group);
         let to = prefix.clone().number(self.bound.saturating_add(1));
-        let mut value = None;
-        self.each::<u64>(&prefix, &to, true, Clocks::Known, |key, row| {
-            if counter_seq(key).is_none_or(|seq| seq >= self.seq_bound) {
+        let mut newest = None;
+        self.each::<Counters>(&prefix, &to, true, Clocks::Known, |key, row| {
+            if counters_seq(key).is_none_or(|seq| seq >= self.seq_bound) {
                 return Ok(ControlFlow::Continue(()));
             }
-            value = Some(row.value);
+            newest = Some(row.value);
             Ok(ControlFlow::Break(()))
         })?;
-        Ok(value)
-    }
-
-    /// A counter's value after the first commit that holds `index`.
-    pub(crate) fn counter_after(&self, name: &str, index: u64) -> Result<Option<u64>, Error> {
-        let prefix = counter_prefix(&self.tenant).text(name);
-        let from = prefix.clone().number(index.saturating_add(1));
-        let row = self.keyed::<u64>(&from, &prefix.prefix_end(), false, Clocks::Known, 1)?;
-        Ok(row.first().map(|(_, row)| row.value))
+        Ok(newest)
     }
 }
 
-fn counter_name(key: &[u8]) -> Option<String> {
-    let mut reader = KeyReader::after_view(key)?;
-    reader.byte()?;
-    reader.text()
+fn changes_of(group: &Counters) -> u64 {
+    group.first().filter(|(name, _)| name == CHANGES).map_or(0, |(_, n)| *n)
 }
 
-fn counter_seq(key: &[u8]) -> Option<u64> {
+fn counters_seq(key: &[u8]) -> Option<u64> {
     let mut reader = KeyReader::after_view(key)?;
     reader.byte()?;
-    reader.text()?;
+    reader.number()?;
     reader.number()?;
     reader.number()
 }

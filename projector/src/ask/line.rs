@@ -1,75 +1,49 @@
-//! Lines of versions: rank, and the one derived parent of each (SPEC §3.1).
+//! Lines of versions: rank, what comes next, and the one derived parent of each (SPEC §3.1), from the rows that are derived
+//! from them; and what a version is, for who derives those.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
-use super::identity::{Graph, LINE_MEMBERS_MAX, Order, Profile, fields};
-use super::scope::Clocks;
-use super::tag_order::TagVersion;
+use super::identity::{Graph, LineKey, Profile};
+use super::scope::Scope;
 use crate::error::Error;
-use crate::facts::lineage::rows::table;
-use crate::rows::stamp::Stamp;
+use crate::facts::lineage::tag_order::TagVersion;
+use crate::facts::lines::after::Change;
+pub(super) use crate::facts::lines::rows::FoundBy;
+use crate::facts::lines::rows::{LineId, Pos, TagId, Version, id_of};
+use crate::facts::lines::{Goes, Lines};
+use crate::rows::stamp::{Order, Stamp};
 
 /// Versions after one that are looked at for the next that is free of something.
 const NEXT_VERSIONS_MAX: usize = 1_000;
-
-/// How a parent was found when none was declared.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Derived {
-    Semver,
-    Tag,
-    Order,
-}
-
-/// An artifact with the indexes above it.
-type Kin = BTreeSet<String>;
-
-/// A line: its members by (createdAt, digest), and their derived parents.
-#[derive(Debug)]
-pub(super) struct Line {
-    rank: BTreeMap<String, u64>,
-    /// child → (parent, how, what proves it).
-    parents: BTreeMap<String, (String, Derived, Stamp)>,
-    /// parent → children.
-    children: BTreeMap<String, Vec<String>>,
-    /// Artifacts of the repository beyond the limit.
-    pub(super) cut: bool,
-}
-
-impl Line {
-    pub(super) fn parent(&self, child: &str) -> Option<&(String, Derived, Stamp)> {
-        self.parents.get(child)
-    }
-
-    /// The versions after one, by rank.
-    pub(super) fn after(&self, digest: &str) -> Vec<&str> {
-        let Some(rank) = self.rank.get(digest) else { return vec![] };
-        let mut later: Vec<(u64, &str)> =
-            self.rank.iter().filter(|(_, n)| *n > rank).map(|(digest, n)| (*n, digest.as_str())).collect();
-        later.sort_unstable();
-        later.into_iter().map(|(_, digest)| digest).collect()
-    }
-
-    pub(super) fn children(&self, parent: &str) -> &[String] {
-        self.children.get(parent).map(Vec::as_slice).unwrap_or_default()
-    }
-}
+/// Versions after one version that are listed as its children.
+const CHILDREN_MAX: usize = 2_000;
 
 impl Graph<'_> {
-    /// The line of an artifact; it is the only member where no repository is known.
-    pub(super) fn line(&self, profile: &Profile) -> Result<Rc<Line>, Error> {
-        if let Some(line) = self.lines.borrow().get(&profile.line).filter(|_| !profile.line.repository.is_empty()) {
-            return Ok(line.clone());
-        }
-        let (members, cut) = self.members(profile)?;
-        let kin = members.iter().map(|member| self.kin(member)).collect::<Result<Vec<Kin>, Error>>()?;
-        let apart = |a: usize, b: usize| {
-            self.scope.spend(1)?;
-            Ok(kin[a].is_disjoint(&kin[b]))
-        };
-        let line = Rc::new(line_of(&members, &apart, cut)?);
-        self.lines.borrow_mut().insert(profile.line.clone(), line.clone());
-        Ok(line)
+    fn rows_of_lines(&self) -> Lines<'_> {
+        Lines::below(self.scope.shared.store.as_ref(), &self.scope.tenant, self.scope.bound)
+    }
+
+    /// Rank by (createdAt, digest) in its line, from 1; it is the only member where no repository is known.
+    pub(super) fn sequence_number(&self, profile: &Profile) -> Result<u64, Error> {
+        let Some(line) = line_id(&profile.line) else { return Ok(1) };
+        Ok(self.rows_of_lines().rank(&line, &pos_of(profile))?.unwrap_or(0))
+    }
+
+    /// The derived parent of a version, how it was found and what proves it.
+    pub(super) fn derived_parent(&self, profile: &Profile) -> Result<Option<(String, FoundBy, Stamp)>, Error> {
+        let Some(line) = line_id(&profile.line) else { return Ok(None) };
+        let parent = self.rows_of_lines().parent(&line, &profile.digest)?;
+        Ok(parent.map(|(parent, how)| (parent, how, profile.created)))
+    }
+
+    /// Versions that have this one as their derived parent; whether there are more.
+    pub(super) fn derived_children(&self, profile: &Profile) -> Result<(Vec<String>, bool), Error> {
+        let Some(line) = line_id(&profile.line) else { return Ok((vec![], false)) };
+        let mut children = self.rows_of_lines().children(&line, &profile.digest, None, CHILDREN_MAX + 1)?;
+        let cut = children.len() > CHILDREN_MAX;
+        children.truncate(CHILDREN_MAX);
+        Ok((children, cut))
     }
 
     /// The first of the next [`NEXT_VERSIONS_MAX`] versions of an artifact's line that passes, as answers refer to it.
@@ -80,143 +54,102 @@ impl Graph<'_> {
         mut passes: impl FnMut(&str) -> Result<bool, Error>,
     ) -> Result<Option<String>, Error> {
         let Some(profile) = self.profile(digest)? else { return Ok(None) };
-        let line = self.line(&profile)?;
-        let mut looked_at = 0;
-        for later in line.after(&profile.digest) {
-            let Some(later) = self.profile(later)? else { continue };
+        let Some(line) = line_id(&profile.line) else { return Ok(None) };
+        let (mut looked_at, mut found) = (0, None);
+        self.rows_of_lines().each_place(&line, &pos_of(&profile), Goes::Up, |pos| {
+            let Some(later) = self.profile(&pos.digest)? else { return Ok(ControlFlow::Continue(())) };
             if later.version.as_ref().zip(profile.version.as_ref()).is_some_and(|(later, here)| later < here) {
-                continue;
+                return Ok(ControlFlow::Continue(()));
             }
             if passes(&later.digest)? {
-                return Ok(Some(later.reference.clone()));
+                found = Some(later.reference.clone());
+                return Ok(ControlFlow::Break(()));
             }
             looked_at += 1;
-            if looked_at == NEXT_VERSIONS_MAX {
-                break;
-            }
-        }
-        Ok(None)
+            Ok(if looked_at == NEXT_VERSIONS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
     }
 
-    /// An artifact and the indexes that list it: manifests of one index are one version, and never each other's
-    /// parents.
-    fn kin(&self, member: &Profile) -> Result<Kin, Error> {
-        let above = self.above(&member.digest)?.members.into_iter().map(|above| above.digest);
-        Ok(above.chain([member.digest.clone()]).collect())
+    /// What an artifact is a version of, by its canonical digest.
+    fn version_of(&self, digest: &str) -> Result<Option<Version>, Error> {
+        let profile = self.known_profile(digest)?.filter(|profile| profile.digest == digest);
+        let Some(profile) = profile else { return Ok(None) };
+        let Some(line) = line_id(&profile.line) else { return Ok(None) };
+        Ok(Some(Version {
+            line,
+            pos: pos_of(&profile),
+            published: profile.published,
+            version: profile.version.as_ref().map(TagVersion::sort_key),
+            tags: self.called(&profile)?,
+            above: self.above_of(digest)?,
+        }))
     }
 
-    /// Rank by (createdAt, digest) in its line, from 1.
-    pub(super) fn sequence_number(&self, profile: &Profile) -> Result<u64, Error> {
-        Ok(self.line(profile)?.rank.get(&profile.digest).copied().unwrap_or(0))
+    /// The tags that it was called by, and when.
+    fn called(&self, profile: &Profile) -> Result<BTreeSet<(TagId, Order)>, Error> {
+        let (tags, _) = self.tags_of(profile)?;
+        Ok(tags.iter().map(|tagged| (id_of(&[&tagged.repository, &tagged.tag]), tagged.stamp.order())).collect())
     }
 
-    fn members(&self, profile: &Profile) -> Result<(Vec<Rc<Profile>>, bool), Error> {
-        if profile.line.repository.is_empty() {
-            return Ok((vec![Rc::new(profile.clone())], false));
-        }
-        let prefix = self.key(table::LINE).text(&profile.line.repository);
-        let limit = LINE_MEMBERS_MAX + 1;
-        let mut rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, limit)?;
-        let cut = rows.len() == limit;
-        rows.truncate(LINE_MEMBERS_MAX);
-        let mut members = BTreeMap::new();
-        for (key, _) in &rows {
-            let Some(digest) = of_line(key) else { continue };
-            if let Some(member) = self.profile(&digest)?.filter(|member| member.line == profile.line) {
-                members.insert((member.created.time, member.digest.clone()), member);
-            }
-        }
-        Ok((members.into_values().collect(), cut))
+    fn above_of(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
+        Ok(self.above(digest)?.members.into_iter().map(|above| above.digest).collect())
+    }
+
+    fn below_of(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
+        Ok(self.below(digest)?.members.into_iter().map(|below| below.digest).collect())
     }
 }
 
-fn of_line(key: &[u8]) -> Option<String> {
-    let mut reader = fields(key)?;
-    reader.text()?;
-    reader.text()
+/// `None` where no repository is known: then it is a line of its own.
+fn line_id(line: &LineKey) -> Option<LineId> {
+    let LineKey { repository, kind, platform, variant } = line;
+    (!repository.is_empty()).then(|| id_of(&[repository, &kind.to_string(), platform, variant]))
 }
 
-/// Whether two members are no kin. Of thousands that all are kin each is held against all others, so it counts.
-type Apart<'a> = &'a dyn Fn(usize, usize) -> Result<bool, Error>;
+fn pos_of(profile: &Profile) -> Pos {
+    Pos { time: profile.created.time, digest: profile.digest.clone() }
+}
 
-/// The first of some members that is no kin of another.
-fn first_apart(some: impl Iterator<Item = usize>, of: usize, apart: Apart<'_>) -> Result<Option<usize>, Error> {
-    for one in some {
-        if apart(one, of)? {
-            return Ok(Some(one));
+/// What artifacts are versions of before and after an entry.
+pub(crate) struct Versions<'a> {
+    before: Graph<'a>,
+    after: Graph<'a>,
+}
+
+impl<'a> Versions<'a> {
+    pub(crate) fn new(before: &'a Scope, after: &'a Scope) -> Versions<'a> {
+        Versions { before: Graph::new(before), after: Graph::new(after) }
+    }
+
+    /// Every artifact that may be another version since an entry names a digest or says what it is joined to: it, what it
+    /// was one with and is now, and where indexes above it changed what is below it.
+    pub(crate) fn changed_with(&self, touched: &str) -> Result<Vec<String>, Error> {
+        let set =
+            |graph: &Graph<'_>| Ok::<BTreeSet<String>, Error>(graph.group(touched)?.digests.iter().cloned().collect());
+        let (before, after) = (set(&self.before)?, set(&self.after)?);
+        let mut changed = BTreeSet::new();
+        for digest in before.union(&after) {
+            changed.insert(self.before.canonical(digest)?);
+            changed.insert(self.after.canonical(digest)?);
         }
-    }
-    Ok(None)
-}
-
-/// `members` by (createdAt, digest).
-fn line_of(members: &[Rc<Profile>], apart: Apart<'_>, cut: bool) -> Result<Line, Error> {
-    let rank = members.iter().zip(1..).map(|(member, n)| (member.digest.clone(), n)).collect();
-    let semver = by_semver(members, apart)?;
-    let tag = by_tag(members, apart)?;
-    let mut parents = BTreeMap::new();
-    let mut children: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (at, member) in members.iter().enumerate() {
-        let derived = semver.get(&at).map(|parent| (*parent, Derived::Semver));
-        let derived = derived.or_else(|| tag.get(&at).map(|parent| (*parent, Derived::Tag)));
-        let derived = match derived {
-            Some(derived) => Some(derived),
-            None => first_apart((0..at).rev(), at, apart)?.map(|parent| (parent, Derived::Order)),
-        };
-        let Some((parent, how)) = derived else { continue };
-        let parent = &members[parent].digest;
-        parents.insert(member.digest.clone(), (parent.clone(), how, member.created));
-        children.entry(parent.clone()).or_default().push(member.digest.clone());
-    }
-    Ok(Line { rank, parents, children, cut })
-}
-
-/// The greatest lower version that was published no later; of several digests of one version the newest.
-fn by_semver(members: &[Rc<Profile>], apart: Apart<'_>) -> Result<BTreeMap<usize, usize>, Error> {
-    let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].version.is_some()).collect();
-    order.sort_by_key(|at| (members[*at].published, *at));
-    let mut seen: BTreeMap<&TagVersion, usize> = BTreeMap::new();
-    let mut parents = BTreeMap::new();
-    for together in order.chunk_by(|a, b| members[*a].published == members[*b].published) {
-        for at in together {
-            if let Some(version) = &members[*at].version {
-                seen.insert(version, *at);
+        if before != after || self.before.above_of(touched)? != self.after.above_of(touched)? {
+            for digest in changed.clone() {
+                changed.extend(self.before.below_of(&digest)?);
+                changed.extend(self.after.below_of(&digest)?);
             }
         }
-        for at in together {
-            let Some(version) = &members[*at].version else { continue };
-            let lower = seen.range::<&TagVersion, _>(..version).rev().map(|(_, parent)| *parent);
-            if let Some(parent) = first_apart(lower, *at, apart)? {
-                parents.insert(*at, parent);
-            }
-        }
+        Ok(changed.into_iter().collect())
     }
-    Ok(parents)
-}
 
-/// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
-/// version, so that a tag that moves back makes no circle.
-fn by_tag(members: &[Rc<Profile>], apart: Apart<'_>) -> Result<BTreeMap<usize, usize>, Error> {
-    let mut moves: BTreeMap<(&str, &str), BTreeSet<(Order, usize)>> = BTreeMap::new();
-    for (at, member) in members.iter().enumerate() {
-        for tagged in &member.tags {
-            let tag = (tagged.repository.as_str(), tagged.tag.as_str());
-            moves.entry(tag).or_default().insert((tagged.stamp.order(), at));
-        }
+    /// What becomes of an artifact.
+    pub(crate) fn change(&self, digest: &str) -> Result<Change, Error> {
+        let (old, new) = (self.before.version_of(digest)?, self.after.version_of(digest)?);
+        Ok(Change { digest: digest.to_owned(), old, new })
     }
-    let mut parents: BTreeMap<usize, usize> = BTreeMap::new();
-    for moved in moves.values() {
-        let (mut placed, mut earlier) = (BTreeSet::new(), Vec::new());
-        for (_, at) in moved {
-            if placed.insert(*at)
-                && let Some(before) = first_apart(earlier.iter().rev().copied(), *at, apart)?
-                && before < *at
-            {
-                let parent = parents.entry(*at).or_insert(before);
-                *parent = (*parent).max(before);
-            }
-            earlier.push(*at);
-        }
+
+    /// What an artifact is a version of after the entry.
+    pub(crate) fn after(&self, digest: &str) -> Result<Option<Version>, Error> {
+        self.after.version_of(digest)
     }
-    Ok(parents)
 }

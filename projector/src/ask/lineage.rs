@@ -38,7 +38,7 @@ impl Scope {
     /// The order of two artifacts of one line, as their sequence numbers have it.
     pub(crate) fn line_order(&self, from: &str, to: &str) -> Result<Option<std::cmp::Ordering>, Error> {
         let graph = Graph::new(self);
-        let (Some(from), Some(to)) = (graph.profile(from)?, graph.profile(to)?) else { return Ok(None) };
+        let (Some(from), Some(to)) = (graph.known_profile(from)?, graph.known_profile(to)?) else { return Ok(None) };
         let one_line = !from.line.repository.is_empty() && from.line == to.line && from.digest != to.digest;
         let order = (from.created.time, &from.digest).cmp(&(to.created.time, &to.digest));
         Ok(one_line.then_some(order))
@@ -77,13 +77,14 @@ impl Scope {
         Graph::new(self).resolve(query)
     }
 
-    /// Canonical digests of every artifact after `after`, at most `limit`.
+    /// Canonical digests of every artifact after `after`, at most `limit`, in the order of keys.
     pub fn artifacts(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
         let graph = Graph::new(self);
         let mut found = Vec::new();
-        graph.each_digest(&graph.key(rows::table::NAMES), |digest| {
-            let beyond = after.is_none_or(|after| digest > after);
-            if beyond && graph.canonical(digest)? == digest {
+        let names = graph.key(rows::table::NAMES);
+        let from = after.map_or_else(|| names.clone(), |after| names.clone().text(after).prefix_end());
+        graph.each_digest(from, &names.prefix_end(), |digest| {
+            if graph.canonical(digest)? == digest && graph.profile(digest)?.is_some() {
                 found.push(digest.to_owned());
             }
             Ok(if found.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

@@ -10,7 +10,7 @@ use pedigraph_proto::ArtifactRef;
 use super::edges::{EDGE_ROWS_MAX, is_image, is_material, same_platform};
 use super::identity::{BaseRow, Build, Graph, Image, Profile};
 use crate::error::Error;
-use crate::facts::lineage::rows::{BaseMethod, StatementId};
+use crate::facts::lineage::rows::{BaseMethod, StatementId, table};
 
 /// Images among the materials of one build that are told apart. Of more, only what annotation, layers or history name
 /// too is sought among the first.
@@ -41,42 +41,6 @@ impl Graph<'_> {
         Ok(bases)
     }
 
-    /// Whether a material, named by the digest that a fact about an artifact alone writes, is its base.
-    pub(super) fn is_material_base(&self, derived: &Profile, material: &str) -> Result<bool, Error> {
-        let claims = self.base_claims(derived, &mut false)?;
-        let mut hints = None;
-        for build in self.claimed_builds(&claims)?.values() {
-            let bases = self.bases_of(derived, build, &mut hints)?;
-            if bases.iter().any(|image| image.row.0 == material) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Of which subjects of a statement one of its materials is the base.
-    pub(super) fn stated_derived(
-        &self,
-        id: StatementId,
-        material: &str,
-        limit: usize,
-        cut: &mut bool,
-    ) -> Result<Vec<Rc<Profile>>, Error> {
-        let build = self.stated_build(id)?;
-        *cut |= build.cut;
-        let mut derived = Vec::new();
-        if !build.images.iter().any(|image| image.row.0 == material) {
-            return Ok(derived);
-        }
-        for subject in self.subjects_of(id, limit, cut)? {
-            let Some(subject) = self.profile(&subject)? else { continue };
-            if self.bases_of(&subject, &build, &mut None)?.iter().any(|image| image.row.0 == material) {
-                derived.push(subject);
-            }
-        }
-        Ok(derived)
-    }
-
     /// In the order of the ledger. Where statements about one artifact have too many materials, the newest count.
     fn builds_with_materials(
         &self,
@@ -86,7 +50,7 @@ impl Graph<'_> {
     ) -> Result<Vec<Rc<Build>>, Error> {
         let mut builds = self.claimed_builds(claims)?;
         let mut rows = 0;
-        for id in self.statements_of(&profile.group, cut)? {
+        for id in self.statements_of(table::STATED_MATERIALS, &profile.group, cut)? {
             if rows >= EDGE_ROWS_MAX {
                 *cut = true;
                 break;

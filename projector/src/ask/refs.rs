@@ -137,9 +137,16 @@ impl Graph<'_> {
         if !is_hex || hex.len() < SHORT_DIGEST_MIN || !["sha256", "sha512"].contains(&algorithm) {
             return Ok(vec![]);
         }
-        let prefix = self.key(table::NAMES).text_prefix(&format!("{algorithm}:{}", hex.to_ascii_lowercase()));
+        let (names, hex) = (self.key(table::NAMES), hex.to_ascii_lowercase());
+        let (from, end) = match algorithm {
+            "sha256" => names.digests(&hex),
+            _ => {
+                let prefix = names.text_prefix(&format!("{algorithm}:{hex}"));
+                (prefix.clone(), prefix.prefix_end())
+            }
+        };
         let mut found = BTreeSet::new();
-        self.each_digest(&prefix, |digest| {
+        self.each_digest(from, &end, |digest| {
             if let Some(profile) = self.profile(digest)? {
                 found.insert(profile.digest.clone());
             }
@@ -164,14 +171,18 @@ impl Graph<'_> {
     /// What a commit, whole or its beginning, was built into. Of an index and its manifests the index stands for all.
     pub(super) fn by_commit(&self, text: &str) -> Result<Vec<String>, Error> {
         let Some(commit) = commit_text(text) else { return Ok(vec![]) };
-        self.known(table::BUILT_FROM, &self.key(table::BUILT_FROM).text_prefix(&commit), |digest| {
-            for index in self.above(digest)?.members {
-                if self.was_built_from(&index.digest, &commit)? {
-                    return Ok(false);
-                }
+        let prefix = self.key(table::BUILT_FROM).text_prefix(&commit);
+        self.known(table::BUILT_FROM, &prefix, |digest| self.stands_for_itself(digest, &commit))
+    }
+
+    /// Whether no index above an artifact was built from the commit too, and stands for it.
+    pub(super) fn stands_for_itself(&self, digest: &str, commit: &str) -> Result<bool, Error> {
+        for index in self.above(digest)?.members {
+            if self.was_built_from(&index.digest, commit)? {
+                return Ok(false);
             }
-            Ok(true)
-        })
+        }
+        Ok(true)
     }
 
     fn was_built_from(&self, digest: &str, commit: &str) -> Result<bool, Error> {
@@ -251,33 +262,35 @@ impl Graph<'_> {
                 When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
                 When::Now | When::Back(_) | When::Number(_) => self.scope.at,
             };
-            let Some(state) = self.scope.when(moment).environment(environment, true)? else { continue };
-            let services: Vec<&str> = state.services.iter().map(|state| state.service.as_str()).collect();
+            let then = self.scope.when(moment);
             // `prod#42` means the service that changed.
             let changed = match when {
                 When::Number(number) if service.is_none() => self.scope.numbered_change(environment, number)?,
                 When::Number(_) | When::Now | When::At(_) | When::Back(_) => None,
             };
             let changed = changed.map(|change| change.service).filter(|service| !service.is_empty());
-            let service = match service.or(changed.as_deref()) {
-                Some(service) if services.contains(&service) => service.to_owned(),
-                Some(_) => continue,
-                None => match services.as_slice() {
-                    [only] => (*only).to_owned(),
-                    [] => continue,
-                    several => return Ok(Found::Ambiguous(services_of(environment, several))),
-                },
+            let state = match service.or(changed.as_deref()) {
+                Some(service) => then.service(environment, service)?,
+                None => {
+                    let mut services =
+                        then.environment(environment, true)?.map(|state| state.services).unwrap_or_default();
+                    if services.len() > 1 {
+                        let names: Vec<&str> = services.iter().map(|state| state.service.as_str()).collect();
+                        return Ok(Found::Ambiguous(services_of(environment, &names)));
+                    }
+                    services.pop()
+                }
             };
+            let Some(state) = state else { continue };
+            let service = state.service;
             let found = match when {
                 When::Back(back) => self.ran_before(environment, &service, back)?,
                 When::Number(number) => self.ran_after(environment, &service, number)?,
                 When::Now | When::At(_) => {
-                    let state = state.services.into_iter().find(|state| state.service == service);
-                    let running = state.map(|state| state.running).unwrap_or_default();
-                    if let Some(candidates) = different_places(environment, &service, &running) {
+                    if let Some(candidates) = different_places(environment, &service, &state.running) {
                         return Ok(Found::Ambiguous(candidates));
                     }
-                    main_of(environment, &service, running)
+                    main_of(environment, &service, state.running)
                 }
             };
             return Ok(found.map_or(Found::Nothing, Found::One));
@@ -300,10 +313,8 @@ impl Graph<'_> {
 
     fn ran_after(&self, environment: &str, service: &str, number: u64) -> Result<Option<Place>, Error> {
         let Some(change) = self.scope.numbered_change(environment, number)? else { return Ok(None) };
-        let state = self.scope.when(Some(change.at)).environment(environment, false)?;
-        let services = state.map(|state| state.services).unwrap_or_default();
-        let running = services.into_iter().find(|state| state.service == service);
-        Ok(running.and_then(|state| main_of(environment, service, state.running)))
+        let state = self.scope.when(Some(change.at)).service(environment, service)?;
+        Ok(state.and_then(|state| main_of(environment, service, state.running)))
     }
 
     /// The reference without its moment; `None` when what stands for a moment is none.

@@ -11,10 +11,8 @@ use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows;
 use crate::facts::lineage::rows::{RunId, table};
-use crate::store::key::Key;
+use crate::store::key::{Key, KeyReader};
 
-/// Environments whose services are searched.
-const ENVIRONMENTS_SEARCHED_MAX: usize = 100;
 /// Bytes of a query.
 const QUERY_BYTES_MAX: usize = 4_096;
 
@@ -74,10 +72,8 @@ impl Graph<'_> {
                 },
             );
         }
-        for environment in self.scope.environment_names(ENVIRONMENTS_SEARCHED_MAX)? {
-            if self.scope.has_service(&environment, query)? {
-                found.push(service_candidate(query, &environment));
-            }
+        for environment in self.scope.environments_of_service(query, CANDIDATES_MAX)? {
+            found.push(service_candidate(query, &environment));
         }
         Ok(())
     }
@@ -86,8 +82,8 @@ impl Graph<'_> {
         let Some(prefix) = commit_text(query) else { return Ok(()) };
         let mut commits = BTreeSet::new();
         for table in [table::CHANGES, table::BUILT_FROM] {
-            let from = self.key(table).text_prefix(&prefix);
-            commits.extend(self.first_texts(&from, table)?);
+            let table = self.key(table);
+            commits.extend(self.next_texts(&table, &table.clone().text_prefix(&prefix))?);
         }
         for commit in commits.into_iter().take(CANDIDATES_MAX) {
             let built = self.built_from(&commit, 2)?;
@@ -102,14 +98,15 @@ impl Graph<'_> {
         Ok(())
     }
 
-    /// Different first texts of keys that begin with `from`, by one seek each.
-    fn first_texts(&self, from: &Key, table: u8) -> Result<Vec<String>, Error> {
+    /// Different texts that come next after a beginning of keys, from a place on, by one seek each. What happened or
+    /// became known later takes no place among them.
+    fn next_texts(&self, beginning: &Key, from: &Key) -> Result<Vec<String>, Error> {
         let (mut next, end) = (from.clone(), from.prefix_end());
         let mut texts = Vec::new();
         while texts.len() < CANDIDATES_MAX {
-            let page = self.scope.scan(next.as_bytes(), end.as_bytes(), false, 1)?;
-            let Some(text) = page.first().and_then(|(key, _)| fields(key)?.text()) else { break };
-            next = self.key(table).text(&text).prefix_end();
+            let Some(key) = self.scope.next_key(&next, &end, Clocks::Both)? else { break };
+            let Some(text) = KeyReader::new(&key[beginning.as_bytes().len()..]).text() else { break };
+            next = beginning.clone().text(&text).prefix_end();
             texts.push(text);
         }
         Ok(texts)
@@ -117,8 +114,11 @@ impl Graph<'_> {
 
     /// The runs that go by an id, one for each source that numbers them.
     fn runs(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
-        let mut sources = self.second_texts_of(table::WORK, query)?;
-        sources.extend(self.second_texts_of(table::PRODUCTS, query)?);
+        let mut sources = BTreeSet::new();
+        for table in [table::WORK, table::PRODUCTS] {
+            let run = self.key(table).text(query);
+            sources.extend(self.next_texts(&run, &run)?);
+        }
         for source in &sources {
             let run = RunId { id: query.to_owned(), source: source.clone() };
             let prefix = run.key(self.key(table::PRODUCTS));
@@ -136,25 +136,6 @@ impl Graph<'_> {
         Ok(())
     }
 
-    /// Different second texts of keys that begin with `first`, by one seek each.
-    fn second_texts_of(&self, table: u8, first: &str) -> Result<BTreeSet<String>, Error> {
-        let prefix = self.key(table).text(first);
-        let (mut next, end) = (prefix.clone(), prefix.prefix_end());
-        let mut texts = BTreeSet::new();
-        while texts.len() < CANDIDATES_MAX {
-            let page = self.scope.scan(next.as_bytes(), end.as_bytes(), false, 1)?;
-            let text = page.first().and_then(|(key, _)| {
-                let mut reader = fields(key)?;
-                reader.text()?;
-                reader.text()
-            });
-            let Some(text) = text else { break };
-            next = prefix.clone().text(&text).prefix_end();
-            texts.insert(text);
-        }
-        Ok(texts)
-    }
-
     fn vulnerabilities(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
         let id = query.to_ascii_uppercase();
         if id.len() > pedigraph_proto::VULNERABILITY_BYTES_MAX {
@@ -162,12 +143,13 @@ impl Graph<'_> {
         }
         let looks_so = id.starts_with("CVE-") || id.starts_with("GHSA-");
         let prefix = rows::key(&self.scope.tenant, table::VULNERABILITIES).text(&id);
-        let known = self.scope.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, CANDIDATES_MAX)?.len();
+        let known = self.next_texts(&prefix, &prefix)?.len();
         if known == 0 && !looks_so {
             return Ok(());
         }
         let label = match known {
             0 => "no finding or statement is known".to_owned(),
+            1 => "named for one artifact".to_owned(),
             known if known == CANDIDATES_MAX => format!("named for {known} artifacts or more"),
             known => format!("named for {known} artifacts"),
         };

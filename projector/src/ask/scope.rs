@@ -1,8 +1,8 @@
 //! One question's tenant and moment, and bounded reads of rows that it may see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use pedigraph_proto::{Nanos, TenantId};
@@ -11,15 +11,18 @@ use serde::de::DeserializeOwned;
 use super::answers::Proof;
 use crate::error::Error;
 use crate::facts::ViewSet;
-use crate::facts::entries::rows::{EntryRow, entry_key};
+use crate::facts::entries::rows::{EntryRow, EntryRows, entries_prefix};
 use crate::rows::stamp::{Stamp, Stamped, split_stamp};
-use crate::store::key::Key;
-use crate::store::{Meter, Metered, Row, Store};
+use crate::store::digest;
+use crate::store::key::{Key, KeyReader};
+use crate::store::{Meter, Metered, Store};
 
 /// Rows fetched from the store at once.
 const SCAN_ROWS: usize = 256;
 /// Rows fetched first: most answers need few.
 const FIRST_SCAN_ROWS: usize = 16;
+/// Rows fetched first where one or two do.
+pub(super) const FEW_ROWS: usize = 2;
 
 /// Rows with their keys.
 pub(crate) type Keyed<T> = Vec<(Vec<u8>, Stamped<T>)>;
@@ -28,6 +31,13 @@ pub(crate) type Keyed<T> = Vec<(Vec<u8>, Stamped<T>)>;
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) views: Arc<ViewSet>,
+}
+
+impl Shared {
+    /// The same, where what is read is counted.
+    pub(crate) fn metered(&self, meter: Arc<Meter>) -> Shared {
+        Shared { store: Arc::new(Metered { store: self.store.clone(), meter }), views: self.views.clone() }
+    }
 }
 
 /// Which clocks a read follows (SPEC §5, "the clocks here").
@@ -75,6 +85,8 @@ pub struct Scope {
     pub(crate) bound: u64,
     /// Rows of commits at or above it are not seen.
     pub(crate) seq_bound: u64,
+    /// Duplicates since the newest entry, by source, where all entries are seen.
+    pub(crate) duplicates: Arc<BTreeMap<String, u64>>,
     /// Rows of facts that happened later are not seen.
     pub(crate) at: Option<Nanos>,
     /// When it was asked; ages in references count back from it.
@@ -83,6 +95,8 @@ pub struct Scope {
     pub(crate) meter: Arc<Meter>,
     /// Groups of digests that were read for it; they do not change with `at`.
     pub(crate) groups: Arc<Mutex<BTreeMap<String, Arc<Group>>>>,
+    /// Tags by which something was deployed that may be a change and is not marked so, once they were read.
+    pub(crate) unmarked: Arc<OnceLock<Arc<BTreeSet<String>>>>,
 }
 
 impl Scope {
@@ -101,20 +115,15 @@ impl Scope {
         &self.tenant
     }
 
-    /// At most `limit` known rows (index below the bound) of `from <= key < to`: key, and value without its stamp.
-    pub(crate) fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
-        let mut rows = Vec::new();
-        self.each_raw(from, to, reverse, limit.min(SCAN_ROWS), |key, bytes| {
-            if rows.len() == limit {
-                return Ok(ControlFlow::Break(()));
-            }
-            let (stamp, value) = split_stamp(bytes)?;
-            if self.sees(&stamp, Clocks::Known) {
-                rows.push((key.to_vec(), value.to_vec()));
-            }
-            Ok(ControlFlow::Continue(()))
+    /// The first key of `from <= key < to` whose row is seen.
+    pub(crate) fn next_key(&self, from: &Key, to: &Key, clocks: Clocks) -> Result<Option<Vec<u8>>, Error> {
+        let mut found = None;
+        self.each_raw(from.as_bytes(), to.as_bytes(), false, 1, |key, bytes| {
+            let seen = self.sees(&split_stamp(bytes)?.0, clocks);
+            found = seen.then(|| key.to_vec());
+            Ok(if seen { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(rows)
+        Ok(found)
     }
 
     /// The same question with the moment when it was asked. Without one, references with an age (`prod@{2h}`) are
@@ -128,8 +137,7 @@ impl Scope {
     /// when the meter says stop.
     #[must_use]
     pub fn within(self, meter: Arc<Meter>) -> Scope {
-        let store = Arc::new(Metered { store: self.shared.store.clone(), meter: meter.clone() });
-        let shared = Arc::new(Shared { store, views: self.shared.views.clone() });
+        let shared = Arc::new(self.shared.metered(meter.clone()));
         Scope { shared, meter, ..self }
     }
 
@@ -163,6 +171,14 @@ impl Scope {
         let Some(bytes) = self.shared.store.get(key.as_bytes())? else { return Ok(None) };
         let seen = self.sees(&split_stamp(&bytes)?.0, clocks);
         if seen { Stamped::decode(&bytes).map(Some) } else { Ok(None) }
+    }
+
+    /// The newest of the summaries that begin with `prefix`, whose keys go on with the index from which each holds: what
+    /// was known below the bound, by one seek.
+    pub(crate) fn newest_summary<T: DeserializeOwned>(&self, prefix: &Key) -> Result<Option<T>, Error> {
+        let to = prefix.clone().number(self.bound);
+        let newest = self.keyed::<T>(prefix, &to, true, Clocks::Known, 1)?.pop();
+        Ok(newest.map(|(_, row)| row.value))
     }
 
     /// At most `limit` rows whose keys begin with `prefix`, ascending.
@@ -210,9 +226,21 @@ impl Scope {
         to: &Key,
         reverse: bool,
         clocks: Clocks,
+        visit: impl FnMut(&[u8], Stamped<T>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        self.each_by(FIRST_SCAN_ROWS, (from, to), reverse, clocks, visit)
+    }
+
+    /// The same, with so many rows fetched first.
+    pub(super) fn each_by<T: DeserializeOwned>(
+        &self,
+        first_rows: usize,
+        (from, to): (&Key, &Key),
+        reverse: bool,
+        clocks: Clocks,
         mut visit: impl FnMut(&[u8], Stamped<T>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        self.each_raw(from.as_bytes(), to.as_bytes(), reverse, FIRST_SCAN_ROWS, |key, bytes| {
+        self.each_raw(from.as_bytes(), to.as_bytes(), reverse, first_rows, |key, bytes| {
             if self.sees(&split_stamp(bytes)?.0, clocks) {
                 return visit(key, Stamped::decode(bytes)?);
             }
@@ -242,28 +270,53 @@ impl Scope {
             } else {
                 from = [last.as_slice(), &[0]].concat();
             }
-            page_rows = SCAN_ROWS;
+            page_rows = (8 * page_rows).clamp(FIRST_SCAN_ROWS, SCAN_ROWS);
         }
     }
 
     /// The proof of an entry.
     pub(crate) fn proof(&self, index: u64) -> Result<Proof, Error> {
-        let leaf_hash = self.entry_row(index)?.map(|row| row.leaf_hash).unwrap_or_default();
-        Ok(Proof { index, leaf_hash: hex(&leaf_hash) })
+        Ok(Proof::of(index, self.kept_entry(index)?.as_ref()))
     }
 
-    /// What is kept of an entry.
-    pub(crate) fn entry_row(&self, index: u64) -> Result<Option<EntryRow>, Error> {
-        let key = entry_key(&self.tenant, index);
-        Ok(self.get::<EntryRow>(&key, Clocks::Known)?.map(|row| row.value))
+    /// What is kept of an entry below the bound.
+    pub(crate) fn kept_entry(&self, index: u64) -> Result<Option<KeptEntry>, Error> {
+        if index >= self.bound {
+            return Ok(None);
+        }
+        // The row may hold entries above the bound, which are not looked at, and has the stamp of the last of them.
+        let (prefix, end) = (entries_prefix(&self.tenant), entries_prefix(&self.tenant).number(index + 1));
+        let Some((key, bytes)) = self.shared.store.scan(prefix.as_bytes(), end.as_bytes(), true, 1)?.pop() else {
+            return Ok(None);
+        };
+        let first = KeyReader::after_view(&key).and_then(|mut reader| {
+            reader.byte()?;
+            reader.number()
+        });
+        let mut rows = Stamped::<EntryRows>::decode(&bytes)?.value;
+        let row = first.and_then(|first| rows.entries.get(usize::try_from(index.checked_sub(first)?).ok()?));
+        let Some(&EntryRow { leaf_hash, source, recorded_at }) = row else { return Ok(None) };
+        let source = usize::try_from(source).ok().filter(|source| *source < rows.sources.len());
+        let source = source.map(|source| rows.sources.swap_remove(source)).unwrap_or_default();
+        Ok(Some(KeptEntry { leaf_hash, source, recorded_at }))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-        }
-        text
-    })
+/// What is kept of an entry beside its facts.
+pub(crate) struct KeptEntry {
+    pub(crate) leaf_hash: [u8; 32],
+    pub(crate) source: String,
+    pub(crate) recorded_at: i64,
+}
+
+impl Proof {
+    /// Of an entry whose row was read.
+    pub(super) fn of(index: u64, entry: Option<&KeptEntry>) -> Proof {
+        entry.map_or(Proof { index, leaf_hash: String::new() }, |entry| Proof::by_leaf(index, &entry.leaf_hash))
+    }
+
+    /// Of an entry whose leaf hash is known.
+    pub(super) fn by_leaf(index: u64, leaf_hash: &[u8; 32]) -> Proof {
+        Proof { index, leaf_hash: digest::hex(leaf_hash) }
+    }
 }

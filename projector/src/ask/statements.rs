@@ -4,17 +4,16 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::claims::WORK_ROWS_MAX;
 use super::edges::EDGE_ROWS_MAX;
 use super::identity::{BaseRow, Graph, fields};
 use super::scope::Clocks;
 use crate::error::Error;
-use crate::facts::lineage::rows::{
-    BaseClaim, BaseMethod, Claim, Evidence, EvidenceKind, Statement, StatementId, table,
-};
+use crate::facts::lineage::rows::{BaseClaim, BaseMethod, Claim, Statement, StatementId, table};
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::KeyReader;
 
+/// Statements about one digest that are asked where it comes from, or what went into it: the newest.
+const STATEMENTS_MAX: usize = 100;
 /// Commits among the materials of one statement that are listed.
 const SOURCES_MAX: usize = 32;
 
@@ -27,19 +26,25 @@ pub(super) struct Materials {
 }
 
 impl Graph<'_> {
-    /// Statements that name one of some digests as a subject, the newest first.
-    pub(super) fn statements_of(&self, digests: &[String], cut: &mut bool) -> Result<Vec<StatementId>, Error> {
+    /// Statements that say in one of two tables something of some digests, the newest first. What says nothing of that,
+    /// such as a scan that is attested every night, is not among them.
+    pub(super) fn statements_of(
+        &self,
+        stated: u8,
+        digests: &[String],
+        cut: &mut bool,
+    ) -> Result<Vec<StatementId>, Error> {
         let mut found = BTreeSet::new();
         for digest in digests {
-            let prefix = self.key(table::EVIDENCE).text(digest).byte(EvidenceKind::Attestation.byte());
+            let prefix = self.key(stated).text(digest);
             let end = prefix.prefix_end();
-            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, WORK_ROWS_MAX)?;
-            *cut |= rows.len() == WORK_ROWS_MAX;
-            for (_, row) in rows {
-                if let Evidence::Stated { ordinal } = row.value {
-                    found.insert((row.stamp.time, StatementId { index: row.stamp.index, ordinal }));
-                }
-            }
+            let rows = self.scope.keyed::<u32>(&prefix, &end, true, Clocks::Both, STATEMENTS_MAX)?;
+            *cut |= rows.len() == STATEMENTS_MAX;
+            let statements = rows.into_iter().map(|(_, row)| {
+                let Stamp { time, index, .. } = row.stamp;
+                (time, StatementId { index, ordinal: row.value })
+            });
+            found.extend(statements);
         }
         Ok(found.into_iter().rev().map(|(_, statement)| statement).collect())
     }
@@ -57,7 +62,7 @@ impl Graph<'_> {
     /// What statements say of where their subjects come from: the claim itself, then commits among their materials.
     pub(super) fn stated_claims(&self, digests: &[String]) -> Result<Vec<Stamped<Claim>>, Error> {
         let mut claims = Vec::new();
-        for id in self.statements_of(digests, &mut false)? {
+        for id in self.statements_of(table::STATED_ORIGINS, digests, &mut false)? {
             let Some(statement) = self.statement(id)? else { continue };
             let (stamp, claim) = (statement.stamp, &statement.value.claim);
             if !claim.says_nothing() {

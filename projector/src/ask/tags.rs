@@ -1,19 +1,23 @@
 //! Tags over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use pedigraph_proto::{ArtifactRef, Nanos};
 
 use super::answers::Tag;
-use super::identity::{Graph, Profile};
+use super::identity::{Graph, Profile, fields, read_stamp, stamp_at_end};
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::lineage::rows::{key, table};
-use crate::rows::stamp::Stamp;
+use crate::facts::deployments::rows::unreadable;
+use crate::facts::lineage::rows::{FirstCalled, key, table};
+use crate::rows::stamp::{Order, Stamp};
+use crate::rows::text::Text;
 
 /// Tags of one artifact that an answer lists.
 pub const TAGS_MAX: usize = 200;
+/// Moves to one digest that are read for it: some are none, where a tag went from one digest of an artifact to another.
+const MOVES_READ_MAX: usize = 2 * TAGS_MAX;
 
 impl Scope {
     /// What a tag pointed at, at a time: digest as written by the event and index of its entry; `None` when it was
@@ -40,8 +44,8 @@ impl Scope {
             Some(after) => prefix.clone().time(Nanos(after)),
             None => prefix.prefix_end(),
         };
-        let newest = self.keyed::<String>(&prefix, &to, true, Clocks::Both, 1)?.pop();
-        Ok(newest.map(|(_, row)| (row.value, row.stamp.index)))
+        let newest = self.keyed::<Text>(&prefix, &to, true, Clocks::Both, 1)?.pop();
+        Ok(newest.map(|(_, row)| (row.value.0, row.stamp.index)))
     }
 
     /// The digest that a reference with a tag named at a time; `None` while that is unknown.
@@ -51,60 +55,103 @@ impl Scope {
         };
         Ok(self.tag_at(&reference.repository_key(), &reference.tag, time)?.map(|(digest, _)| digest))
     }
+}
 
-    /// The first fact after a moment by which a tag points elsewhere.
-    fn tag_until(&self, repository: &str, tag: &str, since: &Stamp, group: &[String]) -> Result<Option<Stamp>, Error> {
-        let prefix = key(&self.tenant, table::TAGS).text(repository).text(tag);
-        // Right after the fact itself: of thousands at one moment each would look through all of them else.
-        let from = prefix.clone().time(Nanos(since.time)).number(since.index);
-        let mut until = None;
-        self.each::<String>(&from, &prefix.prefix_end(), false, Clocks::Both, |_, row| {
-            if row.stamp.order() <= since.order() || group.contains(&row.value) {
-                return Ok(ControlFlow::Continue(()));
-            }
-            until = Some(row.stamp);
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(until)
-    }
+/// A tag began to point at an artifact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Move {
+    /// Key of the repository.
+    pub(super) repository: String,
+    pub(super) tag: String,
+    /// Which of its digests it points at since then.
+    pub(super) digest: String,
+    pub(super) from: Stamp,
+    /// Since when it points elsewhere; absent while it does not.
+    pub(super) until: Option<Stamp>,
 }
 
 impl Graph<'_> {
     /// Every stretch in which a tag pointed at an artifact, newest first. `true` when the list was cut.
     pub(super) fn tags(&self, profile: &Profile) -> Result<(Vec<Tag>, bool), Error> {
-        let mut stretches: BTreeMap<(&str, &str), Vec<(Stamp, &str)>> = BTreeMap::new();
-        for tagged in &profile.tags {
-            stretches.entry((&tagged.repository, &tagged.tag)).or_default().push((tagged.stamp, &tagged.shown));
-        }
+        let (moves, cut) = self.moves_to(&profile.group.iter().cloned().collect(), self.scope.at)?;
         let mut tags = Vec::new();
-        for ((repository, tag), stamps) in stretches {
-            // Of the stretch before: nothing, open, or up to a fact.
-            let mut before: Option<Option<Stamp>> = None;
-            for (stamp, shown) in stamps {
-                let within = before.is_some_and(|until| until.is_none_or(|until| stamp.order() < until.order()));
-                if within || !self.binds(repository, tag, &stamp, profile)? {
-                    continue;
-                }
-                let until = self.scope.tag_until(repository, tag, &stamp, &profile.group)?;
-                before = Some(until);
-                let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
-                tags.push(Tag {
-                    name: format!("{shown}{separator}{tag}"),
-                    from: Nanos(stamp.time),
-                    until: until.map(|until| Nanos(until.time)),
-                    proof: self.scope.proof(stamp.index)?,
-                });
-            }
+        for to in moves {
+            let call = self.key(table::CALLS).text(&to.digest).text(&to.repository).text(&to.tag);
+            let call = self.scope.newest_summary::<FirstCalled>(&call)?;
+            let shown = call.map_or_else(|| to.repository.clone(), |call| call.repository);
+            let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
+            tags.push(Tag {
+                name: format!("{shown}{separator}{}", to.tag),
+                from: Nanos(to.from.time),
+                until: to.until.map(|until| Nanos(until.time)),
+                proof: self.scope.proof(to.from.index)?,
+            });
         }
         tags.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.name.cmp(&b.name)));
-        let cut = tags.len() > TAGS_MAX;
-        tags.truncate(TAGS_MAX);
         Ok((tags, cut))
     }
 
-    /// Whether a fact that names an artifact by a tag is one that binds the tag: a deployment that names both is not.
-    fn binds(&self, repository: &str, tag: &str, stamp: &Stamp, profile: &Profile) -> Result<bool, Error> {
-        let bound = self.scope.tag_at(repository, tag, Nanos(stamp.time))?;
-        Ok(bound.is_some_and(|(digest, _)| profile.group.contains(&digest)))
+    /// The newest stretches up to a moment in which a tag pointed at one of some digests of one artifact, at most
+    /// [`TAGS_MAX`]; `true` when there may be more. Facts that say again where a tag points cost nothing.
+    pub(super) fn moves_to(&self, digests: &BTreeSet<String>, at: Option<Nanos>) -> Result<(Vec<Move>, bool), Error> {
+        let mut found: BTreeMap<Order, BTreeSet<(String, String, String)>> = BTreeMap::new();
+        let mut cut = false;
+        for digest in digests {
+            let prefix = self.key(table::MOVES_TO).text(digest);
+            let rows =
+                self.scope.keyed::<()>(&prefix, &prefix.clone().until(at), true, Clocks::Known, MOVES_READ_MAX)?;
+            cut |= rows.len() == MOVES_READ_MAX;
+            for (key, _) in rows {
+                let (stamp, repository, tag) = move_of(&key).ok_or_else(unreadable)?;
+                found.entry(stamp.order()).or_default().insert((repository, tag, digest.clone()));
+            }
+        }
+        let mut moves = Vec::new();
+        let newest = found.into_iter().rev().flat_map(|(order, of)| of.into_iter().map(move |to| (order, to)));
+        for ((time, index, ordinal), (repository, tag, digest)) in newest {
+            if moves.len() == TAGS_MAX {
+                return Ok((moves, true));
+            }
+            let from = Stamp { index, ordinal, time };
+            if let Some(until) = self.stretch((&repository, &tag), &from, digests, at)? {
+                moves.push(Move { repository, tag, digest, from, until });
+            }
+        }
+        Ok((moves, cut))
     }
+
+    /// When the stretch ends that begins with a move; `None` where none does, since the tag pointed at another of these
+    /// digests before, or went elsewhere at the same moment.
+    fn stretch(
+        &self,
+        (repository, tag): (&str, &str),
+        from: &Stamp,
+        digests: &BTreeSet<String>,
+        at: Option<Nanos>,
+    ) -> Result<Option<Option<Stamp>>, Error> {
+        let prefix = self.key(table::MOVES).text(repository).text(tag);
+        let here = prefix.clone().time(Nanos(from.time)).number(from.index).ordinal(from.ordinal);
+        let before = self.scope.keyed::<Text>(&prefix, &here, true, Clocks::Known, 1)?.pop();
+        if before.is_some_and(|(_, row)| digests.contains(&row.value.0)) {
+            return Ok(None);
+        }
+        let mut until = None;
+        let after = here.bytes(&[0]);
+        self.scope.each::<Text>(&after, &prefix.until(at), false, Clocks::Known, |key, row| {
+            if digests.contains(&row.value.0) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            until = stamp_at_end(key);
+            Ok(ControlFlow::Break(()))
+        })?;
+        let empty = until.is_some_and(|until: Stamp| until.time == from.time);
+        Ok((!empty).then_some(until))
+    }
+}
+
+/// When, and by which tag of which repository.
+pub(super) fn move_of(key: &[u8]) -> Option<(Stamp, String, String)> {
+    let mut reader = fields(key)?;
+    reader.text()?;
+    Some((read_stamp(&mut reader)?, reader.text()?, reader.text()?))
 }

@@ -4,18 +4,16 @@
 //! elsewhere before is asked of [`History`].
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use pedigraph_proto::ArtifactRef;
 
-use super::tag_order;
 use crate::error::Error;
-use crate::facts::deployments::rows::{Effect, LaneFact, Stamp, What, reference_key};
+use crate::facts::deployments::rows::{Effect, LaneFact, Stamp, UNKNOWN, What, reference_key};
+use crate::facts::lineage::tag_order;
 
 /// Canary groups of one lane; a deployment of another group beside so many is left out and counted.
 pub const CANARIES_MAX: usize = 100;
-
-/// Shown where a deployment says neither reference nor digest.
-pub(crate) const UNKNOWN: &str = "unknown";
 
 impl LaneFact {
     /// What it names; a deployment that names nothing is of something unknown.
@@ -32,7 +30,7 @@ impl LaneFact {
 }
 
 /// What runs: its reference, and its digest once that is known.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Artifact {
     pub(crate) reference: String,
     pub(crate) digest: Option<String>,
@@ -79,18 +77,49 @@ impl Row {
 #[derive(Default)]
 pub(crate) struct Enough {
     next: Option<Artifact>,
+    /// Of what had a share between the row at hand and the next one.
+    shares: BTreeSet<Artifact>,
 }
 
 impl Enough {
     /// Is the window exact when it begins with this row?
     pub(crate) fn with(&mut self, row: &Row) -> bool {
         match row.anchors() {
-            None => false,
+            None => {
+                self.shares.extend(row.artifact.clone().filter(|_| row.effect() == Effect::Share));
+                false
+            }
             Some(None) => true,
             Some(Some(artifact)) => {
-                let other = self.next.as_ref().is_some_and(|next| !next.same(artifact));
+                let named = !row.fact.reference.is_empty();
+                let other = self.next.as_ref().is_some_and(|next| artifact.surely_differs(named, next));
+                let sure = self.shares.iter().all(|share| artifact.is_sure(named, share));
+                self.shares.clear();
                 self.next = Some(artifact.clone());
-                other
+                other && sure
+            }
+        }
+    }
+}
+
+impl Artifact {
+    /// Whether what runs, of which a row says this, and what has a share beside it are one or not whatever rows before
+    /// told.
+    fn is_sure(&self, named: bool, share: &Artifact) -> bool {
+        let both_known = self.digest.is_some() && share.digest.is_some();
+        let one_name = named && share.digest.is_none() && self.same(share);
+        both_known || one_name || self.surely_differs(named, share)
+    }
+
+    /// Whether what ran before, of which a row says this, was another one than the next, whatever rows before told of it:
+    /// they may have told its digest, or its name where this row is not `named`.
+    fn surely_differs(&self, named: bool, next: &Artifact) -> bool {
+        match (&self.digest, &next.digest) {
+            (Some(digest), Some(next)) => digest != next,
+            (None, Some(_)) => self.reference == UNKNOWN,
+            (_, None) => {
+                let unknown = self.reference == UNKNOWN || next.reference == UNKNOWN;
+                !self.same(next) && (named || unknown)
             }
         }
     }
@@ -339,6 +368,7 @@ mod tests {
                 Some(("strategy", strategy)) => fact.strategy = strategy.to_owned(),
                 Some(("config", config)) => fact.config_digest = config.to_owned(),
                 Some(("group", group)) => fact.group = group.to_owned(),
+                Some(("digest", digest)) => fact.digest = digest.to_owned(),
                 _ if word == "rollback" => fact.rollback = true,
                 _ => fact.reference = format!("docker.io/library/app:{word}"),
             }
@@ -485,6 +515,19 @@ mod tests {
                 runs 2.2.0 75% since 1
                 runs 2.3.1 20% since 3
                 runs 3.0.0 5% since 4
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_share_of_what_runs_under_a_name_from_before_is_none() {
+        check(
+            &["deploy 1.0", "deploy 1.0 digest=a", "deploy digest=a", "deploy 1.0 weight=10", "deploy 1.0 digest=b"],
+            &[],
+            &expect![[r#"
+                1 deploy - > 1.0
+                5 rollback 1.0 > 1.0
+                runs 1.0 100% since 5
             "#]],
         );
     }

@@ -71,13 +71,12 @@ fn of_sbom(sbom: &SbomEvidence) -> Worded {
     }
     let written = [sbom.format.as_str(), &sbom.spec_version].join(" ");
     let noun = if sbom.components == 1 { "component" } else { "components" };
-    let summary = if sbom.component_set.is_empty() {
+    let summary = if sbom.is_link {
         format!("links the SBOM {}", short(&sbom.sbom_digest))
     } else {
         format!("{}, {} {noun}{}", written.trim(), sbom.components, by(&sbom.tool))
     };
-    let id = if sbom.sbom_digest.is_empty() { &sbom.component_set } else { &sbom.sbom_digest };
-    Worded { id: id.clone(), summary, details }
+    Worded { id: sbom.sbom_digest.clone(), summary, details }
 }
 
 /// Words a statement.

@@ -4,9 +4,22 @@ pub(crate) mod components;
 pub(crate) mod deployments;
 pub(crate) mod entries;
 pub(crate) mod lineage;
+pub(crate) mod lines;
+pub(crate) mod undescribed;
 pub(crate) mod view;
 
+use pedigraph_proto::TenantId;
+
 use self::view::View;
+use crate::store::key::Key;
+
+/// Byte of derived views in keys.
+const DERIVED: u8 = b'D';
+
+/// Where the rows of a derived view begin, by its byte.
+pub(crate) fn derived_key(tenant: &TenantId, view: u8) -> Key {
+    Key::new(tenant, DERIVED).byte(view)
+}
 
 /// Every view, in the order in which they fold.
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! What a view is: a pure function from facts to insert-only rows.
 
+use std::collections::BTreeMap;
+
 use pedigraph_proto::wire::Entry;
 use pedigraph_proto::{Event, Nanos, TenantId};
 
@@ -19,6 +21,8 @@ pub(crate) struct FactAt<'a> {
     pub(crate) ordinal: u32,
     /// The leaf, decoded.
     pub(crate) entry: &'a Entry,
+    /// The leaf's hash, where it is at hand.
+    pub(crate) leaf_hash: Option<&'a [u8; 32]>,
     /// When it happened: the fact's own time, else the entry's.
     pub(crate) occurred_at: Nanos,
     /// What it says.
@@ -34,8 +38,6 @@ pub(crate) struct EntryAt<'a> {
     pub(crate) index: u64,
     /// The leaf, decoded.
     pub(crate) entry: &'a Entry,
-    /// The leaf's hash.
-    pub(crate) leaf_hash: &'a [u8; 32],
 }
 
 /// What one entry of a commit came to, after its facts.
@@ -43,6 +45,8 @@ pub(crate) struct EntryAt<'a> {
 pub(crate) struct EntrySummary {
     /// The leaf, decoded.
     pub(crate) entry: Entry,
+    /// The leaf's hash.
+    pub(crate) leaf_hash: [u8; 32],
     /// Code of a reject.
     pub(crate) code: Option<String>,
     /// Number of changes for subscribers.
@@ -62,8 +66,8 @@ pub(crate) struct CommitAt<'a> {
     pub(crate) next_index: u64,
     /// Its entries of this tenant, in order.
     pub(crate) entries: &'a [EntrySummary],
-    /// Its duplicates by source.
-    pub(crate) duplicates: &'a [(String, u64)],
+    /// Duplicates by source: its own, and those of commits before it that had no entry of this tenant.
+    pub(crate) duplicates: &'a BTreeMap<String, u64>,
 }
 
 /// Keys that say where a fact stands.
@@ -75,7 +79,7 @@ pub(crate) trait StandsAt {
 
 impl StandsAt for Key {
     fn stamp(self, at: &FactAt<'_>) -> Key {
-        self.time(at.occurred_at).number(at.index).bytes(&at.ordinal.to_be_bytes())
+        self.time(at.occurred_at).number(at.index).ordinal(at.ordinal)
     }
 }
 

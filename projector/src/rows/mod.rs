@@ -4,6 +4,8 @@ pub(crate) mod inserter;
 pub(crate) mod root;
 pub(crate) mod sink;
 pub(crate) mod stamp;
+pub(crate) mod text;
+pub(crate) mod told;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +18,16 @@ use crate::store::key::Key;
 
 /// Rows that are read at once to pass over what a crash left.
 const NEAREST_PAGE_ROWS: usize = 64;
+
+/// A head row as a fold finds it.
+pub(crate) enum Found<T> {
+    /// There is none.
+    Nothing,
+    /// As earlier facts left it.
+    Known(T),
+    /// As this fact or a later one left it before a crash: what it said before is to be sought.
+    Later,
+}
 
 /// What a fold may do: read rows of its own view, insert rows. Every insert is hashed into the view root.
 ///
@@ -91,6 +103,41 @@ impl Rows<'_> {
         }
     }
 
+    /// At most `limit` keys of earlier facts' rows in `from <= key < to`, which were put by [`Rows::put_in`] of the group.
+    pub(crate) fn earlier(&mut self, group: &Key, from: &Key, to: &Key, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+        self.sink.settle_key(group.as_bytes())?;
+        let (mut from, mut found, mut page_rows) = (from.as_bytes().to_vec(), Vec::new(), 1);
+        loop {
+            let page = self.store.scan(&from, to.as_bytes(), false, page_rows)?;
+            for (key, bytes) in &page {
+                if found.len() < limit && split_stamp(bytes)?.0.earlier_than(&self.stamp) {
+                    found.push(key.clone());
+                }
+            }
+            let last = page.last().filter(|_| page.len() == page_rows && found.len() < limit);
+            let Some((last, _)) = last else { return Ok(found) };
+            from = [last.as_slice(), &[0]].concat();
+            page_rows = NEAREST_PAGE_ROWS;
+        }
+    }
+
+    /// Writes a head row: what was there is gone, and it is in no root, since what it says follows from other rows. It is
+    /// read by [`Rows::head`] before, which waits for the one before it.
+    pub(crate) fn put_head(&mut self, key: &Key, value: &impl Serialize) -> Result<(), Error> {
+        self.encode(value)?;
+        self.sink.write_over(key.as_bytes(), self.buffer)
+    }
+
+    /// Reads a head row.
+    pub(crate) fn head<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Found<T>, Error> {
+        self.sink.settle_key(key.as_bytes())?;
+        let Some(bytes) = self.store.get(key.as_bytes())? else { return Ok(Found::Nothing) };
+        if split_stamp(&bytes)?.0.earlier_than(&self.stamp) {
+            return Ok(Found::Known(Stamped::<T>::decode(&bytes)?.value));
+        }
+        Ok(Found::Later)
+    }
+
     fn encode(&mut self, value: &impl Serialize) -> Result<(), Error> {
         self.buffer.clear();
         let unwritable = |error| Error::Store(format!("row: {error}"));
@@ -101,10 +148,15 @@ impl Rows<'_> {
 
     /// Reads a row of an earlier fact.
     pub(crate) fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
+        Ok(self.stamped(key)?.map(|row| row.value))
+    }
+
+    /// As [`Rows::get`], with where the row comes from.
+    pub(crate) fn stamped<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<Stamped<T>>, Error> {
         if self.stamp_of(key)?.is_none() {
             return Ok(None);
         }
-        self.store.get(key.as_bytes())?.map(|bytes| Ok(Stamped::<T>::decode(&bytes)?.value)).transpose()
+        self.store.get(key.as_bytes())?.map(|bytes| Stamped::<T>::decode(&bytes)).transpose()
     }
 
     /// Reads the last row that begins with `prefix` and is below `to`. The caller's keys must tell by themselves that

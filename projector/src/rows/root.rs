@@ -31,6 +31,13 @@ impl RootState {
         }
     }
 
+    /// Adds the units of another sum.
+    pub(crate) fn add_all(&mut self, other: &RootState) {
+        for (lane, more) in self.0.iter_mut().zip(other.0.iter()) {
+            *lane = lane.wrapping_add(*more);
+        }
+    }
+
     /// The lanes, little-endian.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(|lane| lane.to_le_bytes()).collect()

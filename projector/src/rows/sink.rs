@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::inserter::{Inserter, Then, Work, lengths, push_row};
 use super::root::RootState;
+use super::told::Told;
 use crate::error::Error;
 use crate::store::{Row, Store};
 
@@ -15,7 +16,7 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// Where the rows of a fold go: into the root, and on a thread of its own, since that costs more than folding, into the
 /// store. A step is folded while the one before it is inserted.
 pub(crate) struct RowSink {
-    inserter: Inserter,
+    way: Way,
     /// Rows to insert that were not yet handed on.
     waiting: Vec<u8>,
     /// Rows were handed on of which no answer will tell that they are in the store.
@@ -24,60 +25,127 @@ pub(crate) struct RowSink {
     due: u32,
     /// Hashes of the keys of rows that may not be in the store yet: of this step, and of the one before.
     pending: [HashSet<u64>; 2],
-    /// The unit at hand, and whether it has rows.
-    unit: (blake3::Hasher, bool),
+    unit: Unit,
     root: RootState,
     cut: u64,
+    /// Rows that were put so far.
+    put: u64,
+    /// What the fact at hand changed.
+    pub(crate) told: Told,
+}
+
+/// How rows come into the store.
+enum Way {
+    Thread(Inserter),
+    /// At once: where each row is read again soon.
+    AtOnce(Arc<dyn Store>),
+}
+
+/// The rows of one entry, or of one commit of a tenant, so far: hashed, and whether there are any.
+#[derive(Default)]
+pub(crate) struct Unit {
+    hasher: blake3::Hasher,
+    any: bool,
+}
+
+impl Unit {
+    fn end_in(&mut self, root: &mut RootState) {
+        if std::mem::take(&mut self.any) {
+            root.add(&self.hasher);
+            self.hasher.reset();
+        }
+    }
 }
 
 impl RowSink {
-    /// Goes on from a root.
+    /// Goes on from a root; rows are inserted by a thread.
     pub(crate) fn new(store: Arc<dyn Store>, root: RootState) -> RowSink {
+        RowSink::by(Way::Thread(Inserter::new(store)), root)
+    }
+
+    /// Goes on from a root; each row is in the store at once, and no step is ended here.
+    pub(crate) fn at_once(store: Arc<dyn Store>, root: RootState) -> RowSink {
+        RowSink::by(Way::AtOnce(store), root)
+    }
+
+    fn by(way: Way, root: RootState) -> RowSink {
         RowSink {
-            inserter: Inserter::new(store),
-            waiting: Vec::with_capacity(CHUNK_BYTES),
+            way,
+            waiting: Vec::new(),
             unsettled: false,
             due: 0,
             pending: Default::default(),
-            unit: (blake3::Hasher::new(), false),
+            unit: Unit::default(),
             root,
             cut: 0,
+            put: 0,
+            told: Told::default(),
         }
     }
 
-    /// Counts rows that a limit on what multiplies leaves out; gives how many there were with them.
-    pub(crate) fn cut(&mut self, rows: u64) -> u64 {
+    /// Counts rows that a limit on what multiplies leaves out.
+    pub(crate) fn cut(&mut self, rows: u64) {
         self.cut = self.cut.saturating_add(rows);
-        self.cut
+    }
+
+    /// How many rows were left out since this was last asked.
+    pub(crate) fn take_cut(&mut self) -> u64 {
+        std::mem::take(&mut self.cut)
     }
 
     /// Takes a row; it is in the store after [`RowSink::settle`].
     pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.inserted(key, value);
+        self.write_over(key, value)
+    }
+
+    /// As [`RowSink::insert`], without a place in the root. One key is not given twice without settling it between.
+    pub(crate) fn write_over(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if let Way::AtOnce(store) = &self.way {
+            return store.insert(key, value);
+        }
         push_row(&mut self.waiting, key, value);
         self.pending[0].insert(hash_of(key));
         if self.waiting.len() >= CHUNK_BYTES { self.hand_on() } else { Ok(()) }
     }
 
+    /// Number of rows that were put so far, for budgets.
+    pub(crate) fn put(&self) -> u64 {
+        self.put
+    }
+
     /// Remembers that rows of a group may not be in the store yet, so that [`RowSink::settle_key`] of the group waits.
     pub(crate) fn note_group(&mut self, group: &[u8]) {
-        self.pending[0].insert(hash_of(group));
+        if matches!(self.way, Way::Thread(_)) {
+            self.pending[0].insert(hash_of(group));
+        }
     }
 
     /// Adds a row to the root that the fold has inserted by itself.
     pub(crate) fn inserted(&mut self, key: &[u8], value: &[u8]) {
-        let (hasher, any) = &mut self.unit;
-        hasher.update(&lengths(key, value)).update(key).update(value);
-        *any = true;
+        self.unit.hasher.update(&lengths(key, value)).update(key).update(value);
+        self.unit.any = true;
+        self.put += 1;
     }
 
     /// Ends a unit: every row since the one before. Where units end must not depend on steps.
     pub(crate) fn end_unit(&mut self) {
-        let (hasher, any) = &mut self.unit;
-        if std::mem::take(any) {
-            self.root.add(hasher);
-            hasher.reset();
-        }
+        self.unit.end_in(&mut self.root);
+    }
+
+    /// As [`RowSink::end_unit`], for a sum that [`RowSink::add`] takes when all of it is folded.
+    pub(crate) fn end_unit_in(&mut self, root: &mut RootState) {
+        self.unit.end_in(root);
+    }
+
+    /// Adds units to the root.
+    pub(crate) fn add(&mut self, units: &RootState) {
+        self.root.add_all(units);
+    }
+
+    /// Changes the unit at hand for another, to go on with this one later.
+    pub(crate) fn swap_unit(&mut self, unit: &mut Unit) {
+        std::mem::swap(&mut self.unit, unit);
     }
 
     /// Waits until a key's row is in the store, if it was taken.
@@ -91,9 +159,14 @@ impl RowSink {
         self.hand_on()?;
         self.pending.iter_mut().for_each(HashSet::clear);
         if std::mem::take(&mut self.unsettled) {
-            self.inserter.send(Work::Report);
+            self.send(Work::Report);
             self.due += 1;
         }
+        self.receive()
+    }
+
+    /// Waits until every step that was ended is in the store; rows since then may not be.
+    pub(crate) fn settle_steps(&mut self) -> Result<(), Error> {
         self.receive()
     }
 
@@ -102,7 +175,7 @@ impl RowSink {
     pub(crate) fn end_step(&mut self, last: Vec<Row>, then: Then) -> Result<(), Error> {
         self.hand_on()?;
         self.receive()?;
-        self.inserter.send(Work::Step(last, then));
+        self.send(Work::Step(last, then));
         (self.due, self.unsettled) = (1, false);
         self.pending.swap(0, 1);
         self.pending[0].clear();
@@ -111,9 +184,10 @@ impl RowSink {
 
     /// Every answer that is due.
     fn receive(&mut self) -> Result<(), Error> {
+        let Way::Thread(inserter) = &self.way else { return Ok(()) };
         while self.due > 0 {
             self.due -= 1;
-            self.inserter.results.recv().expect("the inserting thread lives as long as this")?;
+            inserter.results.recv().expect("the inserting thread lives as long as this")?;
         }
         Ok(())
     }
@@ -127,9 +201,16 @@ impl RowSink {
         if self.waiting.is_empty() {
             return Ok(());
         }
+        let Way::Thread(inserter) = &self.way else { return Ok(()) };
         let chunk = std::mem::replace(&mut self.waiting, Vec::with_capacity(CHUNK_BYTES));
         self.unsettled = true;
-        self.inserter.rows(chunk)
+        inserter.rows(chunk)
+    }
+
+    fn send(&self, work: Work) {
+        if let Way::Thread(inserter) = &self.way {
+            inserter.send(work);
+        }
     }
 }
 
@@ -223,5 +304,17 @@ mod tests {
         drop(sink);
         assert_eq!(*shown.lock().expect("not poisoned"), [1]);
         assert_eq!(store.get(b"progress").expect("in memory"), Some(vec![1]));
+    }
+
+    #[test]
+    fn what_is_inserted_at_once_is_not_remembered() {
+        let store = Arc::new(MemStore::default());
+        let mut sink = RowSink::at_once(store.clone(), RootState::default());
+        for n in 0..1_000_u32 {
+            sink.insert(&n.to_be_bytes(), b"").expect("in memory");
+            sink.note_group(&n.to_be_bytes());
+            assert!(store.get(&n.to_be_bytes()).expect("in memory").is_some());
+        }
+        assert!(sink.pending.iter().all(HashSet::is_empty));
     }
 }

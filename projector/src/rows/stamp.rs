@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+/// The one order of facts about one thing: [`Stamp::order`].
+pub(crate) type Order = (i64, u64, u32);
+
 /// What precedes the value of every row: where it comes from. Readers compare `index` with their bound and `time` with
 /// `at`, and order by [`Stamp::order`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ impl Stamp {
     /// wins, since clocks of one second are common and a hash would be a coin toss; then by the place in the entry.
     /// Where documents have a version it stands between time and index. Only at equal times does arrival matter. Keys
     /// that end with time, index and ordinal sort so.
-    pub(crate) fn order(&self) -> (i64, u64, u32) {
+    pub(crate) fn order(&self) -> Order {
         (self.time, self.index, self.ordinal)
     }
 

@@ -9,18 +9,20 @@ use pedigraph_ledger::{LogId, Reader};
 use super::marker;
 use super::progress::Progress;
 use crate::error::Error;
-use crate::store::{SledStore, Store, wait_unlocked};
+use crate::store::{Store, StoreKind, wait_unlocked};
 
 /// How views are kept.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of sled's cache.
+    /// Bytes of memory for the store, about.
     pub cache_bytes: u64,
+    /// What keeps them: what is in the directory is wiped when it is of another. `None`: what is there, else sled.
+    pub store: Option<StoreKind>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 256 << 20 }
+        Options { cache_bytes: 256 << 20, store: None }
     }
 }
 
@@ -39,13 +41,19 @@ pub(super) fn lock(dir: &Path) -> Result<fs::File, Error> {
     locked.ok_or_else(in_use)?.map(|()| file)
 }
 
+/// A store, and which one it is.
+pub(super) type Opened = (Arc<dyn Store>, StoreKind);
+
 /// The store as it can be trusted: compared with the ledger, and empty when in doubt.
-pub(super) fn open_store(dir: &Path, ledger: &Reader, options: &Options) -> Result<Arc<SledStore>, Error> {
-    let path = dir.join("rows");
-    if marker::trusted(dir) {
-        let (store, _) = SledStore::open(&path, options.cache_bytes)?;
-        match doubt(&store, ledger)? {
-            None => return Ok(Arc::new(store)),
+pub(super) fn open_store(dir: &Path, ledger: &Reader, options: &Options) -> Result<Opened, Error> {
+    let (path, kept) = (dir.join("rows"), marker::kept_by(dir));
+    let kind = options.store.or(kept).unwrap_or_default();
+    if kept.is_some_and(|kept| kept != kind) {
+        tracing::warn!(reason = "they were kept by another store", store = %kind, "views: folding anew");
+    } else if marker::trusted(dir) {
+        let (store, _) = kind.open(&path, options.cache_bytes)?;
+        match doubt(store.as_ref(), ledger)? {
+            None => return Ok((store, kind)),
             Some(reason) => tracing::warn!(reason, "views: folding anew"),
         }
     } else if path.exists() {
@@ -54,7 +62,7 @@ pub(super) fn open_store(dir: &Path, ledger: &Reader, options: &Options) -> Resu
     if path.exists() {
         fs::remove_dir_all(&path).map_err(|error| Error::Store(format!("wipe: {error}")))?;
     }
-    Ok(Arc::new(SledStore::open(&path, options.cache_bytes)?.0))
+    Ok((kind.open(&path, options.cache_bytes)?.0, kind))
 }
 
 /// Why rows cannot be of this ledger; `None` when they can.

@@ -3,84 +3,86 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use pedigraph_proto::wire::{Entry, Fact, Status};
-use pedigraph_proto::{Event, Nanos, TenantId, canonical, fact};
+use pedigraph_ledger::{Commit, Reader};
+use pedigraph_proto::TenantId;
 
-use super::progress::{LogProgress, PROGRESS_KEY, Progress};
+use super::behind::Behind;
+use super::commit::CommitIn;
+use super::deriver::{DerivedProgress, Deriver, TURN_ROWS, Turn};
+use super::entry::EntryId;
+use super::piece::{Folding, Piece};
+use super::progress::{LogProgress, Progress};
 use super::recorded::Roots;
-use crate::ask::subscribed;
+use crate::ask::scope::Shared;
+use crate::derived::DerivedViews;
 use crate::error::Error;
 use crate::facts::ViewSet;
-use crate::facts::view::{CommitAt, EntryAt, EntrySummary, FactAt};
-use crate::rows::Rows;
 use crate::rows::inserter::Then;
 use crate::rows::root::RootState;
 use crate::rows::sink::RowSink;
-use crate::rows::stamp::{Stamp, happened};
 use crate::store::Store;
 
-/// An entry to fold; its facts are fetched chunk by chunk.
-#[derive(Clone, Debug)]
-pub(crate) struct EntryIn {
-    pub(crate) tenant: TenantId,
-    pub(crate) index: u64,
-    pub(crate) leaf: Bytes,
-    pub(crate) leaf_hash: [u8; 32],
-    pub(crate) chunks: usize,
-}
+/// Bytes of journal of a step that are as much work as a row. A step of 1 MiB does 65,536 rows for commits in their order:
+/// several times what so much of small entries takes. What does not fit is done in turns of its tenant's own, so that
+/// nobody waits for another one's wide entry.
+const BYTES_PER_ROW: usize = 16;
 
-/// A tenant and an index in its log.
-pub(crate) type EntryId = (TenantId, u64);
-
-/// A commit to fold.
-#[derive(Clone, Debug)]
-pub(crate) struct CommitIn {
-    pub(crate) seq: u64,
-    pub(crate) time: Nanos,
-    pub(crate) entries: Vec<EntryIn>,
-    pub(crate) duplicates: Vec<(TenantId, String, u64)>,
-}
-
-/// Fetches a facts chunk of a commit: number of the entry in it, number of the chunk.
-pub(crate) type FetchChunk<'a> = &'a dyn Fn(usize, usize) -> Result<Bytes, Error>;
+/// The part of a step's rows that is a turn of all who are behind: 16,384 of a step of 1 MiB.
+const TURNS_PER_STEP: u64 = 4;
+/// The part of a step's rows that is much for one tenant: 4,096 of a step of 1 MiB, a quarter of a turn.
+const MUCH_OF_STEP: u64 = 16;
+/// The part of a step's rows that is little for everybody: 1,024 of a step of 1 MiB.
+const LITTLE_OF_STEP: u64 = 64;
+/// The part of a turn that is one tenant's before the next one goes on.
+const TENANTS_PER_TURN: u64 = 4;
+/// Bytes of journal that a tenant's turn reads at once, and what that is as work.
+const READ_BYTES: usize = 256 << 10;
+const READ_WORK: u64 = 256;
 
 /// Folds commits into a store.
 pub(crate) struct Folder {
-    store: Arc<dyn Store>,
-    views: Arc<ViewSet>,
+    folding: Folding,
     progress: Progress,
-    sink: RowSink,
     roots: Roots,
-    buffer: Vec<u8>,
-    /// Entries whose folding panicked again and again: they are gone past.
-    set_aside: BTreeSet<EntryId>,
-    /// The entry that is being folded.
-    folding: Option<EntryId>,
+    behind: Behind,
+    /// Rows that the step at hand spent on commits in their order, by tenant.
+    took: BTreeMap<TenantId, u64>,
+    /// Tenants that the step at hand folds, and how many of their entries are in steps before.
+    moved: BTreeMap<TenantId, u64>,
+    /// What the step at hand may spend on commits in their order.
+    rows_max: u64,
+    /// What is spent when it has.
+    end: u64,
 }
 
 impl Folder {
     /// Goes on from what the store holds, or from nothing.
-    pub(crate) fn open(store: Arc<dyn Store>, views: Arc<ViewSet>) -> Result<Folder, Error> {
+    pub(crate) fn open(
+        store: Arc<dyn Store>,
+        views: Arc<ViewSet>,
+        derived: Arc<DerivedViews>,
+    ) -> Result<Folder, Error> {
         let progress = Progress::read(store.as_ref())?.unwrap_or_default();
-        let mut sink = RowSink::new(store.clone(), RootState::from_bytes(&progress.root).unwrap_or_default());
-        sink.cut(progress.cut);
+        let sink = RowSink::new(store.clone(), RootState::from_bytes(&progress.root).unwrap_or_default());
         for view in views.all() {
             view.opened(store.as_ref(), &|tenant| progress.next_of(tenant))?;
         }
         let roots = Roots::open(store.as_ref(), progress.next_seq, sink.root())?;
-        let (set_aside, folding) = (BTreeSet::new(), None);
-        Ok(Folder { store, views, progress, sink, roots, buffer: Vec::new(), set_aside, folding })
+        let shared = Arc::new(Shared { store: store.clone(), views: views.clone() });
+        let deriver = Deriver::open(&shared, derived, &progress)?;
+        let folding = Folding::new(store, views, sink, deriver);
+        let (behind, took, moved) = (Behind::default(), BTreeMap::new(), BTreeMap::new());
+        Ok(Folder { folding, progress, roots, behind, took, moved, rows_max: 0, end: 0 })
     }
 
     /// Goes past some entries, which are counted as not readable.
     pub(crate) fn set_aside(&mut self, entries: BTreeSet<EntryId>) {
-        self.set_aside = entries;
+        self.folding.set_aside = entries;
     }
 
     /// The entry that is being folded.
     pub(crate) fn folding(&self) -> Option<&EntryId> {
-        self.folding.as_ref()
+        self.folding.entry.as_ref()
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -91,158 +93,178 @@ impl Folder {
         &self.roots
     }
 
-    /// Folds one commit. Nothing of it is visible before [`Folder::finish_step`].
-    pub(crate) fn fold_commit(&mut self, commit: &CommitIn, fetch: FetchChunk<'_>) -> Result<(), Error> {
-        let mut folded: BTreeMap<TenantId, Vec<EntrySummary>> = BTreeMap::new();
-        for (number, entry) in commit.entries.iter().enumerate() {
-            let summary = self.fold_entry(entry, &|chunk| fetch(number, chunk))?;
-            folded.entry(entry.tenant.clone()).or_default().push(summary);
-        }
-        let mut duplicates: BTreeMap<TenantId, Vec<(String, u64)>> = BTreeMap::new();
-        for (tenant, source, count) in &commit.duplicates {
-            duplicates.entry(tenant.clone()).or_default().push((source.clone(), *count));
-            folded.entry(tenant.clone()).or_default();
-        }
-        for (tenant, entries) in &folded {
-            let duplicates = duplicates.get(tenant).map(Vec::as_slice).unwrap_or_default();
-            self.fold_commit_of(commit, tenant, entries, duplicates)?;
-        }
-        self.progress.next_seq = commit.seq + 1;
-        self.roots.folded(self.progress.next_seq, self.sink.root());
-        Ok(())
+    /// How far derived views are, as of the last step that was finished.
+    pub(crate) fn derived(&self) -> Vec<Arc<DerivedProgress>> {
+        self.folding.deriver.shown()
     }
 
-    fn fold_commit_of(
-        &mut self,
-        commit: &CommitIn,
-        tenant: &TenantId,
-        entries: &[EntrySummary],
-        duplicates: &[(String, u64)],
-    ) -> Result<(), Error> {
-        let next_index = self.progress.next_of(tenant);
-        let at = CommitAt { tenant, seq: commit.seq, next_index, entries, duplicates };
-        let index = next_index.saturating_sub(1);
-        let stamp = Stamp { index, ordinal: u32::MAX, time: commit.time.0 };
-        let views = self.views.clone();
-        views.all().iter().try_for_each(|view| view.fold_commit(&at, &mut self.rows(stamp)))?;
-        self.sink.end_unit();
-        Ok(())
+    /// Whether more is to be folded than the step at hand did.
+    pub(crate) fn has_more(&self, reader: &Reader) -> bool {
+        !self.progress.behind.is_empty() || self.progress.next_seq < reader.next_seq()
     }
 
-    fn fold_entry(
-        &mut self,
-        entry_in: &EntryIn,
-        chunk: &dyn Fn(usize) -> Result<Bytes, Error>,
-    ) -> Result<EntrySummary, Error> {
-        let (tenant, index, leaf_hash) = (&entry_in.tenant, entry_in.index, &entry_in.leaf_hash);
-        let expected = self.progress.next_of(tenant);
-        if index != expected {
-            return Err(Error::Store(format!("{tenant}: entry {index} came where {expected} is next")));
+    /// Whether there is anything to do without another commit.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.progress.behind.is_empty() || self.derives()
+    }
+
+    /// Whether derived views are behind the facts.
+    fn derives(&self) -> bool {
+        self.folding.deriver.is_behind(&self.progress)
+    }
+
+    /// Derives within a turn's budget. With more to fold it derives from steps that are in the store already,
+    /// so as not to wait; else from this one too, so that it becomes visible together.
+    pub(crate) fn derive(&mut self, reader: &Reader, more_to_fold: bool) -> Result<(), Error> {
+        if !self.derives() {
+            return Ok(());
         }
-        let decoded = canonical::decode_entry(&entry_in.leaf);
-        if decoded.is_none() {
-            self.count_unreadable(tenant, index, "leaf");
+        if more_to_fold {
+            self.folding.sink.settle_steps()?;
+        } else {
+            self.folding.sink.settle()?;
+            self.moved.clear();
         }
-        let entry = decoded.unwrap_or_default();
-        let mut summary = EntrySummary { entry, code: None, changes: 0, unknown_facts: 0 };
-        let log = LogProgress { next: index + 1, leaf_hash: *leaf_hash };
-        self.folding = Some((tenant.clone(), index));
-        if self.folding.as_ref().is_some_and(|entry| self.set_aside.contains(entry)) {
-            self.count_unreadable(tenant, index, "set aside, since folding it panicked");
-            self.progress.logs.insert(tenant.as_str().to_owned(), log);
-            self.folding = None;
-            return Ok(summary);
+        let (facts, moved) = (&self.progress, &self.moved);
+        let in_store = |tenant: &TenantId| moved.get(tenant).copied().unwrap_or_else(|| facts.next_of(tenant));
+        let turn = Turn { reader, facts, in_store: &in_store, set_aside: &self.folding.set_aside, rows_max: TURN_ROWS };
+        self.folding.deriver.derive(&turn, &mut self.folding.entry)
+    }
+
+    /// A step begins that folds about so many bytes of journal. Where the last one left commits, tenants that took much
+    /// of it go on in turns from here, so that nobody waits for all that one of them sent.
+    pub(crate) fn begin_step(&mut self, bytes_max: usize, left_commits: bool) {
+        let took = std::mem::take(&mut self.took);
+        let much = took.into_iter().filter(|(_, rows)| left_commits && *rows > self.rows_max / MUCH_OF_STEP);
+        for (tenant, _) in much {
+            self.progress.behind.entry(tenant.as_str().to_owned()).or_insert(self.progress.next_seq);
         }
-        let at = EntryAt { tenant, index, entry: &summary.entry, leaf_hash };
-        let stamp = Stamp::of_entry(index, &summary.entry);
-        let views = self.views.clone();
-        views.all().iter().try_for_each(|view| view.fold_entry(&at, &mut self.rows(stamp)))?;
-        let mut ordinal = 0;
-        for number in 0..entry_in.chunks {
-            let Some(facts) = fact::decode_chunk(chunk(number)?) else {
-                self.count_unreadable(tenant, index, "facts chunk");
+        self.rows_max = (bytes_max / BYTES_PER_ROW) as u64;
+        self.end = self.folding.spent() + self.rows_max;
+    }
+
+    /// Folds the next commit, but for tenants that are behind: those have turns of their own ([`Folder::catch_up`]).
+    /// Nothing of it is visible before [`Folder::finish_step`].
+    pub(crate) fn fold_commit(&mut self, reader: &Reader, commit: &Commit) -> Result<(), Error> {
+        let commit_in = CommitIn { reader, commit };
+        for part in commit_in.parts() {
+            if self.progress.is_behind(&part.tenant) {
                 continue;
-            };
-            for fact in &facts {
-                self.fold_fact(entry_in, &mut summary, ordinal, fact)?;
-                ordinal += 1;
+            }
+            let (tenant, before) = (part.tenant.clone(), self.folding.spent());
+            let mut piece = Piece::of(part, &self.progress);
+            let folded = self.folding.go_on(commit_in, &mut piece, self.end)?;
+            *self.took.entry(tenant).or_default() += self.folding.spent() - before;
+            if folded {
+                self.finish(piece);
+            } else {
+                self.progress.behind.insert(piece.part.tenant.as_str().to_owned(), commit.seq);
+                self.behind.keep(piece);
             }
         }
-        if summary.unknown_facts > 0 {
-            self.progress.unreadable += u64::from(summary.unknown_facts) - 1;
-            self.count_unreadable(tenant, index, "facts of an unknown type");
-        }
-        self.sink.end_unit();
-        summary.changes = subscribed::count_shown(summary.changes);
-        self.progress.logs.insert(tenant.as_str().to_owned(), log);
-        self.folding = None;
-        Ok(summary)
+        self.progress.next_seq = commit.seq + 1;
+        self.roots.folded(self.progress.next_seq, self.folding.sink.root());
+        Ok(())
     }
 
-    fn fold_fact(
-        &mut self,
-        entry_in: &EntryIn,
-        summary: &mut EntrySummary,
-        ordinal: u32,
-        fact: &Fact,
-    ) -> Result<(), Error> {
-        let Some(event) = &fact.event else {
-            summary.unknown_facts = summary.unknown_facts.saturating_add(1);
-            return Ok(());
-        };
-        // Older versions took this from senders: only what was rejected is counted as such.
-        if let (Event::MessageRejected(rejected), Status::Rejected) = (event, summary.entry.status()) {
-            summary.code = Some(rejected.code.clone());
+    /// A turn of the tenants that are behind.
+    pub(crate) fn catch_up(&mut self, reader: &Reader) -> Result<(), Error> {
+        let rows = (self.rows_max / TURNS_PER_STEP).max(1);
+        let end = self.folding.spent() + rows;
+        while self.folding.spent() < end {
+            let Some(tenant) = self.behind.next(&self.progress.behind) else { return Ok(()) };
+            self.catch_up_of(reader, &tenant, (rows / TENANTS_PER_TURN).max(1))?;
         }
-        if let Event::ViewRootRecorded(recorded) = event {
-            self.roots.compare(entry_in.index, recorded);
+        Ok(())
+    }
+
+    fn catch_up_of(&mut self, reader: &Reader, tenant: &TenantId, rows: u64) -> Result<(), Error> {
+        // Reading is work, but no turn ends with it.
+        let mut end = None;
+        while let Some(seq) = self.progress.behind.get(tenant.as_str()).copied() {
+            if seq >= self.progress.next_seq {
+                self.progress.behind.remove(tenant.as_str());
+                return Ok(());
+            }
+            let commits = reader.commits(seq, READ_BYTES)?;
+            self.folding.worked(READ_WORK);
+            let end = *end.get_or_insert(self.folding.spent() + rows);
+            let end_seq = self.progress.next_seq;
+            for commit in commits.iter().take_while(|commit| commit.seq < end_seq) {
+                if !self.catch_up_with(tenant, CommitIn { reader, commit }, end)? {
+                    return Ok(());
+                }
+                self.progress.behind.insert(tenant.as_str().to_owned(), commit.seq + 1);
+            }
+            if commits.is_empty() {
+                return Err(Error::Store("the ledger gave no commit where it has one".into()));
+            }
         }
-        summary.changes = summary.changes.saturating_add(subscribed::count(event));
-        let occurred_at = happened(fact.occurred_at, &summary.entry);
-        let at = FactAt {
-            tenant: &entry_in.tenant,
-            index: entry_in.index,
-            ordinal,
-            entry: &summary.entry,
-            occurred_at,
-            event,
-        };
-        let of_entry = Stamp::of_entry(entry_in.index, &summary.entry);
-        let stamp = Stamp { ordinal: ordinal.saturating_add(1), time: occurred_at.0, ..of_entry };
-        let views = self.views.clone();
-        views.all().iter().try_for_each(|view| view.fold(&at, &mut self.rows(stamp)))
+        Ok(())
+    }
+
+    /// Goes on with a tenant's part of a commit; whether it is done.
+    fn catch_up_with(&mut self, tenant: &TenantId, commit: CommitIn<'_>, end: u64) -> Result<bool, Error> {
+        let begun = self.behind.take(tenant);
+        let piece = begun.or_else(|| Some(Piece::of(commit.part_of(tenant)?, &self.progress)));
+        let Some(mut piece) = piece else { return Ok(true) };
+        if self.folding.spent() >= end || !self.folding.go_on(commit, &mut piece, end)? {
+            self.behind.keep(piece);
+            return Ok(false);
+        }
+        self.roots.late(piece.part.seq, &piece.root);
+        self.finish(piece);
+        Ok(true)
+    }
+
+    /// A tenant's part of a commit is folded: now it counts.
+    fn finish(&mut self, piece: Piece) {
+        self.folding.sink.add(&piece.root);
+        self.progress.unreadable += piece.unreadable;
+        self.progress.cut += piece.cut;
+        let whole = self.progress.whole_seq();
+        for (index, recorded) in piece.recorded {
+            self.roots.take(index, recorded, whole);
+        }
+        let tenant = piece.part.tenant;
+        let name = tenant.as_str().to_owned();
+        match piece.last {
+            Some(leaf_hash) => {
+                let before = self.progress.next_of(&tenant);
+                self.moved.entry(tenant).or_insert(before);
+                self.progress.duplicates.remove(&name);
+                self.progress.logs.insert(name, LogProgress { next: piece.next, leaf_hash });
+            }
+            None => drop(self.progress.duplicates.insert(name, piece.duplicates)),
+        }
+    }
+
+    /// Whether the step at hand has done what one step should.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.folding.spent() >= self.end
+    }
+
+    /// Whether there was little to do for the commits of the step at hand: they are of tenants that are behind.
+    pub(crate) fn did_little(&self) -> bool {
+        let begun = self.end - self.rows_max;
+        self.folding.spent() - begun < self.rows_max / LITTLE_OF_STEP
     }
 
     /// Ends a step: progress is written after its rows, then what `show` gives is called. Only then is what was folded
     /// visible, and a crash before folds it again. That happens beside the next step; a fault in it is told by the next
     /// end, or by [`Folder::settle`].
     pub(crate) fn finish_step(&mut self, show: impl FnOnce(&Folder) -> Then) -> Result<(), Error> {
-        self.progress.root = self.sink.root().to_bytes();
-        self.progress.cut = self.sink.cut(0);
-        let unwritable = |error| Error::Store(format!("progress: {error}"));
-        let value = postcard::to_stdvec(&self.progress).map_err(unwritable)?;
-        let mut last = vec![(PROGRESS_KEY.to_vec(), value)];
+        self.roots.compare_waiting(self.progress.whole_seq());
+        let mut last = self.progress.rows(self.folding.sink.root())?;
         last.extend(self.roots.row()?);
+        last.extend(self.folding.deriver.rows(&self.progress)?);
+        self.moved.clear();
         let shown = show(self);
-        self.sink.end_step(last, shown)
+        self.folding.sink.end_step(last, shown)
     }
 
     /// Waits until every step that was finished is visible.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        self.sink.settle()
+        self.folding.sink.settle()
     }
-
-    fn rows(&mut self, stamp: Stamp) -> Rows<'_> {
-        Rows { store: self.store.as_ref(), sink: &mut self.sink, stamp, buffer: &mut self.buffer }
-    }
-
-    fn count_unreadable(&mut self, tenant: &TenantId, index: u64, what: &str) {
-        self.progress.unreadable += 1;
-        tracing::warn!(%tenant, index, what, "views: not readable by this version, gone past");
-    }
-}
-
-/// An entry decoded without its facts, for callers outside a fold.
-pub(crate) fn decode_leaf(leaf: &[u8]) -> Entry {
-    canonical::decode_entry(leaf).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ use super::folder::Folder;
 use super::marker;
 use super::runner::{STEP_BYTES_MAX, step};
 use crate::ask::answers::ViewRoots;
+use crate::derived::{self, DerivedViews};
 use crate::error::Error;
 use crate::facts::ViewSet;
 use crate::store::{MemStore, Store};
@@ -21,6 +22,8 @@ pub struct Folded {
     pub commits: u64,
     /// The view root after them, `sha256:` and hex.
     pub root: String,
+    /// The root of each derived view, by name.
+    pub derived: Vec<(String, String)>,
     /// The roots that the ledger recorded, held against those on the way.
     pub recorded: ViewRoots,
 }
@@ -34,12 +37,13 @@ pub fn rebuild(
 ) -> Result<Folded, Error> {
     let failed = |error: std::io::Error| Error::Store(format!("marker: {error}"));
     let _lock = lock(dir)?;
-    marker::set_broken(dir).map_err(failed)?;
-    let store = open_store(dir, ledger, options)?;
-    marker::set_running(dir).map_err(failed)?;
-    let folded = fold_to_head(store.clone(), ledger, STEP_BYTES_MAX, progress)?;
+    let kind = options.store.or_else(|| marker::kept_by(dir)).unwrap_or_default();
+    marker::set_broken(dir, kind).map_err(failed)?;
+    let (store, kind) = open_store(dir, ledger, options)?;
+    marker::set_running(dir, kind).map_err(failed)?;
+    let folded = fold_to_head(store.clone(), ledger, STEP_BYTES_MAX, derived::all(), progress)?;
     store.sync()?;
-    marker::set_clean(dir).map_err(failed)?;
+    marker::set_clean(dir, kind).map_err(failed)?;
     Ok(folded)
 }
 
@@ -51,24 +55,26 @@ pub fn fold_into_memory(ledger: &Reader, step_bytes: usize) -> Result<Folded, Er
 
 /// Folds the ledger up to its head into an empty store, in steps of about `step_bytes` of journal.
 pub fn fold_into(store: Arc<dyn Store>, ledger: &Reader, step_bytes: usize) -> Result<Folded, Error> {
-    fold_to_head(store, ledger, step_bytes, &mut |_, _| ())
+    fold_to_head(store, ledger, step_bytes, derived::all(), &mut |_, _| ())
 }
 
-fn fold_to_head(
+pub(super) fn fold_to_head(
     store: Arc<dyn Store>,
     ledger: &Reader,
     step_bytes: usize,
+    derived: DerivedViews,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Folded, Error> {
-    let mut folder = Folder::open(store.clone(), Arc::new(ViewSet::default()))?;
+    let mut folder = Folder::open(store.clone(), Arc::new(ViewSet::default()), Arc::new(derived))?;
     let end = ledger.next_seq();
-    while folder.progress().next_seq < end {
-        step(ledger, &mut folder, step_bytes)?;
+    while folder.progress().next_seq < end || folder.has_work() {
+        step(ledger, &mut folder, step_bytes, &|_| ())?;
         folder.finish_step(|_| Box::new(|| {}))?;
-        progress(folder.progress().next_seq, end);
+        progress(folder.progress().whole_seq(), end);
     }
     folder.settle()?;
     store.flush()?;
     let (commits, root) = (folder.progress().next_seq, folder.progress().root());
-    Ok(Folded { commits, root, recorded: folder.roots().outcome().clone() })
+    let derived = folder.derived().iter().map(|view| (view.name.to_owned(), view.root.clone())).collect();
+    Ok(Folded { commits, root, derived, recorded: folder.roots().outcome().clone() })
 }

@@ -17,6 +17,8 @@ use crate::store::Store;
 
 /// Commits whose roots are kept, 2 KiB each: a record that names an older one is not compared.
 pub(crate) const COMMITS_KEPT_MAX: usize = 1_024;
+/// Records of roots that wait until every tenant has come to where they are of.
+const WAITING_MAX: usize = 256;
 /// Key of the row with the outcome; no tenant's key begins so.
 const ROOTS_KEY: &[u8] = &[0, b'r'];
 
@@ -38,6 +40,8 @@ struct Row {
 pub(crate) struct Roots {
     /// Number of commits that are folded, and the root then; ascending.
     kept: VecDeque<(u64, RootState)>,
+    /// Of commits that are not folded for every tenant yet: index, and the record.
+    waiting: Vec<(u64, ViewRootRecorded)>,
     outcome: ViewRoots,
     changed: bool,
 }
@@ -50,7 +54,8 @@ impl Roots {
         let row = stored.filter(|_| next_seq > 0).unwrap_or_default();
         let Row { compared, mismatched, other_version, out_of_reach, last, first_mismatch } = row;
         let outcome = ViewRoots { compared, mismatched, other_version, out_of_reach, last, first_mismatch };
-        Ok(Roots { kept: VecDeque::from([(next_seq, root.clone())]), outcome, changed: false })
+        let kept = VecDeque::from([(next_seq, root.clone())]);
+        Ok(Roots { kept, waiting: Vec::new(), outcome, changed: false })
     }
 
     /// Keeps the root after a commit.
@@ -63,8 +68,35 @@ impl Roots {
         self.kept.push_back((next_seq, kept));
     }
 
+    /// Adds what a tenant's part of a commit came to, which was folded after later commits.
+    pub(crate) fn late(&mut self, seq: u64, units: &RootState) {
+        let from = self.kept.partition_point(|(next_seq, _)| *next_seq <= seq);
+        self.kept.range_mut(from..).for_each(|(_, root)| root.add_all(units));
+    }
+
+    /// Takes a root that entry `index` recorded, while everything below commit `whole` is folded.
+    pub(crate) fn take(&mut self, index: u64, recorded: ViewRootRecorded, whole: u64) {
+        if recorded.next_seq <= whole {
+            self.compare(index, &recorded);
+        } else if self.waiting.len() < WAITING_MAX {
+            self.waiting.push((index, recorded));
+        } else {
+            self.outcome.out_of_reach += 1;
+            self.changed = true;
+        }
+    }
+
+    /// Compares what has waited for everything below commit `whole`.
+    pub(crate) fn compare_waiting(&mut self, whole: u64) {
+        for (index, recorded) in
+            self.waiting.extract_if(.., |(_, recorded)| recorded.next_seq <= whole).collect::<Vec<_>>()
+        {
+            self.compare(index, &recorded);
+        }
+    }
+
     /// Compares a root that entry `index` recorded.
-    pub(crate) fn compare(&mut self, index: u64, recorded: &ViewRootRecorded) {
+    fn compare(&mut self, index: u64, recorded: &ViewRootRecorded) {
         self.changed = true;
         if recorded.view_schema != ROWS_VERSION {
             self.outcome.other_version += 1;

@@ -1,13 +1,14 @@
 //! What is done when folding fails: the store is opened again after a while, in the end the views are folded anew, and an
 //! entry whose folding always panics is set aside. It is told each time, and readers go on with what they see.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::folder::{EntryId, Folder};
+use super::aside::SetAside;
+use super::entry::EntryId;
+use super::folder::Folder;
 use super::visible::{Inner, Visible};
 use crate::error::Error;
 use crate::rows::inserter::panic_text;
@@ -36,7 +37,10 @@ pub(super) fn caught(folder: &mut Folder, fold: impl FnOnce(&mut Folder) -> Resu
         Ok(Err(error)) => (error, None),
         Err(panicked) => (Error::Panicked(panic_text(panicked.as_ref())), folder.folding().cloned()),
     };
-    Err(Fault { error, entry, seq: folder.progress().next_seq })
+    let progress = folder.progress();
+    // A tenant that is behind stays at its commit while the others go on.
+    let seq = entry.as_ref().map_or(progress.next_seq, |(tenant, _)| progress.seq_of(tenant));
+    Err(Fault { error, entry, seq })
 }
 
 /// What failed so far, and how often at the place where it failed last.
@@ -44,10 +48,17 @@ pub(super) fn caught(folder: &mut Folder, fold: impl FnOnce(&mut Folder) -> Resu
 pub(super) struct Recovery {
     place: Option<(u64, Option<EntryId>)>,
     times: u32,
-    set_aside: BTreeSet<EntryId>,
+    set_aside: SetAside,
 }
 
 impl Recovery {
+    /// Nothing failed so far; what the last process set aside stays so.
+    pub(super) fn open(inner: &Inner, folder: &mut Folder) -> Recovery {
+        let set_aside = SetAside::open(inner.dir.as_deref(), &inner.reader);
+        folder.set_aside(set_aside.entries());
+        Recovery { set_aside, ..Recovery::default() }
+    }
+
     /// Tells a fault and makes the views fit to be folded again; `None` when it is to stop meanwhile.
     pub(super) fn recover(&mut self, inner: &Inner, mut fault: Fault) -> Option<Folder> {
         loop {
@@ -56,7 +67,7 @@ impl Recovery {
             self.place = place;
             self.tell(inner, &fault);
             self.wait(inner)?;
-            match catch_unwind(AssertUnwindSafe(|| self.begin_again(inner, &fault))) {
+            match catch_unwind(AssertUnwindSafe(|| inner.renewal.during(|| self.begin_again(inner, &fault)))) {
                 Ok(Ok(folder)) => return Some(folder),
                 Ok(Err(error)) => fault = Fault { error, entry: None, ..fault },
                 Err(panicked) => {
@@ -99,10 +110,15 @@ impl Recovery {
         let anew = self.times >= before_anew && (panicked || self.times.is_multiple_of(before_anew));
         if let Some((tenant, index)) = fault.entry.as_ref().filter(|_| self.times >= PANICS_BEFORE_SET_ASIDE) {
             tracing::error!(%tenant, index, "views: an entry is set aside, since folding it panics");
-            self.set_aside.insert((tenant.clone(), *index));
+            self.set_aside.add((tenant.clone(), *index), &inner.reader);
         }
         match fault.error {
-            Error::Ledger(_) | Error::Question(_) | Error::TooExpensive { .. } | Error::Stopped => {}
+            Error::Ledger(_)
+            | Error::Question(_)
+            | Error::TooExpensive { .. }
+            | Error::Stopped
+            | Error::FoldedAnew
+            | Error::Unreadable(_) => {}
             Error::Store(_) | Error::Panicked(_) => {
                 if anew {
                     tracing::warn!("views: folding anew");
@@ -112,10 +128,10 @@ impl Recovery {
             }
         }
         let views = inner.shared.read().views.clone();
-        let mut folder = Folder::open(Arc::clone(&inner.store), views)?;
-        folder.set_aside(self.set_aside.clone());
+        let mut folder = Folder::open(Arc::clone(&inner.store), views, Arc::clone(&inner.derived))?;
+        folder.set_aside(self.set_aside.entries());
         // The store may have lost what it showed last, as after a crash.
-        if folder.progress().next_seq < inner.visible.read().next_seq {
+        if inner.visible.read().is_beyond(folder.progress()) {
             inner.begin_anew();
         }
         *inner.visible.write() = Visible::of(&folder);

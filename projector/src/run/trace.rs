@@ -20,16 +20,11 @@ pub(super) fn span(contexts: Option<&CommitContext>) -> Span {
     }
 }
 
-/// Links the span of a step to the commits that it folded.
-pub(super) fn link(span: &Span, contexts: Option<&CommitContext>, commits: &[Commit]) {
-    let Some(contexts) = contexts else { return };
-    for commit in commits {
-        let first = commit.entries.first();
-        let Some((first, context)) = first.and_then(|entry| Some((entry, contexts(&entry.log, entry.index)?))) else {
-            continue;
-        };
-        let number = |name: &'static str, n: u64| KeyValue::new(name, i64::try_from(n).unwrap_or(i64::MAX));
-        let attributes = vec![number("pedigraph.index", first.index), number("pedigraph.commit", commit.seq)];
-        span.add_link_with_attributes(context, attributes);
-    }
+/// Links the span of a step to a commit that it folded.
+pub(super) fn link(span: &Span, contexts: Option<&CommitContext>, commit: &Commit) {
+    let Some((contexts, first)) = contexts.zip(commit.entries.first()) else { return };
+    let Some(context) = contexts(&first.log, first.index) else { return };
+    let number = |name: &'static str, n: u64| KeyValue::new(name, i64::try_from(n).unwrap_or(i64::MAX));
+    let attributes = vec![number("pedigraph.index", first.index), number("pedigraph.commit", commit.seq)];
+    span.add_link_with_attributes(context, attributes);
 }

@@ -1,5 +1,6 @@
 //! The read handle: it starts the runner, says how far everything is, and gives each question its scope.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,29 +15,32 @@ use pedigraph_proto::{TenantId, fact};
 use tokio::sync::watch;
 
 use super::decoded::Decoded;
+use super::deriver::DerivedProgress;
 use super::directory::{Options, lock, open_store};
-use super::folder::{Folder, decode_leaf};
+use super::entry::decode_leaf;
+use super::folder::Folder;
 use super::marker;
 use super::progress::ROWS_VERSION;
 use super::recorded::COMMITS_KEPT_MAX;
 use super::runner::run;
 use super::trace::CommitContext;
-use super::visible::{Inner, Readable, Visible};
+use super::visible::{Inner, Readable, Renewal, Visible};
 use crate::ask::answers::{ViewChange, ViewProgress, ViewRoots};
 use crate::ask::scope::{AsOf, Moment, Scope, Shared};
 use crate::ask::subscribed::{CHANGES_KEPT, Changes};
+use crate::derived::{self, DerivedViews};
 use crate::error::Error;
 use crate::facts::ViewSet;
-use crate::facts::entries::rows::CHANGES;
-use crate::store::{Budget, MemStore, Meter, SledStore, Store};
+use crate::store::{Budget, MemStore, Meter, Store, StoreKind};
 
 /// Entries that one read of changes looks at.
 const ENTRIES_PER_CHANGES_READ_MAX: u64 = 100_000;
 
 /// What is kept on disk; absent for views in memory.
-struct Kept {
+pub(super) struct Kept {
     dir: PathBuf,
-    store: Arc<SledStore>,
+    store: Arc<dyn Store>,
+    kind: StoreKind,
     /// Held until the store is closed.
     _lock: fs::File,
 }
@@ -56,10 +60,10 @@ impl Views {
     /// Opens (creating if absent) the views, compares them with the ledger, rebuilds when in doubt, starts the runner.
     pub fn open(dir: &Path, ledger: Reader, options: &Options) -> Result<Views, Error> {
         let lock = lock(dir)?;
-        let store = open_store(dir, &ledger, options)?;
-        marker::set_running(dir).map_err(|error| Error::Store(format!("marker: {error}")))?;
-        let kept = Kept { dir: dir.to_owned(), store: store.clone(), _lock: lock };
-        Views::start(store, Some(kept), ledger)
+        let (store, kind) = open_store(dir, &ledger, options)?;
+        marker::set_running(dir, kind).map_err(|error| Error::Store(format!("marker: {error}")))?;
+        let kept = Kept { dir: dir.to_owned(), store: store.clone(), kind, _lock: lock };
+        Views::start(store, Some(kept), ledger, derived::all())
     }
 
     /// Views in memory, folded from the beginning.
@@ -69,23 +73,34 @@ impl Views {
 
     /// Views of a ledger in an empty store of the caller's, which nobody else writes.
     pub fn in_store(store: Arc<dyn Store>, ledger: Reader) -> Result<Views, Error> {
-        Views::start(store, None, ledger)
+        Views::start(store, None, ledger, derived::all())
     }
 
-    fn start(store: Arc<dyn Store>, kept: Option<Kept>, reader: Reader) -> Result<Views, Error> {
+    /// As [`Views::in_store`], with these derived views.
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        kept: Option<Kept>,
+        reader: Reader,
+        derived: DerivedViews,
+    ) -> Result<Views, Error> {
         let views = Arc::new(ViewSet::default());
-        let folder = Folder::open(store.clone(), views.clone())?;
-        let readable = Arc::new(Readable::new(store.clone()));
+        let derived = Arc::new(derived);
+        let folder = Folder::open(store.clone(), views.clone(), derived.clone())?;
+        let renewal = Arc::new(Renewal::default());
+        let readable = Arc::new(Readable::new(store.clone(), renewal.clone()));
         let inner = Arc::new(Inner {
             reader,
+            derived,
             store,
             shared: RwLock::new(Arc::new(Shared { store: readable.clone(), views })),
             readable: Mutex::new(readable),
+            renewal,
             visible: RwLock::new(Visible::of(&folder)),
             moved: watch::Sender::new(0),
             stop: AtomicBool::new(false),
             fault: Mutex::new(None),
             faults: AtomicU64::new(0),
+            dir: kept.as_ref().map(|kept| kept.dir.clone()),
             commit_context: OnceLock::new(),
         });
         let running = inner.clone();
@@ -131,30 +146,45 @@ impl Views {
         self.0.inner.visible.read().cut
     }
 
-    /// Number of entries of a tenant that are visible.
+    /// Number of entries of a tenant that answers show: what the slowest view has come to.
     pub fn visible(&self, tenant: &TenantId) -> u64 {
-        self.0.inner.visible.read().sizes.get(tenant).copied().unwrap_or(0)
+        self.0.inner.visible.read().shown(tenant)
     }
 
-    /// Waits until an index is visible; `false` when the time ran out.
+    /// Waits until answers show an index; `false` when the time ran out.
     pub async fn wait_visible(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
+        self.wait_until(timeout, |visible| visible.shown(tenant) > index).await
+    }
+
+    /// Waits until the facts of an index are folded, which derived views may be behind; `false` when the time ran out.
+    pub async fn wait_facts(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
+        self.wait_until(timeout, |visible| visible.folded(tenant) > index).await
+    }
+
+    async fn wait_until(&self, timeout: Duration, seen: impl Fn(&Visible) -> bool) -> bool {
         let mut moved = self.0.inner.moved.subscribe();
-        let seen = moved.wait_for(|_| self.visible(tenant) > index);
+        let seen = moved.wait_for(|_| seen(&self.0.inner.visible.read()));
         matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
     }
 
-    /// Waits until every commit below `seq` is visible; `false` when the time ran out.
-    pub async fn wait_commits(&self, seq: u64, timeout: Duration) -> bool {
-        let mut moved = self.0.inner.moved.subscribe();
-        let seen = moved.wait_for(|_| self.0.inner.visible.read().next_seq >= seq);
-        matches!(tokio::time::timeout(timeout, seen).await, Ok(Ok(_)))
+    /// Waits until a tenant's facts of every commit below `seq` are folded; `false` when the time ran out.
+    pub async fn wait_commits(&self, tenant: &TenantId, seq: u64, timeout: Duration) -> bool {
+        self.wait_until(timeout, |visible| visible.seq_of(tenant) >= seq).await
     }
 
-    /// Blocks until every commit below `seq` is visible; `false` when folding failed before, or was stopped.
+    /// Blocks until answers show every commit below `seq`; `false` when folding failed before, or was stopped.
     pub fn wait_folded(&self, seq: u64) -> bool {
         let inner = &self.0.inner;
+        let mut folded: Option<BTreeMap<TenantId, u64>> = None;
         loop {
-            if inner.visible.read().next_seq >= seq {
+            let is_shown = {
+                let visible = inner.visible.read();
+                if folded.is_none() && visible.whole_seq() >= seq {
+                    folded = Some(visible.sizes.clone());
+                }
+                folded.as_ref().is_some_and(|sizes| sizes.iter().all(|(tenant, size)| visible.shown(tenant) >= *size))
+            };
+            if is_shown {
                 return true;
             }
             if inner.stop.load(Ordering::Acquire) || inner.fault.lock().is_some() {
@@ -166,27 +196,37 @@ impl Views {
 
     /// How far each view is, for one tenant; `now_ns` for ages.
     pub fn progress(&self, tenant: &TenantId, now_ns: i64) -> Vec<ViewProgress> {
-        let next_index = self.visible(tenant);
-        let size = log_of(tenant).map_or(0, |log| self.ledger().head(&log).size);
-        let (lag_ms, root) = (self.lag_ms(tenant, now_ns), self.0.inner.visible.read().root.clone());
-        let of_view = |name: &str| ViewProgress {
+        let visible = self.0.inner.visible.read().clone();
+        let (folded, size) = (visible.folded(tenant), log_of(tenant).map_or(0, |log| self.ledger().head(&log).size));
+        let of_view = |name: &str, next_index: u64, root: Option<String>| ViewProgress {
             name: name.to_owned(),
             next_index,
             lag_entries: size.saturating_sub(next_index),
-            lag_ms,
-            root: Some(root.clone()),
+            lag_ms: self.age_ms(tenant, next_index, now_ns),
+            root,
         };
-        self.0.inner.shared.read().views.all().iter().map(|view| of_view(view.name())).collect()
+        let views = self.0.inner.shared.read().views.clone();
+        // What one has come to that is behind is nothing to compare.
+        let root = visible.behind.is_empty().then(|| visible.root.clone());
+        let facts = views.all().map(|view| of_view(view.name(), folded, root.clone()));
+        let root_of = |view: &DerivedProgress| view.behind.is_empty().then(|| view.root.clone());
+        let derived = visible.derived.iter();
+        let derived = derived.map(|view| of_view(view.name, view.next_of(tenant, folded), root_of(view)));
+        facts.into_iter().chain(derived).collect()
     }
 
-    /// Age in milliseconds of the oldest entry not yet visible; 0 when none.
+    /// Age in milliseconds of the oldest entry that answers do not show yet; 0 when none.
     pub fn lag_ms(&self, tenant: &TenantId, now_ns: i64) -> u64 {
+        self.age_ms(tenant, self.visible(tenant), now_ns)
+    }
+
+    /// Age of an entry, 0 when there is no such entry yet.
+    fn age_ms(&self, tenant: &TenantId, index: u64, now_ns: i64) -> u64 {
         let Some(log) = log_of(tenant) else { return 0 };
-        let next = self.visible(tenant);
-        if self.ledger().head(&log).size <= next {
+        if self.ledger().head(&log).size <= index {
             return 0;
         }
-        let Ok(Some(entry)) = self.ledger().entry(&log, next) else { return 0 };
+        let Ok(Some(entry)) = self.ledger().entry(&log, index) else { return 0 };
         let age_ns = now_ns.saturating_sub(decode_leaf(&entry.leaf).recorded_at);
         u64::try_from(age_ns / 1_000_000).unwrap_or(0)
     }
@@ -202,9 +242,10 @@ impl Views {
         let inner = &self.0.inner;
         // In this order: what is folded anew ends the rows from before, after it shows nothing any more.
         let shared = inner.shared.read().clone();
-        let (visible, seq_bound) = {
+        let (visible, seq_bound, duplicates) = {
             let state = inner.visible.read();
-            (state.sizes.get(tenant).copied().unwrap_or(0), state.next_seq)
+            let duplicates = state.duplicates.get(tenant).cloned();
+            (state.shown(tenant), state.seq_of(tenant), duplicates)
         };
         let known = match (moment.as_of, log_of(tenant)) {
             (None, _) | (_, None) => visible,
@@ -212,9 +253,10 @@ impl Views {
             (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
         };
         let bound = known.min(visible);
+        let duplicates = duplicates.filter(|_| bound == visible).unwrap_or_default();
         let meter = Arc::new(Meter::new(Budget::NONE));
-        let (tenant, at, groups) = (tenant.clone(), moment.at, Arc::default());
-        Ok(Scope { shared, tenant, bound, seq_bound, at, now: None, meter, groups })
+        let (tenant, at, groups, unmarked) = (tenant.clone(), moment.at, Arc::default(), Arc::default());
+        Ok(Scope { shared, tenant, bound, seq_bound, duplicates, at, now: None, meter, groups, unmarked })
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000
@@ -226,8 +268,8 @@ impl Views {
         limit: usize,
     ) -> Result<Option<Vec<ViewChange>>, Error> {
         let scope = self.at(tenant, Moment::default())?;
-        let newest = scope.counter(CHANGES)?.unwrap_or(0);
-        let seen = scope.counter_after(CHANGES, after.0)?.unwrap_or(newest);
+        let newest = scope.change_count()?;
+        let seen = scope.change_count_after(after.0)?.unwrap_or(newest);
         if newest.saturating_sub(seen) > CHANGES_KEPT {
             return Ok(None);
         }
@@ -250,10 +292,11 @@ impl Views {
         (visible.saturating_sub(1), if visible == 0 { 0 } else { u32::MAX })
     }
 
-    /// The view root at the head, `sha256:` and hex, with the seq of the commit it is for.
+    /// The view root, `sha256:` and hex, with the seq of the newest commit that it is of; while a tenant is behind, it is
+    /// of no commit as a whole.
     pub fn root(&self) -> (u64, String) {
         let visible = self.0.inner.visible.read();
-        (visible.next_seq.saturating_sub(1), visible.root.clone())
+        (visible.whole_seq().saturating_sub(1), visible.root.clone())
     }
 
     /// The view roots that the ledger recorded, held against those of these views.
@@ -266,7 +309,8 @@ impl Views {
     pub fn root_to_record(&self, tenant: &TenantId) -> Option<ViewRootRecorded> {
         let visible = self.0.inner.visible.read();
         let behind = self.ledger().next_seq().saturating_sub(visible.next_seq);
-        let in_reach = visible.next_seq > 0 && behind < COMMITS_KEPT_MAX as u64 / 2;
+        let is_whole = visible.next_seq > 0 && visible.behind.is_empty();
+        let in_reach = is_whole && behind < COMMITS_KEPT_MAX as u64 / 2;
         in_reach.then(|| ViewRootRecorded {
             view_schema: ROWS_VERSION,
             next_seq: visible.next_seq,
@@ -306,7 +350,9 @@ impl Handle {
         match &self.kept {
             Some(kept) if self.inner.fault.lock().is_none() => close_kept(kept),
             // What a store that failed holds is not trusted by another process.
-            Some(kept) => marker::set_broken(&kept.dir).map_err(|error| Error::Store(format!("marker: {error}"))),
+            Some(kept) => {
+                marker::set_broken(&kept.dir, kept.kind).map_err(|error| Error::Store(format!("marker: {error}")))
+            }
             None => Ok(()),
         }
     }
@@ -322,7 +368,7 @@ impl Drop for Handle {
 
 fn close_kept(kept: &Kept) -> Result<(), Error> {
     kept.store.sync()?;
-    marker::set_clean(&kept.dir).map_err(|error| Error::Store(format!("marker: {error}")))
+    marker::set_clean(&kept.dir, kept.kind).map_err(|error| Error::Store(format!("marker: {error}")))
 }
 
 fn log_of(tenant: &TenantId) -> Option<LogId> {

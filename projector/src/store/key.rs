@@ -1,7 +1,9 @@
 //! Keys that sort as their fields do: tenant, view, fields.
 
+use super::digest;
+
 /// A key under construction.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key(Vec<u8>);
 
 impl Key {
@@ -11,15 +13,40 @@ impl Key {
     }
 
     /// A text of any bytes: 00 is written as 00 ff, the end as 00 00, so that order is kept and no text is a prefix of
-    /// another's key.
+    /// another's key. A SHA-256 digest at its end is written as ff and 32 bytes instead, which is half as long: of texts
+    /// that begin alike those with a digest there sort last, among themselves as they are written.
     #[must_use]
     pub fn text(mut self, text: &str) -> Key {
-        self = self.text_prefix(text);
-        self.0.extend_from_slice(&[0, 0]);
+        match digest::split(text) {
+            Some((before, digest)) => {
+                self = self.text_prefix(before);
+                self.0.push(digest::MARK);
+                self.0.extend_from_slice(&digest);
+            }
+            None => {
+                self = self.text_prefix(text);
+                self.0.extend_from_slice(&[0, 0]);
+            }
+        }
         self
     }
 
-    /// The beginning of a text: for scans over all texts that begin so.
+    /// Where texts lie that are SHA-256 digests and begin with these hex digits, of which there may be an odd number:
+    /// from the first key up to before the second. For other digests see [`Key::text_prefix`].
+    #[must_use]
+    pub fn digests(self, hex: &str) -> (Key, Key) {
+        let digests = self.byte(digest::MARK);
+        let filled = |digit: &str| if hex.len() % 2 == 1 { format!("{hex}{digit}") } else { hex.to_owned() };
+        match (digest::raw(&filled("0")), digest::raw(&filled("f"))) {
+            (Some(low), Some(high)) if low.len() <= 32 => {
+                (digests.clone().bytes(&low), digests.bytes(&high).prefix_end())
+            }
+            _ => (digests.clone(), digests),
+        }
+    }
+
+    /// The beginning of a text: for scans over all texts that begin so, but for those of which a SHA-256 digest begins
+    /// there or before.
     #[must_use]
     pub fn text_prefix(mut self, text: &str) -> Key {
         for part in text.split_inclusive('\0') {
@@ -52,10 +79,30 @@ impl Key {
         self
     }
 
+    /// Four bytes, big-endian: a place within an entry.
+    #[must_use]
+    pub fn ordinal(self, ordinal: u32) -> Key {
+        self.bytes(&ordinal.to_be_bytes())
+    }
+
     /// A time, order kept also below 1970.
     #[must_use]
     pub fn time(self, time: pedigraph_proto::Nanos) -> Key {
         self.number(time.0.cast_unsigned() ^ (1 << 63))
+    }
+
+    /// The exclusive end of keys that begin with this one and go on with a time up to and with `at`; absent: of them all.
+    #[must_use]
+    pub fn until(self, at: Option<pedigraph_proto::Nanos>) -> Key {
+        match at.and_then(|at| at.0.checked_add(1)) {
+            Some(after) => self.time(pedigraph_proto::Nanos(after)),
+            None => self.prefix_end(),
+        }
+    }
+
+    /// A key by its bytes, as [`Key::as_bytes`] gave them.
+    pub fn from_bytes(bytes: &[u8]) -> Key {
+        Key(bytes.to_vec())
     }
 
     /// The bytes.
@@ -99,10 +146,17 @@ impl<'a> KeyReader<'a> {
     pub fn text(&mut self) -> Option<String> {
         let mut text = Vec::new();
         loop {
-            match self.0 {
+            let plain = self.0.iter().position(|byte| matches!(*byte, 0 | digest::MARK))?;
+            text.extend_from_slice(&self.0[..plain]);
+            match &self.0[plain..] {
                 [0, 0, rest @ ..] => {
                     self.0 = rest;
                     return String::from_utf8(text).ok();
+                }
+                [digest::MARK, rest @ ..] => {
+                    let (digest, rest) = rest.split_first_chunk()?;
+                    self.0 = rest;
+                    return Some(digest::text(std::str::from_utf8(&text).ok()?, digest));
                 }
                 [0, 0xff, rest @ ..] => {
                     text.push(0);
@@ -131,6 +185,13 @@ impl<'a> KeyReader<'a> {
         Some(u64::from_be_bytes(*number))
     }
 
+    /// Four bytes, big-endian.
+    pub fn ordinal(&mut self) -> Option<u32> {
+        let (ordinal, rest) = self.0.split_first_chunk::<4>()?;
+        self.0 = rest;
+        Some(u32::from_be_bytes(*ordinal))
+    }
+
     /// A time.
     pub fn time(&mut self) -> Option<pedigraph_proto::Nanos> {
         Some(pedigraph_proto::Nanos((self.number()? ^ (1 << 63)).cast_signed()))
@@ -140,18 +201,63 @@ impl<'a> KeyReader<'a> {
 #[cfg(test)]
 mod tests {
     use pedigraph_proto::{Nanos, TenantId};
+    use proptest::prelude::*;
 
     use super::*;
 
+    fn key(text: &str, time: i64) -> Key {
+        Key::new(&TenantId::default(), b'x').text(text).time(Nanos(time)).number(7)
+    }
+
+    fn read(key: &Key) -> (Option<String>, Option<Nanos>, Option<u64>) {
+        let mut reader = KeyReader::after_view(key.as_bytes()).expect("a key");
+        (reader.text(), reader.time(), reader.number())
+    }
+
     #[test]
     fn fields_come_back_and_keep_their_order() {
-        let key = |text: &str, time: i64| Key::new(&TenantId::default(), b'x').text(text).time(Nanos(time)).number(7);
-        let bytes = key("a\0b", -5);
-        let mut reader = KeyReader::after_view(bytes.as_bytes()).expect("a key");
-        assert_eq!(reader.text().as_deref(), Some("a\0b"));
-        assert_eq!(reader.time(), Some(Nanos(-5)));
-        assert_eq!(reader.number(), Some(7));
+        assert_eq!(read(&key("a\0b", -5)), (Some("a\0b".to_owned()), Some(Nanos(-5)), Some(7)));
         let sorted = [key("a", 1), key("a\0", -1), key("a\0b", -5), key("ab", -2), key("ab", 3)];
         assert!(sorted.is_sorted());
+    }
+
+    /// Texts with digests, such that look like it, and others.
+    fn text() -> impl Strategy<Value = String> {
+        let hex = prop::collection::vec(prop::sample::select(&b"05afAF"[..]), 62..67);
+        let like = (prop::sample::select(&["", "a", "r.io/x@", "ä\0"][..]), hex)
+            .prop_map(|(before, hex)| format!("{before}sha256:{}", String::from_utf8(hex).expect("ASCII")));
+        let digest = (prop::sample::select(&["", "r.io/x@", "\0"][..]), any::<[u8; 32]>())
+            .prop_map(|(before, bytes)| digest::text(before, &bytes));
+        prop_oneof![digest, like, "(?s).{0,80}"]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in text(), time in any::<i64>()) {
+            prop_assert_eq!(read(&key(&text, time)), (Some(text), Some(Nanos(time)), Some(7)));
+        }
+
+        #[test]
+        fn no_text_is_a_prefix_of_another(a in text(), b in text()) {
+            let bytes = |text: &str| Key::new(&TenantId::default(), b'x').text(text).as_bytes().to_vec();
+            prop_assert_eq!(bytes(&b).starts_with(&bytes(&a)), a == b);
+        }
+
+        #[test]
+        fn digests_lie_where_their_beginning_says(bytes in any::<[u8; 32]>(), digits in 0_usize..65, change in 0_usize..64) {
+            let whole = digest::text("", &bytes);
+            let hex = &whole["sha256:".len()..];
+            let (first, end) = Key::new(&TenantId::default(), b'x').digests(&hex[..digits]);
+            let lies = |text: &str| {
+                let key = key(text, 3);
+                first <= key && key < end
+            };
+            prop_assert!(lies(&whole));
+            let mut other = hex.as_bytes().to_vec();
+            other[change] = if other[change] == b'0' { b'1' } else { b'0' };
+            let other = format!("sha256:{}", String::from_utf8(other).expect("ASCII"));
+            prop_assert_eq!(lies(&other), change >= digits, "{} {}", whole, other);
+            prop_assert!(!lies("sha256") && !lies("zebra") && !lies(&("a".to_owned() + &whole)));
+        }
     }
 }

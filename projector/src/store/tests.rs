@@ -1,4 +1,4 @@
-//! Both stores against a map, with scans in both directions.
+//! Every store against a map, with scans in both directions; and what stores on disk do when they are opened again.
 
 use std::collections::BTreeMap;
 
@@ -35,6 +35,13 @@ fn op() -> impl Strategy<Value = Op> {
 /// Every store must answer as a `BTreeMap` does.
 fn conforms(store: &dyn Store, ops: &[Op]) {
     let mut model = BTreeMap::new();
+    apply(store, ops, &mut model);
+    store.flush().expect("flush");
+    let all = store.scan(b"", &[0xff; 8], false, usize::MAX).expect("scan");
+    assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+}
+
+fn apply(store: &dyn Store, ops: &[Op], model: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     for op in ops {
         match op {
             Op::Insert(key, value) => {
@@ -66,9 +73,6 @@ fn conforms(store: &dyn Store, ops: &[Op]) {
             }
         }
     }
-    store.flush().expect("flush");
-    let all = store.scan(b"", &[0xff; 8], false, usize::MAX).expect("scan");
-    assert_eq!(all, model.into_iter().collect::<Vec<_>>());
 }
 
 proptest! {
@@ -80,62 +84,122 @@ proptest! {
     }
 
     #[test]
-    fn sled_answers_as_a_map_does(ops in prop::collection::vec(op(), 0..80)) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (store, renewed) = SledStore::open(&dir.path().join("s"), 1 << 20).expect("opens");
-        prop_assert!(!renewed);
-        conforms(&store, &ops);
+    fn stores_on_disk_answer_as_a_map_does(ops in prop::collection::vec(op(), 0..80)) {
+        for kind in KINDS {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (store, renewed) = kind.open(&dir.path().join("s"), 1 << 20).expect("opens");
+            prop_assert!(!renewed);
+            conforms(store.as_ref(), &ops);
+        }
+    }
+
+    /// With the store opened again in between, as after a fault: nothing that was written is lost.
+    #[test]
+    fn stores_on_disk_answer_as_a_map_does_when_renewed(
+        parts in prop::collection::vec(prop::collection::vec(op(), 0..12), 1..4),
+    ) {
+        for kind in KINDS {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (store, _) = kind.open(&dir.path().join("s"), 1 << 20).expect("opens");
+            let mut model = BTreeMap::new();
+            for ops in &parts {
+                apply(store.as_ref(), ops, &mut model);
+                store.renew(false).expect("opens again");
+                let all = store.scan(b"", &[0xff; 8], false, usize::MAX).expect("scan");
+                prop_assert_eq!(all, model.clone().into_iter().collect::<Vec<_>>(), "{}", kind);
+            }
+            store.renew(true).expect("begins anew");
+            prop_assert!(store.scan(b"", &[0xff; 8], false, 1).expect("scan").is_empty());
+            apply(store.as_ref(), &parts[0], &mut BTreeMap::new());
+        }
     }
 }
 
+const KINDS: [StoreKind; 2] = [StoreKind::Sled, StoreKind::Fjall];
+
 #[test]
 fn a_reopened_store_has_its_rows_and_a_damaged_one_is_set_aside() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("s");
-    let (store, _) = SledStore::open(&path, 1 << 20).expect("opens");
-    (0_u32..5_000).for_each(|n| store.insert(&n.to_be_bytes(), &[7; 100]).expect("insert"));
-    store.sync().expect("sync");
-    drop(store);
-    let (store, renewed) = SledStore::open(&path, 1 << 20).expect("opens");
-    assert!(!renewed);
-    assert_eq!(store.scan(b"", &[0xff; 5], true, 1).expect("scan")[0].0, 4_999_u32.to_be_bytes());
-    drop(store);
+    for (kind, file) in [(StoreKind::Sled, "db"), (StoreKind::Fjall, "version")] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let (store, _) = kind.open(&path, 1 << 20).expect("opens");
+        (0_u32..5_000).for_each(|n| store.insert(&n.to_be_bytes(), &[7; 100]).expect("insert"));
+        store.sync().expect("sync");
+        drop(store);
+        let (store, renewed) = kind.open(&path, 1 << 20).expect("opens");
+        assert!(!renewed);
+        assert_eq!(store.scan(b"", &[0xff; 5], true, 1).expect("scan")[0].0, 4_999_u32.to_be_bytes());
+        drop(store);
 
-    std::fs::remove_file(path.join("db")).expect("damage");
-    std::fs::create_dir(path.join("db")).expect("damage");
-    let (store, renewed) = SledStore::open(&path, 1 << 20).expect("opens anew");
-    assert!(renewed);
-    assert!(store.scan(b"", &[0xff; 5], false, 1).expect("scan").is_empty());
-    assert!(dir.path().join("s.corrupt-1").exists());
+        std::fs::remove_file(path.join(file)).expect("damage");
+        std::fs::create_dir(path.join(file)).expect("damage");
+        let (store, renewed) = kind.open(&path, 1 << 20).expect("opens anew");
+        assert!(renewed, "{kind}");
+        assert!(store.scan(b"", &[0xff; 5], false, 1).expect("scan").is_empty());
+        assert!(dir.path().join("s.corrupt-1").exists());
+    }
 }
 
 /// Past the cache, a fold must not grow memory with the number of rows.
 #[cfg(target_os = "linux")]
 #[test]
-fn sled_stays_within_a_bound_of_memory() {
+fn stores_stay_within_a_bound_of_memory() {
     fn resident_bytes() -> u64 {
         let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
         statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4_096
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let (store, _) = SledStore::open(&dir.path().join("s"), 8 << 20).expect("opens");
-    let before = resident_bytes();
-    for n in 0_u64..300_000 {
-        let key = blake3::hash(&n.to_be_bytes());
-        store.insert(key.as_bytes(), &[0x55; 200]).expect("insert");
+    for kind in KINDS {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, _) = kind.open(&dir.path().join("s"), 8 << 20).expect("opens");
+        let before = resident_bytes();
+        for n in 0_u64..300_000 {
+            let key = blake3::hash(&n.to_be_bytes());
+            store.insert(key.as_bytes(), &[0x55; 200]).expect("insert");
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 400 << 20, "{kind} grew by {} MiB", grown >> 20);
     }
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 400 << 20, "grew by {} MiB", grown >> 20);
 }
 
 #[test]
 fn a_store_that_is_open_is_never_set_aside() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("s");
-    let (store, _) = SledStore::open(&path, 1 << 20).expect("opens");
-    store.insert(b"k", b"v").expect("inserts");
-    let refused = SledStore::open(&path, 1 << 20).expect_err("is in use").to_string();
-    assert!(refused.contains("used by another process"), "{refused}");
-    assert_eq!(store.get(b"k").expect("reads").as_deref(), Some(&b"v"[..]));
-    assert!(path.exists() && !dir.path().join("s.corrupt-1").exists());
+    for kind in KINDS {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let (store, _) = kind.open(&path, 1 << 20).expect("opens");
+        store.insert(b"k", b"v").expect("inserts");
+        let refused = kind.open(&path, 1 << 20).map(|_| ()).expect_err("is in use").to_string();
+        assert!(refused.contains("used by another process"), "{refused}");
+        assert_eq!(store.get(b"k").expect("reads").as_deref(), Some(&b"v"[..]));
+        assert!(path.exists() && !dir.path().join("s.corrupt-1").exists());
+    }
+}
+
+/// Keys that are longer than fjall takes, beside short ones.
+#[test]
+fn a_key_may_be_of_any_length() {
+    let long = |end: &str| [&vec![b'm'; 70_000], end.as_bytes()].concat();
+    for kind in KINDS {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, _) = kind.open(&dir.path().join("s"), 1 << 20).expect("opens");
+        let before = store.insert_new(&long("a"), b"1").expect("inserts");
+        assert_eq!(before, None);
+        for key in [b"a".to_vec(), b"z".to_vec(), vec![b'm'; 65_534], vec![b'm'; 65_535]] {
+            store.insert(&key, b"2").expect("inserts");
+        }
+        store.batch(&[(long("b"), b"3".to_vec())]).expect("inserts");
+        let read = |key: &[u8]| store.get(key).expect("reads");
+        assert_eq!(store.insert_new(&long("a"), b"4").expect("looks"), Some(b"1".to_vec()));
+        assert_eq!((read(&long("b")), read(&long("c"))), (Some(b"3".to_vec()), None), "{kind}");
+        let found = store.scan(b"b", b"y", false, 10).expect("scans");
+        let mut found: Vec<Vec<u8>> = found.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(found[0].len(), 65_534);
+        found.sort();
+        assert_eq!(found, [vec![b'm'; 65_534], vec![b'm'; 65_535], long("a"), long("b")], "{kind}");
+        let of_long = store.scan(&long(""), &long("c"), true, 10).expect("scans");
+        assert_eq!(of_long.len(), 2, "{kind}");
+        assert!(of_long.iter().any(|(key, _)| *key == long("a")), "{kind}");
+        store.remove(&long("a")).expect("removes");
+        assert_eq!(read(&long("a")), None);
+    }
 }

@@ -141,7 +141,7 @@ fn the_same_number_of_two_jobs_is_two_runs() {
     let labels: Vec<&str> =
         found.iter().filter(|found| found.kind == "run").map(|found| found.label.as_str()).collect();
     assert_eq!(labels, ["run 17 of /job/stock", "run 17 of /job/till"]);
-    assert_eq!(scope.built_by_run("17", 10).expect("read").len(), 4);
+    assert_eq!(scope.built_by_run("17", None, 10).expect("read").rows.len(), 4);
 }
 
 #[test]

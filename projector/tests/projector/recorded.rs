@@ -39,7 +39,7 @@ fn a_false_root_raises_an_alarm_that_outlives_the_process() {
     let own = book.views().root().1;
     book.commit(&[said("lie", 5, lie.clone())]);
     let dir = book.dir.path().join("views");
-    let options = Options { cache_bytes: 1 << 20 };
+    let options = Options { cache_bytes: 1 << 20, store: None };
     let opened = |book: &Book| {
         let views = Views::open(&dir, book.reader(), &options).expect("opens");
         assert!(views.wait_folded(book.reader().next_seq()), "{:?}", views.fault());

@@ -11,7 +11,10 @@ use pedigraph_projector::store::{MemStore, Row, Store};
 pub(crate) struct Watched {
     rows: MemStore,
     pub(crate) read: AtomicUsize,
+    /// Rows of facts.
     pub(crate) written: AtomicUsize,
+    /// Rows of derived views: those are written in turns, which nobody waits for.
+    pub(crate) derived: AtomicUsize,
     pub(crate) bytes_written: AtomicUsize,
     /// What is done before a row is written; it may fail or panic.
     pub(crate) before: Mutex<Option<Before>>,
@@ -36,7 +39,9 @@ impl Watched {
         if let Some(before) = before.as_mut() {
             before(key, how)?;
         }
-        self.written.fetch_add(1, Ordering::Relaxed);
+        let is_derived = key.starts_with(b"default\0\0D");
+        let count = if is_derived { &self.derived } else { &self.written };
+        count.fetch_add(1, Ordering::Relaxed);
         self.bytes_written.fetch_add(key.len() + value.len(), Ordering::Relaxed);
         Ok(())
     }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use crate::access::scope::TokenScope;
-use crate::report::Check;
+use crate::report::{About, Check};
 
 /// Tokens of a file.
 pub const TOKENS_MAX: usize = 1_024;
@@ -329,7 +329,7 @@ impl Tokens {
     pub(crate) fn check(&self) -> Check {
         let wrong = "the file is wrong or cannot be read, the tokens from before go on; the log says why";
         let detail = if self.is_usable() { "" } else { wrong };
-        Check { name: "tokens".to_owned(), ok: true, detail: detail.to_owned() }
+        Check { name: "tokens".to_owned(), about: About::Besides, ok: true, detail: detail.to_owned() }
     }
 }
 

@@ -1,14 +1,20 @@
 //! What runs where, and what changed.
 
-use pedigraph_projector::Scope;
-use pedigraph_projector::answers::{Change, Environment, Page};
+use pedigraph_projector::answers::{Change, Page};
+use pedigraph_projector::{EnvironmentPage, Scope};
 
 use crate::answer::error::{Error, Missing, quoted};
 
-/// One environment.
-pub fn environment_of(scope: &Scope, name: &str, include_removed: bool) -> Result<Environment, Error> {
-    match scope.environment(name, include_removed)? {
-        Some(environment) => Ok(environment),
+/// A page of an environment's services, and the key of the next one.
+pub fn environment_of(
+    scope: &Scope,
+    name: &str,
+    include_removed: bool,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<EnvironmentPage, Error> {
+    match scope.environment_page(name, include_removed, after, limit)? {
+        Some(page) => Ok(page),
         None => Err(unknown(scope, name)?),
     }
 }

@@ -38,16 +38,11 @@ async fn list(State(app): State<App>, read: Read) -> Result<Response, Problem> {
 
 async fn one(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     let removed = read.params.flag("includeRemoved", false)?;
-    let from = read.after_rows()?;
     let all_at_once = read.params.get("pageSize").is_none();
     app.list(read, move |scope, read, fresh| {
-        let mut environment = environment_of(scope, &name, removed)?;
-        let rows = environment.services.len();
         // Without a size all services are one page, unless they are larger than an answer may be.
-        let limit = if all_at_once && read.page_size == PAGE_SIZE_DEFAULT { rows } else { read.page_size };
-        let end = from.saturating_add(limit).min(rows);
-        environment.services = environment.services.drain(from.min(end)..end).collect();
-        let next = (end < rows).then(|| (end as u64).to_be_bytes().to_vec());
+        let limit = if all_at_once && read.page_size == PAGE_SIZE_DEFAULT { usize::MAX } else { read.page_size };
+        let (environment, next) = environment_of(scope, &name, removed, read.after.as_deref(), limit)?;
         Ok(Services { environment, next_page_token: read.next(fresh, next) })
     })
     .await

@@ -45,7 +45,7 @@ async fn post(
 ) -> Result<Response, Problem> {
     check_media(&headers)?;
     receipt::open(&app)?;
-    let said = said(&body::read(&app, &headers, body).await?.bytes)?;
+    let said = said(&body::read(&app, &tenant, &headers, body).await?.bytes)?;
     let (ledger, log) = (app.ledger().clone(), log_of(&tenant)?);
     app.blocking(move || Ok(body_of(&ledger, &log, index).map(drop)?)).await?;
     let Ok(permit) = app.erasures.clone().try_acquire_owned() else {

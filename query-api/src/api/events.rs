@@ -63,7 +63,7 @@ async fn post(
     let beside = Beside::of(&uri)?;
     check_media(&headers)?;
     receipt::open(&app)?;
-    let held = body::read(&app, &headers, body).await?;
+    let held = body::read(&app, &tenant, &headers, body).await?;
     let message = message(tenant, uri.path(), &headers, &beside, message::Body::Bytes(held.bytes.clone()));
     receipt::submit(&app, message, beside.wait_visible(), held).await
 }

@@ -66,7 +66,7 @@ async fn export(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let asked = question(&app, &headers, body).await?;
+    let asked = question(&app, &tenant, &headers, body).await?;
     let signer = signer(&app, asked.sign)?;
     if matches!(app.config.write.as_ref().and_then(|write| write.refuses()), Some(Refused::NoRoom)) {
         let advice = "the server's disk is full up to its reserve; ask again when the operator has made room";
@@ -92,13 +92,13 @@ async fn export(
     Ok(Json(exported).into_response())
 }
 
-async fn question(app: &App, headers: &HeaderMap, body: Body) -> Result<Asked, Problem> {
+async fn question(app: &App, tenant: &TenantId, headers: &HeaderMap, body: Body) -> Result<Asked, Problem> {
     let too_large = || {
         Problem::new(Code::TooLarge, format!("the question is larger than {QUESTION_BYTES_MAX} bytes"))
             .member("limitBytes", QUESTION_BYTES_MAX)
     };
     body::check_length(headers, QUESTION_BYTES_MAX as u64).map_err(|_| too_large())?;
-    let held = body::read(app, headers, body).await?;
+    let held = body::read(app, tenant, headers, body).await?;
     if held.bytes.len() > QUESTION_BYTES_MAX {
         return Err(too_large());
     }

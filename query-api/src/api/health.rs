@@ -18,7 +18,7 @@ use crate::metrics::{Labels, Readings};
 use crate::params::Params;
 use crate::percentiles::Percentiles;
 use crate::problem::Problem;
-use crate::report::{Check, SourceLag, SourceState, WriterSign};
+use crate::report::{About, Check, SourceLag, SourceState, WriterSign};
 use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::Tenant;
@@ -38,18 +38,18 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(app): State<App>, uri: Uri) -> Response {
-    let mut checks = vec![views_check(&app)];
-    if let Some(tokens) = &app.config.tokens {
-        tokens.refresh(app.now()).await;
-        checks.push(tokens.check());
-    }
-    checks.extend(app.config.views.get().map(|views| roots_check(&views.recorded_roots())));
-    checks.extend((app.config.ready)());
+/// A node that takes in and answers does the one also while it cannot do the other: its views may be folded anew, or its
+/// disk be full. So whoever only sends, or only asks, can ask for that alone.
+async fn readyz(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::of(&uri)?;
+    let asked = asked_for(&params)?;
+    let mut checks = all_checks(&app).await;
+    checks.extend(never_ready(&app, asked));
+    checks.retain(|check| asked.is_none_or(|asked| check.about == asked));
     let writer = app.config.writer.as_ref().map(|last_sign| last_sign(app.now()));
     let ready = checks.iter().all(|check| check.ok);
     let stale = writer.as_ref().is_some_and(|writer| writer.stale.is_some());
-    let text = match is_verbose(&uri) {
+    let text = match params.has("verbose") {
         true => verbose(&checks, writer.as_ref()) + summary(ready, stale),
         false => summary(ready, stale).to_owned(),
     };
@@ -57,33 +57,54 @@ async fn readyz(State(app): State<App>, uri: Uri) -> Response {
     let mut response =
         (status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], text).into_response();
     response.extensions_mut().insert(OwnBody);
-    response
+    Ok(response)
+}
+
+/// What is to be ready; everything, if nothing is said.
+fn asked_for(params: &Params) -> Result<Option<About>, Problem> {
+    match params.once("for")? {
+        None => Ok(None),
+        Some("intake") => Ok(Some(About::Intake)),
+        Some("answers") => Ok(Some(About::Answers)),
+        Some(_) => Err(Problem::parameter("for", "intake or answers")),
+    }
+}
+
+async fn all_checks(app: &App) -> Vec<Check> {
+    let mut checks = vec![views_check(app)];
+    if let Some(tokens) = &app.config.tokens {
+        tokens.refresh(app.now()).await;
+        checks.push(tokens.check());
+    }
+    checks.extend(app.config.views.get().map(|views| roots_check(&views.recorded_roots())));
+    checks.extend((app.config.ready)());
+    checks
+}
+
+/// What a node of another role does, and this one never.
+fn never_ready(app: &App, asked: Option<About>) -> Option<Check> {
+    let (about, name, detail) = match asked? {
+        About::Intake if app.config.write.is_none() => (About::Intake, "intake", "this node only reads"),
+        About::Answers if !app.config.expect_views => (About::Answers, "answers", "this node only writes"),
+        About::Intake | About::Answers | About::Besides => return None,
+    };
+    Some(Check { name: name.to_owned(), about, ok: false, detail: detail.to_owned() })
 }
 
 /// Views that are folded anew, or far behind, answer, but nobody should be sent to them. A node that never opens views
 /// has its readiness from the root's checks alone.
 fn views_check(app: &App) -> Check {
-    let name = "views".to_owned();
-    let Some(views) = app.config.views.get() else {
-        return Check { name, ok: !app.config.expect_views, detail: "not open".into() };
-    };
+    let check = |ok: bool, detail: String| Check { name: "views".to_owned(), about: About::Answers, ok, detail };
+    let Some(views) = app.config.views.get() else { return check(!app.config.expect_views, "not open".into()) };
     let visible = |log: &LogId| TenantId::new(log.as_str()).map_or(0, |tenant| views.visible(&tenant));
     if let Some(state) = app.at_start.any_rebuilding(visible) {
-        return Check {
-            name,
-            ok: false,
-            detail: format!("folded anew: {state} entries; answers may be old until then"),
-        };
+        return check(false, format!("folded anew: {state} entries; answers may be old until then"));
     }
     if let Some(fault) = views.fault() {
-        return Check {
-            name,
-            ok: false,
-            detail: format!("{fault}; it is tried again, and answers are old until then"),
-        };
+        return check(false, format!("{fault}; it is tried again, and answers are old until then"));
     }
     let lag_ms = views.lag_ms_max(app.now());
-    Check { name, ok: lag_ms <= app.limits().ready_lag_ms_max, detail: format!("{lag_ms} ms behind") }
+    check(lag_ms <= app.limits().ready_lag_ms_max, format!("{lag_ms} ms behind"))
 }
 
 /// Views that differ from what the ledger recorded answer, but nobody should be sent to them.
@@ -94,11 +115,7 @@ fn roots_check(roots: &ViewRoots) -> Check {
         Some(last) if last.equal => format!("{} compared, {} differed", roots.compared, roots.mismatched),
         Some(last) => format!("{last}; {advice}"),
     };
-    Check { name: "view-roots".to_owned(), ok: roots.agree(), detail }
-}
-
-fn is_verbose(uri: &Uri) -> bool {
-    Params::of(uri).is_ok_and(|params| params.has("verbose"))
+    Check { name: "view-roots".to_owned(), about: About::Answers, ok: roots.agree(), detail }
 }
 
 /// A node whose writer is silent answers on, of all that was recorded, so it stays ready: without it nobody could ask
@@ -142,6 +159,8 @@ async fn metrics(State(app): State<App>, Tenant(tenant): Tenant) -> Result<Respo
 /// What is read when it is asked for: the ledger's head, sources, views, intake.
 fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
     let mut readings = Readings::default();
+    let unread = [(vec![], float(app.unread.held() as u64))];
+    readings.gauges("pedigraph_http_unread_bytes", "Bytes of answers that their clients have not taken", unread);
     if let Some(tokens) = &app.config.tokens {
         let usable = f64::from(u8::from(tokens.is_usable()));
         let help = "1 if the file of tokens counts as it is now, 0 if the tokens from before go on";
@@ -160,7 +179,8 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
         readings.counters("pedigraph_view_cut_rows", help, [(vec![], app.views()?.cut_rows())]);
         let help = "How often folding failed since this process started: the store, the ledger or a panic";
         readings.counters("pedigraph_view_faults", help, [(vec![], app.views()?.faults())]);
-        read_intake(&mut readings, app, tenant)?;
+        // While the store of the views fails nothing is read of it, and the metrics that say so are told all the same.
+        let _left_out_while_unreadable = read_intake(&mut readings, app, tenant);
     }
     Ok(readings.text())
 }

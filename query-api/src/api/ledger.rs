@@ -1,5 +1,6 @@
 //! The log as C2SP tlog-tiles, tlog-checkpoint and signed-note lay it out, for verifiers that nobody here wrote.
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -47,35 +48,45 @@ fn log_for(app: &App, asked: &str) -> Result<LogId, Problem> {
     if open && app.ledger().logs().contains(&log) { Ok(log) } else { Err(unknown()) }
 }
 
-async fn read<F>(app: App, asked: String, content: [&'static str; 2], ask: F) -> Result<Response, Problem>
+async fn read<F>(app: &App, asked: String, content: [&'static str; 2], ask: F) -> Result<Response, Problem>
+where
+    F: FnOnce(&Reader, &LogId) -> Result<Option<Bytes>, Problem> + Send + 'static,
+{
+    Ok(respond(Body::from(bytes_of(app, asked, ask).await?), content))
+}
+
+async fn bytes_of<F>(app: &App, asked: String, ask: F) -> Result<Bytes, Problem>
 where
     F: FnOnce(&Reader, &LogId) -> Result<Option<Bytes>, Problem> + Send + 'static,
 {
     let server = app.clone();
     let bytes = app.blocking(move || ask(server.ledger(), &log_for(&server, &asked)?)).await?;
-    let bytes = bytes.ok_or_else(|| Problem::new(Code::NotFound, "the log has nothing at this path (yet)"))?;
-    let mut response = bytes.into_response();
+    bytes.ok_or_else(|| Problem::new(Code::NotFound, "the log has nothing at this path (yet)"))
+}
+
+fn respond(body: Body, content: [&'static str; 2]) -> Response {
+    let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content[0]));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(content[1]));
-    Ok(response)
+    response
 }
 
 async fn checkpoint(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
-    read(app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(ledger.checkpoint(log).map(|found| found.note))).await
+    read(&app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(ledger.checkpoint(log).map(|found| found.note))).await
 }
 
 async fn vkey(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
-    read(app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(Some(format!("{}\n", ledger.vkey(log)).into()))).await
+    read(&app, asked, [TEXT, NO_CACHE], |ledger, log| Ok(Some(format!("{}\n", ledger.vkey(log)).into()))).await
 }
 
 async fn keys(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
-    read(app, asked, [TEXT, NO_CACHE], |ledger, _| Ok(Some(ledger.key_chain().into()))).await
+    read(&app, asked, [TEXT, NO_CACHE], |ledger, _| Ok(Some(ledger.key_chain().into()))).await
 }
 
 /// Hashes only: a path that spells `entries` with escapes comes here, where nobody asked for a token.
 async fn tile(State(app): State<App>, Path((asked, path)): Path<(String, String)>) -> Result<Response, Problem> {
     let is_tile = path.len() <= PATH_BYTES_MAX && path.starts_with(|c: char| c.is_ascii_digit());
-    read(app, asked, [BYTES, IMMUTABLE], move |ledger, log| {
+    read(&app, asked, [BYTES, IMMUTABLE], move |ledger, log| {
         if is_tile { Ok(ledger.resource(log, &format!("tile/{path}"))?) } else { Ok(None) }
     })
     .await
@@ -88,12 +99,14 @@ async fn bundle(
 ) -> Result<Response, Problem> {
     let public = app.config.public_ledger;
     let caching = if public || app.config.tokens.is_none() { IMMUTABLE } else { IMMUTABLE_PRIVATE };
-    read(app, asked, [BYTES, caching], move |ledger, log| {
-        if !public && *log != log_of(&own)? {
+    app.has_room_for_answers(&own)?;
+    let of = own.clone();
+    let bytes = bytes_of(&app, asked, move |ledger, log| {
+        if !public && *log != log_of(&of)? {
             return Err(other_tenant());
         }
         let path = format!("tile/entries/{path}");
         if path.len() > PATH_BYTES_MAX { Ok(None) } else { Ok(ledger.resource(log, &path)?) }
-    })
-    .await
+    });
+    Ok(respond(app.body_of(&own, bytes.await?)?, [BYTES, caching]))
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::respond::JSON;
 use crate::write_node::WriteNode;
 
 /// When a full disk is worth another try, seconds.
@@ -29,7 +30,14 @@ where
     });
     let submitted = task.await.map_err(|error| Problem::internal("intake panicked", &error))?.map_err(refused)?;
     let visible = if wait_visible { Some(wait(app, &tenant, &submitted).await) } else { None };
-    Ok(answer(&submitted, visible))
+    match &submitted {
+        Submitted::One(receipt) => Ok(one(receipt, visible)),
+        Submitted::Batch(receipts) => {
+            let (status, said) = batch(receipts, visible);
+            let body = app.body_of(&tenant, said.to_string()).map_err(Problem::of_what_is_recorded)?;
+            Ok((status, [(header::CONTENT_TYPE, JSON)], body).into_response())
+        }
+    }
 }
 
 /// The write half; refuses before a body is received what would be refused after it.
@@ -64,30 +72,24 @@ fn refused(refused: Refused) -> Problem {
     }
 }
 
-/// Whether the views show everything that was submitted. It is durable either way, so a node without views says no and
-/// nothing worse. A message that added no entry is counted in a commit, which is visible when its count is.
+/// Whether the facts of everything that was submitted are folded; what touches very much may be derived a little later.
+/// It is durable either way, so a node without views says no and nothing worse. A message that added no entry is counted
+/// in a commit, which is visible when its count is.
 async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> bool {
     let Some(views) = app.config.views.get() else { return false };
     let receipts = receipts(submitted);
     let is_counted = |receipt: &Receipt| matches!(receipt.status, Status::Duplicate | Status::Rejected);
     if receipts.iter().any(is_counted) {
-        return views.wait_commits(app.ledger().next_seq(), app.limits().visible_wait).await;
+        return views.wait_commits(tenant, app.ledger().next_seq(), app.limits().visible_wait).await;
     }
     let Some(newest) = receipts.iter().map(|receipt| receipt.index).max() else { return true };
-    views.wait_visible(tenant, newest, app.limits().visible_wait).await
+    views.wait_facts(tenant, newest, app.limits().visible_wait).await
 }
 
 fn receipts(submitted: &Submitted) -> &[Receipt] {
     match submitted {
         Submitted::One(receipt) => std::slice::from_ref(receipt),
         Submitted::Batch(receipts) => receipts,
-    }
-}
-
-fn answer(submitted: &Submitted, visible: Option<bool>) -> Response {
-    match submitted {
-        Submitted::One(receipt) => one(receipt, visible),
-        Submitted::Batch(receipts) => batch(receipts, visible),
     }
 }
 
@@ -132,7 +134,7 @@ pub fn members(receipt: &Receipt) -> Map<String, Value> {
     members
 }
 
-fn batch(receipts: &[Receipt], visible: Option<bool>) -> Response {
+fn batch(receipts: &[Receipt], visible: Option<bool>) -> (StatusCode, Value) {
     let count = |status: Status| receipts.iter().filter(|receipt| receipt.status == status).count();
     let results: Vec<_> = receipts.iter().map(members).collect();
     let mut body = json!({
@@ -152,7 +154,7 @@ fn batch(receipts: &[Receipt], visible: Option<bool>) -> Response {
     } else {
         StatusCode::OK
     };
-    (status, Json(body)).into_response()
+    (status, body)
 }
 
 #[cfg(test)]
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_message_is_answered_by_how_it_ended() {
-        let check = |status, want| assert_eq!(answer(&Submitted::One(receipt(status)), None).status().as_u16(), want);
+        let check = |status, want| assert_eq!(one(&receipt(status), None).status().as_u16(), want);
         check(Status::Accepted, 201);
         check(Status::Duplicate, 200);
         check(Status::Conflict, 201);
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_reject_is_a_problem_with_its_own_code_and_index() {
-        let response = answer(&Submitted::One(receipt(Status::Rejected)), None);
+        let response = one(&receipt(Status::Rejected), None);
         let problem = response.extensions().get::<Problem>().expect("a problem").to_json("r");
         assert_eq!(problem["code"], "TOO_DEEP");
         assert_eq!(problem["index"], 3);
@@ -200,8 +202,8 @@ mod tests {
     fn a_batch_is_answered_by_its_worst_element() {
         use Status::{Accepted, Conflict, Duplicate, Rejected};
         let check = |statuses: &[Status], want| {
-            let receipts = statuses.iter().map(|status| receipt(*status)).collect();
-            assert_eq!(answer(&Submitted::Batch(receipts), None).status().as_u16(), want, "{statuses:?}");
+            let receipts: Vec<_> = statuses.iter().map(|status| receipt(*status)).collect();
+            assert_eq!(batch(&receipts, None).0.as_u16(), want, "{statuses:?}");
         };
         check(&[Accepted, Accepted], 201);
         check(&[Accepted, Duplicate], 200);

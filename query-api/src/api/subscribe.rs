@@ -27,6 +27,7 @@ use crate::read::Read;
 use crate::route::Routes;
 use crate::serve::Stopping;
 use crate::shares::Share;
+use crate::tenant::log_of;
 
 /// Changes that are read at once.
 const CHANGES_MAX: usize = 256;
@@ -61,8 +62,10 @@ async fn subscribe(
         return Err(Problem::new(Code::Overloaded, detail).retry_after(10));
     };
     let newest = views.newest_change(&read.tenant);
-    // What is not there yet was seen in another ledger: a copy that is ahead, or one that was lost.
-    let beyond = from.is_some_and(|(index, _)| index > newest.0);
+    // What the ledger does not have was seen in another one: a copy that is ahead, or one that was lost. What only the
+    // views do not show yet they will come to.
+    let last = app.ledger().head(&log_of(&read.tenant)?).size.saturating_sub(1);
+    let beyond = from.is_some_and(|(index, _)| index > last);
     let after = from.filter(|_| !beyond).unwrap_or(newest);
     let stopping = stopping.map(|Extension(stopping)| stopping);
     let heartbeat_at = next_heartbeat(&app);
@@ -255,7 +258,11 @@ impl Subscriber {
         let (views, tenant, after) = (self.views.clone(), self.tenant.clone(), self.after);
         let (lane, limits) = (Some(&self.tenant), self.app.limits().of_answer());
         let read = self.app.blocking_of(lane, limits, move |_| Ok(views.changes(&tenant, after, CHANGES_MAX)?));
-        let changes = read.await.ok()?;
+        let changes = match read.await {
+            // Once they are folded as far again, the stream goes on where it was.
+            Err(problem) if problem.is_of_views() => return Some(false),
+            changes => changes.ok()?,
+        };
         let Some(changes) = changes else {
             self.reset();
             return Some(true);

@@ -7,6 +7,7 @@ use pedigraph_projector::answers::{Artifact, Direction, Edge, Hop, Item, Lineage
 use serde_json::Value;
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::link::encoded;
@@ -30,7 +31,10 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
         let artifact = artifact_of(scope, &reference)?;
         let digest = artifact.node.digest.clone();
         let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both)?;
-        let trace = trace_of(scope, &digest).ok();
+        let trace = match trace_of(scope, &digest) {
+            Err(Error::Missing { .. } | Error::Ambiguous { .. }) => None,
+            trace => Some(trace?),
+        };
         let json = format!("/api/v1/artifacts/{}{}", encoded(&digest), moment_query(read));
         let command = format!("pedigraph trace {}{}", quoted(&digest), moment_options(read));
         let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command };

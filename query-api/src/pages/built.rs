@@ -7,7 +7,7 @@ use maud::html;
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::frame::{ARTIFACTS_MAX, Frame, artifacts, at_moment, moment_options, page, quoted};
+use crate::pages::frame::{Frame, artifacts, at_moment, further, moment_options, next_page, page, quoted};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -23,12 +23,15 @@ pub fn routes() -> Routes {
 
 async fn commit(State(app): State<App>, Path(commit): Path<String>, read: Read) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
-        let built = scope.built_from_commit(&commit, ARTIFACTS_MAX + 1)?;
-        let caption = "By digest; an index stands for its manifests";
+        let built = scope.built_from_commit(&commit, read.after.as_deref(), read.page_size)?;
+        let path = format!("/commits/{}", encoded(&commit));
+        let next = read.next(fresh, built.next).map(|token| next_page(&path, &token, read));
+        let caption = "By commit and digest; an index stands for its manifests";
         let none = "Nothing that was recorded was built from it.";
         let content = html! {
             h1 { "Commit " span .mono { (commit) } }
-            (artifacts("What was built from it", caption, none, &built, read))
+            (artifacts("What was built from it", caption, none, &built.rows, read))
+            (further(next.as_deref()))
         };
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&commit)), read);
         let command = format!("pedigraph trace {}{}", quoted(&commit), moment_options(read));
@@ -40,10 +43,13 @@ async fn commit(State(app): State<App>, Path(commit): Path<String>, read: Read) 
 
 async fn run(State(app): State<App>, Path(run): Path<String>, read: Read) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
-        let built = scope.built_by_run(&run, ARTIFACTS_MAX + 1)?;
+        let built = scope.built_by_run(&run, read.after.as_deref(), read.page_size)?;
+        let next = read.next(fresh, built.next);
+        let next = next.map(|token| next_page(&format!("/runs/{}", encoded(&run)), &token, read));
         let content = html! {
             h1 { "Run " span .mono { (run) } }
-            (artifacts("What it built", "By digest", "No artifact that was recorded was built by it.", &built, read))
+            (artifacts("What it built", "By digest", "No artifact that was recorded was built by it.", &built.rows, read))
+            (further(next.as_deref()))
         };
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&run)), read);
         let frame = Frame { title: &format!("Run {run}"), json: &json, command: "" };

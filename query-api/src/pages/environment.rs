@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Running, ServiceState};
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::environment::environment_of;
+use crate::answer::environment::{changes_of, environment_of};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
@@ -14,7 +14,7 @@ use crate::pages::frame::{
     text, time,
 };
 use crate::problem::Problem;
-use crate::read::Read;
+use crate::read::{PAGE_SIZE_MAX, Read};
 use crate::route::Routes;
 
 const CHANGES: usize = 50;
@@ -65,23 +65,36 @@ fn environment_row(environment: &EnvironmentSummary) -> Markup {
 
 async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
-        let environment = environment_of(scope, &name, false)?;
-        let changes = scope.changes(&name, None, CHANGES)?.map(|page| page.rows).unwrap_or_default();
+        let limit = if read.params.get("pageSize").is_none() { PAGE_SIZE_MAX } else { read.page_size };
+        let (environment, next) = environment_of(scope, &name, false, read.after.as_deref(), limit)?;
+        let next = read.next(fresh, next).map(|token| {
+            let path = format!("/environments/{}?pageSize={limit}&pageToken={}", encoded(&name), encoded(&token));
+            at_moment(&path, read)
+        });
+        let changes = changes_of(scope, &name, None, CHANGES)?;
+        let older = changes.next.is_some().then(|| {
+            at_moment(&format!("/api/v1/environments/{}/changes?pageSize={PAGE_SIZE_MAX}", encoded(&name)), read)
+        });
         let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
         let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
         let frame = Frame { title: &environment.environment, json: &json, command: &command };
-        Ok(page(&frame, "", fresh, &content(&environment, &changes)))
+        let content = html! {
+            (content(&environment, next.as_deref(), &changes.rows))
+            @if let Some(older) = older { p { "These are the newest. " a href=(older) { "More changes as JSON" } } }
+        };
+        Ok(page(&frame, "", fresh, &content))
     })
     .await
 }
 
-fn content(environment: &Environment, changes: &[Change]) -> Markup {
+fn content(environment: &Environment, next: Option<&str>, changes: &[Change]) -> Markup {
     let rows: Vec<Markup> = environment.services.iter().flat_map(service_rows).collect();
     let columns = ["Service", "Artifact", "Share", "Since", "How", "By", "Proof"];
     html! {
         h1 { (environment.environment) }
         p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
         (table("What runs", "By service", &columns, &rows))
+        @if let Some(next) = next { p { a href=(next) rel="next" { "More services" } } }
         (table("Changes", "Newest first", &["When", "Service", "Change", "From", "To", "Why", "Proof"], &changes.iter().map(change).collect::<Vec<_>>()))
     }
 }

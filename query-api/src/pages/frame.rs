@@ -18,8 +18,6 @@ use crate::read::Read;
 /// Nothing but our own stylesheet and form.
 pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
                        frame-ancestors 'none'";
-/// Artifacts of one list.
-pub const ARTIFACTS_MAX: usize = 100;
 /// Bytes of a name that a page shows; decoders take names of 1 KiB.
 const NAME_BYTES_MAX: usize = 1_024;
 /// Content type of a page.
@@ -179,7 +177,20 @@ pub fn how_to_send() -> Markup {
     }
 }
 
-/// A list of artifacts, each with its page; says when it was cut, and what to send when it is empty.
+/// The same list, further on: what was asked, as it was asked.
+pub fn next_page(path: &str, token: &str, read: &Read) -> String {
+    let paging = ["pageToken", "pageSize", "limit", "minIndex"];
+    let asked = read.params.0.iter().filter(|(name, _)| !paging.contains(&name.as_str()));
+    let asked: String = asked.map(|(name, value)| format!("{}={}&", encoded(name), encoded(value))).collect();
+    format!("{path}?{asked}pageSize={}&pageToken={}", read.page_size, encoded(token))
+}
+
+/// A link to the next page, where there is one.
+pub fn further(next: Option<&str>) -> Markup {
+    html! { @if let Some(next) = next { p { "More follow. " a href=(next) rel="next" { "Next page" } } } }
+}
+
+/// A list of artifacts, each with its page, and what to send when it is empty.
 pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate], read: &Read) -> Markup {
     let row = |artifact: &Candidate| {
         let address = at_moment(&format!("/artifacts/{}", encoded(&artifact.id)), read);
@@ -188,16 +199,13 @@ pub fn artifacts(title: &str, caption: &str, none: &str, artifacts: &[Candidate]
             td .mono title=(artifact.id) { (short(&artifact.id)) }
         }
     };
-    let rows: Vec<Markup> = artifacts.iter().take(ARTIFACTS_MAX).map(row).collect();
+    let rows: Vec<Markup> = artifacts.iter().map(row).collect();
     html! {
         @if rows.is_empty() {
             p .empty { (none) }
             (how_to_send())
         } @else {
             (table(title, caption, &["Artifact", "Digest"], &rows))
-        }
-        @if artifacts.len() > ARTIFACTS_MAX {
-            p .warn { "There are more; the first " (ARTIFACTS_MAX) " by digest are shown." }
         }
     }
 }

@@ -18,7 +18,7 @@ use pedigraph_projector::Error;
 use pedigraph_projector::answers::{EnvironmentSummary, Page};
 
 const RECENT: u64 = 15;
-/// Environments on the first page; each costs what runs there. The list has the others.
+/// Environments on the first page. The list has the others.
 const ENVIRONMENTS_MAX: usize = 20;
 
 /// Its route.

@@ -1,12 +1,11 @@
 //! `/search?q=`: what a text may name; straight to the page when there is only one thing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use pedigraph_projector::answers::Candidate;
-use pedigraph_projector::store::Meter;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::resolve_of;
@@ -27,29 +26,27 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
     if query.is_empty() {
         return Ok(Redirect::to("/").into_response());
     }
-    if let Some(only) = only_one(&app, &read, &query).await? {
-        return Ok(Redirect::to(&at_moment(&only, &read)).into_response());
-    }
-    app.page(read, move |scope, read, fresh| {
+    let only = Arc::new(OnceLock::new());
+    let found = Arc::clone(&only);
+    let answer = app.page(read, move |scope, read, fresh| {
         let candidates = resolve_of(scope, &query)?;
+        if let Some(page) = only_page(&candidates) {
+            found.get_or_init(|| at_moment(&page, read));
+        }
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&query)), read);
         let command = format!("pedigraph trace {}{}", quoted(&query), moment_options(read));
         let frame = Frame { title: &query, json: &json, command: &command };
         Ok(page(&frame, &query, fresh, &content(&query, &candidates, read)))
-    })
-    .await
+    });
+    let answer = answer.await?;
+    Ok(only.get().map_or(answer, |address| Redirect::to(address).into_response()))
 }
 
 /// The page of the only candidate, which is never this one.
-async fn only_one(app: &App, read: &Read, query: &str) -> Result<Option<String>, Problem> {
-    let (views, read, query, tenant) = (app.views()?.clone(), read.clone(), query.to_owned(), read.tenant.clone());
-    let ask = move |meter: &Arc<Meter>| {
-        let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now).within(meter.clone());
-        Ok(resolve_of(&scope, &query)?)
-    };
-    match app.blocking_of(Some(&tenant), app.limits().of_answer(), ask).await?.as_slice() {
-        [only] => Ok(page_of(only)),
-        _ => Ok(None),
+fn only_page(candidates: &[Candidate]) -> Option<String> {
+    match candidates {
+        [only] => page_of(only),
+        _ => None,
     }
 }
 

@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 
 use crate::serve::flow::{Answering, Flow};
 use crate::serve::places::Kind;
+use crate::serve::request_body::{RequestBody, watched};
 
 /// Who is at the other end; among the extensions of a request that came over a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +43,7 @@ type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Tracked>, E>> + Sen
 
 impl Service<Request<Incoming>> for Conversation {
     type Response = Response<Tracked>;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Error = <TowerToHyperService<Router> as Service<Request<RequestBody>>>::Error;
     type Future = Answer<Self::Error>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
@@ -54,9 +55,11 @@ impl Service<Request<Incoming>> for Conversation {
         let (service, flow, kind) = (self.service.clone(), Arc::clone(&self.flow), self.kind);
         Box::pin(async move {
             flow.taken().await;
+            let (request, left) = watched(request);
             let mut response = service.call(request).await?;
+            let another_may_follow = left.read().await;
             // The few places beyond the limit are for one answer each.
-            if kind == Kind::Probes {
+            if kind == Kind::Probes || !another_may_follow {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| Tracked { body, _answering: answering }))

@@ -374,6 +374,70 @@ async fn a_tenant_s_streams_leave_places_to_others() {
 }
 
 #[tokio::test]
+async fn a_tenant_s_answers_that_nobody_reads_leave_room_to_others() {
+    let world = World::new();
+    let mut config = config(&world, &[("a", "a", &TokenScope::ALL), ("b", "b", &TokenScope::ALL)]);
+    let ask = async |client: &Client, token: &str| {
+        let authorization = format!("Bearer {token}");
+        client.open("GET", "/api/v1/environments", &[("authorization", &authorization)], Body::empty()).await
+    };
+    let one = Answer::of(ask(&Client(pedigraph_query_api::router(config.clone())), "a").await).await.bytes.len();
+    config.limits.unread_bytes_max = 8 * one;
+    let client = Client(pedigraph_query_api::router(config));
+    let mut unread = Vec::new();
+    for (token, answers) in [("a", 4), ("b", 2)] {
+        for _ in 0..answers {
+            let response = ask(&client, token).await;
+            assert_eq!(response.status(), 200, "{token}");
+            unread.push(response);
+        }
+        let refused = Answer::of(ask(&client, token).await).await;
+        assert_eq!((refused.problem(), refused.header("retry-after")), ((503, "OVERLOADED".into()), Some("5")));
+    }
+    let held = async |bytes: usize| {
+        let metrics = client.get_with("/metrics", &[("authorization", "Bearer b")]).await.text();
+        let line = format!("pedigraph_http_unread_bytes {bytes}.0\n");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    };
+    held(6 * one).await;
+    let taken = Answer::of(unread.remove(0)).await;
+    drop(unread);
+    held(one).await;
+    assert_eq!(ask(&client, "a").await.status(), 200);
+    drop(taken);
+    held(0).await;
+}
+
+#[tokio::test]
+async fn a_tenant_s_bodies_that_never_end_leave_room_to_others() {
+    let world = World::new();
+    let mut config = config(&world, &[("a", "a", &TokenScope::ALL), ("b", "b", &TokenScope::ALL)]);
+    config.write = Some(Arc::new(Erases(Arc::default())));
+    config.limits.intake_bytes_max = 100;
+    let client = Client(pedigraph_query_api::router(config));
+    let send = async |token: &str, body: Body| {
+        let authorization = format!("Bearer {token}");
+        client.ask("POST", "/api/v1/events", &[("authorization", &authorization)], body).await.problem().1
+    };
+    let (tell, is_held) = tokio::sync::oneshot::channel();
+    let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(" ".repeat(50))]);
+    // More is asked for when what came before is held.
+    let never = futures_util::stream::once(async move {
+        tell.send(()).expect("somebody waits");
+        std::future::pending().await
+    });
+    let endless = Body::from_stream(futures_util::StreamExt::chain(begun, never));
+    let mut slow = std::pin::pin!(send("a", endless));
+    tokio::select! {
+        answered = &mut slow => panic!("{answered}"),
+        held = is_held => held.expect("told"),
+    }
+    assert_eq!(send("a", Body::from(" ")).await, "OVERLOADED");
+    assert_eq!(send("b", Body::from(" ".repeat(25))).await, "NOT_READY", "it was read, and refused for another reason");
+    assert_eq!(send("b", Body::from(" ".repeat(51))).await, "OVERLOADED");
+}
+
+#[tokio::test]
 async fn a_stream_that_nobody_reads_loses_its_place_with_its_token() {
     let world = World::new();
     let days = (1..=28).map(|day| deployed(&format!("2026-01-{day:02}T00:00:00Z"), "prod", "cart", &day.to_string()));

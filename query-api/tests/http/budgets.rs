@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pedigraph_projector::store::{Budget, Meter};
-use pedigraph_proto::event::{ArtifactPackaged, RunFinished};
+use pedigraph_proto::event::{ArtifactPackaged, RunFinished, ServiceDeployed};
 use pedigraph_query_api::Limits;
 use pedigraph_query_api::app::App;
 use pedigraph_query_api::limits::OfRead;
@@ -319,6 +319,37 @@ async fn the_services_of_an_environment_are_one_page_unless_they_are_too_large()
     assert!(rows == whole && pages > 1, "{} rows in {pages} pages", rows.len());
     let (rows, pages) = all_pages(&world.client(), &format!("{path}&pageSize=25"), "services").await;
     assert!(rows == whole && pages == 3, "{} rows in {pages} pages", rows.len());
+}
+
+#[tokio::test]
+async fn the_changes_of_a_large_environment_are_cut_and_never_refused() {
+    const SERVICES: usize = 300;
+    let world = World::new();
+    let deployed = |environment: usize, n: usize| {
+        let event = ServiceDeployed {
+            environment: format!("e{environment}"),
+            service: format!("service-{n:03}"),
+            artifact_ref: "example.org/sidecar:1".to_owned(),
+            ..ServiceDeployed::default()
+        };
+        sent(&format!("2026-02-01T0{environment}:{:02}:{:02}Z", n / 60, n % 60), event)
+    };
+    for environment in 0..4 {
+        world.append(&(0..SERVICES).map(|n| deployed(environment, n)).collect::<Vec<_>>());
+    }
+    let mut config = world.config();
+    config.limits.read_rows_max = 6_000;
+    let client = Client(pedigraph_query_api::router(config));
+    for environment in ["e0", "e2"] {
+        let page = client.get(&format!("/environments/{environment}")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        assert_eq!(page.text().matches("service-").count(), SERVICES + 50, "all services, and the newest changes");
+        assert!(page.text().contains("More changes as JSON"), "{}", page.text());
+        let path = format!("/api/v1/environments/{environment}/changes?pageSize=1000");
+        let (rows, pages) = all_pages(&client, &path, "changes").await;
+        assert_eq!(rows.len(), SERVICES);
+        assert!((2..20).contains(&pages), "{pages} pages");
+    }
 }
 
 #[tokio::test]

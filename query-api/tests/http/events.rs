@@ -49,7 +49,10 @@ fn bytes_of(body: &message::Body) -> bytes::Bytes {
     }
 }
 
-fn client(world: &World, change: impl FnOnce(&mut pedigraph_query_api::Config)) -> (Client, Arc<Mutex<Vec<Message>>>) {
+pub(crate) fn client(
+    world: &World,
+    change: impl FnOnce(&mut pedigraph_query_api::Config),
+) -> (Client, Arc<Mutex<Vec<Message>>>) {
     let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
     let mut config = world.config();
     config.write = Some(Arc::new(Takes { writer: world.writer.clone(), seen: Arc::clone(&seen) }));

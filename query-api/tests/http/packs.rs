@@ -21,7 +21,7 @@ const MEMORY_MAX: u64 = 4 << 20;
 
 type Files = Vec<(String, Vec<u8>)>;
 
-fn digest(digit: &str) -> String {
+pub(crate) fn digest(digit: &str) -> String {
     format!("sha256:{}", digit.repeat(64))
 }
 
@@ -43,7 +43,7 @@ fn world() -> World {
     world
 }
 
-fn config(world: &World) -> Config {
+pub(crate) fn config(world: &World) -> Config {
     let mut config = world.config();
     config.signer = Some(world.views.ledger().signer(None).expect("the ledger's key"));
     pedigraph_query_api::pack::spool::prepare(&config.packs_dir).expect("a directory");

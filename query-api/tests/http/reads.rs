@@ -123,6 +123,24 @@ async fn pages_are_pinned_to_their_first_index() {
 }
 
 #[tokio::test]
+async fn who_asks_is_told_how_many_rows_an_answer_was_read_from() {
+    let world = history();
+    let client = world.client();
+    let counted = async |path: &str| -> u64 {
+        let answer = client.get_with(path, &[("pedigraph-rows-read", "?")]).await;
+        answer.header("pedigraph-rows-read").and_then(|rows| rows.parse().ok()).unwrap_or(0)
+    };
+    let before = counted("/api/v1/environments/prod").await;
+    assert!((1..100).contains(&before), "{before}");
+    assert_eq!(counted("/api/v1/environments/prod").await, before, "the same question reads the same");
+    assert!(counted("/environments/prod").await > before, "the page has its changes too");
+    assert_eq!(client.get("/api/v1/environments/prod").await.header("pedigraph-rows-read"), None);
+    let one = |n: u32| deployed(&format!("2026-02-01T00:00:00.{n:03}Z"), "prod", &format!("s{n}"), "1");
+    world.append(&(0..200).map(one).collect::<Vec<_>>());
+    assert!(counted("/api/v1/environments/prod").await > before + 200, "each service is read");
+}
+
+#[tokio::test]
 async fn an_unchanged_answer_is_not_sent_again() {
     let world = history();
     let client = world.client();
@@ -333,17 +351,44 @@ async fn freshness_and_probes_tell_where_everything_stands() {
 }
 
 #[tokio::test]
+async fn a_node_that_only_writes_is_ready_for_intake_and_never_for_answers() {
+    let world = World::new();
+    let change = |config: &mut pedigraph_query_api::Config| {
+        config.views = pedigraph_query_api::LateViews::default();
+        config.expect_views = false;
+    };
+    let (client, _) = crate::events::client(&world, change);
+    for (query, status) in [("", 200), ("?for=intake", 200), ("?for=answers", 503)] {
+        assert_eq!(client.get(&format!("/readyz{query}")).await.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn a_node_is_not_ready_before_its_views_are_open() {
     let world = World::new();
     let mut config = world.config();
     config.views = pedigraph_query_api::LateViews::default();
     config.ready = std::sync::Arc::new(|| {
-        vec![pedigraph_query_api::Check { name: "ledger".into(), ok: true, detail: String::new() }]
+        vec![pedigraph_query_api::Check {
+            name: "ledger".into(),
+            about: pedigraph_query_api::About::Intake,
+            ok: true,
+            detail: String::new(),
+        }]
     });
     let client = Client(pedigraph_query_api::router(config));
     let ready = client.get("/readyz?verbose").await;
     assert_eq!(ready.status, 503);
     assert_eq!(ready.text(), "[-]views failed: not open\n[+]ledger ok\nnot ready\n");
+    let ready = async |what: &str| {
+        let answer = client.get(&format!("/readyz?verbose&for={what}")).await;
+        (answer.status.as_u16(), answer.text())
+    };
+    assert_eq!(ready("answers").await, (503, "[-]views failed: not open\nnot ready\n".to_owned()));
+    let only_reads = "[+]ledger ok\n[-]intake failed: this node only reads\nnot ready\n";
+    assert_eq!(ready("intake").await, (503, only_reads.to_owned()));
+    let wrong = client.get("/readyz?for=everything").await;
+    assert_eq!(wrong.problem(), (400, "INVALID_PARAMETER".into()));
     assert_eq!(client.get("/livez").await.status, 200);
     assert_eq!(client.get("/api/v1/environments").await.problem(), (503, "NOT_READY".into()));
 }

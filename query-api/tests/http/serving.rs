@@ -121,7 +121,8 @@ async fn metric(address: SocketAddr, name: &str) -> u64 {
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let text = hear(say(address, &request).await).await;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+    let value = value.unwrap_or_else(|| panic!("no {name} in {text}"));
+    value.strip_suffix(".0").unwrap_or(value).parse().expect("a number")
 }
 
 /// More requests at once than a connection's buffers hold answers to.
@@ -224,6 +225,72 @@ fn slow_readers_of_bodies_hold_no_thread_and_not_the_stop() {
     drop(runtime);
 }
 
+/// Answers above what a kernel takes in for a client that does not read are kept here, up to a limit in sum.
+#[tokio::test]
+async fn answers_that_nobody_reads_are_bounded_in_sum() {
+    let world = World::new();
+    let service =
+        |n: usize| deployed("2026-01-01T00:00:00Z", "yard", &format!("crane-{n:04}-{}", "y".repeat(900)), "1");
+    world.append(&(0..800).map(service).collect::<Vec<_>>());
+    let path = "/api/v1/environments/yard?pageSize=1000";
+    let one = world.client().get(path).await.bytes.len();
+    assert!(one > 1 << 20, "{one} bytes");
+    let limits = Limits { unread_bytes_max: 5 * one, write_time_max: Duration::from_secs(300), ..Limits::default() };
+    let (address, stop, server) = start(&world, limits).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let (mut deaf, mut refused) = (Vec::new(), 0);
+    for _ in 0..25 {
+        let mut stream = deaf_client(address).await;
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.expect("an answer");
+        match &head {
+            b"HTTP/1.1 200" => deaf.push(stream),
+            _ => {
+                let rest = format!("{}{}", String::from_utf8_lossy(&head), hear_a_little(stream).await);
+                assert!(rest.starts_with("HTTP/1.1 503") && rest.contains("\"code\":\"OVERLOADED\""), "{rest}");
+                assert!(rest.to_ascii_lowercase().contains("retry-after: 5"), "{rest}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((deaf.len(), refused), (5, 20));
+    let held = metric(address, UNREAD).await;
+    assert!(held <= 5 * one as u64 && held > 4 * one as u64, "{held} bytes of answers of {one}");
+    assert_eq!(metric(address, "pedigraph_http_unread_refused_total").await, 20);
+    assert_eq!(status(address, "/readyz").await, 200);
+    let taken = read_on(deaf.pop().expect("a client"), one).await;
+    assert!(taken.len() >= one);
+    until_answered(address, path).await;
+    drop(deaf);
+    while metric(address, UNREAD).await > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stop);
+    server.await.expect("not panicked").expect("stopped well");
+}
+
+const UNREAD: &str = "pedigraph_http_unread_bytes";
+
+/// A client whose kernel takes in little.
+async fn deaf_client(address: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small one");
+    socket.connect(address).await.expect("connected")
+}
+
+/// What comes at once, up to the end of a problem.
+async fn hear_a_little(mut stream: TcpStream) -> String {
+    let mut heard = String::new();
+    let mut part = [0; 4_096];
+    while !heard.ends_with('}') {
+        let read = stream.read(&mut part).await.expect("bytes");
+        assert_ne!(read, 0, "ended after {heard}");
+        heard.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    heard
+}
+
 async fn until_open(address: SocketAddr) {
     while metric(address, "pedigraph_http_bodies").await != 1 {
         tokio::task::yield_now().await;
@@ -252,5 +319,45 @@ async fn streams_end_when_the_server_stops() {
     drop(stop);
     let rest = hear(stream).await;
     assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+    server.await.expect("not panicked").expect("stopped well");
+}
+
+/// An answer that comes before the end of a body never costs the client its next request: what is left of a small body
+/// is read, and the answer to a large one says that the connection ends.
+#[tokio::test]
+async fn a_body_that_nobody_wants_costs_the_next_request_nothing() {
+    let world = World::new();
+    let (address, stop, server) = start(&world, Limits::default()).await;
+    let post = |length: usize, more: &str| {
+        format!("POST /api/v1/lineage/export HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{more}\r\n")
+    };
+    let next = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let ends = |answer: &str| answer.to_ascii_lowercase().contains("connection: close");
+
+    let mut small = say(address, &post(300_000, "")).await;
+    for _ in 0..30 {
+        small.write_all(&[b' '; 10_000]).await.expect("written");
+    }
+    small.write_all(next.as_bytes()).await.expect("written");
+    let answers = hear(small).await;
+    assert!(answers.starts_with("HTTP/1.1 413 ") && answers.ends_with("ok\n"), "{answers}");
+
+    let mut chunks =
+        say(address, &format!("POST /nowhere HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+    chunks.write_all(b"3\r\nabc\r\n0\r\n\r\n").await.expect("written");
+    chunks.write_all(next.as_bytes()).await.expect("written");
+    let answers = hear(chunks).await;
+    assert!(answers.starts_with("HTTP/1.1 404 ") && answers.ends_with("ok\n"), "{answers}");
+
+    for (length, more) in [(2 << 20, ""), (300_000, "Expect: 100-continue\r\n"), (300_000, "")] {
+        let mut long = say(address, &post(length, more)).await;
+        // The last of them never sends its body.
+        if length > 1 << 20 {
+            long.write_all(&vec![b' '; (1 << 20) + 400_000]).await.expect("written");
+        }
+        let answer = hear(long).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && ends(&answer), "{length} {more} {answer}");
+    }
+    drop(stop);
     server.await.expect("not panicked").expect("stopped well");
 }

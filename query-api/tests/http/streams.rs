@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use crate::world::{Client, World, deployed};
 
 /// Reads frames until one has the text.
-async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> String {
+pub(crate) async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(text) {
         let part = tokio::time::timeout(Duration::from_secs(10), stream.next()).await;
@@ -18,11 +18,11 @@ async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> Stri
     seen
 }
 
-fn ids(text: &str) -> Vec<&str> {
+pub(crate) fn ids(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
 }
 
-async fn open(client: &Client, path: &str, headers: &[(&str, &str)]) -> axum::body::BodyDataStream {
+pub(crate) async fn open(client: &Client, path: &str, headers: &[(&str, &str)]) -> axum::body::BodyDataStream {
     let response = client.open("GET", path, headers, Body::empty()).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");

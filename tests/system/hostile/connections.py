@@ -1,5 +1,6 @@
 """Attacks by connections: answers that nobody reads, streams that stall, more requests than one may have."""
 
+import collections
 import contextlib
 import json
 import threading
@@ -59,6 +60,30 @@ def answers_that_nobody_reads(attacker):
                 break
     time.sleep(3)
     return f"{opened} connections, {failed} refused"
+
+
+@attack("9", "500 connections that ask for an answer of 4 MB each and never read", "200, or OVERLOADED and 429 with Retry-After", seconds=90)
+def large_answers_that_nobody_reads(attacker):
+    long = "x" * 1_900
+    attacker.prepare([event("run-started", {"run": f"{n}-{long[:900]}"}, f"{n}-{long}", source=f"s{n % 7}-{long}") for n in range(1_000)])
+    path = "/api/v1/entries?limit=1000"
+    size = len(attacker.get(path).body)
+    for n in range(500):
+        sock = attacker.keep(attacker.connect(receive=SMALL_WINDOW))
+        sock.sendall(attacker.head("GET", path))
+        if n % 100 == 99:
+            time.sleep(1)  # a tenant has a number of them in each second
+    heads = [head_of(sock) for sock in attacker.kept]
+    statuses = collections.Counter(head[9:12].decode() for head in heads)
+    assert set(statuses) <= {"200", "429", "503"} and statuses["503"], statuses
+    assert all(b"retry-after" in head.lower() for head in heads if head[9:12] != b"200"), statuses
+    return f"answers of {size / 1e6:.1f} MB: " + ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
+
+
+def head_of(sock):
+    """What came at once: the head, and the first bytes of the body."""
+    sock.settimeout(20)
+    return sock.recv(2_048)
 
 
 def stream_head(attacker, *lines):

@@ -1,6 +1,7 @@
 """Attacks by what is sent: input whose cost is not its size, forged events, secrets."""
 
 import base64
+import contextlib
 import json
 import random
 import time
@@ -120,6 +121,29 @@ def bomb(size, ratio):
     packed = b"".join([*parts, packer.compress(b"}"), packer.flush()])
     assert ratio * 0.9 < size / len(packed) < 200, size / len(packed)
     return packed
+
+
+@attack("4", "24 events of 15 MiB each, all but their last byte, which never comes", "a place in memory, or OVERLOADED with Retry-After", seconds=90)
+def bodies_that_never_end(attacker):
+    length = 15 << 20
+    head = attacker.head("POST", "/api/v1/events", "content-type: application/json", f"content-length: {length}")
+    part = b" " * (length - 1)
+    refused = 0
+    for _ in range(24):
+        sock = attacker.keep(attacker.connect())
+        with contextlib.suppress(OSError):  # refused while it was sent: the answer says why
+            sock.sendall(head + part)
+        sock.settimeout(0.2)
+        try:
+            came = sock.recv(4_096)
+        except TimeoutError:
+            continue
+        except ConnectionResetError:
+            came = b""
+        refused += 1
+        assert not came or (came.startswith(b"HTTP/1.1 503") and b"retry-after" in came.lower()), came
+    assert refused, "there is memory for all of them"
+    return f"{24 - refused} held, {refused} refused"
 
 
 @attack("4", "four zstd bodies at once, 256 MiB each when they are unpacked (ratio just below 200)", "accepted or refused with a code")

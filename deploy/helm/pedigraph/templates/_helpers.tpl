@@ -17,8 +17,10 @@ livenessProbe:
   httpGet:
     path: /livez
     port: http
+# Views that are folded anew or fail keep nobody from sending, and there is no other replica to ask: answers say themselves
+# how old they are.
 readinessProbe:
   httpGet:
-    path: /readyz
+    path: /readyz?for=intake
     port: http
 {{- end }}

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use self::postings::Postings;
 use self::rows::{
-    BINDINGS, Bound, COMPONENTS, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS, digest_text,
-    package_key, table, table_key, unreadable,
+    BINDINGS, Bound, COMPONENTS, EXTENDED, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS,
+    digest_text, package_key, table, table_key, unreadable,
 };
 use crate::error::Error;
 use crate::facts::view::{FactAt, StandsAt, View};
@@ -138,46 +138,53 @@ impl Memory {
         let (artifact, sbom) = (digest_text(&event.artifact_digest), digest_text(&event.sbom_digest));
         let set = match event.component_set.as_str() {
             "" => None,
-            set => Some(self.set_number(at.tenant, set, rows)?),
+            set => Some(self.set_number(at, set, rows)?.0),
         };
         let reference = ArtifactRef::parse(&event.artifact_ref).filter(|reference| !reference.repository.is_empty());
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
         let root = Purl::parse(&event.purl).map_or_else(|| event.root_name.clone(), |purl| purl.package().to_owned());
-        let bound = Bound { set, sbom: sbom.clone(), tool: event.tool.clone(), root, reference };
+        let linked = if set.is_none() { sbom.clone() } else { String::new() };
+        let bound = Bound { set, sbom: linked, tool: event.tool.clone(), root, reference };
         let binding = |digest: &str| table(at.tenant, BINDINGS).text(digest).stamp(at);
         let subject = if artifact.is_empty() { &sbom } else { &artifact };
         if !artifact.is_empty() {
             rows.put(binding(&artifact), &bound)?;
+            rows.sink.told.contents.insert(artifact.clone());
         }
         match set {
             None if artifact.is_empty() || sbom.is_empty() => Ok(()),
             None => rows.put(table(at.tenant, LINKS).text(&sbom).text(&artifact).stamp(at), &()),
             Some(set) => {
                 rows.put(binding(&sbom), &bound)?;
+                rows.sink.told.contents.insert(sbom.clone());
                 rows.put(table(at.tenant, SET_SUBJECTS).number(u64::from(set)).text(subject).stamp(at), &())
             }
         }
     }
 
-    fn set_number(&mut self, tenant: &TenantId, set: &str, rows: &mut Rows<'_>) -> Result<u32, Error> {
-        let key = table(tenant, SETS).text(set);
-        if let Some(number) = rows.get::<u32>(&key)? {
-            return Ok(number);
+    /// The number of a set, and the index of the entry that named it first.
+    fn set_number(&mut self, at: &FactAt<'_>, set: &str, rows: &mut Rows<'_>) -> Result<(u32, u64), Error> {
+        let key = table(at.tenant, SETS).text(set);
+        if let Some(known) = rows.stamped::<u32>(&key)? {
+            return Ok((known.value, known.stamp.index));
         }
         let number = self.next_set;
         self.next_set = number.checked_add(1).ok_or_else(full)?;
         rows.put(key, &number)?;
-        Ok(number)
+        Ok((number, at.index))
     }
 
     /// Stores a slice unless it is known. The hash of its content is part of the key: who sends other components under
     /// the name of a set adds them, and can hide nothing.
     fn listed(&mut self, at: &FactAt<'_>, event: &ComponentsListed, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let set = self.set_number(at.tenant, &event.component_set, rows)?;
+        let (set, named_by) = self.set_number(at, &event.component_set, rows)?;
         let slice = table(at.tenant, SET_PAGES).number(u64::from(set)).number(u64::from(event.first));
         let slice = slice.bytes(&self.slice_hash(event)?);
         if event.components.is_empty() || rows.get::<u32>(&slice.clone().number(0))?.is_some() {
             return Ok(());
+        }
+        if named_by < at.index {
+            rows.put_first(table(at.tenant, EXTENDED).number(u64::from(set)), &())?;
         }
         if self.numbers.len() > NUMBERS_KEPT_MAX {
             self.numbers.clear();
@@ -247,7 +254,8 @@ impl Memory {
         if let Some(number) = self.numbers.get(&hash) {
             return Ok(*number);
         }
-        let key = table(tenant, PACKAGES).text(&package_key(purl, name)).bytes(&hash);
+        let (package, version) = package_key(purl, name);
+        let key = table(tenant, PACKAGES).text(&package).text(&version).bytes(&hash);
         let number = match rows.get::<u32>(&key)? {
             Some(number) => number,
             None => {

@@ -4,6 +4,7 @@ use pedigraph_proto::{Digest, Purl, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::rows::text;
 use crate::store::key::{Key, KeyReader};
 
 /// Bytes of a package's name that keys hold; a longer one shares its rows with others that begin so.
@@ -13,10 +14,12 @@ pub(crate) const PACKAGE_KEY_BYTES: usize = 512;
 pub(crate) const VIEW: u8 = b'c';
 /// component number → [`Known`].
 pub(crate) const COMPONENTS: u8 = b'i';
-/// (package, hash of [`Known`]) → component number.
+/// (package, version, hash of [`Known`]) → component number.
 pub(crate) const PACKAGES: u8 = b'p';
 /// set → its number.
 pub(crate) const SETS: u8 = b'n';
+/// set number → nothing: slices were added to it after the entry that named it first.
+pub(crate) const EXTENDED: u8 = b'e';
 /// page number → [`PageRow`].
 pub(crate) const PAGES: u8 = b'l';
 /// (set number, first ordinal, hash of the slice, n-th page of it) → page number.
@@ -58,6 +61,8 @@ pub(crate) struct PageRow {
 pub(crate) struct Bound {
     /// Number of its set; `None` for a link to an SBOM that is bound elsewhere.
     pub(crate) set: Option<u32>,
+    /// What a link is to.
+    #[serde(with = "text")]
     pub(crate) sbom: String,
     pub(crate) tool: String,
     /// Of the thing described: its purl without version, else its name. A new version of it replaces the old one.
@@ -81,12 +86,13 @@ pub(crate) fn unreadable() -> Error {
     Error::Store("components: a key cannot be read".to_owned())
 }
 
-/// The key of a package: its name as [`Purl::package`] has it, else the text itself behind a byte that no purl begins
-/// with.
-pub(crate) fn package_key(purl: &str, name: &str) -> String {
-    let package = Purl::parse(purl).map(|purl| purl.package().to_owned());
-    let package = package.unwrap_or_else(|| format!("\u{1}{}", if purl.is_empty() { name } else { purl }));
-    clipped(&package).to_owned()
+/// Package and version in keys: as [`Purl`] has them, else the text itself behind a byte that no purl begins with, and
+/// no version.
+pub(crate) fn package_key(purl: &str, name: &str) -> (String, String) {
+    match Purl::parse(purl) {
+        Some(purl) => (clipped(purl.package()).to_owned(), clipped(purl.version()).to_owned()),
+        None => (clipped(&format!("\u{1}{}", if purl.is_empty() { name } else { purl })).to_owned(), String::new()),
+    }
 }
 
 pub(crate) fn clipped(package: &str) -> &str {

@@ -1,23 +1,41 @@
 //! What is told to run where: the fold of the deploy family.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use pedigraph_proto::event::{
     CanaryChanged, ConfigChanged, FlagChanged, FreezeChanged, ServiceDeployed, ServiceRemoved, Strategy,
 };
 use pedigraph_proto::fact::{Deploy, Family};
-use pedigraph_proto::{ArtifactRef, Digest};
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, TenantId};
 use serde::de::DeserializeOwned;
 
+use self::head::{Count, Head, HeadRow, Known, Runs, SOUGHT_ROWS_MAX, enough};
 use self::rows::{
-    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG, CONFIG_OF, DIGEST,
-    Effect, FLAG, FREEZE, Keys, LANE_ROWS, LANES, Lane, LaneFact, REFERENCE, REFERENCE_OF_DIGEST, Setting, Stamp, What,
-    by_artifact, read_stamp, reference_key, settings, table, unreadable,
+    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
+    CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES, LANES_RUNNING, Lane,
+    LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, Setting,
+    Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key, settings, table,
+    unreadable,
 };
 use crate::error::Error;
+use crate::facts::lineage;
 use crate::facts::view::{FactAt, View};
-use crate::rows::Rows;
+use crate::rows::text::Text;
+use crate::rows::{Found, Rows};
 use crate::store::key::{Key, KeyReader};
 
+pub(crate) mod head;
 pub(crate) mod rows;
+
+/// Deployments by one tag after a moment that are looked at one by one when it is told late where the tag pointed then;
+/// where there are more, each lane's first is sought.
+const DEPLOYED_AFTER_MAX: usize = 1_024;
+/// Lanes in which it is sought, and those that have one. When there are more they are not marked as changes, and who
+/// asks for changes in a lane that was deployed to by the tag looks at all of its rows.
+const LANES_SOUGHT_MAX: usize = 8_192;
+const LANES_AFTER_MAX: usize = 1_024;
+/// Rows of an artifact that are read to see whether it is new in an environment.
+const FIRST_IN_MAX: usize = 8;
 
 /// The fold of the deploy family.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +62,7 @@ fn stamp_of(at: &FactAt<'_>) -> Stamp {
 
 /// The rows next to a fact's place.
 struct Around<T> {
-    before: Option<T>,
+    before: Option<(Stamp, T)>,
     after: Option<(Stamp, T)>,
 }
 
@@ -145,12 +163,18 @@ impl Fold<'_> {
         if topic == FREEZE {
             let thawed = Setting::default();
             let around = self.around::<Setting>(&group, rows)?;
-            if around.before.unwrap_or(thawed).frozen != setting.frozen {
+            if around.before.map_or(thawed, |(_, before)| before).frozen != setting.frozen {
                 self.candidate(&self.stamp, about, &lane, rows)?;
             }
             if let Some((stamp, _)) = around.after.filter(|(_, after)| after.frozen != setting.frozen) {
                 self.candidate(&stamp, about, &lane, rows)?;
             }
+        }
+        let newest = table(self.at.tenant, NEWEST_SETTING).byte(topic).text(environment).text(service);
+        let known = rows.nearest::<i64>(&newest, &newest, &newest.prefix_end(), true)?;
+        if known.is_none_or(|(_, known)| known < self.stamp.time.0) {
+            let key = newest.clone().number(self.stamp.index).ordinal(self.stamp.ordinal);
+            rows.put_first(key, &self.stamp.time.0)?;
         }
         rows.put_in(&group, group.clone().moment(&self.stamp), setting)
     }
@@ -158,13 +182,12 @@ impl Fold<'_> {
     /// The rows before and after this fact's place in a group, among those of earlier facts.
     fn around<T: DeserializeOwned>(&self, group: &Key, rows: &mut Rows<'_>) -> Result<Around<T>, Error> {
         let here = group.clone().moment(&self.stamp);
-        let before = rows.nearest::<T>(group, group, &here, true)?.map(|(_, row)| row);
-        let Some((key, row)) = rows.nearest::<T>(group, &here, &group.prefix_end(), false)? else {
-            return Ok(Around { before, after: None });
+        let before = rows.nearest::<T>(group, group, &here, true)?;
+        let after = rows.nearest::<T>(group, &here, &group.prefix_end(), false)?;
+        let placed = |found: Option<(Vec<u8>, T)>| {
+            found.map(|(key, row)| Ok::<_, Error>((stamp_after(&key, group)?, row))).transpose()
         };
-        let place = key.get(group.as_bytes().len()..).unwrap_or_default();
-        let stamp = read_stamp(&mut KeyReader::new(place)).ok_or_else(unreadable)?;
-        Ok(Around { before, after: Some((stamp, row)) })
+        Ok(Around { before: placed(before)?, after: placed(after)? })
     }
 
     /// A row that may be a change, this fact's or a later one; the first fact that finds so tells since when it is
@@ -173,44 +196,267 @@ impl Fold<'_> {
         let key = |of: u8| table(self.at.tenant, of).text(&lane.environment);
         if about == ABOUT_LANE {
             rows.put_first(table(self.at.tenant, CANDIDATES).lane(lane).moment(stamp), &())?;
+            rows.sink.told.lanes.insert(lane_rest(lane));
         }
         rows.put_first(key(CHANGES).moment(stamp).byte(about).lane(lane), &())?;
         let of_entry = key(CHANGES_OF_ENTRY).number(stamp.index).moment(stamp).byte(about).lane(lane);
-        rows.put_first(of_entry, &()).map(drop)
+        rows.put_first(of_entry, &())?;
+        let newest = key(NEWEST_CHANGE);
+        let known = rows.nearest::<()>(&newest, &newest, &newest.prefix_end(), true)?;
+        let known = known.map(|(key, ())| newest_change_at(&key)).transpose()?;
+        if known.is_none_or(|known| known < stamp.time) {
+            let key = newest.clone().number(self.stamp.index).ordinal(self.stamp.ordinal).time(stamp.time);
+            rows.put_first(key, &())?;
+        }
+        Ok(())
     }
 
     fn lane_row(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
         let tenant = self.at.tenant;
-        rows.put_first(table(tenant, LANES).lane(lane), &())?;
+        let head = self.head(lane, rows)?;
         let group = table(tenant, LANE_ROWS).lane(lane);
-        let around = self.around::<LaneFact>(&group, rows)?;
-        if !around.before.is_some_and(|before| fact.repeats(&before)) {
+        let in_order = head.newest().is_none_or(|newest| newest < self.stamp);
+        let candidate = match (in_order, head.rows.last()) {
+            (true, None) => true,
+            (true, Some(last)) => !self.repeats((self.stamp, fact), (last.stamp(), &last.fact), rows)?,
+            (false, _) => self.is_late_candidate(&group, lane, fact, rows)?,
+        };
+        if candidate {
             self.candidate(&self.stamp, ABOUT_LANE, lane, rows)?;
         }
-        if let Some((stamp, _)) = around.after.filter(|(_, after)| !after.repeats(fact)) {
-            self.candidate(&stamp, ABOUT_LANE, lane, rows)?;
-        }
+        let last = head.rows.last().filter(|_| in_order && !candidate);
+        let again = last.is_some_and(|last| last.fact.reference == fact.reference);
         rows.put_in(&group, group.clone().moment(&self.stamp), fact)?;
+        self.renew_head(lane, head, in_order.then_some((fact, candidate)), rows)?;
         if fact.effect() == Effect::Full && !fact.digest.is_empty() && !fact.config_digest.is_empty() {
             let key = table(tenant, CONFIG_OF).lane(lane).text(&fact.digest).moment(&self.stamp);
             rows.put(key, &fact.config_digest)?;
         }
         self.named(&lane.environment, ABOUT_LANE, lane, rows)?;
         let ends = fact.what == What::Removed || (fact.what == What::Canary && fact.weight == 0);
-        if ends { Ok(()) } else { self.artifact_rows(lane, fact, rows) }
+        if ends { Ok(()) } else { self.artifact_rows(lane, fact, again, rows) }
     }
 
-    fn artifact_rows(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let row = |class: u8, artifact: &str| {
-            let key = by_artifact(self.at.tenant, class, artifact).lane(lane);
-            key.moment(&self.stamp)
+    /// Whether a row that is not the newest of its lane may be a change; so may be the row after it.
+    fn is_late_candidate(&self, group: &Key, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<bool, Error> {
+        let around = self.around::<LaneFact>(group, rows)?;
+        if let Some((stamp, after)) = &around.after
+            && !self.repeats((*stamp, after), (self.stamp, fact), rows)?
+        {
+            self.candidate(stamp, ABOUT_LANE, lane, rows)?;
+        }
+        match &around.before {
+            Some((stamp, before)) => Ok(!self.repeats((self.stamp, fact), (*stamp, before), rows)?),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a row is no change right after another, as far as is known where tags pointed.
+    fn repeats(
+        &self,
+        (stamp, fact): (Stamp, &LaneFact),
+        (before_stamp, before): (Stamp, &LaneFact),
+        rows: &mut Rows<'_>,
+    ) -> Result<bool, Error> {
+        if !fact.repeats_tag(before) {
+            return Ok(fact.repeats(before));
+        }
+        match tag_at(self.at.tenant, &fact.reference, stamp.time, rows)? {
+            None => Ok(true),
+            Some((since, _)) if since <= before_stamp.time => Ok(true),
+            Some((_, digest)) => {
+                let then = tag_at(self.at.tenant, &fact.reference, before_stamp.time, rows)?;
+                Ok(then.map(|(_, digest)| digest).unwrap_or_default() == digest)
+            }
+        }
+    }
+
+    /// The lane's head as earlier facts made it. Of a new lane it is empty, and the lane is told.
+    fn head(&self, lane: &Lane, rows: &mut Rows<'_>) -> Result<Head, Error> {
+        let tenant = self.at.tenant;
+        let head = match rows.head::<Head>(&table(tenant, HEADS).lane(lane))? {
+            Found::Known(head) => return Ok(head),
+            Found::Nothing => Head::default(),
+            Found::Later => self.sought_head(lane, rows)?,
         };
+        if rows.put_first(table(tenant, LANES).lane(lane), &())? {
+            rows.put_first(table(tenant, SERVICES).text(&lane.service).text(&lane.environment), &())?;
+        }
+        Ok(head)
+    }
+
+    /// Writes the head with this fact, which is the newest of its lane where `newest` has it.
+    fn renew_head(
+        &self,
+        lane: &Lane,
+        mut head: Head,
+        newest: Option<(&LaneFact, bool)>,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), Error> {
+        let before = head.runs;
+        if let Some((fact, candidate)) = newest {
+            head.push(HeadRow::of(&self.stamp, fact.clone(), candidate, self.at.leaf_hash.copied()));
+        } else if head.begins_after(&self.stamp) {
+            return Ok(());
+        } else {
+            head = self.head_with_this(lane, rows)?;
+        }
+        rows.put_head(&table(self.at.tenant, HEADS).lane(lane), &head)?;
+        let known = table(self.at.tenant, KNOWN).lane(lane).number(self.stamp.index).ordinal(self.stamp.ordinal);
+        rows.put_head(&known, &Known::of(&head))?;
+        self.count_running(lane, before, head.runs, rows)
+    }
+
+    /// The head of a lane from its rows: as [`Scope::lane_rows`](crate::Scope) reads them.
+    fn sought_head(&self, lane: &Lane, rows: &mut Rows<'_>) -> Result<Head, Error> {
+        let group = table(self.at.tenant, LANE_ROWS).lane(lane);
+        let candidates = table(self.at.tenant, CANDIDATES).lane(lane);
+        let mut newest_first = Vec::<HeadRow>::new();
+        let take = |found: &mut Vec<HeadRow>, end: &Key, rows: &mut Rows<'_>| -> Result<(), Error> {
+            if let Some((key, fact)) = rows.nearest::<LaneFact>(&group, &group, end, true)? {
+                found.push(HeadRow::of(&stamp_after(&key, &group)?, fact, false, None));
+            }
+            Ok(())
+        };
+        take(&mut newest_first, &group.prefix_end(), rows)?;
+        let mut end = candidates.prefix_end();
+        let whole = loop {
+            if enough(newest_first.iter()).is_some() || newest_first.len() >= SOUGHT_ROWS_MAX {
+                break false;
+            }
+            let Some((key, ())) = rows.nearest(&candidates, &candidates, &end, true)? else { break true };
+            let stamp = stamp_after(&key, &candidates)?;
+            let here = group.clone().moment(&stamp);
+            end = candidates.clone().moment(&stamp);
+            if newest_first.last().is_none_or(|row| row.stamp() > stamp) {
+                take(&mut newest_first, &here.prefix_end(), rows)?;
+            }
+            if let Some(row) = newest_first.last_mut() {
+                row.candidate = true;
+            }
+            take(&mut newest_first, &here, rows)?;
+        };
+        newest_first.reverse();
+        Ok(Head::of(newest_first, whole))
+    }
+
+    /// Of a lane a row was deployed by a tag that points elsewhere at its time than was known, up to another time.
+    fn resolves_anew(
+        &self,
+        lane: &Lane,
+        first: &Stamp,
+        until: Option<Nanos>,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), Error> {
+        self.candidate(first, ABOUT_LANE, lane, rows)?;
+        let group = table(self.at.tenant, LANE_ROWS).lane(lane);
+        if let Some(until) = until
+            && let Some((key, _)) =
+                rows.nearest::<LaneFact>(&group, &group.clone().time(until), &group.prefix_end(), false)?
+        {
+            self.candidate(&stamp_after(&key, &group)?, ABOUT_LANE, lane, rows)?;
+        }
+        // Whether something runs does not hang on tags.
+        let runs = self.head(lane, rows)?.runs;
+        let head = Head { runs, ..self.head_with_this(lane, rows)? };
+        rows.put_head(&table(self.at.tenant, HEADS).lane(lane), &head)
+    }
+
+    /// The head of a lane from its rows, those of this fact too.
+    fn head_with_this(&self, lane: &Lane, rows: &mut Rows<'_>) -> Result<Head, Error> {
+        let stamp = rows.stamp;
+        rows.stamp.ordinal = stamp.ordinal.saturating_add(1);
+        let head = self.sought_head(lane, rows);
+        rows.stamp = stamp;
+        head
+    }
+
+    /// Counts services that run, where one begins or ends to.
+    fn count_running(&self, lane: &Lane, before: Runs, after: Runs, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let of_environment = table(self.at.tenant, SERVICES_RUNNING).text(&lane.environment);
+        let of_service = table(self.at.tenant, LANES_RUNNING).text(&lane.environment).text(&lane.service);
+        let (mut before, mut after) = (Count::of(before), Count::of(after));
+        for group in [of_service, of_environment] {
+            if before == after {
+                break;
+            }
+            let known = rows.nearest::<Count>(&group, &group, &group.prefix_end(), true)?;
+            let known = known.map(|(_, count)| count).unwrap_or_default();
+            let now = known.with(before, after);
+            let key = group.clone().number(self.stamp.index).ordinal(self.stamp.ordinal);
+            rows.put_in(&group, key, &now)?;
+            (before, after) = (known.as_one(), now.as_one());
+        }
+        Ok(())
+    }
+
+    /// Under what it names; `again` where the row before named the same, which is not new in the environment then.
+    fn artifact_rows(&self, lane: &Lane, fact: &LaneFact, again: bool, rows: &mut Rows<'_>) -> Result<(), Error> {
         let class = if fact.digest.is_empty() { REFERENCE } else { REFERENCE_OF_DIGEST };
         if !fact.reference.is_empty() {
-            rows.put(row(class, &reference_key(&fact.reference)), &())?;
+            let reference = reference_key(&fact.reference);
+            self.artifact_row(class, &reference, lane, rows)?;
+            match class {
+                REFERENCE => self.by_reference(&reference, lane, rows)?,
+                _ if again => {}
+                _ => self.first_in(class, &reference, lane, rows)?,
+            }
         }
         if !fact.digest.is_empty() {
-            rows.put(row(DIGEST, &fact.digest), &())?;
+            self.artifact_row(DIGEST, &fact.digest, lane, rows)?;
+            if !again {
+                self.first_in(DIGEST, &fact.digest, lane, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn artifact_row(&self, class: u8, artifact: &str, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let group = by_artifact(self.at.tenant, class, artifact);
+        let key = group.clone().lane(lane).moment(&self.stamp);
+        if class == REFERENCE { rows.put_in(&group, key, &()) } else { rows.put(key, &()) }
+    }
+
+    /// Among an artifact's rows only two are needed to tell where it ran before: the first, and the first in another
+    /// environment. Both of earlier facts, they come before this one whatever a question may see of it.
+    fn first_in(&self, class: u8, artifact: &str, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let group = table(self.at.tenant, FIRST_IN).byte(class).text(artifact);
+        let here = group.clone().moment(&self.stamp);
+        let mut others = BTreeSet::new();
+        for key in rows.earlier(&group, &group, &here, FIRST_IN_MAX)? {
+            let environment = environment_after(&key, &group)?;
+            if environment == lane.environment {
+                return Ok(());
+            }
+            others.insert(environment);
+        }
+        if others.len() > 1 {
+            return Ok(());
+        }
+        rows.put_in(&group, here.text(&lane.environment), &())
+    }
+
+    /// A row that says only a reference, and where another environment has its turn: before it, or after it.
+    fn by_reference(&self, reference: &str, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let group = table(self.at.tenant, BY_REFERENCE).text(reference);
+        let turn = |stamp: &Stamp, environment: &str| {
+            table(self.at.tenant, TURNS).text(reference).moment(stamp).text(environment)
+        };
+        let here = group.clone().moment(&self.stamp);
+        let before = rows.nearest::<()>(&group, &group, &here, true)?;
+        let after = rows.nearest::<()>(&group, &here, &group.prefix_end(), false)?;
+        // At once, since the next one by the same reference looks for it.
+        rows.put_first(here.lane(lane), &())?;
+        if let Some((key, ())) = before
+            && environment_after(&key, &group)? != lane.environment
+        {
+            rows.put_first(turn(&self.stamp, &lane.environment), &())?;
+        }
+        if let Some((key, ())) = after {
+            let (stamp, environment) = (stamp_after(&key, &group)?, environment_after(&key, &group)?);
+            if environment != lane.environment {
+                rows.put_first(turn(&stamp, &environment), &())?;
+            }
         }
         Ok(())
     }
@@ -220,6 +466,105 @@ impl Fold<'_> {
         let key = table(self.at.tenant, BY_TIME).text(environment).moment(&self.stamp);
         rows.put(key.byte(about).lane(lane), &())
     }
+}
+
+/// A tag points at a digest: what was deployed by the tag alone may be this.
+pub(crate) fn tagged(at: &FactAt<'_>, reference: &ArtifactRef, digest: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
+    if digest.is_empty() {
+        return Ok(());
+    }
+    let key = table(at.tenant, TAGGED).text(digest).text(&reference.keyed().to_string());
+    rows.put_first(key, &()).map(drop)
+}
+
+/// From the fact's time up to another a tag points elsewhere than was known: of what was deployed by it alone then, and
+/// right after, each may be a change.
+pub(crate) fn tag_moved(
+    at: &FactAt<'_>,
+    reference: &ArtifactRef,
+    until: Option<Nanos>,
+    rows: &mut Rows<'_>,
+) -> Result<(), Error> {
+    let name = reference.keyed().to_string();
+    let Some(first) = deployed_after((at.tenant, &name), at.occurred_at, until, rows)? else {
+        return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
+    };
+    let fold = Fold { at, stamp: stamp_of(at) };
+    first.iter().try_for_each(|(lane, stamp)| fold.resolves_anew(lane, stamp, until, rows))
+}
+
+/// The first row of each lane that says only a reference, from a time on up to another; `None` when there are too many.
+fn deployed_after(
+    (tenant, reference): (&TenantId, &str),
+    from: Nanos,
+    until: Option<Nanos>,
+    rows: &mut Rows<'_>,
+) -> Result<Option<BTreeMap<Lane, Stamp>>, Error> {
+    let end_of = |group: &Key| until.map_or_else(|| group.prefix_end(), |until| group.clone().time(until));
+    let group = table(tenant, BY_REFERENCE).text(reference);
+    let found = rows.earlier(&group, &group.clone().time(from), &end_of(&group), DEPLOYED_AFTER_MAX)?;
+    let mut first = BTreeMap::new();
+    if found.len() < DEPLOYED_AFTER_MAX {
+        for key in &found {
+            let mut reader = KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default());
+            let place = read_stamp(&mut reader).and_then(|stamp| Some((Lane::read(&mut reader)?, stamp)));
+            let (lane, stamp) = place.ok_or_else(unreadable)?;
+            first.entry(lane).or_insert(stamp);
+        }
+        return Ok(Some(first));
+    }
+    let group = by_artifact(tenant, REFERENCE, reference);
+    let mut next = group.clone();
+    for _ in 0..LANES_SOUGHT_MAX {
+        let Some((key, ())) = rows.nearest(&group, &next, &group.prefix_end(), false)? else { return Ok(Some(first)) };
+        let lane = Lane::read(&mut KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default()));
+        let lane = lane.ok_or_else(unreadable)?;
+        let of_lane = group.clone().lane(&lane);
+        next = of_lane.prefix_end();
+        if let Some((key, ())) = rows.nearest(&group, &of_lane.clone().time(from), &end_of(&of_lane), false)? {
+            first.insert(lane, stamp_after(&key, &of_lane)?);
+        }
+        if first.len() > LANES_AFTER_MAX {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// When a tag began to point where it did at a time, and where, as far as is known; empty where it was gone.
+fn tag_at(
+    tenant: &TenantId,
+    reference: &str,
+    time: Nanos,
+    rows: &mut Rows<'_>,
+) -> Result<Option<(Nanos, String)>, Error> {
+    let Some(reference) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {
+        return Ok(None);
+    };
+    let group = lineage::rows::key(tenant, lineage::rows::table::TAGS);
+    let group = group.text(&reference.repository_key()).text(&reference.tag);
+    let Some((key, Text(digest))) = rows.nearest(&group, &group, &group.clone().until(Some(time)), true)? else {
+        return Ok(None);
+    };
+    Ok(Some((stamp_after(&key, &group)?.time, digest)))
+}
+
+/// The stamp with which a key goes on after its group's.
+fn stamp_after(key: &[u8], group: &Key) -> Result<Stamp, Error> {
+    let place = key.get(group.as_bytes().len()..).unwrap_or_default();
+    read_stamp(&mut KeyReader::new(place)).ok_or_else(unreadable)
+}
+
+/// The time with which a row of [`NEWEST_CHANGE`] ends.
+pub(crate) fn newest_change_at(key: &[u8]) -> Result<Nanos, Error> {
+    let (_, time) = key.split_last_chunk::<8>().ok_or_else(unreadable)?;
+    KeyReader::new(time).time().ok_or_else(unreadable)
+}
+
+/// The environment with which a key goes on after its group's and a stamp.
+pub(crate) fn environment_after(key: &[u8], group: &Key) -> Result<String, Error> {
+    let mut reader = KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default());
+    read_stamp(&mut reader).and_then(|_| reader.text()).ok_or_else(unreadable)
 }
 
 fn strategy_name(strategy: Strategy) -> &'static str {

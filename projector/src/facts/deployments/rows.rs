@@ -4,7 +4,7 @@ use pedigraph_proto::{ArtifactRef, Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::rows::stamp;
+use crate::rows::{stamp, text};
 use crate::store::key::{Key, KeyReader};
 
 /// The view's byte in keys.
@@ -25,8 +25,34 @@ pub(crate) const CHANGES_OF_ENTRY: u8 = b'n';
 pub(crate) const CONFIG_OF: u8 = b'g';
 /// (class, artifact, lane, stamp) → nothing.
 pub(crate) const BY_ARTIFACT: u8 = b'a';
+/// (service, environment) → nothing: where a service was deployed; by the first fact that says so.
+pub(crate) const SERVICES: u8 = b'v';
+/// (digest, reference key) → nothing: a tag that pointed at the digest; by the first fact that says so.
+pub(crate) const TAGGED: u8 = b'w';
+/// (reference key, stamp, lane) → nothing: a row of a lane that says only the reference, by time.
+pub(crate) const BY_REFERENCE: u8 = b'p';
+/// (reference key, stamp, environment) → nothing: a row of [`BY_REFERENCE`] before which one of another environment is.
+pub(crate) const TURNS: u8 = b'q';
+/// (class, artifact, stamp, environment) → nothing: the first of an artifact's rows, and the first in another
+/// environment than that; by class as [`BY_ARTIFACT`].
+pub(crate) const FIRST_IN: u8 = b'f';
+/// (reference key) → nothing: in so many lanes something was deployed by one tag after a moment that was told late that
+/// not all candidates of them are written.
+pub(crate) const UNMARKED: u8 = b'u';
+/// (lane, index, ordinal) → [`Known`](super::head::Known): the rows of the lane's head since then; in no root.
+pub(crate) const KNOWN: u8 = b'i';
+/// (environment, index, ordinal, time) → nothing: when the newest row of [`CHANGES`] happened since then.
+pub(crate) const NEWEST_CHANGE: u8 = b'x';
+/// (lane) → [`Head`](super::head::Head): what runs there now; written over, in no root.
+pub(crate) const HEADS: u8 = b'h';
+/// (environment, service, index, ordinal) → [`Count`](super::head::Count) of its lanes that run since then.
+pub(crate) const LANES_RUNNING: u8 = b'j';
+/// (environment, index, ordinal) → [`Count`](super::head::Count) of its services that run since then.
+pub(crate) const SERVICES_RUNNING: u8 = b'k';
 /// (topic, environment, service, stamp) → [`Setting`].
 pub(crate) const SETTINGS: u8 = b's';
+/// (topic, environment, service, index, ordinal) → time of the newest setting since then.
+pub(crate) const NEWEST_SETTING: u8 = b'y';
 
 /// Classes of [`BY_ARTIFACT`]: a digest; a reference without a digest; a reference beside its digest.
 pub(crate) const DIGEST: u8 = b'd';
@@ -42,6 +68,9 @@ pub(crate) const FREEZE: u8 = b'z';
 pub(crate) const ABOUT_LANE: u8 = b'd';
 pub(crate) const ABOUT_FREEZE: u8 = b'z';
 pub(crate) const ABOUT_ELSE: u8 = b'n';
+
+/// Shown where a deployment says neither reference nor digest.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Where a fact stands among those about one thing: when it happened; at equal times the later in the ledger comes
 /// later, as everywhere ([`order`](stamp::Stamp::order)).
@@ -68,9 +97,12 @@ pub(crate) enum What {
 pub(crate) struct LaneFact {
     pub(crate) what: What,
     /// `repository:tag` or `repository@digest` with the repository as said; empty when not said.
+    #[serde(with = "text")]
     pub(crate) reference: String,
     /// As said; empty when not said.
+    #[serde(with = "text")]
     pub(crate) digest: String,
+    #[serde(with = "text")]
     pub(crate) config_digest: String,
     pub(crate) strategy: String,
     /// 0: not said, but for a canary that changed: ended.
@@ -109,8 +141,9 @@ impl LaneFact {
     }
 
     /// Is it no change for sure, right after another row of its lane: the full deployment of the very digest that the
-    /// other made run alone, or the end of what had ended? Where only a tag is named that hangs on where the tag
-    /// pointed. Nor is one passed over that names no reference after one that does: the newest name is shown.
+    /// other made run alone, the same share of it again, or the end of what had ended? Nor is one passed over that
+    /// names no reference after one that does: the newest name is shown. Where only a tag is named that hangs on where
+    /// the tag pointed ([`LaneFact::repeats_tag`]).
     ///
     /// A row that does not repeat the row before it is a *candidate*. The fold compares a row with its neighbours
     /// among the rows of earlier facts: it writes a candidate for itself unless it repeats the row before, and for the
@@ -120,7 +153,10 @@ impl LaneFact {
     /// to. Take two rows that are neighbours among those below `N`, and the later repeats the earlier not. Of the two
     /// one was folded last, and whatever lies between them is at or above `N`: they were neighbours then already, and
     /// the fold wrote the candidate, with an index below `N`. With `at=` neighbours stay the same, since rows that
-    /// happened later go only at the end. Candidates may say too much: a row that got between two others may make the
+    /// happened later go only at the end. Where both name one tag alone, the facts count that say where it pointed at
+    /// either time. If the last of all is such a fact, both were neighbours when it was folded, and it wrote the
+    /// candidate: it does so for the first row of each lane that it changes, and for the first one after these. Candidates
+    /// may say too much: a row that got between two others may make the
     /// later one a repetition, which replaying shows.
     pub(crate) fn repeats(&self, before: &LaneFact) -> bool {
         match (before.effect(), self.effect()) {
@@ -129,8 +165,35 @@ impl LaneFact {
                 names && !self.digest.is_empty() && self.digest == before.digest
             }
             (Effect::Remove, Effect::Remove) => true,
+            (Effect::Share, Effect::Share) => !self.digest.is_empty() && self.shares_as(before),
             (Effect::Full | Effect::Share | Effect::End | Effect::Remove, _) => false,
         }
+    }
+
+    /// The same by a tag alone: it repeats the other if the tag pointed at the same digest then, or at none.
+    pub(crate) fn repeats_tag(&self, before: &LaneFact) -> bool {
+        let is_same = match (before.effect(), self.effect()) {
+            (Effect::Full, Effect::Full) => {
+                self.reference == before.reference && self.config_digest == before.config_digest
+            }
+            (Effect::Share, Effect::Share) => self.shares_as(before),
+            (Effect::Full | Effect::Share | Effect::End | Effect::Remove, _) => false,
+        };
+        is_same && self.is_by_tag() && before.is_by_tag() && self.reference != UNKNOWN
+    }
+
+    /// Whether it gives the same share to what is named the same. What runs beside was told by the other one already.
+    fn shares_as(&self, before: &LaneFact) -> bool {
+        let said = |fact: &LaneFact| {
+            (fact.weight, [&fact.reference, &fact.digest, &fact.config_digest, &fact.group].map(String::clone))
+        };
+        said(self) == said(before)
+    }
+
+    /// Whether it makes something run of which it names a reference, and no digest.
+    pub(crate) fn is_by_tag(&self) -> bool {
+        let runs = matches!(self.effect(), Effect::Full | Effect::Share);
+        runs && self.digest.is_empty() && !self.reference.is_empty()
     }
 }
 
@@ -138,6 +201,7 @@ impl LaneFact {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Setting {
     /// Configuration digest, flag name, or empty.
+    #[serde(with = "text")]
     pub(crate) name: String,
     /// Flag value; empty otherwise.
     pub(crate) value: String,
@@ -170,6 +234,11 @@ impl Lane {
     }
 }
 
+/// What the key of a lane ends with.
+pub(crate) fn lane_rest(lane: &Lane) -> Vec<u8> {
+    Key::from_bytes(&[]).lane(lane).as_bytes().to_vec()
+}
+
 /// Keys of this view.
 pub(crate) trait Keys {
     fn lane(self, lane: &Lane) -> Key;
@@ -182,17 +251,12 @@ impl Keys for Key {
     }
 
     fn moment(self, stamp: &Stamp) -> Key {
-        self.time(stamp.time).number(stamp.index).bytes(&stamp.ordinal.to_be_bytes())
+        self.time(stamp.time).number(stamp.index).ordinal(stamp.ordinal)
     }
 }
 
 pub(crate) fn read_stamp(key: &mut KeyReader<'_>) -> Option<Stamp> {
-    let (time, index) = (key.time()?, key.number()?);
-    let mut ordinal = [0; 4];
-    for byte in &mut ordinal {
-        *byte = key.byte()?;
-    }
-    Some(Stamp { time, index, ordinal: u32::from_be_bytes(ordinal) })
+    Some(Stamp { time: key.time()?, index: key.number()?, ordinal: key.ordinal()? })
 }
 
 pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {

@@ -72,9 +72,10 @@ impl Fold<'_, '_, '_> {
                 sbom
             }
         };
+        let id = if event.sbom_digest.is_empty() { &event.component_set } else { &event.sbom_digest };
         let evidence = SbomEvidence {
-            sbom_digest: digest(&event.sbom_digest).unwrap_or_else(|| clip(&event.sbom_digest)),
-            component_set: clip(&event.component_set),
+            sbom_digest: digest(id).unwrap_or_else(|| clip(id)),
+            is_link: event.component_set.is_empty(),
             format: clip(&event.format),
             spec_version: clip(&event.spec_version),
             serial_number: clip(&event.serial_number),

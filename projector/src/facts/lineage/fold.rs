@@ -2,7 +2,9 @@
 
 use pedigraph_proto::Digest;
 
+use super::memory::Memory;
 use super::rows::key;
+use super::said::Said;
 use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::store::key::Key;
@@ -14,6 +16,8 @@ const TEXT_BYTES_MAX: usize = 512;
 pub(super) struct Fold<'a, 'b, 'c> {
     pub(super) at: &'a FactAt<'a>,
     pub(super) rows: &'b mut Rows<'c>,
+    pub(super) memory: &'b mut Memory,
+    pub(super) said: Said,
 }
 
 impl Fold<'_, '_, '_> {

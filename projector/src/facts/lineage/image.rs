@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 
 use pedigraph_proto::event::{ArtifactKind, DigestKind, ImageObserved};
-use pedigraph_proto::image::{is_evidence_tag, is_evidence_type};
+use pedigraph_proto::image::{self, is_evidence_type};
 use pedigraph_proto::{ArtifactRef, Digest, canonical};
 
 use super::fold::{Fold, clip, digest};
-use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, RunId, key_text, role, table};
+use super::naming::Naming;
+use super::rows::{
+    BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, FirstWith, RunId, key_text, role, table,
+};
+use super::said::up_to_here;
 use crate::error::Error;
+use crate::facts::view::StandsAt;
 
 /// Layers of one image that base edges are sought by; OCI runtimes allow 127.
 const LAYERS_MAX: usize = 512;
 
-/// Names that one fact gives to what an index lists: tags times manifests.
+/// Names with rows of their own that one fact gives to what an index lists: tags times manifests.
 const LISTED_NAMES_MAX: usize = 4_096;
 
 impl Fold<'_, '_, '_> {
@@ -94,14 +99,11 @@ impl Fold<'_, '_, '_> {
         // The image itself by every tag; what it lists as far as tags times manifests allow, else by the first tags.
         let tags_each = (LISTED_NAMES_MAX / named.len().max(1)).max(1);
         for (named, platform) in named {
-            if tags.is_empty() {
-                self.name_as(named, class, (&repository, ""), kind, platform)?;
-            }
-            let tags_of = if named == subject { &tags[..] } else { &tags[..tags.len().min(tags_each)] };
-            for tag in tags_of {
-                self.name_as(named, class, (&repository, tag), kind, platform)?;
-            }
-            self.rows.cut(tags.len() - tags_of.len());
+            let calls = if named == subject { tags.len() } else { tags.len().min(tags_each) };
+            let order = self.rows.stamp.order();
+            let naming = Naming { class, repository: &repository, tags: &tags, kind, platform, order };
+            self.names(named, &naming, calls)?;
+            self.rows.cut(tags.len() - calls);
         }
         for (manifest, platform) in &listed {
             self.alias(subject, role::PLATFORM, manifest, platform)?;
@@ -147,18 +149,30 @@ impl Fold<'_, '_, '_> {
             hash = canonical::sha256(&[&hash, diff_id.as_bytes()].concat());
             chain.push(hash);
         }
-        if !self.rows.put_first(self.key(table::LAYERS).text(subject).bytes(&hash), &chain)? {
-            return Ok(());
-        }
+        let is_new = self.rows.put_first(self.key(table::LAYERS).text(subject).bytes(&hash), &chain)?;
         // Images have nothing in common by layers without content.
         let empty = diff_ids.iter().take_while(|id| is_empty_layer(id)).count();
         if empty == diff_ids.len() {
             return Ok(());
         }
+        self.first_with(&hash, subject)?;
         chain.pop();
-        self.rows.put_first(self.key(table::CHAIN).bytes(&hash).text(subject), &())?;
-        for prefix in chain.into_iter().skip(empty) {
-            self.rows.put_first(self.key(table::PREFIX).bytes(&prefix).text(subject), &())?;
+        for prefix in chain.into_iter().skip(empty).filter(|_| is_new) {
+            self.rows.put(self.key(table::PREFIX).bytes(&prefix).stamp(self.at).text(subject), &())?;
+        }
+        Ok(())
+    }
+
+    /// Which image was the first with all of some layers.
+    fn first_with(&mut self, layers: &[u8; 32], subject: &str) -> Result<(), Error> {
+        let group = self.key(table::CHAIN).bytes(layers);
+        let here = FirstWith { order: self.rows.stamp.order(), digest: subject.to_owned() };
+        let first = self.memory.layers.newest(&group, self.rows)?;
+        if first.as_ref().is_none_or(|first| here < *first) {
+            self.rows.put_in(&group, up_to_here(group.clone(), self.at), &here)?;
+            self.memory.layers.keep(group, here);
+        } else if let Some(first) = first {
+            self.memory.layers.keep(group, first);
         }
         Ok(())
     }
@@ -172,13 +186,13 @@ fn is_empty_layer(diff_id: &str) -> bool {
 
 /// The kind of evidence behind cosign's tags `sha256-<hex>.sig` and `.att`, and the image that it is of.
 fn evidence_of_tag(tag: &str) -> Option<(EvidenceKind, String)> {
-    let (image, ending) = tag.split_once('.').filter(|_| is_evidence_tag(tag))?;
+    let (image, ending) = image::evidence_of_tag(tag).filter(|(image, _)| !image.is_of_empty_content())?;
     let kind = match ending {
         "sig" => EvidenceKind::Signature,
         "att" => EvidenceKind::Attestation,
         _ => return None,
     };
-    Some((kind, digest(&image.replacen('-', ":", 1))?))
+    Some((kind, image.to_string()))
 }
 
 fn evidence_of_type(artifact_type: &str) -> Option<EvidenceKind> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use pedigraph_proto::event::{ArtifactKind, Material};
 use pedigraph_proto::{ArtifactRef, Purl, is_absolute_uri};
+use serde::de::DeserializeOwned;
 
 use super::fold::{Fold, clip, digest};
 use super::rows::{BaseClaim, BaseMethod, Claim, Class, RunId, key_text, table};
@@ -39,7 +40,7 @@ impl Fold<'_, '_, '_> {
         if claim.says_nothing() {
             return Ok(());
         }
-        self.rows.put(self.key(table::CLAIMS).text(digest).stamp(self.at), claim)?;
+        self.rows.put(self.key(table::CLAIMS).text(digest).byte(claim.class()).stamp(self.at), claim)?;
         self.built_from(digest, &claim.commit, &claim.pipeline)
     }
 
@@ -58,11 +59,13 @@ impl Fold<'_, '_, '_> {
         if derived == base {
             return Ok(());
         }
-        let suffix = |key: Key, method: BaseMethod| key.byte(method as u8).stamp(self.at);
-        let bases = suffix(self.key(table::BASES).text(derived).text(base), claim.method);
-        let of = suffix(self.key(table::DERIVED).text(base).text(derived), claim.method);
-        self.rows.put(bases, claim)?;
-        self.rows.put(of, claim)?;
+        let bases = self.key(table::BASES).text(derived).text(base).byte(claim.method as u8);
+        let is_first = self.is_first::<BaseClaim>(&bases)?;
+        self.rows.put_in(&bases, bases.clone().stamp(self.at), claim)?;
+        if is_first {
+            let of = self.key(table::DERIVED).text(base).stamp(self.at).text(derived).byte(claim.method as u8);
+            self.rows.put(of, &())?;
+        }
         // Who names a base by digest names an artifact, so that its derived images are found though nobody describes
         // it.
         match claim.method {
@@ -82,11 +85,20 @@ impl Fold<'_, '_, '_> {
             return self.base(derived, base.as_str(), &claim);
         }
         let (repository, tag) = (&reference.repository_key(), &reference.tag);
-        let from = self.key(table::FROM).text(derived).text(repository).text(tag).stamp(self.at);
+        let from = self.key(table::FROM).text(derived).text(repository).text(tag);
+        let is_first = self.is_first::<String>(&from)?;
         // One fact may name a base twice, each time written otherwise.
-        self.rows.put_first(from, &reference.to_string())?;
-        self.rows.put(self.key(table::FROM_OF).text(repository).text(tag).text(derived).stamp(self.at), &())?;
+        let is_new = self.rows.put_first(from.stamp(self.at), &reference.to_string())?;
+        if is_first && is_new {
+            self.rows.put(self.key(table::FROM_OF).text(repository).text(tag).stamp(self.at).text(derived), &())?;
+        }
         Ok(())
+    }
+
+    /// Whether this fact is before all others in a group of rows whose keys go on with their stamps.
+    fn is_first<T: DeserializeOwned>(&mut self, group: &Key) -> Result<bool, Error> {
+        let here = group.clone().stamp(self.at);
+        Ok(self.rows.nearest::<T>(group, group, &here, false)?.is_none())
     }
 
     pub(super) fn materials(&mut self, derived: &str, materials: &[Material]) -> Result<(), Error> {

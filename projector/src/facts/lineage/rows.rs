@@ -3,6 +3,8 @@
 use pedigraph_proto::TenantId;
 use serde::{Deserialize, Serialize};
 
+use crate::rows::stamp::Order;
+use crate::rows::text;
 use crate::store::key::Key;
 
 /// The view's byte.
@@ -10,12 +12,26 @@ pub(crate) const VIEW: u8 = b'l';
 
 /// Tables, by what their keys hold. A stamp is (time, index, ordinal).
 pub(crate) mod table {
-    /// digest, stamp → [`super::Naming`].
+    /// digest, index, ordinal → [`super::super::naming::Named`]: what is known up to there, a row where it changes.
     pub(crate) const NAMES: u8 = b'i';
+    /// digest, repository key, index, ordinal → [`super::super::naming::Called`]: as above.
+    pub(crate) const CALLED: u8 = b'I';
+    /// digest, repository key, how it came by the tag, time, index, ordinal → the tag; at one moment a better one
+    /// follows.
+    pub(crate) const SHOWN: u8 = b'j';
+    /// digest, repository key, tag, index, ordinal → [`super::FirstCalled`]: as [`NAMES`].
+    pub(crate) const CALLS: u8 = b'T';
     /// repository key, digest → (); the first fact that says so.
     pub(crate) const LINE: u8 = b'l';
     /// repository key, tag, stamp → digest, empty when the tag is gone.
     pub(crate) const TAGS: u8 = b't';
+    /// repository key, tag, stamp → digest: where, as was known when the row was written, the tag began to point there.
+    /// Where two that follow each other are of one artifact it did not move.
+    pub(crate) const MOVES: u8 = b'q';
+    /// digest, stamp, repository key, tag → (): the moves to it.
+    pub(crate) const MOVES_TO: u8 = b'z';
+    /// repository key, tag, stamp → digest, which is empty: the moves to nothing, where the tag is gone.
+    pub(crate) const GONE: u8 = b'N';
     /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment
     /// does.
     pub(crate) const NAMED: u8 = b'n';
@@ -27,11 +43,11 @@ pub(crate) mod table {
     pub(crate) const EVIDENCE: u8 = b'e';
     /// derived, base, stamp → [`super::BaseClaim`].
     pub(crate) const BASES: u8 = b'b';
-    /// base, derived, stamp → [`super::BaseClaim`].
+    /// base, stamp, derived, method → (): the first fact that says so, and whatever is found to be before it.
     pub(crate) const DERIVED: u8 = b'B';
     /// derived, repository key, tag, stamp → the reference as the fact writes it.
     pub(crate) const FROM: u8 = b'f';
-    /// repository key, tag, derived, stamp → ().
+    /// repository key, tag, stamp, derived → (): as in [`DERIVED`].
     pub(crate) const FROM_OF: u8 = b'F';
     /// child, parent, stamp → ().
     pub(crate) const PARENTS: u8 = b'p';
@@ -45,9 +61,10 @@ pub(crate) mod table {
     pub(crate) const BUILT_FROM: u8 = b'c';
     /// digest, commit, pipeline, stamp → ().
     pub(crate) const COMMITS: u8 = b'C';
-    /// SHA-256 over all diff ids of an image, digest → (); the first fact that says so.
+    /// SHA-256 over all diff ids of an image, index, ordinal → [`super::FirstWith`]: what is known up to there, a row
+    /// where it changes.
     pub(crate) const CHAIN: u8 = b'g';
-    /// SHA-256 over a proper prefix of an image's diff ids, digest → (); the first fact that says so.
+    /// SHA-256 over a proper prefix of an image's diff ids, stamp, digest → (); the first fact that says so.
     pub(crate) const PREFIX: u8 = b'G';
     /// digest, SHA-256 over all diff ids → every prefix's hash, shortest first; the first fact that says so.
     pub(crate) const LAYERS: u8 = b'h';
@@ -55,7 +72,7 @@ pub(crate) mod table {
     pub(crate) const WORK: u8 = b'w';
     /// commit, stamp → [`super::CommitFact`].
     pub(crate) const CHANGES: u8 = b'm';
-    /// digest, stamp → [`super::Claim`].
+    /// digest, [`super::Claim::class`], stamp → [`super::Claim`].
     pub(crate) const CLAIMS: u8 = b'k';
     /// package, version, digest → (); the first fact that says so.
     pub(crate) const PURLS: u8 = b'u';
@@ -65,6 +82,10 @@ pub(crate) mod table {
     pub(crate) const VULNERABILITIES: u8 = b'v';
     /// statement → [`super::Statement`].
     pub(crate) const STATEMENTS: u8 = b'S';
+    /// digest, stamp → ordinal of the statement that says where it comes from.
+    pub(crate) const STATED_ORIGINS: u8 = b'o';
+    /// digest, stamp → ordinal of the statement that says what went into it.
+    pub(crate) const STATED_MATERIALS: u8 = b'O';
     /// statement, subject, ordinal of the fact → (); of statements with materials.
     pub(crate) const SUBJECTS: u8 = b'J';
     /// statement, method, material, ordinal of the fact → [`super::BaseClaim`].
@@ -87,6 +108,16 @@ pub(crate) mod role {
     pub(crate) const INDEX: u8 = b'x';
     /// Another digest of the same thing.
     pub(crate) const SAME: u8 = b's';
+}
+
+/// Kinds of claims of origin, as in keys.
+pub(crate) mod class {
+    /// What a build, a run or a provenance says.
+    pub(crate) const BUILD: u8 = b'b';
+    /// What a publication says.
+    pub(crate) const PUBLISHED: u8 = b'p';
+    /// A label or annotation.
+    pub(crate) const LABEL: u8 = b'a';
 }
 
 /// A key of this view.
@@ -118,7 +149,7 @@ pub(crate) struct StatementId {
 impl StatementId {
     /// Goes on with a key.
     pub(crate) fn key(&self, key: Key) -> Key {
-        key.number(self.index).bytes(&self.ordinal.to_be_bytes())
+        key.number(self.index).ordinal(self.ordinal)
     }
 }
 
@@ -159,16 +190,19 @@ pub(crate) enum Class {
     Other,
 }
 
-/// A fact that names a digest.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Naming {
-    pub(crate) class: Class,
-    /// As the fact writes it; empty when not said.
+/// The earliest fact that calls a digest by a tag, binding the tag or not.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct FirstCalled {
+    pub(crate) order: Order,
+    /// The repository as that fact writes it.
     pub(crate) repository: String,
-    pub(crate) tag: String,
-    /// `ArtifactKind`; 0 when not said.
-    pub(crate) kind: i32,
-    pub(crate) platform: String,
+}
+
+/// The earliest fact that shows an image with some layers, and the image.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct FirstWith {
+    pub(crate) order: Order,
+    pub(crate) digest: String,
 }
 
 /// Why a base is a base, strongest first.
@@ -191,6 +225,7 @@ pub(crate) enum BaseMethod {
 pub(crate) struct BaseClaim {
     pub(crate) method: BaseMethod,
     /// As the fact writes it.
+    #[serde(with = "text")]
     pub(crate) reference: String,
 }
 
@@ -222,6 +257,7 @@ pub(crate) enum Evidence {
         actor: String,
     },
     Rebuild {
+        #[serde(with = "text")]
         rebuilt_digest: String,
         reproducible: bool,
     },
@@ -238,6 +274,7 @@ pub(crate) enum Evidence {
     },
     /// What a registry keeps beside an image, such as a signature.
     Kept {
+        #[serde(with = "text")]
         digest: String,
         artifact_type: String,
     },
@@ -246,10 +283,11 @@ pub(crate) enum Evidence {
 /// An SBOM of an artifact, or a link to one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct SbomEvidence {
-    /// As written where it is no digest.
+    /// As written where it is no digest; where nothing is written the name of its components.
+    #[serde(with = "text")]
     pub(crate) sbom_digest: String,
-    /// Empty for a link.
-    pub(crate) component_set: String,
+    /// It lists no components, and links an SBOM that does.
+    pub(crate) is_link: bool,
     pub(crate) format: String,
     pub(crate) spec_version: String,
     pub(crate) serial_number: String,
@@ -263,6 +301,7 @@ pub(crate) struct SbomEvidence {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct AttestationEvidence {
     pub(crate) predicate_type: String,
+    #[serde(with = "text")]
     pub(crate) statement_digest: String,
     /// `Verification`.
     pub(crate) verification: i32,
@@ -303,7 +342,9 @@ pub(crate) struct DeploymentEvidence {
     pub(crate) service: String,
     pub(crate) cluster: String,
     pub(crate) namespace: String,
+    #[serde(with = "text")]
     pub(crate) artifact_ref: String,
+    #[serde(with = "text")]
     pub(crate) config_digest: String,
     /// `Strategy`.
     pub(crate) strategy: i32,
@@ -398,6 +439,16 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The byte in keys: what is said often, such as a label that every look into a registry finds again, stands apart
+    /// from what is said once.
+    pub(crate) fn class(&self) -> u8 {
+        match self.said_by.as_str() {
+            "annotation" => class::LABEL,
+            "published" => class::PUBLISHED,
+            _ => class::BUILD,
+        }
+    }
+
     pub(crate) fn says_nothing(&self) -> bool {
         self.commit.is_empty() && self.run.id.is_empty() && self.change_id.is_empty() && self.builder.is_empty()
     }

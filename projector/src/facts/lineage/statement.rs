@@ -30,30 +30,36 @@ impl Fold<'_, '_, '_> {
         }
         let subjects: BTreeSet<String> = event.artifact_digests.iter().filter_map(|text| digest(text)).collect();
         let with_materials = event.material_count > 0 || !event.materials.is_empty();
+        let commits = if event.commit.is_empty() { commits_among(&event.materials) } else { BTreeSet::new() };
+        // A part of a statement does not show all that it says of its subjects.
+        let in_parts = event.continues > 0 || event.material_count > 0;
+        let with_origin = in_parts || !claim_of(event, &run).says_nothing() || !commits.is_empty();
         for subject in &subjects {
+            if with_origin {
+                self.rows.put(self.key(table::STATED_ORIGINS).text(subject).stamp(self.at), &ordinal)?;
+            }
             self.note(subject, EvidenceKind::Attestation, &Evidence::Stated { ordinal })?;
             self.product(&run, subject)?;
             self.built_from(subject, &commit, "")?;
             if with_materials {
                 let key = statement.key(self.key(table::SUBJECTS)).text(subject);
                 self.put_of_statement(key, &())?;
+                self.rows.put(self.key(table::STATED_MATERIALS).text(subject).stamp(self.at), &ordinal)?;
             }
         }
         let materials = materials_of(&event.materials);
         self.stated_names(&subjects, &materials)?;
         self.stated_materials(statement, &materials)?;
-        if event.commit.is_empty() {
-            for (commit, uri) in commits_among(&event.materials) {
-                let key = statement.key(self.key(table::SOURCES)).text(&key_text(commit)).text(&clip(uri));
-                self.put_of_statement(key, &())?;
-            }
+        for (commit, uri) in commits {
+            let key = statement.key(self.key(table::SOURCES)).text(&key_text(commit)).text(&clip(uri));
+            self.put_of_statement(key, &())?;
         }
         Ok(())
     }
 
     /// Facts that go on with a statement may name again what one before them names.
     fn put_of_statement(&mut self, key: Key, value: &impl serde::Serialize) -> Result<(), Error> {
-        self.rows.put(key.bytes(&self.at.ordinal.to_be_bytes()), value)
+        self.rows.put(key.ordinal(self.at.ordinal), value)
     }
 
     /// One fact names a digest once, as a subject or as an image that went into another one.

@@ -77,6 +77,53 @@ impl TagVersion {
     pub(crate) fn variant(&self) -> String {
         variant_of(self.variant.iter().map(String::as_str))
     }
+
+    /// Bytes that sort as versions do, equal where they are equal, none the beginning of another's: for keys of rows.
+    pub(crate) fn sort_key(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(16);
+        let numbers = [self.release.major, self.release.minor, self.release.patch];
+        numbers.into_iter().for_each(|number| push_number(&mut key, number));
+        key.push(u8::from(self.release.pre.is_empty()));
+        for identifier in self.release.pre.split('.').filter(|_| !self.release.pre.is_empty()) {
+            key.push(if is_number(identifier) { 1 } else { 2 });
+            push_natural(&mut key, identifier);
+        }
+        key.push(0);
+        push_number(&mut key, self.since.commits);
+        key.push(self.since.dirty.into());
+        // More parts come first; a tag has fewer than 255.
+        key.push(u8::MAX - u8::try_from(self.variant.len()).unwrap_or(u8::MAX));
+        push_natural(&mut key, &self.variant.join("-"));
+        key
+    }
+}
+
+/// A number after how many bytes it has.
+fn push_number(key: &mut Vec<u8>, number: u64) {
+    let bytes = number.to_be_bytes();
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    key.push(u8::try_from(bytes.len() - zeros).unwrap_or(u8::MAX));
+    key.extend_from_slice(&bytes[zeros..]);
+}
+
+/// As [`natural`] orders texts.
+fn push_natural(key: &mut Vec<u8>, text: &str) {
+    for run in runs(text) {
+        match run {
+            Run::Text(text) => {
+                key.push(1);
+                text.bytes().for_each(|byte| {
+                    key.extend_from_slice(if byte == 0 { &[0, 1] } else { std::slice::from_ref(&byte) })
+                });
+                key.extend_from_slice(&[0, 0]);
+            }
+            Run::Number((len, digits)) => {
+                key.extend_from_slice(&[2, u8::try_from(len).unwrap_or(u8::MAX)]);
+                key.extend_from_slice(digits.as_bytes());
+            }
+        }
+    }
+    key.push(0);
 }
 
 impl Ord for TagVersion {
@@ -197,8 +244,11 @@ fn semver_order(from: &Version, to: &Version) -> Ordering {
 
 /// Numbers are lower than words.
 fn identifier_order(from: &str, to: &str) -> Ordering {
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    number(to).cmp(&number(from)).then_with(|| natural(from, to))
+    is_number(to).cmp(&is_number(from)).then_with(|| natural(from, to))
+}
+
+fn is_number(identifier: &str) -> bool {
+    identifier.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn natural(from: &str, to: &str) -> Ordering {
@@ -256,6 +306,8 @@ fn runs(tag: &str) -> Vec<Run<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -334,5 +386,54 @@ mod tests {
         assert!(TagVersion::parse("5.0.1-alpine3.9").is_some_and(|older| older < newer));
         assert!(TagVersion::parse("5.0.1").is_some_and(|plain| plain > newer), "the tag without a variant names it");
         assert!(TagVersion::parse("5.0.0").is_some_and(|lower| lower < newer));
+    }
+
+    /// Tags that are made of few parts, so that many are versions and many are alike.
+    fn tag() -> impl Strategy<Value = String> {
+        let number = || prop::sample::select(vec!["0", "1", "2", "9", "10", "255", "256", "18446744073709551615"]);
+        let part = || {
+            prop::sample::select(vec![
+                "rc.1",
+                "rc1",
+                "rc2",
+                "rc10",
+                "rc.2",
+                "alpha",
+                "alpha.1",
+                "alpha.beta",
+                "beta2",
+                "0",
+                "7",
+                "x7z",
+                "x07z",
+                "3-gabcdef0",
+                "12-gabcdef0",
+                "dirty",
+                "alpine3.9",
+                "alpine3.20",
+                "slim",
+                "jdk-slim",
+                "debian-12-r9",
+            ])
+        };
+        let parts = (prop::bool::ANY, number(), number(), number(), prop::collection::vec(part(), 0..4));
+        parts.prop_map(|(v, major, minor, patch, parts)| {
+            let mut tag = format!("{}{major}.{minor}.{patch}", if v { "v" } else { "" });
+            parts.iter().for_each(|part| tag.extend(["-", *part]));
+            tag
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn bytes_of_versions_sort_as_they_do(one in tag(), other in tag()) {
+            if let Some((one, other)) = TagVersion::parse(&one).zip(TagVersion::parse(&other)) {
+                let (a, b) = (one.sort_key(), other.sort_key());
+                prop_assert_eq!(a.cmp(&b), one.cmp(&other), "{:?} {:?}", one, other);
+                prop_assert!(a == b || !a.starts_with(&b), "{:?} {:?}", one, other);
+            }
+        }
     }
 }

@@ -1,0 +1,362 @@
+//! From a purl to the artifacts that contain it, from the small side: the versions of a package, the component sets that
+//! hold one of them, the artifacts whose current SBOM is such a set, and where these run.
+//!
+//! Nothing here reads what does not hold it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use pedigraph_proto::Purl;
+use pedigraph_proto::vers::Range;
+
+use super::identity::Graph;
+use super::running::{Place, RunsIn, Visit};
+use super::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::components::rows::{
+    EXTENDED, LINKS, PACKAGE_KEY_BYTES, PACKAGES, SET_SUBJECTS, clipped, table, table_key, unreadable,
+};
+use crate::store::key::Key;
+
+/// Components of one package (versions, and the same version described otherwise) that one question reads. Of more the
+/// first by version are looked at, and the answer's counts are lower bounds.
+pub const MATCHES_MAX: usize = 100_000;
+/// Component sets that one question reaches, four bytes each; of more the counts are lower bounds too.
+pub const SETS_MAX: usize = 1_000_000;
+/// Sets that were added to after the entry that listed them first, which are kept in memory; when there are more, each
+/// set is looked through.
+const EXTENDED_KEPT_MAX: usize = 1_000;
+
+/// What a question about a purl reaches, each thing read once.
+pub(super) struct Reach<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) graph: Graph<'a>,
+    /// Numbers of the components that are asked for, ascending.
+    pub(super) matches: Vec<u32>,
+    /// Numbers of the sets that hold one of them, ascending.
+    pub(super) sets: Vec<u32>,
+    /// There are more components or sets than are looked at.
+    pub(super) cut: bool,
+    /// Sets that were added to later; `None` for too many.
+    extended: Option<Vec<u32>>,
+    held: RefCell<BTreeMap<String, Rc<Held>>>,
+    contained: RefCell<BTreeMap<String, Rc<Contained>>>,
+    /// Of artifacts as they run.
+    runs: RefCell<BTreeMap<String, Rc<Vec<RunsIn>>>>,
+    pub(super) free: RefCell<BTreeMap<String, bool>>,
+}
+
+/// What of an artifact holds what is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Its current sets that do, ascending.
+    pub(super) sets: Vec<u32>,
+    /// SBOMs that were linked to it.
+    links: Vec<String>,
+}
+
+/// What is known of the contents of something that runs.
+#[derive(Debug)]
+pub(super) struct Contained {
+    /// Canonical digest of the first part of it that holds what is asked for.
+    pub(super) part: Option<String>,
+    /// All its parts.
+    parts: BTreeSet<String>,
+}
+
+impl<'a> Reach<'a> {
+    pub(super) fn of(scope: &'a Scope, purl: &Purl, range: Option<&Range>) -> Result<Reach<'a>, Error> {
+        let (matches, matches_cut) = scope.matching(purl, range)?;
+        let (sets, sets_cut) = scope.sets_with(&matches)?;
+        let extended = if sets.is_empty() { Some(vec![]) } else { scope.extended_sets()? };
+        Ok(Reach {
+            scope,
+            graph: Graph::new(scope),
+            matches,
+            sets,
+            cut: matches_cut || sets_cut,
+            extended,
+            held: RefCell::default(),
+            contained: RefCell::default(),
+            runs: RefCell::default(),
+            free: RefCell::default(),
+        })
+    }
+
+    /// The current sets of an artifact, by its canonical digest, that hold it.
+    pub(super) fn held(&self, digest: &str) -> Result<Rc<Held>, Error> {
+        if let Some(known) = self.held.borrow().get(digest) {
+            return Ok(known.clone());
+        }
+        let mut held = Held::default();
+        if !self.sets.is_empty() {
+            let bound = self.scope.sboms_of(digest)?;
+            held.links = bound.iter().filter(|row| row.value.set.is_none()).map(|row| row.value.sbom.clone()).collect();
+            for current in self.scope.current_among(bound)? {
+                if self.holds(current.set)? {
+                    held.sets.push(current.set);
+                }
+            }
+            held.sets.sort_unstable();
+            held.sets.dedup();
+        }
+        let held = Rc::new(held);
+        self.held.borrow_mut().insert(digest.to_owned(), held.clone());
+        Ok(held)
+    }
+
+    /// Does a set hold it? Postings know no `asOf`: one that was added to later may hold it only since then.
+    pub(super) fn holds(&self, set: u32) -> Result<bool, Error> {
+        if self.sets.binary_search(&set).is_err() {
+            return Ok(false);
+        }
+        let added_to = self.extended.as_ref().is_none_or(|extended| extended.binary_search(&set).is_ok());
+        if !added_to || self.scope.sees_whole_set(set)? {
+            return Ok(true);
+        }
+        let contents = self.scope.contents(set)?;
+        Ok(self.matches.iter().any(|component| contents.place(*component).is_some()))
+    }
+
+    /// What something that runs contains of it.
+    pub(super) fn contained(&self, digest: &str) -> Result<Rc<Contained>, Error> {
+        if let Some(known) = self.contained.borrow().get(digest) {
+            return Ok(known.clone());
+        }
+        let parts = self.scope.parts_of(digest)?;
+        let mut part = None;
+        for candidate in &parts {
+            if !self.held(candidate)?.sets.is_empty() {
+                part = Some(candidate.clone());
+                break;
+            }
+        }
+        let contained = Rc::new(Contained { part, parts: parts.into_iter().collect() });
+        self.contained.borrow_mut().insert(digest.to_owned(), contained.clone());
+        Ok(contained)
+    }
+
+    /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of
+    /// anything, and of an index neither is one of whose manifests nobody described.
+    pub(super) fn is_free(&self, digest: &str) -> Result<bool, Error> {
+        if let Some(known) = self.free.borrow().get(digest) {
+            return Ok(*known);
+        }
+        let free = self.contained(digest)?.part.is_none() && self.scope.undescribed(digest)?.is_none();
+        self.free.borrow_mut().insert(digest.to_owned(), free);
+        Ok(free)
+    }
+
+    /// What sets that hold it are bound to, by (set, digest), with the artifacts that each leads to and none before it
+    /// did, from a place on.
+    pub(super) fn each_subject(&self, from: &Place, visit: Visit<'_, Vec<String>>) -> Result<(), Error> {
+        let (first, mut subject) = match from {
+            Place::Subject { set, subject, .. } => (*set, Some(subject.clone())),
+            Place::Start => (0, None),
+            Place::Lane { .. } | Place::End => return Ok(()),
+        };
+        let begin = self.sets.partition_point(|set| *set < first);
+        for set in &self.sets[begin..] {
+            let from = subject.take().filter(|_| *set == first);
+            if self.each_of_set(*set, from.as_deref(), visit)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes from one subject to the next, however often each is bound to the set.
+    fn each_of_set(
+        &self,
+        set: u32,
+        from: Option<&str>,
+        visit: Visit<'_, Vec<String>>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let prefix = self.subjects(set);
+        let mut next = from.map_or(prefix.clone(), |subject| prefix.clone().text(subject));
+        while let Some((key, _)) = self.scope.keyed::<()>(&next, &prefix.prefix_end(), false, Clocks::Known, 1)?.pop() {
+            let mut reader = table_key(&key)?;
+            let subject = reader.number().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            next = prefix.clone().text(&subject).prefix_end();
+            let mut first = Vec::new();
+            for digest in self.led_to(&subject)? {
+                if self.leads_first(set, &subject, &digest)? {
+                    first.push(digest);
+                }
+            }
+            if visit(Place::Subject { set, subject, rows: 0 }, first)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn subjects(&self, set: u32) -> Key {
+        table(&self.scope.tenant, SET_SUBJECTS).number(u64::from(set))
+    }
+
+    /// Canonical digests of the artifacts that an SBOM was linked to, else of the one that a set was bound to.
+    fn led_to(&self, subject: &str) -> Result<Vec<String>, Error> {
+        let linked = self.scope.digests_under(&table(&self.scope.tenant, LINKS).text(subject), 1, usize::MAX)?;
+        let digests = if linked.is_empty() { vec![subject.to_owned()] } else { linked };
+        let canonical = digests.iter().map(|digest| self.scope.canonical_digest(digest));
+        let canonical: BTreeSet<String> = canonical.collect::<Result<_, Error>>()?;
+        Ok(canonical.into_iter().collect())
+    }
+
+    /// Does the artifact hold it by this set before any other, and is this the first of what the set is bound to that
+    /// leads to it? So each artifact is met once, wherever a page begins.
+    fn leads_first(&self, set: u32, subject: &str, digest: &str) -> Result<bool, Error> {
+        let held = self.held(digest)?;
+        if held.sets.first() != Some(&set) {
+            return Ok(false);
+        }
+        let aliases = self.scope.aliases_of(digest)?;
+        let before = aliases.iter().chain(&held.links).filter(|other| other.as_str() < subject);
+        for other in before {
+            let row = self.subjects(set).text(other);
+            let bound = self.scope.keyed::<()>(&row, &row.prefix_end(), false, Clocks::Known, 1)?;
+            if !bound.is_empty() && self.led_to(other)?.iter().any(|led| led == digest) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where something runs now, or at the question's moment, that is told to hold it by this part of it: each index is
+    /// shown once, by the first of its manifests that does.
+    pub(super) fn shown_by(&self, part: &str) -> Result<Vec<RunsIn>, Error> {
+        let mut shown = Vec::new();
+        for whole in self.wholes(part)? {
+            let runs = self.runs(&whole)?;
+            if !runs.is_empty() && self.contained(&whole)?.part.as_deref() == Some(part) {
+                shown.extend(runs.iter().cloned());
+            }
+        }
+        shown.sort_by(|a, b| a.place().cmp(&b.place()));
+        Ok(shown)
+    }
+
+    /// Whether something runs that has this artifact among its parts.
+    pub(super) fn is_running(&self, digest: &str) -> Result<bool, Error> {
+        for whole in self.wholes(digest)? {
+            if !self.runs(&whole)?.is_empty() && self.contained(&whole)?.parts.contains(digest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// An artifact, and the indexes above it.
+    fn wholes(&self, digest: &str) -> Result<Vec<String>, Error> {
+        let above = self.graph.above(digest)?.members.into_iter().map(|member| member.digest);
+        Ok([digest.to_owned()].into_iter().chain(above).collect())
+    }
+
+    /// Where an artifact itself runs, by any of its digests; read once, however many of its manifests are asked for.
+    fn runs(&self, whole: &str) -> Result<Rc<Vec<RunsIn>>, Error> {
+        if let Some(known) = self.runs.borrow().get(whole) {
+            return Ok(known.clone());
+        }
+        let runs = Rc::new(self.scope.runs_of(whole)?);
+        self.runs.borrow_mut().insert(whole.to_owned(), runs.clone());
+        Ok(runs)
+    }
+}
+
+impl Scope {
+    /// Numbers of the components that are asked for, ascending, with whether more were left out. Package and version
+    /// stand in the keys: a component itself is read only where a key does not say all.
+    fn matching(&self, purl: &Purl, range: Option<&Range>) -> Result<(Vec<u32>, bool), Error> {
+        let mut prefix = table(&self.tenant, PACKAGES).text(clipped(purl.package()));
+        if !purl.version().is_empty() {
+            prefix = prefix.text(clipped(purl.version()));
+        }
+        // What is cut in a key ends within four bytes of the limit, at the end of a letter.
+        let is_whole = |text: &str| text.len() + 4 <= PACKAGE_KEY_BYTES;
+        let by_key = purl.kind() != "oci" && is_whole(purl.package());
+        let (mut matching, mut rows, mut cut) = (Vec::new(), 0, false);
+        let mut last: Option<(String, bool)> = None;
+        self.each::<u32>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, row| {
+            cut = rows == MATCHES_MAX;
+            if cut {
+                return Ok(ControlFlow::Break(()));
+            }
+            rows += 1;
+            let mut reader = table_key(key)?;
+            let version = reader.text().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            let asked = match &last {
+                _ if !by_key || !is_whole(&version) => self.is_asked_for(purl, range, row.value)?,
+                Some((of, asked)) if *of == version => *asked,
+                Some(_) | None => range.is_none_or(|range| range.contains(&version)),
+            };
+            if asked {
+                matching.push(row.value);
+            }
+            last = Some((version, asked));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        matching.sort_unstable();
+        Ok((matching, cut))
+    }
+
+    fn is_asked_for(&self, purl: &Purl, range: Option<&Range>, component: u32) -> Result<bool, Error> {
+        let component = Purl::parse(&self.known(component)?.purl);
+        Ok(component.is_some_and(|component| is_asked_for(purl, range, &component)))
+    }
+
+    /// Sets that hold one of the components, ascending, with whether more were left out.
+    fn sets_with(&self, matches: &[u32]) -> Result<(Vec<u32>, bool), Error> {
+        if matches.is_empty() {
+            return Ok((vec![], false));
+        }
+        let components = &self.shared.views.components;
+        loop {
+            let snapshot = match components.tenants.lock().get(&self.tenant) {
+                Some(memory) => memory.postings.snapshot(matches),
+                None => return Ok((vec![], false)),
+            };
+            let sets = snapshot.sets(&self.tenant, self.shared.store.as_ref(), matches, SETS_MAX);
+            // A reader so slow that two merges passed may have missed rows that the second one removed.
+            let complete = components.tenants.lock().get(&self.tenant).is_some_and(|m| m.postings.still_has(&snapshot));
+            if complete {
+                let sets: Vec<u32> = sets?.into_iter().collect();
+                let cut = sets.len() > SETS_MAX;
+                return Ok((sets, cut));
+            }
+        }
+    }
+
+    /// Sets that were added to after the entry that listed them first, ascending; `None` for too many.
+    fn extended_sets(&self) -> Result<Option<Vec<u32>>, Error> {
+        let prefix = table(&self.tenant, EXTENDED);
+        let (from, end) = (prefix.as_bytes(), prefix.prefix_end());
+        // Also those that were added to above this scope's bound.
+        let rows = self.shared.store.scan(from, end.as_bytes(), false, EXTENDED_KEPT_MAX + 1)?;
+        if rows.len() > EXTENDED_KEPT_MAX {
+            return Ok(None);
+        }
+        let number =
+            |key: &[u8]| table_key(key)?.number().and_then(|set| u32::try_from(set).ok()).ok_or_else(unreadable);
+        rows.iter().map(|(key, _)| number(key)).collect::<Result<Vec<u32>, Error>>().map(Some)
+    }
+}
+
+/// Type, namespace, name and subpath are the same; so is the version where one is given; two `pkg:oci` with different
+/// repositories are not.
+fn is_asked_for(asked: &Purl, range: Option<&Range>, component: &Purl) -> bool {
+    let same = asked.package() == component.package();
+    let exact = asked.version().is_empty() || asked.version() == component.version();
+    let ranged = range.is_none_or(|range| range.contains(component.version()));
+    same && exact && ranged && same_repository(asked, component)
+}
+
+fn same_repository(asked: &Purl, component: &Purl) -> bool {
+    if asked.kind() != "oci" {
+        return true;
+    }
+    let urls = asked.qualifier("repository_url").zip(component.qualifier("repository_url"));
+    urls.is_none_or(|(asked, component)| asked == component)
+}

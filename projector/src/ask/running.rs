@@ -1,0 +1,174 @@
+//! What runs in one place, and the places in order: what impact reads of deployments.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use pedigraph_proto::Nanos;
+use serde::{Deserialize, Serialize};
+
+use super::scope::{Clocks, Scope};
+use super::timeline::{self, Artifact};
+use crate::error::Error;
+use crate::facts::deployments::rows::{LANES, Lane, table_key, unreadable};
+use crate::store::key::Key;
+
+/// Bytes of a lane's key that a page's key repeats: a key travels in an address.
+pub(super) const KEY_BYTES_MAX: usize = 1_024;
+/// Lanes that are read at once.
+const LANES_AT_ONCE: usize = 64;
+
+/// Something that runs, and where.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct RunsIn {
+    pub(super) lane: Lane,
+    pub(super) artifact: Artifact,
+    pub(super) since: Nanos,
+    /// Index of the entry that changed it last.
+    pub(super) proof: u64,
+}
+
+impl RunsIn {
+    /// By environment, service, since, what runs; then by where.
+    pub(super) fn place(&self) -> (&str, &str, Nanos, &str, &Lane) {
+        (&self.lane.environment, &self.lane.service, self.since, &self.artifact.reference, &self.lane)
+    }
+}
+
+/// A lane in the order of keys: the beginning of its key, and how many lanes before it begin so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct LanePlace {
+    pub(super) beginning: Vec<u8>,
+    pub(super) alike: u32,
+}
+
+/// Where a list goes on: at this candidate, after so many of its rows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Place {
+    /// At the beginning.
+    Start,
+    /// At what a set is bound to.
+    Subject { set: u32, subject: String, rows: u32 },
+    /// At something that runs.
+    Lane { at: LanePlace, rows: u32 },
+    /// Nowhere.
+    End,
+}
+
+impl Place {
+    /// The same candidate, after so many of its rows.
+    pub(super) fn after(&self, rows: usize) -> Place {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        match self {
+            Place::Start => Place::Start,
+            Place::End => Place::End,
+            Place::Subject { set, subject, .. } => Place::Subject { set: *set, subject: subject.clone(), rows },
+            Place::Lane { at, .. } => Place::Lane { at: at.clone(), rows },
+        }
+    }
+
+    /// How many rows of its candidate were shown.
+    pub(super) fn rows(&self) -> usize {
+        let rows = match self {
+            Place::Start | Place::End => 0,
+            Place::Subject { rows, .. } | Place::Lane { rows, .. } => *rows,
+        };
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+}
+
+/// What visits one candidate after the other.
+pub(super) type Visit<'v, T> = &'v mut dyn FnMut(Place, T) -> Result<ControlFlow<()>, Error>;
+
+impl Scope {
+    /// What runs in a lane now, or at the question's moment.
+    pub(super) fn runs_in(&self, lane: &Lane) -> Result<Vec<RunsIn>, Error> {
+        let rows = self.newest_rows(lane)?.rows;
+        let running = timeline::replay(&rows).0.running().into_iter();
+        let running = running.map(|run| RunsIn {
+            lane: lane.clone(),
+            artifact: run.artifact,
+            since: run.since.time,
+            proof: run.row.stamp.index,
+        });
+        Ok(running.collect())
+    }
+
+    /// Where an artifact runs, by any of its digests: found by what was deployed under one of them, or under a tag of it
+    /// alone.
+    pub(super) fn runs_of(&self, digest: &str) -> Result<Vec<RunsIn>, Error> {
+        let group = self.aliases_of(digest)?;
+        let mut lanes = BTreeSet::new();
+        for digest in &group {
+            for prefix in self.deployed_as(digest)? {
+                self.lanes_under(&prefix, &mut lanes)?;
+            }
+        }
+        let mut runs = Vec::new();
+        for lane in lanes {
+            let of_it = |run: &RunsIn| run.artifact.digest.as_ref().is_some_and(|digest| group.contains(digest));
+            runs.extend(self.runs_in(&lane)?.into_iter().filter(of_it));
+        }
+        Ok(runs)
+    }
+
+    /// Whether there is any lane under these beginnings of keys.
+    pub(super) fn has_lanes(&self, prefixes: &[Key]) -> Result<bool, Error> {
+        for prefix in prefixes {
+            if !self.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Both, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lanes in keys of the form (..., lane, stamp), by one seek each.
+    pub(super) fn lanes_under(&self, prefix: &Key, lanes: &mut BTreeSet<Lane>) -> Result<(), Error> {
+        let (mut from, end) = (prefix.clone(), prefix.prefix_end());
+        while let Some((key, _)) = self.keyed::<()>(&from, &end, false, Clocks::Both, 1)?.pop() {
+            let mut reader = table_key(&key)?;
+            reader.byte().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            let lane = Lane::read(&mut reader).ok_or_else(unreadable)?;
+            let Lane { environment, service, cluster, namespace } = &lane;
+            from = prefix.clone().text(environment).text(service).text(cluster).text(namespace).prefix_end();
+            lanes.insert(lane);
+        }
+        Ok(())
+    }
+
+    /// Lanes of one environment or of all in the order of their names, from a place on.
+    pub(super) fn each_lane(
+        &self,
+        environment: Option<&str>,
+        from: &Place,
+        visit: Visit<'_, Lane>,
+    ) -> Result<(), Error> {
+        let table = self.table(LANES);
+        let all = environment.map_or_else(|| table.clone(), |name| table.clone().text(name));
+        let (mut next, mut alike) = match from {
+            Place::Start => (all.clone(), 0),
+            Place::Lane { at, .. } => (table.clone().bytes(&at.beginning), at.alike),
+            Place::Subject { .. } | Place::End => return Ok(()),
+        };
+        let (mut beginning, mut passed) = (Vec::new(), 0_u32);
+        loop {
+            let page = self.keyed::<()>(&next, &all.prefix_end(), false, Clocks::Known, LANES_AT_ONCE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            next = table.clone().bytes(last.get(table.as_bytes().len()..).unwrap_or_default()).byte(0);
+            for (key, _) in page {
+                let rest = key.get(table.as_bytes().len()..).unwrap_or_default();
+                let here = &rest[..rest.len().min(KEY_BYTES_MAX)];
+                passed = if here == beginning.as_slice() { passed.saturating_add(1) } else { 0 };
+                here.clone_into(&mut beginning);
+                if alike > 0 {
+                    alike -= 1;
+                    continue;
+                }
+                let lane = Lane::read(&mut table_key(&key)?).ok_or_else(unreadable)?;
+                let at = LanePlace { beginning: beginning.clone(), alike: passed };
+                if visit(Place::Lane { at, rows: 0 }, lane)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

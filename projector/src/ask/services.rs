@@ -1,0 +1,321 @@
+//! What runs in an environment, service by service: a row for each lane, in the order of their keys.
+//!
+//! The row is the lane's [`Head`], written over by each fact. It does where the question may see all of it and its rows
+//! are [`enough`](super::timeline::Enough); else the lane's rows are read. Where that is so of most lanes, as with
+//! `at`, they are read forwards at once, which costs much less than going back from each lane's end.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::answers::{Environment, Running};
+use super::environment::{LANES_MAX, LaneRuns, Newest, Passed, is_frozen, service_state, too_many_lanes};
+use super::scope::{Clocks, Scope};
+use super::timeline::{Enough, Row};
+use crate::error::Error;
+use crate::facts::deployments::head::Head;
+use crate::facts::deployments::rows::{
+    CONFIG, FREEZE, HEADS, Keys, LANE_ROWS, Lane, LaneFact, Setting, Stamp, reference_key, table_key, unreadable,
+};
+use crate::rows::stamp::{Stamped, split_stamp};
+use crate::store;
+use crate::store::key::Key;
+
+/// Rows of a lane that are read forwards with those of its neighbours; a longer lane is read backwards by itself.
+const SHORT_LANE_ROWS: usize = 32;
+/// Rows of many lanes that are read at once, as many as are asked for.
+const SCAN_ROWS_MIN: usize = 16;
+const SCAN_ROWS_MAX: usize = 256;
+
+/// Some services of an environment, and the key of the next page.
+pub type EnvironmentPage = (Environment, Option<Vec<u8>>);
+
+impl Scope {
+    /// One environment; `None` when nobody has named it yet.
+    pub fn environment(&self, name: &str, include_removed: bool) -> Result<Option<Environment>, Error> {
+        let asked = Asked { include_removed, limit: usize::MAX, ends_early: false };
+        Ok(self.services_of(name, None, &asked)?.map(|(environment, _)| environment))
+    }
+
+    /// At most `limit` services of an environment after a page's key. A page ends when half of the question's budget is
+    /// used, too.
+    pub fn environment_page(
+        &self,
+        name: &str,
+        include_removed: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Option<EnvironmentPage>, Error> {
+        self.services_of(name, after, &Asked { include_removed, limit, ends_early: true })
+    }
+
+    fn services_of(&self, name: &str, after: Option<&[u8]>, asked: &Asked) -> Result<Option<EnvironmentPage>, Error> {
+        if !self.environment_is_named(name)? {
+            return Ok(None);
+        }
+        let (mut walk, mut passed) = self.walk(name, after, asked.limit)?;
+        let (mut services, mut next) = (Vec::new(), None);
+        while let Some(ServiceRuns { service, running, cut, frozen }) = walk.next_service()? {
+            if asked.include_removed || !running.is_empty() {
+                let spent = asked.ends_early && !services.is_empty() && self.meter.is_half_spent();
+                if services.len() >= asked.limit || spent {
+                    next = Some(passed.page_key());
+                    break;
+                }
+                let mut state = service_state(service.clone(), running, frozen);
+                state.canaries_cut = cut;
+                services.push(state);
+            }
+            passed.pass(&service);
+        }
+        // Pages go by keys, which differ from names where a name ends with a digest.
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+        Ok(Some((Environment { environment: name.to_owned(), at: self.at, services }, next)))
+    }
+
+    /// A walk over the services of an environment from a page's key on.
+    fn walk<'s>(
+        &'s self,
+        environment: &'s str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<(Walk<'s>, Passed), Error> {
+        let prefix = self.table(HEADS).text(environment);
+        let (from, mut passed, skip) = Passed::from(&prefix, after)?;
+        // That a service is complete is told by the next one.
+        let scan_rows = limit.saturating_add(2).clamp(SCAN_ROWS_MIN, SCAN_ROWS_MAX);
+        let frozen = self.newest_setting(FREEZE, environment, "", None)?;
+        let end = prefix.prefix_end();
+        let mut walk = Walk { scope: self, environment, frozen, from, end, scan_rows, lanes: 0, read: VecDeque::new() };
+        for _ in 0..skip {
+            let Some(service) = walk.next_service()? else { break };
+            passed.pass(&service.service);
+        }
+        Ok((walk, passed))
+    }
+
+    /// Rows from which follows what runs in a lane now, or at the question's moment.
+    pub(super) fn newest_rows(&self, lane: &Lane) -> Result<Newest, Error> {
+        let head = self.shared.store.get(self.table(HEADS).lane(lane).as_bytes())?;
+        let newest = head.map(|bytes| self.by_head(&bytes)).transpose()?.flatten();
+        newest.map_or_else(|| self.sought_rows(lane), Ok)
+    }
+
+    fn sought_rows(&self, lane: &Lane) -> Result<Newest, Error> {
+        if let Some(known) = self.known_rows(lane)? {
+            return Ok(known);
+        }
+        Ok(Newest { rows: self.lane_rows(lane, None, None)?, all_read: false, leaves: vec![] })
+    }
+
+    /// The rows of a head; `None` where they do not do for this question.
+    fn by_head(&self, bytes: &[u8]) -> Result<Option<Newest>, Error> {
+        if split_stamp(bytes)?.0.index >= self.bound {
+            return Ok(None);
+        }
+        let head = Stamped::<Head>::decode(bytes)?.value;
+        if self.at.is_some_and(|at| head.newest().is_some_and(|newest| newest.time > at)) {
+            return Ok(None);
+        }
+        for row in head.rows.iter().filter(|row| row.fact.is_by_tag()) {
+            let unmarked = self.unmarked_tags()?;
+            if !unmarked.is_empty() && unmarked.contains(&reference_key(&row.fact.reference)) {
+                return Ok(None);
+            }
+        }
+        let leaves: Vec<_> = head.rows.iter().filter_map(|row| Some((row.stamp().index, row.leaf_hash?))).collect();
+        let all_read = leaves.len() == head.rows.len();
+        let rows = head.rows.into_iter().map(|row| (row.stamp(), row.fact)).collect();
+        let (rows, exact) = self.exact_rows(rows)?;
+        Ok((exact || head.whole).then_some(Newest { rows, all_read, leaves }))
+    }
+
+    /// The rows of a lane's head as it was known; `None` where they do not do for this question: they know no `at`, nor
+    /// what was told of tags since.
+    fn known_rows(&self, lane: &Lane) -> Result<Option<Newest>, Error> {
+        let Some(known) = self.known_head(lane)? else {
+            return Ok(Some(Newest { rows: vec![], all_read: true, leaves: vec![] }));
+        };
+        let (group, mut rows) = (self.table(LANE_ROWS).lane(lane), Vec::new());
+        if known.stamps().any(|stamp| self.at.is_some_and(|at| stamp.time > at)) {
+            return Ok(None);
+        }
+        for stamp in known.stamps() {
+            let Some(row) = self.get::<LaneFact>(&group.clone().moment(&stamp), Clocks::Both)? else {
+                return Ok(None);
+            };
+            if row.value.is_by_tag() {
+                return Ok(None);
+            }
+            rows.push((stamp, row.value));
+        }
+        let (rows, exact) = self.exact_rows(rows)?;
+        Ok((exact || known.whole).then_some(Newest { rows, all_read: known.all_read, leaves: vec![] }))
+    }
+
+    /// What runs in each lane of some heads, but for those of which nothing was said by the question's moment.
+    fn lanes_running(
+        &self,
+        environment: &str,
+        frozen: Option<&(Stamp, Setting)>,
+        heads: &[store::Row],
+    ) -> Result<Vec<ServiceRuns>, Error> {
+        let lanes = heads.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable));
+        let lanes = lanes.collect::<Result<Vec<_>, Error>>()?;
+        let (Some(first), Some(last)) = (lanes.first(), lanes.last()) else { return Ok(vec![]) };
+        let services = (first.service.as_str(), last.service.as_str());
+        let configs = self.newest_settings(CONFIG, environment, services)?;
+        let freezes = self.newest_settings(FREEZE, environment, services)?;
+        let by_heads = heads.iter().map(|(_, bytes)| self.by_head(bytes)).collect::<Result<Vec<_>, Error>>()?;
+        let unknown = by_heads.iter().filter(|newest| newest.is_none()).count();
+        let forwards = self.at.is_some() && 2 * unknown > lanes.len();
+        let mut recent = if forwards { self.recent(first, last)? } else { BTreeMap::new() };
+        let mut running = Vec::new();
+        for (lane, newest) in lanes.iter().zip(by_heads) {
+            let newest = match (newest, recent.remove(lane)) {
+                (Some(newest), _) | (None, Some(newest)) => newest,
+                (None, None) => self.sought_rows(lane)?,
+            };
+            if !newest.rows.is_empty() {
+                let runs: LaneRuns = self.lane_running(lane, &newest, configs.get(&lane.service))?;
+                let frozen = is_frozen(frozen, freezes.get(&lane.service));
+                running.push(ServiceRuns { service: lane.service.clone(), running: runs.0, cut: runs.1, frozen });
+            }
+        }
+        Ok(running)
+    }
+
+    /// The short ones of some lanes that follow each other, read forwards; the rest of a long lane is jumped over.
+    fn recent(&self, first: &Lane, last: &Lane) -> Result<BTreeMap<Lane, Newest>, Error> {
+        let table = self.table(LANE_ROWS);
+        let mut from = table.clone().lane(first).as_bytes().to_vec();
+        let end = table.lane(last).prefix_end();
+        let (mut lanes, mut page_rows) = (Vec::<Recent>::new(), SCAN_ROWS_MAX);
+        loop {
+            let page = self.shared.store.scan(&from, end.as_bytes(), false, page_rows)?;
+            for (key, bytes) in &page {
+                self.take_recent(&mut lanes, key, bytes)?;
+            }
+            let (Some((key, _)), Some(last)) = (page.last(), lanes.last()) else { break };
+            if last.is_short() {
+                from = [key.as_slice(), &[0]].concat();
+                page_rows = SCAN_ROWS_MAX;
+            } else {
+                from = last.prefix.prefix_end().as_bytes().to_vec();
+                page_rows = SHORT_LANE_ROWS + 1;
+            }
+        }
+        let short = lanes.into_iter().filter(Recent::is_short);
+        let newest = short.map(|recent| {
+            let rows = self.exact_rows(recent.seen)?.0;
+            Ok((recent.lane, Newest { rows, all_read: true, leaves: vec![] }))
+        });
+        newest.collect()
+    }
+
+    fn take_recent(&self, lanes: &mut Vec<Recent>, key: &[u8], bytes: &[u8]) -> Result<(), Error> {
+        if lanes.last().is_none_or(|last| !key.starts_with(last.prefix.as_bytes())) {
+            let lane = Lane::read(&mut table_key(key)?).ok_or_else(unreadable)?;
+            let prefix = self.table(LANE_ROWS).lane(&lane);
+            lanes.push(Recent { lane, prefix, read: 0, seen: vec![] });
+        }
+        let Some(recent) = lanes.last_mut() else { return Ok(()) };
+        recent.read += 1;
+        if recent.is_short() && self.sees(&split_stamp(bytes)?.0, Clocks::Both) {
+            let row = Stamped::<LaneFact>::decode(bytes)?;
+            recent.seen.push((Stamp::from(row.stamp), row.value));
+        }
+        Ok(())
+    }
+
+    /// Of a lane's newest rows those from which its newest state follows, and whether they are enough for that.
+    fn exact_rows(&self, seen: Vec<(Stamp, LaneFact)>) -> Result<(Vec<Row>, bool), Error> {
+        let (mut rows, mut enough, mut exact) = (Vec::new(), Enough::default(), false);
+        for (stamp, fact) in seen.into_iter().rev() {
+            let artifact = self.artifact_of(&fact, stamp.time)?;
+            let row = Row { stamp, fact, artifact };
+            exact = enough.with(&row);
+            rows.push(row);
+            if exact {
+                break;
+            }
+        }
+        rows.reverse();
+        Ok((rows, exact))
+    }
+}
+
+/// What is asked of an environment.
+struct Asked {
+    include_removed: bool,
+    limit: usize,
+    /// When half of the budget is used.
+    ends_early: bool,
+}
+
+/// What runs of a service, in one lane or in all of them.
+struct ServiceRuns {
+    service: String,
+    running: Vec<(bool, Running)>,
+    cut: u64,
+    frozen: bool,
+}
+
+/// A walk over the services of an environment.
+struct Walk<'s> {
+    scope: &'s Scope,
+    environment: &'s str,
+    /// The freeze of all of it.
+    frozen: Option<(Stamp, Setting)>,
+    from: Key,
+    end: Key,
+    scan_rows: usize,
+    /// How many lanes were read.
+    lanes: usize,
+    read: VecDeque<ServiceRuns>,
+}
+
+impl Walk<'_> {
+    /// The next service of which something was said.
+    fn next_service(&mut self) -> Result<Option<ServiceRuns>, Error> {
+        let Some(mut service) = self.next_lane(None)? else { return Ok(None) };
+        while let Some(lane) = self.next_lane(Some(&service.service))? {
+            service.running.extend(lane.running);
+            service.cut += lane.cut;
+        }
+        Ok(Some(service))
+    }
+
+    /// What runs in the next lane, if it is of this service.
+    fn next_lane(&mut self, of: Option<&str>) -> Result<Option<ServiceRuns>, Error> {
+        while self.read.is_empty() {
+            let heads =
+                self.scope.shared.store.scan(self.from.as_bytes(), self.end.as_bytes(), false, self.scan_rows)?;
+            let Some((last, _)) = heads.last() else { return Ok(None) };
+            self.lanes += heads.len();
+            if self.lanes > LANES_MAX {
+                return Err(too_many_lanes());
+            }
+            self.from = Key::from_bytes(last).byte(0);
+            self.read.extend(self.scope.lanes_running(self.environment, self.frozen.as_ref(), &heads)?);
+        }
+        let next = self.read.front();
+        let wanted = next.is_some_and(|next| of.is_none_or(|service| next.service == service));
+        Ok(if wanted { self.read.pop_front() } else { None })
+    }
+}
+
+/// A lane as it is read forwards.
+struct Recent {
+    lane: Lane,
+    /// Of its rows.
+    prefix: Key,
+    /// Rows that were read, seen or not.
+    read: usize,
+    /// All rows that are seen, ascending, if the lane is short.
+    seen: Vec<(Stamp, LaneFact)>,
+}
+
+impl Recent {
+    fn is_short(&self) -> bool {
+        self.read <= SHORT_LANE_ROWS
+    }
+}

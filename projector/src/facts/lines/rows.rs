@@ -1,0 +1,191 @@
+//! The rows of lines: who is a version of which line, in which order, and after whom. Each row says what is true from its
+//! entry on; the last one below a bound counts.
+
+use pedigraph_proto::{Nanos, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::derived_key;
+use crate::rows::stamp::Order;
+use crate::store::key::{Key, KeyReader};
+
+/// The view's byte, after that of derived views.
+pub(crate) const BYTE: u8 = b'l';
+/// Bytes at the end of keys that say since when: index, ordinal.
+pub(crate) const SINCE_BYTES: usize = 12;
+
+/// Tables of one line, by what their keys hold. A place is (createdAt, digest), since is (index, ordinal).
+pub(crate) mod table {
+    /// since → [`super::Head`].
+    pub(crate) const HEAD: u8 = b'h';
+    /// place, since → [`super::Place`].
+    pub(crate) const PLACE: u8 = b'p';
+    /// number of a late change → [`super::Late`].
+    pub(crate) const LATE: u8 = b'l';
+    /// level, number of the run, place and number of the first change in it → [`super::Chunk`].
+    pub(crate) const RUN: u8 = b'r';
+    /// version, published, place, since → bytes of the version, `None` when it is there no more.
+    pub(crate) const VERSION: u8 = b'v';
+    /// published, place, since → version, `None` when it is there no more.
+    pub(crate) const PUBLISHED: u8 = b'u';
+    /// tag, when the artifact was called so, place, since → whether it is there.
+    pub(crate) const TAGGED: u8 = b't';
+    /// index, its manifest, since → whether it is there.
+    pub(crate) const KIN: u8 = b'k';
+    /// child, since → its derived parent and how it was found.
+    pub(crate) const PARENT: u8 = b'c';
+    /// parent, child, since → whether it is its derived parent.
+    pub(crate) const CHILD: u8 = b'd';
+}
+
+/// Which line: a hash over what makes it one.
+pub(crate) type LineId = [u8; 16];
+/// Which tag of which repository.
+pub(crate) type TagId = [u8; 16];
+/// A hash over texts, each after its length.
+pub(crate) fn id_of(texts: &[&str]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
+    }
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    id
+}
+
+/// Where a version stands in its line.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct Pos {
+    pub(crate) time: i64,
+    /// Canonical.
+    pub(crate) digest: String,
+}
+
+/// The beginning of every key of one table of a line.
+pub(crate) fn of_line(tenant: &TenantId, line: &LineId, table: u8) -> Key {
+    line_key(tenant, line).byte(table)
+}
+
+/// The beginning of every key of a line.
+pub(crate) fn line_key(tenant: &TenantId, line: &LineId) -> Key {
+    derived_key(tenant, BYTE).byte(b'L').bytes(line)
+}
+
+/// digest, since → [`Membership`]: what it is a version of.
+pub(crate) fn member_key(tenant: &TenantId, digest: &str) -> Key {
+    derived_key(tenant, BYTE).byte(b'M').text(digest)
+}
+
+/// Keys of this view.
+pub(crate) trait InLine: Sized {
+    /// A place.
+    #[must_use]
+    fn pos(self, pos: &Pos) -> Self;
+    /// When a fact stands.
+    #[must_use]
+    fn order(self, order: Order) -> Self;
+    /// Since when.
+    #[must_use]
+    fn since(self, since: (u64, u32)) -> Self;
+}
+
+impl InLine for Key {
+    fn pos(self, pos: &Pos) -> Key {
+        self.time(Nanos(pos.time)).text(&pos.digest)
+    }
+
+    fn order(self, (time, index, ordinal): Order) -> Key {
+        self.time(Nanos(time)).number(index).ordinal(ordinal)
+    }
+
+    fn since(self, (index, ordinal): (u64, u32)) -> Key {
+        self.number(index).ordinal(ordinal)
+    }
+}
+
+/// Reads a place.
+pub(crate) fn read_pos(reader: &mut KeyReader<'_>) -> Option<Pos> {
+    Some(Pos { time: reader.time()?.0, digest: reader.text()? })
+}
+
+/// How long a line is, and how it came to be.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) members: u64,
+    /// Changes so far that were not at its end.
+    pub(crate) late: u64,
+    /// The last place that any version ever had.
+    pub(crate) top: Option<Pos>,
+}
+
+/// A version came to this place or left it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) there: bool,
+    /// Versions before it then.
+    pub(crate) below: u64,
+    /// Late changes up to then, with this one.
+    pub(crate) late: u64,
+}
+
+/// A change that was not at the end of its line: ranks above it move.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Late {
+    pub(crate) pos: Pos,
+    pub(crate) left: bool,
+}
+
+/// Some late changes of a run, by place and number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Chunk {
+    /// What those before it in the run come to: one that came is 1, one that left -1.
+    pub(crate) before: i64,
+    pub(crate) changes: Vec<PackedLate>,
+}
+
+/// A late change in a run.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct PackedLate {
+    pub(crate) time: i64,
+    #[serde(with = "crate::rows::text")]
+    pub(crate) digest: String,
+    pub(crate) number: u64,
+    pub(crate) left: bool,
+}
+
+impl PackedLate {
+    /// What it comes to.
+    pub(crate) fn weight(&self) -> i64 {
+        if self.left { -1 } else { 1 }
+    }
+}
+
+/// What an artifact is a version of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    /// `None` for what is no version any more.
+    pub(crate) line: Option<LineId>,
+    /// The indexes above it.
+    pub(crate) above: Vec<String>,
+}
+
+/// How a parent was found when none was declared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) enum FoundBy {
+    Semver,
+    Tag,
+    Order,
+}
+
+/// What decides where a version stands, and after whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Version {
+    pub(crate) line: LineId,
+    pub(crate) pos: Pos,
+    pub(crate) published: i64,
+    /// [`TagVersion::sort_key`](crate::facts::lineage::tag_order::TagVersion::sort_key).
+    pub(crate) version: Option<Vec<u8>>,
+    /// Which tags it was called by, and when.
+    pub(crate) tags: std::collections::BTreeSet<(TagId, Order)>,
+    /// The indexes above it: manifests of one index are one version, and never each other's parents.
+    pub(crate) above: std::collections::BTreeSet<String>,
+}
