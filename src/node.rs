@@ -45,10 +45,15 @@ pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     say(&format!("pedigraph {} on {}", env!("CARGO_PKG_VERSION"), config.data.display()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let node = Node::start(role, config, config.listen).await?;
+        let mut interrupted = std::pin::pin!(interrupted()?);
+        let node = tokio::select! {
+            node = Node::start(role, config, config.listen) => node?,
+            // Nothing was promised to anybody yet; what is written so far is read again as after a loss of power.
+            () = &mut interrupted => return Ok(()),
+        };
         put(&format!("listening on http://{}", node.address));
         let stopped = tokio::select! {
-            () = interrupted() => Ok(()),
+            () = interrupted => Ok(()),
             failure = node.failed() => Err(failure),
         };
         node.stop().await?;
@@ -59,18 +64,16 @@ pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     ended
 }
 
-/// Resolves on SIGINT or SIGTERM.
-pub(crate) async fn interrupted() {
+/// Listens for SIGINT and SIGTERM from now on; what it gives back resolves when one of them came, also before it is asked.
+pub(crate) fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-        },
-        Err(_) => {
-            let _interrupt = tokio::signal::ctrl_c().await;
         }
-    }
+    })
 }
 
 /// A running process: what was started and how to stop it.

@@ -82,30 +82,35 @@ impl Drop for Directory {
 }
 
 async fn play(arguments: &Arguments, config: &Config, brokers: &str) -> anyhow::Result<()> {
+    let interrupted = interrupted()?;
     let node = start(arguments, config).await?;
     let producer = producer::Producer::new(brokers)?;
+    let told = tokio::select! {
+        told = tell(arguments, &node, &producer) => told,
+        () = interrupted => Ok(()),
+        failure = node.failed() => Err(failure),
+    };
+    drop(producer);
+    told?;
+    node.stop().await
+}
+
+/// Tells the story, and goes on with it unless that is enough.
+async fn tell(arguments: &Arguments, node: &Node, producer: &producer::Producer) -> anyhow::Result<()> {
     let story = story::tell(arguments.seed, whole_second(now_ns()), arguments.events);
-    let mut teller = Teller { node: &node, producer: &producer, expected: 0, ahead: 0 };
+    let mut teller = Teller { node, producer, expected: 0, ahead: 0 };
     for message in &story.messages {
         teller.tell(message).await?;
     }
     teller.caught_up().await?;
     introduce(&node.address, &story);
-    if !arguments.once {
-        let mut n = arguments.events;
-        loop {
-            tokio::select! {
-                () = interrupted() => break,
-                failure = node.failed() => return Err(failure),
-                () = tokio::time::sleep(TRICKLE) => {
-                    teller.tell(&story::trickle(arguments.seed, whole_second(now_ns()), n)).await?;
-                    n += 1;
-                }
-            }
-        }
+    let mut n = arguments.events;
+    while !arguments.once {
+        tokio::time::sleep(TRICKLE).await;
+        teller.tell(&story::trickle(arguments.seed, whole_second(now_ns()), n)).await?;
+        n += 1;
     }
-    drop(producer);
-    node.stop().await
+    Ok(())
 }
 
 fn whole_second(now_ns: i64) -> Nanos {
