@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::Lines;
-use super::rows::{FoundBy, InLine, Membership, Version, member_key, table};
+use super::rows::{FoundBy, InLine, LineId, Membership, Pos, Version, member_key, table};
+use super::{Lines, blocks};
 use crate::error::Error;
 use crate::rows::stamp::Stamped;
 use crate::store::key::{Key, KeyReader};
@@ -80,25 +80,29 @@ impl Lines<'_> {
 
     fn change_version(&self, change: &Change) -> Result<(), Error> {
         let numbered = |version: &Option<Version>| {
-            let version = version.as_ref()?;
-            let number = version.version.clone()?;
-            let published = pedigraph_proto::Nanos(version.published);
-            let by_time = self.key(&version.line, table::PUBLISHED).time(published).pos(&version.pos);
-            let by_version = self.key(&version.line, table::VERSION).bytes(&number).time(published).pos(&version.pos);
-            Some((by_version, by_time, number))
+            let Version { line, pos, published, version, .. } = version.as_ref()?;
+            Some((*line, pos.clone(), *published, version.clone()?))
         };
         let (old, new) = (numbered(&change.old), numbered(&change.new));
         if old == new {
             return Ok(());
         }
-        if let Some((by_version, by_time, _)) = old {
-            self.put_since(by_version, &None::<u16>)?;
-            self.put_since(by_time, &None::<Vec<u8>>)?;
+        let by_time = |line: &LineId, pos: &Pos, published: i64| {
+            self.key(line, table::PUBLISHED).time(pedigraph_proto::Nanos(published)).pos(pos)
+        };
+        if let Some((line, pos, published, number)) = old {
+            let place = blocks::place(&number, published, &pos);
+            self.put_since(self.key(&line, table::VERSION).bytes(&place), &None::<u16>)?;
+            self.put_since(by_time(&line, &pos, published), &None::<Vec<u8>>)?;
+            self.left_blocks(&line, &place, published)?;
         }
-        if let Some((by_version, by_time, number)) = new {
+        if let Some((line, pos, published, number)) = new {
             let too_long = |_| Error::Store("lines: a version is too long".to_owned());
-            self.put_since(by_version, &Some(u16::try_from(number.len()).map_err(too_long)?))?;
-            self.put_since(by_time, &Some(number))?;
+            let len = u16::try_from(number.len()).map_err(too_long)?;
+            let place = blocks::place(&number, published, &pos);
+            self.put_since(self.key(&line, table::VERSION).bytes(&place), &Some(len))?;
+            self.put_since(by_time(&line, &pos, published), &Some(number))?;
+            self.came_to_blocks(&line, &place, published)?;
         }
         Ok(())
     }
@@ -109,7 +113,7 @@ impl Lines<'_> {
         self.put_parent(&of.line, &of.pos.digest, found)
     }
 
-    fn put_parent(&self, line: &super::LineId, child: &str, parent: Option<(String, FoundBy)>) -> Result<(), Error> {
+    fn put_parent(&self, line: &LineId, child: &str, parent: Option<(String, FoundBy)>) -> Result<(), Error> {
         let known = self.parent(line, child)?;
         if known == parent {
             return Ok(());

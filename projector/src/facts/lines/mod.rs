@@ -2,6 +2,7 @@
 //! them and what asks them read them the same way.
 
 pub(crate) mod after;
+mod blocks;
 mod parents;
 mod ranks;
 pub(crate) mod rows;

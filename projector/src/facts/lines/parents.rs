@@ -30,20 +30,7 @@ impl Lines<'_> {
 
     /// The greatest lower version that was published no later; of several digests of one version the newest.
     fn by_semver(&self, of: &Version) -> Result<Option<String>, Error> {
-        let Some(version) = &of.version else { return Ok(None) };
-        let prefix = self.key(&of.line, table::VERSION);
-        let mut parent = None;
-        self.each_newest((&prefix, &prefix.clone().bytes(version)), true, |key, bytes| {
-            let lower = versioned(key, bytes, prefix.as_bytes().len())?;
-            if let Some(lower) = lower.filter(|lower| lower.published <= of.published)
-                && self.is_apart(of, &lower.digest)?
-            {
-                parent = Some(lower.digest);
-                return Ok(ControlFlow::Break(()));
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(parent)
+        of.version.as_ref().map_or(Ok(None), |version| self.greatest_lower(of, version))
     }
 
     /// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
@@ -90,7 +77,7 @@ impl Lines<'_> {
     }
 
     /// Whether another member of its line is no kin.
-    fn is_apart(&self, of: &Version, other: &str) -> Result<bool, Error> {
+    pub(super) fn is_apart(&self, of: &Version, other: &str) -> Result<bool, Error> {
         if other == of.pos.digest || of.above.contains(other) {
             return Ok(false);
         }
@@ -164,7 +151,7 @@ impl Lines<'_> {
 }
 
 /// A version that is there; `None` for one that left.
-fn versioned(key: &[u8], bytes: &[u8], prefix_len: usize) -> Result<Option<Versioned>, Error> {
+pub(super) fn versioned(key: &[u8], bytes: &[u8], prefix_len: usize) -> Result<Option<Versioned>, Error> {
     let Some(version_len) = Stamped::<Option<u16>>::decode(bytes)?.value else { return Ok(None) };
     let (version, rest) = key.split_at(key.len().min(prefix_len + usize::from(version_len)));
     let mut reader = KeyReader::new(rest);

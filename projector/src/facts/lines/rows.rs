@@ -25,6 +25,8 @@ pub(crate) mod table {
     pub(crate) const RUN: u8 = b'r';
     /// version, published, place, since → bytes of the version, `None` when it is there no more.
     pub(crate) const VERSION: u8 = b'v';
+    /// level, where its first version stands (version, published, place), since → the earliest publication in a block.
+    pub(crate) const BLOCK: u8 = b'b';
     /// published, place, since → version, `None` when it is there no more.
     pub(crate) const PUBLISHED: u8 = b'u';
     /// tag, when the artifact was called so, place, since → whether it is there.
