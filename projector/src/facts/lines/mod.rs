@@ -22,8 +22,10 @@ use crate::rows::stamp::{Stamp, Stamped, split_stamp};
 use crate::store::key::{Key, KeyReader};
 use crate::store::{Row, Store};
 
-/// Rows that a seek reads at first, and when it has to go on past those that are not seen.
+/// Rows that a seek reads at first; when it has to go on past those that are not seen, so many times more each time, up
+/// to a limit.
 const SEEK_ROWS: usize = 1;
+const MORE_ROWS: usize = 4;
 const SCAN_ROWS: usize = 64;
 
 /// Which way along a line.
@@ -108,7 +110,7 @@ impl<'a> Lines<'a> {
             } else {
                 from = [last.as_slice(), &[0]].concat();
             }
-            limit = SCAN_ROWS;
+            limit = (limit * MORE_ROWS).min(SCAN_ROWS);
         }
     }
 
