@@ -128,6 +128,28 @@ fn staging_is_what_the_last_lines_say_now_and_at_any_moment() {
     check_changes(&scope(&views, None, None), &lines);
 }
 
+/// Each said again so many times, a second after the other, as who reconciles does: between them comes what comes.
+fn said_again(lines: &[Line], times: i64) -> Vec<Line> {
+    let again =
+        |line: &Line, n: i64| Line { time: line.time + n * SECOND, id: format!("{}-{n}", line.id), ..line.clone() };
+    let mut all: Vec<Line> = lines.iter().flat_map(|line| (0..times).map(|n| again(line, n))).collect();
+    all.sort_by_key(|line| line.time);
+    all
+}
+
+#[test]
+fn deployments_that_are_said_again_and_again_change_what_their_times_say() {
+    let Some(lines) = corpus() else { return };
+    let mut random = Random(seed() ^ 3);
+    let times = if std::env::var_os("PEDIGRAPH_TEST_LONG").is_some() { 50 } else { 4 };
+    let lines = said_again(&lines, times);
+    let mut world = World::new();
+    lines.chunks(100_000).for_each(|some| world.append(&some.iter().map(Line::sent).collect::<Vec<_>>()));
+    let views = world.views();
+    check_moments(&views, &lines, None, &mut random, 200);
+    check_changes(&scope(&views, None, None), &lines);
+}
+
 #[test]
 fn late_deployments_change_what_is_known_and_nothing_else() {
     let Some(lines) = corpus() else { return };

@@ -15,7 +15,7 @@ use crate::ask::line::Versions;
 use crate::error::Error;
 use crate::facts::lines::Lines;
 use crate::facts::lines::after::{Change, Page};
-use crate::facts::lines::rows::{BYTE, Version};
+use crate::facts::lines::rows::{BYTE, FoundBy, Version};
 use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::rows::told::Told;
@@ -137,11 +137,13 @@ impl Step<'_, '_> {
     fn near(&mut self, after: &str) -> Result<Phase, Error> {
         let near = self.lines.near(self.change)?;
         let mut last = after;
-        for digest in near.iter().filter(|digest| digest.as_str() > after) {
+        for (digest, how) in near.iter().filter(|(digest, _)| digest.as_str() > after) {
             if self.left == 0 {
                 return Ok(Phase::Near(last.to_owned()));
             }
-            self.find_again(digest)?;
+            if !self.is_found_before(digest, *how)? {
+                self.find_again(digest)?;
+            }
             last = digest;
         }
         Ok(Phase::Orphans(vec![]))
@@ -150,6 +152,19 @@ impl Step<'_, '_> {
     fn page(&mut self, page: Page, more: fn(Vec<u8>) -> Phase, then: Option<Phase>) -> Result<Option<Phase>, Error> {
         page.digests.iter().try_for_each(|digest| self.find_again(digest))?;
         Ok(page.next.map_or(then, |next| Some(more(next))))
+    }
+
+    /// Whether it has a parent that a change cannot take away which may be found in this way at most.
+    fn is_found_before(&self, digest: &str, how: FoundBy) -> Result<bool, Error> {
+        if how == FoundBy::Semver {
+            return Ok(false);
+        }
+        for version in [&self.change.old, &self.change.new].into_iter().flatten() {
+            if self.lines.is_found_before(&version.line, digest, how)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Finds the parent of a version again, if it is one of a line that the change is about. One that changes itself in

@@ -1,6 +1,6 @@
 //! A version that comes, changes or leaves: what is written of it, and whose parent may be another one after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::rows::{FoundBy, InLine, LineId, Membership, Pos, Version, member_key, table};
@@ -129,13 +129,16 @@ impl Lines<'_> {
     }
 
     /// Itself, those that come next after it in any order, and what the next ones hide from it since they are kin: whose
-    /// parent may be another one. Its children and those that [`Lines::behind`] gives may have another one too.
-    pub(crate) fn near(&self, change: &Change) -> Result<BTreeSet<String>, Error> {
-        let mut near: BTreeSet<String> = change.new.iter().map(|new| new.pos.digest.clone()).collect();
-        let mut with_kin = |version: &Version, next: Option<String>| {
+    /// parent may be another one, each with the strongest way in which it may be found. Its children and those that
+    /// [`Lines::behind`] gives may have another one too.
+    pub(crate) fn near(&self, change: &Change) -> Result<BTreeMap<String, FoundBy>, Error> {
+        let mut near: BTreeMap<String, FoundBy> = BTreeMap::new();
+        let mut with_kin = |version: &Version, how: FoundBy, next: Option<String>| {
             let Some(next) = next else { return Ok(()) };
-            near.extend(self.kin_of(&version.line, &next)?);
-            near.insert(next);
+            for digest in self.kin_of(&version.line, &next)?.into_iter().chain([next]) {
+                let known = near.entry(digest).or_insert(how);
+                *known = how.min(*known);
+            }
             Ok::<_, Error>(())
         };
         let tags = |version: &Option<Version>| version.as_ref().map(|v| v.tags.clone()).unwrap_or_default();
@@ -143,16 +146,22 @@ impl Lines<'_> {
         for (version, tags, others) in [(&change.old, &before, &after), (&change.new, &after, &before)] {
             let Some(version) = version else { continue };
             for (tag, order) in tags.iter().filter(|tag| change.moved() || !others.contains(*tag)) {
-                with_kin(version, self.next_tagged(version, tag, *order)?)?;
+                with_kin(version, FoundBy::Tag, self.next_tagged(version, tag, *order)?)?;
             }
         }
         if let Some(new) = change.new.as_ref().filter(|_| change.counts_anew()) {
-            with_kin(new, self.next_place(&new.line, &new.pos)?)?;
+            with_kin(new, FoundBy::Order, self.next_place(&new.line, &new.pos)?)?;
             let (same, higher) = self.next_versions(new)?;
-            with_kin(new, same.map(|same| same.digest))?;
-            with_kin(new, higher.map(|higher| higher.digest))?;
+            with_kin(new, FoundBy::Semver, same.map(|same| same.digest))?;
+            with_kin(new, FoundBy::Semver, higher.map(|higher| higher.digest))?;
         }
+        near.extend(change.new.iter().map(|new| (new.pos.digest.clone(), FoundBy::Semver)));
         Ok(near)
+    }
+
+    /// Whether a version has a parent that was found in a stronger way than this.
+    pub(crate) fn is_found_before(&self, line: &LineId, child: &str, how: FoundBy) -> Result<bool, Error> {
+        Ok(self.parent(line, child)?.is_some_and(|(_, known)| known < how))
     }
 
     /// Its children before the change, from a digest on.

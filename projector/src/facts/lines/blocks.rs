@@ -11,7 +11,6 @@ use super::Lines;
 use super::parents::versioned;
 use super::rows::{InLine, LineId, Pos, SINCE_BYTES, Version, table};
 use crate::error::Error;
-use crate::rows::stamp::Stamped;
 use crate::store::key::Key;
 
 /// Levels of blocks: one of the highest has about 65,536 versions.
