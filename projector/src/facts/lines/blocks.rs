@@ -205,3 +205,116 @@ fn start_of(key: &[u8], prefix: &Key) -> Vec<u8> {
     let end = key.len().saturating_sub(SINCE_BYTES);
     key.get(prefix.as_bytes().len()..end).unwrap_or_default().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use pedigraph_proto::TenantId;
+
+    use super::*;
+    use crate::facts::lines::after::Change;
+    use crate::rows::Rows;
+    use crate::rows::root::RootState;
+    use crate::rows::sink::RowSink;
+    use crate::rows::stamp::Stamp;
+    use crate::store::{Budget, MemStore, Meter, Metered};
+
+    /// Versions by number, with when they were published, as they come and leave.
+    #[derive(Default)]
+    struct World {
+        store: Arc<MemStore>,
+        tenant: TenantId,
+        index: u64,
+        there: BTreeMap<u32, i64>,
+    }
+
+    fn version(number: u32, published: i64) -> Version {
+        let digest = pedigraph_proto::Digest::sha256([number.to_be_bytes(); 8].concat().try_into().expect("32 bytes"));
+        let (number, pos) = (number.to_be_bytes().to_vec(), Pos { time: published, digest: digest.to_string() });
+        let (tags, above) = (BTreeSet::new(), BTreeSet::new());
+        Version { line: [7; 16], pos, published, version: Some(number), tags, above }
+    }
+
+    impl World {
+        /// Comes, is published at another time, or leaves.
+        fn change(&mut self, number: u32, published: Option<i64>) {
+            let old = match published {
+                Some(published) => self.there.insert(number, published),
+                None => self.there.remove(&number),
+            };
+            let (old, new) = (old.map(|time| version(number, time)), published.map(|time| version(number, time)));
+            let digest = version(number, 0).pos.digest;
+            let stamp = Stamp { index: self.index, ordinal: 1, time: 0 };
+            let lines = Lines::written_at(self.store.as_ref(), &self.tenant, stamp);
+            lines.change_to(&Change { digest, old, new }).expect("in memory");
+            let mut sink = RowSink::new(self.store.clone(), RootState::default());
+            let mut rows = Rows { store: self.store.as_ref(), sink: &mut sink, stamp, buffer: &mut Vec::new() };
+            lines.insert_into(&mut rows).expect("in memory");
+            sink.settle().expect("in memory");
+            self.index += 1;
+        }
+
+        /// Which is the greatest lower one for a version published then, and how many rows were read for it.
+        fn greatest_lower(&self, number: u32, published: i64) -> (Option<String>, u64) {
+            let meter = Arc::new(Meter::new(Budget::NONE));
+            let store = Metered { store: self.store.clone(), meter: meter.clone() };
+            let lines = Lines::below(&store, &self.tenant, self.index);
+            let of = version(number, published);
+            (lines.greatest_lower(&of, &number.to_be_bytes()).expect("in memory"), meter.rows())
+        }
+
+        fn expected(&self, number: u32, published: i64) -> Option<String> {
+            let lower = self.there.range(..number).rev().find(|(_, time)| **time <= published);
+            lower.map(|(number, time)| version(*number, *time).pos.digest)
+        }
+    }
+
+    /// Numbers that look random, from a seed.
+    fn next(state: &mut u64, below: u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) % below
+    }
+
+    #[test]
+    fn the_greatest_lower_version_is_that_of_a_plain_search_whatever_comes_and_leaves() {
+        for seed in 0..40 {
+            let (mut state, mut world) = (seed, World::default());
+            for _ in 0..(20 + 40 * seed) {
+                let number = u32::try_from(next(&mut state, 400)).expect("small");
+                let published = (next(&mut state, 4) > 0).then(|| next(&mut state, 1_000).cast_signed());
+                if published.is_some() || world.there.contains_key(&number) {
+                    world.change(number, published);
+                }
+            }
+            for number in (0..401).step_by(7) {
+                let published = next(&mut state, 1_100).cast_signed() - 50;
+                let found = world.greatest_lower(number, published).0;
+                assert_eq!(found, world.expected(number, published), "seed {seed}, {number} published at {published}");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_found_from_few_rows_in_whatever_order_versions_were_published() {
+        let most = |len: u32, published: fn(u32, u32) -> u32| {
+            let mut world = World::default();
+            (0..len).for_each(|number| world.change(number, Some(published(number, len).into())));
+            let read = |number: u32| {
+                let at = i64::from(published(number, len));
+                let (found, rows) = world.greatest_lower(number, at);
+                assert_eq!(found, world.expected(number, at));
+                rows
+            };
+            (0..len).step_by(13).map(read).max().expect("some")
+        };
+        let (in_order, reversed) = (|number: u32, _: u32| number, |number: u32, len: u32| len - number);
+        // Old lines get their patches after all that is newer.
+        let patches = |number: u32, len: u32| if number < len / 2 { len + number } else { number };
+        for published in [in_order, reversed, patches] {
+            let (short, long) = (most(2_000, published), most(20_000, published));
+            assert!(short <= 400 && long <= 500, "{short} and {long} rows");
+        }
+    }
+}
