@@ -64,7 +64,8 @@ pub(crate) fn run(role: Role, config: &Config) -> anyhow::Result<()> {
     ended
 }
 
-/// Listens for SIGINT and SIGTERM from now on; what it gives back resolves when one of them came, also before it is asked.
+/// Listens for SIGINT and SIGTERM from now on; what it gives back resolves when one of them came, also before it is
+/// asked.
 pub(crate) fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

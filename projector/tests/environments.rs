@@ -138,11 +138,15 @@ fn history(number: usize, random: &mut Random) -> Vec<(i64, Said, bool)> {
     let tags = ["1.0.0", "1.1.0", "latest"].map(|tag| format!("{}:{tag}", repository(number)));
     let (services, clusters) = (1 + random.below(3), 1 + random.below(2));
     let len = 2 + random.below(if number.is_multiple_of(10) { 160 } else { 40 });
-    let by_tag = random.below(3);
+    let by_tag = random.below(4);
     let mut named: Named = (tags[0].clone(), String::new());
     let mut told = Vec::new();
     for n in 0..len {
-        if random.below(4) == 0 {
+        if by_tag == 3 {
+            // Two deployers by turns, of which one says the digest: mostly that at which the tag points.
+            let digest = digest(usize::from(random.below(6) == 0));
+            named = (tags[2].clone(), if random.below(2) == 0 { String::new() } else { digest });
+        } else if random.below(4) == 0 {
             named = match by_tag {
                 0 => (tags[random.below(3)].clone(), String::new()),
                 1 => (["", &tags[0], &tags[2]][random.below(3)].to_owned(), digest(random.below(3))),
@@ -167,7 +171,9 @@ fn history(number: usize, random: &mut Random) -> Vec<(i64, Said, bool)> {
             6 => Said::Configured { service: "s0".to_owned(), config: ["", "k1", "k2"][random.below(3)].to_owned() },
             7..=9 => {
                 let tag = tags[random.below(3)].rsplit(':').next().unwrap_or_default().to_owned();
-                let digest = if random.below(8) == 0 { String::new() } else { digest(random.below(3)) };
+                let (most, all) = if by_tag == 3 { (2, 5) } else { (0, 3) };
+                let digest = digest(random.below(all).saturating_sub(most));
+                let digest = if random.below(8) == 0 { String::new() } else { digest };
                 Said::Tagged { tag, digest }
             }
             _ => Said::Deployed { lane, named: named.clone(), weight: 0, canary: false, group: String::new(), config },

@@ -1,10 +1,10 @@
 //! Lines of versions, as of each entry (SPEC §3.1): ranks that a late version moves, and the derived parent of each.
 //!
-//! What an artifact is a version of is a function of facts as of an index. An entry that changes that for some artifacts
-//! is worked off one artifact after the other: first its rows change, then the parents of all whose parent may be another
-//! one are found again. After each artifact the rows are right for what was changed so far, and after the last for the
-//! entry. Who may have another parent: what comes next in any of the orders by which parents are found, what the change
-//! takes a parent from, and what was published between, when it comes late.
+//! What an artifact is a version of is a function of facts as of an index. An entry that changes that for some
+//! artifacts is worked off one artifact after the other: first its rows change, then the parents of all whose parent
+//! may be another one are found again. After each artifact the rows are right for what was changed so far, and after
+//! the last for the entry. Who may have another parent: what comes next in any of the orders by which parents are
+//! found, what the change takes a parent from, and what was published between, when it comes late.
 
 use std::collections::BTreeSet;
 

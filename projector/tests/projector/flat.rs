@@ -206,6 +206,35 @@ fn what_is_deployed_again_by_a_tag_alone_costs_what_it_changed() {
 }
 
 #[test]
+fn what_two_deployers_say_by_turns_with_and_without_the_digest_costs_what_it_changed() {
+    let by_turns = |times: i64| {
+        let event = |n: i64| ServiceDeployed {
+            environment: "harbour".to_owned(),
+            service: format!("vessel-{}", n % 3),
+            artifact_ref: "r.io/vessel:1.0.0".to_owned(),
+            artifact_digest: if (n / 3) % 2 == 0 { String::new() } else { digest("first") },
+            ..ServiceDeployed::default()
+        };
+        let mut events = vec![published("first", 0, "r.io/vessel:1.0.0")];
+        events.extend((0..times).map(|n| said(&format!("{n}"), n, event(n))));
+        Counted::of(&events)
+    };
+    let (small, large) = (by_turns(300), by_turns(3_000));
+    let both = |ask: &dyn Fn(&Counted) -> u64| (ask(&small), ask(&large));
+    flat("environment", both(&|counted| rows(counted, |scope| scope.environment("harbour", false))), 32);
+    let list = |counted: &Counted| rows(counted, |scope| scope.environments_page(None, 10).map(Some));
+    flat("the list of environments", both(&list), 48);
+    flat("changes", both(&|counted| rows(counted, |scope| scope.changes("harbour", None, 100))), 3 * 24);
+    for counted in [&small, &large] {
+        let (scope, _) = counted.scope(Budget::NONE);
+        let changes = scope.changes("harbour", None, 100).expect("read").expect("named").rows;
+        assert_eq!(changes.len(), 3, "{changes:?}");
+        let running = scope.environment("harbour", false).expect("read").expect("named").services;
+        assert!(running.iter().all(|state| state.running[0].digest.as_deref() == Some(digest("first").as_str())));
+    }
+}
+
+#[test]
 fn an_environment_as_it_was_known_long_ago_costs_what_it_is() {
     let history = |times: i64| {
         let mut events = Vec::new();

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use self::head::{Count, Head, HeadRow, Known, Runs, SOUGHT_ROWS_MAX, enough};
 use self::rows::{
-    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
+    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
     CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES, LANES_RUNNING, Lane,
     LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, Setting,
     Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key, settings, table,
@@ -34,6 +34,9 @@ const DEPLOYED_AFTER_MAX: usize = 1_024;
 /// asks for changes in a lane that was deployed to by the tag looks at all of its rows.
 const LANES_SOUGHT_MAX: usize = 8_192;
 const LANES_AFTER_MAX: usize = 1_024;
+/// Rows of a lane that say only a reference which are looked at one by one where one was taken for a repetition of
+/// one with a digest, and it is told late where the tag pointed then.
+const BESIDE_MAX: usize = 256;
 /// Rows of an artifact that are read to see whether it is new in an environment.
 const FIRST_IN_MAX: usize = 8;
 
@@ -218,14 +221,15 @@ impl Fold<'_> {
         let in_order = head.newest().is_none_or(|newest| newest < self.stamp);
         let candidate = match (in_order, head.rows.last()) {
             (true, None) => true,
-            (true, Some(last)) => !self.repeats((self.stamp, fact), (last.stamp(), &last.fact), rows)?,
+            (true, Some(last)) => !self.repeats(lane, (self.stamp, fact), (last.stamp(), &last.fact), rows)?,
             (false, _) => self.is_late_candidate(&group, lane, fact, rows)?,
         };
         if candidate {
             self.candidate(&self.stamp, ABOUT_LANE, lane, rows)?;
         }
         let last = head.rows.last().filter(|_| in_order && !candidate);
-        let again = last.is_some_and(|last| last.fact.reference == fact.reference);
+        let named = |fact: &LaneFact| (fact.reference.clone(), fact.digest.clone());
+        let again = last.is_some_and(|last| named(&last.fact) == named(fact));
         rows.put_in(&group, group.clone().moment(&self.stamp), fact)?;
         self.renew_head(lane, head, in_order.then_some((fact, candidate)), rows)?;
         if fact.effect() == Effect::Full && !fact.digest.is_empty() && !fact.config_digest.is_empty() {
@@ -241,12 +245,12 @@ impl Fold<'_> {
     fn is_late_candidate(&self, group: &Key, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<bool, Error> {
         let around = self.around::<LaneFact>(group, rows)?;
         if let Some((stamp, after)) = &around.after
-            && !self.repeats((*stamp, after), (self.stamp, fact), rows)?
+            && !self.repeats(lane, (*stamp, after), (self.stamp, fact), rows)?
         {
             self.candidate(stamp, ABOUT_LANE, lane, rows)?;
         }
         match &around.before {
-            Some((stamp, before)) => Ok(!self.repeats((self.stamp, fact), (*stamp, before), rows)?),
+            Some((stamp, before)) => Ok(!self.repeats(lane, (self.stamp, fact), (*stamp, before), rows)?),
             None => Ok(true),
         }
     }
@@ -254,10 +258,18 @@ impl Fold<'_> {
     /// Whether a row is no change right after another, as far as is known where tags pointed.
     fn repeats(
         &self,
+        lane: &Lane,
         (stamp, fact): (Stamp, &LaneFact),
         (before_stamp, before): (Stamp, &LaneFact),
         rows: &mut Rows<'_>,
     ) -> Result<bool, Error> {
+        if fact.repeats_beside(before) {
+            let (alone, digest) = match fact.digest.as_str() {
+                "" => (stamp.time, &before.digest),
+                _ => (before_stamp.time, &fact.digest),
+            };
+            return self.is_said_beside(lane, (&fact.reference, alone), digest, rows);
+        }
         if !fact.repeats_tag(before) {
             return Ok(fact.repeats(before));
         }
@@ -269,6 +281,22 @@ impl Fold<'_> {
                 Ok(then.map(|(_, digest)| digest).unwrap_or_default() == digest)
             }
         }
+    }
+
+    /// Whether a reference alone meant a digest at a time; that this counted is kept.
+    fn is_said_beside(
+        &self,
+        lane: &Lane,
+        (reference, time): (&str, Nanos),
+        digest: &str,
+        rows: &mut Rows<'_>,
+    ) -> Result<bool, Error> {
+        let meant = tag_at(self.at.tenant, reference, time, rows)?.map(|(_, digest)| digest);
+        let is_same = meant.as_deref() == Some(digest);
+        if is_same {
+            rows.put_first(table(self.at.tenant, BESIDE).text(&reference_key(reference)).lane(lane), &())?;
+        }
+        Ok(is_same)
     }
 
     /// The lane's head as earlier facts made it. Of a new lane it is empty, and the lane is told.
@@ -360,6 +388,29 @@ impl Fold<'_> {
         let runs = self.head(lane, rows)?.runs;
         let head = Head { runs, ..self.head_with_this(lane, rows)? };
         rows.put_head(&table(self.at.tenant, HEADS).lane(lane), &head)
+    }
+
+    /// In a lane each row that says only a reference, up to a time, may be a change, and so may the one after it, where
+    /// it was taken for a repetition of one that says a digest beside it. `false` where there are too many of them.
+    fn parts(&self, reference: &str, lane: &Lane, until: Option<Nanos>, rows: &mut Rows<'_>) -> Result<bool, Error> {
+        let tenant = self.at.tenant;
+        let beside = table(tenant, BESIDE).text(reference).lane(lane);
+        if rows.nearest::<()>(&beside, &beside, &beside.prefix_end(), true)?.is_none() {
+            return Ok(true);
+        }
+        let (all, group) = (by_artifact(tenant, REFERENCE, reference), table(tenant, LANE_ROWS).lane(lane));
+        let alone = all.clone().lane(lane);
+        let end = until.map_or_else(|| alone.prefix_end(), |until| alone.clone().time(until));
+        let found = rows.earlier(&all, &alone.clone().time(self.stamp.time), &end, BESIDE_MAX)?;
+        for key in &found {
+            let stamp = stamp_after(key, &alone)?;
+            self.candidate(&stamp, ABOUT_LANE, lane, rows)?;
+            let here = group.clone().moment(&stamp).prefix_end();
+            if let Some((key, _)) = rows.nearest::<LaneFact>(&group, &here, &group.prefix_end(), false)? {
+                self.candidate(&stamp_after(&key, &group)?, ABOUT_LANE, lane, rows)?;
+            }
+        }
+        Ok(found.len() < BESIDE_MAX)
     }
 
     /// The head of a lane from its rows, those of this fact too.
@@ -490,7 +541,13 @@ pub(crate) fn tag_moved(
         return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
     };
     let fold = Fold { at, stamp: stamp_of(at) };
-    first.iter().try_for_each(|(lane, stamp)| fold.resolves_anew(lane, stamp, until, rows))
+    for (lane, stamp) in &first {
+        if !fold.parts(&name, lane, until, rows)? {
+            return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
+        }
+        fold.resolves_anew(lane, stamp, until, rows)?;
+    }
+    Ok(())
 }
 
 /// The first row of each lane that says only a reference, from a time on up to another; `None` when there are too many.

@@ -39,6 +39,9 @@ pub(crate) const FIRST_IN: u8 = b'f';
 /// (reference key) → nothing: in so many lanes something was deployed by one tag after a moment that was told late that
 /// not all candidates of them are written.
 pub(crate) const UNMARKED: u8 = b'u';
+/// (reference key, lane) → nothing: a row of the lane that says only the reference was taken for a repetition of one
+/// that says a digest beside it, or the other way round.
+pub(crate) const BESIDE: u8 = b'e';
 /// (lane, index, ordinal) → [`Known`](super::head::Known): the rows of the lane's head since then; in no root.
 pub(crate) const KNOWN: u8 = b'i';
 /// (environment, index, ordinal, time) → nothing: when the newest row of [`CHANGES`] happened since then.
@@ -143,21 +146,21 @@ impl LaneFact {
     /// Is it no change for sure, right after another row of its lane: the full deployment of the very digest that the
     /// other made run alone, the same share of it again, or the end of what had ended? Nor is one passed over that
     /// names no reference after one that does: the newest name is shown. Where only a tag is named that hangs on where
-    /// the tag pointed ([`LaneFact::repeats_tag`]).
+    /// the tag pointed ([`LaneFact::repeats_tag`], [`LaneFact::repeats_beside`]).
     ///
     /// A row that does not repeat the row before it is a *candidate*. The fold compares a row with its neighbours
     /// among the rows of earlier facts: it writes a candidate for itself unless it repeats the row before, and for the
     /// row after it unless that one repeats it.
     ///
-    /// So candidates never say too little, whatever the order of arrival and whatever index `N` a question is bound
-    /// to. Take two rows that are neighbours among those below `N`, and the later repeats the earlier not. Of the two
-    /// one was folded last, and whatever lies between them is at or above `N`: they were neighbours then already, and
-    /// the fold wrote the candidate, with an index below `N`. With `at=` neighbours stay the same, since rows that
-    /// happened later go only at the end. Where both name one tag alone, the facts count that say where it pointed at
-    /// either time. If the last of all is such a fact, both were neighbours when it was folded, and it wrote the
-    /// candidate: it does so for the first row of each lane that it changes, and for the first one after these. Candidates
-    /// may say too much: a row that got between two others may make the
-    /// later one a repetition, which replaying shows.
+    /// So candidates never say too little, whatever the order of arrival and whatever index `N` a question is bound to.
+    /// Take two rows that are neighbours among those below `N`, and the later repeats the earlier not. Of the two one
+    /// was folded last, and whatever lies between them is at or above `N`: they were neighbours then already, and the
+    /// fold wrote the candidate, with an index below `N`. With `at=` neighbours stay the same, since rows that happened
+    /// later go only at the end. Where both name one tag alone, the facts count that say where it pointed at either
+    /// time. If the last of all is such a fact, both were neighbours when it was folded, and it wrote the candidate: it
+    /// does so for the first row of each lane that it changes, and for the first one after these; for each that it
+    /// changes and the one after it where the lane has a row of [`BESIDE`]. Candidates may say too much: a row that got
+    /// between two others may make the later one a repetition, which replaying shows.
     pub(crate) fn repeats(&self, before: &LaneFact) -> bool {
         match (before.effect(), self.effect()) {
             (Effect::Full, Effect::Full) => {
@@ -180,6 +183,14 @@ impl LaneFact {
             (Effect::Full | Effect::Share | Effect::End | Effect::Remove, _) => false,
         };
         is_same && self.is_by_tag() && before.is_by_tag() && self.reference != UNKNOWN
+    }
+
+    /// Of one reference, which one of both says with a digest and the other alone: it repeats the other if the tag
+    /// pointed at that digest when it was said alone.
+    pub(crate) fn repeats_beside(&self, before: &LaneFact) -> bool {
+        let is_full = (before.effect(), self.effect()) == (Effect::Full, Effect::Full);
+        let is_same = self.reference == before.reference && self.config_digest == before.config_digest;
+        is_full && is_same && self.digest.is_empty() != before.digest.is_empty() && !self.reference.is_empty()
     }
 
     /// Whether it gives the same share to what is named the same. What runs beside was told by the other one already.

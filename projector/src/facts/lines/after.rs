@@ -128,9 +128,9 @@ impl Lines<'_> {
         self.put_since(self.key(line, table::PARENT).text(child), &parent)
     }
 
-    /// Itself, those that come next after it in any order, and what the next ones hide from it since they are kin: whose
-    /// parent may be another one, each with the strongest way in which it may be found. Its children and those that
-    /// [`Lines::behind`] gives may have another one too.
+    /// Itself, those that come next after it in any order, and what the next ones hide from it since they are kin:
+    /// whose parent may be another one, each with the strongest way in which it may be found. Its children and those
+    /// that [`Lines::behind`] gives may have another one too.
     pub(crate) fn near(&self, change: &Change) -> Result<BTreeMap<String, FoundBy>, Error> {
         let mut near: BTreeMap<String, FoundBy> = BTreeMap::new();
         let mut with_kin = |version: &Version, how: FoundBy, next: Option<String>| {
@@ -173,8 +173,8 @@ impl Lines<'_> {
         Ok(Page { digests, next })
     }
 
-    /// Higher versions that were published no earlier, and before those versions which stand between: of what came late.
-    /// First those of the next higher version, then all others. A page begins with which of both, then the key.
+    /// Higher versions that were published no earlier, and before those versions which stand between: of what came
+    /// late. First those of the next higher version, then all others. A page begins with which of both, then the key.
     pub(crate) fn behind(&self, change: &Change, from: &[u8], limit: usize) -> Result<Page, Error> {
         let Some(new) = change.new.as_ref().filter(|_| change.counts_anew()) else { return Ok(Page::default()) };
         let Some(version) = &new.version else { return Ok(Page::default()) };

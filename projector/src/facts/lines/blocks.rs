@@ -1,7 +1,7 @@
 //! Blocks of the versions of a line, in their order, with the earliest publication in each, so that the greatest lower
-//! version which was published by then is found by reading a few rows, whatever the line's length and the order in which
-//! its versions were published. About one in 16 versions begins a block, one in 256 a block of the next level, and so on.
-//! Only what finds parents reads them, always as they are now. The first block of a level has no row.
+//! version which was published by then is found by reading a few rows, whatever the line's length and the order in
+//! which its versions were published. About one in 16 versions begins a block, one in 256 a block of the next level,
+//! and so on. Only what finds parents reads them, always as they are now. The first block of a level has no row.
 
 use std::ops::ControlFlow;
 
@@ -190,8 +190,8 @@ impl Lines<'_> {
         self.key(line, table::BLOCK).byte(level)
     }
 
-    /// How many levels of blocks begin with what comes here now. No sender chooses it, since nobody knows before at which
-    /// index an entry will stand.
+    /// How many levels of blocks begin with what comes here now. No sender chooses it, since nobody knows before at
+    /// which index an entry will stand.
     fn height(&self, line: &LineId, place: &[u8]) -> u8 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(line).update(&self.below.0.to_be_bytes()).update(place);

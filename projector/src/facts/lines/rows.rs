@@ -1,5 +1,5 @@
-//! The rows of lines: who is a version of which line, in which order, and after whom. Each row says what is true from its
-//! entry on; the last one below a bound counts.
+//! The rows of lines: who is a version of which line, in which order, and after whom. Each row says what is true from
+//! its entry on; the last one below a bound counts.
 
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
