@@ -9,7 +9,7 @@ use pedigraph_proto::Nanos;
 use super::answers::{Artifact, Item, Neighbours};
 use super::claims::{Claimed, platforms};
 use super::edges::Relation;
-use super::group::Members;
+use super::groups::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
 use super::wording::{Worded, of_attestation, worded};
@@ -125,22 +125,23 @@ impl Graph<'_> {
         let mut counting: Vec<Counting> = profile.group.iter().map(|digest| (digest.clone(), String::new())).collect();
         let mut cut = false;
         if above {
-            cut |= self.count_members(self.above(&profile.digest)?, false, &mut counting)?;
+            let above = self.above(&profile.digest)?;
+            cut |= self.count_members(&above, false, &mut counting)?;
         }
         if below {
-            cut |= self.count_members(self.below(&profile.digest)?, named, &mut counting)?;
+            let below = self.below(&profile.digest)?;
+            cut |= self.count_members(&below, named, &mut counting)?;
         }
         Ok((counting, cut))
     }
 
-    fn count_members(&self, members: Members, named: bool, counting: &mut Vec<Counting>) -> Result<bool, Error> {
-        let cut = members.cut;
-        for member in members.members {
-            let platform = if named { member.platform } else { String::new() };
+    fn count_members(&self, members: &Members, named: bool, counting: &mut Vec<Counting>) -> Result<bool, Error> {
+        for member in &members.members {
+            let platform = if named { member.platform.clone() } else { String::new() };
             let digests = &self.group(&member.digest)?.digests;
             counting.extend(digests.iter().map(|digest| (digest.clone(), platform.clone())));
         }
-        Ok(cut)
+        Ok(members.cut)
     }
 
     /// Evidence of some kinds, newest first, and whether the list was cut.
@@ -187,7 +188,7 @@ impl Graph<'_> {
             summary: worded.summary,
             occurred_at: Nanos(stamp.time),
             details: worded.details,
-            proof: self.scope.proof(stamp.index)?,
+            proof: self.proof(stamp.index)?,
         })
     }
 
@@ -386,7 +387,7 @@ impl Graph<'_> {
             summary,
             occurred_at: Nanos(stamp.time),
             details: said,
-            proof: self.scope.proof(stamp.index)?,
+            proof: self.proof(stamp.index)?,
         })
     }
 

@@ -139,8 +139,8 @@ impl Scope {
         let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
         let proof = self.proof(found.stamp.index)?;
         Ok(found.to.map(|to| LastKnown {
-            artifact_ref: to.reference,
-            digest: to.digest,
+            artifact_ref: to.reference.clone(),
+            digest: to.digest.clone(),
             since: found.stamp.time,
             proof,
         }))
@@ -224,15 +224,15 @@ impl Scope {
         let (kind, from, to, reason) = match moved {
             Moved::Lane(change) => {
                 let kind = change.kind(&Past { scope: self, lane })?;
-                (kind, change.from, change.to, change.reason)
+                (kind, change.from.clone(), change.to.clone(), change.reason().to_owned())
             }
             Moved::Freeze(setting) => (if setting.frozen { "freeze" } else { "unfreeze" }, None, None, setting.reason),
         };
         Ok(Change {
             at: mark.stamp.time,
             service: lane.service.clone(),
-            from: from.map(|artifact| artifact.reference),
-            to: to.map(|artifact| artifact.reference),
+            from: from.map(|artifact| artifact.reference.clone()),
+            to: to.map(|artifact| artifact.reference.clone()),
             kind: kind.to_owned(),
             reason: (!reason.is_empty()).then_some(reason),
             proof: self.proof(mark.stamp.index)?,

@@ -34,12 +34,12 @@ impl Graph<'_> {
     pub(super) fn claims(&self, profile: &Profile) -> Result<Vec<Claimed>, Error> {
         let mut claims = self.claims_of(profile, "")?;
         if claims.iter().all(|claim| claim.value.commit.is_empty() || claim.value.run.id.is_empty()) {
-            for member in self.above(&profile.digest)?.members {
+            for member in &self.above(&profile.digest)?.members {
                 if let Some(member) = self.profile(&member.digest)? {
                     claims.extend(self.claims_of(&member, "")?);
                 }
             }
-            for member in self.below(&profile.digest)?.members {
+            for member in &self.below(&profile.digest)?.members {
                 if let Some(below) = self.profile(&member.digest)? {
                     claims.extend(self.claims_of(&below, &member.platform)?);
                 }
@@ -88,7 +88,7 @@ impl Graph<'_> {
         let mut digests = BTreeSet::new();
         for base in links.links.into_iter().map(|link| link.from).collect::<BTreeSet<String>>() {
             digests.extend(self.group(&base)?.digests.iter().cloned());
-            for above in self.above(&base)?.members {
+            for above in &self.above(&base)?.members {
                 digests.extend(self.group(&above.digest)?.digests.iter().cloned());
             }
         }
@@ -99,7 +99,7 @@ impl Graph<'_> {
     /// The base edges of what an index lists, each with the platform.
     pub(super) fn bases_below(&self, profile: &Profile) -> Result<Vec<(Link, String)>, Error> {
         let mut bases = Vec::new();
-        for member in self.below(&profile.digest)?.members {
+        for member in &self.below(&profile.digest)?.members {
             let Some(below) = self.profile(&member.digest)? else { continue };
             let mut links = Links::default();
             self.bases_in(&below, &mut links)?;

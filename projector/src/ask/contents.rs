@@ -39,6 +39,18 @@ pub(super) enum Described {
     Nothing,
 }
 
+impl Described {
+    /// Why it is not known what an artifact contains: it has no SBOM, and, if it is an index, neither have some of the
+    /// manifests under it; `None` when all of it is described.
+    pub(super) fn why_not(self) -> Option<String> {
+        match self {
+            Described::Whole => None,
+            Described::Partly(why) => Some(why),
+            Described::Nothing => Some("no SBOM of it is known".to_owned()),
+        }
+    }
+}
+
 /// One component where it stands in a set.
 #[derive(Clone, PartialEq, Debug)]
 struct Placed {
@@ -76,16 +88,6 @@ impl Scope {
         Ok(rows.take(limit).collect())
     }
 
-    /// Why it is not known what an artifact contains: it has no SBOM, and, if it is an index, neither have some of the
-    /// manifests under it; `None` when all of it is described.
-    pub(super) fn undescribed(&self, digest: &str) -> Result<Option<String>, Error> {
-        Ok(match self.described(digest)? {
-            Described::Whole => None,
-            Described::Partly(why) => Some(why),
-            Described::Nothing => Some("no SBOM of it is known".to_owned()),
-        })
-    }
-
     /// How much of an artifact is described.
     pub(super) fn described(&self, digest: &str) -> Result<Described, Error> {
         let graph = Graph::new(self);
@@ -96,8 +98,7 @@ impl Scope {
         let (mut described, mut bare) = (Vec::new(), Vec::new());
         for member in &below.members {
             // What is under a described index is described with it.
-            let of_described =
-                graph.above(&member.digest)?.members.iter().any(|above| described.contains(&above.digest));
+            let of_described = graph.above(&member.digest)?.digests().any(|above| described.contains(above));
             if of_described || self.is_described(&member.digest)? {
                 described.push(member.digest.clone());
             } else if graph.below(&member.digest)?.members.is_empty() {

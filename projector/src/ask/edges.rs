@@ -6,7 +6,8 @@ use std::rc::Rc;
 use pedigraph_proto::Nanos;
 use serde::de::DeserializeOwned;
 
-use super::identity::{ALIASES_MAX, BaseRow, Graph, Products, Profile, fields, other_of, read_stamp, second_and_third};
+use super::identity::{BaseRow, Graph, Products, Profile, fields, read_stamp, second_and_third};
+use super::joined::ALIASES_MAX;
 use super::line::FoundBy;
 use super::scope::Clocks;
 use crate::error::Error;
@@ -28,6 +29,8 @@ const LAYERS_MAX: usize = 64;
 const LOOKED_AT_MAX: usize = 2 * BREADTH_MAX;
 /// What may be derived from an artifact that is counted.
 const COUNTED_MAX: usize = 4 * BREADTH_MAX;
+/// Rows that are read at once where each may differ.
+const DIFFERENT_AT_ONCE: usize = 4;
 /// How far apart products of one commit and pipeline may be.
 const SAME_BUILD_NS: i64 = 3_600_000_000_000;
 
@@ -199,7 +202,8 @@ impl Graph<'_> {
         Ok(pairs.into_iter().collect())
     }
 
-    /// The first seen row of each that differs in the next `texts` texts after `prefix`, by one seek each.
+    /// The first seen row of each that differs in the next `texts` texts after `prefix`: most are few rows, which are read
+    /// at once; else by one seek each.
     fn different<T: DeserializeOwned>(
         &self,
         prefix: &Key,
@@ -208,18 +212,26 @@ impl Graph<'_> {
         limit: usize,
         cut: &mut bool,
     ) -> Result<Vec<(Vec<String>, Stamp)>, Error> {
-        let (mut from, end, mut found) = (prefix.clone(), prefix.prefix_end(), Vec::new());
-        while let Some((key, row)) = self.scope.keyed::<T>(&from, &end, false, clocks, 1)?.pop() {
-            if found.len() == limit {
-                *cut = true;
-                break;
+        let (mut from, end, mut found) = (prefix.clone(), prefix.prefix_end(), Vec::<(Vec<String>, Stamp)>::new());
+        loop {
+            let rows = self.scope.keyed::<T>(&from, &end, false, clocks, DIFFERENT_AT_ONCE)?;
+            for (key, row) in &rows {
+                let mut reader = KeyReader::new(&key[prefix.as_bytes().len()..]);
+                let read = (0..texts).map(|_| reader.text()).collect::<Option<Vec<String>>>().ok_or_else(unreadable)?;
+                if found.last().is_some_and(|(last, _)| *last == read) {
+                    continue;
+                }
+                if found.len() == limit {
+                    *cut = true;
+                    return Ok(found);
+                }
+                from = read.iter().fold(prefix.clone(), |key, text| key.text(text)).prefix_end();
+                found.push((read, row.stamp));
             }
-            let mut reader = KeyReader::new(&key[prefix.as_bytes().len()..]);
-            let read = (0..texts).map(|_| reader.text()).collect::<Option<Vec<String>>>().ok_or_else(unreadable)?;
-            from = read.iter().fold(prefix.clone(), |key, text| key.text(text)).prefix_end();
-            found.push((read, row.stamp));
+            if rows.len() < DIFFERENT_AT_ONCE {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// Declared parents that are known artifacts, whatever `at` is: where there is one, none is derived.
@@ -309,13 +321,10 @@ impl Graph<'_> {
     fn alias_rows(&self, profile: &Profile, role: u8, links: &mut Links) -> Result<Pairs, Error> {
         let mut pairs = BTreeMap::new();
         for digest in &profile.group {
-            let prefix = self.key(table::ALIAS).text(digest).byte(role);
-            let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, ALIASES_MAX)?;
+            let rows = self.joined_as(digest, role, None, ALIASES_MAX)?;
             links.tell_cut(rows.len() == ALIASES_MAX);
-            for (key, row) in rows {
-                if let Some(other) = other_of(&key) {
-                    earliest(&mut pairs, other, row.stamp);
-                }
+            for row in rows {
+                earliest(&mut pairs, row.other, row.stamp);
             }
         }
         Ok(pairs.into_iter().collect())
@@ -419,16 +428,44 @@ impl Graph<'_> {
     }
 
     pub(super) fn bases_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
+        self.find_bases(profile, links, |_, _| true)
+    }
+
+    /// Bases by what tells them, the strongest first. Before what may tell more it is asked whether to go on with what can
+    /// be known in such a way at best.
+    fn find_bases(
+        &self,
+        profile: &Profile,
+        links: &mut Links,
+        goes_on: impl Fn(&Links, Method) -> bool,
+    ) -> Result<(), Error> {
         let claims = self.base_claims(profile, &mut links.cut)?;
-        let direct = claims.iter().filter(|(_, row)| !is_material(row.value.method));
-        let materials = self.material_bases(profile, &claims, &mut links.cut)?;
-        for (base, row) in direct.chain(&materials) {
+        for (base, row) in claims.iter().filter(|(_, row)| !is_material(row.value.method)) {
             self.claimed_base(profile, base, row, links)?;
         }
-        for (base, index) in self.layer_bases(profile)? {
-            links.add(&base, &profile.digest, Relation::Base, Method::Layers, index);
+        if goes_on(links, Method::Provenance) {
+            for (base, row) in self.material_bases(profile, &claims, &mut links.cut)? {
+                self.claimed_base(profile, &base, &row, links)?;
+            }
         }
-        self.history_bases(profile, links)
+        if goes_on(links, Method::Layers) {
+            for (base, index) in self.layer_bases(profile)? {
+                links.add(&base, &profile.digest, Relation::Base, Method::Layers, index);
+            }
+        }
+        if goes_on(links, Method::History) {
+            self.history_bases(profile, links)?;
+        }
+        Ok(())
+    }
+
+    /// The edge from an artifact to what may be derived from it: among these links it is the strongest one.
+    fn base_edge(&self, base: &Profile, derived: &Profile) -> Result<Vec<Link>, Error> {
+        let mut links = Links::default();
+        let is_weaker = |link: &Link, next: Method| link.from != base.digest || link.method.percent() < next.percent();
+        self.find_bases(derived, &mut links, |links, next| links.links.iter().all(|link| is_weaker(link, next)))?;
+        links.links.retain(|link| link.from == base.digest);
+        Ok(links.links)
     }
 
     /// What facts about an artifact alone name by digest as its base, or as a material of its build.
@@ -473,11 +510,9 @@ impl Graph<'_> {
                 continue;
             }
             let Some(derived) = self.profile(&digest)? else { continue };
-            let mut bases = Links::default();
-            self.bases_in(&derived, &mut bases)?;
-            bases.links.retain(|link| link.from == profile.digest);
-            if !bases.links.is_empty() && shown.insert(derived.digest.clone()) {
-                links.links.append(&mut bases.links);
+            let edge = self.base_edge(profile, &derived)?;
+            if !edge.is_empty() && shown.insert(derived.digest.clone()) {
+                links.links.extend(edge);
             }
         }
         links.cut |= !links.more.is_empty() || links.uncounted;
@@ -612,7 +647,7 @@ impl Graph<'_> {
     /// The manifests of an index that are for the platform of a derived image.
     fn platform_of(&self, index: &Profile, derived: &Profile) -> Result<Vec<String>, Error> {
         let mut manifests = Vec::new();
-        for below in self.below(&index.digest)?.members {
+        for below in &self.below(&index.digest)?.members {
             if same_platform(&below.platform, &derived.line.platform) && below.digest != derived.digest {
                 manifests.extend(self.profile(&below.digest)?.map(|manifest| manifest.digest.clone()));
             }
@@ -623,7 +658,7 @@ impl Graph<'_> {
     /// Every digest of an artifact and of the indexes above it: what is bound to these is bound to it.
     pub(super) fn with_above(&self, profile: &Profile) -> Result<BTreeSet<String>, Error> {
         let mut digests: BTreeSet<String> = profile.group.iter().cloned().collect();
-        for above in self.above(&profile.digest)?.members {
+        for above in &self.above(&profile.digest)?.members {
             digests.extend(self.group(&above.digest)?.digests.iter().cloned());
         }
         Ok(digests)

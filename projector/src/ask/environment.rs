@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pedigraph_proto::Nanos;
@@ -142,6 +143,20 @@ impl Scope {
         Ok(EnvironmentSummary { environment, services, last_change })
     }
 
+    /// Whether about so many services run in all environments at most, from the rows that count them; not where there are
+    /// more environments.
+    pub(super) fn runs_at_most(&self, services: u64, environments: usize) -> Result<bool, Error> {
+        let (mut names, mut running, mut passed) = (self.names_after(None)?, 0, 0);
+        while let Some(name) = self.next_name(&mut names)? {
+            let count = self.newest_summary::<Count>(&self.table(SERVICES_RUNNING).text(&name))?.unwrap_or_default();
+            (running, passed) = (running + count.run, passed + 1);
+            if running > services || passed > environments {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// How many services run, from the row that counts them; `None` where that does not tell: it knows no `at` but the
     /// end, nor which of several canaries ended.
     fn services_running(&self, environment: &str) -> Result<Option<u64>, Error> {
@@ -244,7 +259,7 @@ impl Scope {
             };
             let stamp = Stamp::from(row.stamp);
             let artifact = self.artifact_of(&row.value, stamp.time)?;
-            let row = Row { stamp, fact: row.value, artifact };
+            let row = Row { stamp, fact: Rc::new(row.value), artifact };
             let done = first.is_none_or(|first| stamp < *first) && enough.with(&row);
             rows.push(row);
             Ok(done)
@@ -275,9 +290,9 @@ impl Scope {
     }
 
     /// What a row names, its tag resolved as of that time.
-    pub(super) fn artifact_of(&self, fact: &LaneFact, time: Nanos) -> Result<Option<Artifact>, Error> {
+    pub(super) fn artifact_of(&self, fact: &LaneFact, time: Nanos) -> Result<Option<Rc<Artifact>>, Error> {
         let resolved = if fact.digest.is_empty() { self.resolved(&fact.reference, time)? } else { None };
-        Ok(fact.artifact(resolved))
+        Ok(fact.artifact(resolved).map(Rc::new))
     }
 
     pub(super) fn resolved(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
@@ -419,8 +434,8 @@ fn running(lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>, proof: Proo
         None => run.config.and_then(|(_, digest)| text(&digest)),
     };
     Running {
-        artifact_ref: run.artifact.reference,
-        digest: run.artifact.digest,
+        artifact_ref: run.artifact.reference.clone(),
+        digest: run.artifact.digest.clone(),
         weight: run.weight,
         since: run.since.time,
         strategy: text(&run.row.fact.strategy),

@@ -180,10 +180,11 @@ impl Walk<'_, '_> {
                 relationship: link.relation.word().to_owned(),
                 method: link.method.word().to_owned(),
                 confidence: f64::from(link.method.percent()) / 100.0,
-                proof: self.graph.scope.proof(link.index)?,
+                proof: self.graph.proof(link.index)?,
             });
         }
-        let artifact = self.graph.node(start)?;
+        let shown = nodes.iter().find(|node| node.digest == start.digest).cloned();
+        let artifact = shown.map_or_else(|| self.graph.node(start), Ok)?;
         let unresolved = self.unresolved()?;
         Ok(Lineage { artifact, nodes, edges, unresolved, truncated: self.truncated() })
     }
@@ -194,7 +195,7 @@ impl Walk<'_, '_> {
             let key = (unknown.derived.as_str(), unknown.reference.as_str());
             if let Entry::Vacant(free) = bases.entry(key) {
                 let (derived, reference) = (unknown.derived.clone(), unknown.reference.clone());
-                free.insert(UnresolvedBase { derived, reference, proof: self.graph.scope.proof(unknown.index)? });
+                free.insert(UnresolvedBase { derived, reference, proof: self.graph.proof(unknown.index)? });
             }
         }
         Ok(bases.into_values().collect())

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use pedigraph_proto::Digest;
 
-use super::identity::{ALIASES_MAX, Graph};
-use super::scope::{Group, Scope};
+use super::groups::{Group, Member, Members, Way};
+use super::identity::Graph;
+use super::joined::ALIASES_MAX;
+use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::rows::role;
 
@@ -24,45 +26,6 @@ pub(super) const LEVELS_MAX: usize = 4;
 pub(super) const MEMBERS_MAX: usize = 2_000;
 const _: () = assert!(MEMBERS_MAX < ALIASES_MAX, "an index of so many is read in whole");
 
-/// An index or manifest joined to an artifact.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Member {
-    /// How many indexes lie between, 1 = none.
-    pub(crate) level: usize,
-    /// Canonical.
-    pub(crate) digest: String,
-    /// As the index that lists it says; empty where it says none.
-    pub(crate) platform: String,
-}
-
-/// What is joined to an artifact on one side, by level and digest.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Members {
-    pub(crate) members: Vec<Member>,
-    /// There is more below the last level, or beside the last member.
-    pub(crate) cut: bool,
-}
-
-impl Member {
-    /// What a sentence calls it.
-    pub(super) fn shown(&self) -> &str {
-        if self.platform.is_empty() { &self.digest } else { &self.platform }
-    }
-}
-
-impl Members {
-    fn digests(self) -> Vec<String> {
-        self.members.into_iter().map(|member| member.digest).collect()
-    }
-}
-
-/// Which way from an index to its manifests, or back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
-    Below,
-    Above,
-}
-
 impl Graph<'_> {
     /// The canonical digest: the manifest's where exactly one manifest names this config; of several digests of one
     /// thing SHA-256, since an OCI reference may use it.
@@ -73,11 +36,11 @@ impl Graph<'_> {
 
     /// Every digest of the artifact that a digest names. It is the same from whichever of them one begins.
     pub(super) fn group(&self, digest: &str) -> Result<Arc<Group>, Error> {
-        if let Some(known) = self.scope.groups.lock().get(digest) {
+        if let Some(known) = self.scope.groups.groups.lock().get(digest) {
             return Ok(known.clone());
         }
         let group = Arc::new(self.read_group(digest)?);
-        let mut groups = self.scope.groups.lock();
+        let mut groups = self.scope.groups.groups.lock();
         for member in &group.digests {
             groups.insert(member.clone(), group.clone());
         }
@@ -137,17 +100,31 @@ impl Graph<'_> {
     }
 
     /// What an index lists, also through indexes within it, and the manifests that share a config.
-    pub(super) fn below(&self, digest: &str) -> Result<Members, Error> {
+    pub(super) fn below(&self, digest: &str) -> Result<Arc<Members>, Error> {
         self.joined(digest, Way::Below)
     }
 
     /// The indexes that list a manifest, also through others, and the config that it shares.
-    pub(super) fn above(&self, digest: &str) -> Result<Members, Error> {
+    pub(super) fn above(&self, digest: &str) -> Result<Arc<Members>, Error> {
         self.joined(digest, Way::Above)
     }
 
-    fn joined(&self, digest: &str, way: Way) -> Result<Members, Error> {
-        let start = self.canonical(digest)?;
+    /// Each is found once for a question. What is found of rows at hand costs as well: it could be as much as the square
+    /// of them.
+    fn joined(&self, digest: &str, way: Way) -> Result<Arc<Members>, Error> {
+        let start = (way, self.canonical(digest)?);
+        if let Some(known) = self.scope.groups.members.lock().get(&start) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(self.find_joined(&start.1, way)?);
+        let bytes: usize = found.members.iter().map(|member| member.digest.len() + member.platform.len()).sum();
+        self.scope.meter.spend(found.members.len() as u64, bytes as u64)?;
+        self.scope.groups.members.lock().insert(start, found.clone());
+        Ok(found)
+    }
+
+    fn find_joined(&self, start: &str, way: Way) -> Result<Members, Error> {
+        let start = start.to_owned();
         let mut seen = BTreeSet::from([start.clone()]);
         let mut found = Members::default();
         let mut level_before = vec![start];
@@ -215,8 +192,8 @@ impl Scope {
     pub(super) fn parts_of(&self, digest: &str) -> Result<Vec<String>, Error> {
         let graph = Graph::new(self);
         let canonical = graph.canonical(digest)?;
-        let below = graph.below(&canonical)?.digests();
-        Ok([vec![canonical], below].concat())
+        let below = graph.below(&canonical)?;
+        Ok([canonical].into_iter().chain(below.digests().cloned()).collect())
     }
 }
 

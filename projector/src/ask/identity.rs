@@ -1,7 +1,6 @@
 //! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
 
 use std::cell::{OnceCell, RefCell};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -13,17 +12,19 @@ use pedigraph_proto::{Digest, Nanos, canonical, json, repository_key};
 use serde::de::DeserializeOwned;
 
 use super::answers::{Node, Proof};
-use super::scope::{Clocks, Group, Scope};
+use super::groups::Group;
+use super::scope::{Clocks, KeptEntry, Scope};
 use crate::error::Error;
+use crate::facts::entries::rows::EntryRows;
 use crate::facts::lineage::naming::{Called, Named, Source};
 use crate::facts::lineage::rows::{self, BaseClaim, FirstCalled, RunId, Statement, StatementId, Work, table};
 use crate::facts::lineage::tag_order::TagVersion;
 use crate::rows::stamp::{Stamp, Stamped};
+use crate::store::Remembered;
 use crate::store::key::{Key, KeyReader};
 
-/// Rows of manifests of an index, of indexes that list a manifest, and the like: more than members are taken. What is
-/// cut here is told as members that are left out.
-pub(super) const ALIASES_MAX: usize = 2_001;
+/// Rows of entries that one question keeps, a kilobyte each.
+const ENTRIES_KEPT_MAX: usize = 1_024;
 /// Tags of one digest by which lines know that a tag moved: the first by repository and name. Answers say long before
 /// that its list of tags was cut.
 pub(super) const CALLS_MAX: usize = 1_000;
@@ -110,6 +111,10 @@ pub(crate) struct Graph<'a> {
     pub(super) products: RefCell<BTreeMap<Key, (Rc<Products>, bool)>>,
     pub(super) builds: RefCell<BTreeMap<StatementId, Rc<Build>>>,
     pub(super) work: RefCell<BTreeMap<RunId, Rc<Vec<Stamped<Work>>>>>,
+    /// Rows of lines: how long a line is is asked of each of its versions.
+    pub(super) lines: Remembered,
+    /// What is kept of entries, by the first of a row.
+    entries: RefCell<BTreeMap<u64, Rc<EntryRows>>>,
 }
 
 impl<'a> Graph<'a> {
@@ -121,44 +126,13 @@ impl<'a> Graph<'a> {
             products: RefCell::default(),
             builds: RefCell::default(),
             work: RefCell::default(),
+            lines: Remembered::new(scope.shared.store.clone()),
+            entries: RefCell::default(),
         }
     }
 
     pub(super) fn key(&self, table: u8) -> Key {
         rows::key(&self.scope.tenant, table)
-    }
-
-    /// Digests in a role, in order, of so many rows from a place on: one for each platform.
-    pub(super) fn others(
-        &self,
-        digest: &str,
-        role: u8,
-        after: Option<&str>,
-        rows: usize,
-    ) -> Result<Vec<String>, Error> {
-        let prefix = self.key(table::ALIAS).text(digest).byte(role);
-        let from = after.map_or_else(|| prefix.clone(), |after| prefix.clone().text(after).prefix_end());
-        let rows = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Known, rows)?;
-        Ok(rows.iter().filter_map(|(key, _)| other_of(key)).collect())
-    }
-
-    /// Digests in a role, sorted, with the platform where one is said; `true` where there are more than
-    /// [`ALIASES_MAX`]. Identity does not change with `at`.
-    pub(super) fn related(&self, digest: &str, role: u8) -> Result<(Vec<(String, String)>, bool), Error> {
-        let prefix = self.key(table::ALIAS).text(digest).byte(role);
-        let end = prefix.prefix_end();
-        let rows = self.scope.keyed::<()>(&prefix, &end, false, Clocks::Known, ALIASES_MAX)?;
-        let read = |key: &[u8]| {
-            let mut reader = fields(key)?;
-            reader.text()?;
-            reader.byte()?;
-            Some((reader.text()?, reader.text()?))
-        };
-        let mut related: Vec<(String, String)> = rows.iter().filter_map(|(key, _)| read(key)).collect();
-        related.iter_mut().for_each(|(_, platform)| *platform = normal_platform(platform));
-        related.sort_by(|a, b| (&a.0, Reverse(&a.1)).cmp(&(&b.0, Reverse(&b.1))));
-        related.dedup_by(|later, earlier| later.0 == earlier.0 && (later.1.is_empty() || later.1 == earlier.1));
-        Ok((related, rows.len() == ALIASES_MAX))
     }
 
     /// The artifact that a digest or alias names; `None` when nothing is known of it, or nothing of it had happened by
@@ -177,6 +151,12 @@ impl<'a> Graph<'a> {
         let profile = self.read_profile(&canonical)?.map(Rc::new);
         self.profiles.borrow_mut().insert(canonical, profile.clone());
         Ok(profile)
+    }
+
+    /// What an artifact is called, where that is known; never its bare digest.
+    pub(super) fn name_of(&self, digest: &str) -> Result<Option<String>, Error> {
+        let profile = self.profile(digest)?;
+        Ok(profile.map(|profile| profile.reference.clone()).filter(|name| !name.is_empty() && name != digest))
     }
 
     /// It costs a seek for each digest of it and each summary, however often it was named.
@@ -277,7 +257,7 @@ impl<'a> Graph<'a> {
     /// The node of an artifact in answers.
     pub(super) fn node(&self, profile: &Profile) -> Result<Node, Error> {
         let created = &profile.created;
-        let entry = self.scope.kept_entry(created.index)?;
+        let entry = self.kept_entry(created.index)?;
         Ok(Node {
             id: self.id(&profile.digest),
             digest: profile.digest.clone(),
@@ -290,6 +270,30 @@ impl<'a> Graph<'a> {
             aliases: profile.group.iter().skip(1).cloned().collect(),
             proof: Proof::of(created.index, entry.as_ref()),
         })
+    }
+
+    /// The proof of an entry.
+    pub(super) fn proof(&self, index: u64) -> Result<Proof, Error> {
+        Ok(Proof::of(index, self.kept_entry(index)?.as_ref()))
+    }
+
+    /// What is kept of an entry: what an answer names together often came in together.
+    pub(super) fn kept_entry(&self, index: u64) -> Result<Option<KeptEntry>, Error> {
+        if index >= self.scope.bound {
+            return Ok(None);
+        }
+        let before = self.entries.borrow().range(..=index).next_back().map(|(first, row)| (*first, row.clone()));
+        if let Some(known) = before.and_then(|(first, row)| KeptEntry::of(index, first, &row)) {
+            return Ok(Some(known));
+        }
+        let Some((first, row)) = self.scope.entries_with(index)? else { return Ok(None) };
+        let entry = KeptEntry::of(index, first, &row);
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() == ENTRIES_KEPT_MAX {
+            entries.clear();
+        }
+        entries.insert(first, Rc::new(row));
+        Ok(entry)
     }
 
     fn id(&self, digest: &str) -> String {
@@ -320,14 +324,6 @@ pub(super) fn fields(key: &[u8]) -> Option<KeyReader<'_>> {
     let mut reader = KeyReader::after_view(key)?;
     reader.byte()?;
     Some(reader)
-}
-
-/// The other digest in the key of an alias.
-pub(super) fn other_of(key: &[u8]) -> Option<String> {
-    let mut reader = fields(key)?;
-    reader.text()?;
-    reader.byte()?;
-    reader.text()
 }
 
 /// The second and the third text of a key, after its table.

@@ -13,12 +13,11 @@ use pedigraph_proto::{Nanos, Purl};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
-use super::contents::Contents;
+use super::contents::{Contents, Described};
 use super::reach::Reach;
 use super::running::{Place, RunsIn};
 use super::scope::Scope;
 use crate::error::Error;
-use crate::facts::deployments::rows::Lane;
 
 /// Most matching components that one row lists.
 pub const PATHS_PER_ROW_MAX: usize = 100;
@@ -69,6 +68,11 @@ struct Goes {
     at_least: bool,
 }
 
+/// Where something runs, and the part of it that holds what is asked for.
+type Holder = (Rc<RunsIn>, String);
+/// Takes what a list shows of a candidate: the artifacts that it leads to.
+type List<'l> = &'l mut dyn FnMut(&Place, &[String]) -> Result<ControlFlow<()>, Error>;
+
 /// One list of one page.
 struct Listed<T> {
     rows: Vec<T>,
@@ -87,7 +91,7 @@ impl Scope {
         let range = range.transpose().map_err(Error::Question)?;
         let reach = Reach::of(self, &purl, range.as_ref())?;
         let page = Page { reach: &reach, question, counting: question.after.is_none() };
-        let (deployed, not_deployed) = (page.deployed(token.deployed)?, page.not_deployed(token.not_deployed)?);
+        let (deployed, not_deployed) = page.holders(token.deployed, token.not_deployed)?;
         let unknown = page.unknown(token.unknown)?;
         let next = Token { deployed: deployed.goes, not_deployed: not_deployed.goes, unknown: unknown.goes };
         let mut rows = RowMaker { reach: &reach, contents: BTreeMap::new(), fix_looks: 0 };
@@ -154,60 +158,93 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// What runs and holds it, with the part of it that does. Where it is contained in very many sets, most of which run
-    /// nowhere, what runs is looked at instead.
-    fn deployed(&self, from: Goes) -> Result<Listed<(RunsIn, String)>, Error> {
-        let by_lane = match from.next {
+    /// Both lists of what holds it: where it runs, and what runs nowhere. The first page finds them in one walk, and other
+    /// pages where both go on at one place. Where it is contained in very many sets, most of which run nowhere, what
+    /// runs is looked at instead.
+    fn holders(&self, deployed: Goes, idle: Goes) -> Result<(Listed<Holder>, Listed<String>), Error> {
+        if self.counting {
+            self.reach.read_fleet()?;
+        }
+        let (mut running, mut nowhere) = (self.taker(&deployed), self.taker(&idle));
+        let (by_lane, asks_idle) = (self.is_by_lane(&deployed), self.question.environment.is_none());
+        if by_lane {
+            self.each_lane(&deployed.next, &mut running)?;
+        }
+        let mut runs = |here: &Place, parts: &[String]| Ok(running.take(here, self.running(parts)?));
+        let mut idles = |here: &Place, parts: &[String]| Ok(nowhere.take(here, self.idle(parts)?));
+        if !by_lane && asks_idle && deployed.next == idle.next {
+            self.each_artifact(&idle.next, &mut [&mut runs, &mut idles])?;
+        } else {
+            if !by_lane {
+                self.each_artifact(&deployed.next, &mut [&mut runs])?;
+            }
+            if asks_idle {
+                self.each_artifact(&idle.next, &mut [&mut idles])?;
+            }
+        }
+        let mut running = running.listed(deployed, self.reach.cut);
+        if self.counting && running.goes.next == Place::End {
+            running.rows.sort_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+        }
+        let nowhere = match asks_idle {
+            true => nowhere.listed(idle, self.reach.cut),
+            false => Listed { rows: vec![], goes: Goes { next: Place::End, ..idle } },
+        };
+        Ok((running, nowhere))
+    }
+
+    fn is_by_lane(&self, deployed: &Goes) -> bool {
+        match deployed.next {
             Place::Start => self.reach.sets.len() as u64 > COUNTED_MAX,
             Place::Lane { .. } => true,
             Place::Subject { .. } | Place::End => false,
-        };
-        let (mut taker, environment) = (self.taker(&from), self.question.environment.as_deref());
-        if by_lane {
-            self.reach.scope.each_lane(environment, &from.next, &mut |here, lane| {
-                let mut rows = Vec::new();
-                for run in self.reach.scope.runs_in(&lane)? {
-                    let Some(digest) = &run.artifact.digest else { continue };
-                    if let Some(part) = self.reach.contained(digest)?.part.clone() {
-                        rows.push((run, part));
-                    }
-                }
-                Ok(taker.take(&here, rows))
-            })?;
-        } else {
-            self.reach.each_subject(&from.next, &mut |here, parts| {
-                let mut rows = Vec::new();
-                for part in &parts {
-                    let mut runs = self.reach.shown_by(part)?;
-                    runs.retain(|run| environment.is_none_or(|environment| environment == run.lane.environment));
-                    rows.extend(runs.into_iter().map(|run| (run, part.clone())));
-                }
-                Ok(taker.take(&here, rows))
-            })?;
         }
-        let mut listed = taker.listed(from, self.reach.cut);
-        if self.counting && listed.goes.next == Place::End {
-            listed.rows.sort_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
-        }
-        Ok(listed)
     }
 
-    /// Artifacts that hold it and run nowhere.
-    fn not_deployed(&self, from: Goes) -> Result<Listed<String>, Error> {
-        if self.question.environment.is_some() {
-            return Ok(Listed { rows: vec![], goes: Goes { next: Place::End, ..from } });
-        }
-        let mut taker = self.taker(&from);
-        self.reach.each_subject(&from.next, &mut |here, digests| {
+    fn each_lane(&self, from: &Place, running: &mut Taker<'_, Holder>) -> Result<(), Error> {
+        self.reach.scope.each_lane(self.question.environment.as_deref(), from, &mut |here, runs| {
             let mut rows = Vec::new();
-            for digest in digests {
-                if !self.reach.is_running(&digest)? {
-                    rows.push(digest);
+            for run in runs {
+                let Some(digest) = &run.artifact.digest else { continue };
+                if let Some(part) = self.reach.contained(digest)?.part.clone() {
+                    rows.push((Rc::new(run), part));
                 }
             }
-            Ok(taker.take(&here, rows))
-        })?;
-        Ok(taker.listed(from, self.reach.cut))
+            Ok(running.take(&here, rows))
+        })
+    }
+
+    /// Artifacts that hold it, until none of the lists goes on.
+    fn each_artifact(&self, from: &Place, lists: &mut [List<'_>]) -> Result<(), Error> {
+        let mut ended = vec![false; lists.len()];
+        self.reach.each_subject(from, &mut |here, parts| {
+            for (list, ended) in lists.iter_mut().zip(&mut ended) {
+                *ended = *ended || list(&here, &parts)?.is_break();
+            }
+            Ok(if ended.contains(&false) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })
+    }
+
+    /// Where parts run, and whatever they are parts of.
+    fn running(&self, parts: &[String]) -> Result<Vec<Holder>, Error> {
+        let (mut rows, environment) = (Vec::new(), self.question.environment.as_deref());
+        for part in parts {
+            let mut runs = self.reach.shown_by(part)?;
+            runs.retain(|run| environment.is_none_or(|environment| environment == run.lane.environment));
+            rows.extend(runs.into_iter().map(|run| (run, part.clone())));
+        }
+        Ok(rows)
+    }
+
+    /// Which of these artifacts run nowhere.
+    fn idle(&self, digests: &[String]) -> Result<Vec<String>, Error> {
+        let mut rows = Vec::new();
+        for digest in digests {
+            if !self.reach.is_running(digest)? {
+                rows.push(digest.clone());
+            }
+        }
+        Ok(rows)
     }
 
     /// What runs and was described by nobody. What runs now is in a kept list, from which rows that are not shown are
@@ -220,11 +257,11 @@ impl Page<'_> {
                 if taker.is_full() && bare.partly == 0 {
                     return Ok(taker.count(&here, bare.wholly));
                 }
-                Ok(taker.take(&here, self.unknown_rows(&lane)?))
+                Ok(taker.take(&here, self.unknown_rows(scope.runs_in(&lane)?)?))
             })?;
         } else {
-            scope.each_lane(environment, &from.next, &mut |here, lane| {
-                Ok(taker.take(&here, self.unknown_rows(&lane)?))
+            scope.each_lane(environment, &from.next, &mut |here, runs| {
+                Ok(taker.take(&here, self.unknown_rows(runs)?))
             })?;
         }
         let mut listed = taker.listed(from, false);
@@ -235,24 +272,29 @@ impl Page<'_> {
         Ok(listed)
     }
 
-    fn unknown_rows(&self, lane: &Lane) -> Result<Vec<UnknownRow>, Error> {
-        let runs = self.reach.scope.runs_in(lane)?.into_iter();
-        let rows: Vec<Option<UnknownRow>> = runs.map(|run| self.unknown_row(run)).collect::<Result<_, _>>()?;
+    fn unknown_rows(&self, runs: Vec<RunsIn>) -> Result<Vec<UnknownRow>, Error> {
+        let rows: Vec<Option<UnknownRow>> =
+            runs.into_iter().map(|run| self.unknown_row(run)).collect::<Result<_, _>>()?;
         Ok(rows.into_iter().flatten().collect())
     }
 
     fn unknown_row(&self, run: RunsIn) -> Result<Option<UnknownRow>, Error> {
         let why = match &run.artifact.digest {
             None => Some("its tag is not known to lead to a digest".to_owned()),
-            Some(digest) if self.reach.contained(digest)?.part.is_some() => None,
-            Some(digest) => self.reach.scope.undescribed(digest)?,
+            Some(digest) => {
+                let described = self.reach.described(digest)?;
+                // What nobody described holds nothing that is known.
+                let partly = matches!(described, Described::Partly(_));
+                let holds = partly && self.reach.contained(digest)?.part.is_some();
+                described.why_not().filter(|_| !holds)
+            }
         };
         let RunsIn { lane, artifact, .. } = run;
         Ok(why.map(|why| UnknownRow {
             environment: lane.environment,
             service: lane.service,
-            digest: artifact.digest,
-            artifact_ref: artifact.reference,
+            digest: artifact.digest.clone(),
+            artifact_ref: artifact.reference.clone(),
             why,
         }))
     }
@@ -373,7 +415,7 @@ impl RowMaker<'_> {
         Ok(ImpactRow {
             environment: None,
             service: None,
-            artifact_ref: scope.name_of(digest)?.or(said).unwrap_or_else(|| digest.to_owned()),
+            artifact_ref: self.reach.graph.name_of(digest)?.or(said).unwrap_or_else(|| digest.to_owned()),
             digest: digest.to_owned(),
             since: None,
             components,
@@ -381,7 +423,7 @@ impl RowMaker<'_> {
             first_known_at: self.recorded_at(first.min(newest.stamp.index))?,
             fixed_in,
             fix_search_cut,
-            proof: scope.proof(newest.stamp.index)?,
+            proof: self.reach.graph.proof(newest.stamp.index)?,
         })
     }
 
@@ -431,6 +473,6 @@ impl RowMaker<'_> {
     }
 
     fn recorded_at(&self, index: u64) -> Result<Nanos, Error> {
-        Ok(Nanos(self.reach.scope.kept_entry(index)?.map_or(0, |row| row.recorded_at)))
+        Ok(Nanos(self.reach.graph.kept_entry(index)?.map_or(0, |row| row.recorded_at)))
     }
 }

@@ -21,7 +21,7 @@ const CHILDREN_MAX: usize = 2_000;
 
 impl Graph<'_> {
     fn rows_of_lines(&self) -> Lines<'_> {
-        Lines::below(self.scope.shared.store.as_ref(), &self.scope.tenant, self.scope.bound)
+        Lines::below(&self.lines, &self.scope.tenant, self.scope.bound)
     }
 
     /// Rank by (createdAt, digest) in its line, from 1; it is the only member where no repository is known.
@@ -93,11 +93,11 @@ impl Graph<'_> {
     }
 
     fn above_of(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
-        Ok(self.above(digest)?.members.into_iter().map(|above| above.digest).collect())
+        Ok(self.above(digest)?.digests().cloned().collect())
     }
 
     fn below_of(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
-        Ok(self.below(digest)?.members.into_iter().map(|below| below.digest).collect())
+        Ok(self.below(digest)?.digests().cloned().collect())
     }
 }
 

@@ -29,12 +29,6 @@ impl Scope {
         })
     }
 
-    /// What an artifact is called, where that is known; never its bare digest.
-    pub(crate) fn name_of(&self, digest: &str) -> Result<Option<String>, Error> {
-        let profile = Graph::new(self).profile(digest)?;
-        Ok(profile.map(|profile| profile.reference.clone()).filter(|name| !name.is_empty() && name != digest))
-    }
-
     /// The order of two artifacts of one line, as their sequence numbers have it.
     pub(crate) fn line_order(&self, from: &str, to: &str) -> Result<Option<std::cmp::Ordering>, Error> {
         let graph = Graph::new(self);

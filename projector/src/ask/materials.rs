@@ -105,9 +105,8 @@ impl Graph<'_> {
             BaseMethod::Declared | BaseMethod::Annotation | BaseMethod::Tool => return Ok(None),
         };
         let Some(profile) = self.profile(&row.0)?.filter(|image| said || is_image(image)) else { return Ok(None) };
-        let joined = [self.above(&profile.digest)?, self.below(&profile.digest)?];
-        let mut kin: BTreeSet<String> =
-            joined.into_iter().flat_map(|joined| joined.members).map(|member| member.digest).collect();
+        let (above, below) = (self.above(&profile.digest)?, self.below(&profile.digest)?);
+        let mut kin: BTreeSet<String> = above.digests().chain(below.digests()).cloned().collect();
         kin.insert(profile.digest.clone());
         Ok(Some(Image { row, profile, kin, layers: OnceCell::new() }))
     }

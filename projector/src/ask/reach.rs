@@ -3,21 +3,24 @@
 //!
 //! Nothing here reads what does not hold it.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::vers::Range;
 
+use super::contents::Described;
 use super::identity::Graph;
 use super::running::{Place, RunsIn, Visit};
-use super::scope::{Clocks, Scope};
+use super::scope::{Clocks, FEW_ROWS, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::{
     EXTENDED, LINKS, PACKAGE_KEY_BYTES, PACKAGES, SET_SUBJECTS, clipped, table, table_key, unreadable,
 };
+use crate::rows::stamp::split_stamp;
+use crate::store;
 use crate::store::key::Key;
 
 /// Components of one package (versions, and the same version described otherwise) that one question reads. Of more the
@@ -28,6 +31,22 @@ pub const SETS_MAX: usize = 1_000_000;
 /// Sets that were added to after the entry that listed them first, which are kept in memory; when there are more, each
 /// set is looked through.
 const EXTENDED_KEPT_MAX: usize = 1_000;
+
+/// Rows of links of SBOMs to artifacts that are kept.
+const LINKS_KEPT_MAX: usize = 10_000;
+/// Rows of what sets are bound to that are read at once, where all of them are used.
+const BINDINGS_AT_ONCE: usize = 128;
+/// What runs anywhere is read at once for so many sets at least, and for each of them so many lanes at most: to ask of one
+/// artifact where it runs costs more than as many rows.
+const FLEET_SETS_MIN: usize = 256;
+const FLEET_LANES_PER_SET: usize = 4;
+/// Lanes whose running artifacts are kept at most, half a kilobyte each.
+const FLEET_LANES_MAX: usize = 20_000;
+/// Whether that is little is told by a few rows of each environment, for so many sets one.
+const FLEET_SETS_PER_ENVIRONMENT: usize = 16;
+
+/// What runs, by the digest that it was deployed by.
+type Fleet = BTreeMap<String, Vec<Rc<RunsIn>>>;
 
 /// What a question about a purl reaches, each thing read once.
 pub(super) struct Reach<'a> {
@@ -44,7 +63,11 @@ pub(super) struct Reach<'a> {
     held: RefCell<BTreeMap<String, Rc<Held>>>,
     contained: RefCell<BTreeMap<String, Rc<Contained>>>,
     /// Of artifacts as they run.
-    runs: RefCell<BTreeMap<String, Rc<Vec<RunsIn>>>>,
+    runs: RefCell<BTreeMap<String, Rc<Vec<Rc<RunsIn>>>>>,
+    /// All that runs, where it was read.
+    fleet: OnceCell<Fleet>,
+    linked: OnceCell<Option<BTreeSet<String>>>,
+    described: RefCell<BTreeMap<String, Described>>,
     pub(super) free: RefCell<BTreeMap<String, bool>>,
 }
 
@@ -81,6 +104,9 @@ impl<'a> Reach<'a> {
             held: RefCell::default(),
             contained: RefCell::default(),
             runs: RefCell::default(),
+            fleet: OnceCell::new(),
+            linked: OnceCell::new(),
+            described: RefCell::default(),
             free: RefCell::default(),
         })
     }
@@ -138,59 +164,67 @@ impl<'a> Reach<'a> {
         Ok(contained)
     }
 
+    /// How much of an artifact is described, by any of its digests.
+    pub(super) fn described(&self, digest: &str) -> Result<Described, Error> {
+        if let Some(known) = self.described.borrow().get(digest) {
+            return Ok(known.clone());
+        }
+        let described = self.scope.described(digest)?;
+        self.described.borrow_mut().insert(digest.to_owned(), described.clone());
+        Ok(described)
+    }
+
     /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of
     /// anything, and of an index neither is one of whose manifests nobody described.
     pub(super) fn is_free(&self, digest: &str) -> Result<bool, Error> {
         if let Some(known) = self.free.borrow().get(digest) {
             return Ok(*known);
         }
-        let free = self.contained(digest)?.part.is_none() && self.scope.undescribed(digest)?.is_none();
+        let free = self.contained(digest)?.part.is_none() && self.described(digest)? == Described::Whole;
         self.free.borrow_mut().insert(digest.to_owned(), free);
         Ok(free)
     }
 
     /// What sets that hold it are bound to, by (set, digest), with the artifacts that each leads to and none before it
-    /// did, from a place on.
+    /// did, from a place on. It goes from one subject to the next, however often each is bound to the set.
     pub(super) fn each_subject(&self, from: &Place, visit: Visit<'_, Vec<String>>) -> Result<(), Error> {
-        let (first, mut subject) = match from {
-            Place::Subject { set, subject, .. } => (*set, Some(subject.clone())),
+        let (first, subject) = match from {
+            Place::Subject { set, subject, .. } => (*set, Some(subject)),
             Place::Start => (0, None),
             Place::Lane { .. } | Place::End => return Ok(()),
         };
-        let begin = self.sets.partition_point(|set| *set < first);
-        for set in &self.sets[begin..] {
-            let from = subject.take().filter(|_| *set == first);
-            if self.each_of_set(*set, from.as_deref(), visit)?.is_break() {
-                break;
+        let wanted = |from: u32| self.sets.get(self.sets.partition_point(|set| *set < from)).copied();
+        let Some(begin) = wanted(first) else { return Ok(()) };
+        let mut next = self.subjects(begin);
+        if let Some(subject) = subject.filter(|_| begin == first) {
+            next = next.text(subject);
+        }
+        let mut bound = Bindings::of(self.scope);
+        while let Some((set, subject)) = bound.first_from(&next)? {
+            match wanted(set) {
+                None => return Ok(()),
+                Some(later) if later != set => next = self.subjects(later),
+                Some(_) => {
+                    next = self.subjects(set).text(&subject).prefix_end();
+                    let first = self.led_to_first(set, &subject)?;
+                    if visit(Place::Subject { set, subject, rows: 0 }, first)?.is_break() {
+                        return Ok(());
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Goes from one subject to the next, however often each is bound to the set.
-    fn each_of_set(
-        &self,
-        set: u32,
-        from: Option<&str>,
-        visit: Visit<'_, Vec<String>>,
-    ) -> Result<ControlFlow<()>, Error> {
-        let prefix = self.subjects(set);
-        let mut next = from.map_or(prefix.clone(), |subject| prefix.clone().text(subject));
-        while let Some((key, _)) = self.scope.keyed::<()>(&next, &prefix.prefix_end(), false, Clocks::Known, 1)?.pop() {
-            let mut reader = table_key(&key)?;
-            let subject = reader.number().and_then(|_| reader.text()).ok_or_else(unreadable)?;
-            next = prefix.clone().text(&subject).prefix_end();
-            let mut first = Vec::new();
-            for digest in self.led_to(&subject)? {
-                if self.leads_first(set, &subject, &digest)? {
-                    first.push(digest);
-                }
-            }
-            if visit(Place::Subject { set, subject, rows: 0 }, first)?.is_break() {
-                return Ok(ControlFlow::Break(()));
+    /// Artifacts that something leads to that a set is bound to, and nothing before it did.
+    fn led_to_first(&self, set: u32, subject: &str) -> Result<Vec<String>, Error> {
+        let mut first = Vec::new();
+        for digest in self.led_to(subject)? {
+            if self.leads_first(set, subject, &digest)? {
+                first.push(digest);
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(first)
     }
 
     fn subjects(&self, set: u32) -> Key {
@@ -199,11 +233,29 @@ impl<'a> Reach<'a> {
 
     /// Canonical digests of the artifacts that an SBOM was linked to, else of the one that a set was bound to.
     fn led_to(&self, subject: &str) -> Result<Vec<String>, Error> {
-        let linked = self.scope.digests_under(&table(&self.scope.tenant, LINKS).text(subject), 1, usize::MAX)?;
+        let may_be_linked = self.linked()?.is_none_or(|linked| linked.contains(subject));
+        let linked = match may_be_linked {
+            true => self.scope.digests_under(&table(&self.scope.tenant, LINKS).text(subject), 1, usize::MAX)?,
+            false => vec![],
+        };
         let digests = if linked.is_empty() { vec![subject.to_owned()] } else { linked };
         let canonical = digests.iter().map(|digest| self.scope.canonical_digest(digest));
         let canonical: BTreeSet<String> = canonical.collect::<Result<_, Error>>()?;
         Ok(canonical.into_iter().collect())
+    }
+
+    /// SBOMs that are linked to artifacts; `None` for more rows than there are sets, so that it costs no more than to ask
+    /// for each.
+    fn linked(&self) -> Result<Option<&BTreeSet<String>>, Error> {
+        if let Some(known) = self.linked.get() {
+            return Ok(known.as_ref());
+        }
+        let (prefix, rows_max) = (table(&self.scope.tenant, LINKS), self.sets.len().min(LINKS_KEPT_MAX));
+        // Also those that were linked above this scope's bound.
+        let rows = self.scope.shared.store.scan(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, rows_max)?;
+        let sboms = rows.iter().map(|(key, _)| table_key(key)?.text().ok_or_else(unreadable));
+        let linked = if rows.len() < rows_max { Some(sboms.collect::<Result<_, Error>>()?) } else { None };
+        Ok(self.linked.get_or_init(|| linked).as_ref())
     }
 
     /// Does the artifact hold it by this set before any other, and is this the first of what the set is bound to that
@@ -227,7 +279,7 @@ impl<'a> Reach<'a> {
 
     /// Where something runs now, or at the question's moment, that is told to hold it by this part of it: each index is
     /// shown once, by the first of its manifests that does.
-    pub(super) fn shown_by(&self, part: &str) -> Result<Vec<RunsIn>, Error> {
+    pub(super) fn shown_by(&self, part: &str) -> Result<Vec<Rc<RunsIn>>, Error> {
         let mut shown = Vec::new();
         for whole in self.wholes(part)? {
             let runs = self.runs(&whole)?;
@@ -251,18 +303,97 @@ impl<'a> Reach<'a> {
 
     /// An artifact, and the indexes above it.
     fn wholes(&self, digest: &str) -> Result<Vec<String>, Error> {
-        let above = self.graph.above(digest)?.members.into_iter().map(|member| member.digest);
-        Ok([digest.to_owned()].into_iter().chain(above).collect())
+        let above = self.graph.above(digest)?;
+        Ok([digest.to_owned()].into_iter().chain(above.digests().cloned()).collect())
     }
 
     /// Where an artifact itself runs, by any of its digests; read once, however many of its manifests are asked for.
-    fn runs(&self, whole: &str) -> Result<Rc<Vec<RunsIn>>, Error> {
+    fn runs(&self, whole: &str) -> Result<Rc<Vec<Rc<RunsIn>>>, Error> {
         if let Some(known) = self.runs.borrow().get(whole) {
             return Ok(known.clone());
         }
-        let runs = Rc::new(self.scope.runs_of(whole)?);
+        let runs: Vec<_> = match self.fleet.get() {
+            Some(fleet) => {
+                let aliases = self.scope.aliases_of(whole)?;
+                aliases.iter().filter_map(|digest| fleet.get(digest)).flatten().cloned().collect()
+            }
+            None => self.scope.runs_of(whole)?.into_iter().map(Rc::new).collect(),
+        };
+        let runs = Rc::new(runs);
         self.runs.borrow_mut().insert(whole.to_owned(), runs.clone());
         Ok(runs)
+    }
+
+    /// Reads what runs anywhere now, where that costs less than to ask of each artifact where it runs.
+    pub(super) fn read_fleet(&self) -> Result<(), Error> {
+        let lanes_max = (FLEET_LANES_PER_SET * self.sets.len()).min(FLEET_LANES_MAX);
+        if self.sets.len() < FLEET_SETS_MIN || self.scope.at.is_some() {
+            return Ok(());
+        }
+        if !self.scope.runs_at_most(lanes_max as u64, self.sets.len() / FLEET_SETS_PER_ENVIRONMENT)? {
+            return Ok(());
+        }
+        let (mut fleet, mut lanes) = (Fleet::new(), 0);
+        let mut fits = true;
+        self.scope.each_lane(None, &Place::Start, &mut |_, runs| {
+            for run in runs {
+                if let Some(digest) = run.artifact.digest.clone() {
+                    fleet.entry(digest).or_default().push(Rc::new(run));
+                }
+            }
+            lanes += 1;
+            fits = lanes <= lanes_max && !self.scope.meter.is_half_spent();
+            Ok(if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        if fits {
+            self.fleet.get_or_init(|| fleet);
+        }
+        Ok(())
+    }
+}
+
+/// Rows that bind sets to artifacts or SBOMs, in order: so many are read at once as were used of those before.
+struct Bindings<'a> {
+    scope: &'a Scope,
+    page: VecDeque<store::Row>,
+    page_rows: usize,
+    /// Rows of the page at which a look ended.
+    used: usize,
+    /// Where the next page may begin; `None` where none follows.
+    after: Option<Vec<u8>>,
+}
+
+impl<'a> Bindings<'a> {
+    fn of(scope: &'a Scope) -> Bindings<'a> {
+        Bindings { scope, page: VecDeque::new(), page_rows: FEW_ROWS, used: 0, after: Some(vec![]) }
+    }
+
+    /// Set and subject of the first row from a key on that is seen.
+    fn first_from(&mut self, from: &Key) -> Result<Option<(u32, String)>, Error> {
+        loop {
+            while let Some((key, row)) = self.page.pop_front() {
+                if key.as_slice() >= from.as_bytes() && self.scope.sees(&split_stamp(&row)?.0, Clocks::Known) {
+                    self.used += 1;
+                    let mut reader = table_key(&key)?;
+                    let set = reader.number().and_then(|set| u32::try_from(set).ok());
+                    return set.zip(reader.text()).ok_or_else(unreadable).map(Some);
+                }
+            }
+            let Some(after) = self.after.take() else { return Ok(None) };
+            self.read(from.as_bytes().max(&after))?;
+        }
+    }
+
+    fn read(&mut self, from: &[u8]) -> Result<(), Error> {
+        let most_are_used = 4 * self.used >= 3 * self.page_rows;
+        self.page_rows = if most_are_used { 2 * self.page_rows } else { self.page_rows / 2 };
+        self.page_rows = self.page_rows.clamp(FEW_ROWS, BINDINGS_AT_ONCE);
+        self.used = 0;
+        let end = table(&self.scope.tenant, SET_SUBJECTS).prefix_end();
+        self.page = self.scope.shared.store.scan(from, end.as_bytes(), false, self.page_rows)?.into();
+        let last = self.page.back().filter(|_| self.page.len() == self.page_rows);
+        self.after = last.map(|(key, _)| [key.as_slice(), &[0]].concat());
+        Ok(())
     }
 }
 

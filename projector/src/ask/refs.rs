@@ -177,7 +177,7 @@ impl Graph<'_> {
 
     /// Whether no index above an artifact was built from the commit too, and stands for it.
     pub(super) fn stands_for_itself(&self, digest: &str, commit: &str) -> Result<bool, Error> {
-        for index in self.above(digest)?.members {
+        for index in &self.above(digest)?.members {
             if self.was_built_from(&index.digest, commit)? {
                 return Ok(false);
             }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 use serde::{Deserialize, Serialize};
 
 use super::scope::{Clocks, Scope};
-use super::timeline::{self, Artifact};
+use super::services::lanes_of_heads;
+use super::timeline::{self, Artifact, Row};
 use crate::error::Error;
-use crate::facts::deployments::rows::{LANES, Lane, table_key, unreadable};
+use crate::facts::deployments::rows::{HEADS, Lane, table_key, unreadable};
 use crate::store::key::Key;
 
 /// Bytes of a lane's key that a page's key repeats: a key travels in an address.
@@ -21,7 +23,7 @@ const LANES_AT_ONCE: usize = 64;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct RunsIn {
     pub(super) lane: Lane,
-    pub(super) artifact: Artifact,
+    pub(super) artifact: Rc<Artifact>,
     pub(super) since: Nanos,
     /// Index of the entry that changed it last.
     pub(super) proof: u64,
@@ -82,15 +84,7 @@ pub(super) type Visit<'v, T> = &'v mut dyn FnMut(Place, T) -> Result<ControlFlow
 impl Scope {
     /// What runs in a lane now, or at the question's moment.
     pub(super) fn runs_in(&self, lane: &Lane) -> Result<Vec<RunsIn>, Error> {
-        let rows = self.newest_rows(lane)?.rows;
-        let running = timeline::replay(&rows).0.running().into_iter();
-        let running = running.map(|run| RunsIn {
-            lane: lane.clone(),
-            artifact: run.artifact,
-            since: run.since.time,
-            proof: run.row.stamp.index,
-        });
-        Ok(running.collect())
+        Ok(runs_by(lane, &self.newest_rows(lane)?.rows))
     }
 
     /// Where an artifact runs, by any of its digests: found by what was deployed under one of them, or under a tag of it
@@ -135,14 +129,14 @@ impl Scope {
         Ok(())
     }
 
-    /// Lanes of one environment or of all in the order of their names, from a place on.
+    /// Lanes of one environment or of all in the order of their names, from a place on, with what runs in each.
     pub(super) fn each_lane(
         &self,
         environment: Option<&str>,
         from: &Place,
-        visit: Visit<'_, Lane>,
+        visit: Visit<'_, Vec<RunsIn>>,
     ) -> Result<(), Error> {
-        let table = self.table(LANES);
+        let table = self.table(HEADS);
         let all = environment.map_or_else(|| table.clone(), |name| table.clone().text(name));
         let (mut next, mut alike) = match from {
             Place::Start => (all.clone(), 0),
@@ -151,10 +145,12 @@ impl Scope {
         };
         let (mut beginning, mut passed) = (Vec::new(), 0_u32);
         loop {
-            let page = self.keyed::<()>(&next, &all.prefix_end(), false, Clocks::Known, LANES_AT_ONCE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            next = table.clone().bytes(last.get(table.as_bytes().len()..).unwrap_or_default()).byte(0);
-            for (key, _) in page {
+            let heads = self.shared.store.scan(next.as_bytes(), all.prefix_end().as_bytes(), false, LANES_AT_ONCE)?;
+            let Some((last, _)) = heads.last() else { return Ok(()) };
+            next = Key::from_bytes(last).byte(0);
+            let lanes = lanes_of_heads(&heads)?;
+            let newest = self.newest_of(&lanes, &heads)?;
+            for (((key, _), lane), newest) in heads.iter().zip(lanes).zip(newest) {
                 let rest = key.get(table.as_bytes().len()..).unwrap_or_default();
                 let here = &rest[..rest.len().min(KEY_BYTES_MAX)];
                 passed = if here == beginning.as_slice() { passed.saturating_add(1) } else { 0 };
@@ -163,12 +159,23 @@ impl Scope {
                     alike -= 1;
                     continue;
                 }
-                let lane = Lane::read(&mut table_key(&key)?).ok_or_else(unreadable)?;
                 let at = LanePlace { beginning: beginning.clone(), alike: passed };
-                if visit(Place::Lane { at, rows: 0 }, lane)?.is_break() {
+                if visit(Place::Lane { at, rows: 0 }, runs_by(&lane, &newest.rows))?.is_break() {
                     return Ok(());
                 }
             }
         }
     }
+}
+
+/// What runs in a lane by its newest rows.
+fn runs_by(lane: &Lane, rows: &[Row]) -> Vec<RunsIn> {
+    let running = timeline::replay(rows).0.running().into_iter();
+    let running = running.map(|run| RunsIn {
+        lane: lane.clone(),
+        artifact: run.artifact,
+        since: run.since.time,
+        proof: run.row.stamp.index,
+    });
+    running.collect()
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use pedigraph_proto::{Nanos, TenantId};
 use serde::de::DeserializeOwned;
 
 use super::answers::Proof;
+use super::groups::Groups;
 use crate::error::Error;
 use crate::facts::ViewSet;
 use crate::facts::entries::rows::{EntryRow, EntryRows, entries_prefix};
@@ -67,15 +67,6 @@ pub struct Moment {
     pub as_of: Option<AsOf>,
 }
 
-/// Every digest of one artifact.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Group {
-    /// The canonical digest first, then the others in order.
-    pub(crate) digests: Vec<String>,
-    /// More digests are called the same than an artifact may have.
-    pub(crate) cut: bool,
-}
-
 /// One question's tenant and moment; readers ignore rows at or above its bound.
 #[derive(Clone)]
 pub struct Scope {
@@ -94,7 +85,7 @@ pub struct Scope {
     /// What it has read.
     pub(crate) meter: Arc<Meter>,
     /// Groups of digests that were read for it; they do not change with `at`.
-    pub(crate) groups: Arc<Mutex<BTreeMap<String, Arc<Group>>>>,
+    pub(crate) groups: Arc<Groups>,
     /// Tags by which something was deployed that may be a change and is not marked so, once they were read.
     pub(crate) unmarked: Arc<OnceLock<Arc<BTreeSet<String>>>>,
 }
@@ -281,6 +272,11 @@ impl Scope {
 
     /// What is kept of an entry below the bound.
     pub(crate) fn kept_entry(&self, index: u64) -> Result<Option<KeptEntry>, Error> {
+        Ok(self.entries_with(index)?.and_then(|(first, entries)| KeptEntry::of(index, first, &entries)))
+    }
+
+    /// What is kept of the entries that share a row with one below the bound, and the index of the first of them.
+    pub(super) fn entries_with(&self, index: u64) -> Result<Option<(u64, EntryRows)>, Error> {
         if index >= self.bound {
             return Ok(None);
         }
@@ -293,12 +289,8 @@ impl Scope {
             reader.byte()?;
             reader.number()
         });
-        let mut rows = Stamped::<EntryRows>::decode(&bytes)?.value;
-        let row = first.and_then(|first| rows.entries.get(usize::try_from(index.checked_sub(first)?).ok()?));
-        let Some(&EntryRow { leaf_hash, source, recorded_at }) = row else { return Ok(None) };
-        let source = usize::try_from(source).ok().filter(|source| *source < rows.sources.len());
-        let source = source.map(|source| rows.sources.swap_remove(source)).unwrap_or_default();
-        Ok(Some(KeptEntry { leaf_hash, source, recorded_at }))
+        let entries = Stamped::<EntryRows>::decode(&bytes)?.value;
+        Ok(first.map(|first| (first, entries)))
     }
 }
 
@@ -307,6 +299,16 @@ pub(crate) struct KeptEntry {
     pub(crate) leaf_hash: [u8; 32],
     pub(crate) source: String,
     pub(crate) recorded_at: i64,
+}
+
+impl KeptEntry {
+    /// Of an entry, among those of a row of which the first is given.
+    pub(super) fn of(index: u64, first: u64, row: &EntryRows) -> Option<KeptEntry> {
+        let entry = row.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)?;
+        let &EntryRow { leaf_hash, source, recorded_at } = entry;
+        let source = usize::try_from(source).ok().and_then(|source| row.sources.get(source));
+        Some(KeptEntry { leaf_hash, source: source.cloned().unwrap_or_default(), recorded_at })
+    }
 }
 
 impl Proof {

@@ -5,6 +5,7 @@
 //! `at`, they are read forwards at once, which costs much less than going back from each lane's end.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use super::answers::{Environment, Running};
 use super::environment::{LANES_MAX, LaneRuns, Newest, Passed, is_frozen, service_state, too_many_lanes};
@@ -158,22 +159,13 @@ impl Scope {
         frozen: Option<&(Stamp, Setting)>,
         heads: &[store::Row],
     ) -> Result<Vec<ServiceRuns>, Error> {
-        let lanes = heads.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable));
-        let lanes = lanes.collect::<Result<Vec<_>, Error>>()?;
+        let lanes = lanes_of_heads(heads)?;
         let (Some(first), Some(last)) = (lanes.first(), lanes.last()) else { return Ok(vec![]) };
         let services = (first.service.as_str(), last.service.as_str());
         let configs = self.newest_settings(CONFIG, environment, services)?;
         let freezes = self.newest_settings(FREEZE, environment, services)?;
-        let by_heads = heads.iter().map(|(_, bytes)| self.by_head(bytes)).collect::<Result<Vec<_>, Error>>()?;
-        let unknown = by_heads.iter().filter(|newest| newest.is_none()).count();
-        let forwards = self.at.is_some() && 2 * unknown > lanes.len();
-        let mut recent = if forwards { self.recent(first, last)? } else { BTreeMap::new() };
         let mut running = Vec::new();
-        for (lane, newest) in lanes.iter().zip(by_heads) {
-            let newest = match (newest, recent.remove(lane)) {
-                (Some(newest), _) | (None, Some(newest)) => newest,
-                (None, None) => self.sought_rows(lane)?,
-            };
+        for (lane, newest) in lanes.iter().zip(self.newest_of(&lanes, heads)?) {
             if !newest.rows.is_empty() {
                 let runs: LaneRuns = self.lane_running(lane, &newest, configs.get(&lane.service))?;
                 let frozen = is_frozen(frozen, freezes.get(&lane.service));
@@ -181,6 +173,22 @@ impl Scope {
             }
         }
         Ok(running)
+    }
+
+    /// As [`Scope::newest_rows`], of lanes that follow each other, of which the heads are at hand.
+    pub(super) fn newest_of(&self, lanes: &[Lane], heads: &[store::Row]) -> Result<Vec<Newest>, Error> {
+        let by_heads = heads.iter().map(|(_, bytes)| self.by_head(bytes)).collect::<Result<Vec<_>, Error>>()?;
+        let unknown = by_heads.iter().filter(|newest| newest.is_none()).count();
+        let forwards = self.at.is_some() && 2 * unknown > lanes.len();
+        let mut recent = match lanes.first().zip(lanes.last()) {
+            Some((first, last)) if forwards => self.recent(first, last)?,
+            Some(_) | None => BTreeMap::new(),
+        };
+        let newest = lanes.iter().zip(by_heads).map(|(lane, newest)| match (newest, recent.remove(lane)) {
+            (Some(newest), _) | (None, Some(newest)) => Ok(newest),
+            (None, None) => self.sought_rows(lane),
+        });
+        newest.collect()
     }
 
     /// The short ones of some lanes that follow each other, read forwards; the rest of a long lane is jumped over.
@@ -231,7 +239,7 @@ impl Scope {
         let (mut rows, mut enough, mut exact) = (Vec::new(), Enough::default(), false);
         for (stamp, fact) in seen.into_iter().rev() {
             let artifact = self.artifact_of(&fact, stamp.time)?;
-            let row = Row { stamp, fact, artifact };
+            let row = Row { stamp, fact: Rc::new(fact), artifact };
             exact = enough.with(&row);
             rows.push(row);
             if exact {
@@ -241,6 +249,11 @@ impl Scope {
         rows.reverse();
         Ok((rows, exact))
     }
+}
+
+/// The lanes of some heads.
+pub(super) fn lanes_of_heads(heads: &[store::Row]) -> Result<Vec<Lane>, Error> {
+    heads.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
 }
 
 /// What is asked of an environment.

@@ -7,7 +7,7 @@ use pedigraph_proto::{ArtifactRef, Nanos};
 
 use super::answers::Tag;
 use super::identity::{Graph, Profile, fields, read_stamp, stamp_at_end};
-use super::scope::{Clocks, Scope};
+use super::scope::{Clocks, FEW_ROWS, Scope};
 use crate::error::Error;
 use crate::facts::deployments::rows::unreadable;
 use crate::facts::lineage::rows::{FirstCalled, key, table};
@@ -84,7 +84,7 @@ impl Graph<'_> {
                 name: format!("{shown}{separator}{}", to.tag),
                 from: Nanos(to.from.time),
                 until: to.until.map(|until| Nanos(until.time)),
-                proof: self.scope.proof(to.from.index)?,
+                proof: self.proof(to.from.index)?,
             });
         }
         tags.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.name.cmp(&b.name)));
@@ -137,7 +137,7 @@ impl Graph<'_> {
         }
         let mut until = None;
         let after = here.bytes(&[0]);
-        self.scope.each::<Text>(&after, &prefix.until(at), false, Clocks::Known, |key, row| {
+        self.scope.each_by::<Text>(FEW_ROWS, (&after, &prefix.until(at)), false, Clocks::Known, |key, row| {
             if digests.contains(&row.value.0) {
                 return Ok(ControlFlow::Continue(()));
             }

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use pedigraph_proto::ArtifactRef;
 
@@ -48,13 +49,13 @@ impl Artifact {
     }
 }
 
-/// A row where it stands, its artifact resolved.
+/// A row where it stands, its artifact resolved. What it says is shared with the states and moves that follow from it.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Row {
     pub(crate) stamp: Stamp,
-    pub(crate) fact: LaneFact,
+    pub(crate) fact: Rc<LaneFact>,
     /// `None` where the row names none.
-    pub(crate) artifact: Option<Artifact>,
+    pub(crate) artifact: Option<Rc<Artifact>>,
 }
 
 impl Row {
@@ -63,7 +64,7 @@ impl Row {
     }
 
     /// What runs after this row whatever ran before: `Some(None)` for nothing, `None` when that depends.
-    fn anchors(&self) -> Option<Option<&Artifact>> {
+    fn anchors(&self) -> Option<Option<&Rc<Artifact>>> {
         match self.effect() {
             Effect::Remove => Some(None),
             Effect::Full => self.artifact.as_ref().map(Some),
@@ -76,9 +77,9 @@ impl Row {
 /// when everything in it runs.
 #[derive(Default)]
 pub(crate) struct Enough {
-    next: Option<Artifact>,
+    next: Option<Rc<Artifact>>,
     /// Of what had a share between the row at hand and the next one.
-    shares: BTreeSet<Artifact>,
+    shares: BTreeSet<Rc<Artifact>>,
 }
 
 impl Enough {
@@ -128,7 +129,7 @@ impl Artifact {
 /// Something that runs.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Run {
-    pub(crate) artifact: Artifact,
+    pub(crate) artifact: Rc<Artifact>,
     pub(crate) weight: u32,
     /// When its run without a break began.
     pub(crate) since: Stamp,
@@ -152,9 +153,9 @@ pub(crate) struct State {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Move {
     pub(crate) stamp: Stamp,
-    pub(crate) reason: String,
-    pub(crate) from: Option<Artifact>,
-    pub(crate) to: Option<Artifact>,
+    fact: Rc<LaneFact>,
+    pub(crate) from: Option<Rc<Artifact>>,
+    pub(crate) to: Option<Rc<Artifact>>,
     how: How,
 }
 
@@ -202,7 +203,7 @@ impl State {
     }
 
     /// The artifact of the canary that a row means without naming it.
-    fn of_group(&self, row: &Row) -> Option<Artifact> {
+    fn of_group(&self, row: &Row) -> Option<Rc<Artifact>> {
         self.canaries.iter().find(|run| run.row.fact.group == row.fact.group).map(|run| run.artifact.clone())
     }
 
@@ -212,7 +213,7 @@ impl State {
         Some(row.moves(Some(from.artifact), None, How::Remove))
     }
 
-    fn full(&mut self, row: &Row, artifact: Artifact) -> Option<Move> {
+    fn full(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
         let again = self.stable.as_mut().filter(|stable| stable.artifact.same(&artifact));
         if let (Some(stable), true) = (again, self.canaries.is_empty()) {
             stable.learn(row);
@@ -230,7 +231,7 @@ impl State {
         Some(row.moves(from, Some(artifact), How::Full { marked, since }))
     }
 
-    fn share(&mut self, row: &Row, artifact: Artifact) -> Option<Move> {
+    fn share(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
         if self.stable.as_ref().is_some_and(|stable| stable.artifact.same(&artifact)) {
             return None;
         }
@@ -241,7 +242,8 @@ impl State {
                 return None;
             }
             run.weight = weight;
-            run.row = Row { fact: LaneFact { group: run.row.fact.group.clone(), ..row.fact.clone() }, ..row.clone() };
+            let fact = LaneFact { group: run.row.fact.group.clone(), ..LaneFact::clone(&row.fact) };
+            run.row = Row { fact: Rc::new(fact), ..row.clone() };
         } else {
             self.canaries.retain(|run| run.row.fact.group != row.fact.group);
             if self.canaries.len() >= CANARIES_MAX {
@@ -273,11 +275,15 @@ impl Run {
     /// A deployment of what runs already is no change, but tells its newest name (SPEC §6), its digest where that was
     /// not known, and its configuration.
     fn learn(&mut self, row: &Row) {
-        if let Some(named) = row.artifact.as_ref().filter(|_| !row.fact.reference.is_empty()) {
-            self.artifact.reference.clone_from(&named.reference);
+        if let Some(named) = row.artifact.as_ref().filter(|_| !row.fact.reference.is_empty())
+            && self.artifact.reference != named.reference
+        {
+            Rc::make_mut(&mut self.artifact).reference.clone_from(&named.reference);
         }
-        if let (None, Some(named)) = (&self.artifact.digest, &row.artifact) {
-            self.artifact.digest.clone_from(&named.digest);
+        if let (None, Some(named)) = (&self.artifact.digest, &row.artifact)
+            && named.digest.is_some()
+        {
+            Rc::make_mut(&mut self.artifact).digest.clone_from(&named.digest);
         }
         if !row.fact.config_digest.is_empty() {
             self.config = Some((row.stamp, row.fact.config_digest.clone()));
@@ -286,13 +292,18 @@ impl Run {
 }
 
 impl Row {
-    fn moves(&self, from: Option<Artifact>, to: Option<Artifact>, how: How) -> Move {
+    fn moves(&self, from: Option<Rc<Artifact>>, to: Option<Rc<Artifact>>, how: How) -> Move {
         let Row { stamp, fact, .. } = self;
-        Move { stamp: *stamp, reason: fact.reason.clone(), from, to, how }
+        Move { stamp: *stamp, fact: fact.clone(), from, to, how }
     }
 }
 
 impl Move {
+    /// Why it was made.
+    pub(crate) fn reason(&self) -> &str {
+        &self.fact.reason
+    }
+
     /// Is what runs alone another one now?
     pub(crate) fn is_full(&self) -> bool {
         matches!(self.how, How::Full { .. })
@@ -373,15 +384,15 @@ mod tests {
                 _ => fact.reference = format!("docker.io/library/app:{word}"),
             }
         }
-        let artifact = fact.artifact(None);
-        Row { stamp: Stamp { time: Nanos(time), ..Stamp::default() }, fact, artifact }
+        let artifact = fact.artifact(None).map(Rc::new);
+        Row { stamp: Stamp { time: Nanos(time), ..Stamp::default() }, fact: Rc::new(fact), artifact }
     }
 
     fn check(lines: &[&str], elsewhere: &[&str], want: &Expect) {
         let mut rows: Vec<Row> = (1..).zip(lines).map(|(time, line)| row(time, line)).collect();
         rows.sort_by_key(|row| row.stamp);
         let (state, moves) = replay(&rows);
-        let short = |artifact: &Option<Artifact>| {
+        let short = |artifact: &Option<Rc<Artifact>>| {
             artifact.as_ref().map_or("-".to_owned(), |a| a.reference.rsplit(':').next().unwrap_or("").to_owned())
         };
         let mut text = String::new();

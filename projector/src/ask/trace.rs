@@ -76,7 +76,7 @@ impl Graph<'_> {
             summary: profile.reference.clone(),
             occurred_at: Some(pedigraph_proto::Nanos(created.time)),
             reason: None,
-            proof: Some(self.scope.proof(created.index)?),
+            proof: Some(self.proof(created.index)?),
         })
     }
 
@@ -114,7 +114,7 @@ impl Graph<'_> {
             summary: format!("{reference} (by {})", best.method.word()),
             occurred_at: base.map(|base| pedigraph_proto::Nanos(base.created.time)),
             reason: None,
-            proof: Some(self.scope.proof(best.index)?),
+            proof: Some(self.proof(best.index)?),
         };
         match self.base_contradiction(&bases)? {
             Some(reason) => Ok(conflict(hop, reason)),
@@ -146,7 +146,7 @@ impl Graph<'_> {
             summary: named.join(", "),
             occurred_at,
             reason: None,
-            proof: Some(self.scope.proof(first.index)?),
+            proof: Some(self.proof(first.index)?),
         }))
     }
 
@@ -161,7 +161,7 @@ impl Graph<'_> {
         let reference = &named.reference;
         let reason = format!("the digest of {reference} at build time is not known: send tag-observed for it");
         let hop = missing("base", reference, reason);
-        Ok(Hop { id: Some(reference.clone()), proof: Some(self.scope.proof(named.index)?), ..hop })
+        Ok(Hop { id: Some(reference.clone()), proof: Some(self.proof(named.index)?), ..hop })
     }
 
     /// An annotation that names one base by digest and, by tag, another.

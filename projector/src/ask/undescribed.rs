@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::contents::Described;
-use super::group::Member;
 use super::identity::Graph;
 use super::running::{KEY_BYTES_MAX, LanePlace, Place, Visit};
 use super::scope::Scope;
@@ -22,7 +21,8 @@ impl Scope {
         let lane = Lane::read(&mut KeyReader::new(lane)).ok_or_else(unreadable)?;
         let mut bare = Bare::default();
         for run in self.runs_in(&lane)? {
-            let described = run.artifact.digest.map_or(Ok(Described::Nothing), |digest| self.described(&digest))?;
+            let described =
+                run.artifact.digest.as_ref().map_or(Ok(Described::Nothing), |digest| self.described(digest))?;
             match described {
                 Described::Whole => {}
                 Described::Nothing => bare.wholly += 1,
@@ -119,8 +119,8 @@ fn described_with(scope: &Scope, digest: &str) -> Result<BTreeSet<String>, Error
     }
     let mut digests = artifacts.clone();
     for artifact in &artifacts {
-        for Member { digest, .. } in graph.above(artifact)?.members {
-            digests.extend(scope.aliases_of(&digest)?);
+        for above in graph.above(artifact)?.digests() {
+            digests.extend(scope.aliases_of(above)?);
         }
     }
     Ok(digests)
