@@ -58,7 +58,7 @@ fn many_manifests_of_one_index_are_asked_for_once_each_wherever_it_runs() {
         for moment in [Moment::default(), then] {
             let (rows, shown) = impact(&counted, moment);
             assert_eq!(shown, 20, "the index is shown once for each lane");
-            assert!(rows <= 32 * manifests + 400, "{rows} rows for {manifests} manifests");
+            assert!(rows <= 15 * manifests + 200, "{rows} rows for {manifests} manifests");
         }
     }
 }
