@@ -214,14 +214,15 @@ fn ask(up: &Up, options: &Options) {
 struct Seen {
     times_ms: Vec<f64>,
     rows: Vec<u64>,
-    /// Rows that the answer shows which was read from most.
+    /// Rows that the answer shows which was read from most, and what was asked for it.
     shown: u64,
+    costliest: String,
     /// The last status that was no answer.
     refused: Option<u16>,
 }
 
 impl Seen {
-    fn add(&mut self, kind: &Kind, answer: &up::Answer) {
+    fn add(&mut self, kind: &Kind, path: &str, answer: &up::Answer) {
         self.times_ms.push(answer.took.as_secs_f64() * 1e3);
         if answer.status >= 400 {
             self.refused = Some(answer.status);
@@ -229,6 +230,7 @@ impl Seen {
         }
         if self.rows.last().is_none_or(|most| answer.rows > *most) {
             self.shown = (kind.shown)(&answer.bytes) as u64;
+            path.clone_into(&mut self.costliest);
         }
         let at = self.rows.partition_point(|rows| *rows <= answer.rows);
         self.rows.insert(at, answer.rows);
@@ -236,11 +238,12 @@ impl Seen {
 }
 
 fn one_kind(up: &Up, options: &Options, kind: &Kind, duration: Duration) {
-    let ask = |n| up.get(&(kind.path)(options.mix, n));
-    (0..WARM).for_each(|n| drop(ask(n)));
+    let path = |n| (kind.path)(options.mix, n);
+    (0..WARM).for_each(|n| drop(up.get(&path(n))));
     let (begun, mut seen) = (Instant::now(), Seen::default());
     for n in WARM.. {
-        seen.add(kind, &ask(n));
+        let path = path(n);
+        seen.add(kind, &path, &up.get(&path));
         if begun.elapsed() >= duration {
             break;
         }
@@ -264,6 +267,9 @@ fn say(kind: &Kind, seen: &mut Seen, more: f64) {
         kind.name,
         seen.times_ms.len()
     );
+    if rows_max > allowed {
+        println!("         read from more rows than allowed: {}", seen.costliest);
+    }
 }
 
 /// The smallest that so many of 100 do not exceed.
