@@ -61,3 +61,16 @@ def test_ends_and_leaves_nothing(demo):
     assert demo.process.wait(timeout=30) == 0
     left = [path.name for path in demo.directory.iterdir() if path.name.startswith("pedigraph-demo")]
     assert left == []
+
+
+def test_ends_while_it_begins_and_leaves_nothing(tmp_path):
+    command = [BINARY, "demo", "--listen", "127.0.0.1:0"]
+    demo = subprocess.Popen(command, env=environment(TMPDIR=str(tmp_path)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        until(lambda: list(tmp_path.glob("pedigraph-demo*/ledger")), "its ledger is there", 30)
+        demo.send_signal(signal.SIGINT)
+        said = demo.communicate(timeout=30)[1].decode()
+    finally:
+        demo.kill()
+    assert demo.returncode == 0, said
+    assert not list(tmp_path.glob("pedigraph-demo*")), said

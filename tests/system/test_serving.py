@@ -101,6 +101,12 @@ def test_connections_leave_files_to_everything_else(nodes):
         client.close()
 
 
+def test_who_is_told_to_end_right_after_the_start_ends_in_order(node):
+    for _ in range(5):
+        assert node.stop() == 0, node.tail()
+        node.start()
+
+
 def test_probes_have_a_listener_of_their_own(node):
     line = next(line for line in until(lambda: [line for line in node.tail(200).splitlines() if "probes on http" in line], "the line", 10))
     probes = line.split("probes on ")[1].strip()
