@@ -69,7 +69,7 @@ def test_ends_while_it_begins_and_leaves_nothing(tmp_path):
     try:
         until(lambda: list(tmp_path.glob("pedigraph-demo*/ledger")), "its ledger is there", 30)
         demo.send_signal(signal.SIGINT)
-        said = demo.communicate(timeout=30)[1].decode()
+        said = demo.communicate(timeout=90)[1].decode()
     finally:
         demo.kill()
     assert demo.returncode == 0, said
