@@ -104,13 +104,15 @@ async fn tell(arguments: &Arguments, node: &Node, producer: &producer::Producer)
     }
     teller.caught_up().await?;
     introduce(&node.address, &story);
+    if arguments.once {
+        return Ok(());
+    }
     let mut n = arguments.events;
-    while !arguments.once {
+    loop {
         tokio::time::sleep(TRICKLE).await;
         teller.tell(&story::trickle(arguments.seed, whole_second(now_ns()), n)).await?;
         n += 1;
     }
-    Ok(())
 }
 
 fn whole_second(now_ns: i64) -> Nanos {
