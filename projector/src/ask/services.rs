@@ -191,7 +191,8 @@ impl Scope {
         newest.collect()
     }
 
-    /// The short ones of some lanes that follow each other, read forwards; the rest of a long lane is jumped over.
+    /// The short ones of some lanes that follow each other, read forwards; the rest of a long lane is jumped over. Where
+    /// most of those before were long it ends.
     fn recent(&self, first: &Lane, last: &Lane) -> Result<BTreeMap<Lane, Newest>, Error> {
         let table = self.table(LANE_ROWS);
         let mut from = table.clone().lane(first).as_bytes().to_vec();
@@ -203,6 +204,11 @@ impl Scope {
                 self.take_recent(&mut lanes, key, bytes)?;
             }
             let (Some((key, _)), Some(last)) = (page.last(), lanes.last()) else { break };
+            if 2 * lanes.iter().filter(|recent| !recent.is_short()).count() > lanes.len() {
+                // The last one may go on.
+                lanes.pop();
+                break;
+            }
             if last.is_short() {
                 from = [key.as_slice(), &[0]].concat();
                 page_rows = SCAN_ROWS_MAX;

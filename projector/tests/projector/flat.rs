@@ -5,7 +5,7 @@ use pedigraph_projector::store::Budget;
 use pedigraph_projector::{Error, Scope};
 use pedigraph_proto::event::{ArtifactPublished, ConfigChanged, FreezeChanged, ImageObserved, ServiceDeployed};
 
-use crate::book::{Said, digest, packaged, said};
+use crate::book::{Said, at, digest, packaged, said};
 use crate::budget::Counted;
 
 fn published(name: &str, minute: i64, reference: &str) -> Said {
@@ -232,6 +232,27 @@ fn what_two_deployers_say_by_turns_with_and_without_the_digest_costs_what_it_cha
         let running = scope.environment("harbour", false).expect("read").expect("named").services;
         assert!(running.iter().all(|state| state.running[0].digest.as_deref() == Some(digest("first").as_str())));
     }
+}
+
+#[test]
+fn an_environment_long_ago_costs_a_few_rows_for_each_service_however_often_each_changed() {
+    let changed = |times: i64| {
+        let mut events = Vec::new();
+        for n in 0..times {
+            let name = format!("image {n}");
+            events.extend((0..60).map(|m| deployed(&format!("{n} {m}"), n, &format!("vessel-{m:02}"), &name)));
+        }
+        Counted::of(&events)
+    };
+    let (small, large) = (changed(40), changed(400));
+    let then = |counted: &Counted, times: i64| {
+        let (scope, meter) = counted.scope(Budget::NONE);
+        let environment = scope.when(Some(at(times / 2))).environment("harbour", false).expect("read");
+        assert_eq!(environment.expect("named").services.len(), 60);
+        meter.rows()
+    };
+    let (small, large) = (then(&small, 40), then(&large, 400));
+    flat("environment at a moment", (small, large), 60 * 16 + 300);
 }
 
 #[test]
