@@ -207,8 +207,7 @@ impl Tag<'_> {
 
 /// The exclusive end of rows that begin with a stamp after a prefix: before a moment, and before a time.
 fn end_of(prefix: &Key, until: Option<Nanos>, before: &Stamp) -> Key {
-    let end = prefix.clone().moment(before);
-    until.map_or_else(|| end.clone(), |until| prefix.clone().time(until).min(end.clone()))
+    prefix.clone().before(until).min(prefix.clone().moment(before))
 }
 
 fn time_at_end(key: &[u8]) -> Result<Nanos, Error> {

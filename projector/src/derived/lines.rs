@@ -160,7 +160,7 @@ impl Step<'_, '_> {
             return Ok(false);
         }
         for version in [&self.change.old, &self.change.new].into_iter().flatten() {
-            if self.lines.is_found_before(&version.line, digest, how)? {
+            if self.lines.parent(&version.line, digest)?.is_some_and(|(_, known)| known < how) {
                 return Ok(true);
             }
         }

@@ -100,6 +100,15 @@ impl Key {
         }
     }
 
+    /// The exclusive end of keys that begin with this one and go on with a time before `time`; absent: of them all.
+    #[must_use]
+    pub fn before(self, time: Option<pedigraph_proto::Nanos>) -> Key {
+        match time {
+            Some(time) => self.time(time),
+            None => self.prefix_end(),
+        }
+    }
+
     /// A key by its bytes, as [`Key::as_bytes`] gave them.
     pub fn from_bytes(bytes: &[u8]) -> Key {
         Key(bytes.to_vec())

@@ -35,6 +35,16 @@ fn line(len: i64) -> Vec<Said> {
     events
 }
 
+/// So many images that one after the other came to run in each of so many services.
+fn rolled_out(times: i64, services: i64) -> Counted {
+    let mut events = Vec::new();
+    for n in 0..times {
+        let name = format!("image {n}");
+        events.extend((0..services).map(|m| deployed(&format!("{n} {m}"), n, &format!("vessel-{m}"), &name)));
+    }
+    Counted::of(&events)
+}
+
 /// Rows that a question reads.
 fn rows<T: std::fmt::Debug>(counted: &Counted, ask: impl Fn(&Scope) -> Result<Option<T>, Error>) -> u64 {
     let (scope, meter) = counted.scope(Budget::NONE);
@@ -236,15 +246,7 @@ fn what_two_deployers_say_by_turns_with_and_without_the_digest_costs_what_it_cha
 
 #[test]
 fn an_environment_long_ago_costs_a_few_rows_for_each_service_however_often_each_changed() {
-    let changed = |times: i64| {
-        let mut events = Vec::new();
-        for n in 0..times {
-            let name = format!("image {n}");
-            events.extend((0..60).map(|m| deployed(&format!("{n} {m}"), n, &format!("vessel-{m:02}"), &name)));
-        }
-        Counted::of(&events)
-    };
-    let (small, large) = (changed(40), changed(400));
+    let (small, large) = (rolled_out(40, 60), rolled_out(400, 60));
     let then = |counted: &Counted, times: i64| {
         let (scope, meter) = counted.scope(Budget::NONE);
         let environment = scope.when(Some(at(times / 2))).environment("harbour", false).expect("read");
@@ -257,15 +259,7 @@ fn an_environment_long_ago_costs_a_few_rows_for_each_service_however_often_each_
 
 #[test]
 fn an_environment_as_it_was_known_long_ago_costs_what_it_is() {
-    let history = |times: i64| {
-        let mut events = Vec::new();
-        for n in 0..times {
-            let name = format!("image {n}");
-            events.extend((0..3).map(|m| deployed(&format!("{n} {m}"), n, &format!("vessel-{m}"), &name)));
-        }
-        Counted::of(&events)
-    };
-    let (small, large) = (history(200), history(2_000));
+    let (small, large) = (rolled_out(200, 3), rolled_out(2_000, 3));
     let known = |counted: &Counted| {
         let (scope, meter) = counted.scope_as_of(90, Budget::NONE);
         let environment = scope.environment("harbour", false).expect("read").expect("named");

@@ -160,8 +160,8 @@ impl Fold<'_> {
         rows: &mut Rows<'_>,
     ) -> Result<(), Error> {
         let about = if topic == FREEZE { ABOUT_FREEZE } else { ABOUT_ELSE };
-        self.named(environment, about, &Lane::of(environment, service, "", ""), rows)?;
         let lane = Lane::of(environment, service, "", "");
+        self.named(environment, about, &lane, rows)?;
         let group = settings(self.at.tenant, topic, environment, service);
         if topic == FREEZE {
             let thawed = Setting::default();
@@ -227,9 +227,8 @@ impl Fold<'_> {
         if candidate {
             self.candidate(&self.stamp, ABOUT_LANE, lane, rows)?;
         }
-        let last = head.rows.last().filter(|_| in_order && !candidate);
-        let named = |fact: &LaneFact| (fact.reference.clone(), fact.digest.clone());
-        let again = last.is_some_and(|last| named(&last.fact) == named(fact));
+        let last = head.rows.last().filter(|_| in_order && !candidate).map(|last| &last.fact);
+        let again = last.is_some_and(|last| (&last.reference, &last.digest) == (&fact.reference, &fact.digest));
         rows.put_in(&group, group.clone().moment(&self.stamp), fact)?;
         self.renew_head(lane, head, in_order.then_some((fact, candidate)), rows)?;
         if fact.effect() == Effect::Full && !fact.digest.is_empty() && !fact.config_digest.is_empty() {
@@ -377,12 +376,8 @@ impl Fold<'_> {
         rows: &mut Rows<'_>,
     ) -> Result<(), Error> {
         self.candidate(first, ABOUT_LANE, lane, rows)?;
-        let group = table(self.at.tenant, LANE_ROWS).lane(lane);
-        if let Some(until) = until
-            && let Some((key, _)) =
-                rows.nearest::<LaneFact>(&group, &group.clone().time(until), &group.prefix_end(), false)?
-        {
-            self.candidate(&stamp_after(&key, &group)?, ABOUT_LANE, lane, rows)?;
+        if let Some(until) = until {
+            self.next_is_candidate(lane, |group| group.time(until), rows)?;
         }
         // Whether something runs does not hang on tags.
         let runs = self.head(lane, rows)?.runs;
@@ -392,25 +387,35 @@ impl Fold<'_> {
 
     /// In a lane each row that says only a reference, up to a time, may be a change, and so may the one after it, where
     /// it was taken for a repetition of one that says a digest beside it. `false` where there are too many of them.
-    fn parts(&self, reference: &str, lane: &Lane, until: Option<Nanos>, rows: &mut Rows<'_>) -> Result<bool, Error> {
+    fn each_is_candidate(
+        &self,
+        reference: &str,
+        lane: &Lane,
+        until: Option<Nanos>,
+        rows: &mut Rows<'_>,
+    ) -> Result<bool, Error> {
         let tenant = self.at.tenant;
         let beside = table(tenant, BESIDE).text(reference).lane(lane);
         if rows.nearest::<()>(&beside, &beside, &beside.prefix_end(), true)?.is_none() {
             return Ok(true);
         }
-        let (all, group) = (by_artifact(tenant, REFERENCE, reference), table(tenant, LANE_ROWS).lane(lane));
+        let all = by_artifact(tenant, REFERENCE, reference);
         let alone = all.clone().lane(lane);
-        let end = until.map_or_else(|| alone.prefix_end(), |until| alone.clone().time(until));
-        let found = rows.earlier(&all, &alone.clone().time(self.stamp.time), &end, BESIDE_MAX)?;
+        let (from, end) = (alone.clone().time(self.stamp.time), alone.clone().before(until));
+        let found = rows.earlier(&all, &from, &end, BESIDE_MAX)?;
         for key in &found {
             let stamp = stamp_after(key, &alone)?;
             self.candidate(&stamp, ABOUT_LANE, lane, rows)?;
-            let here = group.clone().moment(&stamp).prefix_end();
-            if let Some((key, _)) = rows.nearest::<LaneFact>(&group, &here, &group.prefix_end(), false)? {
-                self.candidate(&stamp_after(&key, &group)?, ABOUT_LANE, lane, rows)?;
-            }
+            self.next_is_candidate(lane, |group| group.moment(&stamp).prefix_end(), rows)?;
         }
         Ok(found.len() < BESIDE_MAX)
+    }
+
+    /// The first row of a lane from a key on may be a change.
+    fn next_is_candidate(&self, lane: &Lane, from: impl Fn(Key) -> Key, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let group = table(self.at.tenant, LANE_ROWS).lane(lane);
+        let next = rows.nearest::<LaneFact>(&group, &from(group.clone()), &group.prefix_end(), false)?;
+        next.map_or(Ok(()), |(key, _)| self.candidate(&stamp_after(&key, &group)?, ABOUT_LANE, lane, rows))
     }
 
     /// The head of a lane from its rows, those of this fact too.
@@ -542,7 +547,7 @@ pub(crate) fn tag_moved(
     };
     let fold = Fold { at, stamp: stamp_of(at) };
     for (lane, stamp) in &first {
-        if !fold.parts(&name, lane, until, rows)? {
+        if !fold.each_is_candidate(&name, lane, until, rows)? {
             return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
         }
         fold.resolves_anew(lane, stamp, until, rows)?;
@@ -557,9 +562,8 @@ fn deployed_after(
     until: Option<Nanos>,
     rows: &mut Rows<'_>,
 ) -> Result<Option<BTreeMap<Lane, Stamp>>, Error> {
-    let end_of = |group: &Key| until.map_or_else(|| group.prefix_end(), |until| group.clone().time(until));
     let group = table(tenant, BY_REFERENCE).text(reference);
-    let found = rows.earlier(&group, &group.clone().time(from), &end_of(&group), DEPLOYED_AFTER_MAX)?;
+    let found = rows.earlier(&group, &group.clone().time(from), &group.clone().before(until), DEPLOYED_AFTER_MAX)?;
     let mut first = BTreeMap::new();
     if found.len() < DEPLOYED_AFTER_MAX {
         for key in &found {
@@ -578,7 +582,9 @@ fn deployed_after(
         let lane = lane.ok_or_else(unreadable)?;
         let of_lane = group.clone().lane(&lane);
         next = of_lane.prefix_end();
-        if let Some((key, ())) = rows.nearest(&group, &of_lane.clone().time(from), &end_of(&of_lane), false)? {
+        if let Some((key, ())) =
+            rows.nearest(&group, &of_lane.clone().time(from), &of_lane.clone().before(until), false)?
+        {
             first.insert(lane, stamp_after(&key, &of_lane)?);
         }
         if first.len() > LANES_AFTER_MAX {

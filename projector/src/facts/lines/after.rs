@@ -159,11 +159,6 @@ impl Lines<'_> {
         Ok(near)
     }
 
-    /// Whether a version has a parent that was found in a stronger way than this.
-    pub(crate) fn is_found_before(&self, line: &LineId, child: &str, how: FoundBy) -> Result<bool, Error> {
-        Ok(self.parent(line, child)?.is_some_and(|(_, known)| known < how))
-    }
-
     /// Its children before the change, from a digest on.
     pub(crate) fn orphans(&self, change: &Change, from: &[u8], limit: usize) -> Result<Page, Error> {
         let Some(old) = change.old.as_ref().filter(|_| change.counts_anew()) else { return Ok(Page::default()) };

@@ -112,11 +112,9 @@ impl Lines<'_> {
     /// A block begins here, and the one that it was in ends.
     fn split(&self, line: &LineId, level: u8, place: &[u8]) -> Result<(), Error> {
         let before = self.block_before(line, level, place)?;
-        // Its end is found by where this one begins.
-        self.put_block(line, level, place, None)?;
-        let earliest = self.earliest(line, level, place)?;
-        self.put_block(line, level, place, earliest)?;
+        self.put_block(line, level, place, self.earliest(line, level, place)?)?;
         if let Some(before) = before {
+            // It ends where this one begins now.
             let earliest = self.earliest(line, level, &before.start)?;
             if earliest != before.earliest {
                 self.put_block(line, level, &before.start, earliest)?;
@@ -209,24 +207,15 @@ fn start_of(key: &[u8], prefix: &Key) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Arc;
-
-    use pedigraph_proto::TenantId;
 
     use super::*;
     use crate::facts::lines::after::Change;
-    use crate::rows::Rows;
-    use crate::rows::root::RootState;
-    use crate::rows::sink::RowSink;
-    use crate::rows::stamp::Stamp;
-    use crate::store::{Budget, MemStore, Meter, Metered};
+    use crate::facts::lines::world::{self, LINE};
 
     /// Versions by number, with when they were published, as they come and leave.
     #[derive(Default)]
     struct World {
-        store: Arc<MemStore>,
-        tenant: TenantId,
-        index: u64,
+        rows: world::World,
         there: BTreeMap<u32, i64>,
     }
 
@@ -234,7 +223,7 @@ mod tests {
         let digest = pedigraph_proto::Digest::sha256([number.to_be_bytes(); 8].concat().try_into().expect("32 bytes"));
         let (number, pos) = (number.to_be_bytes().to_vec(), Pos { time: published, digest: digest.to_string() });
         let (tags, above) = (BTreeSet::new(), BTreeSet::new());
-        Version { line: [7; 16], pos, published, version: Some(number), tags, above }
+        Version { line: LINE, pos, published, version: Some(number), tags, above }
     }
 
     impl World {
@@ -246,23 +235,13 @@ mod tests {
             };
             let (old, new) = (old.map(|time| version(number, time)), published.map(|time| version(number, time)));
             let digest = version(number, 0).pos.digest;
-            let stamp = Stamp { index: self.index, ordinal: 1, time: 0 };
-            let lines = Lines::written_at(self.store.as_ref(), &self.tenant, stamp);
-            lines.change_to(&Change { digest, old, new }).expect("in memory");
-            let mut sink = RowSink::new(self.store.clone(), RootState::default());
-            let mut rows = Rows { store: self.store.as_ref(), sink: &mut sink, stamp, buffer: &mut Vec::new() };
-            lines.insert_into(&mut rows).expect("in memory");
-            sink.settle().expect("in memory");
-            self.index += 1;
+            self.rows.write(|lines| lines.change_to(&Change { digest, old, new }));
         }
 
         /// Which is the greatest lower one for a version published then, and how many rows were read for it.
         fn greatest_lower(&self, number: u32, published: i64) -> (Option<String>, u64) {
-            let meter = Arc::new(Meter::new(Budget::NONE));
-            let store = Metered { store: self.store.clone(), meter: meter.clone() };
-            let lines = Lines::below(&store, &self.tenant, self.index);
             let of = version(number, published);
-            (lines.greatest_lower(&of, &number.to_be_bytes()).expect("in memory"), meter.rows())
+            self.rows.read(self.rows.index, |lines| lines.greatest_lower(&of, &number.to_be_bytes()))
         }
 
         fn expected(&self, number: u32, published: i64) -> Option<String> {
@@ -271,10 +250,8 @@ mod tests {
         }
     }
 
-    /// Numbers that look random, from a seed.
     fn next(state: &mut u64, below: u64) -> u64 {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*state >> 33) % below
+        world::next(state) % below
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod blocks;
 mod parents;
 mod ranks;
 pub(crate) mod rows;
+#[cfg(test)]
+mod world;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -194,64 +194,27 @@ fn longest_run(at: u64, to: u64) -> Option<(u8, u64)> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
-
-    use pedigraph_proto::TenantId;
 
     use super::*;
-    use crate::rows::Rows;
-    use crate::rows::root::RootState;
-    use crate::rows::sink::RowSink;
-    use crate::rows::stamp::Stamp;
-    use crate::store::{Budget, MemStore, Meter, Metered};
-
-    struct World {
-        store: Arc<MemStore>,
-        tenant: TenantId,
-        index: u64,
-    }
-
-    const LINE: LineId = [7; 16];
+    use crate::facts::lines::world::{LINE, World, next};
 
     fn pos(time: i64) -> Pos {
         Pos { time, digest: pedigraph_proto::Digest::sha256([time.to_le_bytes()[0]; 32]).to_string() }
     }
 
-    impl World {
-        fn new() -> World {
-            World { store: Arc::default(), tenant: TenantId::default(), index: 0 }
-        }
-
-        fn change(&mut self, time: i64, comes: bool) {
-            let stamp = Stamp { index: self.index, ordinal: 1, time: 0 };
-            let lines = Lines::written_at(self.store.as_ref(), &self.tenant, stamp);
-            if comes { lines.come(&LINE, &pos(time)) } else { lines.leave(&LINE, &pos(time)) }.expect("in memory");
-            let mut sink = RowSink::new(self.store.clone(), RootState::default());
-            let mut rows = Rows { store: self.store.as_ref(), sink: &mut sink, stamp, buffer: &mut Vec::new() };
-            lines.insert_into(&mut rows).expect("in memory");
-            sink.settle().expect("in memory");
-            self.index += 1;
-        }
-
-        /// The rank of a place, and how many rows were read for it.
-        fn rank(&self, time: i64, bound: u64) -> (Option<u64>, u64) {
-            let meter = Arc::new(Meter::new(Budget::NONE));
-            let store = Metered { store: self.store.clone(), meter: meter.clone() };
-            let rank = Lines::below(&store, &self.tenant, bound).rank(&LINE, &pos(time)).expect("in memory");
-            (rank, meter.rows())
-        }
+    fn change(world: &mut World, time: i64, comes: bool) {
+        world.write(|lines| if comes { lines.come(&LINE, &pos(time)) } else { lines.leave(&LINE, &pos(time)) });
     }
 
-    /// Numbers that look random, from a seed.
-    fn next(state: &mut u64) -> u64 {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        *state >> 33
+    /// The rank of a place, and how many rows were read for it.
+    fn rank(world: &World, time: i64, bound: u64) -> (Option<u64>, u64) {
+        world.read(bound, |lines| lines.rank(&LINE, &pos(time)))
     }
 
     #[test]
     fn ranks_are_those_of_a_set_whatever_comes_and_leaves_in_whatever_order() {
         for seed in 0..60 {
-            let (mut state, mut world) = (seed, World::new());
+            let (mut state, mut world) = (seed, World::default());
             let (mut there, mut history) = (BTreeSet::new(), vec![BTreeSet::new()]);
             for _ in 0..(20 + seed * 17) {
                 let time = next(&mut state).cast_signed() % 200;
@@ -259,14 +222,14 @@ mod tests {
                 if !comes {
                     there.remove(&time);
                 }
-                world.change(time, comes);
+                change(&mut world, time, comes);
                 history.push(there.clone());
             }
             for _ in 0..200 {
                 let bound = usize::try_from(next(&mut state)).expect("small") % history.len();
                 let time = next(&mut state).cast_signed() % 200;
                 let want = history[bound].contains(&time).then(|| history[bound].range(..=time).count() as u64);
-                assert_eq!(world.rank(time, bound as u64).0, want, "seed {seed}, {time} below {bound}");
+                assert_eq!(rank(&world, time, bound as u64).0, want, "seed {seed}, {time} below {bound}");
             }
         }
     }
@@ -274,10 +237,10 @@ mod tests {
     #[test]
     fn a_rank_is_read_from_few_rows_however_long_the_line() {
         let most = |len: i64, time: fn(i64, i64) -> i64| {
-            let mut world = World::new();
-            (0..len).for_each(|n| world.change(time(n, len), true));
+            let mut world = World::default();
+            (0..len).for_each(|n| change(&mut world, time(n, len), true));
             let read = |n: i64| {
-                let (rank, rows) = world.rank(time(n, len), world.index);
+                let (rank, rows) = rank(&world, time(n, len), world.index);
                 assert_eq!(rank, Some(time(n, len).unsigned_abs() + 1));
                 rows
             };
