@@ -148,8 +148,7 @@ impl Scope {
     pub(super) fn runs_at_most(&self, services: u64, environments: usize) -> Result<bool, Error> {
         let (mut names, mut running, mut passed) = (self.names_after(None)?, 0, 0);
         while let Some(name) = self.next_name(&mut names)? {
-            let count = self.newest_summary::<Count>(&self.table(SERVICES_RUNNING).text(&name))?.unwrap_or_default();
-            (running, passed) = (running + count.run, passed + 1);
+            (running, passed) = (running + self.counted_services(&name)?.run, passed + 1);
             if running > services || passed > environments {
                 return Ok(false);
             }
@@ -167,8 +166,13 @@ impl Scope {
                 return Ok(None);
             }
         }
-        let count = self.newest_summary::<Count>(&self.table(SERVICES_RUNNING).text(environment))?.unwrap_or_default();
+        let count = self.counted_services(environment)?;
         Ok((count.unsure == 0).then_some(count.run))
+    }
+
+    /// How many services of an environment run, whatever `at` is.
+    fn counted_services(&self, environment: &str) -> Result<Count, Error> {
+        Ok(self.newest_summary(&self.table(SERVICES_RUNNING).text(environment))?.unwrap_or_default())
     }
 
     pub(super) fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {

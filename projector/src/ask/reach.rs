@@ -113,9 +113,10 @@ impl<'a> Reach<'a> {
 
     /// The current sets of an artifact, by its canonical digest, that hold it.
     pub(super) fn held(&self, digest: &str) -> Result<Rc<Held>, Error> {
-        if let Some(known) = self.held.borrow().get(digest) {
-            return Ok(known.clone());
-        }
+        once(&self.held, digest, || self.read_held(digest).map(Rc::new))
+    }
+
+    fn read_held(&self, digest: &str) -> Result<Held, Error> {
         let mut held = Held::default();
         if !self.sets.is_empty() {
             let bound = self.scope.sboms_of(digest)?;
@@ -128,8 +129,6 @@ impl<'a> Reach<'a> {
             held.sets.sort_unstable();
             held.sets.dedup();
         }
-        let held = Rc::new(held);
-        self.held.borrow_mut().insert(digest.to_owned(), held.clone());
         Ok(held)
     }
 
@@ -148,9 +147,10 @@ impl<'a> Reach<'a> {
 
     /// What something that runs contains of it.
     pub(super) fn contained(&self, digest: &str) -> Result<Rc<Contained>, Error> {
-        if let Some(known) = self.contained.borrow().get(digest) {
-            return Ok(known.clone());
-        }
+        once(&self.contained, digest, || self.read_contained(digest).map(Rc::new))
+    }
+
+    fn read_contained(&self, digest: &str) -> Result<Contained, Error> {
         let parts = self.scope.parts_of(digest)?;
         let mut part = None;
         for candidate in &parts {
@@ -159,30 +159,20 @@ impl<'a> Reach<'a> {
                 break;
             }
         }
-        let contained = Rc::new(Contained { part, parts: parts.into_iter().collect() });
-        self.contained.borrow_mut().insert(digest.to_owned(), contained.clone());
-        Ok(contained)
+        Ok(Contained { part, parts: parts.into_iter().collect() })
     }
 
     /// How much of an artifact is described, by any of its digests.
     pub(super) fn described(&self, digest: &str) -> Result<Described, Error> {
-        if let Some(known) = self.described.borrow().get(digest) {
-            return Ok(known.clone());
-        }
-        let described = self.scope.described(digest)?;
-        self.described.borrow_mut().insert(digest.to_owned(), described.clone());
-        Ok(described)
+        once(&self.described, digest, || self.scope.described(digest))
     }
 
     /// Is an artifact known to contain none of what is asked for? What nobody described is not said to be free of
     /// anything, and of an index neither is one of whose manifests nobody described.
     pub(super) fn is_free(&self, digest: &str) -> Result<bool, Error> {
-        if let Some(known) = self.free.borrow().get(digest) {
-            return Ok(*known);
-        }
-        let free = self.contained(digest)?.part.is_none() && self.described(digest)? == Described::Whole;
-        self.free.borrow_mut().insert(digest.to_owned(), free);
-        Ok(free)
+        once(&self.free, digest, || {
+            Ok(self.contained(digest)?.part.is_none() && self.described(digest)? == Described::Whole)
+        })
     }
 
     /// What sets that hold it are bound to, by (set, digest), with the artifacts that each leads to and none before it
@@ -309,19 +299,16 @@ impl<'a> Reach<'a> {
 
     /// Where an artifact itself runs, by any of its digests; read once, however many of its manifests are asked for.
     fn runs(&self, whole: &str) -> Result<Rc<Vec<Rc<RunsIn>>>, Error> {
-        if let Some(known) = self.runs.borrow().get(whole) {
-            return Ok(known.clone());
-        }
-        let runs: Vec<_> = match self.fleet.get() {
-            Some(fleet) => {
-                let aliases = self.scope.aliases_of(whole)?;
-                aliases.iter().filter_map(|digest| fleet.get(digest)).flatten().cloned().collect()
-            }
-            None => self.scope.runs_of(whole)?.into_iter().map(Rc::new).collect(),
-        };
-        let runs = Rc::new(runs);
-        self.runs.borrow_mut().insert(whole.to_owned(), runs.clone());
-        Ok(runs)
+        once(&self.runs, whole, || {
+            let runs: Vec<_> = match self.fleet.get() {
+                Some(fleet) => {
+                    let aliases = self.scope.aliases_of(whole)?;
+                    aliases.iter().filter_map(|digest| fleet.get(digest)).flatten().cloned().collect()
+                }
+                None => self.scope.runs_of(whole)?.into_iter().map(Rc::new).collect(),
+            };
+            Ok(Rc::new(runs))
+        })
     }
 
     /// Reads what runs anywhere now, where that costs less than to ask of each artifact where it runs.
@@ -350,6 +337,20 @@ impl<'a> Reach<'a> {
         }
         Ok(())
     }
+}
+
+/// What is kept for a digest; it is read when it is first asked for.
+fn once<T: Clone>(
+    kept: &RefCell<BTreeMap<String, T>>,
+    digest: &str,
+    read: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    if let Some(known) = kept.borrow().get(digest) {
+        return Ok(known.clone());
+    }
+    let read = read()?;
+    kept.borrow_mut().insert(digest.to_owned(), read.clone());
+    Ok(read)
 }
 
 /// Rows that bind sets to artifacts or SBOMs, in order: so many are read at once as were used of those before.
