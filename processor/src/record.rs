@@ -52,7 +52,10 @@ impl Recorder {
     pub(crate) fn send(&self, tenant: &TenantId, event: Control) -> Result<oneshot::Receiver<Submitted>, Error> {
         let erases = match &event {
             Control::BodyErased(event) => erased(&self.reader, tenant, event)?,
-            Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::GapAccepted(_) => Vec::new(),
+            Control::KeyRotated(_)
+            | Control::ViewRootRecorded(_)
+            | Control::GapAccepted(_)
+            | Control::PolicyPublished(_) => Vec::new(),
         };
         let prepared = Prepared { erases, ..self.preparer.prepare_own(tenant, event)? };
         let (answer, receiver) = oneshot::channel();

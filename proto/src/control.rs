@@ -1,6 +1,6 @@
 //! What the ledger says of itself: events that only the process which writes it may append.
 
-use crate::event::{BodyErased, GapAccepted, KeyRotated, ViewRootRecorded};
+use crate::event::{BodyErased, GapAccepted, KeyRotated, PolicyPublished, ViewRootRecorded};
 use crate::fact::Event;
 
 /// Source of every entry that the ledger says of itself, and the kind of its origin. No message of another may name it.
@@ -8,8 +8,8 @@ pub const SOURCE: &str = "pedigraph";
 
 /// Names in kebab-case of what no sender may say: the events of [`Control`], and that a message was rejected, which the
 /// write node says of each that it rejects.
-pub const KEBAB_NAMES: [&str; 5] =
-    ["key-rotated", "view-root-recorded", "body-erased", "gap-accepted", "message-rejected"];
+pub const KEBAB_NAMES: [&str; 6] =
+    ["key-rotated", "view-root-recorded", "body-erased", "gap-accepted", "policy-published", "message-rejected"];
 
 /// An event that only the ledger itself may say.
 #[derive(Clone, PartialEq, Debug)]
@@ -22,6 +22,8 @@ pub enum Control {
     BodyErased(BodyErased),
     /// See [`GapAccepted`].
     GapAccepted(GapAccepted),
+    /// See [`PolicyPublished`].
+    PolicyPublished(PolicyPublished),
 }
 
 impl Control {
@@ -37,6 +39,7 @@ impl Control {
             Control::GapAccepted(e) => {
                 format!("gap-accepted/{}/{}/{}/{}/{}", e.cluster, e.topic, e.partition, e.from, e.next_index)
             }
+            Control::PolicyPublished(e) => format!("policy-published/{}", e.next_index),
         }
     }
 }
@@ -48,6 +51,7 @@ impl From<Control> for Event {
             Control::ViewRootRecorded(e) => e.into(),
             Control::BodyErased(e) => e.into(),
             Control::GapAccepted(e) => e.into(),
+            Control::PolicyPublished(e) => e.into(),
         }
     }
 }
@@ -76,6 +80,12 @@ impl From<GapAccepted> for Control {
     }
 }
 
+impl From<PolicyPublished> for Control {
+    fn from(event: PolicyPublished) -> Control {
+        Control::PolicyPublished(event)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,14 +95,16 @@ mod tests {
         let body = BodyErased { body_digest: "sha256:00".into(), indexes: vec![7, 9], ..BodyErased::default() };
         let gap =
             GapAccepted { cluster: "c".into(), topic: "t".into(), from: 9, next_index: 4, ..GapAccepted::default() };
-        let all: [Control; 4] = [
+        let all: [Control; 5] = [
             KeyRotated { sequence: 3, ..KeyRotated::default() }.into(),
             ViewRootRecorded { view_schema: 2, next_seq: 8, ..ViewRootRecorded::default() }.into(),
             body.into(),
             gap.into(),
+            PolicyPublished { next_index: 5, ..PolicyPublished::default() }.into(),
         ];
         let ids: Vec<String> = all.iter().map(Control::id).collect();
-        assert_eq!(ids, ["key-rotated/3", "view-root/2/8", "body-erased/sha256:00/9", "gap-accepted/c/t/0/9/4"]);
+        let named = ["key-rotated/3", "view-root/2/8", "body-erased/sha256:00/9", "gap-accepted/c/t/0/9/4"];
+        assert_eq!(ids, [&named[..], &["policy-published/5"]].concat());
         for (control, kebab) in all.into_iter().zip(KEBAB_NAMES) {
             let again = Event::from_json(kebab, b"{}").expect("known").expect("empty is valid");
             assert_eq!(again.name(), Event::from(control).name());

@@ -122,6 +122,7 @@ events! {
         AttestationAttached "attestation-attached", ScanCompleted "scan-completed", VexIssued "vex-issued",
         TestsFinished "tests-finished", ReachabilityAnalyzed "reachability-analyzed",
         RebuildChecked "rebuild-checked", ApprovalDecided "approval-decided",
+        AdvisoryPublished "advisory-published",
     }
     /// What is told to run where.
     Deploy {
@@ -133,6 +134,7 @@ events! {
     Control {
         OpaqueReceived "opaque-received", MessageRejected "message-rejected", KeyRotated "key-rotated",
         ViewRootRecorded "view-root-recorded", BodyErased "body-erased", GapAccepted "gap-accepted",
+        PolicyPublished "policy-published",
     }
 }
 
@@ -170,7 +172,7 @@ impl<'a> Evidence<'a> {
         match self {
             Evidence::SbomAttached(e) if e.artifact_digest.is_empty() => one(&e.sbom_digest),
             Evidence::SbomAttached(e) => one(&e.artifact_digest),
-            Evidence::ComponentsListed(_) => vec![],
+            Evidence::ComponentsListed(_) | Evidence::AdvisoryPublished(_) => vec![],
             Evidence::AttestationAttached(e) => all(&e.artifact_digests),
             Evidence::ScanCompleted(e) => one(&e.artifact_digest),
             Evidence::VexIssued(e) => {

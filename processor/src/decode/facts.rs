@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use pedigraph_proto::event::{
-    AliasObserved, AttestationAttached, Finding, Material, ScanCompleted, VexIssued, VexStatement,
+    AdvisoryPublished, AffectedPackage, AliasObserved, AttestationAttached, Finding, Material, ScanCompleted,
+    VexIssued, VexStatement,
 };
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::Message;
@@ -84,6 +85,16 @@ pub(super) fn scan(head: ScanCompleted, findings: Vec<Finding>, budget: &Budget)
 /// A VEX document and its statements, which were taken from the budget before.
 pub(super) fn vex(head: VexIssued, statements: Vec<VexStatement>, budget: &Budget) -> Result<Vec<Fact>, Reject> {
     said_of_each(head, statements, budget, |head, first, statements| VexIssued { first, statements, ..head })
+}
+
+/// An advisory and the packages that it names, which were taken from the budget before.
+pub(super) fn advisory(
+    head: AdvisoryPublished,
+    affected: Vec<AffectedPackage>,
+    budget: &Budget,
+) -> Result<Vec<Fact>, Reject> {
+    let head = AdvisoryPublished { affected_count: count(affected.len()), ..head };
+    said_of_each(head, affected, budget, |head, first, affected| AdvisoryPublished { first, affected, ..head })
 }
 
 /// Says the head of a document of each slice of its items.

@@ -153,7 +153,8 @@ events! {
         Id: predicate_type builder build_type invocation repository; Reference: key_ids;
         Text: started_on finished_on summary;
     }
-    ScanCompleted { Name: artifact_digest scanner scanner_version scan_id; Reference: artifact_ref; }
+    ScanCompleted { Name: artifact_digest scanner scanner_version scan_id; Reference: artifact_ref target; }
+    AdvisoryPublished { Name: id aliases severity format; Text: modified published withdrawn summary; }
     VexIssued { Name: issuer document_version format; Id: document_id; Text: document_time; }
     TestsFinished {
         Name: artifact_digest run suite environment; Id: run_source; Reference: artifact_ref url; Text: reason;
@@ -180,6 +181,7 @@ events! {
     ViewRootRecorded { Name: root; }
     BodyErased { Name: body_digest actor; Text: reason; }
     GapAccepted { Name: cluster topic; Text: reason; }
+    PolicyPublished {}
 }
 
 fit! {
@@ -190,6 +192,7 @@ fit! {
         Name: vulnerability aliases package_name installed_version fixed_version severity; Reference: purl;
         Text: status;
     }
+    AffectedPackage { Name: ecosystem name versions; Reference: purl; }
     VexStatement {
         Name: vulnerability aliases product_digests; Reference: product subcomponents;
         Text: raw_status justification time; Long: impact action;
@@ -202,6 +205,7 @@ pub(super) fn fit_items(event: &mut Event) -> Result<(), Reject> {
     match event.family_mut() {
         Family::Evidence(Evidence::ScanCompleted(scan)) => fit_all(&mut scan.findings),
         Family::Evidence(Evidence::VexIssued(vex)) => fit_all(&mut vex.statements),
+        Family::Evidence(Evidence::AdvisoryPublished(advisory)) => fit_all(&mut advisory.affected),
         Family::Evidence(Evidence::AttestationAttached(statement)) => fit_all(&mut statement.materials),
         Family::Artifact(Artifact::ArtifactPackaged(packaged)) => fit_all(&mut packaged.materials),
         Family::Artifact(Artifact::ImageObserved(image)) => {

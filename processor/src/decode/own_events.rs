@@ -142,7 +142,10 @@ fn artifact_of_evidence(event: Evidence<'_>) -> Option<(&mut String, Option<&mut
         Evidence::ReachabilityAnalyzed(e) => (&mut e.artifact_digest, None),
         Evidence::RebuildChecked(e) => (&mut e.artifact_digest, None),
         Evidence::ApprovalDecided(e) => (&mut e.artifact_digest, None),
-        Evidence::ComponentsListed(_) | Evidence::AttestationAttached(_) | Evidence::VexIssued(_) => return None,
+        Evidence::ComponentsListed(_)
+        | Evidence::AttestationAttached(_)
+        | Evidence::VexIssued(_)
+        | Evidence::AdvisoryPublished(_) => return None,
     })
 }
 
@@ -246,6 +249,9 @@ fn normalize_evidence_lists(event: Evidence<'_>) {
             }
         }
         Evidence::RebuildChecked(e) => normalize_digest(&mut e.rebuilt_digest),
+        Evidence::AdvisoryPublished(e) => {
+            e.affected.iter_mut().for_each(|package| package.purl = canonical_purl(&package.purl).0);
+        }
         Evidence::ComponentsListed(_)
         | Evidence::TestsFinished(_)
         | Evidence::ReachabilityAnalyzed(_)
@@ -342,6 +348,7 @@ fn needed_of_evidence(event: fact::Evidence<'_>) -> Needed {
         fact::Evidence::ApprovalDecided(e) => {
             (any(&[&e.artifact_digest, &e.environment]), Code::SubjectMissing, "artifactDigest or environment")
         }
+        fact::Evidence::AdvisoryPublished(e) => named(any(&[&e.id]), "id"),
         fact::Evidence::ComponentsListed(_) => (true, Code::SchemaViolation, ""),
     }
 }
@@ -389,6 +396,11 @@ fn split(event: Event, budget: &Budget) -> Result<Vec<Fact>, Reject> {
         let statements = std::mem::take(&mut vex.statements);
         statements.iter().try_for_each(|statement| budget.take(statement))?;
         return facts::vex(vex, statements, budget);
+    }
+    if let Event::AdvisoryPublished(mut advisory) = event {
+        let affected = std::mem::take(&mut advisory.affected);
+        affected.iter().try_for_each(|package| budget.take(package))?;
+        return facts::advisory(advisory, affected, budget);
     }
     if let Event::AttestationAttached(mut statement) = event {
         let names = std::mem::take(&mut statement.subject_names).into_iter().chain(std::iter::repeat(String::new()));

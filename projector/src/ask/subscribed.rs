@@ -91,7 +91,7 @@ fn view_of(event: &Event) -> &'static str {
 fn view_of_evidence(event: Evidence<'_>) -> &'static str {
     match event {
         Evidence::SbomAttached(_) | Evidence::ComponentsListed(_) => "components",
-        Evidence::VexIssued(_) | Evidence::ReachabilityAnalyzed(_) => "vex",
+        Evidence::VexIssued(_) | Evidence::ReachabilityAnalyzed(_) | Evidence::AdvisoryPublished(_) => "vex",
         Evidence::AttestationAttached(_)
         | Evidence::ScanCompleted(_)
         | Evidence::TestsFinished(_)
@@ -147,6 +147,8 @@ fn of_evidence(event: Evidence<'_>) -> Option<Vec<String>> {
     match event {
         Evidence::ComponentsListed(_) => Some(vec![]),
         Evidence::VexIssued(e) => Some(e.statements.iter().map(|s| s.vulnerability.clone()).collect()),
+        Evidence::AdvisoryPublished(e) if e.first == 0 => Some(vec![e.id.clone()]),
+        Evidence::AdvisoryPublished(_) => Some(vec![]),
         Evidence::AttestationAttached(e) => {
             let nameless = e.artifact_digests.is_empty() && e.continues == 0;
             nameless.then(|| vec![e.statement_digest.clone()])
@@ -180,7 +182,10 @@ fn of_control(event: Control<'_>) -> Vec<String> {
     match event {
         Control::OpaqueReceived(e) => vec![e.event_type.clone()],
         Control::MessageRejected(e) => vec![e.code.clone()],
-        Control::KeyRotated(_) | Control::ViewRootRecorded(_) | Control::BodyErased(_) => vec![],
+        Control::KeyRotated(_)
+        | Control::ViewRootRecorded(_)
+        | Control::BodyErased(_)
+        | Control::PolicyPublished(_) => vec![],
         Control::GapAccepted(e) => vec![e.topic.clone()],
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn digests(event: &Event, touch: &mut dyn FnMut(String)) {
             | Evidence::TestsFinished(_)
             | Evidence::ReachabilityAnalyzed(_)
             | Evidence::RebuildChecked(_)
-            | Evidence::ApprovalDecided(_),
+            | Evidence::ApprovalDecided(_)
+            | Evidence::AdvisoryPublished(_),
         )
         | Family::Deploy(
             Deploy::EnvironmentChanged(_)

@@ -100,7 +100,8 @@ impl Components {
             | Evidence::TestsFinished(_)
             | Evidence::ReachabilityAnalyzed(_)
             | Evidence::RebuildChecked(_)
-            | Evidence::ApprovalDecided(_) => Ok(()),
+            | Evidence::ApprovalDecided(_)
+            | Evidence::AdvisoryPublished(_) => Ok(()),
         }
     }
 

@@ -35,7 +35,7 @@ impl Fold<'_, '_, '_> {
                 let evidence = Evidence::Approval { decision, environment, actor };
                 self.remark(EvidenceKind::Approval, (&e.artifact_digest, ""), &evidence)
             }
-            fact::Evidence::ComponentsListed(_) => Ok(()),
+            fact::Evidence::ComponentsListed(_) | fact::Evidence::AdvisoryPublished(_) => Ok(()),
         }
     }
 
