@@ -4,8 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments::Serve;
 use crate::commands::{
-    backup, config, demo, env, export, impact, key, log, publish, rebuild, rejects, restore, token, topics, trace,
-    verify,
+    backup, config, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore, token, topics,
+    trace, verdict, verify,
 };
 use crate::node;
 use crate::output::put;
@@ -37,8 +37,12 @@ enum Command {
     Publish(publish::Publish),
     /// From a running thing back to its source: deployment, artifact, evidence, run, commit.
     Trace(trace::Trace),
-    /// What contains a package and where that runs.
+    /// What contains a package or is concerned by a vulnerability, and where that runs.
     Impact(impact::Impact),
+    /// What is said of an artifact and a vulnerability, by whom, and what it comes to.
+    Verdict(verdict::Verdict),
+    /// What changed between two artifacts: components, licences, verdicts.
+    Diff(diff::Diff),
     /// What runs in an environment.
     Env(env::Env),
     /// Everything that is known about artifacts as one signed zip, which is checked without a server.
@@ -89,6 +93,8 @@ impl Cli {
             Command::Publish(publish) => publish.run(),
             Command::Trace(trace) => trace.run(),
             Command::Impact(impact) => impact.run(),
+            Command::Verdict(verdict) => verdict.run(),
+            Command::Diff(diff) => diff.run(),
             Command::Env(env) => env.run(),
             Command::Export(export) => export.run(),
             Command::Verify(verify) => verify.run(),

@@ -13,6 +13,7 @@ use pedigraph_query_api::{Limits, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Serve, WitnessMode};
+use crate::issuers::Issuer;
 use crate::output::{Exit, Failure};
 
 /// Everything a server process is told.
@@ -65,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) rates: Rates,
     /// What is overwritten in messages before anything of them is kept.
     pub(crate) redact: Redact,
+    /// Who issues VEX statements, and what these weigh. Without any, everybody weighs the same and may clear.
+    pub(crate) issuers: Vec<Issuer>,
     /// How the views are kept.
     pub(crate) views: Views,
     /// What one question may cost, and how many are answered at once.
@@ -183,6 +186,7 @@ impl Default for Config {
             rates: Rates::new(),
             public_ledger: false,
             redact: Redact::default(),
+            issuers: Vec::new(),
             views: Views::default(),
             reads: Reads::default(),
             kafka: Kafka::default(),

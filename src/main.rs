@@ -8,6 +8,7 @@ mod config;
 mod data_dir;
 mod files;
 mod heartbeat;
+mod issuers;
 mod listeners;
 mod metrics;
 mod moment;

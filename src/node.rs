@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::config::{Config, Kafka};
 use crate::listeners::{self, Listeners};
 use crate::output::{Exit, Failure, put, say};
-use crate::{heartbeat, metrics, offline, signers, telemetry, view_roots, witnesses};
+use crate::{heartbeat, issuers, metrics, offline, signers, telemetry, view_roots, witnesses};
 
 /// How long threads that read may go on after everything else has ended.
 const THREADS_END_MAX: Duration = Duration::from_secs(1);
@@ -198,6 +198,7 @@ fn open(role: Role, config: &Config, stopping: &watch::Receiver<bool>) -> anyhow
     let witnesses = witnesses::configured(config)?;
     let publisher = witnesses::publisher(&writer, witnesses.as_ref())?;
     let processor = Arc::new(pedigraph_processor::start(writer, processor_config(config)?)?);
+    issuers::check(&config.issuers)?;
     let unsigned = Arc::new(AtomicU64::new(0));
     let no_room = NoRoom::default();
     let (fork, forked) = watch::channel(None);
@@ -232,10 +233,14 @@ impl Checkpoints {
         stopping: watch::Receiver<bool>,
     ) -> anyhow::Result<std::thread::JoinHandle<()>> {
         let interval = Duration::from_millis(config.checkpoint_interval_ms.max(100));
+        let (roles, data) = (config.issuers.clone(), config.data.clone());
         let publish = move || {
             if let Err(error) = offline::record_rotation(&self.processor, &reader) {
                 tracing::error!(%error, "the new key could not be recorded: no checkpoint before a restart");
                 return;
+            }
+            if let Err(error) = issuers::publish(&roles, &data, &self.processor, &reader) {
+                tracing::error!(error = format!("{error:#}"), "the roles of issuers could not be recorded");
             }
             // Once more at the end, unless the disk failed.
             while self.publish() && !*stopping.borrow() {

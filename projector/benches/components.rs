@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pedigraph_projector::ImpactQuestion;
 use pedigraph_projector::fold_into;
 use pedigraph_projector::store::{MemStore, Row, SledStore, Store};
+use pedigraph_projector::{Affecting, ImpactQuestion};
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::{Event, canonical};
 use world::{Random, SECOND, Sent, World, scope, seed};
@@ -168,8 +168,12 @@ fn queries(world: &World) {
     for (name, purl) in
         [("one version", "pkg:npm/%40scope/package-7@3.0.0"), ("every version", "pkg:npm/%40scope/package-7")]
     {
-        let question =
-            ImpactQuestion { purl: purl.to_owned(), versions: None, environment: None, limit: 100, after: None };
+        let question = ImpactQuestion {
+            of: Affecting::Package { purl: purl.to_owned(), versions: None },
+            environment: None,
+            limit: 100,
+            after: None,
+        };
         let mut times: Vec<f64> =
             (0..200).map(|_| timed(|| drop(scope.impact(&question).expect("answered")))).collect();
         times.sort_by(f64::total_cmp);

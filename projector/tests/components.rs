@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pedigraph_projector::answers::{Direction, Impact};
-use pedigraph_projector::{Error, Found, ImpactQuestion, Scope};
+use pedigraph_projector::{Affecting, Error, Found, ImpactQuestion, Scope};
 use pedigraph_proto::event::{
     AliasObserved, ArtifactPublished, Component, ComponentsListed, DigestKind, ImageObserved, PlatformManifest,
     SbomAttached, ServiceDeployed,
@@ -60,7 +60,8 @@ fn ask(scope: &Scope, purl: &str, versions: Option<&str>, environment: Option<&s
     let mut after = None;
     loop {
         let (versions, environment) = (versions.map(str::to_owned), environment.map(str::to_owned));
-        let question = ImpactQuestion { purl: purl.to_owned(), versions, environment, limit: 3, after };
+        let of = Affecting::Package { purl: purl.to_owned(), versions };
+        let question = ImpactQuestion { of, environment, limit: 3, after };
         let (page, next) = scope.impact(&question).expect("answered");
         whole = Some(match whole.take() {
             None => page,
@@ -78,6 +79,10 @@ fn ask(scope: &Scope, purl: &str, versions: Option<&str>, environment: Option<&s
             return whole.expect("a page");
         }
     }
+}
+
+fn package(purl: &str, versions: Option<&str>) -> Affecting {
+    Affecting::Package { purl: purl.to_owned(), versions: versions.map(str::to_owned) }
 }
 
 #[test]
@@ -110,10 +115,9 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).deployed.len(), 1);
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).not_deployed, None);
     assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/left-pad@1.3.0", None, None).counts.not_deployed, 2);
-    let refused =
-        ImpactQuestion { purl: "left-pad".to_owned(), versions: None, environment: None, limit: 1, after: None };
+    let refused = ImpactQuestion { of: package("left-pad", None), environment: None, limit: 1, after: None };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
-    let refused = ImpactQuestion { purl: "pkg:deb/x".to_owned(), versions: Some("vers:deb/>1".to_owned()), ..refused };
+    let refused = ImpactQuestion { of: package("pkg:deb/x", Some("vers:deb/>1")), ..refused };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
 
     let listed = now.components(&digest(1), Some("pkg:npm/app-core@1.0.0"), 1).expect("listed");

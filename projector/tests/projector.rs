@@ -8,6 +8,8 @@ mod budget;
 mod corpus;
 #[path = "projector/faults.rs"]
 mod faults;
+#[path = "projector/findings.rs"]
+mod findings;
 #[path = "projector/flat.rs"]
 mod flat;
 #[path = "projector/invariants.rs"]

@@ -19,6 +19,7 @@ pub mod receipt;
 pub mod replay;
 pub mod stream;
 pub mod subscribe;
+pub mod vulnerabilities;
 
 /// All of them.
 pub fn routes() -> Routes {
@@ -31,6 +32,7 @@ pub fn routes() -> Routes {
         .merge(Class::Export, exports::routes())
         .merge(Class::Graph, environments::routes())
         .merge(Class::Graph, components::routes())
+        .merge(Class::Graph, vulnerabilities::routes())
         .merge(Class::Graph, freshness::routes())
         .merge(Class::Streams, subscribe::routes())
         .merge(Class::Graph, entries::routes())

@@ -20,6 +20,7 @@ pub mod freshness;
 pub mod home;
 pub mod impact;
 pub mod search;
+pub mod verdict;
 
 /// Their routes.
 pub fn routes() -> Routes {
@@ -30,6 +31,7 @@ pub fn routes() -> Routes {
         .and(environment::routes())
         .and(built::routes())
         .and(impact::routes())
+        .and(verdict::routes())
         .and(entry::routes())
         .and(freshness::routes())
         .merge(Class::Open, assets())

@@ -40,6 +40,8 @@ codes! {
     InvalidPageToken 400 "INVALID_PAGE_TOKEN" "The page token does not belong to this question",
     /// `maxDepth` above the limit.
     LineageDepthExceeded 400 "LINEAGE_DEPTH_EXCEEDED" "The depth is above the server's limit",
+    /// A diff of a thing and itself.
+    LineageDiffInvalid 400 "LINEAGE_DIFF_INVALID" "A diff needs two different artifacts",
     /// A reference names several things.
     AmbiguousReference 400 "AMBIGUOUS_REFERENCE" "The reference names more than one thing",
     /// No token, or one that is unknown or has expired.
@@ -58,6 +60,8 @@ codes! {
     ReferenceNotFound 404 "REFERENCE_NOT_FOUND" "The reference leads to nothing that is known",
     /// Unknown environment.
     EnvironmentNotFound 404 "ENVIRONMENT_NOT_FOUND" "Nobody has named this environment yet",
+    /// Nobody says anything of an artifact and a vulnerability.
+    VerdictNotFound 404 "VERDICT_NOT_FOUND" "Nobody says anything about this artifact and this vulnerability",
     /// No entry with this index.
     EntryNotFound 404 "ENTRY_NOT_FOUND" "There is no entry with this index",
     /// The path exists for other methods.
@@ -309,6 +313,7 @@ impl From<answer::Error> for Problem {
                 Problem::new(Code::AmbiguousReference, detail).member("candidates", candidates)
             }
             answer::Error::Parameter { name, allowed } => Problem::parameter(name, &allowed),
+            answer::Error::Same(_) => Problem::new(Code::LineageDiffInvalid, error.to_string()),
             answer::Error::Leaf(_) => Problem::internal("the ledger cannot be read", &error),
             answer::Error::Views(error) => error.into(),
             answer::Error::Ledger(error) => error.into(),
@@ -322,6 +327,7 @@ fn code_of(missing: Missing) -> Code {
         Missing::Lineage => Code::LineageNotFound,
         Missing::Reference => Code::ReferenceNotFound,
         Missing::Environment => Code::EnvironmentNotFound,
+        Missing::Verdict => Code::VerdictNotFound,
         Missing::Entry => Code::EntryNotFound,
         Missing::Body => Code::NotFound,
     }

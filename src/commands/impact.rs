@@ -1,20 +1,21 @@
-//! `pedigraph impact`: what contains a package, and where that runs.
+//! `pedigraph impact`: what contains a package or is concerned by a vulnerability, and where that runs.
 
 use clap::Args;
 use serde_json::json;
 
 use crate::arguments::{Client, Clocks, Limit};
+use crate::client::escape;
 use crate::output::{Exit, Failure, Format, answer, field, say};
 
 /// Lists of the answer that are shown; each is cut at the limit.
-const LISTS: [&str; 3] = ["deployed", "unknown", "notDeployed"];
+const LISTS: [&str; 4] = ["deployed", "cleared", "unknown", "notDeployed"];
 
 /// `pedigraph impact`
 #[derive(Args, Debug)]
 pub(crate) struct Impact {
-    /// A package URL, with or without version.
-    purl: String,
-    /// A range, such as vers:npm/<4.17.21.
+    /// A vulnerability, such as CVE-2021-44228; or a package URL, with or without version.
+    of: String,
+    /// Of a package, a range, such as vers:npm/<4.17.21.
     #[arg(long)]
     versions: Option<String>,
     /// Only this environment.
@@ -30,18 +31,25 @@ pub(crate) struct Impact {
 
 impl Impact {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        if !self.purl.starts_with("pkg:") {
-            let text = format!("{:?} is not a package URL; write pkg:type/namespace/name@version", self.purl);
+        let is_package = self.of.starts_with("pkg:");
+        if !is_package && (self.versions.is_some() || self.of.contains(['/', ':', '@']) || self.of.trim().is_empty()) {
+            let text = format!(
+                "{:?} is neither a vulnerability, such as CVE-2021-44228, nor a package URL; write \
+                 pkg:type/namespace/name@version",
+                self.of
+            );
             return Err(Failure::error(Exit::Usage, text));
         }
-        let mut query = vec![
-            ("purl", Some(self.purl.as_str())),
-            ("versions", self.versions.as_deref()),
-            ("env", self.env.as_deref()),
-        ];
+        let mut query = vec![("versions", self.versions.as_deref()), ("env", self.env.as_deref())];
+        let path = if is_package {
+            query.push(("purl", Some(self.of.as_str())));
+            "/api/v1/components/impact".to_owned()
+        } else {
+            format!("/api/v1/vulnerabilities/{}/impact", escape(&self.of))
+        };
         query.extend(self.clocks.query());
         let server = self.client.server();
-        let body = server.list("/api/v1/components/impact", &query, &LISTS, self.limit.rows())?;
+        let body = server.list(&path, &query, &LISTS, self.limit.rows())?;
         let mut rows = Vec::new();
         for state in LISTS {
             for row in body[state].as_array().into_iter().flatten() {
@@ -50,7 +58,7 @@ impl Impact {
                 rows.push(row);
             }
         }
-        let columns = [
+        let mut columns = vec![
             ("STATE", "/state"),
             ("ENVIRONMENT", "/environment"),
             ("SERVICE", "/service"),
@@ -60,6 +68,9 @@ impl Impact {
             ("SINCE", "/since"),
             ("ENTRY", "/proof/index"),
         ];
+        if !is_package {
+            columns.splice(6..6, [("VERDICT", "/verdict/status"), ("WHY", "/why"), ("FIXED IN", "/fixedIn")]);
+        }
         answer(self.client.output, &body, &rows, &columns);
         if self.client.output == Format::Table {
             let at_least = |name: &str| body["atLeast"].as_array().is_some_and(|names| names.contains(&json!(name)));
@@ -67,8 +78,9 @@ impl Impact {
                 let count = field(&body, &format!("/counts/{name}"));
                 if at_least(name) { format!("at least {count}") } else { count }
             };
+            let cleared = if is_package { String::new() } else { format!(", {} cleared", count("cleared")) };
             say(&format!(
-                "{} deployed, {} running with unknown contents, {} not deployed",
+                "{} deployed{cleared}, {} running of which it is not known, {} not deployed",
                 count("deployed"),
                 count("unknown"),
                 count("notDeployed")

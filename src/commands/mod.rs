@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod env;
 pub(crate) mod export;
 pub(crate) mod impact;
@@ -15,4 +16,5 @@ pub(crate) mod restore;
 pub(crate) mod token;
 pub(crate) mod topics;
 pub(crate) mod trace;
+pub(crate) mod verdict;
 pub(crate) mod verify;

@@ -391,6 +391,9 @@ pub struct ImpactRow {
     /// How many more of them there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub components_cut: u64,
+    /// Of a vulnerability: what all statements and findings about it come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<VerdictSummary>,
     /// When this was first known (recorded).
     pub first_known_at: Nanos,
     /// The next version of its line that is known to be free of it, as `artifactRef`; versions that no SBOM describes
@@ -439,8 +442,15 @@ pub struct ImpactCounts {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Impact {
-    /// As asked, canonical.
-    pub purl: String,
+    /// As asked, canonical; absent where a vulnerability was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// The CVE, else the smallest id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vulnerability: Option<String>,
+    /// Its other names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aliases: Option<Vec<String>>,
     /// The `vers:` range asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<String>,
@@ -449,7 +459,7 @@ pub struct Impact {
     /// Left out when one environment was asked for. By artifactRef, digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_deployed: Option<Vec<ImpactRow>>,
-    /// Always empty for a purl.
+    /// Fixed or not affected, as somebody says who may: who has a role, where roles are configured. Empty for a purl.
     pub cleared: Vec<ImpactRow>,
     /// By environment, service.
     pub unknown: Vec<UnknownRow>,
@@ -461,6 +471,264 @@ pub struct Impact {
     /// The server puts the page token here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
+}
+
+/// What all statements and findings about an artifact and a vulnerability come to.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictSummary {
+    /// `affected`, `under_investigation`, `fixed`, `not_affected`.
+    pub status: String,
+    /// Winning sum of weights over all, 0..1 with four decimals.
+    pub confidence: f64,
+    /// UUIDv5 of tenant, artifact, vulnerability and replay hash.
+    pub consensus_projection_id: String,
+    /// The voices differ.
+    pub conflict: bool,
+}
+
+/// `GET /api/v1/artifacts/{digest}/verdicts/{cve}`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Canonical digest.
+    pub digest: String,
+    /// The CVE, else the smallest id.
+    pub vulnerability: String,
+    /// Its other names.
+    pub aliases: Vec<String>,
+    /// What they come to.
+    #[serde(flatten)]
+    pub summary: VerdictSummary,
+    /// Of an index: its manifests, by platform.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<PlatformVerdict>,
+    /// Every statement and finding, those that count first; then newest first.
+    pub explanation: Vec<Explained>,
+    /// Statements of versions of documents that newer versions replace: they are counted and not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub superseded: u64,
+    /// SHA-256 over the events of the explanation (SPEC §3.2).
+    pub replay_hash: String,
+}
+
+/// The verdict on one manifest of an index.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformVerdict {
+    /// `os/architecture[/variant]`, where the index says it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// Digest of the manifest.
+    pub digest: String,
+    /// As of the whole; `unknown` where nobody says anything about it.
+    pub status: String,
+    /// As of the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+}
+
+/// A statement or finding behind a verdict.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// Who issued the statement; of a finding the scanner or the advisory.
+    pub issuer: String,
+    /// `vex` or `finding`.
+    pub kind: String,
+    /// As of a verdict; empty where it says none that counts.
+    pub status: String,
+    /// The document's own word, where it differs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub raw_status: String,
+    /// Of the voice that it is part of, 0..1; 0 where it does not count.
+    pub weight: f64,
+    /// Why not affected.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub justification: String,
+    /// What the issuer says of the impact.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub impact: String,
+    /// What the issuer says to do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub action: String,
+    /// From when on it holds.
+    pub time: Nanos,
+    /// It counts.
+    pub applies: bool,
+    /// Why it does or does not.
+    pub reason: String,
+    /// The components that it is about; none: the whole artifact.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
+    /// Of a finding: a version that is free of it. It does not say that this artifact is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fixed_version: String,
+    /// Of a finding, as its source says.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub severity: String,
+    /// Of an index: the manifest that it is heard of, by platform or digest.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// Entry that proves it.
+    pub proof: Proof,
+}
+
+/// `GET /api/v1/lineage/diff`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Diff {
+    /// Canonical digest.
+    pub from: String,
+    /// Canonical digest.
+    pub to: String,
+    /// Components.
+    pub sbom_diff: SbomDiff,
+    /// Vulnerabilities whose verdict is another one, by CVE.
+    pub vex_diff: Vec<VerdictChange>,
+    /// Vulnerabilities that are reached otherwise, by CVE.
+    pub reachability_diff: Vec<ReachabilityChange>,
+    /// Over the events behind it (SPEC §3.2), with `from..to` as its subject.
+    pub replay_hash: String,
+}
+
+/// What changed of components, each list by purl.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SbomDiff {
+    /// Those that came.
+    pub added: Vec<Added>,
+    /// Those that went.
+    pub removed: Vec<Added>,
+    /// Those of another version.
+    pub version_changed: Vec<VersionChanged>,
+    /// Those of other licences, compared as SPDX expressions.
+    pub license_changed: Vec<LicenseChanged>,
+    /// Those of the same version whose digests by one algorithm differ.
+    pub content_changed: Vec<ContentChanged>,
+    /// How many of each.
+    pub summary: DiffSummary,
+}
+
+/// How many components of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffSummary {
+    /// Those that came.
+    pub added: u64,
+    /// Those that went.
+    pub removed: u64,
+    /// Those of another version.
+    pub version_changed: u64,
+    /// Those of other licences.
+    pub license_changed: u64,
+    /// Those of another content.
+    pub content_changed: u64,
+    /// Those that are the same on both sides.
+    pub unchanged: u64,
+}
+
+/// A component that came or went.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Added {
+    /// Its purl, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licences; empty for none.
+    pub license: String,
+}
+
+/// A component of another version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionChanged {
+    /// Its purl without version; empty where it has none.
+    pub purl: String,
+    /// Its name, where it has no purl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Before.
+    pub from_version: String,
+    /// After.
+    pub to_version: String,
+}
+
+/// A component of other licences.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LicenseChanged {
+    /// Its purl; empty where it has none.
+    pub purl: String,
+    /// Its name, where it has no purl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its version, after.
+    pub version: String,
+    /// Before.
+    pub from_license: String,
+    /// After.
+    pub to_license: String,
+}
+
+/// A component of another content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentChanged {
+    /// Its purl; empty where it has none.
+    pub purl: String,
+    /// Its name, where it has no purl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// Before.
+    pub from_digest: String,
+    /// After, by the same algorithm.
+    pub to_digest: String,
+}
+
+/// A vulnerability whose verdict is another one.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictChange {
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// Before; `none` where nothing was said.
+    pub from_status: String,
+    /// After.
+    pub to_status: String,
+    /// The cause, for a person.
+    pub reason: String,
+    /// Such as `component_added`, `statement_changed`, `finding_appeared`.
+    pub reason_code: String,
+    /// The entry that proves the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_link: Option<String>,
+}
+
+/// A vulnerability that is reached otherwise.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachabilityChange {
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// Before; `none` where nobody analysed it.
+    pub from_status: String,
+    /// After.
+    pub to_status: String,
+    /// How many paths fewer.
+    pub paths_removed: u32,
+    /// How many paths more.
+    pub paths_added: u32,
+    /// Gates that came.
+    pub gates_added: Vec<String>,
+    /// Gates that went.
+    pub gates_removed: Vec<String>,
 }
 
 /// A typed guess at what a text names.

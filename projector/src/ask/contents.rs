@@ -4,6 +4,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
+use pedigraph_proto::Purl;
+
 use super::answers::ComponentPath;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
@@ -28,6 +30,8 @@ pub(super) struct Current {
     pub(super) reference: String,
     /// Of the event that bound it to the digest.
     pub(super) stamp: Stamp,
+    /// Of the event that brought the document; another one where the document was linked to the digest later.
+    pub(super) written: Stamp,
 }
 
 /// How much of an artifact is described by SBOMs.
@@ -157,7 +161,7 @@ impl Scope {
             let of = (tool, root);
             let known = newest.get(&of).is_some_and(|(known, _)| known.order() >= written.order());
             if !known {
-                newest.insert(of, (written, Current { set, reference, stamp }));
+                newest.insert(of, (written, Current { set, reference, stamp, written }));
             }
         }
         Ok(newest.into_values().map(|(_, current)| current).collect())
@@ -251,7 +255,7 @@ impl Scope {
 }
 
 /// What a component is called: its purl, else its name and version.
-fn label(known: &Known) -> String {
+pub(super) fn label(known: &Known) -> String {
     match (known.purl.as_str(), known.version.as_str()) {
         ("", "") => known.name.clone(),
         ("", version) => format!("{}@{version}", known.name),
@@ -283,6 +287,50 @@ impl Contents {
             }
         }
         Ok(found)
+    }
+
+    /// All components.
+    pub(super) fn all(&self, scope: &Scope) -> Result<Vec<Known>, Error> {
+        self.entries.iter().map(|entry| scope.known(entry.component)).collect()
+    }
+
+    /// Components of a package, found in the order of the set: by so many reads as the logarithm of its size, twice,
+    /// and one for each that is found.
+    pub(super) fn of_package(&self, scope: &Scope, package: &str) -> Result<Vec<Known>, Error> {
+        let base = package.split('#').next().unwrap_or_default();
+        // What may follow a package in a purl: nothing or a subpath, qualifiers or a version.
+        let ranges = [(base.to_owned(), format!("{base}$")), (format!("{base}?"), format!("{base}A"))];
+        let mut found = Vec::new();
+        for (from, to) in ranges {
+            for place in self.lower_bound(scope, &from)?..self.entries.len() {
+                let known = scope.known(self.entries[place].component)?;
+                if known.purl.as_str() >= to.as_str() {
+                    break;
+                }
+                if Purl::parse(&known.purl).is_some_and(|purl| purl.package() == package) {
+                    found.push(known);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where a component with this very purl stands first.
+    pub(super) fn place_of(&self, scope: &Scope, purl: &str) -> Result<Option<usize>, Error> {
+        let place = self.lower_bound(scope, purl)?;
+        let Some(entry) = self.entries.get(place) else { return Ok(None) };
+        Ok((scope.known(entry.component)?.purl == purl).then_some(place))
+    }
+
+    /// The first place whose purl is not below a text.
+    fn lower_bound(&self, scope: &Scope, text: &str) -> Result<usize, Error> {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let below = scope.known(self.entries[middle].component)?.purl.as_str() < text;
+            if below { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
     }
 
     /// Number of components without purl: they come first in a set.

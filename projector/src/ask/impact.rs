@@ -1,10 +1,11 @@
-//! What contains a purl, and where that runs (SPEC §5, `components/impact`).
+//! What contains a purl, or what a vulnerability concerns, and where that runs (SPEC §5, `components/impact` and
+//! `vulnerabilities/{id}/impact`).
 //!
-//! Three lists, each a walk over candidates from a place on: artifacts that hold it, by the sets that do; things that
+//! Four lists, each a walk over candidates from a place on: artifacts that hold it, by the sets that do; things that
 //! run, by name, where more sets hold it than a page can look at; and what runs undescribed. The first page counts each
 //! list as well; the next ones repeat its counts from the token, and read what they show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -14,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
 use super::contents::{Contents, Described};
-use super::reach::Reach;
+use super::reach::{Class, Reach};
 use super::running::{Place, RunsIn};
 use super::scope::Scope;
+use super::vex::said::Case;
 use crate::error::Error;
 
 /// Most matching components that one row lists.
@@ -32,13 +34,25 @@ const FIX_LOOKS_PER_ROW_MAX: usize = 100;
 /// Sets whose contents one page keeps: artifacts of one build often share theirs.
 const CONTENTS_KEPT_MAX: usize = 16;
 
-/// A question about a purl.
+/// What is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Affecting {
+    /// A package.
+    Package {
+        /// A purl, with or without version.
+        purl: String,
+        /// A `vers:` range.
+        versions: Option<String>,
+    },
+    /// A vulnerability, by any of its names.
+    Vulnerability(String),
+}
+
+/// A question about a package or a vulnerability.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ImpactQuestion {
-    /// A purl, with or without version.
-    pub purl: String,
-    /// A `vers:` range.
-    pub versions: Option<String>,
+    /// What is asked for.
+    pub of: Affecting,
     /// Only this environment.
     pub environment: Option<String>,
     /// Rows per list.
@@ -52,6 +66,7 @@ pub struct ImpactQuestion {
 struct Token {
     deployed: Goes,
     not_deployed: Goes,
+    cleared: Goes,
     unknown: Goes,
 }
 
@@ -68,10 +83,10 @@ struct Goes {
     at_least: bool,
 }
 
-/// Where something runs, and the part of it that holds what is asked for.
-type Holder = (Rc<RunsIn>, String);
-/// Takes what a list shows of a candidate: the artifacts that it leads to.
-type List<'l> = &'l mut dyn FnMut(&Place, &[String]) -> Result<ControlFlow<()>, Error>;
+/// What holds what is asked for, and the place where something runs of which it is a part; none where it runs nowhere.
+type Holder = (Option<Rc<RunsIn>>, String);
+/// Where a list begins, and what takes what it shows of a candidate: of the artifacts that it leads to.
+type List<'l> = (Place, &'l mut dyn FnMut(&Place, &[String]) -> Result<ControlFlow<()>, Error>);
 
 /// One list of one page.
 struct Listed<T> {
@@ -80,32 +95,46 @@ struct Listed<T> {
 }
 
 impl Scope {
-    /// What contains a purl and where that runs, with the next page's key. Each list goes on by itself; counts are
-    /// exact up to [`COUNTED_MAX`] and named in `atLeast` beyond. A list that fits the first page is sorted, others come
-    /// in the order of the store.
+    /// What contains a purl, or what a vulnerability concerns, and where that runs, with the next page's key. Each list
+    /// goes on by itself; counts are exact up to [`COUNTED_MAX`] and named in `atLeast` beyond. A list that fits the
+    /// first page is sorted, others come in the order of the store.
     pub fn impact(&self, question: &ImpactQuestion) -> Result<(Impact, Option<Vec<u8>>), Error> {
         let token = question.after.as_deref().map_or_else(|| Ok(Token::first()), Token::read)?;
-        let purl = Purl::parse(&question.purl);
-        let purl = purl.ok_or_else(|| Error::Question(format!("{:?} is not a purl", question.purl)))?;
-        let range = question.versions.as_deref().map(|range| Range::parse(range, purl.kind()));
-        let range = range.transpose().map_err(Error::Question)?;
-        let reach = Reach::of(self, &purl, range.as_ref())?;
+        let (purl, versions, reach) = match &question.of {
+            Affecting::Package { purl, versions } => {
+                let purl = Purl::parse(purl).ok_or_else(|| Error::Question(format!("{purl:?} is not a purl")))?;
+                let range = versions.as_deref().map(|range| Range::parse(range, purl.kind()));
+                let range = range.transpose().map_err(Error::Question)?;
+                (Some(purl.to_string()), versions.clone(), Reach::of(self, &purl, range.as_ref())?)
+            }
+            Affecting::Vulnerability(id) => (None, None, Reach::of_case(self, Case::of(self, id)?)?),
+        };
         let page = Page { reach: &reach, question, counting: question.after.is_none() };
-        let (deployed, not_deployed) = page.holders(token.deployed, token.not_deployed)?;
-        let unknown = page.unknown(token.unknown)?;
-        let next = Token { deployed: deployed.goes, not_deployed: not_deployed.goes, unknown: unknown.goes };
+        let unknown = page.unknown(token.unknown.clone())?;
+        let [deployed, not_deployed, cleared] = page.holders(token)?;
+        let next = Token {
+            deployed: deployed.goes,
+            not_deployed: not_deployed.goes,
+            cleared: cleared.goes,
+            unknown: unknown.goes,
+        };
         let mut rows = RowMaker { reach: &reach, contents: BTreeMap::new(), fix_looks: 0 };
-        let deployed = deployed.rows.iter().map(|(run, part)| rows.deployed(run, part)).collect::<Result<_, _>>()?;
-        let mut idle = not_deployed.rows.iter().map(|digest| rows.row(digest)).collect::<Result<Vec<_>, _>>()?;
+        let mut made = |list: &[Holder]| -> Result<Vec<ImpactRow>, Error> {
+            list.iter().map(|(run, part)| rows.made(run.as_deref(), part)).collect()
+        };
+        let (deployed, mut idle, cleared) = (made(&deployed.rows)?, made(&not_deployed.rows)?, made(&cleared.rows)?);
         if page.counting && next.not_deployed.next == Place::End {
             idle.sort_by(|a, b| (&a.artifact_ref, &a.digest).cmp(&(&b.artifact_ref, &b.digest)));
         }
+        let named = reach.case().map(|case| &case.vulnerability);
         let impact = Impact {
-            purl: purl.to_string(),
-            versions: question.versions.clone(),
+            purl,
+            versions,
+            vulnerability: named.map(|named| named.name.clone()),
+            aliases: named.map(|named| named.aliases.clone()),
             deployed,
             not_deployed: question.environment.is_none().then_some(idle),
-            cleared: vec![],
+            cleared,
             unknown: unknown.rows,
             counts: next.counts(),
             at_least: next.at_least(),
@@ -118,7 +147,7 @@ impl Scope {
 impl Token {
     fn first() -> Token {
         let start = Goes { next: Place::Start, shown: 0, count: 0, at_least: false };
-        Token { deployed: start.clone(), not_deployed: start.clone(), unknown: start }
+        Token { deployed: start.clone(), not_deployed: start.clone(), cleared: start.clone(), unknown: start }
     }
 
     fn read(bytes: &[u8]) -> Result<Token, Error> {
@@ -134,13 +163,22 @@ impl Token {
         postcard::to_stdvec(self).map(Some).map_err(|error| Error::Store(format!("page token: {error}")))
     }
 
-    fn lists(&self) -> [(&'static str, &Goes); 3] {
-        [("deployed", &self.deployed), ("notDeployed", &self.not_deployed), ("unknown", &self.unknown)]
+    fn lists(&self) -> [(&'static str, &Goes); 4] {
+        [
+            ("deployed", &self.deployed),
+            ("notDeployed", &self.not_deployed),
+            ("cleared", &self.cleared),
+            ("unknown", &self.unknown),
+        ]
     }
 
     fn counts(&self) -> ImpactCounts {
-        let (deployed, not_deployed, unknown) = (self.deployed.count, self.not_deployed.count, self.unknown.count);
-        ImpactCounts { deployed, not_deployed, cleared: 0, unknown }
+        ImpactCounts {
+            deployed: self.deployed.count,
+            not_deployed: self.not_deployed.count,
+            cleared: self.cleared.count,
+            unknown: self.unknown.count,
+        }
     }
 
     fn at_least(&self) -> Vec<String> {
@@ -158,46 +196,65 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Both lists of what holds it: where it runs, and what runs nowhere. The first page finds them in one walk, and other
-    /// pages where both go on at one place. Where it is contained in very many sets, most of which run nowhere, what
-    /// runs is looked at instead.
-    fn holders(&self, deployed: Goes, idle: Goes) -> Result<(Listed<Holder>, Listed<String>), Error> {
+    /// The lists of what holds it: where it runs, what runs nowhere, and of a vulnerability what is cleared. The first
+    /// page finds them in one walk, and other pages where they go on at one place. Where it is contained in very many
+    /// sets, most of which run nowhere, what runs is looked at instead.
+    fn holders(&self, token: Token) -> Result<[Listed<Holder>; 3], Error> {
         if self.counting {
             self.reach.read_fleet()?;
         }
-        let (mut running, mut nowhere) = (self.taker(&deployed), self.taker(&idle));
+        let Token { deployed, not_deployed: idle, cleared, .. } = token;
+        let mut takers = [self.taker(&deployed), self.taker(&idle), self.taker(&cleared)];
+        let [running, nowhere, clear] = &mut takers;
         let (by_lane, asks_idle) = (self.is_by_lane(&deployed), self.question.environment.is_none());
         if by_lane {
-            self.each_lane(&deployed.next, &mut running)?;
+            self.each_lane(&deployed.next, running)?;
         }
-        let mut runs = |here: &Place, parts: &[String]| Ok(running.take(here, self.running(parts)?));
-        let mut idles = |here: &Place, parts: &[String]| Ok(nowhere.take(here, self.idle(parts)?));
-        if !by_lane && asks_idle && deployed.next == idle.next {
-            self.each_artifact(&idle.next, &mut [&mut runs, &mut idles])?;
-        } else {
-            if !by_lane {
-                self.each_artifact(&deployed.next, &mut [&mut runs])?;
-            }
+        let mut runs = |here: &Place, parts: &[String]| Ok(running.take(here, self.running(parts, Class::Open)?));
+        let mut idles = |here: &Place, parts: &[String]| Ok(nowhere.take(here, self.idle(parts, Class::Open)?));
+        let mut clears = |here: &Place, parts: &[String]| {
+            let mut rows = self.running(parts, Class::Cleared)?;
             if asks_idle {
-                self.each_artifact(&idle.next, &mut [&mut idles])?;
+                rows.extend(self.idle(parts, Class::Cleared)?);
             }
+            Ok(clear.take(here, rows))
+        };
+        let mut lists: Vec<List<'_>> = Vec::new();
+        if !by_lane {
+            lists.push((deployed.next.clone(), &mut runs));
         }
+        if asks_idle {
+            lists.push((idle.next.clone(), &mut idles));
+        }
+        if self.reach.case().is_some() {
+            lists.push((cleared.next.clone(), &mut clears));
+        }
+        while let Some(from) = lists.first().map(|(from, _)| from.clone()) {
+            let (mut here, rest): (Vec<_>, Vec<_>) = lists.into_iter().partition(|(place, _)| *place == from);
+            self.each_artifact(&from, &mut here)?;
+            lists = rest;
+        }
+        let [running, nowhere, clear] = takers;
         let mut running = running.listed(deployed, self.reach.cut);
         if self.counting && running.goes.next == Place::End {
-            running.rows.sort_by(|(a, _), (b, _)| a.place().cmp(&b.place()));
+            running
+                .rows
+                .sort_by(|(a, _), (b, _)| a.as_ref().map(|run| run.place()).cmp(&b.as_ref().map(|run| run.place())));
         }
-        let nowhere = match asks_idle {
-            true => nowhere.listed(idle, self.reach.cut),
-            false => Listed { rows: vec![], goes: Goes { next: Place::End, ..idle } },
+        let none = |goes: Goes| Listed { rows: vec![], goes: Goes { next: Place::End, ..goes } };
+        let nowhere = if asks_idle { nowhere.listed(idle, self.reach.cut) } else { none(idle) };
+        let clear = match self.reach.case() {
+            Some(_) => clear.listed(cleared, self.reach.cut),
+            None => none(cleared),
         };
-        Ok((running, nowhere))
+        Ok([running, nowhere, clear])
     }
 
     fn is_by_lane(&self, deployed: &Goes) -> bool {
         match deployed.next {
             Place::Start => self.reach.sets.len() as u64 > COUNTED_MAX,
             Place::Lane { .. } => true,
-            Place::Subject { .. } | Place::End => false,
+            Place::Subject { .. } | Place::Artifact { .. } | Place::End => false,
         }
     }
 
@@ -206,8 +263,9 @@ impl Page<'_> {
             let mut rows = Vec::new();
             for run in runs {
                 let Some(digest) = &run.artifact.digest else { continue };
-                if let Some(part) = self.reach.contained(digest)?.part.clone() {
-                    rows.push((Rc::new(run), part));
+                let Some(part) = self.reach.contained(digest)?.part.clone() else { continue };
+                if self.reach.class(digest)? == Class::Open {
+                    rows.push((Some(Rc::new(run)), part));
                 }
             }
             Ok(running.take(&here, rows))
@@ -218,49 +276,65 @@ impl Page<'_> {
     fn each_artifact(&self, from: &Place, lists: &mut [List<'_>]) -> Result<(), Error> {
         let mut ended = vec![false; lists.len()];
         self.reach.each_subject(from, &mut |here, parts| {
-            for (list, ended) in lists.iter_mut().zip(&mut ended) {
+            for ((_, list), ended) in lists.iter_mut().zip(&mut ended) {
                 *ended = *ended || list(&here, &parts)?.is_break();
             }
             Ok(if ended.contains(&false) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })
     }
 
-    /// Where parts run, and whatever they are parts of.
-    fn running(&self, parts: &[String]) -> Result<Vec<Holder>, Error> {
+    /// Where parts run, and whatever they are parts of, that are of a class.
+    fn running(&self, parts: &[String], class: Class) -> Result<Vec<Holder>, Error> {
         let (mut rows, environment) = (Vec::new(), self.question.environment.as_deref());
         for part in parts {
-            let mut runs = self.reach.shown_by(part)?;
-            runs.retain(|run| environment.is_none_or(|environment| environment == run.lane.environment));
-            rows.extend(runs.into_iter().map(|run| (run, part.clone())));
-        }
-        Ok(rows)
-    }
-
-    /// Which of these artifacts run nowhere.
-    fn idle(&self, digests: &[String]) -> Result<Vec<String>, Error> {
-        let mut rows = Vec::new();
-        for digest in digests {
-            if !self.reach.is_running(digest)? {
-                rows.push(digest.clone());
+            for run in self.reach.shown_by(part)? {
+                let here = environment.is_none_or(|environment| environment == run.lane.environment);
+                let whole = run.artifact.digest.as_deref().unwrap_or(part);
+                if here && self.reach.class(whole)? == class {
+                    rows.push((Some(run), part.clone()));
+                }
             }
         }
         Ok(rows)
     }
 
-    /// What runs and was described by nobody. What runs now is in a kept list, from which rows that are not shown are
-    /// counted without a look at them.
+    /// Which of these artifacts run nowhere and are of a class.
+    fn idle(&self, digests: &[String], class: Class) -> Result<Vec<Holder>, Error> {
+        let mut rows = Vec::new();
+        for digest in digests {
+            if !self.reach.is_running(digest)? && self.reach.class(digest)? == class {
+                rows.push((None, digest.clone()));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What runs and of which it cannot be told: of a vulnerability what nobody can compare, then what was described by
+    /// nobody. What runs now is in a kept list of these, from which rows that are not shown are counted without a look
+    /// at them.
     fn unknown(&self, from: Goes) -> Result<Listed<UnknownRow>, Error> {
         let (mut taker, environment) = (self.taker(&from), self.question.environment.as_deref());
         let scope = self.reach.scope;
-        if scope.at.is_none() {
-            scope.each_undescribed(environment, &from.next, &mut |here, (lane, bare)| {
-                if taker.is_full() && bare.partly == 0 {
+        let (mut lanes_from, mut goes_on) = (from.next.clone(), true);
+        if self.reach.case().is_some() && !matches!(from.next, Place::Lane { .. } | Place::End) {
+            lanes_from = Place::Start;
+            self.reach.each_subject(&from.next, &mut |here, parts| {
+                let taken = taker.take(&here, self.unclear_rows(&parts)?);
+                goes_on = taken.is_continue();
+                Ok(taken)
+            })?;
+        }
+        // Who names artifacts with it says something of what nobody described.
+        let may_count = !self.reach.names_artifacts();
+        if goes_on && scope.at.is_none() {
+            scope.each_undescribed(environment, &lanes_from, &mut |here, (lane, bare)| {
+                if taker.is_full() && bare.partly == 0 && may_count {
                     return Ok(taker.count(&here, bare.wholly));
                 }
                 Ok(taker.take(&here, self.unknown_rows(scope.runs_in(&lane)?)?))
             })?;
-        } else {
-            scope.each_lane(environment, &from.next, &mut |here, runs| {
+        } else if goes_on {
+            scope.each_lane(environment, &lanes_from, &mut |here, runs| {
                 Ok(taker.take(&here, self.unknown_rows(runs)?))
             })?;
         }
@@ -270,6 +344,24 @@ impl Page<'_> {
             listed.rows.sort_by_key(place);
         }
         Ok(listed)
+    }
+
+    /// Of a vulnerability: what runs and of which nobody can tell whether it is affected.
+    fn unclear_rows(&self, parts: &[String]) -> Result<Vec<UnknownRow>, Error> {
+        let mut rows = Vec::new();
+        for (run, part) in self.running(parts, Class::Unclear)? {
+            let Some(run) = run else { continue };
+            let whole = run.artifact.digest.clone().unwrap_or(part);
+            let why = self.reach.verdict(&whole)?.and_then(|whole| whole.unclear().cloned()).unwrap_or_default();
+            rows.push(UnknownRow {
+                environment: run.lane.environment.clone(),
+                service: run.lane.service.clone(),
+                digest: run.artifact.digest.clone(),
+                artifact_ref: run.artifact.reference.clone(),
+                why,
+            });
+        }
+        Ok(rows)
     }
 
     fn unknown_rows(&self, runs: Vec<RunsIn>) -> Result<Vec<UnknownRow>, Error> {
@@ -286,7 +378,9 @@ impl Page<'_> {
                 // What nobody described holds nothing that is known.
                 let partly = matches!(described, Described::Partly(_));
                 let holds = partly && self.reach.contained(digest)?.part.is_some();
-                described.why_not().filter(|_| !holds)
+                let bare = !matches!(described, Described::Whole);
+                let is_heard = bare && self.reach.verdict(digest)?.is_some_and(|whole| whole.is_heard());
+                described.why_not().filter(|_| !holds && !is_heard)
             }
         };
         let RunsIn { lane, artifact, .. } = run;
@@ -384,8 +478,15 @@ struct RowMaker<'a> {
 }
 
 impl RowMaker<'_> {
+    fn made(&mut self, run: Option<&RunsIn>, part: &str) -> Result<ImpactRow, Error> {
+        match run {
+            Some(run) => self.deployed(run, part),
+            None => self.row(part, part),
+        }
+    }
+
     fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
-        let row = self.row(part)?;
+        let row = self.row(part, run.artifact.digest.as_deref().unwrap_or(part))?;
         Ok(ImpactRow {
             environment: Some(run.lane.environment.clone()),
             service: Some(run.lane.service.clone()),
@@ -397,7 +498,8 @@ impl RowMaker<'_> {
         })
     }
 
-    fn row(&mut self, digest: &str) -> Result<ImpactRow, Error> {
+    /// The row of a part of what is shown.
+    fn row(&mut self, digest: &str, shown: &str) -> Result<ImpactRow, Error> {
         let (scope, held) = (self.reach.scope, self.reach.held(digest)?);
         let all = scope.sboms_of(digest)?;
         let mut first = u64::MAX;
@@ -407,11 +509,23 @@ impl RowMaker<'_> {
         }
         let current = scope.current_among(all)?.into_iter().filter(|sbom| held.sets.contains(&sbom.set));
         let current: Vec<_> = current.collect();
-        let newest = current.iter().max_by_key(|sbom| sbom.stamp.order());
-        let newest = newest.ok_or_else(|| Error::Store("components: an affected artifact is gone".to_owned()))?;
+        let newest = current.iter().max_by_key(|sbom| sbom.stamp.order()).map(|sbom| sbom.stamp.index);
         let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();
-        let (components, components_cut) = self.components(&held.sets)?;
+        let whole = self.reach.verdict(shown)?;
+        let heard = whole.as_ref().and_then(|whole| whole.first_known());
+        let proof =
+            newest.or(heard).ok_or_else(|| Error::Store("components: an affected artifact is gone".to_owned()))?;
+        let (mut components, mut components_cut) = self.components(&held.sets)?;
+        if let Some(named) = whole.as_ref().map(|whole| whole.components()).filter(|named| !named.is_empty()) {
+            let sets: Vec<u32> = scope.current_sboms(digest)?.iter().map(|current| current.set).collect();
+            components = self.named_components(&named, &sets)?;
+            components_cut = (named.len() - components.len()) as u64;
+        }
         let (fixed_in, fix_search_cut) = self.fixed_in(digest)?;
+        let named = self.reach.case().zip(whole.as_deref());
+        let verdict = named.map(|(case, whole)| case.summary_of(whole)).transpose()?;
+        // Known once both are: what it contains, and what is said of that.
+        let first = newest.map_or(proof, |newest| first.min(newest)).max(heard.unwrap_or(0));
         Ok(ImpactRow {
             environment: None,
             service: None,
@@ -420,10 +534,11 @@ impl RowMaker<'_> {
             since: None,
             components,
             components_cut,
-            first_known_at: self.recorded_at(first.min(newest.stamp.index))?,
+            verdict,
+            first_known_at: self.recorded_at(first)?,
             fixed_in,
             fix_search_cut,
-            proof: self.reach.graph.proof(newest.stamp.index)?,
+            proof: self.reach.graph.proof(proof)?,
         })
     }
 
@@ -443,6 +558,23 @@ impl RowMaker<'_> {
             }
         }
         Ok((components.into_iter().map(|(purl, path)| ComponentPath { purl, path }).collect(), cut))
+    }
+
+    /// Components that somebody names, with the way to each where an SBOM has it.
+    fn named_components(&mut self, named: &BTreeSet<&String>, sets: &[u32]) -> Result<Vec<ComponentPath>, Error> {
+        let mut components = Vec::new();
+        for purl in named.iter().take(PATHS_PER_ROW_MAX) {
+            let mut path = Vec::new();
+            for set in sets {
+                let contents = self.contents(*set)?;
+                if let Some(place) = contents.place_of(self.reach.scope, purl)? {
+                    path = contents.path(self.reach.scope, place)?;
+                    break;
+                }
+            }
+            components.push(ComponentPath { purl: (*purl).clone(), path });
+        }
+        Ok(components)
     }
 
     fn contents(&mut self, set: u32) -> Result<Rc<Contents>, Error> {

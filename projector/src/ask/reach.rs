@@ -15,6 +15,9 @@ use super::contents::Described;
 use super::identity::Graph;
 use super::running::{Place, RunsIn, Visit};
 use super::scope::{Clocks, FEW_ROWS, Scope};
+use super::vex::candidates::Candidates;
+use super::vex::said::Case;
+use super::vex::verdict::Whole;
 use crate::error::Error;
 use crate::facts::components::rows::{
     EXTENDED, LINKS, PACKAGE_KEY_BYTES, PACKAGES, SET_SUBJECTS, clipped, table, table_key, unreadable,
@@ -69,6 +72,24 @@ pub(super) struct Reach<'a> {
     linked: OnceCell<Option<BTreeSet<String>>>,
     described: RefCell<BTreeMap<String, Described>>,
     pub(super) free: RefCell<BTreeMap<String, bool>>,
+    /// Of a vulnerability: what is said of it.
+    case: Option<Case<'a>>,
+    /// Of a vulnerability: canonical digests of artifacts that are named with it.
+    named: BTreeSet<String>,
+    verdicts: RefCell<BTreeMap<String, Rc<Whole>>>,
+}
+
+/// What an artifact that may hold what is asked for is to an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    /// It holds it; of a vulnerability: it is affected, or this is looked into.
+    Open,
+    /// Who may clear it says that it is fixed or not affected.
+    Cleared,
+    /// It cannot be told.
+    Unclear,
+    /// It does not hold it.
+    Free,
 }
 
 /// What of an artifact holds what is asked for.
@@ -92,6 +113,21 @@ pub(super) struct Contained {
 impl<'a> Reach<'a> {
     pub(super) fn of(scope: &'a Scope, purl: &Purl, range: Option<&Range>) -> Result<Reach<'a>, Error> {
         let (matches, matches_cut) = scope.matching(purl, range)?;
+        Reach::from(scope, (matches, matches_cut), None, BTreeSet::new())
+    }
+
+    /// Of a vulnerability: from everything that is named with it.
+    pub(super) fn of_case(scope: &'a Scope, case: Case<'a>) -> Result<Reach<'a>, Error> {
+        let Candidates { components, cut, named } = case.candidates()?;
+        Reach::from(scope, (components, cut), Some(case), named)
+    }
+
+    fn from(
+        scope: &'a Scope,
+        (matches, matches_cut): (Vec<u32>, bool),
+        case: Option<Case<'a>>,
+        named: BTreeSet<String>,
+    ) -> Result<Reach<'a>, Error> {
         let (sets, sets_cut) = scope.sets_with(&matches)?;
         let extended = if sets.is_empty() { Some(vec![]) } else { scope.extended_sets()? };
         Ok(Reach {
@@ -108,6 +144,37 @@ impl<'a> Reach<'a> {
             linked: OnceCell::new(),
             described: RefCell::default(),
             free: RefCell::default(),
+            case,
+            named,
+            verdicts: RefCell::default(),
+        })
+    }
+
+    /// Of a vulnerability: what is said of it.
+    pub(super) fn case(&self) -> Option<&Case<'a>> {
+        self.case.as_ref()
+    }
+
+    /// Whether artifacts are named themselves, beside what they hold.
+    pub(super) fn names_artifacts(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// Of a vulnerability: what is said of an artifact about it.
+    pub(super) fn verdict(&self, digest: &str) -> Result<Option<Rc<Whole>>, Error> {
+        let Some(case) = &self.case else { return Ok(None) };
+        once(&self.verdicts, digest, || case.whole(digest).map(Rc::new)).map(Some)
+    }
+
+    /// What an artifact that holds it, or is named with it, is to the answer.
+    pub(super) fn class(&self, digest: &str) -> Result<Class, Error> {
+        let (Some(case), Some(whole)) = (&self.case, self.verdict(digest)?) else { return Ok(Class::Open) };
+        Ok(match whole.consensus {
+            Some(found) if found.is_open() => Class::Open,
+            Some(found) if found.by_role || !case.has_roles()? => Class::Cleared,
+            Some(_) => Class::Open,
+            None if whole.unclear().is_some() => Class::Unclear,
+            None => Class::Free,
         })
     }
 
@@ -154,7 +221,7 @@ impl<'a> Reach<'a> {
         let parts = self.scope.parts_of(digest)?;
         let mut part = None;
         for candidate in &parts {
-            if !self.held(candidate)?.sets.is_empty() {
+            if !self.held(candidate)?.sets.is_empty() || self.named.contains(candidate) {
                 part = Some(candidate.clone());
                 break;
             }
@@ -171,7 +238,18 @@ impl<'a> Reach<'a> {
     /// anything, and of an index neither is one of whose manifests nobody described.
     pub(super) fn is_free(&self, digest: &str) -> Result<bool, Error> {
         once(&self.free, digest, || {
-            Ok(self.contained(digest)?.part.is_none() && self.described(digest)? == Described::Whole)
+            let described = || Ok(self.described(digest)? == Described::Whole);
+            if self.contained(digest)?.part.is_none() {
+                return described();
+            }
+            match self.case.is_some() {
+                true => Ok(match self.class(digest)? {
+                    Class::Cleared => true,
+                    Class::Free => described()?,
+                    Class::Open | Class::Unclear => false,
+                }),
+                false => Ok(false),
+            }
         })
     }
 
@@ -181,10 +259,36 @@ impl<'a> Reach<'a> {
         let (first, subject) = match from {
             Place::Subject { set, subject, .. } => (*set, Some(subject)),
             Place::Start => (0, None),
+            Place::Artifact { digest, .. } => return self.each_named(digest, visit),
             Place::Lane { .. } | Place::End => return Ok(()),
         };
+        if self.each_bound(first, subject, visit)?.is_continue() {
+            self.each_named("", visit)?;
+        }
+        Ok(())
+    }
+
+    /// Artifacts that are named and hold no set that does, from one on.
+    fn each_named(&self, from: &str, visit: Visit<'_, Vec<String>>) -> Result<(), Error> {
+        for digest in self.named.range(from.to_owned()..) {
+            if self.held(digest)?.sets.is_empty() {
+                let here = Place::Artifact { digest: digest.clone(), rows: 0 };
+                if visit(here, vec![digest.clone()])?.is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_bound(
+        &self,
+        first: u32,
+        subject: Option<&String>,
+        visit: Visit<'_, Vec<String>>,
+    ) -> Result<ControlFlow<()>, Error> {
         let wanted = |from: u32| self.sets.get(self.sets.partition_point(|set| *set < from)).copied();
-        let Some(begin) = wanted(first) else { return Ok(()) };
+        let Some(begin) = wanted(first) else { return Ok(ControlFlow::Continue(())) };
         let mut next = self.subjects(begin);
         if let Some(subject) = subject.filter(|_| begin == first) {
             next = next.text(subject);
@@ -192,18 +296,18 @@ impl<'a> Reach<'a> {
         let mut bound = Bindings::of(self.scope);
         while let Some((set, subject)) = bound.first_from(&next)? {
             match wanted(set) {
-                None => return Ok(()),
+                None => break,
                 Some(later) if later != set => next = self.subjects(later),
                 Some(_) => {
                     next = self.subjects(set).text(&subject).prefix_end();
                     let first = self.led_to_first(set, &subject)?;
                     if visit(Place::Subject { set, subject, rows: 0 }, first)?.is_break() {
-                        return Ok(());
+                        return Ok(ControlFlow::Break(()));
                     }
                 }
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Artifacts that something leads to that a set is bound to, and nothing before it did.
@@ -401,7 +505,7 @@ impl<'a> Bindings<'a> {
 impl Scope {
     /// Numbers of the components that are asked for, ascending, with whether more were left out. Package and version
     /// stand in the keys: a component itself is read only where a key does not say all.
-    fn matching(&self, purl: &Purl, range: Option<&Range>) -> Result<(Vec<u32>, bool), Error> {
+    pub(super) fn matching(&self, purl: &Purl, range: Option<&Range>) -> Result<(Vec<u32>, bool), Error> {
         let mut prefix = table(&self.tenant, PACKAGES).text(clipped(purl.package()));
         if !purl.version().is_empty() {
             prefix = prefix.text(clipped(purl.version()));

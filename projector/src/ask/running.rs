@@ -50,6 +50,8 @@ pub(super) enum Place {
     Start,
     /// At what a set is bound to.
     Subject { set: u32, subject: String, rows: u32 },
+    /// At an artifact that is named itself.
+    Artifact { digest: String, rows: u32 },
     /// At something that runs.
     Lane { at: LanePlace, rows: u32 },
     /// Nowhere.
@@ -64,6 +66,7 @@ impl Place {
             Place::Start => Place::Start,
             Place::End => Place::End,
             Place::Subject { set, subject, .. } => Place::Subject { set: *set, subject: subject.clone(), rows },
+            Place::Artifact { digest, .. } => Place::Artifact { digest: digest.clone(), rows },
             Place::Lane { at, .. } => Place::Lane { at: at.clone(), rows },
         }
     }
@@ -72,7 +75,7 @@ impl Place {
     pub(super) fn rows(&self) -> usize {
         let rows = match self {
             Place::Start | Place::End => 0,
-            Place::Subject { rows, .. } | Place::Lane { rows, .. } => *rows,
+            Place::Subject { rows, .. } | Place::Artifact { rows, .. } | Place::Lane { rows, .. } => *rows,
         };
         usize::try_from(rows).unwrap_or(usize::MAX)
     }
@@ -141,7 +144,7 @@ impl Scope {
         let (mut next, mut alike) = match from {
             Place::Start => (all.clone(), 0),
             Place::Lane { at, .. } => (table.clone().bytes(&at.beginning), at.alike),
-            Place::Subject { .. } | Place::End => return Ok(()),
+            Place::Subject { .. } | Place::Artifact { .. } | Place::End => return Ok(()),
         };
         let (mut beginning, mut passed) = (Vec::new(), 0_u32);
         loop {

@@ -299,15 +299,16 @@ pub(crate) struct KeptEntry {
     pub(crate) leaf_hash: [u8; 32],
     pub(crate) source: String,
     pub(crate) recorded_at: i64,
+    pub(crate) event_id: [u8; 16],
 }
 
 impl KeptEntry {
     /// Of an entry, among those of a row of which the first is given.
     pub(super) fn of(index: u64, first: u64, row: &EntryRows) -> Option<KeptEntry> {
         let entry = row.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)?;
-        let &EntryRow { leaf_hash, source, recorded_at } = entry;
+        let &EntryRow { leaf_hash, source, recorded_at, event_id } = entry;
         let source = usize::try_from(source).ok().and_then(|source| row.sources.get(source));
-        Some(KeptEntry { leaf_hash, source: source.cloned().unwrap_or_default(), recorded_at })
+        Some(KeptEntry { leaf_hash, source: source.cloned().unwrap_or_default(), recorded_at, event_id })
     }
 }
 

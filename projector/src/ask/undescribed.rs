@@ -42,7 +42,7 @@ impl Scope {
         let (next, mut alike) = match from {
             Place::Start => (vec![], 0),
             Place::Lane { at, .. } => (at.beginning.clone(), at.alike),
-            Place::Subject { .. } | Place::End => return Ok(()),
+            Place::Subject { .. } | Place::Artifact { .. } | Place::End => return Ok(()),
         };
         let begins = environment.map(|name| Key::from_bytes(&[]).text(name).as_bytes().to_vec()).unwrap_or_default();
         let (mut beginning, mut passed) = (Vec::new(), 0_u32);

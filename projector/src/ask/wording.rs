@@ -40,7 +40,7 @@ pub(super) fn worded(evidence: &Evidence, kind: EvidenceKind) -> Worded {
             let summary = if *reproducible { "rebuilt alike" } else { "rebuilt with another digest" };
             remark(kind, rebuilt_digest, summary.to_owned())
         }
-        Evidence::Reachability { vulnerability, status, paths } => {
+        Evidence::Reachability { vulnerability, status, paths, gates: _ } => {
             remark(kind, vulnerability, format!("{vulnerability} is {status} ({paths} paths)"))
         }
         Evidence::Deleted { actor } => remark(kind, "", format!("deleted{}", by(actor))),

@@ -3,6 +3,7 @@
 pub(crate) mod components;
 pub(crate) mod deployments;
 pub(crate) mod entries;
+pub(crate) mod findings;
 pub(crate) mod lineage;
 pub(crate) mod lines;
 pub(crate) mod undescribed;
@@ -28,10 +29,11 @@ pub(crate) struct ViewSet {
     pub(crate) lineage: lineage::LineageFacts,
     pub(crate) components: components::Components,
     pub(crate) deployments: deployments::Deployments,
+    pub(crate) findings: findings::Findings,
 }
 
 impl ViewSet {
-    pub(crate) fn all(&self) -> [&dyn View; 4] {
-        [&self.intake, &self.lineage, &self.components, &self.deployments]
+    pub(crate) fn all(&self) -> [&dyn View; 5] {
+        [&self.intake, &self.lineage, &self.components, &self.deployments, &self.findings]
     }
 }

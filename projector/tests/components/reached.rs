@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 type Newest = ((i64, usize), Option<Option<String>>);
 
 use pedigraph_projector::answers::{Impact, ImpactRow};
-use pedigraph_projector::{AsOf, ImpactQuestion, Moment, Scope, Views};
+use pedigraph_projector::{Affecting, AsOf, ImpactQuestion, Moment, Scope, Views};
 use pedigraph_proto::event::{AliasObserved, SbomAttached, ServiceDeployed, ServiceRemoved, TagObserved};
 use pedigraph_proto::{Event, Nanos, TenantId};
 
@@ -335,7 +335,8 @@ fn ask(events: &[(i64, Said)], views: &Views, random: &mut Random) {
     let moment = Moment { at: at.map(Nanos), as_of: Some(AsOf::Index(known as u64 - 1)) };
     let scope = views.at(&TenantId::default(), moment).expect("a scope");
     let (versions, limit) = (versions.map(str::to_owned), 1 + random.below(5));
-    let question = ImpactQuestion { purl: text, versions, environment: environment.clone(), limit, after: None };
+    let of = Affecting::Package { purl: text, versions };
+    let question = ImpactQuestion { of, environment: environment.clone(), limit, after: None };
     let impact = glued(&scope, &question);
     let want = Known { events: &events[..known], at }.impact(&asked, environment.as_deref());
     let shown = || format!("{question:?} as of {known} at {at:?} of {events:#?}");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use pedigraph_projector::answers::Direction;
 use pedigraph_projector::store::{Budget, Meter, ROWS_PER_CHECK};
-use pedigraph_projector::{AsOf, Error, Found, ImpactQuestion, Moment, Scope, Views};
+use pedigraph_projector::{Affecting, AsOf, Error, Found, ImpactQuestion, Moment, Scope, Views};
 use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{
     ArtifactPublished, Component, ComponentsListed, FreezeChanged, ImageObserved, RunFinished, SbomAttached,
@@ -136,7 +136,8 @@ fn questions() -> Vec<(&'static str, Ask)> {
         ("entries", |scope| Ok(format!("{:?}", scope.entries_by_subject(&pump(), 0, 100)?))),
         ("impact", |scope| {
             let purl = "pkg:npm/valve".to_owned();
-            let question = ImpactQuestion { purl, versions: None, environment: None, limit: 100, after: None };
+            let of = Affecting::Package { purl, versions: None };
+            let question = ImpactQuestion { of, environment: None, limit: 100, after: None };
             Ok(format!("{:?}", scope.impact(&question)?))
         }),
     ]

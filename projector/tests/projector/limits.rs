@@ -2,7 +2,7 @@
 
 use pedigraph_projector::answers::Direction;
 use pedigraph_projector::store::Budget;
-use pedigraph_projector::{AsOf, ImpactQuestion, Moment};
+use pedigraph_projector::{Affecting, AsOf, ImpactQuestion, Moment};
 use pedigraph_proto::Nanos;
 use pedigraph_proto::event::{
     ChangeMerged, DigestKind, Finding, ImageObserved, PlatformManifest, RunFinished, ScanCompleted, ServiceDeployed,
@@ -38,7 +38,8 @@ fn deployed(n: i64, name: &str) -> Said {
 fn impact(counted: &Counted, moment: Moment) -> (u64, u64) {
     let (scope, meter) = counted.scope_at(moment, Budget::NONE);
     let purl = "pkg:npm/valve@4.0.1".to_owned();
-    let question = ImpactQuestion { purl, versions: None, environment: None, limit: 100, after: None };
+    let of = Affecting::Package { purl, versions: None };
+    let question = ImpactQuestion { of, environment: None, limit: 100, after: None };
     let (answer, next) = scope.impact(&question).expect("answered");
     assert_eq!((next, answer.counts.not_deployed), (None, 0));
     (meter.rows(), answer.counts.deployed)

@@ -17,6 +17,8 @@ pub enum Missing {
     Reference,
     /// An environment.
     Environment,
+    /// What somebody says of an artifact and a vulnerability.
+    Verdict,
     /// A ledger entry.
     Entry,
     /// The body of an entry that came without one.
@@ -52,6 +54,9 @@ pub enum Error {
         /// What is allowed.
         allowed: String,
     },
+    /// Both sides of a diff are one artifact.
+    #[error("{0} names the same artifact on both sides")]
+    Same(String),
     /// A leaf of the ledger cannot be read.
     #[error("the leaf of entry {0} cannot be read")]
     Leaf(u64),

@@ -1,6 +1,6 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
-use pedigraph_projector::answers::{Artifact, Candidate, Direction, Lineage, Trace};
+use pedigraph_projector::answers::{Artifact, Candidate, Diff, Direction, Lineage, Trace, Verdict};
 use pedigraph_projector::{Error as Views, Found, Scope};
 
 use crate::answer::error::{Error, Missing, quoted};
@@ -32,6 +32,31 @@ pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
     let unknown = || unknown(scope, Missing::Artifact, reference);
     let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
     scope.artifact(&digest)?.ok_or_else(unknown)
+}
+
+/// The verdict on the artifact that a reference names, and a vulnerability.
+pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result<Verdict, Error> {
+    let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
+    scope.verdict(&digest, vulnerability)?.ok_or_else(|| {
+        let (artifact, id) = (quoted(reference), quoted(vulnerability));
+        let detail =
+            format!("no statement and no finding is about {artifact} and {id}; this does not say that it is safe");
+        Error::missing(Missing::Verdict, detail)
+    })
+}
+
+/// What changed between the artifacts that two references name.
+pub fn diff_of(scope: &Scope, from: &str, to: &str) -> Result<Diff, Error> {
+    let digest = |reference: &str| {
+        let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
+        let known = scope.is_known(&digest)?;
+        if known { Ok(scope.canonical_digest(&digest)?) } else { Err(unknown(scope, Missing::Artifact, reference)) }
+    };
+    let (old, new) = (digest(from)?, digest(to)?);
+    if old == new {
+        return Err(Error::Same(old));
+    }
+    Ok(scope.diff(&old, &new)?)
 }
 
 /// Nothing has this name, or only later than the question's moment.

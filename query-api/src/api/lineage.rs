@@ -6,7 +6,7 @@ use pedigraph_projector::answers::{Direction, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, lineage_of, resolve_of, trace_of};
+use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, diff_of, lineage_of, resolve_of, trace_of};
 use crate::app::App;
 use crate::link::Linked;
 use crate::metrics::{QueryResult, ResultLabel};
@@ -19,6 +19,7 @@ use crate::route::Routes;
 pub fn routes() -> Routes {
     Routes::new()
         .get("/api/v1/lineage/{digest}", Access::Needs(TokenScope::LineageRead), lineage)
+        .get("/api/v1/lineage/diff", Access::Needs(TokenScope::LineageRead), diff)
         .get("/api/v1/artifacts/{digest}", Access::Needs(TokenScope::LineageRead), artifact)
         .get("/api/v1/trace", Access::Needs(TokenScope::LineageRead), trace)
         .get("/api/v1/resolve", Access::Needs(TokenScope::LineageRead), resolve)
@@ -59,6 +60,21 @@ fn direction(params: &Params) -> Result<Direction, Problem> {
         Some("down") => Ok(Direction::Down),
         Some(_) => Err(Problem::parameter("direction", "up, down or both")),
     }
+}
+
+async fn diff(State(app): State<App>, read: Read) -> Result<Response, Problem> {
+    let reference = "a digest, repository:tag or environment/service";
+    let from = read.params.need("from", reference)?.to_owned();
+    let to = read.params.need("to", reference)?.to_owned();
+    let begun = app.now();
+    let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?)).await;
+    app.metrics.diff_latency.observe(seconds_since(&app, begun));
+    answer
+}
+
+fn seconds_since(app: &App, begun: i64) -> f64 {
+    let taken = u64::try_from((app.config.clock)().saturating_sub(begun)).unwrap_or(0);
+    std::time::Duration::from_nanos(taken).as_secs_f64()
 }
 
 async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {

@@ -9,8 +9,8 @@ use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, artifacts, at_moment, environment_link, further, how_to_send, moment_options, next_page,
-    page, proof, quoted, table, time,
+    Frame, artifact_link, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, proof,
+    quoted, table, time,
 };
 use crate::problem::Problem;
 use crate::question;
@@ -19,6 +19,7 @@ use crate::route::Routes;
 
 const RUNS: [&str; 6] = ["Environment", "Service", "Artifact", "As", "Since", "Proof"];
 const RESTS: [&str; 4] = ["Artifact", "As", "Known since", "Proof"];
+const CLEARED: [&str; 4] = ["Artifact", "Runs in", "As", "Proof"];
 const UNKNOWN: [&str; 4] = ["Environment", "Service", "Artifact", "Why"];
 
 /// Their routes.
@@ -31,20 +32,15 @@ pub fn routes() -> Routes {
 }
 
 async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Read) -> Result<Response, Problem> {
+    let question = question::vulnerability(&read, &id)?;
     app.page(read, move |scope, read, fresh| {
-        let named = scope.named_for_vulnerability(&id, read.after.as_deref(), read.page_size)?;
+        let (impact, next) = scope.impact(&question)?;
         let path = format!("/vulnerabilities/{}", encoded(&id));
-        let next = read.next(fresh, named.next).map(|token| next_page(&path, &token, read));
-        let none = "No scan and no statement that was recorded names it for an artifact.";
-        let caption = "By digest; the artifact's page has what each report says, and where it runs";
-        let content = html! {
-            h1 { (id) }
-            (artifacts("Artifacts that a scan or a statement names it for", caption, none, &named.rows, read))
-            (further(next.as_deref()))
-        };
-        let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&id)), read);
-        let frame = Frame { title: &id, json: &json, command: "" };
-        Ok(page(&frame, "", fresh, &content))
+        let next = read.next(fresh, next).map(|token| next_page(&path, &token, read));
+        let json = at_moment(&format!("/api/v1/vulnerabilities/{}/impact", encoded(&id)), read);
+        let command = format!("pedigraph impact {}{}", quoted(&id), moment_options(read));
+        let frame = Frame { title: &id, json: &json, command: &command };
+        Ok(page(&frame, "", fresh, &content(&impact, &id, next.as_deref())))
     })
     .await
 }
@@ -54,62 +50,127 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
     app.page(read, move |scope, read, fresh| {
         let (impact, next) = scope.impact(&question)?;
         let next = read.next(fresh, next).map(|token| next_page("/components/impact", &token, read));
-        let address = at_moment(&format!("/api/v1/components/impact?purl={}", encoded(&impact.purl)), read);
-        let command = format!("pedigraph impact {}{}", quoted(&impact.purl), moment_options(read));
-        let frame = Frame { title: &impact.purl, json: &address, command: &command };
-        Ok(page(&frame, "", fresh, &content(&impact, next.as_deref())))
+        let purl = impact.purl.as_deref().unwrap_or_default();
+        let address = at_moment(&format!("/api/v1/components/impact?purl={}", encoded(purl)), read);
+        let command = format!("pedigraph impact {}{}", quoted(purl), moment_options(read));
+        let frame = Frame { title: purl, json: &address, command: &command };
+        Ok(page(&frame, "", fresh, &content(&impact, purl, next.as_deref())))
     })
     .await
 }
 
-fn content(impact: &Impact, next: Option<&str>) -> Markup {
+fn content(impact: &Impact, asked: &str, next: Option<&str>) -> Markup {
     let counts = impact.counts;
     let at_least = |list: &str| if impact.at_least.iter().any(|name| name == list) { "at least " } else { "" };
     let elsewhere = impact.not_deployed.as_deref().unwrap_or_default();
-    let runs: Vec<Markup> = impact.deployed.iter().map(deployed).collect();
-    let rests: Vec<Markup> = elsewhere.iter().map(not_deployed).collect();
+    let of = impact.vulnerability.as_deref();
+    let runs: Vec<Markup> = impact.deployed.iter().map(|row| deployed(row, of)).collect();
+    let rests: Vec<Markup> = elsewhere.iter().map(|row| not_deployed(row, of)).collect();
+    let cleared: Vec<Markup> = impact.cleared.iter().map(|row| cleared_row(row, of)).collect();
     let unknown: Vec<Markup> = impact.unknown.iter().map(unknown_row).collect();
     html! {
-        h1 { span .mono { (impact.purl) } }
-        p .lead {
-            "Runs in " (at_least("deployed")) (number(counts.deployed, "place", "places")) ", and is in "
-            (at_least("notDeployed")) (number(counts.not_deployed, "artifact that runs", "artifacts that run"))
-            " nowhere. Nobody knows what is in " (at_least("unknown"))
-            (number(counts.unknown, "thing that runs", "things that run")) "."
+        h1 { span .mono { (of.unwrap_or(asked)) } }
+        @if let Some(aliases) = impact.aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
+            p { "Also called " (aliases.join(", ")) "." }
         }
-        @if counts.deployed + counts.not_deployed == 0 {
-            p .empty { "No SBOM that was recorded lists it." }
+        p .lead {
+            (if of.is_some() { "Affects what runs in " } else { "Runs in " })
+            (at_least("deployed")) (number(counts.deployed, "place", "places"))
+            (if of.is_some() { ", and " } else { ", and is in " })
+            (at_least("notDeployed")) (number(counts.not_deployed, "artifact that runs", "artifacts that run"))
+            " nowhere."
+            @if of.is_some() {
+                " Cleared: " (at_least("cleared")) (number(counts.cleared, "place or artifact", "places or artifacts")) "."
+            }
+            " Nobody knows about " (at_least("unknown"))
+            (number(counts.unknown, "thing that runs", "things that run")) ": that is not said to be safe."
+        }
+        @if counts.deployed + counts.not_deployed + counts.cleared == 0 {
+            p .empty {
+                @if of.is_some() {
+                    "No scan, statement or advisory that was recorded concerns an artifact that is known."
+                } @else {
+                    "No SBOM that was recorded lists it."
+                }
+            }
             (how_to_send())
         }
-        (table("Where it runs", "By environment and service", &RUNS, &runs))
-        (table("In artifacts that run nowhere", "By name", &RESTS, &rests))
-        (table("Running, contents unknown", "No SBOM was recorded for these", &UNKNOWN, &unknown))
+        (table("Where it runs", "By environment and service", &columns(&RUNS, of), &runs))
+        @if of.is_some() {
+            (table("Cleared", "Fixed or not affected, as somebody says who may", &columns(&CLEARED, of), &cleared))
+        }
+        (table("In artifacts that run nowhere", "By name", &columns(&RESTS, of), &rests))
+        (table("Running, and unknown", "No SBOM was recorded, or versions cannot be compared", &UNKNOWN, &unknown))
         (further(next))
     }
+}
+
+/// The columns of a table, and of a vulnerability the verdict before the last.
+fn columns(names: &[&'static str], of: Option<&str>) -> Vec<&'static str> {
+    let mut columns = names.to_vec();
+    if of.is_some() {
+        columns.insert(columns.len() - 1, "Verdict");
+    }
+    columns
 }
 
 fn number(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-fn deployed(row: &ImpactRow) -> Markup {
+fn deployed(row: &ImpactRow, of: Option<&str>) -> Markup {
     html! {
         th scope="row" { @if let Some(name) = &row.environment { (environment_link(name)) } }
         td { (row.service.as_deref().unwrap_or_default()) }
         td { (artifact_link(&row.digest, &row.artifact_ref)) }
         td { (components(row)) }
         td { @if let Some(since) = row.since { (time(since)) } }
+        (verdict(row, of))
         td { (proof(&row.proof)) }
     }
 }
 
-fn not_deployed(row: &ImpactRow) -> Markup {
+fn cleared_row(row: &ImpactRow, of: Option<&str>) -> Markup {
+    html! {
+        th scope="row" { (artifact_link(&row.digest, &row.artifact_ref)) }
+        td {
+            @match &row.environment {
+                Some(name) => { (environment_link(name)) " / " (row.service.as_deref().unwrap_or_default()) }
+                None => "nowhere",
+            }
+        }
+        td { (components(row)) }
+        (verdict(row, of))
+        td { (proof(&row.proof)) }
+    }
+}
+
+fn not_deployed(row: &ImpactRow, of: Option<&str>) -> Markup {
     html! {
         th scope="row" { (artifact_link(&row.digest, &row.artifact_ref)) }
         td { (components(row)) }
         td { (time(row.first_known_at)) }
+        (verdict(row, of))
         td { (proof(&row.proof)) }
     }
+}
+
+/// What the verdict is, with the way to who says so; and the next version that is free of it.
+fn verdict(row: &ImpactRow, of: Option<&str>) -> Markup {
+    let Some((verdict, id)) = row.verdict.as_ref().zip(of) else { return html! {} };
+    let address = format!("/artifacts/{}/verdicts/{}", encoded(&row.digest), encoded(id));
+    html! {
+        td {
+            a href=(address) { (words(&verdict.status)) }
+            @if verdict.conflict { " (disputed)" }
+            @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) }
+        }
+    }
+}
+
+/// A status as people read it.
+pub(super) fn words(status: &str) -> String {
+    status.replace('_', " ")
 }
 
 fn unknown_row(row: &UnknownRow) -> Markup {

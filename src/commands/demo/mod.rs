@@ -13,6 +13,7 @@ use pedigraph_proto::{Nanos, TenantId};
 
 use self::story::Told;
 use crate::config::{Config, TOPICS};
+use crate::issuers::{self, Issuer};
 use crate::node::{Node, Role, interrupted, now_ns};
 use crate::output::{put, say};
 use crate::telemetry;
@@ -57,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut config =
         Config { data: directory.0.clone(), segment_bytes: 8 << 20, view_cache_mib: 64, ..Config::default() };
     config.kafka.brokers.clone_from(&brokers);
+    config.issuers = vec![Issuer { name: story::MAKER.to_owned(), role: issuers::Role::Producer, ..Issuer::default() }];
     if arguments.kafka.is_some() {
         config.kafka.group = format!("pedigraph-demo-{}", std::process::id());
     }
@@ -98,7 +100,8 @@ async fn play(arguments: &Arguments, config: &Config, brokers: &str) -> anyhow::
 /// Tells the story, and goes on with it unless that is enough.
 async fn tell(arguments: &Arguments, node: &Node, producer: &producer::Producer) -> anyhow::Result<()> {
     let story = story::tell(arguments.seed, whole_second(now_ns()), arguments.events);
-    let mut teller = Teller { node, producer, expected: 0, ahead: 0 };
+    // The roles of issuers are an entry too.
+    let mut teller = Teller { node, producer, expected: 1, ahead: 0 };
     for message in &story.messages {
         teller.tell(message).await?;
     }
@@ -165,18 +168,20 @@ impl Teller<'_> {
 fn introduce(address: &SocketAddr, story: &story::Story) {
     let url = format!("http://{address}");
     let program = std::env::args().next().unwrap_or_else(|| "pedigraph".to_owned());
-    let library = crate::client::escape(story.library);
+    let (library, vulnerability) = (crate::client::escape(story.library), story::VULNERABILITY);
     put(&format!("listening on {url}"));
     put(&format!(
         "\nPedigraph is running with a story in it. Open {url}\n\n\
          The canary that went wrong   {url}/artifacts/{}\n\
          What runs in production      {url}/environments/prod\n\
-         Who contains log4j-core      {url}/components/impact?purl={library}\n\n\
+         Who contains log4j-core      {url}/components/impact?purl={library}\n\
+         Who is hit by log4shell      {url}/vulnerabilities/{vulnerability}\n\n\
          Try:\n  \
          {program} trace prod/search --url {url}\n  \
-         {program} impact {} --url {url}\n  \
+         {program} impact {vulnerability} --url {url}\n  \
+         {program} verdict prod/thumbnails {vulnerability} --url {url}\n  \
          {program} env prod --changes --url {url}\n\n\
          New deployments trickle in. Ctrl-C ends it and removes everything.",
-        story.canary, story.library
+        story.canary
     ));
 }

@@ -28,6 +28,10 @@ const CI: &str = "pedigraph.ci";
 const CD: &str = "pedigraph.cd";
 const SCANNER: &str = "pedigraph.scanner";
 const MINUTE: i64 = 60_000_000_000;
+/// Who makes the shop's images, and may say that one is not affected.
+pub(crate) const MAKER: &str = "shop platform team";
+/// The vulnerability that the story is about.
+pub(crate) const VULNERABILITY: &str = "CVE-2021-44228";
 const LIBRARY: &str = "pkg:maven/org.apache.logging.log4j/log4j-core";
 
 /// Writes messages; knows the seed and the moment that the story ends at.
@@ -190,7 +194,7 @@ impl Teller {
     }
 
     /// S2: log4j-core 2.14.1 is in three functions, in one of them only through another library; one is patched
-    /// already.
+    /// already, and who makes another one says that it is not affected. An advisory names the library.
     fn sweep(&mut self, base: &Digest) {
         let direct: &[(&str, &[&str])] = &[("pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1", &[])];
         let deep: &[(&str, &[&str])] = &[
@@ -206,17 +210,33 @@ impl Teller {
             self.scan(&image, 60 * 24 * days - 20);
         }
         let fixed = self.build("search", "1.4.1", 100, base, patched);
-        self.deploy(&fixed, "prod", 85, json!({"actor": "deploy-bot", "reason": "CVE-2021-44228"}));
+        self.deploy(&fixed, "prod", 85, json!({"actor": "deploy-bot", "reason": VULNERABILITY}));
+        self.advisory(95);
         self.not_affected("thumbnails", 80);
+    }
+
+    fn advisory(&mut self, minutes_ago: i64) {
+        let range = json!({"type": "ECOSYSTEM", "events": [{"introduced": "2.13.0"}, {"fixed": "2.15.0"}]});
+        let osv = json!({
+            "schema_version": "1.6.0", "id": "GHSA-jfh8-c2jp-5v3q", "aliases": [VULNERABILITY],
+            "modified": self.time(minutes_ago), "published": self.time(minutes_ago),
+            "summary": "Remote code injection in Log4j",
+            "affected": [{
+                "package": {"ecosystem": "Maven", "name": "org.apache.logging.log4j:log4j-core", "purl": LIBRARY},
+                "ranges": [range],
+            }],
+            "database_specific": {"severity": "CRITICAL"},
+        });
+        self.send(SCANNER, "advisory", &[("content-type", "application/json")], osv.to_string().into_bytes());
     }
 
     fn not_affected(&mut self, service: &str, minutes_ago: i64) {
         let time = self.time(minutes_ago);
         let vex = json!({
             "@context": "https://openvex.dev/ns/v0.2.0", "@id": format!("https://shop.example/vex/{}/{service}", self.seed),
-            "author": "shop platform team", "timestamp": time, "version": 1,
+            "author": MAKER, "timestamp": time, "version": 1,
             "statements": [{
-                "vulnerability": {"name": "CVE-2021-44228", "aliases": ["GHSA-jfh8-c2jp-5v3q"]},
+                "vulnerability": {"name": VULNERABILITY},
                 "products": [{"@id": format!("pkg:oci/{service}"), "subcomponents": [{"@id": format!("{LIBRARY}@2.14.1")}]}],
                 "status": "not_affected", "justification": "vulnerable_code_not_in_execute_path",
                 "impact_statement": "message lookups are disabled",
@@ -380,7 +400,7 @@ impl Teller {
             "SchemaVersion": 2, "CreatedAt": self.time(ago), "ArtifactName": image.reference(), "ArtifactType": "container_image",
             "Metadata": {"RepoDigests": [format!("registry.example/shop/{}@{}", image.service, image.digest)]},
             "Results": [{"Target": "app.jar", "Class": "lang-pkgs", "Type": "jar", "Vulnerabilities": [{
-                "VulnerabilityID": "CVE-2021-44228", "PkgName": "org.apache.logging.log4j:log4j-core", "InstalledVersion": "2.14.1",
+                "VulnerabilityID": VULNERABILITY, "PkgName": "org.apache.logging.log4j:log4j-core", "InstalledVersion": "2.14.1",
                 "FixedVersion": "2.15.0", "Severity": "CRITICAL", "Status": "fixed",
                 "PkgIdentifier": {"PURL": format!("{LIBRARY}@2.14.1")},
             }]}],

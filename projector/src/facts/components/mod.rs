@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
+use pedigraph_proto::advisory::packages_of;
 use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::fact::{Evidence, Family};
 use pedigraph_proto::{ArtifactRef, Purl, TenantId};
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use self::postings::Postings;
 use self::rows::{
     BINDINGS, Bound, COMPONENTS, EXTENDED, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS,
-    digest_text, package_key, table, table_key, unreadable,
+    UPSTREAM, clipped, digest_text, package_key, table, table_key, unreadable,
 };
 use crate::error::Error;
 use crate::facts::view::{FactAt, StandsAt, View};
@@ -264,12 +265,22 @@ impl Memory {
                 self.next_component = number.checked_add(1).ok_or_else(full)?;
                 rows.put(key, &number)?;
                 rows.put(table(tenant, COMPONENTS).number(u64::from(number)), &fields)?;
+                made_from(tenant, purl, rows)?;
                 number
             }
         };
         self.numbers.insert(hash, number);
         Ok(number)
     }
+}
+
+/// Notes the source package that a package was made from: advisories of distributions name that.
+fn made_from(tenant: &TenantId, purl: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let Some(purl) = purl.contains("upstream=").then(|| Purl::parse(purl)).flatten() else { return Ok(()) };
+    for source in packages_of(&purl).iter().filter(|package| package.as_str() != purl.package()) {
+        rows.put_first(table(tenant, UPSTREAM).text(clipped(source)).text(clipped(purl.package())), &())?;
+    }
+    Ok(())
 }
 
 fn unwritable(error: postcard::Error) -> Error {

@@ -31,6 +31,9 @@ pub(crate) const SET_SUBJECTS: u8 = b'a';
 /// (SBOM digest, artifact digest, stamp) → nothing: linked later.
 pub(crate) const LINKS: u8 = b'k';
 
+/// (source package, package) → nothing: some component of the package was made from the source package.
+pub(crate) const UPSTREAM: u8 = b'u';
+
 /// What a component is, wherever it is contained.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Known {

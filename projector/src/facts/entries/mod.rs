@@ -102,7 +102,8 @@ fn entry_rows(entries: &[EntrySummary]) -> EntryRows {
             rows.sources.push(entry.source.clone());
         }
         let source = u32::try_from(source).unwrap_or(u32::MAX);
-        rows.entries.push(EntryRow { leaf_hash: *leaf_hash, source, recorded_at: entry.recorded_at });
+        let event_id = entry.event_id.as_ref().try_into().unwrap_or_default();
+        rows.entries.push(EntryRow { leaf_hash: *leaf_hash, source, recorded_at: entry.recorded_at, event_id });
     }
     rows
 }

@@ -41,6 +41,7 @@ pub(crate) struct EntryRow {
     /// Number in [`EntryRows::sources`].
     pub(crate) source: u32,
     pub(crate) recorded_at: i64,
+    pub(crate) event_id: [u8; 16],
 }
 
 /// Prefix of the rows of entries.

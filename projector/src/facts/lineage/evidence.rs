@@ -8,6 +8,8 @@ use super::rows::{Class, Evidence, EvidenceKind, SbomEvidence, TestsEvidence, Ve
 use crate::error::Error;
 use crate::facts::view::StandsAt;
 
+/// Gates of one analysis that are kept.
+const GATES_MAX: usize = 64;
 /// Rows of one statement that find products by every name of a vulnerability; further products are found by its own
 /// name alone.
 const VEX_NAMES_MAX: usize = 8_192;
@@ -22,7 +24,8 @@ impl Fold<'_, '_, '_> {
             fact::Evidence::TestsFinished(event) => self.tests(event),
             fact::Evidence::ReachabilityAnalyzed(e) => {
                 let (vulnerability, status) = (clip(&e.vulnerability), clip(&e.status));
-                let evidence = Evidence::Reachability { vulnerability, status, paths: e.paths };
+                let gates = e.gates.iter().take(GATES_MAX).map(|gate| clip(gate)).collect();
+                let evidence = Evidence::Reachability { vulnerability, status, paths: e.paths, gates };
                 self.remark(EvidenceKind::Reachability, (&e.artifact_digest, ""), &evidence)
             }
             fact::Evidence::RebuildChecked(e) => {

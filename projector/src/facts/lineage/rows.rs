@@ -265,6 +265,7 @@ pub(crate) enum Evidence {
         vulnerability: String,
         status: String,
         paths: u32,
+        gates: Vec<String>,
     },
     Deleted {
         actor: String,

@@ -1,0 +1,373 @@
+//! What changed between two artifacts: components, verdicts, reachability (SPEC §4, `lineage/diff`).
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use pedigraph_proto::Purl;
+use pedigraph_proto::versions::Scheme;
+
+use super::answers::{
+    Added, ContentChanged, Diff, DiffSummary, LicenseChanged, ReachabilityChange, SbomDiff, VerdictChange,
+    VersionChanged,
+};
+use super::contents::label;
+use super::identity::Graph;
+use super::licenses;
+use super::scope::{Clocks, Scope};
+use super::vex::said::Case;
+use super::vex::verdict::Whole;
+use crate::error::Error;
+use crate::facts::components::rows::Known;
+use crate::facts::lineage::rows::{Evidence, EvidenceKind, table};
+
+/// Qualifiers of a purl that name another thing.
+const NAMING: [&str; 3] = ["classifier", "type", "repository_url"];
+
+/// What a component is matched by: its purl without version and without qualifiers that name nothing, or what it is
+/// called where it has none.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Matched {
+    Purl(String),
+    Named(String, String, String),
+}
+
+/// One side: components by what they are matched by, each version once.
+type Side = BTreeMap<Matched, BTreeMap<String, Known>>;
+
+impl Scope {
+    /// What changed from one artifact to another, both by canonical digest. It costs the components of both, a seek for
+    /// each package that anybody says something of, and two verdicts for each vulnerability that is said of either.
+    pub fn diff(&self, from: &str, to: &str) -> Result<Diff, Error> {
+        let graph = Graph::new(self);
+        let mut entries = BTreeSet::new();
+        let (before, after) = (self.side(from, &mut entries)?, self.side(to, &mut entries)?);
+        let sbom_diff = compared(&before, &after);
+        let vex_diff = self.vex_diff((from, &before), (to, &after), &mut entries)?;
+        let reachability_diff = self.reachability_diff(from, to, &mut entries)?;
+        let replay_hash = graph.replay_hash(&format!("{from}..{to}"), entries.into_iter())?;
+        Ok(Diff { from: from.to_owned(), to: to.to_owned(), sbom_diff, vex_diff, reachability_diff, replay_hash })
+    }
+
+    /// All components of an artifact, by what its current SBOMs say; with the entries that say so.
+    fn side(&self, digest: &str, entries: &mut BTreeSet<u64>) -> Result<Side, Error> {
+        let mut side = Side::new();
+        for part in self.parts_of(digest)? {
+            for current in self.current_sboms(&part)? {
+                entries.insert(current.stamp.index);
+                for known in self.contents(current.set)?.all(self)? {
+                    let (matched, version) = matched(&known);
+                    side.entry(matched).or_default().entry(version).or_insert(known);
+                }
+            }
+        }
+        Ok(side)
+    }
+
+    fn vex_diff(
+        &self,
+        (from, before): (&str, &Side),
+        (to, after): (&str, &Side),
+        entries: &mut BTreeSet<u64>,
+    ) -> Result<Vec<VerdictChange>, Error> {
+        let packages: BTreeSet<String> = [before, after].into_iter().flat_map(packages).collect();
+        let mut names = self.vulnerabilities_of_packages(&packages)?;
+        for digest in [from, to] {
+            names.extend(self.vulnerabilities_of(digest)?);
+        }
+        let (mut changes, mut done) = (BTreeMap::new(), BTreeSet::new());
+        for name in names {
+            if done.contains(&name) {
+                continue;
+            }
+            let case = Case::of(self, &name)?;
+            done.extend(case.vulnerability.keys.iter().cloned());
+            let (old, new) = (case.whole(from)?, case.whole(to)?);
+            entries.extend(old.entries().chain(new.entries()));
+            if let Some(change) = self.changed(&case, &old, &new, (before, after)) {
+                changes.insert(change.cve.clone(), change);
+            }
+        }
+        Ok(changes.into_values().collect())
+    }
+
+    /// A vulnerability whose verdict is another one, and why: the first cause of component, statement, finding.
+    fn changed(&self, case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -> Option<VerdictChange> {
+        let (from_status, to_status) = (old.status_word(), new.status_word());
+        if from_status == to_status {
+            return None;
+        }
+        let cause = by_component(old, new, sides).or_else(|| by_statement(old, new)).or_else(|| by_finding(old, new));
+        let (reason_code, reason, index) = cause.unwrap_or_else(|| {
+            let index = new.entries().chain(old.entries()).max();
+            ("statement_changed", "what is said of it weighs otherwise".to_owned(), index)
+        });
+        Some(VerdictChange {
+            cve: case.vulnerability.name.clone(),
+            from_status,
+            to_status,
+            reason,
+            reason_code: reason_code.to_owned(),
+            evidence_link: index.map(|index| format!("/api/v1/entries/{index}")),
+        })
+    }
+
+    fn reachability_diff(
+        &self,
+        from: &str,
+        to: &str,
+        entries: &mut BTreeSet<u64>,
+    ) -> Result<Vec<ReachabilityChange>, Error> {
+        let (before, after) = (self.reachability(from, entries)?, self.reachability(to, entries)?);
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let none = || (("none".to_owned(), 0), BTreeSet::new());
+        let mut changes = Vec::new();
+        for name in names {
+            let ((from_status, from_paths), from_gates) = before.get(name).cloned().unwrap_or_else(none);
+            let ((to_status, to_paths), to_gates) = after.get(name).cloned().unwrap_or_else(none);
+            if (&from_status, from_paths, &from_gates) == (&to_status, to_paths, &to_gates) {
+                continue;
+            }
+            changes.push(ReachabilityChange {
+                cve: name.clone(),
+                from_status,
+                to_status,
+                paths_removed: from_paths.saturating_sub(to_paths),
+                paths_added: to_paths.saturating_sub(from_paths),
+                gates_added: to_gates.difference(&from_gates).cloned().collect(),
+                gates_removed: from_gates.difference(&to_gates).cloned().collect(),
+            });
+        }
+        Ok(changes)
+    }
+
+    /// What was analysed last of each vulnerability: status, paths, gates.
+    fn reachability(&self, digest: &str, entries: &mut BTreeSet<u64>) -> Result<Analysed, Error> {
+        let (graph, mut newest) = (Graph::new(self), BTreeMap::new());
+        for alias in self.aliases_of(digest)? {
+            let of = graph.key(table::EVIDENCE).text(&alias).byte(EvidenceKind::Reachability.byte());
+            for row in self.rows::<Evidence>(&of, Clocks::Both, usize::MAX)? {
+                let Evidence::Reachability { vulnerability, status, paths, gates } = row.value else { continue };
+                let name = self.vulnerability(&vulnerability)?.name;
+                let known = newest.entry(name).or_insert_with(|| (row.stamp.order(), Default::default()));
+                if known.0 <= row.stamp.order() {
+                    *known = (row.stamp.order(), (row.stamp.index, (status, paths), gates));
+                }
+            }
+        }
+        Ok(newest
+            .into_iter()
+            .map(|(name, (_, (index, said, gates)))| {
+                entries.insert(index);
+                (name, (said, gates.into_iter().collect()))
+            })
+            .collect())
+    }
+}
+
+/// By vulnerability: status and paths, gates.
+type Analysed = BTreeMap<String, ((String, u32), BTreeSet<String>)>;
+
+/// A cause: reason code, reason, entry.
+type Cause = (&'static str, String, Option<u64>);
+
+/// What a component is matched by, and its version.
+fn matched(known: &Known) -> (Matched, String) {
+    match Purl::parse(&known.purl) {
+        Some(purl) => {
+            let mut text = purl.package().to_owned();
+            for name in NAMING {
+                if let Some(value) = purl.qualifier(name) {
+                    text.push_str(&format!(";{name}={value}"));
+                }
+            }
+            (Matched::Purl(text), purl.version().to_owned())
+        }
+        None => {
+            let Known { kind, group, name, version, .. } = known;
+            (Matched::Named(kind.clone(), group.clone(), name.clone()), version.clone())
+        }
+    }
+}
+
+fn packages(side: &Side) -> impl Iterator<Item = String> {
+    let of_purl = |known: &Known| Purl::parse(&known.purl).map(|purl| pedigraph_proto::advisory::packages_of(&purl));
+    side.values().flat_map(|versions| versions.values()).filter_map(of_purl).flatten()
+}
+
+/// Versions on both sides cancel first; the rest is paired in the order of versions, and what is left is added or
+/// removed.
+fn compared(before: &Side, after: &Side) -> SbomDiff {
+    let mut diff = SbomDiff::default();
+    let (mut unchanged, none) = (0, BTreeMap::new());
+    let all: BTreeSet<&Matched> = before.keys().chain(after.keys()).collect();
+    for matched in all {
+        let (old, new) = (before.get(matched).unwrap_or(&none), after.get(matched).unwrap_or(&none));
+        for (version, was) in old {
+            let Some(is) = new.get(version) else { continue };
+            unchanged += u64::from(!contents_changed(was, is, &mut diff));
+        }
+        let gone = sorted(old.iter().filter(|(version, _)| !new.contains_key(*version)));
+        let come = sorted(new.iter().filter(|(version, _)| !old.contains_key(*version)));
+        let pairs = gone.len().min(come.len());
+        for ((from, was), (to, is)) in gone.iter().zip(&come).take(pairs) {
+            diff.version_changed.push(VersionChanged {
+                purl: without_version(is),
+                name: name_of(is),
+                from_version: (*from).clone(),
+                to_version: (*to).clone(),
+            });
+            license_changed(was, is, &mut diff);
+        }
+        diff.removed.extend(gone.iter().skip(pairs).map(|(_, known)| item(known)));
+        diff.added.extend(come.iter().skip(pairs).map(|(_, known)| item(known)));
+    }
+    diff.added.sort_by(by_item);
+    diff.removed.sort_by(by_item);
+    diff.version_changed.sort_by(|a, b| (&a.purl, &a.name, &a.from_version).cmp(&(&b.purl, &b.name, &b.from_version)));
+    diff.license_changed.sort_by(|a, b| (&a.purl, &a.name).cmp(&(&b.purl, &b.name)));
+    diff.content_changed.sort_by(|a, b| (&a.purl, &a.name).cmp(&(&b.purl, &b.name)));
+    diff.summary = DiffSummary {
+        added: diff.added.len() as u64,
+        removed: diff.removed.len() as u64,
+        version_changed: diff.version_changed.len() as u64,
+        license_changed: diff.license_changed.len() as u64,
+        content_changed: diff.content_changed.len() as u64,
+        unchanged,
+    };
+    diff
+}
+
+fn by_item(a: &Added, b: &Added) -> Ordering {
+    (&a.purl, &a.name, &a.version).cmp(&(&b.purl, &b.name, &b.version))
+}
+
+fn sorted<'s>(versions: impl Iterator<Item = (&'s String, &'s Known)>) -> Vec<(&'s String, &'s Known)> {
+    let mut versions: Vec<_> = versions.collect();
+    versions.sort_by(|(a, known), (b, _)| version_order(known, a, b));
+    versions
+}
+
+/// In the order of the package's kind; what cannot be compared there, as numbers and words.
+fn version_order(known: &Known, a: &str, b: &str) -> Ordering {
+    let scheme = Purl::parse(&known.purl).and_then(|purl| Scheme::of_purl_type(purl.kind()));
+    let compared = scheme.and_then(|scheme| scheme.compare(a, b));
+    compared.or_else(|| Scheme::Generic.compare(a, b)).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
+}
+
+/// Whether the same version has other licences or another content.
+fn contents_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
+    let license = license_changed(was, is, diff);
+    let algorithm = |digest: &str| digest.split_once(':').map(|(algorithm, _)| algorithm.to_owned());
+    let content =
+        algorithm(&was.digest).is_some() && algorithm(&was.digest) == algorithm(&is.digest) && was.digest != is.digest;
+    if content {
+        diff.content_changed.push(ContentChanged {
+            purl: is.purl.clone(),
+            name: name_of(is),
+            version: version_of(is),
+            from_digest: was.digest.clone(),
+            to_digest: is.digest.clone(),
+        });
+    }
+    license || content
+}
+
+fn license_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
+    let changed = !licenses::same(&was.licenses, &is.licenses);
+    if changed {
+        diff.license_changed.push(LicenseChanged {
+            purl: is.purl.clone(),
+            name: name_of(is),
+            version: version_of(is),
+            from_license: licenses::shown(&was.licenses),
+            to_license: licenses::shown(&is.licenses),
+        });
+    }
+    changed
+}
+
+fn item(known: &Known) -> Added {
+    Added {
+        purl: Some(known.purl.clone()).filter(|purl| !purl.is_empty()),
+        name: if known.name.is_empty() { label(known) } else { known.name.clone() },
+        version: version_of(known),
+        license: licenses::shown(&known.licenses),
+    }
+}
+
+fn version_of(known: &Known) -> String {
+    match Purl::parse(&known.purl) {
+        Some(purl) if !purl.version().is_empty() => purl.version().to_owned(),
+        Some(_) | None => known.version.clone(),
+    }
+}
+
+/// Items without purl carry their name.
+fn name_of(known: &Known) -> Option<String> {
+    known.purl.is_empty().then(|| known.name.clone())
+}
+
+fn without_version(known: &Known) -> String {
+    Purl::parse(&known.purl).map_or_else(String::new, |purl| purl.package().to_owned())
+}
+
+/// A component that what is said is about came, went or changed its version.
+fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Option<Cause> {
+    let named: BTreeSet<&String> = old.components().into_iter().chain(new.components()).collect();
+    let index = || new.entries().chain(old.entries()).max();
+    for purl in named {
+        let Some(purl) = Purl::parse(purl) else { continue };
+        let of = |side: &Side| -> Vec<(String, Known)> {
+            let of_package =
+                |known: &&Known| Purl::parse(&known.purl).is_some_and(|own| own.package() == purl.package());
+            let all = side.values().flat_map(|versions| versions.values()).filter(of_package);
+            all.map(|known| (version_of(known), known.clone())).collect()
+        };
+        let (was, is) = (of(before), of(after));
+        let versions =
+            |all: &[(String, Known)]| all.iter().map(|(version, _)| version.clone()).collect::<BTreeSet<_>>();
+        if versions(&was) == versions(&is) {
+            continue;
+        }
+        let package = purl.package();
+        return Some(match (was.last(), is.last()) {
+            (None, Some((version, _))) => ("component_added", format!("{package} {version} came"), index()),
+            (Some((version, _)), None) => ("component_removed", format!("{package} {version} went"), index()),
+            (Some((from, known)), Some((to, _))) => {
+                let up = version_order(known, from, to).is_lt();
+                let code = if up { "component_upgraded" } else { "component_downgraded" };
+                (code, format!("{package} {from} became {to}"), index())
+            }
+            (None, None) => continue,
+        });
+    }
+    None
+}
+
+fn by_statement(old: &Whole, new: &Whole) -> Option<Cause> {
+    let (was, is) = (old.statements(), new.statements());
+    let gone: Vec<_> = was.iter().filter(|(said, _)| !is.contains_key(*said)).collect();
+    let come: Vec<_> = is.iter().filter(|(said, _)| !was.contains_key(*said)).collect();
+    match (gone.first(), come.first()) {
+        (_, Some(((issuer, status), index))) => {
+            let changed = gone.iter().any(|((other, _), _)| other == issuer);
+            let code = if changed { "statement_changed" } else { "statement_added" };
+            Some((code, format!("{issuer} says {}", status.replace('_', " ")), Some(**index)))
+        }
+        (Some(((issuer, status), index)), None) => {
+            let reason = format!("{issuer} no longer says {}", status.replace('_', " "));
+            Some(("statement_withdrawn", reason, Some(**index)))
+        }
+        (None, None) => None,
+    }
+}
+
+fn by_finding(old: &Whole, new: &Whole) -> Option<Cause> {
+    let (was, is) = (old.findings(), new.findings());
+    let come = is.iter().find(|(source, _)| !was.contains_key(*source));
+    if let Some((source, index)) = come {
+        return Some(("finding_appeared", format!("{source} found it"), Some(*index)));
+    }
+    let gone = was.iter().find(|(source, _)| !is.contains_key(*source));
+    gone.map(|(source, index)| ("finding_disappeared", format!("{source} no longer finds it"), Some(*index)))
+}

@@ -1,0 +1,123 @@
+//! Where a vulnerability may be: components that some statement or advisory names, and artifacts that are named
+//! themselves. It may say too much and never too little: each verdict is computed from what is said.
+
+use std::collections::BTreeSet;
+
+use pedigraph_proto::Purl;
+use pedigraph_proto::advisory::{self, Covers};
+
+use super::said::Case;
+use crate::ask::identity::fields;
+use crate::ask::scope::Clocks;
+use crate::error::Error;
+use crate::facts::components::rows::clipped;
+use crate::facts::findings::rows::{said_of, target};
+use crate::facts::lineage;
+
+/// Where a vulnerability may be.
+pub(crate) struct Candidates {
+    /// Numbers of components, ascending.
+    pub(crate) components: Vec<u32>,
+    /// There are more than were looked at.
+    pub(crate) cut: bool,
+    /// Canonical digests of artifacts that are named by digest or purl, or are under an index that is.
+    pub(crate) named: BTreeSet<String>,
+}
+
+impl Case<'_> {
+    /// It costs rows by the digests and packages that are named with the vulnerability, the versions of these packages,
+    /// and the artifacts that are called by such a purl.
+    pub(crate) fn candidates(&self) -> Result<Candidates, Error> {
+        let mut found = Candidates { components: vec![], cut: false, named: BTreeSet::new() };
+        let mut components = BTreeSet::new();
+        for package in self.packages(target::PACKAGE)?.iter() {
+            let versions = self.versions_named(package)?;
+            let is_named = |version: &str| versions.contains("") || versions.contains(clipped(version));
+            self.components_of(package, &mut found.cut, &mut components, |purl| is_named(purl.version()))?;
+            for (version, digest) in self.artifacts_called(package)? {
+                // A statement with a version may be on an artifact of which only the package is known.
+                if version.is_empty() || is_named(&version) {
+                    self.add(&digest, &mut found.named)?;
+                }
+            }
+        }
+        for package in self.packages(target::ADVISORY)?.iter() {
+            let advisories = self.advisories(package)?;
+            let concerns = |purl: &Purl| {
+                let affected = advisories.iter().flat_map(|advised| &advised.affected);
+                let covered = |row| advisory::covers(&super::heard::package_of(row), purl);
+                affected.map(covered).any(|covers| !matches!(covers, Covers::Out))
+            };
+            for binary in [package.clone()].into_iter().chain(self.made_from(package)?) {
+                self.components_of(&binary, &mut found.cut, &mut components, concerns)?;
+            }
+        }
+        for name in &self.vulnerability.keys {
+            for kind in [target::DIGEST, target::FINDING] {
+                for digest in self.targets(name, kind)? {
+                    self.add(&digest, &mut found.named)?;
+                }
+            }
+        }
+        found.components = components.into_iter().collect();
+        Ok(found)
+    }
+
+    /// An artifact, and what is under it: what is said of an index holds for its manifests.
+    fn add(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
+        let canonical = self.scope.canonical_digest(digest)?;
+        for below in self.graph.below(&canonical)?.digests() {
+            named.insert(below.clone());
+        }
+        named.insert(canonical);
+        Ok(())
+    }
+
+    /// Versions that statements on a package name; nothing for statements on all of them.
+    fn versions_named(&self, package: &str) -> Result<BTreeSet<String>, Error> {
+        let mut versions = BTreeSet::new();
+        for name in &self.vulnerability.keys {
+            let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
+            let mut from = of.clone();
+            while let Some(key) = self.scope.next_key(&from, &of.prefix_end(), Clocks::Known)? {
+                let mut reader = fields(&key).ok_or_else(super::said::unreadable)?;
+                let version = reader.text().and_then(|_| reader.byte()).and_then(|_| reader.text());
+                let version = version.and_then(|_| reader.text()).ok_or_else(super::said::unreadable)?;
+                from = of.clone().text(&version).prefix_end();
+                versions.insert(version);
+            }
+        }
+        Ok(versions)
+    }
+
+    fn components_of(
+        &self,
+        package: &str,
+        cut: &mut bool,
+        components: &mut BTreeSet<u32>,
+        is_named: impl Fn(&Purl) -> bool,
+    ) -> Result<(), Error> {
+        let Some(purl) = Purl::parse(package) else { return Ok(()) };
+        let (numbers, of_more) = self.scope.matching(&purl, None)?;
+        *cut |= of_more;
+        for number in numbers {
+            let known = self.scope.known(number)?;
+            if Purl::parse(&known.purl).is_some_and(|purl| is_named(&purl)) {
+                components.insert(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// (version, digest) of artifacts that are called by a purl of a package.
+    fn artifacts_called(&self, package: &str) -> Result<Vec<(String, String)>, Error> {
+        let of = lineage::rows::key(&self.scope.tenant, lineage::rows::table::PURLS).text(package);
+        let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+        let read = |key: &[u8]| {
+            let mut reader = fields(key)?;
+            reader.text()?;
+            Some((reader.text()?, reader.text()?))
+        };
+        rows.iter().map(|(key, _)| read(key).ok_or_else(super::said::unreadable)).collect()
+    }
+}

@@ -1,0 +1,538 @@
+//! What is heard about one artifact: which statements and findings are about it, and which of them count (SPEC §5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pedigraph_proto::Purl;
+use pedigraph_proto::advisory::{self, Covers};
+use pedigraph_proto::event::{AffectedPackage, AffectedRange, RangeEvent, Verification, VexStatus};
+
+use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
+use super::said::{Case, Issued, Pointer, StatementAt};
+use crate::ask::contents::Current;
+use crate::error::Error;
+use crate::facts::findings::rows::{Affected, Statement, target};
+use crate::facts::findings::{IssueOrder, issue_order};
+
+/// Something that somebody says, as far as it is about an artifact.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    /// Of a statement; else the scanner, or the advisory.
+    pub(crate) issuer: String,
+    pub(crate) is_finding: bool,
+    pub(crate) status: VexStatus,
+    pub(crate) raw_status: String,
+    /// In ten thousandths; 0 for what does not count.
+    pub(crate) weight: u32,
+    pub(crate) justification: String,
+    pub(crate) impact: String,
+    pub(crate) action: String,
+    /// From when on it holds.
+    pub(crate) time: i64,
+    pub(crate) counts: bool,
+    /// Why it counts or does not.
+    pub(crate) reason: String,
+    /// Purls of the components that it is about; none: the whole artifact.
+    pub(crate) components: BTreeSet<String>,
+    /// Of a finding: a version that is free of it.
+    pub(crate) fixed: String,
+    pub(crate) severity: String,
+    pub(crate) index: u64,
+    voice: Option<Speaks>,
+}
+
+/// How a statement that is about the artifact speaks.
+#[derive(Clone, Debug)]
+struct Speaks {
+    rank: Rank,
+    role: Option<Role>,
+    unsigned: bool,
+    /// (product, subcomponent), for each of its subcomponents: the latest statement of an issuer on each counts.
+    on: BTreeSet<(String, String)>,
+    order: Order,
+}
+
+/// What is said about one artifact, and what it comes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hearing {
+    pub(crate) heard: Vec<Heard>,
+    /// Versions of documents that are replaced, by statements that they had on it.
+    pub(crate) superseded: u64,
+    pub(crate) consensus: Option<Consensus>,
+    /// Why it is not known whether it is affected, where that cannot be told.
+    pub(crate) unclear: Option<String>,
+}
+
+/// What of an artifact statements are held against.
+struct About {
+    digests: Vec<String>,
+    /// Digests of the indexes above it.
+    above: BTreeSet<String>,
+    canonical: String,
+    own: Vec<(String, String, String)>,
+    current: Vec<Current>,
+}
+
+impl Case<'_> {
+    /// What is said about an artifact by its canonical digest; of an index, what is said of it alone.
+    pub(crate) fn hear(&self, digest: &str) -> Result<Hearing, Error> {
+        let about = self.about(digest)?;
+        let mut hearing = Hearing::default();
+        self.statements(&about, &mut hearing)?;
+        self.scanned(&about, &mut hearing)?;
+        self.advised(&about, &mut hearing)?;
+        weigh(&mut hearing);
+        Ok(hearing)
+    }
+
+    fn about(&self, digest: &str) -> Result<About, Error> {
+        let digests = self.scope.aliases_of(digest)?;
+        let mut above = BTreeSet::new();
+        for member in self.graph.above(digest)?.digests() {
+            above.extend(self.scope.aliases_of(member)?);
+        }
+        Ok(About {
+            own: self.scope.own_purls(&digests)?,
+            current: self.scope.current_sboms(digest)?,
+            canonical: digest.to_owned(),
+            digests,
+            above,
+        })
+    }
+
+    fn statements(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
+        let mut ranked: BTreeMap<Pointer, (Rank, String)> = BTreeMap::new();
+        let mut add = |found: Vec<Pointer>, rank: Rank, product: &str| {
+            for pointer in found {
+                let known = ranked.entry(pointer).or_insert_with(|| (rank, product.to_owned()));
+                if rank < known.0 {
+                    *known = (rank, product.to_owned());
+                }
+            }
+        };
+        for digest in &about.digests {
+            add(self.on_digest(digest)?, Rank::Digest, &about.canonical);
+        }
+        for digest in &about.above {
+            add(self.on_digest(digest)?, Rank::Index, digest);
+        }
+        for (package, version, _) in &about.own {
+            add(self.on_package(package, version)?, Rank::Purl, package);
+        }
+        for package in self.packages(target::PACKAGE)?.iter() {
+            for current in &about.current {
+                for known in self.components(current, package)?.iter() {
+                    let version = Purl::parse(&known.purl).map(|purl| purl.version().to_owned()).unwrap_or_default();
+                    add(self.on_package(package, &version)?, Rank::Component, package);
+                }
+            }
+        }
+        for (pointer, (rank, product)) in ranked {
+            self.statement_of(about, pointer, (rank, &product), hearing)?;
+        }
+        Ok(())
+    }
+
+    fn statement_of(
+        &self,
+        about: &About,
+        pointer: Pointer,
+        (rank, product): (Rank, &str),
+        hearing: &mut Hearing,
+    ) -> Result<(), Error> {
+        let issued = self.issued(&pointer.document, pointer.at.0)?;
+        let Some(issued) = issued.as_ref() else { return Ok(()) };
+        if issued.replaced_by.is_some() {
+            hearing.superseded += 1;
+            return Ok(());
+        }
+        let Some(statement) = self.statement(pointer.at)? else { return Ok(()) };
+        if self.scope.at.is_some_and(|at| statement.from > at.0) {
+            return Ok(());
+        }
+        let (role, signs) = self.role(&issued.issue)?;
+        let unsigned = signs && issued.issue.verification() != Verification::Valid;
+        let mut heard = heard_of(&statement, issued);
+        match self.fits(about, &statement, issued, rank)? {
+            Ok(fit) => {
+                let on = if fit.subcomponents.is_empty() {
+                    BTreeSet::from([(product.to_owned(), String::new())])
+                } else {
+                    fit.subcomponents.iter().map(|part| (product.to_owned(), part.clone())).collect()
+                };
+                heard.components = fit.components;
+                let greatest = (issued.issue.version.clone(), issued.issue.time, issued.index, 0);
+                let order = (statement.from, greatest, pointer.at);
+                heard.voice = Some(Speaks { rank: fit.rank, role, unsigned, on, order });
+            }
+            Err(reason) => heard.reason = reason,
+        }
+        hearing.heard.push(heard);
+        Ok(())
+    }
+
+    /// How a statement is about an artifact, or why it is not.
+    fn fits(
+        &self,
+        about: &About,
+        statement: &Statement,
+        issued: &Issued,
+        rank: Rank,
+    ) -> Result<Result<Fit, String>, Error> {
+        if issued.issue.in_sbom && !self.sbom_is_current(about, issued)? {
+            return Ok(Err("the SBOM that it is part of was replaced by a newer one".to_owned()));
+        }
+        if statement.status() == VexStatus::Unspecified {
+            return Ok(Err(format!("its status {:?} is none that counts", statement.raw_status)));
+        }
+        let mut fit = Fit { rank, components: BTreeSet::new(), subcomponents: vec![] };
+        let purl = Purl::parse(&statement.product);
+        match (rank, &purl) {
+            (Rank::Purl | Rank::VersionedPurl, Some(purl)) => {
+                if !about.own.iter().any(|own| is_own(purl, own)) {
+                    return Ok(Err("its purl names another repository".to_owned()));
+                }
+                fit.rank = if purl.version().is_empty() { Rank::Purl } else { Rank::VersionedPurl };
+            }
+            (Rank::Component | Rank::VersionedComponent, Some(purl)) => {
+                fit.components = self.held(about, purl)?;
+                if fit.components.is_empty() {
+                    return Ok(Err("its SBOM has no such component".to_owned()));
+                }
+                fit.rank = if purl.version().is_empty() { Rank::Component } else { Rank::VersionedComponent };
+            }
+            _ => {}
+        }
+        if !statement.subcomponents.is_empty() {
+            let mut parts = BTreeSet::new();
+            for subcomponent in &statement.subcomponents {
+                let held = match Purl::parse(subcomponent) {
+                    Some(purl) => self.held(about, &purl)?,
+                    None => BTreeSet::new(),
+                };
+                if !held.is_empty() {
+                    fit.subcomponents.push(subcomponent.clone());
+                    parts.extend(held);
+                }
+            }
+            if parts.is_empty() {
+                return Ok(Err("its SBOM has none of the subcomponents".to_owned()));
+            }
+            fit.components = parts;
+        }
+        Ok(Ok(fit))
+    }
+
+    /// Purls of the components that a purl names.
+    fn held(&self, about: &About, purl: &Purl) -> Result<BTreeSet<String>, Error> {
+        let mut held = BTreeSet::new();
+        for current in &about.current {
+            for known in self.components(current, purl.package())?.iter() {
+                let Some(component) = Purl::parse(&known.purl) else { continue };
+                let same = component.package() == purl.package();
+                let exact = purl.version().is_empty() || purl.version() == component.version();
+                if same && exact && same_repository(purl, &component) {
+                    held.insert(known.purl.clone());
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Whether the SBOM that came in the same entry is current for what it describes.
+    fn sbom_is_current(&self, about: &About, issued: &Issued) -> Result<bool, Error> {
+        let came = |current: &Current| current.written.index == issued.index;
+        if about.current.iter().any(came) {
+            return Ok(true);
+        }
+        for subject in &issued.issue.subjects {
+            let canonical = self.scope.canonical_digest(subject)?;
+            if canonical != about.canonical && self.scope.current_sboms(&canonical)?.iter().any(came) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn scanned(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
+        for finding in self.findings(&about.digests)? {
+            let named = Purl::parse(&finding.found.purl).map(|purl| purl.to_string());
+            let name = || match (finding.found.name.as_str(), finding.found.installed.as_str()) {
+                ("", _) => String::new(),
+                (name, "") => name.to_owned(),
+                (name, version) => format!("{name}@{version}"),
+            };
+            let component = named.unwrap_or_else(name);
+            hearing.heard.push(Heard {
+                issuer: finding.scanner,
+                is_finding: true,
+                status: VexStatus::Affected,
+                raw_status: finding.found.status,
+                components: Some(component).filter(|name| !name.is_empty()).into_iter().collect(),
+                fixed: finding.found.fixed,
+                severity: finding.found.severity,
+                time: finding.time,
+                index: finding.index,
+                ..Heard::nothing()
+            });
+        }
+        Ok(())
+    }
+
+    fn advised(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
+        for package in self.packages(target::ADVISORY)?.iter() {
+            let mut components = BTreeSet::new();
+            for current in &about.current {
+                components.extend(self.components(current, package)?.iter().map(|known| known.purl.clone()));
+            }
+            if components.is_empty() {
+                continue;
+            }
+            for advised in self.advisories(package)? {
+                let mut heard = Heard {
+                    issuer: advised.advisory.id.clone(),
+                    is_finding: true,
+                    status: VexStatus::Affected,
+                    severity: advised.advisory.severity.clone(),
+                    time: advised.time,
+                    index: advised.index,
+                    ..Heard::nothing()
+                };
+                let mut unclear = None;
+                for component in &components {
+                    let Some(purl) = Purl::parse(component) else { continue };
+                    match covers(&advised.affected, &purl) {
+                        Covers::In { fixed } => {
+                            heard.components.insert(component.clone());
+                            if let Some(fixed) = fixed {
+                                heard.fixed = fixed;
+                            }
+                        }
+                        Covers::Out => {}
+                        Covers::Unknown(why) => unclear = Some(format!("{component}: {why}")),
+                    }
+                }
+                if !heard.components.is_empty() {
+                    hearing.heard.push(heard);
+                } else if let Some(why) = unclear {
+                    let why = format!("{} may concern {why}", advised.advisory.id);
+                    hearing.heard.push(Heard { reason: why.clone(), weight: 0, ..heard.unclear() });
+                    hearing.unclear.get_or_insert(why);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a statement fits.
+struct Fit {
+    rank: Rank,
+    components: BTreeSet<String>,
+    /// Those of its subcomponents that are there.
+    subcomponents: Vec<String>,
+}
+
+impl Heard {
+    fn nothing() -> Heard {
+        Heard {
+            issuer: String::new(),
+            is_finding: false,
+            status: VexStatus::Unspecified,
+            raw_status: String::new(),
+            weight: 0,
+            justification: String::new(),
+            impact: String::new(),
+            action: String::new(),
+            time: 0,
+            counts: false,
+            reason: String::new(),
+            components: BTreeSet::new(),
+            fixed: String::new(),
+            severity: String::new(),
+            index: 0,
+            voice: None,
+        }
+    }
+
+    /// A finding of which it cannot be told whether it is one.
+    fn unclear(self) -> Heard {
+        Heard { status: VexStatus::Unspecified, ..self }
+    }
+
+    fn is_about(&self, component: &str) -> bool {
+        self.components.is_empty() || self.components.contains(component)
+    }
+}
+
+fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
+    Heard {
+        issuer: issued.issue.issuer.clone(),
+        status: statement.status(),
+        raw_status: statement.raw_status.clone(),
+        justification: statement.justification.clone(),
+        impact: statement.impact.clone(),
+        action: statement.action.clone(),
+        time: statement.from,
+        index: issued.index,
+        ..Heard::nothing()
+    }
+}
+
+/// What counts of what was heard, and what it comes to: for each component that is named by itself, then the most
+/// cautious of them, since who clears one component says nothing of another.
+fn weigh(hearing: &mut Hearing) {
+    drop_earlier(&mut hearing.heard);
+    let named: BTreeSet<String> = {
+        let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
+        counting.flat_map(|heard| heard.components.iter().cloned()).collect()
+    };
+    let parts: Vec<String> = if named.is_empty() { vec![String::new()] } else { named.into_iter().collect() };
+    let verdicts: Vec<Consensus> =
+        parts.iter().filter_map(|component| verdict_on(&mut hearing.heard, component)).collect();
+    hearing.consensus = consensus::of_parts(&verdicts);
+    for heard in &mut hearing.heard {
+        if heard.reason.is_empty() {
+            heard.reason = why(heard).to_owned();
+        }
+    }
+}
+
+/// Why something counts.
+fn why(heard: &Heard) -> &'static str {
+    match heard.voice.as_ref().map(|voice| voice.rank) {
+        Some(Rank::Digest) => "names this digest",
+        Some(Rank::Index) => "names an index that lists this digest",
+        Some(Rank::VersionedPurl) => "names the artifact's purl with its version",
+        Some(Rank::Purl) => "names the artifact's purl",
+        Some(Rank::VersionedComponent) => "names a component with its version",
+        Some(Rank::Component) => "names a component",
+        None if is_finding(heard) => "was found",
+        None => "says nothing that counts",
+    }
+}
+
+fn is_finding(heard: &Heard) -> bool {
+    heard.is_finding && heard.status == VexStatus::Affected
+}
+
+/// For one (issuer, product, subcomponent) the latest statement counts.
+fn drop_earlier(all: &mut [Heard]) {
+    let mut latest: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    for (n, heard) in all.iter().enumerate() {
+        let Some(voice) = &heard.voice else { continue };
+        for (product, part) in &voice.on {
+            let known = latest.entry((heard.issuer.clone(), product.clone(), part.clone())).or_insert(n);
+            let of_known = all[*known].voice.as_ref();
+            if of_known.is_none_or(|known| order(&known.order, &voice.order).is_lt()) {
+                *known = n;
+            }
+        }
+    }
+    let counting: BTreeSet<usize> = latest.into_values().collect();
+    for (n, heard) in all.iter_mut().enumerate() {
+        if heard.voice.is_some() && !counting.contains(&n) {
+            heard.voice = None;
+            heard.reason = "a later statement of the same issuer on the same thing replaces it".to_owned();
+        }
+    }
+}
+
+/// The order of statements of one issuer on one thing: by time, version of the document, place.
+type Order = (i64, IssueOrder, StatementAt);
+
+fn order(a: &Order, b: &Order) -> std::cmp::Ordering {
+    a.0.cmp(&b.0).then_with(|| issue_order(&a.1, &b.1)).then_with(|| a.2.cmp(&b.2))
+}
+
+/// The verdict on one component, or on the whole where none is named; marks what counts for it.
+fn verdict_on(all: &mut [Heard], component: &str) -> Option<Consensus> {
+    let mut voices = Vec::new();
+    let issuers: BTreeSet<String> =
+        all.iter().filter(|heard| heard.voice.is_some()).map(|heard| heard.issuer.clone()).collect();
+    for issuer in issuers {
+        let is_of = |heard: &Heard| heard.issuer == issuer && heard.is_about(component);
+        let speaking =
+            || all.iter().filter(|heard| is_of(heard)).filter_map(|heard| Some((heard, heard.voice.as_ref()?)));
+        let Some(rank) = speaking().map(|(_, voice)| voice.rank).min() else { continue };
+        let best = || speaking().filter(|(_, voice)| voice.rank == rank);
+        let Some(status) = best().map(|(heard, _)| heard.status).min_by_key(|status| caution(*status)) else {
+            continue;
+        };
+        let weight_of = |voice: &Speaks| consensus::weight(voice.role.unwrap_or_default(), rank, voice.unsigned);
+        let said = || best().filter(|(heard, _)| heard.status == status);
+        let weight = said().map(|(_, voice)| weight_of(voice)).max().unwrap_or_default();
+        let has_role = said().any(|(_, voice)| voice.role.is_some());
+        voices.push(Voice { status, weight, has_role });
+        for heard in all.iter_mut().filter(|heard| heard.issuer == issuer && heard.is_about(component)) {
+            let Some(voice) = &heard.voice else { continue };
+            if voice.rank == rank && heard.status == status {
+                (heard.counts, heard.weight) = (true, heard.weight.max(weight));
+            } else if !heard.counts {
+                heard.reason = match voice.rank == rank {
+                    true => "the same issuer is more cautious elsewhere".to_owned(),
+                    false => "the same issuer says something closer to the artifact".to_owned(),
+                };
+            }
+        }
+    }
+    let mut findings = false;
+    for heard in all.iter_mut().filter(|heard| is_finding(heard) && heard.is_about(component)) {
+        (findings, heard.counts, heard.weight) = (true, true, OF_FINDINGS);
+    }
+    if findings {
+        voices.push(Voice { status: VexStatus::Affected, weight: OF_FINDINGS, has_role: false });
+    }
+    for heard in all.iter_mut().filter(|heard| heard.counts) {
+        heard.reason.clear();
+    }
+    consensus::of_voices(&voices)
+}
+
+/// What the packages that an advisory names say of an installed one: in the range of any of them, it is affected.
+fn covers(affected: &[Affected], installed: &Purl) -> Covers {
+    let mut best = Covers::Out;
+    for package in affected {
+        match advisory::covers(&package_of(package), installed) {
+            covered @ Covers::In { .. } => return covered,
+            Covers::Out => {}
+            unknown @ Covers::Unknown(_) => best = unknown,
+        }
+    }
+    best
+}
+
+pub(super) fn package_of(row: &Affected) -> AffectedPackage {
+    let event = |[introduced, fixed, last_affected, limit]: &[String; 4]| RangeEvent {
+        introduced: introduced.clone(),
+        fixed: fixed.clone(),
+        last_affected: last_affected.clone(),
+        limit: limit.clone(),
+    };
+    let range = |(kind, events): &(String, Vec<[String; 4]>)| AffectedRange {
+        r#type: kind.clone(),
+        events: events.iter().map(event).collect(),
+    };
+    AffectedPackage {
+        ecosystem: row.ecosystem.clone(),
+        name: row.name.clone(),
+        purl: row.purl.clone(),
+        ranges: row.ranges.iter().map(range).collect(),
+        versions: row.versions.clone(),
+    }
+}
+
+/// Whether a purl names an artifact that is called so: the version where it gives one, and of images the repository.
+fn is_own(purl: &Purl, (package, version, repository): &(String, String, String)) -> bool {
+    let repository_fits = || {
+        let named = purl.qualifier("repository_url").unwrap_or_default();
+        !purl.is_image() || named.is_empty() || repository.is_empty() || named == *repository
+    };
+    purl.package() == package && (purl.version().is_empty() || purl.version() == version) && repository_fits()
+}
+
+fn same_repository(a: &Purl, b: &Purl) -> bool {
+    if a.kind() != "oci" {
+        return true;
+    }
+    a.qualifier("repository_url").zip(b.qualifier("repository_url")).is_none_or(|(a, b)| a == b)
+}

@@ -1,0 +1,71 @@
+//! What a vulnerability is called: its aliases are one vulnerability, but two CVEs never merge (SPEC §5).
+
+use std::collections::BTreeSet;
+
+use crate::ask::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table};
+use crate::store::key::KeyReader;
+
+/// A vulnerability with all of its names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Vulnerability {
+    /// The CVE, else the smallest id.
+    pub(crate) name: String,
+    /// Its other names, in order.
+    pub(crate) aliases: Vec<String>,
+    /// All of them as keys have them.
+    pub(crate) keys: BTreeSet<String>,
+}
+
+impl Scope {
+    /// All names of the vulnerability that an id names. An id that two CVEs share counts for both: asked by it, the
+    /// smaller CVE is meant. Aliases follow `asOf` only. Reads a row for each pair of names.
+    pub(crate) fn vulnerability(&self, id: &str) -> Result<Vulnerability, Error> {
+        let asked = key_name(id);
+        let mut keys = self.joined_names(&asked)?;
+        if !is_cve(&asked)
+            && let Some(cve) = keys.iter().find(|key| is_cve(key)).cloned()
+        {
+            keys = self.joined_names(&cve)?;
+        }
+        let mut shown = keys.iter().map(|key| self.shown_name(key)).collect::<Result<Vec<_>, _>>()?;
+        let first = keys.iter().position(|key| is_cve(key)).unwrap_or(0);
+        let name = if shown.is_empty() { id.trim().to_owned() } else { shown.remove(first) };
+        Ok(Vulnerability { name, aliases: shown, keys })
+    }
+
+    /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed.
+    fn joined_names(&self, start: &str) -> Result<BTreeSet<String>, Error> {
+        let mut found = BTreeSet::from([start.to_owned()]);
+        let mut todo = vec![start.to_owned()];
+        while let Some(name) = todo.pop() {
+            let prefix = table(&self.tenant, ALIASES).text(&name);
+            for (key, _) in self.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, usize::MAX)? {
+                let Some(other) = second_name(&key) else { continue };
+                let foreign = is_cve(&other) && is_cve(start);
+                if !foreign && found.insert(other.clone()) && !is_cve(&other) {
+                    todo.push(other);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn shown_name(&self, key: &str) -> Result<String, Error> {
+        let known = self.get::<String>(&table(&self.tenant, NAMES).text(key), Clocks::Known)?;
+        let known = known.map(|row| row.value).filter(|_| !is_cve(key));
+        Ok(known.unwrap_or_else(|| key.to_owned()))
+    }
+}
+
+fn second_name(key: &[u8]) -> Option<String> {
+    let mut reader = KeyReader::after_view(key)?;
+    reader.byte()?;
+    reader.text()?;
+    reader.text()
+}
+
+fn is_cve(key: &str) -> bool {
+    key.starts_with("CVE-")
+}

@@ -1,0 +1,373 @@
+//! What is said of one vulnerability, read as it is needed: statements with their documents, findings, advisories.
+//!
+//! It costs rows by what is said of the vulnerability about the very artifact and the packages in it, and one row for
+//! each package that anybody names with it; nothing is read of other artifacts.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use pedigraph_proto::Nanos;
+
+use super::consensus::Role;
+use super::names::Vulnerability;
+use crate::ask::contents::{Contents, Current};
+use crate::ask::identity::{Graph, fields, stamp_at_end};
+use crate::ask::scope::{Clocks, Scope};
+use crate::error::Error;
+use crate::facts::components;
+use crate::facts::components::rows::{Known, UPSTREAM};
+use crate::facts::findings::issue_order;
+use crate::facts::findings::rows::{
+    ADVISORIES, Advisory, Affected, DOCUMENTS, DocumentKey, Found, Issue, OWN, POLICIES, Policy, SAID, SCANS,
+    STATEMENTS, Statement, said_of, table, target,
+};
+use crate::rows::stamp::Stamp;
+use crate::store::key::{Key, KeyReader};
+
+/// Sets whose contents one question keeps.
+const CONTENTS_KEPT_MAX: usize = 16;
+
+/// Where a statement stands: entry, fact, statement.
+pub(super) type StatementAt = (u64, u32, u32);
+
+/// A statement as a row points to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Pointer {
+    pub(super) document: DocumentKey,
+    pub(super) at: StatementAt,
+}
+
+/// A version of a document with where it came in.
+#[derive(Clone, Debug)]
+pub(super) struct Issued {
+    pub(super) issue: Issue,
+    pub(super) index: u64,
+    /// The version that holds, if another one does.
+    pub(super) replaced_by: Option<u64>,
+}
+
+/// A finding of a current scan.
+#[derive(Clone, Debug)]
+pub(super) struct ScanFinding {
+    pub(super) scanner: String,
+    pub(super) found: Found,
+    pub(super) time: i64,
+    pub(super) index: u64,
+}
+
+/// An advisory in the state that holds, with the packages of one name that it names.
+#[derive(Clone, Debug)]
+pub(super) struct Advised {
+    pub(super) advisory: Advisory,
+    pub(super) affected: Vec<Affected>,
+    pub(super) time: i64,
+    pub(super) index: u64,
+}
+
+/// What a purl of an artifact itself says, beside its package: version, repository.
+pub(super) type OwnPurl = (String, String, String);
+
+/// What was read for a question.
+type Kept<K, V> = RefCell<BTreeMap<K, Rc<V>>>;
+
+/// One question about one vulnerability.
+pub(crate) struct Case<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) graph: Graph<'a>,
+    pub(crate) vulnerability: Vulnerability,
+    policy: OnceCell<Rc<Policy>>,
+    packages: Kept<u8, BTreeSet<String>>,
+    issues: Kept<(DocumentKey, u64), Option<Issued>>,
+    contents: Kept<u32, Contents>,
+    found: Kept<(u32, String), Vec<Known>>,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn of(scope: &'a Scope, id: &str) -> Result<Case<'a>, Error> {
+        Ok(Case {
+            scope,
+            graph: Graph::new(scope),
+            vulnerability: scope.vulnerability(id)?,
+            policy: OnceCell::new(),
+            packages: RefCell::default(),
+            issues: RefCell::default(),
+            contents: RefCell::default(),
+            found: RefCell::default(),
+        })
+    }
+
+    fn table(&self, of: u8) -> Key {
+        table(&self.scope.tenant, of)
+    }
+
+    /// The newest roles of issuers below the bound, whatever `at` is.
+    fn policy(&self) -> Result<Rc<Policy>, Error> {
+        if let Some(known) = self.policy.get() {
+            return Ok(known.clone());
+        }
+        let policy = Rc::new(self.scope.newest_summary::<Policy>(&self.table(POLICIES))?.unwrap_or_default());
+        Ok(self.policy.get_or_init(|| policy).clone())
+    }
+
+    /// Whether roles of issuers are configured at all: then only who has one clears.
+    pub(crate) fn has_roles(&self) -> Result<bool, Error> {
+        Ok(self.policy()?.issuers.iter().any(|(_, role, _, _)| !role.is_empty()))
+    }
+
+    /// The role of who issued a document, if one is configured, and whether it should be signed.
+    pub(super) fn role(&self, issue: &Issue) -> Result<(Option<Role>, bool), Error> {
+        let policy = self.policy()?;
+        let fits = |source: &str| source.is_empty() || source == issue.source;
+        let of_it = policy.issuers.iter().filter(|(issuer, _, source, _)| *issuer == issue.issuer && fits(source));
+        // What is bound to a source says more than what is not.
+        let named = of_it.max_by_key(|(_, _, source, _)| !source.is_empty());
+        Ok(named.map_or((None, false), |(_, role, _, signs)| (Role::parse(role), *signs)))
+    }
+
+    /// Statements on one digest or purl, in the order of their documents. For a purl the version follows.
+    fn pointers(&self, prefix: &Key) -> Result<Vec<Pointer>, Error> {
+        let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, usize::MAX)?;
+        let read = |key: &[u8]| {
+            let (_, end) = key.split_last_chunk::<32>()?;
+            let (document, place) = end.split_first_chunk::<16>()?;
+            let mut reader = KeyReader::new(place);
+            let at = (reader.number()?, reader.ordinal()?, reader.ordinal()?);
+            Some(Pointer { document: *document, at })
+        };
+        rows.iter().map(|(key, _)| read(key).ok_or_else(unreadable)).collect()
+    }
+
+    /// Statements whose product is a digest.
+    pub(super) fn on_digest(&self, digest: &str) -> Result<Vec<Pointer>, Error> {
+        self.each_name(|name| self.pointers(&said_of(&self.scope.tenant, name, target::DIGEST, digest)))
+    }
+
+    /// Statements whose product is a purl of a package, with this version or with none.
+    pub(super) fn on_package(&self, package: &str, version: &str) -> Result<Vec<Pointer>, Error> {
+        let package = components::rows::clipped(package);
+        let version = components::rows::clipped(version);
+        self.each_name(|name| {
+            let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
+            let mut found = self.pointers(&of.clone().text(""))?;
+            if !version.is_empty() {
+                found.extend(self.pointers(&of.text(version))?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn each_name<T>(&self, read: impl Fn(&str) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        for name in &self.vulnerability.keys {
+            all.extend(read(name)?);
+        }
+        Ok(all)
+    }
+
+    /// Packages of which something is said, by one seek each.
+    pub(super) fn packages(&self, kind: u8) -> Result<Rc<BTreeSet<String>>, Error> {
+        if let Some(known) = self.packages.borrow().get(&kind) {
+            return Ok(known.clone());
+        }
+        let mut packages = BTreeSet::new();
+        for name in &self.vulnerability.keys {
+            packages.extend(self.targets(name, kind)?);
+        }
+        let packages = Rc::new(packages);
+        self.packages.borrow_mut().insert(kind, packages.clone());
+        Ok(packages)
+    }
+
+    /// Digests or packages of which something is said under one name, by one seek each.
+    pub(super) fn targets(&self, name: &str, kind: u8) -> Result<Vec<String>, Error> {
+        let prefix = self.table(SAID).text(name).byte(kind);
+        let (mut from, end, mut targets) = (prefix.clone(), prefix.prefix_end(), Vec::new());
+        while let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)? {
+            let mut reader = fields(&key).ok_or_else(unreadable)?;
+            let target =
+                reader.text().and_then(|_| reader.byte()).and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            from = prefix.clone().text(&target).prefix_end();
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+
+    /// A statement by its place.
+    pub(super) fn statement(&self, (index, ordinal, n): StatementAt) -> Result<Option<Statement>, Error> {
+        let key = self.table(STATEMENTS).number(index).ordinal(ordinal).ordinal(n);
+        Ok(self.scope.get::<Statement>(&key, Clocks::Known)?.map(|row| row.value))
+    }
+
+    /// The version of a document that came in with an entry; `None` where it was not in force by `at`.
+    pub(super) fn issued(&self, document: &DocumentKey, index: u64) -> Result<Rc<Option<Issued>>, Error> {
+        if let Some(known) = self.issues.borrow().get(&(*document, index)) {
+            return Ok(known.clone());
+        }
+        let issued = Rc::new(self.read_issued(document, index)?);
+        self.issues.borrow_mut().insert((*document, index), issued.clone());
+        Ok(issued)
+    }
+
+    /// Now, the newest row says which version is the greatest; at a moment all that were issued by then are compared.
+    fn read_issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Issued>, Error> {
+        let of = self.table(DOCUMENTS).bytes(document);
+        let own = of.clone().number(index);
+        let Some((_, row)) = self.scope.keyed::<Issue>(&own, &own.prefix_end(), false, Clocks::Known, 1)?.pop() else {
+            return Ok(None);
+        };
+        let issue = row.value;
+        let holds = match self.scope.at {
+            None => self.scope.newest_summary::<Issue>(&of)?.map(|newest| newest.greatest.2),
+            Some(at) => {
+                let rows = self.scope.keyed::<Issue>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+                let issued = rows
+                    .into_iter()
+                    .map(|(_, row)| (row.value.version, row.value.time, row.stamp.index, row.stamp.ordinal));
+                let issued = issued.filter(|(_, time, _, _)| *time <= at.0);
+                issued.max_by(issue_order).map(|(_, _, index, _)| index)
+            }
+        };
+        let Some(holds) = holds else { return Ok(None) };
+        let in_force = self.scope.at.is_none_or(|at| issue.time <= at.0);
+        Ok(in_force.then(|| Issued { issue, index, replaced_by: (holds != index).then_some(holds) }))
+    }
+
+    /// Findings of the newest scan of each scanner and target, of an artifact by all of its digests.
+    pub(super) fn findings(&self, digests: &[String]) -> Result<Vec<ScanFinding>, Error> {
+        let mut newest: BTreeMap<(String, String), (i64, u64, u32, String)> = BTreeMap::new();
+        for digest in digests {
+            let of = self.table(SCANS).text(digest);
+            let (mut from, end) = (of.clone(), of.prefix_end());
+            while let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)? {
+                let (scanner, part) = scanned(&key).ok_or_else(unreadable)?;
+                let of_it = of.clone().text(&scanner).text(&part);
+                from = of_it.prefix_end();
+                let until = of_it.clone().until(self.scope.at);
+                let Some((key, row)) = self.scope.keyed::<()>(&of_it, &until, true, Clocks::Known, 1)?.pop() else {
+                    continue;
+                };
+                let time = stamp_at_end(&key).ok_or_else(unreadable)?.time;
+                let scan = (time, row.stamp.index, row.stamp.ordinal, digest.clone());
+                let known = newest.entry((scanner, part)).or_insert_with(|| scan.clone());
+                *known = scan.max(known.clone());
+            }
+        }
+        let mut findings = Vec::new();
+        for ((scanner, part), (time, index, _, digest)) in newest {
+            for name in &self.vulnerability.keys {
+                let of = said_of(&self.scope.tenant, name, target::FINDING, &digest).text(&scanner).text(&part);
+                let of = of.time(Nanos(time)).number(index);
+                let rows = self.scope.keyed::<Found>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+                findings.extend(rows.into_iter().map(|(_, row)| ScanFinding {
+                    scanner: scanner.clone(),
+                    found: row.value,
+                    time,
+                    index,
+                }));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Advisories on a package, each in the state that holds; none that is withdrawn.
+    pub(super) fn advisories(&self, package: &str) -> Result<Vec<Advised>, Error> {
+        let package = components::rows::clipped(package);
+        let mut advisories = Vec::new();
+        for name in &self.vulnerability.keys {
+            let of = said_of(&self.scope.tenant, name, target::ADVISORY, package).text(name);
+            if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_none() {
+                continue;
+            }
+            let states = self.table(ADVISORIES).text(name);
+            let until = states.clone().until(self.scope.at);
+            let Some((key, row)) = self.scope.keyed::<Advisory>(&states, &until, true, Clocks::Known, 1)?.pop() else {
+                continue;
+            };
+            let Stamp { time, index, .. } = stamp_at_end(&key).ok_or_else(unreadable)?;
+            if row.value.withdrawn {
+                continue;
+            }
+            let of = of.time(Nanos(time)).number(index);
+            let rows = self.scope.keyed::<Affected>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+            let affected: Vec<Affected> = rows.into_iter().map(|(_, row)| row.value).collect();
+            if !affected.is_empty() {
+                advisories.push(Advised { advisory: row.value, affected, time, index });
+            }
+        }
+        Ok(advisories)
+    }
+
+    /// Components of a set that are of a package, or made from it as a source package.
+    pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Known>>, Error> {
+        let key = (current.set, package.to_owned());
+        if let Some(known) = self.found.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let contents = self.contents(current.set)?;
+        let mut found = contents.of_package(self.scope, package)?;
+        for binary in self.made_from(package)? {
+            found.extend(contents.of_package(self.scope, &binary)?);
+        }
+        let found = Rc::new(found);
+        self.found.borrow_mut().insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// Packages of which some component names this one as its source package.
+    pub(super) fn made_from(&self, package: &str) -> Result<Vec<String>, Error> {
+        let of = components::rows::table(&self.scope.tenant, UPSTREAM).text(components::rows::clipped(package));
+        let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+        let second = |key: &[u8]| {
+            let mut reader = fields(key)?;
+            reader.text().and_then(|_| reader.text())
+        };
+        rows.iter().map(|(key, _)| second(key).ok_or_else(unreadable)).collect()
+    }
+
+    fn contents(&self, set: u32) -> Result<Rc<Contents>, Error> {
+        if let Some(known) = self.contents.borrow().get(&set) {
+            return Ok(known.clone());
+        }
+        let contents = Rc::new(self.scope.contents(set)?);
+        let mut kept = self.contents.borrow_mut();
+        if kept.len() == CONTENTS_KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(set, contents.clone());
+        Ok(contents)
+    }
+}
+
+impl Scope {
+    /// What an artifact is called by purl, by any of its digests.
+    pub(super) fn own_purls(&self, digests: &[String]) -> Result<Vec<OwnPurl>, Error> {
+        let mut own = BTreeSet::new();
+        for digest in digests {
+            let of = table(&self.tenant, OWN).text(digest);
+            for (key, _) in self.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)? {
+                let mut reader = fields(&key).ok_or_else(unreadable)?;
+                let mut text = || reader.text().ok_or_else(unreadable);
+                text()?;
+                own.insert((text()?, text()?, text()?));
+            }
+        }
+        Ok(own.into_iter().collect())
+    }
+
+    /// The packages of these purls.
+    pub(super) fn own_packages(&self, digests: &[String]) -> Result<BTreeSet<String>, Error> {
+        Ok(self.own_purls(digests)?.into_iter().map(|(package, _, _)| package).collect())
+    }
+}
+
+/// Scanner and target of a key of scans.
+fn scanned(key: &[u8]) -> Option<(String, String)> {
+    let mut reader = fields(key)?;
+    reader.text()?;
+    Some((reader.text()?, reader.text()?))
+}
+
+pub(super) fn unreadable() -> Error {
+    Error::Store("findings: a key cannot be read".to_owned())
+}

@@ -1,0 +1,232 @@
+//! The verdict on an artifact and a vulnerability, with all that was said (SPEC §5, "Consensus").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pedigraph_proto::{Digest, EventId, Nanos, canonical, json};
+
+use super::consensus::{self, Consensus, ONE};
+use super::heard::{Heard, Hearing};
+use super::said::Case;
+use crate::ask::answers::{Explained, PlatformVerdict, Verdict, VerdictSummary};
+use crate::ask::identity::Graph;
+use crate::ask::scope::Scope;
+use crate::error::Error;
+
+/// Version of the rules by which replay hashes are made (SPEC §3.2).
+const RULES: &str = "1";
+
+/// What was heard of an artifact, part by part.
+pub(crate) struct Whole {
+    /// Canonical digest.
+    pub(crate) digest: String,
+    /// By platform: one where the artifact is no index.
+    parts: Vec<(PlatformVerdict, Hearing)>,
+    pub(crate) consensus: Option<Consensus>,
+}
+
+impl Scope {
+    /// Whether anything names an artifact, at any moment.
+    pub fn is_known(&self, digest: &str) -> Result<bool, Error> {
+        Ok(Graph::new(self).known_profile(digest)?.is_some())
+    }
+
+    /// The verdict on an artifact and a vulnerability; `None` where nobody says anything about both.
+    pub fn verdict(&self, digest: &str, vulnerability: &str) -> Result<Option<Verdict>, Error> {
+        let case = Case::of(self, vulnerability)?;
+        let whole = case.whole(digest)?;
+        case.verdict(&whole)
+    }
+}
+
+impl Case<'_> {
+    /// What is said of an artifact, and of the manifests under it where it is an index: the verdict is the most cautious
+    /// of theirs (SPEC §2.3).
+    pub(crate) fn whole(&self, digest: &str) -> Result<Whole, Error> {
+        let digest = self.scope.canonical_digest(digest)?;
+        let mut members = Vec::new();
+        for member in &self.graph.below(&digest)?.members {
+            let is_evidence = self.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside);
+            if !is_evidence && self.graph.below(&member.digest)?.members.is_empty() {
+                members.push(member.clone());
+            }
+        }
+        let mut parts = Vec::new();
+        for member in &members {
+            let hearing = self.hear(&member.digest)?;
+            parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
+        }
+        let own = self.hear(&digest)?;
+        // Of an index itself only scans are heard beside its manifests: they are said of its contents.
+        if members.is_empty() || own.heard.iter().any(|heard| heard.is_finding) {
+            parts.push((platform("", &digest, &own), own));
+        }
+        let verdicts: Vec<Consensus> = parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();
+        Ok(Whole { digest, parts, consensus: consensus::of_parts(&verdicts) })
+    }
+
+    /// `None` where nothing was said.
+    pub(crate) fn verdict(&self, whole: &Whole) -> Result<Option<Verdict>, Error> {
+        if whole.parts.iter().all(|(_, hearing)| hearing.heard.is_empty()) {
+            return Ok(None);
+        }
+        let replay_hash = self.replay_hash(whole)?;
+        let mut explanation = Vec::new();
+        let several = whole.parts.len() > 1;
+        for (part, hearing) in &whole.parts {
+            for heard in &hearing.heard {
+                let of = if part.platform.is_empty() { &part.digest } else { &part.platform };
+                explanation.push((heard, if several { of.clone() } else { String::new() }));
+            }
+        }
+        explanation.sort_by(|(a, of_a), (b, of_b)| {
+            (!a.counts, of_a, -a.time, &a.issuer, a.index).cmp(&(!b.counts, of_b, -b.time, &b.issuer, b.index))
+        });
+        let explanation = explanation
+            .into_iter()
+            .map(|(heard, platform)| self.explained(heard, platform))
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Verdict {
+            digest: whole.digest.clone(),
+            vulnerability: self.vulnerability.name.clone(),
+            aliases: self.vulnerability.aliases.clone(),
+            summary: self.summary(whole, &replay_hash),
+            platforms: if several { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
+            explanation,
+            superseded: whole.parts.iter().map(|(_, hearing)| hearing.superseded).sum(),
+            replay_hash,
+        }))
+    }
+
+    /// What was said comes to this; `unknown` where none of it counts.
+    fn summary(&self, whole: &Whole, replay_hash: &str) -> VerdictSummary {
+        let tenant = self.scope.tenant().as_str().as_bytes();
+        let raw = |text: &str| text.parse::<Digest>().map(|digest| digest.to_bytes()).unwrap_or_default();
+        let name = self.vulnerability.name.as_bytes();
+        let id = canonical::derived_id(&[tenant, &raw(&whole.digest), name, &raw(replay_hash)]);
+        VerdictSummary {
+            status: whole.consensus.map_or_else(|| "unknown".to_owned(), |found| json::vex_status::word(found.status)),
+            confidence: whole.consensus.map_or(0.0, |found| part_of_one(found.confidence)),
+            consensus_projection_id: id.to_string(),
+            conflict: whole.consensus.is_some_and(|found| found.conflict),
+        }
+    }
+
+    /// The short form, for lists.
+    pub(crate) fn summary_of(&self, whole: &Whole) -> Result<VerdictSummary, Error> {
+        Ok(self.summary(whole, &self.replay_hash(whole)?))
+    }
+
+    /// Over the events of all that was heard, whether it counts or not.
+    fn replay_hash(&self, whole: &Whole) -> Result<String, Error> {
+        self.graph.replay_hash(&whole.digest, whole.heard().map(|heard| heard.index))
+    }
+
+    fn explained(&self, heard: &Heard, platform: String) -> Result<Explained, Error> {
+        Ok(Explained {
+            issuer: heard.issuer.clone(),
+            kind: if heard.is_finding { "finding" } else { "vex" }.to_owned(),
+            status: json::vex_status::word(heard.status),
+            raw_status: heard.raw_status.clone(),
+            weight: part_of_one(heard.weight),
+            justification: heard.justification.clone(),
+            impact: heard.impact.clone(),
+            action: heard.action.clone(),
+            time: Nanos(heard.time),
+            applies: heard.counts,
+            reason: heard.reason.clone(),
+            components: heard.components.iter().cloned().collect(),
+            fixed_version: heard.fixed.clone(),
+            severity: heard.severity.clone(),
+            platform,
+            proof: self.graph.proof(heard.index)?,
+        })
+    }
+}
+
+impl Whole {
+    fn heard(&self) -> impl Iterator<Item = &Heard> {
+        self.parts.iter().flat_map(|(_, hearing)| &hearing.heard)
+    }
+
+    /// The status of the verdict; `none` where there is none.
+    pub(crate) fn status_word(&self) -> String {
+        self.consensus.map_or_else(|| "none".to_owned(), |found| json::vex_status::word(found.status))
+    }
+
+    /// Entries of all that was heard.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = u64> {
+        self.heard().map(|heard| heard.index)
+    }
+
+    /// (issuer, status) of the statements that count, each with its newest entry.
+    pub(crate) fn statements(&self) -> BTreeMap<(String, String), u64> {
+        let counting = self.heard().filter(|heard| heard.counts && !heard.is_finding);
+        newest(counting.map(|heard| ((heard.issuer.clone(), json::vex_status::word(heard.status)), heard.index)))
+    }
+
+    /// Scanners and advisories whose findings count, each with its newest entry.
+    pub(crate) fn findings(&self) -> BTreeMap<String, u64> {
+        let counting = self.heard().filter(|heard| heard.counts && heard.is_finding);
+        newest(counting.map(|heard| (heard.issuer.clone(), heard.index)))
+    }
+
+    /// Why it is not known whether it is affected, where nothing that counts says so.
+    pub(crate) fn unclear(&self) -> Option<&String> {
+        let unclear = self.parts.iter().find_map(|(_, hearing)| hearing.unclear.as_ref());
+        unclear.filter(|_| self.consensus.is_none())
+    }
+
+    /// Index of the first entry of all that counts.
+    pub(crate) fn first_known(&self) -> Option<u64> {
+        self.heard().filter(|heard| heard.counts).map(|heard| heard.index).min()
+    }
+
+    /// Purls of the components that what counts is about.
+    pub(crate) fn components(&self) -> BTreeSet<&String> {
+        self.heard().filter(|heard| heard.counts).flat_map(|heard| &heard.components).collect()
+    }
+
+    /// Whether anything was said.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard().next().is_some()
+    }
+}
+
+impl Graph<'_> {
+    /// SHA-256 over the canonical JSON (RFC 8785) of the ids of the events that some entries hold, sorted, the version of
+    /// the rules and the subject (SPEC §3.2).
+    pub(crate) fn replay_hash(&self, subject: &str, entries: impl Iterator<Item = u64>) -> Result<String, Error> {
+        let mut ids = BTreeSet::new();
+        for index in entries.collect::<BTreeSet<u64>>() {
+            let id = self.kept_entry(index)?.and_then(|entry| EventId::from_slice(&entry.event_id));
+            ids.extend(id.map(|id| id.to_string()));
+        }
+        // Ids and digests have no letter that JSON escapes.
+        let ids = ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",");
+        let text = format!("{{\"eventIds\":[{ids}],\"rules\":\"{RULES}\",\"subject\":\"{subject}\"}}");
+        Ok(Digest::sha256(canonical::sha256(text.as_bytes())).to_string())
+    }
+}
+
+fn newest<K: Ord>(said: impl Iterator<Item = (K, u64)>) -> BTreeMap<K, u64> {
+    let mut newest = BTreeMap::new();
+    for (key, index) in said {
+        let known = newest.entry(key).or_insert(index);
+        *known = index.max(*known);
+    }
+    newest
+}
+
+fn platform(platform: &str, digest: &str, hearing: &Hearing) -> PlatformVerdict {
+    let found = hearing.consensus;
+    PlatformVerdict {
+        platform: platform.to_owned(),
+        digest: digest.to_owned(),
+        status: found.map_or_else(|| "unknown".to_owned(), |found| json::vex_status::word(found.status)),
+        confidence: found.map(|found| part_of_one(found.confidence)),
+    }
+}
+
+fn part_of_one(ten_thousandths: u32) -> f64 {
+    f64::from(ten_thousandths) / f64::from(ONE)
+}

@@ -1,0 +1,329 @@
+//! Who says what of which vulnerability: statements, findings, advisories (SPEC §5), and who the issuers are.
+//!
+//! A fold stays narrow: a statement on a package is one row, however many artifacts hold that package. Whether it is
+//! about one of them is found when somebody asks.
+
+use pedigraph_proto::event::{
+    AdvisoryPublished, AffectedPackage, AffectedRange, ArtifactPackaged, ArtifactPublished, Finding, PolicyPublished,
+    SbomAttached, ScanCompleted, VexIssued, VexStatement,
+};
+use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
+use pedigraph_proto::time::SKEW_NS_MAX;
+use pedigraph_proto::{Digest, Nanos, Purl, VULNERABILITY_BYTES_MAX};
+
+use self::rows::{
+    ABOUT, ADVISORIES, ALIASES, Advisory, Affected, DOCUMENTS, DocumentKey, Found, Issue, NAMES, OWN, POLICIES, Policy,
+    SAID, SCANS, STATEMENTS, Statement, key_name, table, target, version_order,
+};
+use crate::error::Error;
+use crate::facts::components::rows::clipped;
+use crate::facts::view::{FactAt, StandsAt, View};
+use crate::rows::Rows;
+use crate::store::key::Key;
+
+pub(crate) mod rows;
+
+/// Bytes of a text that a row keeps: facts hold it whole.
+const TEXT_BYTES_MAX: usize = 2_048;
+/// Things that one SBOM describes which are kept.
+const SUBJECTS_MAX: usize = 4;
+/// Bytes of a scanner's name, and of what of an artifact it scanned, in keys.
+const NAME_BYTES_MAX: usize = 256;
+
+/// The view.
+#[derive(Default)]
+pub(crate) struct Findings;
+
+impl View for Findings {
+    fn name(&self) -> &'static str {
+        "vex"
+    }
+
+    fn fold(&self, at: &FactAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let mut fold = Fold { at, rows };
+        match at.event.family() {
+            Family::Artifact(Artifact::ArtifactPackaged(ArtifactPackaged { artifact_digest, purl, .. }))
+            | Family::Artifact(Artifact::ArtifactPublished(ArtifactPublished { artifact_digest, purl, .. }))
+            | Family::Evidence(Evidence::SbomAttached(SbomAttached { artifact_digest, purl, .. })) => {
+                fold.own(artifact_digest, purl)
+            }
+            Family::Evidence(Evidence::VexIssued(event)) => fold.vex(event),
+            Family::Evidence(Evidence::ScanCompleted(event)) => fold.scan(event),
+            Family::Evidence(Evidence::AdvisoryPublished(event)) => fold.advisory(event),
+            Family::Control(Control::PolicyPublished(event)) => fold.policy(event),
+            Family::Source(_)
+            | Family::Work(_)
+            | Family::Artifact(_)
+            | Family::Evidence(_)
+            | Family::Deploy(_)
+            | Family::Control(_) => Ok(()),
+        }
+    }
+}
+
+/// One fact being folded.
+struct Fold<'a, 'b, 'c> {
+    at: &'a FactAt<'a>,
+    rows: &'b mut Rows<'c>,
+}
+
+/// A place in the ledger, below that of a fact.
+trait Place {
+    /// Index, ordinal.
+    fn place(self, at: &FactAt<'_>) -> Self;
+}
+
+impl Place for Key {
+    fn place(self, at: &FactAt<'_>) -> Key {
+        self.number(at.index).ordinal(at.ordinal)
+    }
+}
+
+impl Fold<'_, '_, '_> {
+    fn table(&self, of: u8) -> Key {
+        table(self.at.tenant, of)
+    }
+
+    fn event_id(&self) -> [u8; 16] {
+        self.at.entry.event_id.as_ref().try_into().unwrap_or_default()
+    }
+
+    /// A time that a document says; one that lies ahead of intake counts as that of intake (SPEC §2.3).
+    fn said_time(&self, text: &str) -> Option<Nanos> {
+        let recorded = self.at.entry.recorded_at;
+        Nanos::parse(text)
+            .map(|time| if time.0 > recorded.saturating_add(SKEW_NS_MAX) { Nanos(recorded) } else { time })
+    }
+
+    /// What an artifact is called by purl; an image's own digest is found without.
+    fn own(&mut self, digest: &str, purl: &str) -> Result<(), Error> {
+        let (Some(digest), Some(purl)) = (digest_of(digest), Purl::parse(purl)) else { return Ok(()) };
+        let version = if purl.digest().is_some() { "" } else { purl.version() };
+        let repository =
+            if purl.is_image() { purl.qualifier("repository_url").unwrap_or_default() } else { String::new() };
+        let key = self.table(OWN).text(&digest).text(clipped(purl.package())).text(clipped(version));
+        self.rows.put_first(key.text(clip_to(&repository, NAME_BYTES_MAX)), &())?;
+        Ok(())
+    }
+
+    /// Names of one vulnerability: each alias is joined to the first name, so that many cost as many rows.
+    fn name(&mut self, id: &str, aliases: &[String]) -> Result<Option<String>, Error> {
+        let Some(name) = vulnerability_name(id) else { return Ok(None) };
+        self.rows.put_first(self.table(NAMES).text(&name), &id.trim())?;
+        for alias in aliases {
+            let Some(other) = vulnerability_name(alias).filter(|other| *other != name) else { continue };
+            self.rows.put_first(self.table(NAMES).text(&other), &alias.trim())?;
+            self.rows.put_first(self.table(ALIASES).text(&name).text(&other), &())?;
+            self.rows.put_first(self.table(ALIASES).text(&other).text(&name), &())?;
+        }
+        Ok(Some(name))
+    }
+
+    fn said_of(&self, name: &str, kind: u8, of: &str) -> Key {
+        self.table(SAID).text(name).byte(kind).text(of)
+    }
+
+    fn about(&mut self, kind: u8, of: &str, name: &str) -> Result<(), Error> {
+        self.rows.put_first(self.table(ABOUT).byte(kind).text(of).text(name), &())?;
+        Ok(())
+    }
+
+    fn vex(&mut self, event: &VexIssued) -> Result<(), Error> {
+        let issued = self.said_time(&event.document_time).unwrap_or(self.at.occurred_at);
+        let document = self.document(event, issued)?;
+        for (statement, n) in event.statements.iter().zip(event.first..) {
+            self.statement(statement, (document, issued), n)?;
+        }
+        Ok(())
+    }
+
+    /// A version of a document, with the greatest version of it so far. A document without an id replaces nothing.
+    fn document(&mut self, event: &VexIssued, issued: Nanos) -> Result<DocumentKey, Error> {
+        let document = document_key(&event.issuer, &event.document_id, &self.event_id());
+        let group = self.table(DOCUMENTS).bytes(&document);
+        let known = self.rows.nearest::<Issue>(&group, &group, &group.prefix_end(), true)?;
+        let own = (clip(&event.document_version), issued.0, self.at.index, self.at.ordinal);
+        let here = group.clone().number(self.at.index);
+        if known.as_ref().is_some_and(|(key, known)| key.starts_with(here.as_bytes()) && known.version == own.0) {
+            // Another part of the same document.
+            return Ok(document);
+        }
+        let greatest = match known {
+            Some((_, known)) if issue_order(&known.greatest, &own).is_gt() => known.greatest,
+            Some(_) | None => own.clone(),
+        };
+        let in_sbom = self.at.entry.r#type == "SbomAttached";
+        let subjects = self.at.entry.subjects.iter().take(if in_sbom { SUBJECTS_MAX } else { 0 });
+        let issue = Issue {
+            issuer: clip(&event.issuer),
+            id: clip(&event.document_id),
+            version: own.0,
+            time: own.1,
+            source: clip(&self.at.entry.source),
+            verification: event.verification,
+            in_sbom,
+            subjects: subjects.cloned().collect(),
+            greatest,
+        };
+        let key = group.clone().place(self.at);
+        self.rows.put_in(&group, key, &issue)?;
+        Ok(document)
+    }
+
+    fn statement(
+        &mut self,
+        statement: &VexStatement,
+        (document, issued): (DocumentKey, Nanos),
+        n: u32,
+    ) -> Result<(), Error> {
+        let Some(name) = self.name(&statement.vulnerability, &statement.aliases)? else { return Ok(()) };
+        let own_time = self.said_time(&statement.time).unwrap_or(issued);
+        let row = Statement {
+            document,
+            product: clip_to(&statement.product, pedigraph_proto::PURL_BYTES_MAX).to_owned(),
+            subcomponents: statement.subcomponents.clone(),
+            status: statement.status,
+            raw_status: clip(&statement.raw_status),
+            justification: clip(&statement.justification),
+            impact: clip(&statement.impact),
+            action: clip(&statement.action),
+            from: own_time.max(issued).0,
+        };
+        let end = |key: Key, at: &FactAt<'_>| key.bytes(&document).place(at).ordinal(n);
+        self.rows.put(self.table(STATEMENTS).place(self.at).ordinal(n), &row)?;
+        for digest in digests_of(statement) {
+            self.rows.put(end(self.said_of(&name, target::DIGEST, &digest), self.at), &())?;
+            self.about(target::DIGEST, &digest, &name)?;
+        }
+        if let Some(purl) = Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
+            let package = clipped(purl.package());
+            let key = self.said_of(&name, target::PACKAGE, package).text(clipped(purl.version()));
+            self.rows.put(end(key, self.at), &())?;
+            self.about(target::PACKAGE, package, &name)?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, event: &ScanCompleted) -> Result<(), Error> {
+        let Some(digest) = digest_of(&event.artifact_digest) else { return Ok(()) };
+        let (scanner, part) = (clip_to(&event.scanner, NAME_BYTES_MAX), clip_to(&event.target, NAME_BYTES_MAX));
+        if event.first == 0 {
+            let key = self.table(SCANS).text(&digest).text(scanner).text(part).stamp(self.at);
+            self.rows.put(key, &())?;
+        }
+        for (finding, n) in event.findings.iter().zip(event.first..) {
+            let Some(name) = self.name(&finding.vulnerability, &finding.aliases)? else { continue };
+            let key = self.said_of(&name, target::FINDING, &digest).text(scanner).text(part).time(self.at.occurred_at);
+            self.rows.put(key.place(self.at).ordinal(n), &found(finding))?;
+            self.about(target::FINDING, &digest, &name)?;
+        }
+        Ok(())
+    }
+
+    fn advisory(&mut self, event: &AdvisoryPublished) -> Result<(), Error> {
+        let Some(name) = self.name(&event.id, &event.aliases)? else { return Ok(()) };
+        let modified = self.said_time(&event.modified).unwrap_or(self.at.occurred_at);
+        if event.first == 0 {
+            let state = Advisory {
+                id: event.id.clone(),
+                withdrawn: !event.withdrawn.is_empty(),
+                severity: clip(&event.severity),
+            };
+            let key = self.table(ADVISORIES).text(&name).time(modified).place(self.at);
+            self.rows.put(key, &state)?;
+        }
+        for (affected, n) in event.affected.iter().zip(event.first..) {
+            let Some(purl) = Purl::parse(&affected.purl) else { continue };
+            let package = clipped(purl.package());
+            // Places are those of the first part of the advisory, so that its state leads to all of them.
+            let key = self.said_of(&name, target::ADVISORY, package).text(&name).time(modified).number(self.at.index);
+            self.rows.put(key.ordinal(self.at.ordinal).ordinal(n), &affected_row(affected))?;
+            self.about(target::ADVISORY, package, &name)?;
+        }
+        Ok(())
+    }
+
+    fn policy(&mut self, event: &PolicyPublished) -> Result<(), Error> {
+        let issuers = event.issuers.iter();
+        let issuers =
+            issuers.map(|role| (role.issuer.clone(), role.role.clone(), role.source.clone(), role.signs)).collect();
+        self.rows.put(self.table(POLICIES).place(self.at), &Policy { issuers })
+    }
+}
+
+/// Version, time, index, ordinal of a version of a document.
+pub(crate) type IssueOrder = (String, i64, u64, u32);
+
+/// The order of versions of one document: by version, then by time, then by arrival.
+pub(crate) fn issue_order(a: &IssueOrder, b: &IssueOrder) -> std::cmp::Ordering {
+    version_order(&a.0, &b.0).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
+}
+
+/// A document's key.
+fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
+    let mut hasher = blake3::Hasher::new();
+    let unnamed = if id.is_empty() { &event_id[..] } else { &[] };
+    for part in [issuer.as_bytes(), id.as_bytes(), unnamed] {
+        hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    key
+}
+
+/// Digests of a statement's product, each once.
+fn digests_of(statement: &VexStatement) -> Vec<String> {
+    let by_purl = Purl::parse(&statement.product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
+    let named = statement.product_digests.iter().filter_map(|text| digest_of(text));
+    let mut digests: Vec<String> = named.chain(by_purl).collect();
+    digests.sort();
+    digests.dedup();
+    digests
+}
+
+/// A digest's canonical text; none for what is none, and for that of empty content.
+fn digest_of(text: &str) -> Option<String> {
+    let digest = text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())?;
+    Some(digest.to_string())
+}
+
+fn vulnerability_name(id: &str) -> Option<String> {
+    let named = !id.trim().is_empty() && id.len() <= VULNERABILITY_BYTES_MAX;
+    named.then(|| key_name(id))
+}
+
+fn found(finding: &Finding) -> Found {
+    Found {
+        purl: clip_to(&finding.purl, pedigraph_proto::PURL_BYTES_MAX).to_owned(),
+        name: clip(&finding.package_name),
+        installed: clip(&finding.installed_version),
+        fixed: clip(&finding.fixed_version),
+        severity: clip(&finding.severity),
+        status: clip(&finding.status),
+    }
+}
+
+fn affected_row(package: &AffectedPackage) -> Affected {
+    let range = |range: &AffectedRange| {
+        let events = range.events.iter();
+        let events = events
+            .map(|event| [&event.introduced, &event.fixed, &event.last_affected, &event.limit].map(String::clone));
+        (range.r#type.clone(), events.collect())
+    };
+    Affected {
+        ecosystem: package.ecosystem.clone(),
+        name: package.name.clone(),
+        purl: package.purl.clone(),
+        ranges: package.ranges.iter().map(range).collect(),
+        versions: package.versions.clone(),
+    }
+}
+
+fn clip(text: &str) -> String {
+    clip_to(text, TEXT_BYTES_MAX).to_owned()
+}
+
+fn clip_to(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}

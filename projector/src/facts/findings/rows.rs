@@ -1,0 +1,155 @@
+//! The rows of findings: who says what of a vulnerability, by the vulnerability and by what it is said of.
+
+use std::cmp::Ordering;
+
+use pedigraph_proto::TenantId;
+use pedigraph_proto::event::{Verification, VexStatus};
+use serde::{Deserialize, Serialize};
+
+use crate::rows::text;
+use crate::store::key::Key;
+
+/// The view's byte in keys.
+pub(crate) const VIEW: u8 = b'v';
+/// (vulnerability, [`Target`]) → what it says: see [`Target`].
+pub(crate) const SAID: u8 = b's';
+/// (what it is said of, vulnerability) → nothing: the first part of [`Target`]'s key, the other way round.
+pub(crate) const ABOUT: u8 = b'a';
+/// (index, ordinal, n) → [`Statement`].
+pub(crate) const STATEMENTS: u8 = b't';
+/// (document, index, ordinal) → [`Issue`].
+pub(crate) const DOCUMENTS: u8 = b'd';
+/// (digest, scanner, target, stamp) → nothing.
+pub(crate) const SCANS: u8 = b'c';
+/// (advisory, modified, index, ordinal) → [`Advisory`].
+pub(crate) const ADVISORIES: u8 = b'v';
+/// (vulnerability, another name of it) → nothing, both ways.
+pub(crate) const ALIASES: u8 = b'x';
+/// vulnerability → its name as it was first written.
+pub(crate) const NAMES: u8 = b'n';
+/// (digest, package, version, purl) → nothing: what an artifact is called by purl.
+pub(crate) const OWN: u8 = b'o';
+/// (index, ordinal) → [`Policy`].
+pub(crate) const POLICIES: u8 = b'p';
+
+/// What something is said of, as keys have it.
+pub(crate) mod target {
+    /// (digest, document, index, ordinal, n) → nothing: a statement on a digest.
+    pub(crate) const DIGEST: u8 = b'd';
+    /// (package, version or nothing, document, index, ordinal, n) → nothing: a statement on a purl.
+    pub(crate) const PACKAGE: u8 = b'p';
+    /// (digest, scanner, target, stamp, n) → [`super::Found`].
+    pub(crate) const FINDING: u8 = b'f';
+    /// (package, advisory, modified, index, ordinal, n) → [`super::Affected`].
+    pub(crate) const ADVISORY: u8 = b'a';
+}
+
+/// The first half of a hash of who issued a document under which id.
+pub(crate) type DocumentKey = [u8; 16];
+
+/// A statement. What names products stands in keys.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Statement {
+    pub(crate) document: DocumentKey,
+    /// As written; the digests beside it stand in keys.
+    #[serde(with = "text")]
+    pub(crate) product: String,
+    pub(crate) subcomponents: Vec<String>,
+    pub(crate) status: i32,
+    pub(crate) raw_status: String,
+    pub(crate) justification: String,
+    pub(crate) impact: String,
+    pub(crate) action: String,
+    /// In force from then on: the later of its own time and its document's.
+    pub(crate) from: i64,
+}
+
+impl Statement {
+    pub(crate) fn status(&self) -> VexStatus {
+        VexStatus::try_from(self.status).unwrap_or_default()
+    }
+}
+
+/// A version of a document as it came in.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Issue {
+    pub(crate) issuer: String,
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) time: i64,
+    /// Of the entry that it came in.
+    pub(crate) source: String,
+    pub(crate) verification: i32,
+    /// It is part of an SBOM and lives with it.
+    pub(crate) in_sbom: bool,
+    /// What that SBOM describes.
+    pub(crate) subjects: Vec<String>,
+    /// The greatest version of all so far, this one too.
+    pub(crate) greatest: (String, i64, u64, u32),
+}
+
+impl Issue {
+    pub(crate) fn verification(&self) -> Verification {
+        Verification::try_from(self.verification).unwrap_or_default()
+    }
+}
+
+/// A finding of a scanner.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) purl: String,
+    pub(crate) name: String,
+    pub(crate) installed: String,
+    pub(crate) fixed: String,
+    pub(crate) severity: String,
+    pub(crate) status: String,
+}
+
+/// A state of an advisory.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Advisory {
+    pub(crate) id: String,
+    pub(crate) withdrawn: bool,
+    pub(crate) severity: String,
+}
+
+/// A package that an advisory names: `AffectedPackage`, field by field.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Affected {
+    pub(crate) ecosystem: String,
+    pub(crate) name: String,
+    pub(crate) purl: String,
+    /// Type, then (introduced, fixed, last affected, limit).
+    pub(crate) ranges: Vec<(String, Vec<[String; 4]>)>,
+    pub(crate) versions: Vec<String>,
+}
+
+/// What the configuration says of issuers: issuer, role, source, signs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) issuers: Vec<(String, String, String, bool)>,
+}
+
+/// A key of a table.
+pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {
+    Key::new(tenant, VIEW).byte(table)
+}
+
+/// A vulnerability's name in keys: names differ by more than their case.
+pub(crate) fn key_name(id: &str) -> String {
+    id.trim().to_ascii_uppercase()
+}
+
+/// What is said of a digest or package about a vulnerability.
+pub(crate) fn said_of(tenant: &TenantId, vulnerability: &str, kind: u8, of: &str) -> Key {
+    table(tenant, SAID).text(vulnerability).byte(kind).text(of)
+}
+
+/// Whether a version of a document comes after another: as dotted numbers, else as text.
+pub(crate) fn version_order(a: &str, b: &str) -> Ordering {
+    let numbers = |text: &str| -> Option<Vec<u64>> { text.split('.').map(|part| part.parse().ok()).collect() };
+    match (numbers(a), numbers(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.cmp(b),
+    }
+}

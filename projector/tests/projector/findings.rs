@@ -1,0 +1,277 @@
+//! Verdicts: what each reads, and that the order in which things become known means nothing.
+
+use pedigraph_projector::answers::Verdict;
+use pedigraph_projector::store::Budget;
+use pedigraph_projector::{Affecting, ImpactQuestion, Moment, Scope};
+use pedigraph_proto::event::{
+    AdvisoryPublished, AffectedPackage, AffectedRange, Component, ComponentsListed, Finding, ImageObserved,
+    PlatformManifest, RangeEvent, SbomAttached, ScanCompleted, ServiceDeployed, VexIssued, VexStatement, VexStatus,
+};
+use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Nanos, canonical};
+
+use crate::book::{Book, MINUTE, NEW_YEAR, Said, digest, said};
+use crate::budget::Counted;
+
+const CVE: &str = "CVE-2026-0001";
+
+fn minute(n: i64) -> String {
+    Nanos(NEW_YEAR + n * MINUTE).to_string()
+}
+
+/// An SBOM of an artifact with some packages, each `name@version`.
+fn sbom(name: &str, at: i64, packages: &[String]) -> Said {
+    let mut purls: Vec<String> = packages.iter().map(|package| format!("pkg:npm/{package}")).collect();
+    purls.sort();
+    let components: Vec<Component> = purls.into_iter().map(|purl| Component { purl, ..Component::default() }).collect();
+    let set = canonical::component_set(components.iter()).to_string();
+    let attached = SbomAttached {
+        artifact_digest: digest(name),
+        sbom_digest: digest(&format!("sbom of {name} {at}")),
+        tool: "lister".to_owned(),
+        component_set: set.clone(),
+        component_count: u32::try_from(components.len()).expect("few"),
+        ..SbomAttached::default()
+    };
+    let listed = ComponentsListed { component_set: set, first: 0, components };
+    let id = format!("sbom {name} {at}");
+    Said { id, minute: at, facts: vec![Fact::now(attached), Fact::now(listed)] }
+}
+
+fn statement(issuer: &str, document: &str, at: i64, product: &str, status: VexStatus) -> Said {
+    let product_digests = if product.starts_with("sha256:") { vec![product.to_owned()] } else { vec![] };
+    let statement = VexStatement {
+        vulnerability: CVE.to_owned(),
+        product: product.to_owned(),
+        product_digests,
+        status: status.into(),
+        ..VexStatement::default()
+    };
+    let event = VexIssued {
+        issuer: issuer.to_owned(),
+        document_id: document.to_owned(),
+        document_version: at.to_string(),
+        document_time: minute(at),
+        statements: vec![statement],
+        ..VexIssued::default()
+    };
+    said(&format!("{issuer} {document} {at}"), at, event)
+}
+
+fn scan(name: &str, at: i64, purls: &[&str]) -> Said {
+    let finding = |purl: &&str| Finding { vulnerability: CVE.into(), purl: (*purl).to_owned(), ..Finding::default() };
+    let event = ScanCompleted {
+        artifact_digest: digest(name),
+        scanner: "looker".to_owned(),
+        scan_id: format!("{name} {at}"),
+        findings: purls.iter().map(finding).collect(),
+        ..ScanCompleted::default()
+    };
+    said(&format!("scan {name} {at}"), at, event)
+}
+
+fn advisory(at: i64, package: &str, fixed: &str) -> Said {
+    let event = |introduced: &str, fixed: &str| RangeEvent {
+        introduced: introduced.to_owned(),
+        fixed: fixed.to_owned(),
+        ..RangeEvent::default()
+    };
+    let range = AffectedRange { r#type: "SEMVER".into(), events: vec![event("0", ""), event("", fixed)] };
+    let affected = AffectedPackage {
+        ecosystem: "npm".into(),
+        name: package.to_owned(),
+        purl: format!("pkg:npm/{package}"),
+        ranges: vec![range],
+        ..AffectedPackage::default()
+    };
+    let event = AdvisoryPublished {
+        id: "GHSA-aaaa-bbbb-cccc".into(),
+        aliases: vec![CVE.to_owned()],
+        modified: minute(at),
+        affected_count: 1,
+        affected: vec![affected],
+        ..AdvisoryPublished::default()
+    };
+    said(&format!("advisory {package} {at}"), at, event)
+}
+
+fn deployed(name: &str, at: i64, service: &str) -> Said {
+    let event = ServiceDeployed {
+        environment: "quay".into(),
+        service: service.to_owned(),
+        artifact_digest: digest(name),
+        ..ServiceDeployed::default()
+    };
+    said(&format!("deployed {name} {service} {at}"), at, event)
+}
+
+fn verdict(scope: &Scope, name: &str) -> Verdict {
+    scope.verdict(&digest(name), CVE).expect("read").expect("somebody says something")
+}
+
+fn impact(scope: &Scope) -> pedigraph_projector::answers::Impact {
+    let of = Affecting::Vulnerability(CVE.to_owned());
+    scope.impact(&ImpactQuestion { of, environment: None, limit: 100, after: None }).expect("answered").0
+}
+
+fn status_of(verdict: &Verdict) -> (&str, f64) {
+    (verdict.summary.status.as_str(), verdict.summary.confidence)
+}
+
+/// Packages that fill an SBOM.
+fn fill(n: usize) -> Vec<String> {
+    (0..n).map(|n| format!("filler-{n:05}@1.0.{n}")).collect()
+}
+
+#[test]
+fn who_says_what_comes_to_one_verdict() {
+    let left_pad = "pkg:npm/left-pad@1.3.0";
+    let events = [
+        sbom("app", 1, &["left-pad@1.3.0".to_owned(), "right-pad@2.0.0".to_owned()]),
+        deployed("app", 2, "cart"),
+        scan("app", 3, &[left_pad]),
+    ];
+    let mut book = Book::of(&events);
+    assert_eq!(status_of(&verdict(&book.scope(), "app")), ("affected", 1.0));
+    book.commit(&[statement("vendor", "doc", 4, &digest("app"), VexStatus::NotAffected)]);
+    let cleared = verdict(&book.scope(), "app");
+    assert_eq!(status_of(&cleared), ("not_affected", 0.5455), "0.6 of 1.1");
+    assert!(cleared.summary.conflict && cleared.explanation.iter().all(|said| said.applies), "{cleared:?}");
+    assert_eq!(impact(&book.scope()).cleared[0].environment.as_deref(), Some("quay"));
+    book.commit(&[advisory(5, "right-pad", "2.1.0")]);
+    let again = verdict(&book.scope(), "app");
+    // Who clears the whole artifact is heard on each of its components.
+    assert_eq!((status_of(&again), again.explanation.len()), (("not_affected", 0.5455), 3), "{again:?}");
+    assert_eq!((again.vulnerability.as_str(), again.aliases.len()), (CVE, 1));
+    // A newer version of the document says nothing of it any more.
+    book.commit(&[statement("vendor", "doc", 6, &digest("other"), VexStatus::NotAffected)]);
+    let open = verdict(&book.scope(), "app");
+    assert_eq!((status_of(&open), open.superseded), (("affected", 1.0), 1), "{open:?}");
+    let listed = impact(&book.scope());
+    let row = &listed.deployed[0];
+    let purls: Vec<&str> = row.components.iter().map(|component| component.purl.as_str()).collect();
+    assert_eq!(purls, [left_pad, "pkg:npm/right-pad@2.0.0"]);
+    assert_eq!(row.verdict.as_ref().map(|found| found.status.as_str()), Some("affected"));
+    assert_eq!((listed.counts.deployed, listed.counts.cleared, listed.counts.not_deployed), (1, 1, 0), "{listed:?}");
+}
+
+#[test]
+fn a_component_that_is_cleared_clears_no_other() {
+    let purls = ["pkg:npm/left-pad@1.3.0", "pkg:npm/right-pad@2.0.0"];
+    let mut cleared = statement("vendor", "doc", 3, &digest("app"), VexStatus::NotAffected);
+    if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut cleared.facts[0].event {
+        event.statements[0].subcomponents = vec!["pkg:npm/left-pad".to_owned()];
+    }
+    let packages = ["left-pad@1.3.0".to_owned(), "right-pad@2.0.0".to_owned()];
+    let book = Book::of(&[sbom("app", 1, &packages), scan("app", 2, &purls), cleared.clone()]);
+    assert_eq!(status_of(&verdict(&book.scope(), "app")), ("affected", 1.0));
+    let book = Book::of(&[sbom("app", 1, &packages), scan("app", 2, &purls[..1]), cleared]);
+    assert_eq!(status_of(&verdict(&book.scope(), "app")), ("not_affected", 0.5455));
+}
+
+#[test]
+fn an_index_is_as_bad_as_the_worst_of_its_manifests() {
+    let manifest = |name: &str, platform: &str| PlatformManifest {
+        digest: digest(name),
+        platform: platform.to_owned(),
+        artifact_type: String::new(),
+    };
+    let index = ImageObserved {
+        digest: digest("index"),
+        digest_kind: 1,
+        manifests: vec![manifest("arm", "linux/arm64"), manifest("amd", "linux/amd64")],
+        ..ImageObserved::default()
+    };
+    let events = [said("index", 1, index), scan("arm", 2, &[]), deployed("index", 3, "cart")];
+    let mut book = Book::of(&events);
+    assert!(book.scope().verdict(&digest("index"), CVE).expect("read").is_none(), "a scan without it says nothing");
+    book.commit(&[scan("amd", 4, &["pkg:npm/left-pad@1.3.0"])]);
+    let found = verdict(&book.scope(), "index");
+    let platforms: Vec<_> = found.platforms.iter().map(|part| (part.platform.as_str(), part.status.as_str())).collect();
+    assert_eq!(status_of(&found), ("affected", 1.0));
+    assert_eq!(platforms, [("linux/amd64", "affected"), ("linux/arm64", "unknown")]);
+    assert_eq!(impact(&book.scope()).deployed[0].digest, digest("index"), "what is said of a manifest");
+    book.commit(&[statement("vendor", "doc", 5, &digest("index"), VexStatus::Fixed)]);
+    assert_eq!(status_of(&verdict(&book.scope(), "arm")), ("fixed", 1.0), "what is said of its index holds for it");
+    assert_eq!(status_of(&verdict(&book.scope(), "amd")), ("fixed", 0.5455));
+}
+
+#[test]
+fn a_verdict_costs_what_is_said_of_the_artifact() {
+    let world = |artifacts: i64| {
+        let mut events = vec![advisory(0, "left-pad", "1.4.0")];
+        for n in 0..artifacts {
+            let mut packages = fill(600);
+            packages.push("left-pad@1.3.0".to_owned());
+            packages.push(format!("own-{n}@1.0.0"));
+            let name = format!("app {n}");
+            events.push(sbom(&name, n + 1, &packages));
+            events.push(scan(&name, n + 1, &["pkg:npm/left-pad@1.3.0"]));
+            events.push(statement("vendor", &format!("doc {n}"), n + 1, &digest(&name), VexStatus::NotAffected));
+        }
+        // One artifact is scanned every hour.
+        events.extend((0..artifacts).map(|n| scan("app 0", artifacts + n, &["pkg:npm/left-pad@1.3.0"])));
+        Counted::of(&events)
+    };
+    let (small, large) = (world(30), world(300));
+    let rows = |counted: &Counted, name: &str| {
+        let (scope, meter) = counted.scope(Budget::NONE);
+        assert_eq!(status_of(&verdict(&scope, name)), ("not_affected", 0.5455));
+        meter.rows()
+    };
+    for name in ["app 0", "app 7"] {
+        let (few, many) = (rows(&small, name), rows(&large, name));
+        println!("verdict of {name}: {few} rows among 30 artifacts, {many} among 300");
+        assert!(many <= few + few / 4 && many <= 120, "{name}: {few} rows, {many} at ten times the size");
+    }
+}
+
+#[test]
+fn the_order_in_which_things_become_known_means_nothing() {
+    let events = [
+        sbom("app", 1, &["left-pad@1.3.0".to_owned(), "right-pad@2.0.0".to_owned()]),
+        sbom("late", 8, &["left-pad@1.4.0".to_owned()]),
+        deployed("app", 2, "cart"),
+        scan("app", 3, &["pkg:npm/left-pad@1.3.0"]),
+        scan("app", 4, &["pkg:npm/right-pad@2.0.0"]),
+        statement("vendor", "doc", 4, "pkg:npm/left-pad@1.3.0", VexStatus::NotAffected),
+        statement("vendor", "doc", 6, "pkg:npm/left-pad", VexStatus::Affected),
+        statement("other", "doc", 5, &digest("app"), VexStatus::UnderInvestigation),
+        advisory(5, "left-pad", "1.4.0"),
+        advisory(7, "left-pad", "1.5.0"),
+    ];
+    let told = |events: &[Said]| {
+        let book = Book::of(events);
+        let views = book.views();
+        let mut told = Vec::new();
+        for at in [None, Some(3), Some(4), Some(5), Some(6), Some(7), Some(8)] {
+            let at = at.map(|minutes| Nanos(NEW_YEAR + minutes * MINUTE));
+            let moment = Moment { at, ..Moment::default() };
+            let scope = views.at(&pedigraph_proto::TenantId::default(), moment).expect("a scope");
+            for name in ["app", "late"] {
+                let found = scope.verdict(&digest(name), CVE).expect("read");
+                let said = |found: Verdict| {
+                    let mut said: Vec<_> = found
+                        .explanation
+                        .iter()
+                        .map(|said| {
+                            (said.issuer.clone(), said.status.clone(), said.applies, said.time, said.components.clone())
+                        })
+                        .collect();
+                    said.sort();
+                    (found.summary.status, found.summary.confidence, found.replay_hash, said)
+                };
+                told.push(format!("{at:?} {name} {:?}", found.map(said)));
+            }
+        }
+        told
+    };
+    let in_order = told(&events);
+    for step in [3, 7, 9] {
+        // Each event once, in steps that share no factor with their number.
+        let shuffled: Vec<Said> = (0..events.len()).map(|n| events[(n * step + 5) % events.len()].clone()).collect();
+        assert_eq!(told(&shuffled), in_order, "in steps of {step}");
+        let backwards: Vec<Said> = shuffled.into_iter().rev().collect();
+        assert_eq!(told(&backwards), in_order, "backwards in steps of {step}");
+    }
+}

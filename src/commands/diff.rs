@@ -1,0 +1,80 @@
+//! `pedigraph diff`: what changed between two artifacts.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::arguments::{Client, Clocks};
+use crate::output::{Exit, Failure, Format, answer, field, say};
+
+/// `pedigraph diff`
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// Digest or its beginning, image reference, tag, `prod/service`.
+    from: String,
+    /// The same.
+    to: String,
+    /// Exit code 1 when anything differs.
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// What differs, where it stands in the answer, and in which fields it says from what to what.
+const LISTS: [(&str, &str, &str, &str); 7] = [
+    ("added", "/sbomDiff/added", "", "/version"),
+    ("removed", "/sbomDiff/removed", "/version", ""),
+    ("version", "/sbomDiff/versionChanged", "/fromVersion", "/toVersion"),
+    ("license", "/sbomDiff/licenseChanged", "/fromLicense", "/toLicense"),
+    ("content", "/sbomDiff/contentChanged", "/fromDigest", "/toDigest"),
+    ("verdict", "/vexDiff", "/fromStatus", "/toStatus"),
+    ("reached", "/reachabilityDiff", "/fromStatus", "/toStatus"),
+];
+
+impl Diff {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let mut query = vec![("from", Some(self.from.as_str())), ("to", Some(self.to.as_str()))];
+        query.extend(self.clocks.query());
+        let server = self.client.server();
+        let body = server.get("/api/v1/lineage/diff", &query)?;
+        let rows = rows(&body);
+        let columns = [
+            ("WHAT", "/what"),
+            ("OF", "/of"),
+            ("FROM", "/from"),
+            ("TO", "/to"),
+            ("WHY", "/reason"),
+            ("PROOF", "/proof"),
+        ];
+        answer(self.client.output, &body, &rows, &columns);
+        if self.client.output == Format::Table {
+            let unchanged = field(&body, "/sbomDiff/summary/unchanged");
+            say(&format!("{} differences; {unchanged} components are the same", rows.len()));
+        }
+        server.up_to_date()?;
+        if self.exit_code && !rows.is_empty() {
+            return Err(Failure::error(Exit::Error, format!("{} differences", rows.len())));
+        }
+        Ok(())
+    }
+}
+
+fn rows(body: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for (what, list, from, to) in LISTS {
+        for item in body.pointer(list).and_then(Value::as_array).into_iter().flatten() {
+            let name =
+                ["/purl", "/cve", "/name"].iter().map(|pointer| field(item, pointer)).find(|text| !text.is_empty());
+            let mut row = json!({"what": what, "of": name});
+            for (column, pointer) in [("from", from), ("to", to), ("reason", "/reason"), ("proof", "/evidenceLink")] {
+                if let Some(value) = item.pointer(pointer).filter(|_| !pointer.is_empty()) {
+                    row[column] = value.clone();
+                }
+            }
+            rows.push(row);
+        }
+    }
+    rows
+}
