@@ -23,5 +23,7 @@ mod reads;
 mod serving;
 #[path = "http/streams.rs"]
 mod streams;
+#[path = "http/vulnerabilities.rs"]
+mod vulnerabilities;
 #[path = "http/world.rs"]
 mod world;

@@ -244,6 +244,13 @@ fn normalize_evidence_lists(event: Evidence<'_>) {
         Evidence::VexIssued(e) => {
             for statement in &mut e.statements {
                 normalize_digests(&mut statement.product_digests);
+                let named = statement.product.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content());
+                if let Some(digest) = named.map(|digest| digest.to_string()) {
+                    statement.product.clone_from(&digest);
+                    if !statement.product_digests.contains(&digest) {
+                        statement.product_digests.push(digest);
+                    }
+                }
                 statement.product = canonical_purl(&statement.product).0;
                 statement.subcomponents.iter_mut().for_each(|purl| *purl = canonical_purl(purl).0);
             }

@@ -552,7 +552,7 @@ pub struct Explained {
     /// What the issuer says to do.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub action: String,
-    /// From when on it holds.
+    /// When it was said.
     pub time: Nanos,
     /// It counts.
     pub applies: bool,

@@ -2,6 +2,7 @@
 
 use pedigraph_projector::answers::{Artifact, Candidate, Diff, Direction, Lineage, Trace, Verdict};
 use pedigraph_projector::{Error as Views, Found, Scope};
+use pedigraph_proto::Digest;
 
 use crate::answer::error::{Error, Missing, quoted};
 
@@ -36,7 +37,10 @@ pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
 
 /// The verdict on the artifact that a reference names, and a vulnerability.
 pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result<Verdict, Error> {
-    let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
+    // What an artifact is does not change with time, what a name leads to does.
+    let now = scope.when(None);
+    let when = if reference.trim().parse::<Digest>().is_ok() { &now } else { scope };
+    let digest = digest_of(when, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
     scope.verdict(&digest, vulnerability)?.ok_or_else(|| {
         let (artifact, id) = (quoted(reference), quoted(vulnerability));
         let detail =

@@ -1,6 +1,6 @@
 //! Pages: complete without scripts, strict about what they load, and what events say stays text.
 
-use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ChangeMerged, VexIssued, VexStatement};
+use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ChangeMerged, VexIssued, VexStatement, VexStatus};
 
 use crate::world::{Answer, World, deployed, sent};
 
@@ -100,6 +100,7 @@ fn everything() -> World {
         vulnerability: "CVE-2031-4711".into(),
         product: digest("3"),
         product_digests: vec![digest("3")],
+        status: VexStatus::Affected.into(),
         ..VexStatement::default()
     };
     let vex = VexIssued { issuer: "us".into(), statements: vec![statement], ..VexIssued::default() };

@@ -49,6 +49,12 @@ async fn every_error_is_a_problem() {
     check("GET", "/api/v1/resolve", 400, "INVALID_PARAMETER").await;
     check("GET", "/api/v1/components/impact?purl=left-pad", 400, "INVALID_PARAMETER").await;
     check("GET", "/api/v1/components/impact?purl=pkg:npm/a&versions=1", 400, "INVALID_PARAMETER").await;
+    let long = "C".repeat(257);
+    check("GET", &format!("/api/v1/vulnerabilities/{long}/impact"), 400, "INVALID_PARAMETER").await;
+    check("GET", &format!("/api/v1/artifacts/sha256:ab/verdicts/{long}"), 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/artifacts/sha256:ab/verdicts/CVE-1", 404, "ARTIFACT_NOT_FOUND").await;
+    check("GET", "/api/v1/lineage/diff?from=sha256:ab", 400, "INVALID_PARAMETER").await;
+    check("GET", "/api/v1/lineage/diff?from=sha256:ab&to=sha256:cd", 404, "ARTIFACT_NOT_FOUND").await;
     check("GET", "/api/v1/proofs/consistency", 400, "INVALID_PARAMETER").await;
     check("GET", "/api/v1/proofs/consistency?from=0&to=9", 400, "INVALID_PARAMETER").await;
     check("GET", "/api/v1/subscribe?views=everything", 400, "INVALID_PARAMETER").await;

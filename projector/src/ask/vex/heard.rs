@@ -26,7 +26,7 @@ pub(crate) struct Heard {
     pub(crate) justification: String,
     pub(crate) impact: String,
     pub(crate) action: String,
-    /// From when on it holds.
+    /// When it was said.
     pub(crate) time: i64,
     pub(crate) counts: bool,
     /// Why it counts or does not.
@@ -62,11 +62,18 @@ pub(crate) struct Hearing {
     pub(crate) unclear: Option<String>,
 }
 
+impl Hearing {
+    /// Whether it has findings.
+    pub(super) fn is_scanned(&self) -> bool {
+        self.heard.iter().any(|heard| heard.is_finding)
+    }
+}
+
 /// What of an artifact statements are held against.
 struct About {
     digests: Vec<String>,
-    /// Digests of the indexes above it.
-    above: BTreeSet<String>,
+    /// Digests of the indexes above it, each with its canonical one.
+    above: BTreeMap<String, String>,
     canonical: String,
     own: Vec<(String, String, String)>,
     current: Vec<Current>,
@@ -86,12 +93,15 @@ impl Case<'_> {
 
     fn about(&self, digest: &str) -> Result<About, Error> {
         let digests = self.scope.aliases_of(digest)?;
-        let mut above = BTreeSet::new();
+        let mut above = BTreeMap::new();
         for member in self.graph.above(digest)?.digests() {
-            above.extend(self.scope.aliases_of(member)?);
+            let aliases = self.scope.aliases_of(member)?;
+            above.extend(aliases.into_iter().map(|alias| (alias, member.clone())));
         }
+        // What is said of an index by purl holds for its manifests too.
+        let named: Vec<String> = digests.iter().chain(above.keys()).cloned().collect();
         Ok(About {
-            own: self.scope.own_purls(&digests)?,
+            own: self.scope.own_purls(&named)?,
             current: self.scope.current_sboms(digest)?,
             canonical: digest.to_owned(),
             digests,
@@ -112,8 +122,8 @@ impl Case<'_> {
         for digest in &about.digests {
             add(self.on_digest(digest)?, Rank::Digest, &about.canonical);
         }
-        for digest in &about.above {
-            add(self.on_digest(digest)?, Rank::Index, digest);
+        for (digest, canonical) in &about.above {
+            add(self.on_digest(digest)?, Rank::Index, canonical);
         }
         for (package, version, _) in &about.own {
             add(self.on_package(package, version)?, Rank::Purl, package);
@@ -154,6 +164,11 @@ impl Case<'_> {
         let mut heard = heard_of(&statement, issued);
         match self.fits(about, &statement, issued, rank)? {
             Ok(fit) => {
+                // Two purls of one package, with and without version, are two products.
+                let product = match Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
+                    Some(purl) => format!("{}@{}", purl.package(), purl.version()),
+                    None => product.to_owned(),
+                };
                 let on = if fit.subcomponents.is_empty() {
                     BTreeSet::from([(product.to_owned(), String::new())])
                 } else {
@@ -161,7 +176,7 @@ impl Case<'_> {
                 };
                 heard.components = fit.components;
                 let greatest = (issued.issue.version.clone(), issued.issue.time, issued.index, 0);
-                let order = (statement.from, greatest, pointer.at);
+                let order = (statement.time, greatest, pointer.at);
                 heard.voice = Some(Speaks { rank: fit.rank, role, unsigned, on, order });
             }
             Err(reason) => heard.reason = reason,
@@ -372,7 +387,7 @@ fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
         justification: statement.justification.clone(),
         impact: statement.impact.clone(),
         action: statement.action.clone(),
-        time: statement.from,
+        time: statement.time,
         index: issued.index,
         ..Heard::nothing()
     }

@@ -21,6 +21,7 @@ pub(crate) struct Whole {
     pub(crate) digest: String,
     /// By platform: one where the artifact is no index.
     parts: Vec<(PlatformVerdict, Hearing)>,
+    is_index: bool,
     pub(crate) consensus: Option<Consensus>,
 }
 
@@ -43,25 +44,25 @@ impl Case<'_> {
     /// of theirs (SPEC §2.3).
     pub(crate) fn whole(&self, digest: &str) -> Result<Whole, Error> {
         let digest = self.scope.canonical_digest(digest)?;
-        let mut members = Vec::new();
+        let (mut parts, mut is_index) = (Vec::new(), false);
         for member in &self.graph.below(&digest)?.members {
-            let is_evidence = self.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside);
-            if !is_evidence && self.graph.below(&member.digest)?.members.is_empty() {
-                members.push(member.clone());
+            if self.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside) {
+                continue;
+            }
+            is_index = true;
+            let hearing = self.hear(&member.digest)?;
+            let is_manifest = self.graph.below(&member.digest)?.members.is_empty();
+            if is_manifest || hearing.is_scanned() {
+                parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
             }
         }
-        let mut parts = Vec::new();
-        for member in &members {
-            let hearing = self.hear(&member.digest)?;
-            parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
-        }
-        let own = self.hear(&digest)?;
         // Of an index itself only scans are heard beside its manifests: they are said of its contents.
-        if members.is_empty() || own.heard.iter().any(|heard| heard.is_finding) {
+        let own = self.hear(&digest)?;
+        if !is_index || own.is_scanned() {
             parts.push((platform("", &digest, &own), own));
         }
         let verdicts: Vec<Consensus> = parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();
-        Ok(Whole { digest, parts, consensus: consensus::of_parts(&verdicts) })
+        Ok(Whole { digest, parts, is_index, consensus: consensus::of_parts(&verdicts) })
     }
 
     /// `None` where nothing was said.
@@ -90,7 +91,7 @@ impl Case<'_> {
             vulnerability: self.vulnerability.name.clone(),
             aliases: self.vulnerability.aliases.clone(),
             summary: self.summary(whole, &replay_hash),
-            platforms: if several { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
+            platforms: if whole.is_index { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
             explanation,
             superseded: whole.parts.iter().map(|(_, hearing)| hearing.superseded).sum(),
             replay_hash,

@@ -187,6 +187,7 @@ impl Fold<'_, '_, '_> {
             justification: clip(&statement.justification),
             impact: clip(&statement.impact),
             action: clip(&statement.action),
+            time: own_time.0,
             from: own_time.max(issued).0,
         };
         let end = |key: Key, at: &FactAt<'_>| key.bytes(&document).place(at).ordinal(n);
@@ -274,7 +275,7 @@ fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
 /// Digests of a statement's product, each once.
 fn digests_of(statement: &VexStatement) -> Vec<String> {
     let by_purl = Purl::parse(&statement.product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
-    let named = statement.product_digests.iter().filter_map(|text| digest_of(text));
+    let named = statement.product_digests.iter().chain([&statement.product]).filter_map(|text| digest_of(text));
     let mut digests: Vec<String> = named.chain(by_purl).collect();
     digests.sort();
     digests.dedup();

@@ -60,6 +60,8 @@ pub(crate) struct Statement {
     pub(crate) justification: String,
     pub(crate) impact: String,
     pub(crate) action: String,
+    /// Its own time, else its document's: by it the latest of an issuer counts.
+    pub(crate) time: i64,
     /// In force from then on: the later of its own time and its document's.
     pub(crate) from: i64,
 }

@@ -1,0 +1,143 @@
+//! Vulnerabilities as JSON and as pages: what is hit, what is cleared, who says so, and what changed.
+
+use pedigraph_proto::event::{
+    ArtifactPublished, Finding, IssuerRole, PolicyPublished, ScanCompleted, ServiceDeployed, VexIssued, VexStatement,
+    VexStatus,
+};
+
+use crate::world::{Sent, World, sent};
+
+const CVE: &str = "CVE-2030-1234";
+
+fn digest(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+fn published(digit: &str) -> Sent {
+    let artifact_ref = format!("example.org/shop/oven:{digit}.0.0");
+    let event = ArtifactPublished { artifact_digest: digest(digit), artifact_ref, ..ArtifactPublished::default() };
+    sent("2026-01-01T00:00:00Z", event)
+}
+
+fn scan(digit: &str, purl: &str) -> Sent {
+    let finding = Finding {
+        vulnerability: CVE.into(),
+        aliases: vec!["GHSA-0000-1111-2222".into()],
+        purl: purl.into(),
+        ..Finding::default()
+    };
+    let event = ScanCompleted {
+        artifact_digest: digest(digit),
+        scanner: "<b>looker</b>".into(),
+        findings: vec![finding],
+        ..ScanCompleted::default()
+    };
+    sent("2026-01-02T00:00:00Z", event)
+}
+
+fn cleared(digit: &str, issuer: &str) -> Sent {
+    let statement = VexStatement {
+        vulnerability: CVE.into(),
+        product: digest(digit),
+        product_digests: vec![digest(digit)],
+        status: VexStatus::NotAffected.into(),
+        justification: "vulnerable_code_not_present".into(),
+        ..VexStatement::default()
+    };
+    let event = VexIssued { issuer: issuer.into(), statements: vec![statement], ..VexIssued::default() };
+    sent("2026-01-03T00:00:00Z", event)
+}
+
+fn deployed(digit: &str, service: &str) -> Sent {
+    let event = ServiceDeployed {
+        environment: "kitchen".into(),
+        service: service.into(),
+        artifact_digest: digest(digit),
+        ..ServiceDeployed::default()
+    };
+    sent("2026-01-04T00:00:00Z", event)
+}
+
+/// 1 and 2 run and were found, 2 is cleared by its maker; 3 runs nowhere; 4 runs, and nobody knows what it is.
+fn world() -> World {
+    let world = World::new();
+    let found = ["1", "2", "3"].map(|digit| scan(digit, "pkg:npm/oven-door@1.0.0"));
+    world.append(&["1", "2", "3", "4"].map(published));
+    world.append(&found);
+    world.append(&[cleared("2", "maker"), deployed("1", "bread"), deployed("2", "cake"), deployed("4", "soup")]);
+    world
+}
+
+#[tokio::test]
+async fn what_is_hit_is_told_apart_from_what_is_cleared_and_unknown() {
+    let world = world();
+    let client = world.client();
+    for id in [CVE, "ghsa-0000-1111-2222"] {
+        let impact = client.get(&format!("/api/v1/vulnerabilities/{id}/impact")).await.json();
+        let services = |list: &str| -> Vec<String> {
+            let rows = impact[list].as_array().expect("a list").iter();
+            rows.map(|row| row["service"].as_str().unwrap_or("-").to_owned()).collect()
+        };
+        assert_eq!(
+            (impact["vulnerability"].as_str(), &impact["aliases"][0]),
+            (Some(CVE), &"GHSA-0000-1111-2222".into())
+        );
+        assert_eq!(services("deployed"), ["bread"]);
+        assert_eq!(services("cleared"), ["cake"]);
+        assert_eq!(services("unknown"), ["soup"]);
+        assert_eq!(impact["notDeployed"][0]["digest"], digest("3"));
+        assert_eq!(impact["deployed"][0]["verdict"]["status"], "affected");
+        assert_eq!(impact["cleared"][0]["verdict"]["confidence"], 0.5455);
+        assert_eq!(impact["counts"], serde_json::json!({"deployed": 1, "notDeployed": 1, "cleared": 1, "unknown": 1}));
+    }
+    let page = client.get(&format!("/vulnerabilities/{CVE}")).await.text();
+    for part in ["bread", "cake", "soup", "not affected", "GHSA-0000-1111-2222"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_what_is_shown_and_never_as_markup() {
+    let client = world().client();
+    let path = format!("artifacts/{}/verdicts/{CVE}", digest("2"));
+    let verdict = client.get(&format!("/api/v1/{path}")).await.json();
+    assert_eq!((&verdict["status"], &verdict["conflict"]), (&"not_affected".into(), &true.into()));
+    assert_eq!(verdict["explanation"].as_array().map(Vec::len), Some(2), "{verdict}");
+    assert!(verdict["replayHash"].as_str().is_some_and(|hash| hash.starts_with("sha256:")), "{verdict}");
+    let page = client.get(&format!("/{path}")).await.text();
+    assert!(page.contains("&lt;b&gt;looker&lt;/b&gt;") && !page.contains("<b>looker"), "{page}");
+    let none = client.get(&format!("/api/v1/artifacts/{}/verdicts/{CVE}", digest("4"))).await;
+    assert_eq!(none.problem(), (404, "VERDICT_NOT_FOUND".to_owned()));
+}
+
+#[tokio::test]
+async fn where_roles_are_configured_only_who_has_one_clears() {
+    let world = world();
+    let role = IssuerRole { issuer: "somebody".into(), role: "producer".into(), ..IssuerRole::default() };
+    world.append(&[sent("2026-01-05T00:00:00Z", PolicyPublished { issuers: vec![role], next_index: 10 })]);
+    let impact = world.client().get(&format!("/api/v1/vulnerabilities/{CVE}/impact")).await.json();
+    assert_eq!((impact["counts"]["deployed"].as_u64(), impact["counts"]["cleared"].as_u64()), (Some(2), Some(0)));
+    assert_eq!(impact["deployed"][1]["verdict"]["status"], "not_affected", "it is shown with its verdict: {impact}");
+    let role = IssuerRole { issuer: "maker".into(), role: "producer".into(), ..IssuerRole::default() };
+    world.append(&[sent("2026-01-06T00:00:00Z", PolicyPublished { issuers: vec![role], next_index: 11 })]);
+    let impact = world.client().get(&format!("/api/v1/vulnerabilities/{CVE}/impact")).await.json();
+    assert_eq!(impact["cleared"][0]["verdict"]["confidence"], 0.6667, "1 of 1.5: {impact}");
+    let before = format!("/api/v1/vulnerabilities/{CVE}/impact?asOf=10");
+    assert_eq!(world.client().get(&before).await.json()["counts"]["cleared"], 0, "as it was known then");
+}
+
+#[tokio::test]
+async fn a_diff_says_what_changed_and_why() {
+    let client = world().client();
+    let diff = |from: &str, to: &str| format!("/api/v1/lineage/diff?from={from}&to={to}");
+    let answer = client.get(&diff(&digest("1"), &digest("2"))).await.json();
+    let change = &answer["vexDiff"][0];
+    assert_eq!((&change["cve"], &change["fromStatus"]), (&CVE.into(), &"affected".into()));
+    assert_eq!((&change["toStatus"], &change["reasonCode"]), (&"not_affected".into(), &"statement_added".into()));
+    let proof = change["evidenceLink"].as_str().expect("a link").to_owned();
+    assert_eq!(client.get(&proof).await.json()["type"], "VexIssued", "{proof}");
+    let gone = client.get(&diff(&digest("1"), &digest("4"))).await.json();
+    assert_eq!(gone["vexDiff"][0]["toStatus"], "none", "{gone}");
+    let same = client.get(&diff(&digest("1"), "example.org%2Fshop%2Foven:1.0.0")).await;
+    assert_eq!(same.problem(), (400, "LINEAGE_DIFF_INVALID".to_owned()));
+}
