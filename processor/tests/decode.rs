@@ -22,6 +22,8 @@ mod bounds;
 mod hostile;
 #[path = "decode/stated.rs"]
 mod stated;
+#[path = "decode/vex.rs"]
+mod vex;
 
 const DIGEST: &str = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
 const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -222,7 +224,8 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         cyclonedx: accepted as cyclonedx: 118
         github: UNSUPPORTED_FORMAT: 137
         grype: MALFORMED_JSON: 2
-        grype: UNSUPPORTED_FORMAT: 3
+        grype: SUBJECT_MISSING: 2
+        grype: accepted as grype: 1
         openvex: accepted as openvex: 9
         slsa: DIGEST_INVALID: 1
         slsa: accepted as dsse: 59
@@ -1275,7 +1278,7 @@ fn every_rejection_has_its_code() {
 }
 
 /// Documents in which `VALUE` stands where a string is read, and lists and objects of them.
-const READ_AS_TEXT: [&str; 25] = [
+const READ_AS_TEXT: [&str; 27] = [
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"purl":VALUE}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":VALUE}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"version":VALUE}]}"#,
@@ -1295,6 +1298,8 @@ const READ_AS_TEXT: [&str; 25] = [
     r#"{"@context":"https://openvex.dev/ns","statements":[{"products":[{"@id":"a","identifiers":{"purl":VALUE}}]}]}"#,
     r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST"},"Results":[{"Vulnerabilities":[{"VulnerabilityID":VALUE}]}]}"#,
     r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST","RepoTags":[VALUE]},"Results":[]}"#,
+    r#"{"matches":[],"source":{"type":"image","target":{"imageID":"DIGEST","userInput":VALUE}}}"#,
+    r#"{"matches":[{"artifact":{"purl":VALUE}}],"source":{"type":"image","target":{"imageID":"DIGEST"}}}"#,
     r#"{"predicateType":"x","subject":[{"name":VALUE,"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}]}"#,
     r#"{"predicateType":"https://slsa.dev/provenance/v1","subject":[{"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}],"predicate":{"runDetails":{"builder":{"id":VALUE}}}}"#,
     r#"{"schemaVersion":2,"manifests":[{"digest":VALUE}]}"#,
@@ -1372,8 +1377,9 @@ fn a_streamed_document_says_the_same_as_one_in_memory() {
         assert_eq!(whole.as_ref().expect("accepted").facts.len(), 3, "two slices of 512 and 188 components");
     }
     let Some(root) = corpora() else { return };
-    for path in
-        ["cyclonedx", "trivy", "openvex", "cdevents/conformance"].iter().flat_map(|name| files(&root.join(name)))
+    for path in ["cyclonedx", "trivy", "grype", "openvex", "cdevents/conformance"]
+        .iter()
+        .flat_map(|name| files(&root.join(name)))
     {
         let bytes = std::fs::read(&path).expect("a corpus can be read");
         let (whole, streamed) = (run(&message(&bytes), &limits), run_stream(&message(&bytes), &bytes, &limits));

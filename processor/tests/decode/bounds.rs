@@ -178,7 +178,20 @@ fn images() -> Vec<(&'static str, String)> {
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}],{annotations}}}"#);
     let manifest =
         format!(r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{digest}"}},"layers":[{entry}],{annotations}}}"#);
-    vec![("trivy", report), ("oci-index", index), ("oci-manifest", manifest), ("oci-config", config)]
+    let matched = format!(
+        r#"{{"matches":[{{"vulnerability":{{"id":"GHSA-{NUMBER}","severity":"Low","fix":{{"versions":["1.{NUMBER}"],"state":"fixed"}}}},
+        "relatedVulnerabilities":[{{"id":"CVE-{NUMBER}"}}],"artifact":{{"name":"p","version":"1","purl":"pkg:npm/p@{NUMBER}"}}}}],
+        "source":{{"type":"image","target":{{"userInput":"p","imageID":"sha256:{digest}","manifestDigest":"sha256:{digest}",
+        "tags":["r.example/pay:t{NUMBER}"],"repoDigests":["r.example/pay@sha256:{digest}"],"layers":[{{"digest":"sha256:{digest}"}}]}}}},
+        "descriptor":{{"name":"grype","version":"1"}}}}"#
+    );
+    vec![
+        ("trivy", report),
+        ("grype", matched),
+        ("oci-index", index),
+        ("oci-manifest", manifest),
+        ("oci-config", config),
+    ]
 }
 
 /// A small document for each decoder; `NUMBER` stands where copies differ. Payloads of envelopes stand in them as they
@@ -591,7 +604,7 @@ fn an_sbom_of_many_subjects_is_refused_with_what_to_do() {
 fn real_documents_take_a_part_of_what_they_may() {
     let Some(root) = corpora() else { return };
     let mut most = (0, PathBuf::new());
-    for folder in ["cdevents/conformance", "cyclonedx", "openvex", "slsa", "trivy"] {
+    for folder in ["cdevents/conformance", "cyclonedx", "openvex", "slsa", "trivy", "grype"] {
         for path in files(&root.join(folder)) {
             let bytes = std::fs::read(&path).expect("a corpus can be read");
             let message = message(&bytes);
