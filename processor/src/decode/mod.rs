@@ -9,6 +9,8 @@ mod cdevents;
 mod cloudevents;
 mod components;
 mod compression;
+mod csaf;
+mod csaf_tree;
 mod cyclonedx;
 mod cyclonedx_vex;
 mod detect;

@@ -70,6 +70,27 @@ fn vex() -> String {
     )
 }
 
+fn csaf() -> String {
+    let digest = digest();
+    format!(
+        r#"{{"document":{{"csaf_version":"2.0","publisher":{{"name":"a"}},"tracking":{{"id":"1","version":"3",
+        "current_release_date":"2026-02-03T04:05:06Z"}}}},"product_tree":{{"branches":[{{"category":"vendor","name":"v","branches":[
+        {{"category":"product_version_range","name":"r","product":{{"name":"p","product_id":"p-{NUMBER}",
+        "product_identification_helper":{{"purl":"pkg:npm/p@{NUMBER}","purls":["pkg:npm/q@{NUMBER}"],"hashes":[{{"file_hashes":[
+        {{"algorithm":"sha256","value":"{digest}"}},{{"algorithm":"sha512","value":"{digest}{digest}"}}]}}]}}}}}}]}}],
+        "full_product_names":[{{"name":"f","product_id":"f-{NUMBER}","product_identification_helper":{{"cpe":"c"}}}}],
+        "relationships":[{{"full_product_name":{{"name":"r","product_id":"r-{NUMBER}"}},"product_reference":"p-{NUMBER}",
+        "relates_to_product_reference":"f-{NUMBER}"}}],"product_paths":[{{"beginning_product_reference":"r-{NUMBER}",
+        "full_product_name":{{"product_id":"s-{NUMBER}"}},"subpaths":[{{"next_product_reference":"f-{NUMBER}"}}]}}],
+        "product_groups":[{{"group_id":"g-{NUMBER}","product_ids":["r-{NUMBER}","p-{NUMBER}"]}}]}},
+        "vulnerabilities":[{{"cve":"CVE-{NUMBER}","ids":[{{"text":"GHSA-{NUMBER}"}}],"product_status":{{
+        "known_not_affected":["r-{NUMBER}"],"known_affected":["p-{NUMBER}"],"fixed":["s-{NUMBER}"]}},
+        "flags":[{{"label":"l","product_ids":["r-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}],
+        "threats":[{{"category":"impact","details":"i","product_ids":["r-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}],
+        "remediations":[{{"details":"d","product_ids":["p-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}]}}]}}"#
+    )
+}
+
 fn of_kind(kind: &str, predicate: &str) -> String {
     let digest = digest();
     let link = format!(r#"{{"name":"app-{NUMBER}","digest":{{"sha256":"{digest}","sha512":"{digest}{digest}"}}}}"#);
@@ -116,6 +137,7 @@ fn statements() -> Vec<(&'static str, String)> {
         ("jsonl", lines),
         ("cyclonedx", bom),
         ("openvex", vex),
+        ("csaf", csaf()),
     ]
 }
 
@@ -279,7 +301,9 @@ fn lengthen(value: &mut Value, bytes: usize, at: &str, but: &str) {
     }
 }
 
-const TELLS: [&str; 14] = [
+const TELLS: [&str; 16] = [
+    "csaf_version",
+    "category",
     "bomFormat",
     "specVersion",
     "specversion",
@@ -604,7 +628,9 @@ fn an_sbom_of_many_subjects_is_refused_with_what_to_do() {
 fn real_documents_take_a_part_of_what_they_may() {
     let Some(root) = corpora() else { return };
     let mut most = (0, PathBuf::new());
-    for folder in ["cdevents/conformance", "cyclonedx", "openvex", "slsa", "trivy", "grype"] {
+    for folder in
+        ["cdevents/conformance", "cyclonedx", "openvex", "csaf", "trustify/ds3/csaf", "slsa", "trivy", "grype"]
+    {
         for path in files(&root.join(folder)) {
             let bytes = std::fs::read(&path).expect("a corpus can be read");
             let message = message(&bytes);
