@@ -26,7 +26,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let context = shape.value("@context");
         context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
     },
-    ..Decoder::new("openvex", 2, Decode::Stream(decode))
+    ..Decoder::new("openvex", 3, Decode::Stream(decode))
 }];
 
 /// Most subcomponents of one statement; a product that has more gets more statements.
@@ -156,6 +156,8 @@ struct Identified<'a> {
     id: Text<'a>,
     #[serde(borrow)]
     identifiers: Obj<Identifiers<'a>>,
+    #[serde(borrow)]
+    hashes: Pairs<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -323,12 +325,21 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
     digests.dedup();
     let parts = product.subcomponents.0.iter().map(|part| match part {
         TextOr::Text(id) => canonical_purl(id).0,
-        TextOr::Object(part) => best_name(&part.id, &part.identifiers.0),
+        TextOr::Object(part) => part.name(),
     });
     let parts = parts.filter(|part| !part.is_empty()).map(|part| clip_to(&part, SUBCOMPONENT_BYTES_MAX).to_owned());
     let parts = parts.collect();
     let name = if name.is_empty() { digests.first().cloned().unwrap_or_default() } else { name };
     (name, digests, parts)
+}
+
+impl Identified<'_> {
+    /// Its name, else its digest: without either, what is said of a part would be said of the whole.
+    fn name(&self) -> String {
+        let name = best_name(&self.id, &self.identifiers.0);
+        let digest = || facts::canonical_of(facts::digests(&self.hashes)).map(|digest| digest.to_string());
+        if name.is_empty() { digest().unwrap_or_default() } else { name }
+    }
 }
 
 /// The hashes of a product: all of one content.

@@ -333,6 +333,31 @@ fn a_trivy_scan_of_a_part_of_an_artifact_says_which_part() {
     assert_eq!(target("cyclonedx", "npm.cdx.json"), "npm.cdx.json");
 }
 
+#[test]
+fn findings_of_an_sboms_part_do_not_end_those_of_another_part() {
+    let target = |kind: &str, purl: &str, hash: &str| {
+        let root = json!({"type": kind, "name": "ledger", "purl": purl, "hashes": [{"alg": "SHA-256", "content": &hash[7..]}]});
+        let bom = json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": root},
+            "vulnerabilities": [{"id": "CVE-2026-1"}]});
+        let message = Message { subject: Some(DIGEST.into()), ..message(bom.to_string().as_bytes()) };
+        scans(&run(&message, &Limits::default()).expect("accepted")).remove(0).target
+    };
+    let (other, npm) = (sha256_of("1a"), "pkg:npm/ledger-web@4.2");
+    assert_eq!(target("application", npm, &other), npm);
+    assert_eq!(target("application", "", &other), "ledger");
+    assert_eq!(target("application", npm, DIGEST), "", "the artifact itself");
+    assert_eq!(target("container", "", &other), "");
+}
+
+#[test]
+fn a_component_that_openvex_names_by_its_hash_alone_is_no_whole_product() {
+    let vex = json!({"@context": "https://openvex.dev/ns/v0.2.0", "author": "a", "statements": [{
+        "vulnerability": {"name": "CVE-2026-1"}, "status": "not_affected", "products": [
+            {"@id": "pkg:npm/p@1", "subcomponents": [{"hashes": {"sha-256": &DIGEST[7..], "sha-1": "x"}}]}]}]});
+    let decoded = run(&message(vex.to_string().as_bytes()), &Limits::default()).expect("accepted");
+    assert_eq!(statements(&decoded)[0].subcomponents, [DIGEST]);
+}
+
 /// A document with a product tree, and one vulnerability for each list of statuses.
 fn csaf(tree: Value, vulnerabilities: Value) -> Value {
     json!({
