@@ -1,8 +1,8 @@
 //! CSAF 2.0 and 2.1: what a document of any profile says of the status of products is VEX.
 //!
 //! A document that says nothing of any product is accepted (SPEC §2.4): an informational advisory, or a newer version
-//! that takes back what an older one said, as `csaf_withdrawn` and `csaf_superseded` do. A subject given outside changes
-//! nothing, since each status names its products.
+//! that takes back what an older one said, as `csaf_withdrawn` and `csaf_superseded` do. A subject given outside
+//! changes nothing, since each status names its products.
 
 use pedigraph_proto::event::{VexIssued, VexStatement, VexStatus};
 use pedigraph_proto::message::{Code, Reject};

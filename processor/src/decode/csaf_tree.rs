@@ -2,8 +2,8 @@
 //!
 //! The ids of products mean something in their document alone; here they are numbers. A product of a relationship (in
 //! CSAF 2.1 also of a path) is one product as a component of another: asked for it, the tree names the outermost
-//! product and the innermost component (SPEC §5). Of two products of one id the first one counts, and what goes round in
-//! circles is a product of its own.
+//! product and the innermost component (SPEC §5). Of two products of one id the first one counts, and what goes round
+//! in circles is a product of its own.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Grype's JSON report (`-o json`).
 //!
-//! `fix.state: fixed` of a match means that a fix exists, not that this artifact is fixed. What a rule or a VEX document
-//! made Grype ignore (`ignoredMatches`) does not count (SPEC §5). The digests of an image's layers are those of their
-//! contents: diff ids.
+//! `fix.state: fixed` of a match means that a fix exists, not that this artifact is fixed. What a rule or a VEX
+//! document made Grype ignore (`ignoredMatches`) does not count (SPEC §5). The digests of an image's layers are those
+//! of their contents: diff ids.
 
 use pedigraph_proto::event::{ArtifactKind, DigestKind, Finding, ImageObserved, ScanCompleted};
 use pedigraph_proto::message::{Code, Reject};

@@ -241,7 +241,8 @@ fn sha256_of(pair: &str) -> String {
 fn grype(source: Value) -> Message {
     let report = json!({
         "matches": [{
-            "vulnerability": {"id": "GHSA-1", "severity": "High", "fix": {"versions": ["1.3", "2.1"], "state": "fixed"}},
+            "vulnerability": {"id": "GHSA-1", "severity": "High",
+                "fix": {"versions": ["1.3", "2.1"], "state": "fixed"}},
             "relatedVulnerabilities": [{"id": "CVE-2026-1"}, {"id": "GHSA-1"}, {"id": "RHSA-2026:1"}],
             "artifact": {"name": "p", "version": "1.0", "purl": "pkg:npm/%40a/p@1.0"}
         }],
@@ -336,7 +337,8 @@ fn a_trivy_scan_of_a_part_of_an_artifact_says_which_part() {
 #[test]
 fn findings_of_an_sboms_part_do_not_end_those_of_another_part() {
     let target = |kind: &str, purl: &str, hash: &str| {
-        let root = json!({"type": kind, "name": "ledger", "purl": purl, "hashes": [{"alg": "SHA-256", "content": &hash[7..]}]});
+        let hashes = json!([{"alg": "SHA-256", "content": &hash[7..]}]);
+        let root = json!({"type": kind, "name": "ledger", "purl": purl, "hashes": hashes});
         let bom = json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": root},
             "vulnerabilities": [{"id": "CVE-2026-1"}]});
         let message = Message { subject: Some(DIGEST.into()), ..message(bom.to_string().as_bytes()) };
@@ -403,7 +405,8 @@ fn said_of(tree: Value, status: Value) -> Vec<String> {
 fn a_product_is_called_by_its_purl_else_its_digest_else_its_cpe_else_its_name() {
     let (one, other) = (sha256_of("1a"), "2b".repeat(64));
     let hashes = json!([{"filename": "f", "file_hashes": [
-        {"algorithm": "sha256", "value": &one[7..]}, {"algorithm": "SHA-512", "value": other}, {"algorithm": "md5", "value": "x"}]}]);
+        {"algorithm": "sha256", "value": &one[7..]}, {"algorithm": "SHA-512", "value": other},
+        {"algorithm": "md5", "value": "x"}]}]);
     let names = json!([
         product("a", json!({"purl": "pkg:NPM/left-pad@1.3.0", "cpe": "cpe:/a:a:a", "hashes": hashes})),
         product("b", json!({"cpe": "cpe:/a:b:b", "hashes": hashes})),
@@ -451,12 +454,15 @@ fn of_nested_relationships_the_outermost_is_the_product_and_the_innermost_the_co
     let path = |id: &str, from: &str, steps: &[&str]| {
         let steps: Vec<_> =
             steps.iter().map(|to| json!({"category": "installed_on", "next_product_reference": to})).collect();
-        json!({"beginning_product_reference": from, "subpaths": steps, "full_product_name": {"product_id": id, "name": id}})
+        let named = json!({"product_id": id, "name": id});
+        json!({"beginning_product_reference": from, "subpaths": steps, "full_product_name": named})
     };
     let mut document = csaf(
         json!({
-            "full_product_names": [product("a", json!({"purls": ["pkg:npm/a@1"]})), product("b", json!({})), product("c", json!({}))],
-            "product_paths": [path("abc", "a", &["b", "c"]), path("ab", "a", &["b"]), path("ab-c", "ab", &["c"]), path("none", "a", &[])]
+            "full_product_names":
+                [product("a", json!({"purls": ["pkg:npm/a@1"]})), product("b", json!({})), product("c", json!({}))],
+            "product_paths": [path("abc", "a", &["b", "c"]), path("ab", "a", &["b"]), path("ab-c", "ab", &["c"]),
+                path("none", "a", &[])]
         }),
         json!([{"cve": "CVE-2026-1", "product_status": {"known_affected": ["abc", "ab-c", "ab", "none"]}}]),
     );
@@ -502,10 +508,12 @@ fn flags_threats_and_remediations_are_told_of_their_products() {
         "product_groups": [{"group_id": "g", "product_ids": ["b", "c"]}]
     });
     let vulnerability = json!({
-        "ids": [{"system_name": "Bugs", "text": "7"}, {"system_name": "GitHub", "text": "GHSA-1"}, {"text": "CVE-2026-8"}],
+        "ids": [{"system_name": "Bugs", "text": "7"}, {"system_name": "GitHub", "text": "GHSA-1"},
+            {"text": "CVE-2026-8"}],
         "product_status": {"known_not_affected": ["a", "b"], "known_affected": ["c"], "first_affected": ["c"],
             "recommended": ["a"], "unknown": ["b"]},
-        "flags": [{"label": "component_not_present", "product_ids": ["a"]}, {"label": "vulnerable_code_not_present", "group_ids": ["g", "h"]}],
+        "flags": [{"label": "component_not_present", "product_ids": ["a"]},
+            {"label": "vulnerable_code_not_present", "group_ids": ["g", "h"]}],
         "threats": [{"category": "exploit_status", "details": "none"}, {"category": "impact", "details": "Moderate"},
             {"category": "impact", "details": "small", "product_ids": ["a"], "group_ids": ["g"]}],
         "remediations": [{"category": "vendor_fix", "details": "update", "group_ids": ["g"]},
@@ -579,92 +587,38 @@ fn what_is_no_csaf_document_is_not_taken_for_one() {
 }
 
 #[test]
-fn hostile_product_trees_come_to_an_end() {
-    let table: Vec<(&str, Value, Value, Vec<&str>)> = vec![
-        ("nothing", json!({}), json!({}), vec![]),
-        (
-            "nulls",
-            json!({"branches": null, "relationships": null, "product_groups": null}),
-            json!({"fixed": null}),
-            vec![],
-        ),
-        (
-            "empty elements",
-            json!({"branches": [{}, null], "full_product_names": [{}], "relationships": [{}, {"full_product_name": null}]}),
-            json!({"fixed": ["", null]}),
-            vec![],
-        ),
-        (
-            "ids that nothing has",
-            json!({}),
-            json!({"fixed": ["x", "x"], "known_affected": ["x"]}),
-            vec!["x: affected", "x: fixed"],
-        ),
-        (
-            "a relationship of what is not there",
-            json!({"relationships": [relationship("r", "x", "y")]}),
-            json!({"fixed": ["r"]}),
-            vec!["y < x: fixed"],
-        ),
-        (
-            "a relationship without one side",
-            json!({"relationships": [relationship("r", "", "y"), relationship("s", "x", "")]}),
-            json!({"fixed": ["r", "s"]}),
-            vec!["the r: fixed", "the s: fixed"],
-        ),
-        (
-            "a relationship to itself",
-            json!({"relationships": [relationship("r", "r", "r")]}),
-            json!({"fixed": ["r"]}),
-            vec!["the r: fixed"],
-        ),
-        (
-            "a product that is its own component",
-            json!({"relationships": [relationship("r", "x", "x")]}),
-            json!({"fixed": ["r"]}),
-            vec!["x: fixed"],
-        ),
-        (
-            "a circle",
-            json!({"relationships": [relationship("r", "x", "s"), relationship("s", "x", "t"), relationship("t", "x", "s")]}),
-            json!({"fixed": ["r", "s", "t", "x"]}),
-            vec!["the r: fixed", "the s: fixed", "the t: fixed", "x: fixed"],
-        ),
-        (
-            "a circle of components",
-            json!({"relationships": [relationship("r", "s", "y"), relationship("s", "r", "y")]}),
-            json!({"fixed": ["r"]}),
-            vec!["the r: fixed"],
-        ),
-        (
-            "one id twice",
-            json!({"full_product_names": [product("a", json!({"purl": "pkg:npm/a@1"})), product("a", json!({"purl": "pkg:npm/b@1"}))],
-            "relationships": [relationship("a", "x", "y")]}),
-            json!({"fixed": ["a"]}),
-            vec!["pkg:npm/a@1: fixed"],
-        ),
-        (
-            "groups in groups",
-            json!({"product_groups": [{"group_id": "g", "product_ids": ["g", "g"]}, {"group_id": "g", "product_ids": []}, {}]}),
-            json!({"fixed": ["g"]}),
-            vec!["g: fixed"],
-        ),
-        (
-            "a purl that is none",
-            json!({"full_product_names": [product("a", json!({"purl": "pkg:%%"}))]}),
-            json!({"fixed": ["a"]}),
-            vec!["pkg:%%: fixed"],
-        ),
-        (
-            "hashes that are none",
-            json!({"full_product_names": [product("a", json!({"hashes": [{}, {"file_hashes": [{}, {"algorithm": "sha256", "value": "1"}]}]}))]}),
-            json!({"fixed": ["a"]}),
-            vec!["the a: fixed"],
-        ),
-    ];
-    for (what, tree, status, want) in table {
-        assert_eq!(said_of(tree, status), want, "{what}");
-    }
+fn products_that_say_nothing_are_called_by_their_ids() {
+    let check = |tree: Value, status: Value, want: &[&str]| assert_eq!(said_of(tree.clone(), status), want, "{tree}");
+    let products = |list: Value| json!({ "full_product_names": list });
+    check(json!({}), json!({}), &[]);
+    check(json!({"branches": null, "relationships": null, "product_groups": null}), json!({"fixed": null}), &[]);
+    check(json!({"branches": [{}, null], "full_product_names": [{}]}), json!({"fixed": ["", null]}), &[]);
+    check(json!({}), json!({"fixed": ["x", "x"], "known_affected": ["x"]}), &["x: affected", "x: fixed"]);
+    let twice = [product("a", json!({"purl": "pkg:npm/a@1"})), product("a", json!({"purl": "pkg:npm/b@1"}))];
+    let again = [relationship("a", "x", "y")];
+    let twice = json!({"full_product_names": twice, "relationships": again});
+    check(twice, json!({"fixed": ["a"]}), &["pkg:npm/a@1: fixed"]);
+    let groups = json!([{"group_id": "g", "product_ids": ["g", "g"]}, {"group_id": "g", "product_ids": []}, {}]);
+    check(json!({ "product_groups": groups }), json!({"fixed": ["g"]}), &["g: fixed"]);
+    check(products(json!([product("a", json!({"purl": "pkg:%%"}))])), json!({"fixed": ["a"]}), &["pkg:%%: fixed"]);
+    let hashes = json!([{}, {"file_hashes": [{}, {"algorithm": "sha256", "value": "1"}]}]);
+    check(products(json!([product("a", json!({ "hashes": hashes }))])), json!({"fixed": ["a"]}), &["the a: fixed"]);
+}
+
+#[test]
+fn relationships_that_lead_nowhere_or_in_circles_are_products_of_their_own() {
+    let check = |links: &[Value], ids: &[&str], want: &[&str]| {
+        assert_eq!(said_of(json!({ "relationships": links }), json!({ "fixed": ids })), want, "{links:?}");
+    };
+    let link = relationship;
+    check(&[json!({}), json!({"full_product_name": null})], &[], &[]);
+    check(&[link("r", "x", "y")], &["r"], &["y < x: fixed"]);
+    check(&[link("r", "", "y"), link("s", "x", "")], &["r", "s"], &["the r: fixed", "the s: fixed"]);
+    check(&[link("r", "r", "r")], &["r"], &["the r: fixed"]);
+    check(&[link("r", "x", "x")], &["r"], &["x: fixed"]);
+    let around = [link("r", "x", "s"), link("s", "x", "t"), link("t", "x", "s")];
+    check(&around, &["r", "s", "t", "x"], &["the r: fixed", "the s: fixed", "the t: fixed", "x: fixed"]);
+    check(&[link("r", "s", "y"), link("s", "r", "y")], &["r"], &["the r: fixed"]);
 }
 
 #[test]
@@ -726,28 +680,49 @@ fn what_multiplies_is_refused() {
     assert_eq!(refused(&csaf(json!({}), long), &Limits::default()), Code::TooLarge);
 }
 
+/// A document of that many components of seven platforms, all of them fixed.
+fn large_csaf(count: usize) -> Vec<u8> {
+    let mut out =
+        String::from(r#"{"document":{"csaf_version":"2.0","publisher":{"name":"v"}},"product_tree":{"branches":["#);
+    let name =
+        |n: usize| format!("enterprise-platform-{}:component-with-a-long-name-{n}-0:4.18.0-{n}.el8.x86_64", n % 7);
+    for n in 0..count {
+        let (comma, name) = (if n == 0 { "" } else { "," }, name(n));
+        let helper = format!(r#"{{"purl":"pkg:rpm/vendor/component-{n}@4.18.0-{n}.el8?arch=x86_64"}}"#);
+        let version = format!(
+            r#""category":"product_version","name":"{name}","product":{{"name":"{name}","product_id":"c-{name}",
+            "product_identification_helper":{helper}}}"#
+        );
+        write!(out, r#"{comma}{{"category":"architecture","name":"x86_64","branches":[{{{version}}}]}}"#)
+            .expect("grows");
+    }
+    out += r#"],"relationships":["#;
+    for n in 0..count {
+        let (comma, name, platform) = (if n == 0 { "" } else { "," }, name(n), n % 7);
+        write!(
+            out,
+            r#"{comma}{{"category":"default_component_of","product_reference":"c-{name}",
+            "relates_to_product_reference":"platform-{platform}","full_product_name":
+            {{"name":"{name} as a component of platform {platform}","product_id":"r-{name}"}}}}"#
+        )
+        .expect("grows");
+    }
+    let ids: Vec<_> = (0..count).map(|n| format!("\"r-{}\"", name(n))).collect();
+    let ids = ids.join(",");
+    write!(
+        out,
+        r#"]}},"vulnerabilities":[{{"cve":"CVE-2026-1","product_status":{{"fixed":[{ids}]}},
+        "remediations":[{{"details":"update","product_ids":[{ids}]}}],
+        "threats":[{{"category":"impact","details":"Important","product_ids":[{ids}]}}]}}]}}"#
+    )
+    .expect("grows");
+    out.into_bytes()
+}
+
 /// As large as the largest that a vendor is known to have published.
 #[test]
 fn a_csaf_document_of_23_mb_takes_memory_by_what_it_states() {
-    let mut bytes = Vec::new();
-    let name =
-        |n: usize| format!("enterprise-platform-{}:component-with-a-long-name-{n}-0:4.18.0-{n}.el8.x86_64", n % 7);
-    write!(bytes, r#"{{"document":{{"csaf_version":"2.0","publisher":{{"name":"v"}},"tracking":{{"id":"1","version":"1"}}}},"product_tree":{{"branches":["#).expect("writes");
-    for n in 0..22_677 {
-        let (comma, name) = (if n == 0 { "" } else { "," }, name(n));
-        write!(bytes, r#"{comma}{{"category":"architecture","name":"x86_64","branches":[{{"category":"product_version","name":"{name}",
-            "product":{{"name":"{name}","product_id":"c-{name}","product_identification_helper":{{"purl":"pkg:rpm/vendor/component-{n}@4.18.0-{n}.el8?arch=x86_64"}}}}}}]}}"#).expect("writes");
-    }
-    write!(bytes, r#"],"relationships":["#).expect("writes");
-    for n in 0..22_677 {
-        let (comma, name) = (if n == 0 { "" } else { "," }, name(n));
-        write!(bytes, r#"{comma}{{"category":"default_component_of","full_product_name":{{"name":"{name} as a component of platform {}","product_id":"r-{name}"}},
-            "product_reference":"c-{name}","relates_to_product_reference":"platform-{}"}}"#, n % 7, n % 7).expect("writes");
-    }
-    let ids: Vec<_> = (0..22_677).map(|n| format!("\"r-{}\"", name(n))).collect();
-    let ids = ids.join(",");
-    write!(bytes, r#"]}},"vulnerabilities":[{{"cve":"CVE-2026-1","product_status":{{"fixed":[{ids}]}},"remediations":[{{"details":"update",
-        "product_ids":[{ids}]}}],"threats":[{{"category":"impact","details":"Important","product_ids":[{ids}]}}]}}]}}"#).expect("writes");
+    let bytes = large_csaf(22_677);
     assert!(bytes.len() > 20_000_000, "{}", bytes.len());
     let (decoded, memory) = streamed_memory(&bytes);
     println!("CSAF: {} bytes of document, {memory} bytes at the peak", bytes.len());
