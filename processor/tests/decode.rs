@@ -22,6 +22,8 @@ mod bounds;
 mod hostile;
 #[path = "decode/stated.rs"]
 mod stated;
+#[path = "decode/vex.rs"]
+mod vex;
 
 const DIGEST: &str = "sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427";
 const OTHER: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -218,11 +220,13 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
     println!("{table}");
     expect![[r#"
         cdevents/conformance: accepted as cdevents: 45
-        csaf: UNSUPPORTED_FORMAT: 27
+        csaf: UNSUPPORTED_FORMAT: 8
+        csaf: accepted as csaf: 19
         cyclonedx: accepted as cyclonedx: 118
         github: UNSUPPORTED_FORMAT: 137
         grype: MALFORMED_JSON: 2
-        grype: UNSUPPORTED_FORMAT: 3
+        grype: SUBJECT_MISSING: 2
+        grype: accepted as grype: 1
         openvex: accepted as openvex: 9
         slsa: DIGEST_INVALID: 1
         slsa: accepted as dsse: 59
@@ -230,7 +234,8 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         trivy: SUBJECT_MISSING: 5
         trivy: accepted as cyclonedx: 1
         trivy: accepted as trivy: 9
-        trustify: UNSUPPORTED_FORMAT: 71
+        trustify: UNSUPPORTED_FORMAT: 41
+        trustify: accepted as csaf: 30
     "#]]
     .assert_eq(&table);
 }
@@ -1275,7 +1280,7 @@ fn every_rejection_has_its_code() {
 }
 
 /// Documents in which `VALUE` stands where a string is read, and lists and objects of them.
-const READ_AS_TEXT: [&str; 25] = [
+const READ_AS_TEXT: [&str; 31] = [
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"purl":VALUE}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":VALUE}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"version":VALUE}]}"#,
@@ -1295,6 +1300,12 @@ const READ_AS_TEXT: [&str; 25] = [
     r#"{"@context":"https://openvex.dev/ns","statements":[{"products":[{"@id":"a","identifiers":{"purl":VALUE}}]}]}"#,
     r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST"},"Results":[{"Vulnerabilities":[{"VulnerabilityID":VALUE}]}]}"#,
     r#"{"SchemaVersion":2,"Metadata":{"ImageID":"DIGEST","RepoTags":[VALUE]},"Results":[]}"#,
+    r#"{"matches":[],"source":{"type":"image","target":{"imageID":"DIGEST","userInput":VALUE}}}"#,
+    r#"{"matches":[{"artifact":{"purl":VALUE}}],"source":{"type":"image","target":{"imageID":"DIGEST"}}}"#,
+    r#"{"document":{"csaf_version":"2.0","publisher":{"name":VALUE}}}"#,
+    r#"{"document":{"csaf_version":"2.0"},"vulnerabilities":[{"product_status":{"fixed":[VALUE]}}]}"#,
+    r#"{"document":{"csaf_version":"2.0"},"product_tree":{"branches":[{"product":{"product_id":VALUE}}]}}"#,
+    r#"{"document":{"csaf_version":"2.0"},"product_tree":{"relationships":[{"product_reference":VALUE}]}}"#,
     r#"{"predicateType":"x","subject":[{"name":VALUE,"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}]}"#,
     r#"{"predicateType":"https://slsa.dev/provenance/v1","subject":[{"digest":{"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709"}}],"predicate":{"runDetails":{"builder":{"id":VALUE}}}}"#,
     r#"{"schemaVersion":2,"manifests":[{"digest":VALUE}]}"#,
@@ -1372,8 +1383,9 @@ fn a_streamed_document_says_the_same_as_one_in_memory() {
         assert_eq!(whole.as_ref().expect("accepted").facts.len(), 3, "two slices of 512 and 188 components");
     }
     let Some(root) = corpora() else { return };
-    for path in
-        ["cyclonedx", "trivy", "openvex", "cdevents/conformance"].iter().flat_map(|name| files(&root.join(name)))
+    for path in ["cyclonedx", "trivy", "grype", "openvex", "csaf", "trustify/ds3/csaf", "cdevents/conformance"]
+        .iter()
+        .flat_map(|name| files(&root.join(name)))
     {
         let bytes = std::fs::read(&path).expect("a corpus can be read");
         let (whole, streamed) = (run(&message(&bytes), &limits), run_stream(&message(&bytes), &bytes, &limits));
@@ -1580,7 +1592,7 @@ fn samples() -> Vec<Vec<u8>> {
         gzip(BOM.as_bytes()),
     ];
     let Some(root) = corpora() else { return samples };
-    let folders = ["cdevents/conformance", "cyclonedx/spec", "openvex", "slsa", "trivy", "grype"];
+    let folders = ["cdevents/conformance", "cyclonedx/spec", "openvex", "csaf", "slsa", "trivy", "grype"];
     let paths = folders.iter().flat_map(|folder| files(&root.join(folder)));
     samples.extend(paths.step_by(5).map(|path| std::fs::read(path).expect("a corpus can be read")));
     samples.retain(|sample| sample.len() < 200_000);

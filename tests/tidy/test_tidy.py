@@ -37,8 +37,9 @@ LISTS_SEVERAL_FAMILIES = set()
 KNOWN_CIRCLES = {
     "processor": {
         (
-            "decode::cdevents", "decode::cloudevents", "decode::cyclonedx", "decode::detect", "decode::dsse",
-            "decode::intoto", "decode::oci", "decode::openvex", "decode::own_events", "decode::table", "decode::trivy",
+            "decode::cdevents", "decode::cloudevents", "decode::csaf", "decode::cyclonedx", "decode::detect",
+            "decode::dsse", "decode::grype", "decode::intoto", "decode::oci", "decode::openvex", "decode::own_events",
+            "decode::table", "decode::trivy",
         ),
     },
 }

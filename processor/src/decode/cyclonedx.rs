@@ -29,7 +29,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     predicate_type: |kind| kind.starts_with("https://cyclonedx.org/bom"),
     tells: &["$schema"],
     matches: |shape| shape.has("bomFormat") || shape.value("$schema").contains("cyclonedx.org") || is_unmarked(shape),
-    ..Decoder::new("cyclonedx", 2, Decode::Stream(decode))
+    ..Decoder::new("cyclonedx", 3, Decode::Stream(decode))
 }];
 
 /// A document that lacks its mark: the decoder says so better than detection could.
@@ -177,6 +177,7 @@ impl<'g> Bom<'g> {
             scanner: if self.tool.is_empty() { "cyclonedx".into() } else { self.tool.clone() },
             scan_id: sbom_digest.to_string(),
             kind: self.root.as_ref().map_or(ArtifactKind::Unspecified, Root::artifact_kind).into(),
+            target: self.root.as_ref().map(|root| root.part(subject.artifact.as_deref())).unwrap_or_default(),
             ..ScanCompleted::default()
         }
     }
@@ -290,6 +291,21 @@ impl Root {
         let mut facts: Vec<Fact> = aliases.into_facts().collect();
         facts.extend(self.image.facts(self.digest.as_ref()));
         facts
+    }
+
+    /// What part of an artifact it is, as SBOMs of one tool replace only those of the same root (SPEC §5); empty for an
+    /// image and for what the artifact's digest names.
+    fn part(&self, artifact: Option<&str>) -> String {
+        let is_whole = artifact.is_none_or(|artifact| self.digests().any(|digest| digest.as_str() == artifact));
+        match (is_whole || self.artifact_kind() == ArtifactKind::ContainerImage, self.purl.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => self.name.clone(),
+            (false, false) => self.purl.clone(),
+        }
+    }
+
+    fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.digest.iter().chain(&self.hashes)
     }
 
     fn artifact_kind(&self) -> ArtifactKind {

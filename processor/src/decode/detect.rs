@@ -130,6 +130,19 @@ impl<'a> Shape<'a> {
         self.members.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
     }
 
+    /// Notes a member and those of its value, as far as that was read before an error.
+    fn look_into<'de, A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        let mut value = Shape::default();
+        let read = map.next_value_seed(&mut value);
+        let within = value.members.into_iter().map(|(member, _)| (format!("{name}.{member}"), String::new()));
+        let within: Vec<_> = within.filter(|(member, _)| table::tells(member)).collect();
+        if self.members.len() < MEMBERS_MAX {
+            self.members.push((name, String::new()));
+            self.members.extend(within);
+        }
+        read
+    }
+
     /// Why nobody reads it.
     fn unknown(&self) -> Reject {
         match self.foreign() {
@@ -142,11 +155,9 @@ impl<'a> Shape<'a> {
     fn foreign(&self) -> Option<&'static str> {
         let schema = self.value("$schema");
         let context = self.value("@context");
-        let known: [(bool, &str); 18] = [
+        let known: [(bool, &str); 16] = [
             (self.has("spdxVersion"), "SPDX 2"),
             (context.contains("spdx.org"), "SPDX 3"),
-            (self.has("document") && (self.has("vulnerabilities") || self.has("product_tree")), "CSAF"),
-            (self.all(&["matches", "source"]) || self.all(&["matches", "descriptor"]), "a Grype report"),
             (self.has("runs") && (schema.contains("sarif") || self.has("version")), "SARIF"),
             (self.all(&["results", "experimental_config"]), "an osv-scanner report"),
             (self.all(&["id", "modified", "affected"]) || self.all(&["schema_version", "id"]), "an OSV advisory"),
@@ -181,6 +192,10 @@ impl<'de> Visitor<'de> for &mut Shape<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.kind = Kind::Object;
         while let Some(Name(name)) = map.next_key::<Name>()? {
+            if table::tells_within(&name) {
+                self.look_into(name, &mut map)?;
+                continue;
+            }
             let asked_for = table::tells(&name);
             if self.members.len() < MEMBERS_MAX {
                 // The name counts even when its value is cut off by the end of the head.

@@ -339,6 +339,31 @@ pub(super) fn aliases<'t>(names: impl Iterator<Item = &'t str>) -> Vec<String> {
     names.take(ALIASES_MAX).map(|name| clip_to(name, ALIAS_BYTES_MAX).to_owned()).collect()
 }
 
+/// Whether an id is of a kind that names one vulnerability. Others, above all the advisories of distributions (RHSA,
+/// ALAS, ELSA, USN), cover several: an advisory is no other name of one of them.
+pub(super) fn names_one_vulnerability(id: &str) -> bool {
+    const KINDS: [&str; 13] =
+        ["CVE", "GHSA", "OSV", "GO", "PYSEC", "RUSTSEC", "BIT", "CGA", "MAL", "HSEC", "RSEC", "JLSEC", "EEF"];
+    id.split_once('-').is_some_and(|(kind, _)| KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)))
+}
+
+/// The other names of a vulnerability, of those that a document gives beside its own: each once. Two CVEs are never one
+/// vulnerability (SPEC §5).
+pub(super) fn other_names<'t>(own: &str, names: impl Iterator<Item = &'t str>) -> Vec<String> {
+    let is_cve = |id: &str| id.get(..4).is_some_and(|kind| kind.eq_ignore_ascii_case("CVE-"));
+    let other = |name: &&str| names_one_vulnerability(name) && *name != own && !(is_cve(own) && is_cve(name));
+    let mut others = if names_one_vulnerability(own) { aliases(names.filter(other)) } else { vec![] };
+    let mut known = BTreeSet::new();
+    others.retain(|name| known.insert(name.clone()));
+    others
+}
+
+/// The digest that a name is, or holds: `sha256:…`, or the version of a `pkg:oci`.
+pub(super) fn named_digest(name: &str) -> Option<Digest> {
+    let digest = Purl::parse(name).map_or_else(|| name.parse::<Digest>().ok(), |purl| purl.digest());
+    digest.filter(|digest| !digest.is_of_empty_content())
+}
+
 /// Whether a text is a commit id: 40 or 64 hex digits.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -205,7 +205,7 @@ fn own_digest(text: &str, given: &Given<'_>) -> (String, Aliases) {
 
 fn index(index: &Index<'_>, digest: String, budget: &Budget) -> Result<Found, Reject> {
     check_schema(index.schema_version)?;
-    let mut head = observed(digest, DigestKind::Index, &index.annotations);
+    let mut head = labelled(digest, DigestKind::Index, &index.annotations);
     head.artifact_type = index.artifact_type.whole();
     head.subject_digest = canonical_digest(index.subject.0.digest.as_str());
     if let Some(cache) =
@@ -309,7 +309,7 @@ impl Platform<'_> {
 fn manifest(manifest: &Manifest<'_>, digest: String) -> Result<Found, Reject> {
     check_schema(manifest.schema_version)?;
     let Obj(config) = &manifest.config;
-    let mut image = observed(digest, DigestKind::Manifest, &manifest.annotations);
+    let mut image = labelled(digest, DigestKind::Manifest, &manifest.annotations);
     let layers = manifest.layers.0.iter().filter_map(|Obj(layer)| layer.digest.as_str().parse::<Digest>().ok());
     image.layer_digests = layers.take(ITEMS_MAX).map(|digest| digest.to_string()).collect();
     image.subject_digest = canonical_digest(manifest.subject.0.digest.as_str());
@@ -358,7 +358,7 @@ fn config(config: &Config<'_>, digest: String) -> Result<Found, Reject> {
 
 /// What a configuration says of its image.
 pub(super) fn config_observed(config: &Config<'_>, digest: String) -> ImageObserved {
-    let mut image = observed(digest, DigestKind::Config, &config.config.0.labels);
+    let mut image = labelled(digest, DigestKind::Config, &config.config.0.labels);
     let created = said_time(config.created.as_str());
     if !created.is_empty() {
         image.created = created;
@@ -391,7 +391,7 @@ fn said_time(text: &str) -> String {
 }
 
 /// What annotations of a manifest, or labels of a configuration, say by their common names.
-fn observed(digest: String, kind: DigestKind, annotations: &Pairs<'_, false>) -> ImageObserved {
+pub(super) fn labelled(digest: String, kind: DigestKind, annotations: &Pairs<'_, false>) -> ImageObserved {
     let get = |name: &str| annotations.get(&format!("org.opencontainers.image.{name}")).to_owned();
     ImageObserved {
         digest,

@@ -13,7 +13,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::budget::Budget;
 use super::document::{Document, Failure};
-use super::facts::{self, Aliases, canonical_purl, first_time, outside};
+use super::facts::{self, Aliases, canonical_purl, first_time, named_digest, outside};
 use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -26,7 +26,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let context = shape.value("@context");
         context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
     },
-    ..Decoder::new("openvex", 2, Decode::Stream(decode))
+    ..Decoder::new("openvex", 3, Decode::Stream(decode))
 }];
 
 /// Most subcomponents of one statement; a product that has more gets more statements.
@@ -156,6 +156,8 @@ struct Identified<'a> {
     id: Text<'a>,
     #[serde(borrow)]
     identifiers: Obj<Identifiers<'a>>,
+    #[serde(borrow)]
+    hashes: Pairs<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -307,22 +309,37 @@ fn bytes(texts: &[String]) -> usize {
 /// A product's name, its digests and its subcomponents.
 fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>) {
     let product = match product {
-        TextOr::Text(id) => return (canonical_purl(id).0, id_digests(id), vec![]),
+        TextOr::Text(id) => {
+            return (
+                canonical_purl(id).0,
+                named_digest(id).map(|digest| digest.to_string()).into_iter().collect(),
+                vec![],
+            );
+        }
         TextOr::Object(product) => product,
     };
     let name = best_name(&product.id, &product.identifiers.0);
-    let mut digests = id_digests(&name);
+    let mut digests: Vec<String> = named_digest(&name).map(|digest| digest.to_string()).into_iter().collect();
     let hashes = facts::digests(&product.hashes).filter(|digest| !digest.is_of_empty_content());
     digests.extend(hashes.take(DIGESTS_MAX).map(|digest| digest.to_string()));
     digests.dedup();
     let parts = product.subcomponents.0.iter().map(|part| match part {
         TextOr::Text(id) => canonical_purl(id).0,
-        TextOr::Object(part) => best_name(&part.id, &part.identifiers.0),
+        TextOr::Object(part) => part.name(),
     });
     let parts = parts.filter(|part| !part.is_empty()).map(|part| clip_to(&part, SUBCOMPONENT_BYTES_MAX).to_owned());
     let parts = parts.collect();
     let name = if name.is_empty() { digests.first().cloned().unwrap_or_default() } else { name };
     (name, digests, parts)
+}
+
+impl Identified<'_> {
+    /// Its name, else its digest: without either, what is said of a part would be said of the whole.
+    fn name(&self) -> String {
+        let name = best_name(&self.id, &self.identifiers.0);
+        let digest = || facts::canonical_of(facts::digests(&self.hashes)).map(|digest| digest.to_string());
+        if name.is_empty() { digest().unwrap_or_default() } else { name }
+    }
 }
 
 /// The hashes of a product: all of one content.
@@ -338,10 +355,4 @@ fn best_name(id: &Text<'_>, identifiers: &Identifiers<'_>) -> String {
     let by_id = Purl::parse(id.as_str()).is_some();
     let text = if by_id { id } else { identifiers.purl.or(id).or(&identifiers.cpe23) };
     canonical_purl(text.as_str()).0
-}
-
-/// The digest that a name is, or holds: `sha256:…`, or the version of a `pkg:oci`.
-fn id_digests(name: &str) -> Vec<String> {
-    let digest = Purl::parse(name).map_or_else(|| name.parse::<Digest>().ok(), |purl| purl.digest());
-    digest.iter().filter(|digest| !digest.is_of_empty_content()).map(Digest::to_string).collect()
 }

@@ -6,11 +6,12 @@ use super::detect::Shape;
 use super::document::{Document, Failure};
 use super::tame::tamed;
 use super::{
-    Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, own_events, trivy,
+    Found, Given, Understood, cdevents, cloudevents, csaf, cyclonedx, dsse, grype, guard, intoto, oci, openvex,
+    own_events, trivy,
 };
 
 /// All decoders. Where a document looks like those of several, the first one has it.
-static TABLE: [&[Decoder]; 9] = [
+static TABLE: [&[Decoder]; 11] = [
     &cloudevents::DECODERS,
     &cdevents::DECODERS,
     &own_events::DECODERS,
@@ -18,7 +19,9 @@ static TABLE: [&[Decoder]; 9] = [
     &dsse::DECODERS,
     &intoto::DECODERS,
     &openvex::DECODERS,
+    &csaf::DECODERS,
     &trivy::DECODERS,
+    &grype::DECODERS,
     &oci::DECODERS,
 ];
 
@@ -34,7 +37,8 @@ pub(super) struct Decoder {
     pub(super) event_type: fn(&str) -> bool,
     /// Types of in-toto predicates that it reads.
     pub(super) predicate_type: fn(&str) -> bool,
-    /// Members of a document's top level whose values `matches` asks for.
+    /// Members of a document's top level whose values `matches` asks for; with a dot, members of such members' values,
+    /// of which it asks whether there are any.
     pub(super) tells: &'static [&'static str],
     /// Whether a document looks like one of this format.
     pub(super) matches: fn(&Shape<'_>) -> bool,
@@ -151,4 +155,10 @@ pub(super) fn of_shape(shape: &Shape<'_>) -> Option<&'static Decoder> {
 /// Whether some decoder asks for the value of a member of a document's top level.
 pub(super) fn tells(member: &str) -> bool {
     member == "mediaType" || all().any(|decoder| decoder.tells.contains(&member))
+}
+
+/// Whether some decoder asks for a member of the value of a member of a document's top level.
+pub(super) fn tells_within(member: &str) -> bool {
+    let within = |tell: &&str| tell.split_once('.').is_some_and(|(outer, _)| outer == member);
+    all().any(|decoder| decoder.tells.iter().any(within))
 }

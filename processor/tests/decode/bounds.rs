@@ -70,6 +70,27 @@ fn vex() -> String {
     )
 }
 
+fn csaf() -> String {
+    let digest = digest();
+    format!(
+        r#"{{"document":{{"csaf_version":"2.0","publisher":{{"name":"a"}},"tracking":{{"id":"1","version":"3",
+        "current_release_date":"2026-02-03T04:05:06Z"}}}},"product_tree":{{"branches":[{{"category":"vendor","name":"v","branches":[
+        {{"category":"product_version_range","name":"r","product":{{"name":"p","product_id":"p-{NUMBER}",
+        "product_identification_helper":{{"purl":"pkg:npm/p@{NUMBER}","purls":["pkg:npm/q@{NUMBER}"],"hashes":[{{"file_hashes":[
+        {{"algorithm":"sha256","value":"{digest}"}},{{"algorithm":"sha512","value":"{digest}{digest}"}}]}}]}}}}}}]}}],
+        "full_product_names":[{{"name":"f","product_id":"f-{NUMBER}","product_identification_helper":{{"cpe":"c"}}}}],
+        "relationships":[{{"full_product_name":{{"name":"r","product_id":"r-{NUMBER}"}},"product_reference":"p-{NUMBER}",
+        "relates_to_product_reference":"f-{NUMBER}"}}],"product_paths":[{{"beginning_product_reference":"r-{NUMBER}",
+        "full_product_name":{{"product_id":"s-{NUMBER}"}},"subpaths":[{{"next_product_reference":"f-{NUMBER}"}}]}}],
+        "product_groups":[{{"group_id":"g-{NUMBER}","product_ids":["r-{NUMBER}","p-{NUMBER}"]}}]}},
+        "vulnerabilities":[{{"cve":"CVE-{NUMBER}","ids":[{{"text":"GHSA-{NUMBER}"}}],"product_status":{{
+        "known_not_affected":["r-{NUMBER}"],"known_affected":["p-{NUMBER}"],"fixed":["s-{NUMBER}"]}},
+        "flags":[{{"label":"l","product_ids":["r-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}],
+        "threats":[{{"category":"impact","details":"i","product_ids":["r-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}],
+        "remediations":[{{"details":"d","product_ids":["p-{NUMBER}"],"group_ids":["g-{NUMBER}"]}}]}}]}}"#
+    )
+}
+
 fn of_kind(kind: &str, predicate: &str) -> String {
     let digest = digest();
     let link = format!(r#"{{"name":"app-{NUMBER}","digest":{{"sha256":"{digest}","sha512":"{digest}{digest}"}}}}"#);
@@ -116,6 +137,7 @@ fn statements() -> Vec<(&'static str, String)> {
         ("jsonl", lines),
         ("cyclonedx", bom),
         ("openvex", vex),
+        ("csaf", csaf()),
     ]
 }
 
@@ -178,7 +200,20 @@ fn images() -> Vec<(&'static str, String)> {
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}],{annotations}}}"#);
     let manifest =
         format!(r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{digest}"}},"layers":[{entry}],{annotations}}}"#);
-    vec![("trivy", report), ("oci-index", index), ("oci-manifest", manifest), ("oci-config", config)]
+    let matched = format!(
+        r#"{{"matches":[{{"vulnerability":{{"id":"GHSA-{NUMBER}","severity":"Low","fix":{{"versions":["1.{NUMBER}"],"state":"fixed"}}}},
+        "relatedVulnerabilities":[{{"id":"CVE-{NUMBER}"}}],"artifact":{{"name":"p","version":"1","purl":"pkg:npm/p@{NUMBER}"}}}}],
+        "source":{{"type":"image","target":{{"userInput":"p","imageID":"sha256:{digest}","manifestDigest":"sha256:{digest}",
+        "tags":["r.example/pay:t{NUMBER}"],"repoDigests":["r.example/pay@sha256:{digest}"],"layers":[{{"digest":"sha256:{digest}"}}]}}}},
+        "descriptor":{{"name":"grype","version":"1"}}}}"#
+    );
+    vec![
+        ("trivy", report),
+        ("grype", matched),
+        ("oci-index", index),
+        ("oci-manifest", manifest),
+        ("oci-config", config),
+    ]
 }
 
 /// A small document for each decoder; `NUMBER` stands where copies differ. Payloads of envelopes stand in them as they
@@ -266,7 +301,9 @@ fn lengthen(value: &mut Value, bytes: usize, at: &str, but: &str) {
     }
 }
 
-const TELLS: [&str; 14] = [
+const TELLS: [&str; 16] = [
+    "csaf_version",
+    "category",
     "bomFormat",
     "specVersion",
     "specversion",
@@ -591,7 +628,9 @@ fn an_sbom_of_many_subjects_is_refused_with_what_to_do() {
 fn real_documents_take_a_part_of_what_they_may() {
     let Some(root) = corpora() else { return };
     let mut most = (0, PathBuf::new());
-    for folder in ["cdevents/conformance", "cyclonedx", "openvex", "slsa", "trivy"] {
+    for folder in
+        ["cdevents/conformance", "cyclonedx", "openvex", "csaf", "trustify/ds3/csaf", "slsa", "trivy", "grype"]
+    {
         for path in files(&root.join(folder)) {
             let bytes = std::fs::read(&path).expect("a corpus can be read");
             let message = message(&bytes);
