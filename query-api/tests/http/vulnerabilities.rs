@@ -122,7 +122,7 @@ async fn where_roles_are_configured_only_who_has_one_clears() {
     world.append(&[sent("2026-01-06T00:00:00Z", PolicyPublished { issuers: vec![role], next_index: 11 })]);
     let impact = world.client().get(&format!("/api/v1/vulnerabilities/{CVE}/impact")).await.json();
     assert_eq!(impact["cleared"][0]["verdict"]["confidence"], 0.6667, "1 of 1.5: {impact}");
-    let before = format!("/api/v1/vulnerabilities/{CVE}/impact?asOf=10");
+    let before = format!("/api/v1/vulnerabilities/{CVE}/impact?asOf=11");
     assert_eq!(world.client().get(&before).await.json()["counts"]["cleared"], 0, "as it was known then");
 }
 
