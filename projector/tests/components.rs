@@ -113,7 +113,8 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
     let refused =
         ImpactQuestion { purl: "left-pad".to_owned(), versions: None, environment: None, limit: 1, after: None };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
-    let refused = ImpactQuestion { purl: "pkg:deb/x".to_owned(), versions: Some("vers:deb/>1".to_owned()), ..refused };
+    let refused =
+        ImpactQuestion { purl: "pkg:alpm/arch/x".to_owned(), versions: Some("vers:alpm/>1".to_owned()), ..refused };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
 
     let listed = now.components(&digest(1), Some("pkg:npm/app-core@1.0.0"), 1).expect("listed");

@@ -3,6 +3,7 @@
 //! This crate knows no I/O, no clock, no foreign format and no other crate of Pedigraph. Everything here is a value or
 //! a pure function from values to values. Specification: SPEC §2.1 (own event types), §2.3 (identity and time).
 
+pub mod advisory;
 pub mod canonical;
 pub mod control;
 pub mod fact;
@@ -14,6 +15,7 @@ pub mod message;
 mod mutate;
 pub mod time;
 pub mod vers;
+pub mod versions;
 
 /// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping
 /// with camelCase names, and enums in lower_snake without prefix; digests and times are strings in both forms.

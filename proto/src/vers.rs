@@ -1,41 +1,18 @@
 //! `vers:` ranges (package-url/vers-spec): a scheme and constraints on versions.
 //!
-//! Schemes: `npm cargo golang semver nuget composer hex pub swift github gem` order as Semantic Versioning does,
-//! tolerating missing numbers; `pypi` as PEP 440 without local versions; `generic` compares numbers and words in turn.
-//! A range of any other scheme (deb, rpm, maven ...) is refused rather than guessed at.
+//! Schemes are the types of purls that have an order ([`crate::versions`]), and `semver`. A range of any other scheme
+//! (alpm, conan ...), or with a version that its order cannot read, is refused rather than guessed at.
 
 use std::cmp::Ordering;
 
+use crate::versions::{Scheme, VERSION_BYTES_MAX};
+
 /// Most constraints of one range.
 pub const CONSTRAINTS_MAX: usize = 256;
-/// Longest version that is compared, bytes.
-const VERSION_BYTES_MAX: usize = 256;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Scheme {
-    Semver,
-    Pypi,
-    Generic,
-}
-
-impl Scheme {
-    fn of(name: &str) -> Option<Scheme> {
-        Some(match name {
-            "npm" | "cargo" | "golang" | "semver" | "nuget" | "composer" | "hex" | "pub" | "swift" | "github"
-            | "gem" => Scheme::Semver,
-            "pypi" => Scheme::Pypi,
-            "generic" => Scheme::Generic,
-            _ => return None,
-        })
-    }
-
-    fn compare(self, a: &str, b: &str) -> Ordering {
-        match self {
-            Scheme::Semver => semver(a).cmp(&semver(b)),
-            Scheme::Pypi => pypi(a).cmp(&pypi(b)),
-            Scheme::Generic => generic(a).cmp(&generic(b)),
-        }
-    }
+/// The order of a scheme of ranges: that of a type of purls, or Semantic Versioning by name.
+fn scheme_of(name: &str) -> Option<Scheme> {
+    if name == "semver" { Some(Scheme::Semver) } else { Scheme::of_purl_type(name) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +39,7 @@ impl Range {
         let refused = |why: &str| format!("{text:?} is not a range that can be compared: {why}");
         let rest = text.trim().strip_prefix("vers:").ok_or_else(|| refused("write vers:TYPE/CONSTRAINTS"))?;
         let (name, constraints) = rest.split_once('/').ok_or_else(|| refused("write vers:TYPE/CONSTRAINTS"))?;
-        let scheme = Scheme::of(name).ok_or_else(|| refused("its scheme is not supported; name exact versions"))?;
+        let scheme = scheme_of(name).ok_or_else(|| refused("its scheme is not supported; name exact versions"))?;
         if !matches!(name, "semver" | "generic") && name != kind {
             return Err(refused("its scheme is not the purl's type"));
         }
@@ -77,18 +54,28 @@ impl Range {
         if constraints.iter().any(|(_, v)| v.is_empty() || v.len() > VERSION_BYTES_MAX || v.contains(['*', '<', '>'])) {
             return Err(refused("a constraint has no version"));
         }
-        constraints.sort_by(|a, b| scheme.compare(&a.1, &b.1));
+        if let Some((_, unread)) = constraints.iter().find(|(_, version)| !scheme.reads(version)) {
+            return Err(refused(&format!("{unread:?} is no version of its scheme")));
+        }
+        constraints.sort_by(|a, b| scheme.compare(&a.1, &b.1).unwrap_or(Ordering::Equal));
         Ok(Range { scheme, constraints })
     }
 
-    /// Is a version in the range?
+    /// Is a version in the range? One that cannot be compared is only in that of all versions.
     pub fn contains(&self, version: &str) -> bool {
+        self.tells(version).unwrap_or(false)
+    }
+
+    /// Whether a version is in the range; `None` where it cannot be compared.
+    pub fn tells(&self, version: &str) -> Option<bool> {
+        let is_told = self.constraints.is_empty() || self.scheme.reads(version);
+        is_told.then(|| self.holds(version))
+    }
+
+    fn holds(&self, version: &str) -> bool {
         use Comparator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-        if version.is_empty() || version.len() > VERSION_BYTES_MAX {
-            return self.constraints.is_empty();
-        }
         let holds = |comparator: Comparator, bound: &str| {
-            let order = self.scheme.compare(version, bound);
+            let Some(order) = self.scheme.compare_to_bound(version, bound) else { return false };
             match comparator {
                 Equal => order.is_eq(),
                 NotEqual => order.is_ne(),
@@ -148,98 +135,6 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// A number of any length, or a word; numbers come first.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Part {
-    Number(usize, String),
-    Word(String),
-}
-
-fn part(text: &str) -> Part {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        let digits = text.trim_start_matches('0');
-        Part::Number(digits.len(), digits.to_owned())
-    } else {
-        Part::Word(text.to_owned())
-    }
-}
-
-fn zero() -> Part {
-    Part::Number(0, String::new())
-}
-
-/// Numbers without trailing zeros, so that `1` and `1.0.0` are equal; then a release after its prereleases.
-fn semver(version: &str) -> (Vec<Part>, bool, Vec<Part>) {
-    let version = version.strip_prefix(['v', 'V']).unwrap_or(version);
-    let version = version.split_once('+').map_or(version, |(version, _)| version);
-    let (numbers, prerelease) = version.split_once('-').map_or((version, None), |(n, p)| (n, Some(p)));
-    let prerelease: Vec<Part> = prerelease.map(|p| p.split('.').map(part).collect()).unwrap_or_default();
-    (trimmed(numbers.split('.').map(part).collect()), prerelease.is_empty(), prerelease)
-}
-
-fn trimmed(mut numbers: Vec<Part>) -> Vec<Part> {
-    while numbers.last() == Some(&zero()) {
-        numbers.pop();
-    }
-    numbers
-}
-
-/// (epoch, release, phase, number of the phase, post, not a development release, its number): phases are development,
-/// a, b, rc, final.
-type Pep440 = (Part, Vec<Part>, u8, Part, Option<Part>, bool, Part);
-
-fn pypi(version: &str) -> Pep440 {
-    let version = version.trim().to_ascii_lowercase();
-    let version = version.strip_prefix('v').unwrap_or(&version);
-    let version = version.split_once('+').map_or(version, |(version, _)| version);
-    let (epoch, version) = version.split_once('!').unwrap_or(("0", version));
-    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
-    let (release, mut rest) = version.split_at(end);
-    let release = trimmed(release.trim_end_matches('.').split('.').map(part).collect());
-    let (mut phase, mut number, mut post, mut dev) = (None, zero(), None, None);
-    while let Some((word, value, after)) = suffix(rest) {
-        match word {
-            "a" | "alpha" => (phase, number) = (Some(1), value),
-            "b" | "beta" => (phase, number) = (Some(2), value),
-            "c" | "rc" | "pre" | "preview" => (phase, number) = (Some(3), value),
-            "post" | "rev" | "r" | "" => post = Some(value),
-            "dev" => dev = Some(value),
-            _ => {}
-        }
-        rest = after;
-    }
-    // A development release of a final version comes before its prereleases.
-    let phase = phase.unwrap_or(if dev.is_some() && post.is_none() { 0 } else { 4 });
-    (part(epoch), release, phase, number, post, dev.is_none(), dev.unwrap_or_else(zero))
-}
-
-/// The next word with its number: `.dev3` is (`dev`, 3); a bare `-1` is (``, 1).
-fn suffix(rest: &str) -> Option<(&str, Part, &str)> {
-    let rest = rest.trim_start_matches(['.', '-', '_']);
-    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    let (word, after) = rest.split_at(end);
-    let digits_from = after.trim_start_matches(['.', '-', '_']);
-    let end = digits_from.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits_from.len());
-    let (digits, after) = digits_from.split_at(end);
-    let number = if digits.is_empty() { zero() } else { part(digits) };
-    (!word.is_empty() || !digits.is_empty()).then_some((word, number, after))
-}
-
-/// Numbers and words in turn; a longer version is the higher one.
-fn generic(version: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut rest = version;
-    while let Some(first) = rest.chars().next() {
-        let digit = first.is_ascii_digit();
-        let end = rest.find(|c: char| c.is_ascii_digit() != digit).unwrap_or(rest.len());
-        let (run, after) = rest.split_at(end);
-        let words = run.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        parts.extend(words.map(part));
-        rest = after;
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,13 +170,31 @@ mod tests {
         check("vers:pypi/>1.0|<=1.0.post2", "pypi", &["1.0.post1", "1.0-2"], &["1.0.post3", "1.0.0"]);
         check("vers:generic/>=1.9|<1.10.0a", "generic", &["1.9", "1.9.9", "1.10.0"], &["1.10.0b", "1.11"]);
         check("vers:npm/>=1.0.0-a%2Bb", "npm", &["1.0.0"], &["0.9.0"]);
+        check("vers:pypi/<=2.1.0", "pypi", &["2.1.0+cu118", "2.1.0"], &["2.1.1", "not a version"]);
+        check("vers:deb/>=1.0-1|<1:0", "deb", &["1.0-1+b1", "9"], &["1.0-1~deb12u1", "1:0-1"]);
+        check("vers:rpm/<32:9.11.26-4.el8_4", "rpm", &["32:9.11.26-3.el8", "9.16-1"], &["32:9.11.26-4.el8_4"]);
+        check("vers:maven/>=2.0|<2.15.0", "maven", &["2.0-1", "2.15.0-rc1"], &["2.0-rc1", "2.15.0.ga"]);
+        check("vers:apk/<3.1.4-r1", "apk", &["3.1.4-r0", "3.1.4_rc1"], &["3.1.4-r1", "3.1.5"]);
+        check("vers:gem/<2.0", "gem", &["2.0.0.rc1"], &["2.0.0"]);
     }
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
-        for range in ["npm/>1", "vers:npm", "vers:deb/>1", "vers:npm/", "vers:npm/>=", "vers:pypi/>1", "vers:npm/1|*"] {
+        for range in [
+            "npm/>1",
+            "vers:npm",
+            "vers:deb/>1",
+            "vers:npm/",
+            "vers:npm/>=",
+            "vers:pypi/>1",
+            "vers:npm/1|*",
+            "vers:npm/<latest",
+        ] {
             assert!(Range::parse(range, "npm").is_err(), "{range}");
         }
+        assert!(Range::parse("vers:alpm/>1", "alpm").is_err());
+        let range = Range::parse("vers:npm/<2", "npm").expect("a range");
+        assert_eq!([range.tells("1"), range.tells("2"), range.tells("latest")], [Some(true), Some(false), None]);
     }
 
     #[test]

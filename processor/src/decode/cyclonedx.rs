@@ -29,7 +29,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     predicate_type: |kind| kind.starts_with("https://cyclonedx.org/bom"),
     tells: &["$schema"],
     matches: |shape| shape.has("bomFormat") || shape.value("$schema").contains("cyclonedx.org") || is_unmarked(shape),
-    ..Decoder::new("cyclonedx", 2, Decode::Stream(decode))
+    ..Decoder::new("cyclonedx", 3, Decode::Stream(decode))
 }];
 
 /// A document that lacks its mark: the decoder says so better than detection could.
