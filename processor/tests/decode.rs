@@ -16,6 +16,8 @@ use pedigraph_proto::wire::{Fact, Origin};
 use pedigraph_proto::{Event, TenantId};
 use proptest::prelude::*;
 
+#[path = "decode/advisories.rs"]
+mod advisories;
 #[path = "decode/bounds.rs"]
 mod bounds;
 #[path = "decode/hostile.rs"]
@@ -121,6 +123,9 @@ fn check_bounds(facts: &[Fact]) {
         if let Event::VexIssued(vex) = event {
             assert!(vex.statements.len() <= 512);
         }
+        if let Event::AdvisoryPublished(advisory) = event {
+            assert!(advisory.affected.len() <= 512);
+        }
         if let Event::AttestationAttached(statement) = event {
             assert!(statement.artifact_digests.len() + statement.materials.len() <= 512);
         }
@@ -199,7 +204,7 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
     let Some(root) = corpora() else { return };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for folder in
-        ["cdevents/conformance", "cyclonedx", "csaf", "github", "grype", "openvex", "slsa", "trivy", "trustify"]
+        ["cdevents/conformance", "cyclonedx", "csaf", "github", "grype", "openvex", "osv", "slsa", "trivy", "trustify"]
     {
         for path in files(&root.join(folder)) {
             let bytes = std::fs::read(&path).expect("a corpus can be read");
@@ -224,13 +229,15 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         grype: MALFORMED_JSON: 2
         grype: UNSUPPORTED_FORMAT: 3
         openvex: accepted as openvex: 9
+        osv: accepted as osv: 696
         slsa: DIGEST_INVALID: 1
         slsa: accepted as dsse: 59
         slsa: accepted as sigstore: 4
         trivy: SUBJECT_MISSING: 5
         trivy: accepted as cyclonedx: 1
         trivy: accepted as trivy: 9
-        trustify: UNSUPPORTED_FORMAT: 71
+        trustify: UNSUPPORTED_FORMAT: 69
+        trustify: accepted as osv: 2
     "#]]
     .assert_eq(&table);
 }

@@ -38,7 +38,8 @@ KNOWN_CIRCLES = {
     "processor": {
         (
             "decode::cdevents", "decode::cloudevents", "decode::cyclonedx", "decode::detect", "decode::dsse",
-            "decode::intoto", "decode::oci", "decode::openvex", "decode::own_events", "decode::table", "decode::trivy",
+            "decode::intoto", "decode::oci", "decode::openvex", "decode::osv", "decode::own_events",
+            "decode::table", "decode::trivy",
         ),
     },
 }

@@ -142,14 +142,13 @@ impl<'a> Shape<'a> {
     fn foreign(&self) -> Option<&'static str> {
         let schema = self.value("$schema");
         let context = self.value("@context");
-        let known: [(bool, &str); 18] = [
+        let known: [(bool, &str); 17] = [
             (self.has("spdxVersion"), "SPDX 2"),
             (context.contains("spdx.org"), "SPDX 3"),
             (self.has("document") && (self.has("vulnerabilities") || self.has("product_tree")), "CSAF"),
             (self.all(&["matches", "source"]) || self.all(&["matches", "descriptor"]), "a Grype report"),
             (self.has("runs") && (schema.contains("sarif") || self.has("version")), "SARIF"),
             (self.all(&["results", "experimental_config"]), "an osv-scanner report"),
-            (self.all(&["id", "modified", "affected"]) || self.all(&["schema_version", "id"]), "an OSV advisory"),
             (self.all(&["dataType", "cveMetadata"]), "a CVE record"),
             (self.has("resourceSpans"), "OTLP traces"),
             (self.has("resourceMetrics"), "OTLP metrics"),

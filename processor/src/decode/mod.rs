@@ -23,6 +23,7 @@ mod intoto;
 mod lengths;
 mod oci;
 mod openvex;
+mod osv;
 mod own_events;
 mod provenance;
 mod read;

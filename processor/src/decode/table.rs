@@ -6,11 +6,12 @@ use super::detect::Shape;
 use super::document::{Document, Failure};
 use super::tame::tamed;
 use super::{
-    Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, own_events, trivy,
+    Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, osv, own_events,
+    trivy,
 };
 
 /// All decoders. Where a document looks like those of several, the first one has it.
-static TABLE: [&[Decoder]; 9] = [
+static TABLE: [&[Decoder]; 10] = [
     &cloudevents::DECODERS,
     &cdevents::DECODERS,
     &own_events::DECODERS,
@@ -19,6 +20,7 @@ static TABLE: [&[Decoder]; 9] = [
     &intoto::DECODERS,
     &openvex::DECODERS,
     &trivy::DECODERS,
+    &osv::DECODERS,
     &oci::DECODERS,
 ];
 

@@ -59,6 +59,16 @@ fn bom() -> String {
     )
 }
 
+fn advisory() -> String {
+    format!(
+        r#"{{"schema_version":"1.7.0","id":"GHSA-1","modified":"2026-02-03T04:05:06Z","aliases":["CVE-{NUMBER}"],
+        "summary":"s","severity":[{{"type":"CVSS_V3","score":"9.8"}}],"affected":[{{"package":{{"ecosystem":"npm",
+        "name":"p-{NUMBER}"}},"severity":[{{"score":"9.8"}}],"ranges":[{{"type":"SEMVER","events":[
+        {{"introduced":"1.{NUMBER}"}},{{"fixed":"2.{NUMBER}"}}]}}],"versions":["1.{NUMBER}"],
+        "ecosystem_specific":{{"severity":"high"}}}}],"references":[{{"url":"https://x"}}]}}"#
+    )
+}
+
 fn vex() -> String {
     let digest = digest();
     format!(
@@ -116,6 +126,7 @@ fn statements() -> Vec<(&'static str, String)> {
         ("jsonl", lines),
         ("cyclonedx", bom),
         ("openvex", vex),
+        ("osv", advisory()),
     ]
 }
 
@@ -133,6 +144,10 @@ fn events() -> Vec<(&'static str, String)> {
         r#"{{"issuer":"i","documentId":"d","statements":[{{"vulnerability":"CVE-{NUMBER}","product":"pkg:npm/p@{NUMBER}",
         "productDigests":["sha256:{digest}"],"impact":"i","subcomponents":["pkg:npm/s@{NUMBER}"]}}]}}"#
     );
+    let published = format!(
+        r#"{{"id":"GHSA-1","aliases":["CVE-{NUMBER}"],"affected":[{{"ecosystem":"npm","name":"p","purl":"pkg:npm/p-{NUMBER}",
+        "ranges":[{{"type":"SEMVER","events":[{{"introduced":"{NUMBER}"}}]}}],"versions":["{NUMBER}"]}}]}}"#
+    );
     let attached = format!(
         r#"{{"artifactDigests":["sha256:{digest}"],"subjectNames":["n"],"predicateType":"p","keyIds":["k"],
         "materials":[{{"uri":"u-{NUMBER}","digest":"sha256:{digest}"}}]}}"#
@@ -149,6 +164,7 @@ fn events() -> Vec<(&'static str, String)> {
     vec![
         ("pedigraph", own("scan-completed", &scan)),
         ("pedigraph", own("vex-issued", &issued)),
+        ("pedigraph", own("advisory-published", &published)),
         ("pedigraph", own("attestation-attached", &attached)),
         ("cloudevents", unknown.to_owned()),
         ("cdevents", String::from_utf8(cdevent).expect("text")),
