@@ -22,6 +22,8 @@ mod advisories;
 mod bounds;
 #[path = "decode/hostile.rs"]
 mod hostile;
+#[path = "decode/spdx.rs"]
+mod spdx;
 #[path = "decode/stated.rs"]
 mod stated;
 
@@ -236,8 +238,9 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         trivy: SUBJECT_MISSING: 5
         trivy: accepted as cyclonedx: 1
         trivy: accepted as trivy: 9
-        trustify: UNSUPPORTED_FORMAT: 69
+        trustify: UNSUPPORTED_FORMAT: 63
         trustify: accepted as osv: 2
+        trustify: accepted as spdx: 6
     "#]]
     .assert_eq(&table);
 }
@@ -1136,7 +1139,7 @@ fn every_rejection_has_its_code() {
         ("an unknown object", Code::UnsupportedFormat, message(b"{\"a\":1}")),
         ("a list", Code::UnsupportedFormat, message(b"[{}]")),
         ("a number", Code::UnsupportedFormat, message(b"7")),
-        ("SPDX", Code::UnsupportedFormat, message(br#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#)),
+        ("SPDX 3", Code::UnsupportedFormat, message(br#"{"@context":"https://spdx.org/rdf/3.0.1/x","@graph":[]}"#)),
         (
             "XML",
             Code::UnsupportedFormat,

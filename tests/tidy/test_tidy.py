@@ -38,7 +38,7 @@ KNOWN_CIRCLES = {
     "processor": {
         (
             "decode::cdevents", "decode::cloudevents", "decode::cyclonedx", "decode::detect", "decode::dsse",
-            "decode::intoto", "decode::oci", "decode::openvex", "decode::osv", "decode::own_events",
+            "decode::intoto", "decode::oci", "decode::openvex", "decode::osv", "decode::own_events", "decode::spdx",
             "decode::table", "decode::trivy",
         ),
     },

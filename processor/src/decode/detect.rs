@@ -142,8 +142,7 @@ impl<'a> Shape<'a> {
     fn foreign(&self) -> Option<&'static str> {
         let schema = self.value("$schema");
         let context = self.value("@context");
-        let known: [(bool, &str); 17] = [
-            (self.has("spdxVersion"), "SPDX 2"),
+        let known: [(bool, &str); 16] = [
             (context.contains("spdx.org"), "SPDX 3"),
             (self.has("document") && (self.has("vulnerabilities") || self.has("product_tree")), "CSAF"),
             (self.all(&["matches", "source"]) || self.all(&["matches", "descriptor"]), "a Grype report"),

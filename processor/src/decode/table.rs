@@ -7,15 +7,16 @@ use super::document::{Document, Failure};
 use super::tame::tamed;
 use super::{
     Found, Given, Understood, cdevents, cloudevents, cyclonedx, dsse, guard, intoto, oci, openvex, osv, own_events,
-    trivy,
+    spdx, trivy,
 };
 
 /// All decoders. Where a document looks like those of several, the first one has it.
-static TABLE: [&[Decoder]; 10] = [
+static TABLE: [&[Decoder]; 11] = [
     &cloudevents::DECODERS,
     &cdevents::DECODERS,
     &own_events::DECODERS,
     &cyclonedx::DECODERS,
+    &spdx::DECODERS,
     &dsse::DECODERS,
     &intoto::DECODERS,
     &openvex::DECODERS,

@@ -59,6 +59,26 @@ fn bom() -> String {
     )
 }
 
+fn spdx() -> String {
+    let digest = digest();
+    format!(
+        r#"{{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"pay","documentNamespace":"https://x/7",
+        "creationInfo":{{"created":"2026-02-03T04:05:06Z","creators":["Tool: t-1.{NUMBER}"]}},
+        "documentDescribes":["SPDXRef-root","SPDXRef-r-{NUMBER}"],"packages":[{{"SPDXID":"SPDXRef-root","name":"r.example/pay",
+        "primaryPackagePurpose":"CONTAINER","attributionTexts":["ImageID: sha256:{digest}","DiffID: sha256:{digest}",
+        "RepoDigest: r.example/pay@sha256:{digest}"],"annotations":[{{"comment":"DiffID: sha256:{digest}"}}]}},
+        {{"SPDXID":"SPDXRef-r-{NUMBER}","name":"root-{NUMBER}","checksums":[{{"algorithm":"SHA256","checksumValue":"{digest}"}},
+        {{"algorithm":"SHA512","checksumValue":"{digest}{digest}"}}]}},
+        {{"SPDXID":"SPDXRef-{NUMBER}","name":"c","versionInfo":"1.{NUMBER}","licenseConcluded":"NOASSERTION",
+        "licenseDeclared":"MIT","checksums":[{{"algorithm":"SHA1","checksumValue":"{}"}}],"externalRefs":[
+        {{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":"pkg:npm/c@1.{NUMBER}"}},
+        {{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":"pkg:npm/d@1.{NUMBER}"}}]}}],
+        "relationships":[{{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-r-{NUMBER}"}},
+        {{"spdxElementId":"SPDXRef-{NUMBER}","relationshipType":"DEPENDENCY_OF","relatedSpdxElement":"SPDXRef-root"}}]}}"#,
+        "5c".repeat(16) + NUMBER
+    )
+}
+
 fn advisory() -> String {
     format!(
         r#"{{"schema_version":"1.7.0","id":"GHSA-1","modified":"2026-02-03T04:05:06Z","aliases":["CVE-{NUMBER}"],
@@ -126,6 +146,8 @@ fn statements() -> Vec<(&'static str, String)> {
         ("jsonl", lines),
         ("cyclonedx", bom),
         ("openvex", vex),
+        ("in-toto", of_kind("https://spdx.dev/Document", &spdx())),
+        ("spdx", spdx()),
         ("osv", advisory()),
     ]
 }
@@ -282,7 +304,7 @@ fn lengthen(value: &mut Value, bytes: usize, at: &str, but: &str) {
     }
 }
 
-const TELLS: [&str; 14] = [
+const TELLS: [&str; 18] = [
     "bomFormat",
     "specVersion",
     "specversion",
@@ -297,6 +319,10 @@ const TELLS: [&str; 14] = [
     "id",
     "name",
     "source",
+    "SPDXID",
+    "spdxElementId",
+    "relatedSpdxElement",
+    "relationshipType",
 ];
 
 /// Decodes within the bounds on memory; what it came to does not matter.
