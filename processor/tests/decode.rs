@@ -16,10 +16,14 @@ use pedigraph_proto::wire::{Fact, Origin};
 use pedigraph_proto::{Event, TenantId};
 use proptest::prelude::*;
 
+#[path = "decode/advisories.rs"]
+mod advisories;
 #[path = "decode/bounds.rs"]
 mod bounds;
 #[path = "decode/hostile.rs"]
 mod hostile;
+#[path = "decode/spdx.rs"]
+mod spdx;
 #[path = "decode/stated.rs"]
 mod stated;
 #[path = "decode/vex.rs"]
@@ -123,6 +127,9 @@ fn check_bounds(facts: &[Fact]) {
         if let Event::VexIssued(vex) = event {
             assert!(vex.statements.len() <= 512);
         }
+        if let Event::AdvisoryPublished(advisory) = event {
+            assert!(advisory.affected.len() <= 512);
+        }
         if let Event::AttestationAttached(statement) = event {
             assert!(statement.artifact_digests.len() + statement.materials.len() <= 512);
         }
@@ -201,7 +208,7 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
     let Some(root) = corpora() else { return };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for folder in
-        ["cdevents/conformance", "cyclonedx", "csaf", "github", "grype", "openvex", "slsa", "trivy", "trustify"]
+        ["cdevents/conformance", "cyclonedx", "csaf", "github", "grype", "openvex", "osv", "slsa", "trivy", "trustify"]
     {
         for path in files(&root.join(folder)) {
             let bytes = std::fs::read(&path).expect("a corpus can be read");
@@ -228,14 +235,17 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         grype: SUBJECT_MISSING: 2
         grype: accepted as grype: 1
         openvex: accepted as openvex: 9
+        osv: accepted as osv: 696
         slsa: DIGEST_INVALID: 1
         slsa: accepted as dsse: 59
         slsa: accepted as sigstore: 4
         trivy: SUBJECT_MISSING: 5
         trivy: accepted as cyclonedx: 1
         trivy: accepted as trivy: 9
-        trustify: UNSUPPORTED_FORMAT: 41
+        trustify: UNSUPPORTED_FORMAT: 33
         trustify: accepted as csaf: 30
+        trustify: accepted as osv: 2
+        trustify: accepted as spdx: 6
     "#]]
     .assert_eq(&table);
 }
@@ -1134,7 +1144,7 @@ fn every_rejection_has_its_code() {
         ("an unknown object", Code::UnsupportedFormat, message(b"{\"a\":1}")),
         ("a list", Code::UnsupportedFormat, message(b"[{}]")),
         ("a number", Code::UnsupportedFormat, message(b"7")),
-        ("SPDX", Code::UnsupportedFormat, message(br#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#)),
+        ("SPDX 3", Code::UnsupportedFormat, message(br#"{"@context":"https://spdx.org/rdf/3.0.1/x","@graph":[]}"#)),
         (
             "XML",
             Code::UnsupportedFormat,

@@ -117,7 +117,7 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
     assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/left-pad@1.3.0", None, None).counts.not_deployed, 2);
     let refused = ImpactQuestion { of: package("left-pad", None), environment: None, limit: 1, after: None };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
-    let refused = ImpactQuestion { of: package("pkg:deb/x", Some("vers:deb/>1")), ..refused };
+    let refused = ImpactQuestion { of: package("pkg:alpm/arch/x", Some("vers:alpm/>1")), ..refused };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
 
     let listed = now.components(&digest(1), Some("pkg:npm/app-core@1.0.0"), 1).expect("listed");

@@ -103,15 +103,21 @@ impl Scheme {
     /// Compares an installed version with the end of a range. What the end does not name does not count: a local part
     /// in PEP 440, the release of an RPM, the revision of an apk. So `1.0+cpu` is in all that ends with `1.0`.
     pub fn compare_to_bound(self, version: &str, bound: &str) -> Option<Ordering> {
-        let less = |at: char| match (version.split_once(at), bound.contains(at)) {
-            (Some((public, _)), false) => public,
-            _ => version,
+        let without = |mark: &str| match version.split_once(mark) {
+            Some((named, _)) if !bound.contains(mark) => named,
+            Some(_) | None => version,
         };
         let version = match self {
-            Scheme::Pypi => less('+'),
-            Scheme::Rpm => less('-'),
-            Scheme::Apk if !bound.contains("-r") => version.split_once("-r").map_or(version, |(public, _)| public),
-            _ => version,
+            Scheme::Pypi => without("+"),
+            Scheme::Rpm => without("-"),
+            Scheme::Apk => without("-r"),
+            Scheme::Semver
+            | Scheme::Nuget
+            | Scheme::Gem
+            | Scheme::Composer
+            | Scheme::Maven
+            | Scheme::Debian
+            | Scheme::Generic => version,
         };
         self.compare(version, bound)
     }
@@ -280,7 +286,7 @@ type Pep440<'a> = (Number<'a>, Vec<Number<'a>>, u8, Number<'a>, Option<Number<'a
 
 fn pypi(version: &str) -> Option<Pep440<'_>> {
     const PHASES: [(&str, u8); 8] =
-        [("a", 1), ("alpha", 1), ("b", 2), ("beta", 2), ("c", 3), ("rc", 3), ("pre", 3), ("preview", 3)];
+        [("alpha", 1), ("a", 1), ("beta", 2), ("b", 2), ("c", 3), ("rc", 3), ("preview", 3), ("pre", 3)];
     let version = version.strip_prefix('v').unwrap_or(version);
     let (version, local) = version.split_once('+').map_or((version, None), |(v, local)| (v, Some(local)));
     let (epoch, version) = match version.split_once('!') {
@@ -288,8 +294,10 @@ fn pypi(version: &str) -> Option<Pep440<'_>> {
         None => (ZERO, version),
     };
     let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+    // A dot before a word is what parts it from the numbers.
+    let end = if end < version.len() && version[..end].ends_with('.') { end - 1 } else { end };
     let (numbers, rest) = version.split_at(end);
-    let numbers = release(if rest.is_empty() { numbers } else { numbers.strip_suffix('.').unwrap_or(numbers) })?;
+    let numbers = release(numbers)?;
     let (phase, rest) = labelled(rest, &PHASES);
     let implicit = rest.strip_prefix('-').map(digits).and_then(|(digits, rest)| Some((number(digits)?, rest)));
     let (post, rest) = match implicit {
@@ -316,16 +324,15 @@ fn local_part(part: &str) -> Option<Segment<'_>> {
     usable.then(|| number(part).map_or(Segment::Word(part), Segment::Number))
 }
 
-/// A word of a list with the number that follows it, 0 where none does, and the rest: `.dev3` is (`dev`, 3).
+/// A word of a list with the number that follows it, 0 where none does, and the rest: `.dev3` is (`dev`, 3). Longer words
+/// stand before shorter ones that they begin with.
 fn labelled<'a>(text: &'a str, words: &[(&str, u8)]) -> (Option<(u8, Number<'a>)>, &'a str) {
     const SEPARATORS: [char; 3] = ['.', '-', '_'];
-    let (word, after) = letters(text.strip_prefix(SEPARATORS).unwrap_or(text));
-    let Some((_, meaning)) = words.iter().find(|(known, _)| *known == word) else { return (None, text) };
+    let label = text.strip_prefix(SEPARATORS).unwrap_or(text);
+    let found = words.iter().find_map(|(word, meaning)| Some((*meaning, label.strip_prefix(word)?)));
+    let Some((meaning, after)) = found else { return (None, text) };
     let (counted, rest) = digits(after.strip_prefix(SEPARATORS).unwrap_or(after));
-    match number(counted) {
-        Some(number) => (Some((*meaning, number)), rest),
-        None => (Some((*meaning, ZERO)), after),
-    }
+    (Some((meaning, number(counted).unwrap_or(ZERO))), rest)
 }
 
 /// A token of a Maven version: qualifiers before a release, nothing, qualifiers after one, numbers.
@@ -402,7 +409,8 @@ fn debian(version: &str) -> Option<(Number<'_>, &str, &str)> {
     // No revision is the same as 0.
     let (upstream, revision) = version.rsplit_once('-').unwrap_or((version, "0"));
     let usable = |byte: u8| byte.is_ascii_alphanumeric() || b".+-~:_".contains(&byte);
-    (!upstream.is_empty() && version.bytes().all(usable)).then_some((epoch, upstream, revision))
+    let has_both = !upstream.is_empty() && !revision.is_empty();
+    (has_both && version.bytes().all(usable)).then_some((epoch, upstream, revision))
 }
 
 /// Compares what is no number and numbers in turn: `~` before the end, the end before letters, letters before others.
@@ -639,6 +647,7 @@ mod tests {
                 "1.0.dev456 = 1.0-DEV_456",
                 "1.0a1.dev1",
                 "1.0a1 = 1.0alpha1 = 1.0.a.1 = 1.0-a1 = v1.0a1",
+                "1.0a1.post2 = 1.0a1post2 = 1.0a1-2",
                 "1.0a2.dev456",
                 "1.0a12.dev456",
                 "1.0a12",
@@ -663,7 +672,7 @@ mod tests {
         );
         unreadable(
             Scheme::Pypi,
-            &["2004d", "1.0-SNAPSHOT", "french toast", "1.0+", "1.0+a+b", "1.0a.", "!1", "1.0-", "."],
+            &["2004d", "1.0-SNAPSHOT", "french toast", "1.0+", "1.0+a+b", "!1", "1.0-", ".", "1._a1", "1.-1"],
         );
     }
 
@@ -738,7 +747,7 @@ mod tests {
                 "1:1.0:2-3",
             ],
         );
-        unreadable(Scheme::Debian, &["a:1", ":1", "1 0", "1.0-é", "-1"]);
+        unreadable(Scheme::Debian, &["a:1", ":1", "1 0", "1.0-é", "-1", "1.0-"]);
     }
 
     /// rpm's own cases (tests/rpmvercmp.at) and epochs.
@@ -862,9 +871,10 @@ mod tests {
         ) {
             for scheme in ALL {
                 let of = |a: usize, b: usize| scheme.compare(&texts[a], &texts[b]);
-                for a in 0..3 {
-                    prop_assert!(matches!(of(a, a), None | Some(Ordering::Equal)));
-                    prop_assert_eq!(of(a, a).is_some(), scheme.reads(&texts[a]));
+                for text in &texts {
+                    let itself = scheme.compare(text, text);
+                    prop_assert!(matches!(itself, None | Some(Ordering::Equal)));
+                    prop_assert_eq!(itself.is_some(), scheme.reads(text));
                 }
                 for [a, b, c] in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
                     let (ab, bc, ac) = (of(a, b), of(b, c), of(a, c));

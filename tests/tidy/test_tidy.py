@@ -38,7 +38,8 @@ KNOWN_CIRCLES = {
     "processor": {
         (
             "decode::cdevents", "decode::cloudevents", "decode::csaf", "decode::cyclonedx", "decode::detect",
-            "decode::dsse", "decode::grype", "decode::intoto", "decode::oci", "decode::openvex", "decode::own_events",
+            "decode::dsse", "decode::grype", "decode::intoto", "decode::oci", "decode::openvex", "decode::osv",
+            "decode::own_events", "decode::spdx",
             "decode::table", "decode::trivy",
         ),
     },

@@ -1,9 +1,10 @@
 //! The components of an SBOM while it is read, and the set that they become: sorted, without repetition, with ordinals.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use pedigraph_proto::Digest;
 use pedigraph_proto::canonical::sha256;
+use pedigraph_proto::event;
 use pedigraph_proto::protobuf::Message as _;
 use serde::Deserialize;
 
@@ -67,6 +68,27 @@ pub(super) struct Property<'a> {
     value: Text<'a>,
 }
 
+impl<'a> Hash<'a> {
+    /// A hash as a document writes it.
+    pub(super) fn new(alg: Text<'a>, content: Text<'a>) -> Hash<'a> {
+        Hash { alg, content }
+    }
+}
+
+impl<'a> LicenseChoice<'a> {
+    /// A license expression.
+    pub(super) fn expression(expression: Text<'a>) -> LicenseChoice<'a> {
+        LicenseChoice { expression, ..LicenseChoice::default() }
+    }
+}
+
+impl<'a> Property<'a> {
+    /// A property as a document writes it.
+    pub(super) fn new(name: Text<'a>, value: Text<'a>) -> Property<'a> {
+        Property { name, value }
+    }
+}
+
 impl Component<'_> {
     /// The strongest digest that is given, weaker ones only where nothing else is.
     pub(super) fn digest(&self) -> Option<Digest> {
@@ -116,7 +138,8 @@ pub(super) struct Components {
     /// By the first half of their SHA-256: what a document names may be long.
     references: HashMap<[u8; 16], u32>,
     edges: Vec<(u32, u32)>,
-    root: Option<u32>,
+    /// What the document describes.
+    roots: BTreeSet<u32>,
     skipped: u32,
     /// The component that is being encoded.
     next: Vec<u8>,
@@ -134,7 +157,7 @@ impl Components {
             own: Vec::new(),
             references: HashMap::new(),
             edges: Vec::new(),
-            root: None,
+            roots: BTreeSet::new(),
             skipped: 0,
             next: Vec::new(),
         }
@@ -178,11 +201,33 @@ impl Components {
         true
     }
 
-    /// Names the thing that the document describes; it is no component of itself.
-    pub(super) fn set_root(&mut self, reference: &str) {
+    /// Names a thing that the document describes; it is no component of itself.
+    pub(super) fn add_root(&mut self, reference: &str) {
         if !reference.is_empty() {
-            self.root = Some(self.number(reference));
+            let number = self.number(reference);
+            self.roots.insert(number);
         }
+    }
+
+    /// How many were added: the place of the next one.
+    pub(super) fn count(&self) -> u32 {
+        count(self.own.len())
+    }
+
+    /// The things that the document describes, as far as they were added as components: each with its place among them,
+    /// the first where several follow each other under one reference.
+    pub(super) fn roots(&self) -> impl Iterator<Item = (u32, event::Component)> {
+        let own = |place: u32| self.own.get(place as usize);
+        let is_first = move |place: &u32| *place == 0 || own(*place - 1) != own(*place);
+        let places = (0..self.count()).filter(|&place| self.is_root(place)).filter(is_first);
+        places.map(|place| (place, decoded(self.encoded.get(place))))
+    }
+
+    /// Makes the only component a thing that the document describes, where nothing else is.
+    pub(super) fn make_only_one_root(&mut self) {
+        let first = self.own.first().copied().filter(|own| *own != NONE);
+        let only = first.filter(|first| self.roots.is_empty() && self.own.iter().all(|own| own == first));
+        self.roots.extend(only);
     }
 
     /// Notes that `from` depends on each of `to`.
@@ -232,13 +277,13 @@ impl Components {
             set[ordinal] = count(self.encoded.count());
             self.encoded.push(&component);
         }
-        let (edges, from_root) = link(self.edges, &ordinals, self.root, set.len());
+        let (edges, from_root) = link(self.edges, &ordinals, &self.roots, set.len());
         ComponentSet::new(self.encoded, set, edges, from_root)
     }
 
     fn is_root(&self, place: u32) -> bool {
         let own = self.own[place as usize];
-        own != NONE && self.root == Some(own)
+        own != NONE && self.roots.contains(&own)
     }
 }
 
@@ -267,16 +312,16 @@ fn merge(encoded: &Encoded, same: &[u32]) -> Option<Vec<u8>> {
 }
 
 /// Turns references into ordinals of the set, sorted and without repetition; what names no component of it is left out.
-/// What the root depends on is told apart.
+/// What the roots depend on is told apart.
 fn link(
     mut edges: Vec<(u32, u32)>,
     ordinals: &[u32],
-    root: Option<u32>,
+    roots: &BTreeSet<u32>,
     components: usize,
 ) -> (Vec<(u32, u32)>, Vec<bool>) {
     let mut from_root = vec![false; components];
     edges.retain_mut(|(from, to)| {
-        let is_root = root == Some(*from);
+        let is_root = roots.contains(from);
         (*from, *to) = (ordinals[*from as usize], ordinals[*to as usize]);
         if is_root && *to != NONE {
             from_root[*to as usize] = true;
@@ -299,7 +344,7 @@ impl Index<'_> {
     /// What a reference names.
     pub(super) fn resolve(&self, reference: &str) -> Resolved<'_> {
         let Some(number) = self.components.references.get(&short(reference)) else { return Resolved::Unknown };
-        if self.components.root == Some(*number) {
+        if self.components.roots.contains(number) {
             return Resolved::Root;
         }
         match self.places[*number as usize] {

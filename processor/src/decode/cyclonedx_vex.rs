@@ -232,7 +232,7 @@ impl Which {
     fn covers(&self, installed: &str, kind: &str) -> Option<bool> {
         match self {
             Which::Exact(version) => Some(version == installed),
-            Which::Range(range) => Some(Range::parse(range, kind).ok()?.contains(installed)),
+            Which::Range(range) => Range::parse(range, kind).ok()?.tells(installed),
         }
     }
 }

@@ -155,12 +155,10 @@ impl<'a> Shape<'a> {
     fn foreign(&self) -> Option<&'static str> {
         let schema = self.value("$schema");
         let context = self.value("@context");
-        let known: [(bool, &str); 16] = [
-            (self.has("spdxVersion"), "SPDX 2"),
+        let known: [(bool, &str); 14] = [
             (context.contains("spdx.org"), "SPDX 3"),
             (self.has("runs") && (schema.contains("sarif") || self.has("version")), "SARIF"),
             (self.all(&["results", "experimental_config"]), "an osv-scanner report"),
-            (self.all(&["id", "modified", "affected"]) || self.all(&["schema_version", "id"]), "an OSV advisory"),
             (self.all(&["dataType", "cveMetadata"]), "a CVE record"),
             (self.has("resourceSpans"), "OTLP traces"),
             (self.has("resourceMetrics"), "OTLP metrics"),

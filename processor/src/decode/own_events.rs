@@ -155,6 +155,10 @@ fn normalize(event: &mut Event, given: &Given<'_>) {
         normalize_artifact(digest, reference, facts::outside(given));
     }
     normalize_lists(event);
+    if let Event::VexIssued(vex) = event {
+        // What was verified is known by who verified it, and not by who sends it.
+        vex.verification = given.verification.into();
+    }
 }
 
 /// A digest in canonical form; where it is absent, the one that the reference names or the subject given outside.

@@ -6,22 +6,24 @@ use super::detect::Shape;
 use super::document::{Document, Failure};
 use super::tame::tamed;
 use super::{
-    Found, Given, Understood, cdevents, cloudevents, csaf, cyclonedx, dsse, grype, guard, intoto, oci, openvex,
-    own_events, trivy,
+    Found, Given, Understood, cdevents, cloudevents, csaf, cyclonedx, dsse, grype, guard, intoto, oci, openvex, osv,
+    own_events, spdx, trivy,
 };
 
 /// All decoders. Where a document looks like those of several, the first one has it.
-static TABLE: [&[Decoder]; 11] = [
+static TABLE: [&[Decoder]; 13] = [
     &cloudevents::DECODERS,
     &cdevents::DECODERS,
     &own_events::DECODERS,
     &cyclonedx::DECODERS,
+    &spdx::DECODERS,
     &dsse::DECODERS,
     &intoto::DECODERS,
     &openvex::DECODERS,
     &csaf::DECODERS,
     &trivy::DECODERS,
     &grype::DECODERS,
+    &osv::DECODERS,
     &oci::DECODERS,
 ];
 

@@ -59,6 +59,36 @@ fn bom() -> String {
     )
 }
 
+fn spdx() -> String {
+    let digest = digest();
+    format!(
+        r#"{{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"pay","documentNamespace":"https://x/7",
+        "creationInfo":{{"created":"2026-02-03T04:05:06Z","creators":["Tool: t-1.{NUMBER}"]}},
+        "documentDescribes":["SPDXRef-root","SPDXRef-r-{NUMBER}"],"packages":[{{"SPDXID":"SPDXRef-root","name":"r.example/pay",
+        "primaryPackagePurpose":"CONTAINER","attributionTexts":["ImageID: sha256:{digest}","DiffID: sha256:{digest}",
+        "RepoDigest: r.example/pay@sha256:{digest}"],"annotations":[{{"comment":"DiffID: sha256:{digest}"}}]}},
+        {{"SPDXID":"SPDXRef-r-{NUMBER}","name":"root-{NUMBER}","checksums":[{{"algorithm":"SHA256","checksumValue":"{digest}"}},
+        {{"algorithm":"SHA512","checksumValue":"{digest}{digest}"}}]}},
+        {{"SPDXID":"SPDXRef-{NUMBER}","name":"c","versionInfo":"1.{NUMBER}","licenseConcluded":"NOASSERTION",
+        "licenseDeclared":"MIT","checksums":[{{"algorithm":"SHA1","checksumValue":"{}"}}],"externalRefs":[
+        {{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":"pkg:npm/c@1.{NUMBER}"}},
+        {{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":"pkg:npm/d@1.{NUMBER}"}}]}}],
+        "relationships":[{{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-r-{NUMBER}"}},
+        {{"spdxElementId":"SPDXRef-{NUMBER}","relationshipType":"DEPENDENCY_OF","relatedSpdxElement":"SPDXRef-root"}}]}}"#,
+        "5c".repeat(16) + NUMBER
+    )
+}
+
+fn advisory() -> String {
+    format!(
+        r#"{{"schema_version":"1.7.0","id":"GHSA-1","modified":"2026-02-03T04:05:06Z","aliases":["CVE-{NUMBER}"],
+        "summary":"s","severity":[{{"type":"CVSS_V3","score":"9.8"}}],"affected":[{{"package":{{"ecosystem":"npm",
+        "name":"p-{NUMBER}"}},"severity":[{{"score":"9.8"}}],"ranges":[{{"type":"SEMVER","events":[
+        {{"introduced":"1.{NUMBER}"}},{{"fixed":"2.{NUMBER}"}}]}}],"versions":["1.{NUMBER}"],
+        "ecosystem_specific":{{"severity":"high"}}}}],"references":[{{"url":"https://x"}}]}}"#
+    )
+}
+
 fn vex() -> String {
     let digest = digest();
     format!(
@@ -138,6 +168,9 @@ fn statements() -> Vec<(&'static str, String)> {
         ("cyclonedx", bom),
         ("openvex", vex),
         ("csaf", csaf()),
+        ("in-toto", of_kind("https://spdx.dev/Document", &spdx())),
+        ("spdx", spdx()),
+        ("osv", advisory()),
     ]
 }
 
@@ -155,6 +188,10 @@ fn events() -> Vec<(&'static str, String)> {
         r#"{{"issuer":"i","documentId":"d","statements":[{{"vulnerability":"CVE-{NUMBER}","product":"pkg:npm/p@{NUMBER}",
         "productDigests":["sha256:{digest}"],"impact":"i","subcomponents":["pkg:npm/s@{NUMBER}"]}}]}}"#
     );
+    let published = format!(
+        r#"{{"id":"GHSA-1","aliases":["CVE-{NUMBER}"],"affected":[{{"ecosystem":"npm","name":"p","purl":"pkg:npm/p-{NUMBER}",
+        "ranges":[{{"type":"SEMVER","events":[{{"introduced":"{NUMBER}"}}]}}],"versions":["{NUMBER}"]}}]}}"#
+    );
     let attached = format!(
         r#"{{"artifactDigests":["sha256:{digest}"],"subjectNames":["n"],"predicateType":"p","keyIds":["k"],
         "materials":[{{"uri":"u-{NUMBER}","digest":"sha256:{digest}"}}]}}"#
@@ -171,6 +208,7 @@ fn events() -> Vec<(&'static str, String)> {
     vec![
         ("pedigraph", own("scan-completed", &scan)),
         ("pedigraph", own("vex-issued", &issued)),
+        ("pedigraph", own("advisory-published", &published)),
         ("pedigraph", own("attestation-attached", &attached)),
         ("cloudevents", unknown.to_owned()),
         ("cdevents", String::from_utf8(cdevent).expect("text")),
@@ -301,7 +339,7 @@ fn lengthen(value: &mut Value, bytes: usize, at: &str, but: &str) {
     }
 }
 
-const TELLS: [&str; 16] = [
+const TELLS: [&str; 20] = [
     "csaf_version",
     "category",
     "bomFormat",
@@ -318,6 +356,10 @@ const TELLS: [&str; 16] = [
     "id",
     "name",
     "source",
+    "SPDXID",
+    "spdxElementId",
+    "relatedSpdxElement",
+    "relationshipType",
 ];
 
 /// Decodes within the bounds on memory; what it came to does not matter.

@@ -264,7 +264,7 @@ impl Page<'_> {
             for run in runs {
                 let Some(digest) = &run.artifact.digest else { continue };
                 let Some(part) = self.reach.contained(digest)?.part.clone() else { continue };
-                if self.reach.class(digest)? == Class::Open {
+                if self.reach.class_running(digest)? == Class::Open {
                     rows.push((Some(Rc::new(run)), part));
                 }
             }
@@ -290,7 +290,7 @@ impl Page<'_> {
             for run in self.reach.shown_by(part)? {
                 let here = environment.is_none_or(|environment| environment == run.lane.environment);
                 let whole = run.artifact.digest.as_deref().unwrap_or(part);
-                if here && self.reach.class(whole)? == class {
+                if here && self.reach.class_running(whole)? == class {
                     rows.push((Some(run), part.clone()));
                 }
             }
@@ -352,7 +352,11 @@ impl Page<'_> {
         for (run, part) in self.running(parts, Class::Unclear)? {
             let Some(run) = run else { continue };
             let whole = run.artifact.digest.clone().unwrap_or(part);
-            let why = self.reach.verdict(&whole)?.and_then(|whole| whole.unclear().cloned()).unwrap_or_default();
+            let unclear = self.reach.verdict(&whole)?.and_then(|whole| whole.unclear().cloned());
+            let why = match unclear {
+                Some(why) => why,
+                None => format!("nothing is known of {}", self.reach.unknown_part(&whole)?.unwrap_or_default()),
+            };
             rows.push(UnknownRow {
                 environment: run.lane.environment.clone(),
                 service: run.lane.service.clone(),
@@ -375,12 +379,15 @@ impl Page<'_> {
             None => Some("its tag is not known to lead to a digest".to_owned()),
             Some(digest) => {
                 let described = self.reach.described(digest)?;
-                // What nobody described holds nothing that is known.
-                let partly = matches!(described, Described::Partly(_));
-                let holds = partly && self.reach.contained(digest)?.part.is_some();
-                let bare = !matches!(described, Described::Whole);
-                let is_heard = bare && self.reach.verdict(digest)?.is_some_and(|whole| whole.is_heard());
-                described.why_not().filter(|_| !holds && !is_heard)
+                let is_listed = match (self.reach.case().is_some(), &described) {
+                    (_, Described::Whole) => false,
+                    // Another list has it as soon as anything that is said of it counts.
+                    (true, _) => self.reach.class_running(digest)? != Class::Free,
+                    // What nobody described holds nothing that is known.
+                    (false, Described::Nothing) => false,
+                    (false, Described::Partly(_)) => self.reach.contained(digest)?.part.is_some(),
+                };
+                described.why_not().filter(|_| !is_listed)
             }
         };
         let RunsIn { lane, artifact, .. } = run;

@@ -155,6 +155,24 @@ impl<'a> Reach<'a> {
         self.case.as_ref()
     }
 
+    /// What something that runs is: where a part of it is unknown, it is not called safe for what is said of others.
+    pub(super) fn class_running(&self, digest: &str) -> Result<Class, Error> {
+        let class = self.class(digest)?;
+        let unknown = class == Class::Cleared && self.unknown_part(digest)?.is_some();
+        Ok(if unknown { Class::Unclear } else { class })
+    }
+
+    /// A part of which nobody says anything, and of which nobody knows what it contains.
+    pub(super) fn unknown_part(&self, digest: &str) -> Result<Option<String>, Error> {
+        let Some(whole) = self.verdict(digest)? else { return Ok(None) };
+        for (part, called) in whole.silent_parts() {
+            if self.described(part)? == Described::Nothing {
+                return Ok(Some(called.clone()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether artifacts are named themselves, beside what they hold.
     pub(super) fn names_artifacts(&self) -> bool {
         !self.named.is_empty()

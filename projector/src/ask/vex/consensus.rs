@@ -123,7 +123,8 @@ pub(crate) fn of_parts(parts: &[Consensus]) -> Option<Consensus> {
         status: CAUTIOUS_FIRST.get(worst).copied()?,
         confidence: with_it.iter().map(|part| part.confidence).min()?,
         conflict: parts.iter().any(|part| part.conflict),
-        by_role: with_it.iter().all(|part| part.by_role),
+        // Who clears one part does not clear another one.
+        by_role: parts.iter().all(|part| part.by_role),
     })
 }
 

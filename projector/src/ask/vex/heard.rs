@@ -60,12 +60,14 @@ pub(crate) struct Hearing {
     pub(crate) consensus: Option<Consensus>,
     /// Why it is not known whether it is affected, where that cannot be told.
     pub(crate) unclear: Option<String>,
+    /// It has an SBOM of its own.
+    has_sbom: bool,
 }
 
 impl Hearing {
-    /// Whether it has findings.
-    pub(super) fn is_scanned(&self) -> bool {
-        self.heard.iter().any(|heard| heard.is_finding)
+    /// Of an index: whether something is said of its own contents, as a scan or an SBOM of the index has them.
+    pub(super) fn is_of_contents(&self) -> bool {
+        self.heard.iter().any(|heard| heard.is_finding || self.has_sbom)
     }
 }
 
@@ -83,7 +85,7 @@ impl Case<'_> {
     /// What is said about an artifact by its canonical digest; of an index, what is said of it alone.
     pub(crate) fn hear(&self, digest: &str) -> Result<Hearing, Error> {
         let about = self.about(digest)?;
-        let mut hearing = Hearing::default();
+        let mut hearing = Hearing { has_sbom: !about.current.is_empty(), ..Hearing::default() };
         self.statements(&about, &mut hearing)?;
         self.scanned(&about, &mut hearing)?;
         self.advised(&about, &mut hearing)?;

@@ -52,13 +52,13 @@ impl Case<'_> {
             is_index = true;
             let hearing = self.hear(&member.digest)?;
             let is_manifest = self.graph.below(&member.digest)?.members.is_empty();
-            if is_manifest || hearing.is_scanned() {
+            if is_manifest || hearing.is_of_contents() {
                 parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
             }
         }
-        // Of an index itself only scans are heard beside its manifests: they are said of its contents.
+        // Of an index itself is heard beside its manifests what scans and SBOMs of it have.
         let own = self.hear(&digest)?;
-        if !is_index || own.is_scanned() {
+        if !is_index || own.is_of_contents() {
             parts.push((platform("", &digest, &own), own));
         }
         let verdicts: Vec<Consensus> = parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();
@@ -171,6 +171,12 @@ impl Whole {
         newest(counting.map(|heard| (heard.issuer.clone(), heard.index)))
     }
 
+    /// Parts of which nothing that counts is said: digest, and what a sentence calls it.
+    pub(crate) fn silent_parts(&self) -> impl Iterator<Item = (&String, &String)> {
+        let silent = self.parts.iter().filter(|(_, hearing)| hearing.consensus.is_none());
+        silent.map(|(part, _)| (&part.digest, if part.platform.is_empty() { &part.digest } else { &part.platform }))
+    }
+
     /// Why it is not known whether it is affected, where nothing that counts says so.
     pub(crate) fn unclear(&self) -> Option<&String> {
         let unclear = self.parts.iter().find_map(|(_, hearing)| hearing.unclear.as_ref());
@@ -185,11 +191,6 @@ impl Whole {
     /// Purls of the components that what counts is about.
     pub(crate) fn components(&self) -> BTreeSet<&String> {
         self.heard().filter(|heard| heard.counts).flat_map(|heard| &heard.components).collect()
-    }
-
-    /// Whether anything was said.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.heard().next().is_some()
     }
 }
 
