@@ -46,7 +46,7 @@ impl Derived for LineOrder {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn byte(&self) -> u8 {

@@ -307,3 +307,47 @@ fn the_version_of_an_sboms_root_is_the_version() {
         assert_eq!(folder.lineage.parents, [""; 0]);
     }
 }
+
+#[test]
+fn versions_that_one_statement_makes_older_and_that_are_renamed_then_leave_one_by_one() {
+    use pedigraph_proto::event::{AliasObserved, ArtifactPackaged, VexIssued, VexStatement};
+    let long = format!("sha512:{}", "16".repeat(64));
+    let (first, second) = (format!("sha256:{}", "1".repeat(64)), format!("sha256:{}", "2".repeat(64)));
+    let listed = |id: &str, minute: i64, artifact: &str| {
+        let event = SbomAttached {
+            artifact_digest: artifact.to_owned(),
+            sbom_digest: digest(id),
+            purl: "pkg:npm/part@1.0.0".to_owned(),
+            root_name: "part".to_owned(),
+            component_set: digest(&format!("set of {id}")),
+            ..SbomAttached::default()
+        };
+        said(id, minute, event)
+    };
+    let about = |artifact: &str| VexStatement {
+        vulnerability: "CVE-2026-1".to_owned(),
+        product: artifact.to_owned(),
+        product_digests: vec![artifact.to_owned()],
+        ..VexStatement::default()
+    };
+    let vex = VexIssued { statements: vec![about(&first), about(&long)], ..VexIssued::default() };
+    let packaged = |artifact: &str, purl: &str| ArtifactPackaged {
+        artifact_digest: artifact.to_owned(),
+        purl: purl.to_owned(),
+        ..ArtifactPackaged::default()
+    };
+    let events = [
+        listed("sbom 1", 29, &first),
+        listed("sbom 2", 16, &long),
+        said("vex", 5, vex),
+        said("alias", 40, AliasObserved { digests: vec![second.clone(), long] }),
+        said("packaged 2", 50, packaged(&second, "pkg:generic/app-2@1.2")),
+        said("packaged 1", 60, packaged(&first, "pkg:generic/app-1@1.1")),
+    ];
+    let mut book = Book::new();
+    for event in events {
+        book.commit(std::slice::from_ref(&event));
+        let scope = book.scope();
+        assert!(scope.artifact(&first).expect("read").is_some(), "after {}", event.id);
+    }
+}

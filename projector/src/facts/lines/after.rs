@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::rows::{FoundBy, InLine, LineId, Membership, Pos, Version, member_key, table};
+use super::rows::{FoundBy, InLine, LineId, Membership, Pos, Version, member_key, read_pos, table};
 use super::{Lines, blocks};
 use crate::error::Error;
 use crate::rows::stamp::Stamped;
@@ -227,6 +227,5 @@ impl Lines<'_> {
 
 /// The digest of a place in a key.
 fn of_key(key: &[u8], at: usize) -> Option<String> {
-    // After the time of the place.
-    KeyReader::new(key.get(at + 8..)?).text()
+    read_pos(&mut KeyReader::new(key.get(at..)?)).map(|pos| pos.digest)
 }

@@ -92,7 +92,7 @@ pub(crate) trait InLine: Sized {
 
 impl InLine for Key {
     fn pos(self, pos: &Pos) -> Key {
-        self.time(Nanos(pos.time)).text(&pos.digest)
+        self.time(Nanos(pos.time)).byte(before_sha256(&pos.digest)).text(&pos.digest)
     }
 
     fn order(self, (time, index, ordinal): Order) -> Key {
@@ -106,7 +106,19 @@ impl InLine for Key {
 
 /// Reads a place.
 pub(crate) fn read_pos(reader: &mut KeyReader<'_>) -> Option<Pos> {
-    Some(Pos { time: reader.time()?.0, digest: reader.text()? })
+    let time = reader.time()?.0;
+    reader.byte()?;
+    Some(Pos { time, digest: reader.text()? })
+}
+
+/// What keeps digests of several algorithms in the order of their texts, which is that of places: a SHA-256 digest is not
+/// written as its text ([`Key::text`]), and would come last.
+fn before_sha256(digest: &str) -> u8 {
+    match digest.strip_prefix("sha256:") {
+        Some(_) => 1,
+        None if digest < "sha256:" => 0,
+        None => 2,
+    }
 }
 
 /// How long a line is, and how it came to be.
@@ -190,4 +202,26 @@ pub(crate) struct Version {
     pub(crate) tags: std::collections::BTreeSet<(TagId, Order)>,
     /// The indexes above it: manifests of one index are one version, and never each other's parents.
     pub(crate) above: std::collections::BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use pedigraph_proto::TenantId;
+
+    use super::*;
+
+    #[test]
+    fn keys_of_places_are_in_the_order_of_places() {
+        let digests = ["blake3:00", "md5:ff", "sha1:7f"].map(str::to_owned).into_iter();
+        let digests = digests.chain(["00", "7f", "ff"].map(|hex| format!("sha256:{}", hex.repeat(32))));
+        let digests = digests.chain([format!("sha384:{}", "00".repeat(48)), format!("sha512:{}", "00".repeat(64))]);
+        let places: Vec<Pos> = digests.map(|digest| Pos { time: 5, digest }).collect();
+        let key = |pos: &Pos| Key::new(&TenantId::default(), BYTE).pos(pos);
+        assert!(places.is_sorted() && places.iter().map(key).is_sorted());
+        for pos in &places {
+            let key = key(pos);
+            let mut reader = KeyReader::after_view(key.as_bytes()).expect("a key");
+            assert_eq!(read_pos(&mut reader).as_ref(), Some(pos));
+        }
+    }
 }
