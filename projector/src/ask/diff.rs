@@ -31,8 +31,16 @@ enum Matched {
     Named(String, String, String),
 }
 
-/// One side: components by what they are matched by, each version once.
-type Side = BTreeMap<Matched, BTreeMap<String, Known>>;
+/// Components by what they are matched by, each version once.
+type Components = BTreeMap<Matched, BTreeMap<String, Known>>;
+
+/// One side.
+#[derive(Default)]
+struct Side {
+    components: Components,
+    /// Entries that say what it contains.
+    sboms: BTreeSet<u64>,
+}
 
 impl Scope {
     /// What changed from one artifact to another, both by canonical digest. It costs the components of both, a seek for
@@ -40,23 +48,24 @@ impl Scope {
     pub fn diff(&self, from: &str, to: &str) -> Result<Diff, Error> {
         let graph = Graph::new(self);
         let mut entries = BTreeSet::new();
-        let (before, after) = (self.side(from, &mut entries)?, self.side(to, &mut entries)?);
-        let sbom_diff = compared(&before, &after);
+        let (before, after) = (self.side(from)?, self.side(to)?);
+        entries.extend(before.sboms.iter().chain(&after.sboms));
+        let sbom_diff = compared(&before.components, &after.components);
         let vex_diff = self.vex_diff((from, &before), (to, &after), &mut entries)?;
         let reachability_diff = self.reachability_diff(from, to, &mut entries)?;
         let replay_hash = graph.replay_hash(&format!("{from}..{to}"), entries.into_iter())?;
         Ok(Diff { from: from.to_owned(), to: to.to_owned(), sbom_diff, vex_diff, reachability_diff, replay_hash })
     }
 
-    /// All components of an artifact, by what its current SBOMs say; with the entries that say so.
-    fn side(&self, digest: &str, entries: &mut BTreeSet<u64>) -> Result<Side, Error> {
-        let mut side = Side::new();
+    /// All components of an artifact, by what its current SBOMs say.
+    fn side(&self, digest: &str) -> Result<Side, Error> {
+        let mut side = Side::default();
         for part in self.parts_of(digest)? {
             for current in self.current_sboms(&part)? {
-                entries.insert(current.stamp.index);
+                side.sboms.insert(current.stamp.index);
                 for known in self.contents(current.set)?.all(self)? {
                     let (matched, version) = matched(&known);
-                    side.entry(matched).or_default().entry(version).or_insert(known);
+                    side.components.entry(matched).or_default().entry(version).or_insert(known);
                 }
             }
         }
@@ -191,12 +200,12 @@ fn matched(known: &Known) -> (Matched, String) {
 
 fn packages(side: &Side) -> impl Iterator<Item = String> {
     let of_purl = |known: &Known| Purl::parse(&known.purl).map(|purl| pedigraph_proto::advisory::packages_of(&purl));
-    side.values().flat_map(|versions| versions.values()).filter_map(of_purl).flatten()
+    side.components.values().flat_map(|versions| versions.values()).filter_map(of_purl).flatten()
 }
 
 /// Versions on both sides cancel first; the rest is paired in the order of versions, and what is left is added or
 /// removed.
-fn compared(before: &Side, after: &Side) -> SbomDiff {
+fn compared(before: &Components, after: &Components) -> SbomDiff {
     let mut diff = SbomDiff::default();
     let (mut unchanged, none) = (0, BTreeMap::new());
     let all: BTreeSet<&Matched> = before.keys().chain(after.keys()).collect();
@@ -314,13 +323,13 @@ fn without_version(known: &Known) -> String {
 /// A component that what is said is about came, went or changed its version.
 fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Option<Cause> {
     let named: BTreeSet<&String> = old.components().into_iter().chain(new.components()).collect();
-    let index = || new.entries().chain(old.entries()).max();
+    let index = |side: &Side| side.sboms.last().copied();
     for purl in named {
         let Some(purl) = Purl::parse(purl) else { continue };
         let of = |side: &Side| -> Vec<(String, Known)> {
             let of_package =
                 |known: &&Known| Purl::parse(&known.purl).is_some_and(|own| own.package() == purl.package());
-            let all = side.values().flat_map(|versions| versions.values()).filter(of_package);
+            let all = side.components.values().flat_map(|versions| versions.values()).filter(of_package);
             all.map(|known| (version_of(known), known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));
@@ -331,12 +340,14 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
         }
         let package = purl.package();
         return Some(match (was.last(), is.last()) {
-            (None, Some((version, _))) => ("component_added", format!("{package} {version} came"), index()),
-            (Some((version, _)), None) => ("component_removed", format!("{package} {version} went"), index()),
+            (None, Some((version, _))) => ("component_added", format!("{package} {version} came"), index(after)),
+            (Some((version, _)), None) => {
+                ("component_removed", format!("{package} {version} went"), index(after).or(index(before)))
+            }
             (Some((from, known)), Some((to, _))) => {
                 let up = version_order(known, from, to).is_lt();
                 let code = if up { "component_upgraded" } else { "component_downgraded" };
-                (code, format!("{package} {from} became {to}"), index())
+                (code, format!("{package} {from} became {to}"), index(after))
             }
             (None, None) => continue,
         });

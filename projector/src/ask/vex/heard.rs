@@ -19,6 +19,8 @@ pub(crate) struct Heard {
     /// Of a statement; else the scanner, or the advisory.
     pub(crate) issuer: String,
     pub(crate) is_finding: bool,
+    /// Of an advisory, and not of a scanner.
+    is_advisory: bool,
     pub(crate) status: VexStatus,
     pub(crate) raw_status: String,
     /// In ten thousandths; 0 for what does not count.
@@ -308,6 +310,7 @@ impl Case<'_> {
                 let mut heard = Heard {
                     issuer: advised.advisory.id.clone(),
                     is_finding: true,
+                    is_advisory: true,
                     status: VexStatus::Affected,
                     severity: advised.advisory.severity.clone(),
                     time: advised.time,
@@ -354,6 +357,7 @@ impl Heard {
         Heard {
             issuer: String::new(),
             is_finding: false,
+            is_advisory: false,
             status: VexStatus::Unspecified,
             raw_status: String::new(),
             weight: 0,
@@ -423,7 +427,8 @@ fn why(heard: &Heard) -> &'static str {
         Some(Rank::Purl) => "names the artifact's purl",
         Some(Rank::VersionedComponent) => "names a component with its version",
         Some(Rank::Component) => "names a component",
-        None if is_finding(heard) => "was found",
+        None if is_finding(heard) && heard.is_advisory => "names this version",
+        None if is_finding(heard) => "the newest scan found it",
         None => "says nothing that counts",
     }
 }
