@@ -150,18 +150,21 @@ impl Scope {
 
     /// As [`Scope::current_sboms`], of all SBOMs of an artifact.
     pub(super) fn current_among(&self, sboms: Vec<Stamped<Bound>>) -> Result<Vec<Current>, Error> {
-        let mut newest: BTreeMap<(String, String), (Stamp, Current)> = BTreeMap::new();
+        let mut newest: BTreeMap<(String, String), ((i64, u32, u64, u32), Current)> = BTreeMap::new();
         for row in sboms {
             let (stamp, bound) = (row.stamp, row.value);
             let resolved = match bound.set {
                 Some(_) => Some((stamp, bound)),
                 None => self.linked_sbom(&bound.sbom)?,
             };
-            let Some((written, Bound { set: Some(set), tool, root, reference, .. })) = resolved else { continue };
-            let of = (tool, root);
-            let known = newest.get(&of).is_some_and(|(known, _)| known.order() >= written.order());
+            let Some((written, Bound { set: Some(set), tool, root, reference, version, .. })) = resolved else {
+                continue;
+            };
+            let (time, index, ordinal) = written.order();
+            let (of, order) = ((tool, root), (time, version, index, ordinal));
+            let known = newest.get(&of).is_some_and(|(known, _)| *known >= order);
             if !known {
-                newest.insert(of, (written, Current { set, reference, stamp, written }));
+                newest.insert(of, (order, Current { set, reference, stamp, written }));
             }
         }
         Ok(newest.into_values().map(|(_, current)| current).collect())

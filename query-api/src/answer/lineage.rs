@@ -38,10 +38,18 @@ pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
 /// The verdict on the artifact that a reference names, and a vulnerability.
 pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result<Verdict, Error> {
     // What an artifact is does not change with time, what a name leads to does.
-    let now = scope.when(None);
-    let when = if reference.trim().parse::<Digest>().is_ok() { &now } else { scope };
-    let digest = digest_of(when, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
-    scope.verdict(&digest, vulnerability)?.ok_or_else(|| {
+    let digest = match reference.trim().parse::<Digest>() {
+        Ok(digest) => Some(digest.to_string()),
+        Err(_) => digest_of(scope, reference)?,
+    };
+    let digest = digest.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
+    if let Some(verdict) = scope.verdict(&digest, vulnerability)? {
+        return Ok(verdict);
+    }
+    if !scope.is_known(&digest)? {
+        return Err(unknown(scope, Missing::Artifact, reference));
+    }
+    Err({
         let (artifact, id) = (quoted(reference), quoted(vulnerability));
         let detail =
             format!("no statement and no finding is about {artifact} and {id}; this does not say that it is safe");

@@ -62,15 +62,6 @@ pub(crate) struct Hearing {
     pub(crate) consensus: Option<Consensus>,
     /// Why it is not known whether it is affected, where that cannot be told.
     pub(crate) unclear: Option<String>,
-    /// It has an SBOM of its own.
-    has_sbom: bool,
-}
-
-impl Hearing {
-    /// Of an index: whether something is said of its own contents, as a scan or an SBOM of the index has them.
-    pub(super) fn is_of_contents(&self) -> bool {
-        self.heard.iter().any(|heard| heard.is_finding || self.has_sbom)
-    }
 }
 
 /// What of an artifact statements are held against.
@@ -87,12 +78,42 @@ impl Case<'_> {
     /// What is said about an artifact by its canonical digest; of an index, what is said of it alone.
     pub(crate) fn hear(&self, digest: &str) -> Result<Hearing, Error> {
         let about = self.about(digest)?;
-        let mut hearing = Hearing { has_sbom: !about.current.is_empty(), ..Hearing::default() };
+        let mut hearing = Hearing::default();
         self.statements(&about, &mut hearing)?;
         self.scanned(&about, &mut hearing)?;
         self.advised(&about, &mut hearing)?;
-        weigh(&mut hearing);
+        weigh(&mut hearing, None);
         Ok(hearing)
+    }
+
+    /// What is said of the contents of an index itself, as a scan or an SBOM of it has them: what its manifests contain
+    /// counts for it (SPEC §2.3). `None` where nothing that counts is.
+    pub(crate) fn hear_index(&self, digest: &str) -> Result<Option<Hearing>, Error> {
+        let mut about = self.about(digest)?;
+        let mut hearing = Hearing::default();
+        self.scanned(&about, &mut hearing)?;
+        self.advised(&about, &mut hearing)?;
+        let own = about.current.clone();
+        if own.is_empty() && hearing.heard.is_empty() {
+            return Ok(None);
+        }
+        for member in self.graph.below(digest)?.digests() {
+            about.current.extend(self.scope.current_sboms(member)?);
+        }
+        self.statements(&about, &mut hearing)?;
+        let mut named: BTreeSet<String> =
+            hearing.heard.iter().filter(|heard| is_finding(heard)).flat_map(|heard| heard.components.clone()).collect();
+        for heard in hearing.heard.iter().filter(|heard| heard.voice.is_some()) {
+            for component in &heard.components {
+                if self.is_held(&own, component)? {
+                    named.insert(component.clone());
+                }
+            }
+        }
+        let is_of_it = |heard: &Heard| heard.components.is_empty() || !heard.components.is_disjoint(&named);
+        hearing.heard.retain(|heard| heard.is_finding || is_of_it(heard));
+        weigh(&mut hearing, Some(named));
+        Ok(Some(hearing).filter(|hearing| hearing.heard.iter().any(|heard| heard.counts)))
     }
 
     fn about(&self, digest: &str) -> Result<About, Error> {
@@ -400,13 +421,13 @@ fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
 }
 
 /// What counts of what was heard, and what it comes to: for each component that is named by itself, then the most
-/// cautious of them, since who clears one component says nothing of another.
-fn weigh(hearing: &mut Hearing) {
+/// cautious of them, since who clears one component says nothing of another. Which are named may be given.
+fn weigh(hearing: &mut Hearing, named: Option<BTreeSet<String>>) {
     drop_earlier(&mut hearing.heard);
-    let named: BTreeSet<String> = {
+    let named = named.unwrap_or_else(|| {
         let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
         counting.flat_map(|heard| heard.components.iter().cloned()).collect()
-    };
+    });
     let parts: Vec<String> = if named.is_empty() { vec![String::new()] } else { named.into_iter().collect() };
     let verdicts: Vec<Consensus> =
         parts.iter().filter_map(|component| verdict_on(&mut hearing.heard, component)).collect();

@@ -314,6 +314,16 @@ impl<'a> Case<'a> {
         Ok(found)
     }
 
+    /// Whether one of some SBOMs lists a component, by its very purl.
+    pub(super) fn is_held(&self, sboms: &[Current], purl: &str) -> Result<bool, Error> {
+        for current in sboms {
+            if self.contents(current.set)?.place_of(self.scope, purl)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Packages of which some component names this one as its source package.
     pub(super) fn made_from(&self, package: &str) -> Result<Vec<String>, Error> {
         let of = components::rows::table(&self.scope.tenant, UPSTREAM).text(components::rows::clipped(package));

@@ -50,15 +50,16 @@ impl Case<'_> {
                 continue;
             }
             is_index = true;
-            let hearing = self.hear(&member.digest)?;
-            let is_manifest = self.graph.below(&member.digest)?.members.is_empty();
-            if is_manifest || hearing.is_of_contents() {
+            let hearing = match self.graph.below(&member.digest)?.members.is_empty() {
+                true => Some(self.hear(&member.digest)?),
+                false => self.hear_index(&member.digest)?,
+            };
+            if let Some(hearing) = hearing {
                 parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
             }
         }
-        // Of an index itself is heard beside its manifests what scans and SBOMs of it have.
-        let own = self.hear(&digest)?;
-        if !is_index || own.is_of_contents() {
+        let own = if is_index { self.hear_index(&digest)? } else { Some(self.hear(&digest)?) };
+        if let Some(own) = own {
             parts.push((platform("", &digest, &own), own));
         }
         let verdicts: Vec<Consensus> = parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();

@@ -146,7 +146,8 @@ impl Memory {
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
         let root = Purl::parse(&event.purl).map_or_else(|| event.root_name.clone(), |purl| purl.package().to_owned());
         let linked = if set.is_none() { sbom.clone() } else { String::new() };
-        let bound = Bound { set, sbom: linked, tool: event.tool.clone(), root, reference };
+        let (tool, version) = (event.tool.clone(), event.document_version);
+        let bound = Bound { set, sbom: linked, tool, version, root, reference };
         let binding = |digest: &str| table(at.tenant, BINDINGS).text(digest).stamp(at);
         let subject = if artifact.is_empty() { &sbom } else { &artifact };
         if !artifact.is_empty() {

@@ -68,6 +68,8 @@ pub(crate) struct Bound {
     #[serde(with = "text")]
     pub(crate) sbom: String,
     pub(crate) tool: String,
+    /// Of the document: of two of one moment the greater one is newer.
+    pub(crate) version: u32,
     /// Of the thing described: its purl without version, else its name. A new version of it replaces the old one.
     pub(crate) root: String,
     /// What it says it describes, normalized; empty when not said.
