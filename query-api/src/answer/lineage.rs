@@ -49,12 +49,9 @@ pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result
     if !scope.is_known(&digest)? {
         return Err(unknown(scope, Missing::Artifact, reference));
     }
-    Err({
-        let (artifact, id) = (quoted(reference), quoted(vulnerability));
-        let detail =
-            format!("no statement and no finding is about {artifact} and {id}; this does not say that it is safe");
-        Error::missing(Missing::Verdict, detail)
-    })
+    let (artifact, id) = (quoted(reference), quoted(vulnerability));
+    let detail = format!("no statement and no finding is about {artifact} and {id}; this does not say that it is safe");
+    Err(Error::missing(Missing::Verdict, detail))
 }
 
 /// What changed between the artifacts that two references name.
