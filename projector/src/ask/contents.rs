@@ -34,6 +34,9 @@ pub(super) struct Current {
     pub(super) written: Stamp,
 }
 
+/// The order of SBOMs of one thing: time, version of the document, index, ordinal.
+type Written = (i64, u32, u64, u32);
+
 /// How much of an artifact is described by SBOMs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Described {
@@ -150,7 +153,7 @@ impl Scope {
 
     /// As [`Scope::current_sboms`], of all SBOMs of an artifact.
     pub(super) fn current_among(&self, sboms: Vec<Stamped<Bound>>) -> Result<Vec<Current>, Error> {
-        let mut newest: BTreeMap<(String, String), ((i64, u32, u64, u32), Current)> = BTreeMap::new();
+        let mut newest: BTreeMap<(String, String), (Written, Current)> = BTreeMap::new();
         for row in sboms {
             let (stamp, bound) = (row.stamp, row.value);
             let resolved = match bound.set {

@@ -170,6 +170,17 @@ fn a_component_that_is_cleared_clears_no_other() {
 }
 
 #[test]
+fn a_scanner_and_an_sbom_need_not_agree_on_qualifiers() {
+    let mut cleared = statement("vendor", "doc", 3, &digest("app"), VexStatus::NotAffected);
+    if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut cleared.facts[0].event {
+        event.statements[0].subcomponents = vec!["pkg:npm/left-pad@1.3.0".to_owned()];
+    }
+    let found = scan("app", 2, &["pkg:npm/left-pad@1.3.0?vcs_url=https:%2F%2Fgit.example%2Fpad"]);
+    let book = Book::of(&[sbom("app", 1, &["left-pad@1.3.0".to_owned()]), found, cleared]);
+    assert_eq!(status_of(&verdict(&book.scope(), "app")), ("not_affected", 0.5455));
+}
+
+#[test]
 fn an_index_is_as_bad_as_the_worst_of_its_manifests() {
     let manifest = |name: &str, platform: &str| PlatformManifest {
         digest: digest(name),
@@ -223,6 +234,26 @@ fn a_verdict_costs_what_is_said_of_the_artifact() {
         let (few, many) = (rows(&small, name), rows(&large, name));
         println!("verdict of {name}: {few} rows among 30 artifacts, {many} among 300");
         assert!(many <= few + few / 4 && many <= 120, "{name}: {few} rows, {many} at ten times the size");
+    }
+}
+
+#[test]
+fn who_names_very_many_packages_makes_no_verdict_expensive() {
+    let world = |packages: i64| {
+        let mut listed = fill(500);
+        listed.push("left-pad@1.3.0".to_owned());
+        let mut events = vec![sbom("app", 1, &listed), advisory(2, "left-pad", "1.4.0")];
+        let wide =
+            |n: i64| statement("wide", &format!("doc {n}"), 3, &format!("pkg:npm/other-{n:05}"), VexStatus::Fixed);
+        events.extend((0..packages).map(wide));
+        events.push(statement("vendor", "doc", 4, "pkg:npm/left-pad@1.3.0", VexStatus::NotAffected));
+        Counted::of(&events)
+    };
+    for packages in [500, 5_000] {
+        let (scope, meter) = world(packages).scope(Budget::NONE);
+        assert_eq!(status_of(&verdict(&scope, "app")), ("affected", 0.5102), "0.5 of 0.98");
+        println!("verdict where {packages} packages are named: {} rows", meter.rows());
+        assert!(meter.rows() < 500 * 3 + 1_000, "{} rows", meter.rows());
     }
 }
 

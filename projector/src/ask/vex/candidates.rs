@@ -54,7 +54,7 @@ impl Case<'_> {
         }
         for name in &self.vulnerability.keys {
             for kind in [target::DIGEST, target::FINDING] {
-                for digest in self.targets(name, kind)? {
+                for digest in self.targets(name, kind, usize::MAX)? {
                     self.add(&digest, &mut found.named)?;
                 }
             }

@@ -35,6 +35,8 @@ pub(crate) struct Heard {
     pub(crate) reason: String,
     /// Purls of the components that it is about; none: the whole artifact.
     pub(crate) components: BTreeSet<String>,
+    /// The same as they are compared: without qualifiers, which each tool gives as it likes.
+    compared: BTreeSet<String>,
     /// Of a finding: a version that is free of it.
     pub(crate) fixed: String,
     pub(crate) severity: String,
@@ -101,16 +103,17 @@ impl Case<'_> {
             about.current.extend(self.scope.current_sboms(member)?);
         }
         self.statements(&about, &mut hearing)?;
-        let mut named: BTreeSet<String> =
-            hearing.heard.iter().filter(|heard| is_finding(heard)).flat_map(|heard| heard.components.clone()).collect();
+        let found = hearing.heard.iter().filter(|heard| is_finding(heard)).flat_map(|heard| &heard.components);
+        let mut named: BTreeSet<String> = found.map(|purl| compared(purl)).collect();
         for heard in hearing.heard.iter().filter(|heard| heard.voice.is_some()) {
             for component in &heard.components {
                 if self.is_held(&own, component)? {
-                    named.insert(component.clone());
+                    named.insert(compared(component));
                 }
             }
         }
-        let is_of_it = |heard: &Heard| heard.components.is_empty() || !heard.components.is_disjoint(&named);
+        let is_named = |component: &String| named.contains(&compared(component));
+        let is_of_it = |heard: &Heard| heard.components.is_empty() || heard.components.iter().any(is_named);
         hearing.heard.retain(|heard| heard.is_finding || is_of_it(heard));
         weigh(&mut hearing, Some(named));
         Ok(Some(hearing).filter(|hearing| hearing.heard.iter().any(|heard| heard.counts)))
@@ -153,7 +156,7 @@ impl Case<'_> {
         for (package, version, _) in &about.own {
             add(self.on_package(package, version)?, Rank::Purl, package);
         }
-        for package in self.packages(target::PACKAGE)?.iter() {
+        for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
             for current in &about.current {
                 for known in self.components(current, package)?.iter() {
                     let version = Purl::parse(&known.purl).map(|purl| purl.version().to_owned()).unwrap_or_default();
@@ -319,7 +322,7 @@ impl Case<'_> {
     }
 
     fn advised(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
-        for package in self.packages(target::ADVISORY)?.iter() {
+        for package in self.packages_in(target::ADVISORY, &about.current)?.iter() {
             let mut components = BTreeSet::new();
             for current in &about.current {
                 components.extend(self.components(current, package)?.iter().map(|known| known.purl.clone()));
@@ -389,6 +392,7 @@ impl Heard {
             counts: false,
             reason: String::new(),
             components: BTreeSet::new(),
+            compared: BTreeSet::new(),
             fixed: String::new(),
             severity: String::new(),
             index: 0,
@@ -402,7 +406,7 @@ impl Heard {
     }
 
     fn is_about(&self, component: &str) -> bool {
-        self.components.is_empty() || self.components.contains(component)
+        self.compared.is_empty() || self.compared.contains(component)
     }
 }
 
@@ -424,9 +428,12 @@ fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
 /// cautious of them, since who clears one component says nothing of another. Which are named may be given.
 fn weigh(hearing: &mut Hearing, named: Option<BTreeSet<String>>) {
     drop_earlier(&mut hearing.heard);
+    for heard in &mut hearing.heard {
+        heard.compared = heard.components.iter().map(|purl| compared(purl)).collect();
+    }
     let named = named.unwrap_or_else(|| {
         let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
-        counting.flat_map(|heard| heard.components.iter().cloned()).collect()
+        counting.flat_map(|heard| heard.compared.iter().cloned()).collect()
     });
     let parts: Vec<String> = if named.is_empty() { vec![String::new()] } else { named.into_iter().collect() };
     let verdicts: Vec<Consensus> =
@@ -571,6 +578,18 @@ fn is_own(purl: &Purl, (package, version, repository): &(String, String, String)
         !purl.is_image() || named.is_empty() || repository.is_empty() || named == *repository
     };
     purl.package() == package && (purl.version().is_empty() || purl.version() == version) && repository_fits()
+}
+
+/// A component as it is compared: type, namespace, name, version and subpath; of images also the repository.
+fn compared(component: &str) -> String {
+    match Purl::parse(component) {
+        Some(purl) => {
+            let repository =
+                if purl.is_image() { purl.qualifier("repository_url").unwrap_or_default() } else { String::new() };
+            format!("{}@{} {repository}", purl.package(), purl.version())
+        }
+        None => component.to_owned(),
+    }
 }
 
 fn same_repository(a: &Purl, b: &Purl) -> bool {

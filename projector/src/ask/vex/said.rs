@@ -7,7 +7,8 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use pedigraph_proto::Nanos;
+use pedigraph_proto::advisory::packages_of;
+use pedigraph_proto::{Nanos, Purl};
 
 use super::consensus::Role;
 use super::names::Vulnerability;
@@ -25,6 +26,8 @@ use crate::facts::findings::rows::{
 use crate::rows::stamp::Stamp;
 use crate::store::key::{Key, KeyReader};
 
+/// Packages that are named with a vulnerability, up to which each is looked for in the SBOMs.
+const FEW_PACKAGES_MAX: usize = 256;
 /// Sets whose contents one question keeps.
 const CONTENTS_KEPT_MAX: usize = 16;
 
@@ -77,7 +80,7 @@ pub(crate) struct Case<'a> {
     pub(super) graph: Graph<'a>,
     pub(crate) vulnerability: Vulnerability,
     policy: OnceCell<Rc<Policy>>,
-    packages: Kept<u8, BTreeSet<String>>,
+    packages: Kept<u8, Option<BTreeSet<String>>>,
     issues: Kept<(DocumentKey, u64), Option<Issued>>,
     contents: Kept<u32, Contents>,
     found: Kept<(u32, String), Vec<Known>>,
@@ -166,24 +169,61 @@ impl<'a> Case<'a> {
     }
 
     /// Packages of which something is said, by one seek each.
-    pub(super) fn packages(&self, kind: u8) -> Result<Rc<BTreeSet<String>>, Error> {
+    pub(super) fn packages(&self, kind: u8) -> Result<BTreeSet<String>, Error> {
+        let mut packages = BTreeSet::new();
+        for name in &self.vulnerability.keys {
+            packages.extend(self.targets(name, kind, usize::MAX)?);
+        }
+        Ok(packages)
+    }
+
+    /// Packages of which something is said and that some SBOMs may hold. Where very many are named, what the SBOMs list
+    /// is looked for instead: it costs seeks for the fewer of the two, so that nobody makes a verdict expensive by what
+    /// he says of other packages.
+    pub(super) fn packages_in(&self, kind: u8, sboms: &[Current]) -> Result<Rc<BTreeSet<String>>, Error> {
+        if let Some(few) = self.few_packages(kind)?.as_ref() {
+            return Ok(Rc::new(few.clone()));
+        }
+        let mut listed = BTreeSet::new();
+        for current in sboms {
+            for known in self.contents(current.set)?.all(self.scope)? {
+                listed.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
+            }
+        }
+        let mut named = BTreeSet::new();
+        for package in listed {
+            for name in &self.vulnerability.keys {
+                let of = said_of(&self.scope.tenant, name, kind, components::rows::clipped(&package));
+                if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
+                    named.insert(package);
+                    break;
+                }
+            }
+        }
+        Ok(Rc::new(named))
+    }
+
+    /// All packages of which something is said; `None` where these are very many.
+    fn few_packages(&self, kind: u8) -> Result<Rc<Option<BTreeSet<String>>>, Error> {
         if let Some(known) = self.packages.borrow().get(&kind) {
             return Ok(known.clone());
         }
         let mut packages = BTreeSet::new();
         for name in &self.vulnerability.keys {
-            packages.extend(self.targets(name, kind)?);
+            packages.extend(self.targets(name, kind, FEW_PACKAGES_MAX + 1)?);
         }
-        let packages = Rc::new(packages);
-        self.packages.borrow_mut().insert(kind, packages.clone());
-        Ok(packages)
+        let few = Rc::new(Some(packages).filter(|packages| packages.len() <= FEW_PACKAGES_MAX));
+        self.packages.borrow_mut().insert(kind, few.clone());
+        Ok(few)
     }
 
-    /// Digests or packages of which something is said under one name, by one seek each.
-    pub(super) fn targets(&self, name: &str, kind: u8) -> Result<Vec<String>, Error> {
+    /// At most so many digests or packages of which something is said under one name, by one seek each.
+    pub(super) fn targets(&self, name: &str, kind: u8, limit: usize) -> Result<Vec<String>, Error> {
         let prefix = self.table(SAID).text(name).byte(kind);
         let (mut from, end, mut targets) = (prefix.clone(), prefix.prefix_end(), Vec::new());
-        while let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)? {
+        while targets.len() < limit
+            && let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)?
+        {
             let mut reader = fields(&key).ok_or_else(unreadable)?;
             let target =
                 reader.text().and_then(|_| reader.byte()).and_then(|_| reader.text()).ok_or_else(unreadable)?;
