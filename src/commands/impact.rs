@@ -32,7 +32,7 @@ pub(crate) struct Impact {
 impl Impact {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let is_package = self.of.starts_with("pkg:");
-        if !is_package && (self.versions.is_some() || self.of.contains(['/', ':', '@']) || self.of.trim().is_empty()) {
+        if !is_package && (self.versions.is_some() || !names_vulnerability(&self.of)) {
             let text = format!(
                 "{:?} is neither a vulnerability, such as CVE-2021-44228, nor a package URL; write \
                  pkg:type/namespace/name@version",
@@ -88,5 +88,29 @@ impl Impact {
         }
         self.limit.say_if_cut(&body);
         server.up_to_date()
+    }
+}
+
+/// Whether a text looks like the id of a vulnerability: a word, a dash, and a number or GitHub's letters, such as
+/// CVE-2021-44228, GHSA-jfh8-c2jp-5v3q or ALSA-2022:1234.
+fn names_vulnerability(text: &str) -> bool {
+    let Some((source, rest)) = text.trim().split_once('-') else { return false };
+    let is_word = !source.is_empty() && source.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_number = rest.bytes().any(|byte| byte.is_ascii_digit()) || source.eq_ignore_ascii_case("ghsa");
+    is_word && is_number && !rest.contains(['/', '@'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vulnerability_is_told_from_what_was_meant_to_be_a_purl() {
+        for id in ["CVE-2021-44228", "cve-2021-44228", "GHSA-jfhx-cxjp-xvxq", "ALSA-2022:1234", "GO-2021-0001"] {
+            assert!(names_vulnerability(id), "{id}");
+        }
+        for other in ["", "not-a-purl", "left-pad", "log4j-core", "app:1.2", "npm/left-pad@1.3.0", "CVE"] {
+            assert!(!names_vulnerability(other), "{other}");
+        }
     }
 }

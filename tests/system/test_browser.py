@@ -192,9 +192,11 @@ def test_the_box_finds_what_is_known(tab, demo, known, kind):
     assert len(visit.redirects) <= 2, visit.redirects
 
 
-def blind(demo, purl):
+def blind(demo, kind):
     """What runs with neither SBOM nor a statement on it, where its digest is known."""
-    answer = requests.get(f"{demo.url}/api/v1/components/impact", params={"purl": purl}, timeout=30).json()
+    of = UNKNOWN[kind]
+    path = f"/vulnerabilities/{of}/impact" if kind == "vulnerability" else f"/components/impact?purl={quote(of)}"
+    answer = requests.get(f"{demo.url}/api/v1{path}", timeout=30).json()
     assert not answer["deployed"] and not answer["notDeployed"], answer
     return [row["digest"] for row in answer["unknown"] if "digest" in row]
 
@@ -205,8 +207,9 @@ def test_the_box_says_that_it_does_not_know(tab, demo, kind):
     visit = tab.enter(UNKNOWN[kind])
     assert not bad(visit), told(bad(visit))
     assert UNKNOWN[kind].lower() in visit.text.lower(), f"{visit.url}: {visit.text[:500]}"
-    # What runs and whose contents nobody knows is never counted as free of a package: it is listed.
-    listed = {f"{demo.url}/artifacts/{digest}" for digest in blind(demo, UNKNOWN[kind])} if kind == "purl" else set()
+    # What runs and whose contents nobody knows is never counted as free of a package or vulnerability: it is listed.
+    has_list = kind in ("purl", "vulnerability")
+    listed = {f"{demo.url}/artifacts/{digest}" for digest in blind(demo, kind)} if has_list else set()
     strange = {link for link in visit.links if "/artifacts/" in link} - listed
     assert not strange, strange
 

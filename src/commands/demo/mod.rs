@@ -178,10 +178,11 @@ fn introduce(address: &SocketAddr, story: &story::Story) {
          Who is hit by log4shell      {url}/vulnerabilities/{vulnerability}\n\n\
          Try:\n  \
          {program} trace prod/search --url {url}\n  \
+         {program} impact {} --url {url}\n  \
          {program} impact {vulnerability} --url {url}\n  \
          {program} verdict prod/thumbnails {vulnerability} --url {url}\n  \
          {program} env prod --changes --url {url}\n\n\
          New deployments trickle in. Ctrl-C ends it and removes everything.",
-        story.canary
+        story.canary, story.library
     ));
 }
