@@ -110,8 +110,9 @@ impl Scope {
             Affecting::Vulnerability(id) => (None, None, Reach::of_case(self, Case::of(self, id)?)?),
         };
         let page = Page { reach: &reach, question, counting: question.after.is_none() };
-        let unknown = page.unknown(token.unknown.clone())?;
+        let goes_on = token.unknown.clone();
         let [deployed, not_deployed, cleared] = page.holders(token)?;
+        let unknown = page.unknown(goes_on)?;
         let next = Token {
             deployed: deployed.goes,
             not_deployed: not_deployed.goes,
@@ -316,7 +317,7 @@ impl Page<'_> {
         let (mut taker, environment) = (self.taker(&from), self.question.environment.as_deref());
         let scope = self.reach.scope;
         let (mut lanes_from, mut goes_on) = (from.next.clone(), true);
-        if self.reach.case().is_some() && !matches!(from.next, Place::Lane { .. } | Place::End) {
+        if self.reach.may_be_unclear && !matches!(from.next, Place::Lane { .. } | Place::End) {
             lanes_from = Place::Start;
             self.reach.each_subject(&from.next, &mut |here, parts| {
                 let taken = taker.take(&here, self.unclear_rows(&parts)?);

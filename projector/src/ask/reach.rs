@@ -74,6 +74,8 @@ pub(super) struct Reach<'a> {
     pub(super) free: RefCell<BTreeMap<String, bool>>,
     /// Of a vulnerability: what is said of it.
     case: Option<Case<'a>>,
+    /// Of a vulnerability: whether of anything that holds it it cannot be told.
+    pub(super) may_be_unclear: bool,
     /// Of a vulnerability: canonical digests of artifacts that are named with it.
     named: BTreeSet<String>,
     verdicts: RefCell<BTreeMap<String, Rc<Whole>>>,
@@ -118,8 +120,9 @@ impl<'a> Reach<'a> {
 
     /// Of a vulnerability: from everything that is named with it.
     pub(super) fn of_case(scope: &'a Scope, case: Case<'a>) -> Result<Reach<'a>, Error> {
-        let Candidates { components, cut, named } = case.candidates()?;
-        Reach::from(scope, (components, cut), Some(case), named)
+        let Candidates { components, cut, named, may_be_unclear } = case.candidates()?;
+        let reach = Reach::from(scope, (components, cut), Some(case), named)?;
+        Ok(Reach { may_be_unclear, ..reach })
     }
 
     fn from(
@@ -145,6 +148,7 @@ impl<'a> Reach<'a> {
             described: RefCell::default(),
             free: RefCell::default(),
             case,
+            may_be_unclear: false,
             named,
             verdicts: RefCell::default(),
         })

@@ -1,6 +1,7 @@
 //! Where a vulnerability may be: components that some statement or advisory names, and artifacts that are named
 //! themselves. It may say too much and never too little: each verdict is computed from what is said.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pedigraph_proto::Purl;
@@ -22,15 +23,20 @@ pub(crate) struct Candidates {
     pub(crate) cut: bool,
     /// Canonical digests of artifacts that are named by digest or purl, or are under an index that is.
     pub(crate) named: BTreeSet<String>,
+    /// Whether of anything that may be hit it cannot be told: somebody makes a statement, which may clear a part alone,
+    /// or a version cannot be compared.
+    pub(crate) may_be_unclear: bool,
 }
 
 impl Case<'_> {
     /// It costs rows by the digests and packages that are named with the vulnerability, the versions of these packages,
     /// and the artifacts that are called by such a purl.
     pub(crate) fn candidates(&self) -> Result<Candidates, Error> {
-        let mut found = Candidates { components: vec![], cut: false, named: BTreeSet::new() };
+        let mut found = Candidates { components: vec![], cut: false, named: BTreeSet::new(), may_be_unclear: false };
+        let unclear = Cell::new(false);
         let mut components = BTreeSet::new();
         for package in self.packages(target::PACKAGE)?.iter() {
+            unclear.set(true);
             let versions = self.versions_named(package)?;
             let is_named = |version: &str| versions.contains("") || versions.contains(clipped(version));
             self.components_of(package, &mut found.cut, &mut components, |purl| is_named(purl.version()))?;
@@ -46,7 +52,10 @@ impl Case<'_> {
             let concerns = |purl: &Purl| {
                 let affected = advisories.iter().flat_map(|advised| &advised.affected);
                 let covered = |row| advisory::covers(&super::heard::package_of(row), purl);
-                affected.map(covered).any(|covers| !matches!(covers, Covers::Out))
+                affected.map(covered).fold(false, |is_hit, covers| {
+                    unclear.set(unclear.get() || matches!(covers, Covers::Unknown(_)));
+                    is_hit || !matches!(covers, Covers::Out)
+                })
             };
             for binary in [package.clone()].into_iter().chain(self.made_from(package)?) {
                 self.components_of(&binary, &mut found.cut, &mut components, concerns)?;
@@ -55,11 +64,13 @@ impl Case<'_> {
         for name in &self.vulnerability.keys {
             for kind in [target::DIGEST, target::FINDING] {
                 for digest in self.targets(name, kind, usize::MAX)? {
+                    unclear.set(unclear.get() || kind == target::DIGEST);
                     self.add(&digest, &mut found.named)?;
                 }
             }
         }
         found.components = components.into_iter().collect();
+        found.may_be_unclear = unclear.get();
         Ok(found)
     }
 
