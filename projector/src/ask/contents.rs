@@ -3,11 +3,14 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use pedigraph_proto::Purl;
+use pedigraph_proto::vers::Range;
 
 use super::answers::ComponentPath;
 use super::identity::Graph;
+use super::kept::{Kept, once};
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::{
@@ -36,6 +39,23 @@ pub(super) struct Current {
 
 /// The order of SBOMs of one thing: time, version of the document, index, ordinal.
 type Written = (i64, u32, u64, u32);
+
+/// Sets whose contents one question keeps: artifacts of one build often share theirs.
+const CONTENTS_KEPT_MAX: usize = 16;
+
+/// The newest sets that a question looked into.
+#[derive(Default)]
+pub(super) struct KeptContents(Kept<u32, Rc<Contents>>);
+
+impl KeptContents {
+    /// A set as far as the scope knows it.
+    pub(super) fn of(&self, scope: &Scope, set: u32) -> Result<Rc<Contents>, Error> {
+        if self.0.borrow().len() == CONTENTS_KEPT_MAX && !self.0.borrow().contains_key(&set) {
+            self.0.borrow_mut().clear();
+        }
+        once(&self.0, &set, || scope.contents(set).map(Rc::new))
+    }
+}
 
 /// How much of an artifact is described by SBOMs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -426,4 +446,21 @@ fn reach(entries: &[Placed], roots: &[u32]) -> Vec<Option<Option<usize>>> {
         }
     }
     reached
+}
+
+/// Type, namespace, name and subpath are the same; so is the version where one is given; two `pkg:oci` with different
+/// repositories are not.
+pub(super) fn is_asked_for(asked: &Purl, range: Option<&Range>, component: &Purl) -> bool {
+    let same = asked.package() == component.package();
+    let exact = asked.version().is_empty() || asked.version() == component.version();
+    let ranged = range.is_none_or(|range| range.contains(component.version()));
+    same && exact && ranged && same_repository(asked, component)
+}
+
+fn same_repository(asked: &Purl, component: &Purl) -> bool {
+    if asked.kind() != "oci" {
+        return true;
+    }
+    let urls = asked.qualifier("repository_url").zip(component.qualifier("repository_url"));
+    urls.is_none_or(|(asked, component)| asked == component)
 }

@@ -92,32 +92,11 @@ impl Scope {
             done.extend(case.vulnerability.keys.iter().cloned());
             let (old, new) = (case.whole(from)?, case.whole(to)?);
             entries.extend(old.entries().chain(new.entries()));
-            if let Some(change) = self.changed(&case, &old, &new, (before, after)) {
+            if let Some(change) = changed(&case, &old, &new, (before, after)) {
                 changes.insert(change.cve.clone(), change);
             }
         }
         Ok(changes.into_values().collect())
-    }
-
-    /// A vulnerability whose verdict is another one, and why: the first cause of component, statement, finding.
-    fn changed(&self, case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -> Option<VerdictChange> {
-        let (from_status, to_status) = (old.status_word(), new.status_word());
-        if from_status == to_status {
-            return None;
-        }
-        let cause = by_component(old, new, sides).or_else(|| by_statement(old, new)).or_else(|| by_finding(old, new));
-        let (reason_code, reason, index) = cause.unwrap_or_else(|| {
-            let index = new.entries().chain(old.entries()).max();
-            ("statement_changed", "what is said of it weighs otherwise".to_owned(), index)
-        });
-        Some(VerdictChange {
-            cve: case.vulnerability.name.clone(),
-            from_status,
-            to_status,
-            reason,
-            reason_code: reason_code.to_owned(),
-            evidence_link: index.map(|index| format!("/api/v1/entries/{index}")),
-        })
     }
 
     fn reachability_diff(
@@ -171,6 +150,27 @@ impl Scope {
             })
             .collect())
     }
+}
+
+/// A vulnerability whose verdict is another one, and why: the first cause of component, statement, finding.
+fn changed(case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -> Option<VerdictChange> {
+    let (from_status, to_status) = (old.status_word(), new.status_word());
+    if from_status == to_status {
+        return None;
+    }
+    let cause = by_component(old, new, sides).or_else(|| by_statement(old, new)).or_else(|| by_finding(old, new));
+    let (reason_code, reason, index) = cause.unwrap_or_else(|| {
+        let index = new.entries().chain(old.entries()).max();
+        ("statement_changed", "what is said of it weighs otherwise".to_owned(), index)
+    });
+    Some(VerdictChange {
+        cve: case.vulnerability.name.clone(),
+        from_status,
+        to_status,
+        reason,
+        reason_code: reason_code.to_owned(),
+        evidence_link: index.map(|index| format!("/api/v1/entries/{index}")),
+    })
 }
 
 /// By vulnerability: status and paths, gates.

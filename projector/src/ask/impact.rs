@@ -14,7 +14,7 @@ use pedigraph_proto::{Nanos, Purl};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
-use super::contents::{Contents, Described};
+use super::contents::{Described, KeptContents};
 use super::reach::{Class, Reach};
 use super::running::{Place, RunsIn};
 use super::scope::Scope;
@@ -31,8 +31,6 @@ const LOOKS_MAX: usize = 20_000;
 const FIX_LOOKS_MAX: usize = 200;
 /// Versions after one that are looked at for the next that is free of it.
 const FIX_LOOKS_PER_ROW_MAX: usize = 100;
-/// Sets whose contents one page keeps: artifacts of one build often share theirs.
-const CONTENTS_KEPT_MAX: usize = 16;
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Debug)]
@@ -119,7 +117,7 @@ impl Scope {
             cleared: cleared.goes,
             unknown: unknown.goes,
         };
-        let mut rows = RowMaker { reach: &reach, contents: BTreeMap::new(), fix_looks: 0 };
+        let mut rows = RowMaker { reach: &reach, contents: KeptContents::default(), fix_looks: 0 };
         let mut made = |list: &[Holder]| -> Result<Vec<ImpactRow>, Error> {
             list.iter().map(|(run, part)| rows.made(run.as_deref(), part)).collect()
         };
@@ -480,7 +478,7 @@ impl<T> Taker<'_, T> {
 struct RowMaker<'a> {
     reach: &'a Reach<'a>,
     /// Sets that were read for this page.
-    contents: BTreeMap<u32, Rc<Contents>>,
+    contents: KeptContents,
     /// Versions that were looked at for this page.
     fix_looks: usize,
 }
@@ -555,7 +553,7 @@ impl RowMaker<'_> {
         let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut cut = 0;
         for set in sets {
-            let contents = self.contents(*set)?;
+            let contents = self.contents.of(self.reach.scope, *set)?;
             for place in contents.places_of(&self.reach.matches) {
                 if components.len() == PATHS_PER_ROW_MAX {
                     cut += 1;
@@ -574,7 +572,7 @@ impl RowMaker<'_> {
         for purl in named.iter().take(PATHS_PER_ROW_MAX) {
             let mut path = Vec::new();
             for set in sets {
-                let contents = self.contents(*set)?;
+                let contents = self.contents.of(self.reach.scope, *set)?;
                 if let Some(place) = contents.place_of(self.reach.scope, purl)? {
                     path = contents.path(self.reach.scope, place)?;
                     break;
@@ -583,18 +581,6 @@ impl RowMaker<'_> {
             components.push(ComponentPath { purl: (*purl).clone(), path });
         }
         Ok(components)
-    }
-
-    fn contents(&mut self, set: u32) -> Result<Rc<Contents>, Error> {
-        if let Some(known) = self.contents.get(&set) {
-            return Ok(known.clone());
-        }
-        if self.contents.len() == CONTENTS_KEPT_MAX {
-            self.contents.clear();
-        }
-        let contents = Rc::new(self.reach.scope.contents(set)?);
-        self.contents.insert(set, contents.clone());
-        Ok(contents)
     }
 
     /// The next version of its line that is known to be free of it; whether more follow than were looked at.

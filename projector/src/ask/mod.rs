@@ -15,6 +15,7 @@ mod identity;
 mod impact;
 mod intake;
 mod joined;
+mod kept;
 mod lanes;
 mod licenses;
 pub(crate) mod line;

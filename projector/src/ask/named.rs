@@ -1,5 +1,5 @@
-//! What stands behind a name that is no artifact's: what was built from a commit or by a run, what a vulnerability was
-//! named for. Lists go from one artifact to the next by one seek each, however often each is named.
+//! What stands behind a name that is no artifact's: what was built from a commit or by a run. Lists go from one artifact
+//! to the next by one seek each, however often each is named.
 
 use super::answers::{Candidate, Page};
 use super::identity::{Graph, fields};
@@ -13,12 +13,10 @@ use crate::store::key::Key;
 /// Digests that one page looks at; most are rows of it.
 const LOOKS_MAX: usize = 10_000;
 
-/// A list of what is named by keys (some texts, digest, stamp).
+/// A list of what is named by keys (two texts, digest, stamp).
 struct Listed<'a> {
     table: u8,
     prefix: Key,
-    /// Texts before the digest.
-    texts: usize,
     /// A digest may be left out.
     wanted: &'a dyn Fn(&str) -> Result<bool, Error>,
 }
@@ -36,7 +34,7 @@ impl Scope {
         let Some(commit) = commit_text(commit) else { return Ok(Page { rows: vec![], next: None }) };
         let prefix = graph.key(table::BUILT_FROM).text_prefix(&commit);
         let wanted = |digest: &str| graph.stands_for_itself(digest, &commit);
-        let listed = Listed { table: table::BUILT_FROM, prefix, texts: 2, wanted: &wanted };
+        let listed = Listed { table: table::BUILT_FROM, prefix, wanted: &wanted };
         graph.named(&listed, after, limit)
     }
 
@@ -45,20 +43,7 @@ impl Scope {
     pub fn built_by_run(&self, run: &str, after: Option<&[u8]>, limit: usize) -> Result<Page<Candidate>, Error> {
         let graph = Graph::new(self);
         let prefix = graph.key(table::PRODUCTS).text(run);
-        graph.named(&Listed { table: table::PRODUCTS, prefix, texts: 2, wanted: &|_| Ok(true) }, after, limit)
-    }
-
-    /// Artifacts that findings or statements name a vulnerability for, by digest: at most `limit` after a page's key.
-    /// What they say is with each artifact.
-    pub fn named_for_vulnerability(
-        &self,
-        id: &str,
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Page<Candidate>, Error> {
-        let graph = Graph::new(self);
-        let prefix = graph.key(table::VULNERABILITIES).text(&id.to_ascii_uppercase());
-        graph.named(&Listed { table: table::VULNERABILITIES, prefix, texts: 1, wanted: &|_| Ok(true) }, after, limit)
+        graph.named(&Listed { table: table::PRODUCTS, prefix, wanted: &|_| Ok(true) }, after, limit)
     }
 }
 
@@ -74,7 +59,7 @@ impl Graph<'_> {
                 return Ok(Page { next: None, ..page });
             };
             let mut reader = fields(&key).ok_or_else(unreadable)?;
-            let before = (0..listed.texts).try_fold(table.clone(), |key, _| Some(key.text(&reader.text()?)));
+            let before = (0..2).try_fold(table.clone(), |key, _| Some(key.text(&reader.text()?)));
             let (before, digest) = before.zip(reader.text()).ok_or_else(unreadable)?;
             let here = before.clone().text(&digest);
             from = here.prefix_end();

@@ -11,8 +11,9 @@ use std::rc::Rc;
 use pedigraph_proto::Purl;
 use pedigraph_proto::vers::Range;
 
-use super::contents::Described;
+use super::contents::{Described, is_asked_for};
 use super::identity::Graph;
+use super::kept::{Kept, once};
 use super::running::{Place, RunsIn, Visit};
 use super::scope::{Clocks, FEW_ROWS, Scope};
 use super::vex::candidates::Candidates;
@@ -63,22 +64,22 @@ pub(super) struct Reach<'a> {
     pub(super) cut: bool,
     /// Sets that were added to later; `None` for too many.
     extended: Option<Vec<u32>>,
-    held: RefCell<BTreeMap<String, Rc<Held>>>,
-    contained: RefCell<BTreeMap<String, Rc<Contained>>>,
+    held: Kept<String, Rc<Held>>,
+    contained: Kept<String, Rc<Contained>>,
     /// Of artifacts as they run.
-    runs: RefCell<BTreeMap<String, Rc<Vec<Rc<RunsIn>>>>>,
+    runs: Kept<String, Rc<Vec<Rc<RunsIn>>>>,
     /// All that runs, where it was read.
     fleet: OnceCell<Fleet>,
     linked: OnceCell<Option<BTreeSet<String>>>,
-    described: RefCell<BTreeMap<String, Described>>,
-    pub(super) free: RefCell<BTreeMap<String, bool>>,
+    described: Kept<String, Described>,
+    pub(super) free: Kept<String, bool>,
     /// Of a vulnerability: what is said of it.
     case: Option<Case<'a>>,
     /// Of a vulnerability: whether of anything that holds it it cannot be told.
     pub(super) may_be_unclear: bool,
     /// Of a vulnerability: canonical digests of artifacts that are named with it.
     named: BTreeSet<String>,
-    verdicts: RefCell<BTreeMap<String, Rc<Whole>>>,
+    verdicts: Kept<String, Rc<Whole>>,
 }
 
 /// What an artifact that may hold what is asked for is to an answer.
@@ -465,20 +466,6 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// What is kept for a digest; it is read when it is first asked for.
-fn once<T: Clone>(
-    kept: &RefCell<BTreeMap<String, T>>,
-    digest: &str,
-    read: impl FnOnce() -> Result<T, Error>,
-) -> Result<T, Error> {
-    if let Some(known) = kept.borrow().get(digest) {
-        return Ok(known.clone());
-    }
-    let read = read()?;
-    kept.borrow_mut().insert(digest.to_owned(), read.clone());
-    Ok(read)
-}
-
 /// Rows that bind sets to artifacts or SBOMs, in order: so many are read at once as were used of those before.
 struct Bindings<'a> {
     scope: &'a Scope,
@@ -600,21 +587,4 @@ impl Scope {
             |key: &[u8]| table_key(key)?.number().and_then(|set| u32::try_from(set).ok()).ok_or_else(unreadable);
         rows.iter().map(|(key, _)| number(key)).collect::<Result<Vec<u32>, Error>>().map(Some)
     }
-}
-
-/// Type, namespace, name and subpath are the same; so is the version where one is given; two `pkg:oci` with different
-/// repositories are not.
-fn is_asked_for(asked: &Purl, range: Option<&Range>, component: &Purl) -> bool {
-    let same = asked.package() == component.package();
-    let exact = asked.version().is_empty() || asked.version() == component.version();
-    let ranged = range.is_none_or(|range| range.contains(component.version()));
-    same && exact && ranged && same_repository(asked, component)
-}
-
-fn same_repository(asked: &Purl, component: &Purl) -> bool {
-    if asked.kind() != "oci" {
-        return true;
-    }
-    let urls = asked.qualifier("repository_url").zip(component.qualifier("repository_url"));
-    urls.is_none_or(|(asked, component)| asked == component)
 }

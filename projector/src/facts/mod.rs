@@ -9,7 +9,7 @@ pub(crate) mod lines;
 pub(crate) mod undescribed;
 pub(crate) mod view;
 
-use pedigraph_proto::TenantId;
+use pedigraph_proto::{Digest, TenantId};
 
 use self::view::View;
 use crate::store::key::Key;
@@ -20,6 +20,12 @@ const DERIVED: u8 = b'D';
 /// Where the rows of a derived view begin, by its byte.
 pub(crate) fn derived_key(tenant: &TenantId, view: u8) -> Key {
     Key::new(tenant, DERIVED).byte(view)
+}
+
+/// A digest's canonical text; `None` for what is none. That of empty content names nothing: it would join strangers.
+fn digest(text: &str) -> Option<String> {
+    let digest = text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())?;
+    Some(digest.to_string())
 }
 
 /// Every view, in the order in which they fold.

@@ -1,5 +1,6 @@
 //! What a fold writes: rows with their stamps, inserted on a thread of its own and hashed into the view root.
 
+pub(crate) mod encoded;
 pub(crate) mod inserter;
 pub(crate) mod root;
 pub(crate) mod sink;

@@ -143,6 +143,11 @@ impl<'a> KeyReader<'a> {
         KeyReader(fields)
     }
 
+    /// At the first field after a beginning that the key has.
+    pub fn after(key: &'a [u8], beginning: &Key) -> KeyReader<'a> {
+        KeyReader(key.get(beginning.as_bytes().len()..).unwrap_or_default())
+    }
+
     /// At the first field after tenant and view.
     pub fn after_view(key: &'a [u8]) -> Option<KeyReader<'a>> {
         let mut reader = KeyReader(key);

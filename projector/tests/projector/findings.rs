@@ -19,9 +19,11 @@ fn minute(n: i64) -> String {
     Nanos(NEW_YEAR + n * MINUTE).to_string()
 }
 
-/// An SBOM of an artifact with some packages, each `name@version`.
+/// An SBOM of an artifact with some packages, each a purl or `name@version` of one for npm.
 fn sbom(name: &str, at: i64, packages: &[String]) -> Said {
-    let mut purls: Vec<String> = packages.iter().map(|package| format!("pkg:npm/{package}")).collect();
+    let purl =
+        |package: &String| if package.starts_with("pkg:") { package.clone() } else { format!("pkg:npm/{package}") };
+    let mut purls: Vec<String> = packages.iter().map(purl).collect();
     purls.sort();
     let components: Vec<Component> = purls.into_iter().map(|purl| Component { purl, ..Component::default() }).collect();
     let set = canonical::component_set(components.iter()).to_string();
@@ -178,6 +180,20 @@ fn a_scanner_and_an_sbom_need_not_agree_on_qualifiers() {
     let found = scan("app", 2, &["pkg:npm/left-pad@1.3.0?vcs_url=https:%2F%2Fgit.example%2Fpad"]);
     let book = Book::of(&[sbom("app", 1, &["left-pad@1.3.0".to_owned()]), found, cleared]);
     assert_eq!(status_of(&verdict(&book.scope(), "app")), ("not_affected", 0.5455));
+}
+
+#[test]
+fn an_advisory_is_found_by_each_spelling_of_a_package() {
+    let mut spelled = advisory(2, "newtonsoft.json", "13.0.1");
+    if let Some(pedigraph_proto::Event::AdvisoryPublished(event)) = &mut spelled.facts[0].event {
+        let package = &mut event.affected[0];
+        (package.ecosystem, package.name) = ("NuGet".to_owned(), "Newtonsoft.Json".to_owned());
+        package.purl = "pkg:nuget/newtonsoft.json".to_owned();
+    }
+    let listed = ["pkg:nuget/Newtonsoft.Json@12.0.3".to_owned()];
+    let book = Book::of(&[sbom("app", 1, &listed), spelled]);
+    assert_eq!(status_of(&verdict(&book.scope(), "app")), ("affected", 1.0));
+    assert_eq!(impact(&book.scope()).counts.not_deployed, 1);
 }
 
 #[test]

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::said::unreadable;
-use crate::ask::identity::{Graph, fields};
+use crate::ask::identity::Graph;
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
-use crate::facts::findings::rows::{ABOUT, table, target};
-use crate::store::key::Key;
+use crate::facts::findings::rows::{ABOUT, table, target, unreadable};
+use crate::store::key::{Key, KeyReader};
 
 impl Scope {
     /// Names of vulnerabilities that anybody names with an artifact itself, by any of its digests, those of the indexes
@@ -45,11 +44,7 @@ impl Scope {
             let mut next = clipped.first().copied();
             while let Some(package) = next {
                 let Some(key) = self.next_key(&of.clone().text(package), &end, Clocks::Known)? else { break };
-                let found = fields(&key).and_then(|mut reader| {
-                    reader.byte()?;
-                    reader.text()
-                });
-                let found = found.ok_or_else(unreadable)?;
+                let found = KeyReader::after(&key, &of).text().ok_or_else(unreadable)?;
                 if clipped.contains(found.as_str()) {
                     self.names_under(&of.clone().text(&found), &mut names)?;
                 }
@@ -61,12 +56,7 @@ impl Scope {
 
     fn names_under(&self, of: &Key, names: &mut BTreeSet<String>) -> Result<(), Error> {
         for (key, _) in self.keyed::<()>(of, &of.prefix_end(), false, Clocks::Known, usize::MAX)? {
-            let name = fields(&key).and_then(|mut reader| {
-                reader.byte()?;
-                reader.text()?;
-                reader.text()
-            });
-            names.insert(name.ok_or_else(unreadable)?);
+            names.insert(KeyReader::after(&key, of).text().ok_or_else(unreadable)?);
         }
         Ok(())
     }

@@ -5,15 +5,16 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pedigraph_proto::Purl;
-use pedigraph_proto::advisory::{self, Covers};
+use pedigraph_proto::advisory::Covers;
 
+use super::heard::covers;
 use super::said::Case;
-use crate::ask::identity::fields;
 use crate::ask::scope::Clocks;
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
-use crate::facts::findings::rows::{said_of, target};
+use crate::facts::findings::rows::{said_of, target, unreadable};
 use crate::facts::lineage;
+use crate::store::key::KeyReader;
 
 /// Where a vulnerability may be.
 pub(crate) struct Candidates {
@@ -35,7 +36,7 @@ impl Case<'_> {
         let mut found = Candidates { components: vec![], cut: false, named: BTreeSet::new(), may_be_unclear: false };
         let unclear = Cell::new(false);
         let mut components = BTreeSet::new();
-        for package in self.packages(target::PACKAGE)?.iter() {
+        for package in &self.packages(target::PACKAGE, usize::MAX)? {
             unclear.set(true);
             let versions = self.versions_named(package)?;
             let is_named = |version: &str| versions.contains("") || versions.contains(clipped(version));
@@ -47,18 +48,16 @@ impl Case<'_> {
                 }
             }
         }
-        for package in self.packages(target::ADVISORY)?.iter() {
+        for package in &self.packages(target::ADVISORY, usize::MAX)? {
             let advisories = self.advisories(package)?;
             let concerns = |purl: &Purl| {
-                let affected = advisories.iter().flat_map(|advised| &advised.affected);
-                let covered = |row| advisory::covers(&super::heard::package_of(row), purl);
-                affected.map(covered).fold(false, |is_hit, covers| {
+                advisories.iter().map(|advised| covers(&advised.affected, purl)).fold(false, |is_hit, covers| {
                     unclear.set(unclear.get() || matches!(covers, Covers::Unknown(_)));
                     is_hit || !matches!(covers, Covers::Out)
                 })
             };
-            for binary in [package.clone()].into_iter().chain(self.made_from(package)?) {
-                self.components_of(&binary, &mut found.cut, &mut components, concerns)?;
+            for known_as in [package.clone()].into_iter().chain(self.also_named(package)?) {
+                self.components_of(&known_as, &mut found.cut, &mut components, concerns)?;
             }
         }
         for name in &self.vulnerability.keys {
@@ -89,14 +88,7 @@ impl Case<'_> {
         let mut versions = BTreeSet::new();
         for name in &self.vulnerability.keys {
             let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
-            let mut from = of.clone();
-            while let Some(key) = self.scope.next_key(&from, &of.prefix_end(), Clocks::Known)? {
-                let mut reader = fields(&key).ok_or_else(super::said::unreadable)?;
-                let version = reader.text().and_then(|_| reader.byte()).and_then(|_| reader.text());
-                let version = version.and_then(|_| reader.text()).ok_or_else(super::said::unreadable)?;
-                from = of.clone().text(&version).prefix_end();
-                versions.insert(version);
-            }
+            versions.extend(self.scope.texts_under(&of, usize::MAX)?);
         }
         Ok(versions)
     }
@@ -125,10 +117,9 @@ impl Case<'_> {
         let of = lineage::rows::key(&self.scope.tenant, lineage::rows::table::PURLS).text(package);
         let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
         let read = |key: &[u8]| {
-            let mut reader = fields(key)?;
-            reader.text()?;
-            Some((reader.text()?, reader.text()?))
+            let mut reader = KeyReader::after(key, &of);
+            reader.text().zip(reader.text())
         };
-        rows.iter().map(|(key, _)| read(key).ok_or_else(super::said::unreadable)).collect()
+        rows.iter().map(|(key, _)| read(key).ok_or_else(unreadable)).collect()
     }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::advisory::{self, Covers};
-use pedigraph_proto::event::{AffectedPackage, AffectedRange, RangeEvent, Verification, VexStatus};
+use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
 
 use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
 use super::said::{Case, Issued, Pointer, StatementAt};
-use crate::ask::contents::Current;
+use crate::ask::contents::{Current, is_asked_for};
 use crate::error::Error;
-use crate::facts::findings::rows::{Affected, Statement, target};
+use crate::facts::findings::rows::{Statement, target};
 use crate::facts::findings::{IssueOrder, issue_order};
 
 /// Something that somebody says, as far as it is about an artifact.
@@ -177,8 +177,7 @@ impl Case<'_> {
         (rank, product): (Rank, &str),
         hearing: &mut Hearing,
     ) -> Result<(), Error> {
-        let issued = self.issued(&pointer.document, pointer.at.0)?;
-        let Some(issued) = issued.as_ref() else { return Ok(()) };
+        let Some(issued) = self.issued(&pointer.document, pointer.at.0)? else { return Ok(()) };
         if issued.replaced_by.is_some() {
             hearing.superseded += 1;
             return Ok(());
@@ -189,22 +188,21 @@ impl Case<'_> {
         }
         let (role, signs) = self.role(&issued.issue)?;
         let unsigned = signs && issued.issue.verification() != Verification::Valid;
-        let mut heard = heard_of(&statement, issued);
-        match self.fits(about, &statement, issued, rank)? {
+        let mut heard = heard_of(&statement, &issued);
+        match self.fits(about, &statement, &issued, rank)? {
             Ok(fit) => {
                 // Two purls of one package, with and without version, are two products.
                 let product = match Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
                     Some(purl) => format!("{}@{}", purl.package(), purl.version()),
                     None => product.to_owned(),
                 };
-                let on = if fit.subcomponents.is_empty() {
-                    BTreeSet::from([(product.to_owned(), String::new())])
-                } else {
-                    fit.subcomponents.iter().map(|part| (product.to_owned(), part.clone())).collect()
+                let on = match fit.subcomponents.as_slice() {
+                    [] => BTreeSet::from([(product, String::new())]),
+                    parts => parts.iter().map(|part| (product.clone(), part.clone())).collect(),
                 };
                 heard.components = fit.components;
-                let greatest = (issued.issue.version.clone(), issued.issue.time, issued.index, 0);
-                let order = (statement.time, greatest, pointer.at);
+                let version = (issued.issue.version.clone(), issued.issue.time, issued.index, 0);
+                let order = (statement.time, version, pointer.at);
                 heard.voice = Some(Speaks { rank: fit.rank, role, unsigned, on, order });
             }
             Err(reason) => heard.reason = reason,
@@ -270,10 +268,7 @@ impl Case<'_> {
         let mut held = BTreeSet::new();
         for current in &about.current {
             for known in self.components(current, purl.package())?.iter() {
-                let Some(component) = Purl::parse(&known.purl) else { continue };
-                let same = component.package() == purl.package();
-                let exact = purl.version().is_empty() || purl.version() == component.version();
-                if same && exact && same_repository(purl, &component) {
+                if Purl::parse(&known.purl).is_some_and(|component| is_asked_for(purl, None, &component)) {
                     held.insert(known.purl.clone());
                 }
             }
@@ -359,7 +354,8 @@ impl Case<'_> {
                     hearing.heard.push(heard);
                 } else if let Some(why) = unclear {
                     let why = format!("{} may concern {why}", advised.advisory.id);
-                    hearing.heard.push(Heard { reason: why.clone(), weight: 0, ..heard.unclear() });
+                    // A finding of which it cannot be told whether it is one.
+                    hearing.heard.push(Heard { status: VexStatus::Unspecified, reason: why.clone(), ..heard });
                     hearing.unclear.get_or_insert(why);
                 }
             }
@@ -398,11 +394,6 @@ impl Heard {
             index: 0,
             voice: None,
         }
-    }
-
-    /// A finding of which it cannot be told whether it is one.
-    fn unclear(self) -> Heard {
-        Heard { status: VexStatus::Unspecified, ..self }
     }
 
     fn is_about(&self, component: &str) -> bool {
@@ -539,36 +530,16 @@ fn verdict_on(all: &mut [Heard], component: &str) -> Option<Consensus> {
 }
 
 /// What the packages that an advisory names say of an installed one: in the range of any of them, it is affected.
-fn covers(affected: &[Affected], installed: &Purl) -> Covers {
+pub(super) fn covers(affected: &[AffectedPackage], installed: &Purl) -> Covers {
     let mut best = Covers::Out;
     for package in affected {
-        match advisory::covers(&package_of(package), installed) {
+        match advisory::covers(package, installed) {
             covered @ Covers::In { .. } => return covered,
             Covers::Out => {}
             unknown @ Covers::Unknown(_) => best = unknown,
         }
     }
     best
-}
-
-pub(super) fn package_of(row: &Affected) -> AffectedPackage {
-    let event = |[introduced, fixed, last_affected, limit]: &[String; 4]| RangeEvent {
-        introduced: introduced.clone(),
-        fixed: fixed.clone(),
-        last_affected: last_affected.clone(),
-        limit: limit.clone(),
-    };
-    let range = |(kind, events): &(String, Vec<[String; 4]>)| AffectedRange {
-        r#type: kind.clone(),
-        events: events.iter().map(event).collect(),
-    };
-    AffectedPackage {
-        ecosystem: row.ecosystem.clone(),
-        name: row.name.clone(),
-        purl: row.purl.clone(),
-        ranges: row.ranges.iter().map(range).collect(),
-        versions: row.versions.clone(),
-    }
 }
 
 /// Whether a purl names an artifact that is called so: the version where it gives one, and of images the repository.
@@ -590,11 +561,4 @@ fn compared(component: &str) -> String {
         }
         None => component.to_owned(),
     }
-}
-
-fn same_repository(a: &Purl, b: &Purl) -> bool {
-    if a.kind() != "oci" {
-        return true;
-    }
-    a.qualifier("repository_url").zip(b.qualifier("repository_url")).is_none_or(|(a, b)| a == b)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table};
+use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table, unreadable};
 use crate::store::key::KeyReader;
 
 /// A vulnerability with all of its names.
@@ -42,7 +42,7 @@ impl Scope {
         while let Some(name) = todo.pop() {
             let prefix = table(&self.tenant, ALIASES).text(&name);
             for (key, _) in self.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, usize::MAX)? {
-                let Some(other) = second_name(&key) else { continue };
+                let other = KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?;
                 let foreign = is_cve(&other) && is_cve(start);
                 if !foreign && found.insert(other.clone()) && !is_cve(&other) {
                     todo.push(other);
@@ -57,13 +57,6 @@ impl Scope {
         let known = known.map(|row| row.value).filter(|_| !is_cve(key));
         Ok(known.unwrap_or_else(|| key.to_owned()))
     }
-}
-
-fn second_name(key: &[u8]) -> Option<String> {
-    let mut reader = KeyReader::after_view(key)?;
-    reader.byte()?;
-    reader.text()?;
-    reader.text()
 }
 
 fn is_cve(key: &str) -> bool {

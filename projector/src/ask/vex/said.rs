@@ -8,28 +8,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pedigraph_proto::advisory::packages_of;
+use pedigraph_proto::event::{AffectedPackage, PolicyPublished};
 use pedigraph_proto::{Nanos, Purl};
 
 use super::consensus::Role;
 use super::names::Vulnerability;
-use crate::ask::contents::{Contents, Current};
-use crate::ask::identity::{Graph, fields, stamp_at_end};
+use crate::ask::contents::{Current, KeptContents};
+use crate::ask::identity::{Graph, stamp_at_end};
+use crate::ask::kept::{Kept, once};
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components;
-use crate::facts::components::rows::{Known, UPSTREAM};
+use crate::facts::components::rows::{KEYS, Known};
 use crate::facts::findings::issue_order;
 use crate::facts::findings::rows::{
-    ADVISORIES, Advisory, Affected, DOCUMENTS, DocumentKey, Found, Issue, OWN, POLICIES, Policy, SAID, SCANS,
-    STATEMENTS, Statement, said_of, table, target,
+    ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, OWN, POLICIES, SAID, SCANS, STATEMENTS, Statement,
+    said_of, table, target, unreadable,
 };
+use crate::rows::encoded::Encoded;
 use crate::rows::stamp::Stamp;
 use crate::store::key::{Key, KeyReader};
 
 /// Packages that are named with a vulnerability, up to which each is looked for in the SBOMs.
 const FEW_PACKAGES_MAX: usize = 256;
-/// Sets whose contents one question keeps.
-const CONTENTS_KEPT_MAX: usize = 16;
 
 /// Where a statement stands: entry, fact, statement.
 pub(super) type StatementAt = (u64, u32, u32);
@@ -63,7 +64,7 @@ pub(super) struct ScanFinding {
 #[derive(Clone, Debug)]
 pub(super) struct Advised {
     pub(super) advisory: Advisory,
-    pub(super) affected: Vec<Affected>,
+    pub(super) affected: Vec<AffectedPackage>,
     pub(super) time: i64,
     pub(super) index: u64,
 }
@@ -71,19 +72,16 @@ pub(super) struct Advised {
 /// What a purl of an artifact itself says, beside its package: version, repository.
 pub(super) type OwnPurl = (String, String, String);
 
-/// What was read for a question.
-type Kept<K, V> = RefCell<BTreeMap<K, Rc<V>>>;
-
 /// One question about one vulnerability.
 pub(crate) struct Case<'a> {
     pub(super) scope: &'a Scope,
     pub(super) graph: Graph<'a>,
     pub(crate) vulnerability: Vulnerability,
-    policy: OnceCell<Rc<Policy>>,
-    packages: Kept<u8, Option<BTreeSet<String>>>,
-    issues: Kept<(DocumentKey, u64), Option<Issued>>,
-    contents: Kept<u32, Contents>,
-    found: Kept<(u32, String), Vec<Known>>,
+    policy: OnceCell<PolicyPublished>,
+    packages: Kept<u8, Option<Rc<BTreeSet<String>>>>,
+    issues: Kept<(DocumentKey, u64), Option<Rc<Issued>>>,
+    contents: KeptContents,
+    found: Kept<(u32, String), Rc<Vec<Known>>>,
 }
 
 impl<'a> Case<'a> {
@@ -95,7 +93,7 @@ impl<'a> Case<'a> {
             policy: OnceCell::new(),
             packages: RefCell::default(),
             issues: RefCell::default(),
-            contents: RefCell::default(),
+            contents: KeptContents::default(),
             found: RefCell::default(),
         })
     }
@@ -105,27 +103,27 @@ impl<'a> Case<'a> {
     }
 
     /// The newest roles of issuers below the bound, whatever `at` is.
-    fn policy(&self) -> Result<Rc<Policy>, Error> {
+    fn policy(&self) -> Result<&PolicyPublished, Error> {
         if let Some(known) = self.policy.get() {
-            return Ok(known.clone());
+            return Ok(known);
         }
-        let policy = Rc::new(self.scope.newest_summary::<Policy>(&self.table(POLICIES))?.unwrap_or_default());
-        Ok(self.policy.get_or_init(|| policy).clone())
+        let newest = self.scope.newest_summary::<Encoded<PolicyPublished>>(&self.table(POLICIES))?;
+        Ok(self.policy.get_or_init(|| newest.unwrap_or_default().0))
     }
 
     /// Whether roles of issuers are configured at all: then only who has one clears.
     pub(crate) fn has_roles(&self) -> Result<bool, Error> {
-        Ok(self.policy()?.issuers.iter().any(|(_, role, _, _)| !role.is_empty()))
+        Ok(self.policy()?.issuers.iter().any(|issuer| !issuer.role.is_empty()))
     }
 
     /// The role of who issued a document, if one is configured, and whether it should be signed.
     pub(super) fn role(&self, issue: &Issue) -> Result<(Option<Role>, bool), Error> {
-        let policy = self.policy()?;
         let fits = |source: &str| source.is_empty() || source == issue.source;
-        let of_it = policy.issuers.iter().filter(|(issuer, _, source, _)| *issuer == issue.issuer && fits(source));
+        let issuers = self.policy()?.issuers.iter();
+        let of_it = issuers.filter(|known| known.issuer == issue.issuer && fits(&known.source));
         // What is bound to a source says more than what is not.
-        let named = of_it.max_by_key(|(_, _, source, _)| !source.is_empty());
-        Ok(named.map_or((None, false), |(_, role, _, signs)| (Role::parse(role), *signs)))
+        let named = of_it.max_by_key(|known| !known.source.is_empty());
+        Ok(named.map_or((None, false), |known| (Role::parse(&known.role), known.signs)))
     }
 
     /// Statements on one digest or purl, in the order of their documents. For a purl the version follows.
@@ -168,25 +166,22 @@ impl<'a> Case<'a> {
         Ok(all)
     }
 
-    /// Packages of which something is said, by one seek each.
-    pub(super) fn packages(&self, kind: u8) -> Result<BTreeSet<String>, Error> {
-        let mut packages = BTreeSet::new();
-        for name in &self.vulnerability.keys {
-            packages.extend(self.targets(name, kind, usize::MAX)?);
-        }
-        Ok(packages)
+    /// Packages of which something is said, under each name at most so many, by one seek each.
+    pub(super) fn packages(&self, kind: u8, limit: usize) -> Result<BTreeSet<String>, Error> {
+        let of_name = |name: &str| self.targets(name, kind, limit);
+        Ok(self.each_name(of_name)?.into_iter().collect())
     }
 
     /// Packages of which something is said and that some SBOMs may hold. Where very many are named, what the SBOMs list
     /// is looked for instead: it costs seeks for the fewer of the two, so that nobody makes a verdict expensive by what
     /// he says of other packages.
     pub(super) fn packages_in(&self, kind: u8, sboms: &[Current]) -> Result<Rc<BTreeSet<String>>, Error> {
-        if let Some(few) = self.few_packages(kind)?.as_ref() {
-            return Ok(Rc::new(few.clone()));
+        if let Some(few) = self.few_packages(kind)? {
+            return Ok(few);
         }
         let mut listed = BTreeSet::new();
         for current in sboms {
-            for known in self.contents(current.set)?.all(self.scope)? {
+            for known in self.contents.of(self.scope, current.set)?.all(self.scope)? {
                 listed.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
             }
         }
@@ -204,33 +199,16 @@ impl<'a> Case<'a> {
     }
 
     /// All packages of which something is said; `None` where these are very many.
-    fn few_packages(&self, kind: u8) -> Result<Rc<Option<BTreeSet<String>>>, Error> {
-        if let Some(known) = self.packages.borrow().get(&kind) {
-            return Ok(known.clone());
-        }
-        let mut packages = BTreeSet::new();
-        for name in &self.vulnerability.keys {
-            packages.extend(self.targets(name, kind, FEW_PACKAGES_MAX + 1)?);
-        }
-        let few = Rc::new(Some(packages).filter(|packages| packages.len() <= FEW_PACKAGES_MAX));
-        self.packages.borrow_mut().insert(kind, few.clone());
-        Ok(few)
+    fn few_packages(&self, kind: u8) -> Result<Option<Rc<BTreeSet<String>>>, Error> {
+        once(&self.packages, &kind, || {
+            let packages = self.packages(kind, FEW_PACKAGES_MAX + 1)?;
+            Ok(Some(packages).filter(|packages| packages.len() <= FEW_PACKAGES_MAX).map(Rc::new))
+        })
     }
 
     /// At most so many digests or packages of which something is said under one name, by one seek each.
     pub(super) fn targets(&self, name: &str, kind: u8, limit: usize) -> Result<Vec<String>, Error> {
-        let prefix = self.table(SAID).text(name).byte(kind);
-        let (mut from, end, mut targets) = (prefix.clone(), prefix.prefix_end(), Vec::new());
-        while targets.len() < limit
-            && let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)?
-        {
-            let mut reader = fields(&key).ok_or_else(unreadable)?;
-            let target =
-                reader.text().and_then(|_| reader.byte()).and_then(|_| reader.text()).ok_or_else(unreadable)?;
-            from = prefix.clone().text(&target).prefix_end();
-            targets.push(target);
-        }
-        Ok(targets)
+        self.scope.texts_under(&self.table(SAID).text(name).byte(kind), limit)
     }
 
     /// A statement by its place.
@@ -240,13 +218,8 @@ impl<'a> Case<'a> {
     }
 
     /// The version of a document that came in with an entry; `None` where it was not in force by `at`.
-    pub(super) fn issued(&self, document: &DocumentKey, index: u64) -> Result<Rc<Option<Issued>>, Error> {
-        if let Some(known) = self.issues.borrow().get(&(*document, index)) {
-            return Ok(known.clone());
-        }
-        let issued = Rc::new(self.read_issued(document, index)?);
-        self.issues.borrow_mut().insert((*document, index), issued.clone());
-        Ok(issued)
+    pub(super) fn issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Rc<Issued>>, Error> {
+        once(&self.issues, &(*document, index), || Ok(self.read_issued(document, index)?.map(Rc::new)))
     }
 
     /// Now, the newest row says which version is the greatest; at a moment all that were issued by then are compared.
@@ -280,7 +253,8 @@ impl<'a> Case<'a> {
             let of = self.table(SCANS).text(digest);
             let (mut from, end) = (of.clone(), of.prefix_end());
             while let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)? {
-                let (scanner, part) = scanned(&key).ok_or_else(unreadable)?;
+                let mut reader = KeyReader::after(&key, &of);
+                let (scanner, part) = reader.text().zip(reader.text()).ok_or_else(unreadable)?;
                 let of_it = of.clone().text(&scanner).text(&part);
                 from = of_it.prefix_end();
                 let until = of_it.clone().until(self.scope.at);
@@ -329,8 +303,14 @@ impl<'a> Case<'a> {
                 continue;
             }
             let of = of.time(Nanos(time)).number(index);
-            let rows = self.scope.keyed::<Affected>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
-            let affected: Vec<Affected> = rows.into_iter().map(|(_, row)| row.value).collect();
+            let rows = self.scope.keyed::<Encoded<AffectedPackage>>(
+                &of,
+                &of.prefix_end(),
+                false,
+                Clocks::Known,
+                usize::MAX,
+            )?;
+            let affected: Vec<AffectedPackage> = rows.into_iter().map(|(_, row)| row.value.0).collect();
             if !affected.is_empty() {
                 advisories.push(Advised { advisory: row.value, affected, time, index });
             }
@@ -340,65 +320,56 @@ impl<'a> Case<'a> {
 
     /// Components of a set that are of a package, or made from it as a source package.
     pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Known>>, Error> {
-        let key = (current.set, package.to_owned());
-        if let Some(known) = self.found.borrow().get(&key) {
-            return Ok(known.clone());
-        }
-        let contents = self.contents(current.set)?;
-        let mut found = contents.of_package(self.scope, package)?;
-        for binary in self.made_from(package)? {
-            found.extend(contents.of_package(self.scope, &binary)?);
-        }
-        let found = Rc::new(found);
-        self.found.borrow_mut().insert(key, found.clone());
-        Ok(found)
+        once(&self.found, &(current.set, package.to_owned()), || {
+            let contents = self.contents.of(self.scope, current.set)?;
+            let mut found = contents.of_package(self.scope, package)?;
+            for other in self.also_named(package)? {
+                found.extend(contents.of_package(self.scope, &other)?);
+            }
+            Ok(Rc::new(found))
+        })
     }
 
     /// Whether one of some SBOMs lists a component, by its very purl.
     pub(super) fn is_held(&self, sboms: &[Current], purl: &str) -> Result<bool, Error> {
         for current in sboms {
-            if self.contents(current.set)?.place_of(self.scope, purl)?.is_some() {
+            if self.contents.of(self.scope, current.set)?.place_of(self.scope, purl)?.is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Packages of which some component names this one as its source package.
-    pub(super) fn made_from(&self, package: &str) -> Result<Vec<String>, Error> {
-        let of = components::rows::table(&self.scope.tenant, UPSTREAM).text(components::rows::clipped(package));
+    /// Packages whose advisories stand under this one too: made from it as a source package, or spelled otherwise.
+    pub(super) fn also_named(&self, package: &str) -> Result<Vec<String>, Error> {
+        let of = components::rows::table(&self.scope.tenant, KEYS).text(components::rows::clipped(package));
         let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
-        let second = |key: &[u8]| {
-            let mut reader = fields(key)?;
-            reader.text().and_then(|_| reader.text())
-        };
-        rows.iter().map(|(key, _)| second(key).ok_or_else(unreadable)).collect()
-    }
-
-    fn contents(&self, set: u32) -> Result<Rc<Contents>, Error> {
-        if let Some(known) = self.contents.borrow().get(&set) {
-            return Ok(known.clone());
-        }
-        let contents = Rc::new(self.scope.contents(set)?);
-        let mut kept = self.contents.borrow_mut();
-        if kept.len() == CONTENTS_KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(set, contents.clone());
-        Ok(contents)
+        rows.iter().map(|(key, _)| KeyReader::after(key, &of).text().ok_or_else(unreadable)).collect()
     }
 }
 
 impl Scope {
+    /// At most so many texts that follow a beginning in keys, each once, by one seek each.
+    pub(super) fn texts_under(&self, prefix: &Key, limit: usize) -> Result<Vec<String>, Error> {
+        let (mut from, end, mut texts) = (prefix.clone(), prefix.prefix_end(), Vec::new());
+        while texts.len() < limit
+            && let Some(key) = self.next_key(&from, &end, Clocks::Known)?
+        {
+            let text = KeyReader::after(&key, prefix).text().ok_or_else(unreadable)?;
+            from = prefix.clone().text(&text).prefix_end();
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
     /// What an artifact is called by purl, by any of its digests.
     pub(super) fn own_purls(&self, digests: &[String]) -> Result<Vec<OwnPurl>, Error> {
         let mut own = BTreeSet::new();
         for digest in digests {
             let of = table(&self.tenant, OWN).text(digest);
             for (key, _) in self.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)? {
-                let mut reader = fields(&key).ok_or_else(unreadable)?;
+                let mut reader = KeyReader::after(&key, &of);
                 let mut text = || reader.text().ok_or_else(unreadable);
-                text()?;
                 own.insert((text()?, text()?, text()?));
             }
         }
@@ -409,15 +380,4 @@ impl Scope {
     pub(super) fn own_packages(&self, digests: &[String]) -> Result<BTreeSet<String>, Error> {
         Ok(self.own_purls(digests)?.into_iter().map(|(package, _, _)| package).collect())
     }
-}
-
-/// Scanner and target of a key of scans.
-fn scanned(key: &[u8]) -> Option<(String, String)> {
-    let mut reader = fields(key)?;
-    reader.text()?;
-    Some((reader.text()?, reader.text()?))
-}
-
-pub(super) fn unreadable() -> Error {
-    Error::Store("findings: a key cannot be read".to_owned())
 }

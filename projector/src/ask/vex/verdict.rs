@@ -76,8 +76,7 @@ impl Case<'_> {
         let several = whole.parts.len() > 1;
         for (part, hearing) in &whole.parts {
             for heard in &hearing.heard {
-                let of = if part.platform.is_empty() { &part.digest } else { &part.platform };
-                explanation.push((heard, if several { of.clone() } else { String::new() }));
+                explanation.push((heard, if several { called(part).clone() } else { String::new() }));
             }
         }
         explanation.sort_by(|(a, of_a), (b, of_b)| {
@@ -106,7 +105,7 @@ impl Case<'_> {
         let name = self.vulnerability.name.as_bytes();
         let id = canonical::derived_id(&[tenant, &raw(&whole.digest), name, &raw(replay_hash)]);
         VerdictSummary {
-            status: whole.consensus.map_or_else(|| "unknown".to_owned(), |found| json::vex_status::word(found.status)),
+            status: status_word(whole.consensus, "unknown"),
             confidence: whole.consensus.map_or(0.0, |found| part_of_one(found.confidence)),
             consensus_projection_id: id.to_string(),
             conflict: whole.consensus.is_some_and(|found| found.conflict),
@@ -152,7 +151,7 @@ impl Whole {
 
     /// The status of the verdict; `none` where there is none.
     pub(crate) fn status_word(&self) -> String {
-        self.consensus.map_or_else(|| "none".to_owned(), |found| json::vex_status::word(found.status))
+        status_word(self.consensus, "none")
     }
 
     /// Entries of all that was heard.
@@ -175,7 +174,7 @@ impl Whole {
     /// Parts of which nothing that counts is said: digest, and what a sentence calls it.
     pub(crate) fn silent_parts(&self) -> impl Iterator<Item = (&String, &String)> {
         let silent = self.parts.iter().filter(|(_, hearing)| hearing.consensus.is_none());
-        silent.map(|(part, _)| (&part.digest, if part.platform.is_empty() { &part.digest } else { &part.platform }))
+        silent.map(|(part, _)| (&part.digest, called(part)))
     }
 
     /// Why it is not known whether it is affected, where nothing that counts says so.
@@ -225,9 +224,18 @@ fn platform(platform: &str, digest: &str, hearing: &Hearing) -> PlatformVerdict 
     PlatformVerdict {
         platform: platform.to_owned(),
         digest: digest.to_owned(),
-        status: found.map_or_else(|| "unknown".to_owned(), |found| json::vex_status::word(found.status)),
+        status: status_word(found, "unknown"),
         confidence: found.map(|found| part_of_one(found.confidence)),
     }
+}
+
+/// What a sentence calls a part.
+fn called(part: &PlatformVerdict) -> &String {
+    if part.platform.is_empty() { &part.digest } else { &part.platform }
+}
+
+fn status_word(found: Option<Consensus>, none: &str) -> String {
+    found.map_or_else(|| none.to_owned(), |found| json::vex_status::word(found.status))
 }
 
 fn part_of_one(ten_thousandths: u32) -> f64 {

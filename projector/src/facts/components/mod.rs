@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use self::postings::Postings;
 use self::rows::{
-    BINDINGS, Bound, COMPONENTS, EXTENDED, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS,
-    UPSTREAM, clipped, digest_text, package_key, table, table_key, unreadable,
+    BINDINGS, Bound, COMPONENTS, EXTENDED, KEYS, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS,
+    clipped, digest_text, package_key, table, table_key, unreadable,
 };
 use crate::error::Error;
 use crate::facts::view::{FactAt, StandsAt, View};
@@ -266,7 +266,7 @@ impl Memory {
                 self.next_component = number.checked_add(1).ok_or_else(full)?;
                 rows.put(key, &number)?;
                 rows.put(table(tenant, COMPONENTS).number(u64::from(number)), &fields)?;
-                made_from(tenant, purl, rows)?;
+                note_keys(tenant, purl, rows)?;
                 number
             }
         };
@@ -275,11 +275,12 @@ impl Memory {
     }
 }
 
-/// Notes the source package that a package was made from: advisories of distributions name that.
-fn made_from(tenant: &TenantId, purl: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let Some(purl) = purl.contains("upstream=").then(|| Purl::parse(purl)).flatten() else { return Ok(()) };
-    for source in packages_of(&purl).iter().filter(|package| package.as_str() != purl.package()) {
-        rows.put_first(table(tenant, UPSTREAM).text(clipped(source)).text(clipped(purl.package())), &())?;
+/// Notes under which keys advisories on a component stand beside that of its own package: a distribution's name the
+/// source package, and some packages have several spellings.
+fn note_keys(tenant: &TenantId, purl: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let Some(purl) = Purl::parse(purl) else { return Ok(()) };
+    for key in packages_of(&purl).iter().filter(|key| key.as_str() != purl.package()) {
+        rows.put_first(table(tenant, KEYS).text(clipped(key)).text(clipped(purl.package())), &())?;
     }
     Ok(())
 }

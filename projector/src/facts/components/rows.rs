@@ -31,8 +31,8 @@ pub(crate) const SET_SUBJECTS: u8 = b'a';
 /// (SBOM digest, artifact digest, stamp) → nothing: linked later.
 pub(crate) const LINKS: u8 = b'k';
 
-/// (source package, package) → nothing: some component of the package was made from the source package.
-pub(crate) const UPSTREAM: u8 = b'u';
+/// (key, package) → nothing: advisories on some component of the package stand under this key of a package too.
+pub(crate) const KEYS: u8 = b'u';
 
 /// What a component is, wherever it is contained.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -101,8 +101,7 @@ pub(crate) fn package_key(purl: &str, name: &str) -> (String, String) {
 }
 
 pub(crate) fn clipped(package: &str) -> &str {
-    let end = (0..=PACKAGE_KEY_BYTES.min(package.len())).rev().find(|end| package.is_char_boundary(*end));
-    &package[..end.unwrap_or(0)]
+    &package[..package.floor_char_boundary(PACKAGE_KEY_BYTES)]
 }
 
 pub(crate) fn digest_text(text: &str) -> String {

@@ -567,7 +567,7 @@ fn deployed_after(
     let mut first = BTreeMap::new();
     if found.len() < DEPLOYED_AFTER_MAX {
         for key in &found {
-            let mut reader = KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default());
+            let mut reader = KeyReader::after(key, &group);
             let place = read_stamp(&mut reader).and_then(|stamp| Some((Lane::read(&mut reader)?, stamp)));
             let (lane, stamp) = place.ok_or_else(unreadable)?;
             first.entry(lane).or_insert(stamp);
@@ -578,7 +578,7 @@ fn deployed_after(
     let mut next = group.clone();
     for _ in 0..LANES_SOUGHT_MAX {
         let Some((key, ())) = rows.nearest(&group, &next, &group.prefix_end(), false)? else { return Ok(Some(first)) };
-        let lane = Lane::read(&mut KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default()));
+        let lane = Lane::read(&mut KeyReader::after(&key, &group));
         let lane = lane.ok_or_else(unreadable)?;
         let of_lane = group.clone().lane(&lane);
         next = of_lane.prefix_end();
@@ -626,7 +626,7 @@ pub(crate) fn newest_change_at(key: &[u8]) -> Result<Nanos, Error> {
 
 /// The environment with which a key goes on after its group's and a stamp.
 pub(crate) fn environment_after(key: &[u8], group: &Key) -> Result<String, Error> {
-    let mut reader = KeyReader::new(key.get(group.as_bytes().len()..).unwrap_or_default());
+    let mut reader = KeyReader::after(key, group);
     read_stamp(&mut reader).and_then(|_| reader.text()).ok_or_else(unreadable)
 }
 

@@ -4,21 +4,23 @@
 //! about one of them is found when somebody asks.
 
 use pedigraph_proto::event::{
-    AdvisoryPublished, AffectedPackage, AffectedRange, ArtifactPackaged, ArtifactPublished, Finding, PolicyPublished,
-    SbomAttached, ScanCompleted, VexIssued, VexStatement,
+    AdvisoryPublished, ArtifactPackaged, ArtifactPublished, Finding, PolicyPublished, SbomAttached, ScanCompleted,
+    VexIssued, VexStatement,
 };
 use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
 use pedigraph_proto::time::SKEW_NS_MAX;
-use pedigraph_proto::{Digest, Nanos, Purl, VULNERABILITY_BYTES_MAX};
+use pedigraph_proto::{Nanos, Purl, VULNERABILITY_BYTES_MAX};
 
 use self::rows::{
-    ABOUT, ADVISORIES, ALIASES, Advisory, Affected, DOCUMENTS, DocumentKey, Found, Issue, NAMES, OWN, POLICIES, Policy,
-    SAID, SCANS, STATEMENTS, Statement, key_name, table, target, version_order,
+    ABOUT, ADVISORIES, ALIASES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, NAMES, OWN, POLICIES, SCANS,
+    STATEMENTS, Statement, key_name, said_of, table, target, version_order,
 };
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
+use crate::facts::digest;
 use crate::facts::view::{FactAt, StandsAt, View};
 use crate::rows::Rows;
+use crate::rows::encoded::Encoded;
 use crate::store::key::Key;
 
 pub(crate) mod rows;
@@ -96,8 +98,8 @@ impl Fold<'_, '_, '_> {
     }
 
     /// What an artifact is called by purl; an image's own digest is found without.
-    fn own(&mut self, digest: &str, purl: &str) -> Result<(), Error> {
-        let (Some(digest), Some(purl)) = (digest_of(digest), Purl::parse(purl)) else { return Ok(()) };
+    fn own(&mut self, artifact: &str, purl: &str) -> Result<(), Error> {
+        let (Some(digest), Some(purl)) = (digest(artifact), Purl::parse(purl)) else { return Ok(()) };
         let version = if purl.digest().is_some() { "" } else { purl.version() };
         let repository =
             if purl.is_image() { purl.qualifier("repository_url").unwrap_or_default() } else { String::new() };
@@ -117,10 +119,6 @@ impl Fold<'_, '_, '_> {
             self.rows.put_first(self.table(ALIASES).text(&other).text(&name), &())?;
         }
         Ok(Some(name))
-    }
-
-    fn said_of(&self, name: &str, kind: u8, of: &str) -> Key {
-        self.table(SAID).text(name).byte(kind).text(of)
     }
 
     fn about(&mut self, kind: u8, of: &str, name: &str) -> Result<(), Error> {
@@ -193,12 +191,12 @@ impl Fold<'_, '_, '_> {
         let end = |key: Key, at: &FactAt<'_>| key.bytes(&document).place(at).ordinal(n);
         self.rows.put(self.table(STATEMENTS).place(self.at).ordinal(n), &row)?;
         for digest in digests_of(statement) {
-            self.rows.put(end(self.said_of(&name, target::DIGEST, &digest), self.at), &())?;
+            self.rows.put(end(said_of(self.at.tenant, &name, target::DIGEST, &digest), self.at), &())?;
             self.about(target::DIGEST, &digest, &name)?;
         }
         if let Some(purl) = Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
             let package = clipped(purl.package());
-            let key = self.said_of(&name, target::PACKAGE, package).text(clipped(purl.version()));
+            let key = said_of(self.at.tenant, &name, target::PACKAGE, package).text(clipped(purl.version()));
             self.rows.put(end(key, self.at), &())?;
             self.about(target::PACKAGE, package, &name)?;
         }
@@ -206,7 +204,7 @@ impl Fold<'_, '_, '_> {
     }
 
     fn scan(&mut self, event: &ScanCompleted) -> Result<(), Error> {
-        let Some(digest) = digest_of(&event.artifact_digest) else { return Ok(()) };
+        let Some(digest) = digest(&event.artifact_digest) else { return Ok(()) };
         let (scanner, part) = (clip_to(&event.scanner, NAME_BYTES_MAX), clip_to(&event.target, NAME_BYTES_MAX));
         if event.first == 0 {
             let key = self.table(SCANS).text(&digest).text(scanner).text(part).stamp(self.at);
@@ -214,7 +212,10 @@ impl Fold<'_, '_, '_> {
         }
         for (finding, n) in event.findings.iter().zip(event.first..) {
             let Some(name) = self.name(&finding.vulnerability, &finding.aliases)? else { continue };
-            let key = self.said_of(&name, target::FINDING, &digest).text(scanner).text(part).time(self.at.occurred_at);
+            let key = said_of(self.at.tenant, &name, target::FINDING, &digest)
+                .text(scanner)
+                .text(part)
+                .time(self.at.occurred_at);
             self.rows.put(key.place(self.at).ordinal(n), &found(finding))?;
             self.about(target::FINDING, &digest, &name)?;
         }
@@ -237,18 +238,18 @@ impl Fold<'_, '_, '_> {
             let Some(purl) = Purl::parse(&affected.purl) else { continue };
             let package = clipped(purl.package());
             // Places are those of the first part of the advisory, so that its state leads to all of them.
-            let key = self.said_of(&name, target::ADVISORY, package).text(&name).time(modified).number(self.at.index);
-            self.rows.put(key.ordinal(self.at.ordinal).ordinal(n), &affected_row(affected))?;
+            let key = said_of(self.at.tenant, &name, target::ADVISORY, package)
+                .text(&name)
+                .time(modified)
+                .number(self.at.index);
+            self.rows.put(key.ordinal(self.at.ordinal).ordinal(n), &Encoded(affected))?;
             self.about(target::ADVISORY, package, &name)?;
         }
         Ok(())
     }
 
     fn policy(&mut self, event: &PolicyPublished) -> Result<(), Error> {
-        let issuers = event.issuers.iter();
-        let issuers =
-            issuers.map(|role| (role.issuer.clone(), role.role.clone(), role.source.clone(), role.signs)).collect();
-        self.rows.put(self.table(POLICIES).place(self.at), &Policy { issuers })
+        self.rows.put(self.table(POLICIES).place(self.at), &Encoded(event))
     }
 }
 
@@ -275,17 +276,11 @@ fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
 /// Digests of a statement's product, each once.
 fn digests_of(statement: &VexStatement) -> Vec<String> {
     let by_purl = Purl::parse(&statement.product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
-    let named = statement.product_digests.iter().chain([&statement.product]).filter_map(|text| digest_of(text));
+    let named = statement.product_digests.iter().chain([&statement.product]).filter_map(|text| digest(text));
     let mut digests: Vec<String> = named.chain(by_purl).collect();
     digests.sort();
     digests.dedup();
     digests
-}
-
-/// A digest's canonical text; none for what is none, and for that of empty content.
-fn digest_of(text: &str) -> Option<String> {
-    let digest = text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())?;
-    Some(digest.to_string())
 }
 
 fn vulnerability_name(id: &str) -> Option<String> {
@@ -304,27 +299,10 @@ fn found(finding: &Finding) -> Found {
     }
 }
 
-fn affected_row(package: &AffectedPackage) -> Affected {
-    let range = |range: &AffectedRange| {
-        let events = range.events.iter();
-        let events = events
-            .map(|event| [&event.introduced, &event.fixed, &event.last_affected, &event.limit].map(String::clone));
-        (range.r#type.clone(), events.collect())
-    };
-    Affected {
-        ecosystem: package.ecosystem.clone(),
-        name: package.name.clone(),
-        purl: package.purl.clone(),
-        ranges: package.ranges.iter().map(range).collect(),
-        versions: package.versions.clone(),
-    }
-}
-
 fn clip(text: &str) -> String {
     clip_to(text, TEXT_BYTES_MAX).to_owned()
 }
 
 fn clip_to(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or(0)]
+    &text[..text.floor_char_boundary(bytes_max)]
 }

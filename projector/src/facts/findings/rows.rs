@@ -6,6 +6,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{Verification, VexStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::rows::text;
 use crate::store::key::Key;
 
@@ -29,7 +30,7 @@ pub(crate) const ALIASES: u8 = b'x';
 pub(crate) const NAMES: u8 = b'n';
 /// (digest, package, version, purl) → nothing: what an artifact is called by purl.
 pub(crate) const OWN: u8 = b'o';
-/// (index, ordinal) → [`Policy`].
+/// (index, ordinal) → the message `PolicyPublished`.
 pub(crate) const POLICIES: u8 = b'p';
 
 /// What something is said of, as keys have it.
@@ -40,7 +41,7 @@ pub(crate) mod target {
     pub(crate) const PACKAGE: u8 = b'p';
     /// (digest, scanner, target, stamp, n) → [`super::Found`].
     pub(crate) const FINDING: u8 = b'f';
-    /// (package, advisory, modified, index, ordinal, n) → [`super::Affected`].
+    /// (package, advisory, modified, index, ordinal, n) → the message `AffectedPackage`.
     pub(crate) const ADVISORY: u8 = b'a';
 }
 
@@ -115,23 +116,6 @@ pub(crate) struct Advisory {
     pub(crate) severity: String,
 }
 
-/// A package that an advisory names: `AffectedPackage`, field by field.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Affected {
-    pub(crate) ecosystem: String,
-    pub(crate) name: String,
-    pub(crate) purl: String,
-    /// Type, then (introduced, fixed, last affected, limit).
-    pub(crate) ranges: Vec<(String, Vec<[String; 4]>)>,
-    pub(crate) versions: Vec<String>,
-}
-
-/// What the configuration says of issuers: issuer, role, source, signs.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Policy {
-    pub(crate) issuers: Vec<(String, String, String, bool)>,
-}
-
 /// A key of a table.
 pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {
     Key::new(tenant, VIEW).byte(table)
@@ -154,4 +138,8 @@ pub(crate) fn version_order(a: &str, b: &str) -> Ordering {
         (Some(a), Some(b)) => a.cmp(&b),
         _ => a.cmp(b),
     }
+}
+
+pub(crate) fn unreadable() -> Error {
+    Error::Store("findings: a key cannot be read".to_owned())
 }

@@ -1,10 +1,9 @@
 //! One fact being folded, and how texts and digests are kept.
 
-use pedigraph_proto::Digest;
-
 use super::memory::Memory;
 use super::rows::key;
 use super::said::Said;
+pub(super) use crate::facts::digest;
 use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::store::key::Key;
@@ -29,10 +28,4 @@ impl Fold<'_, '_, '_> {
 /// A text that a row keeps: long ones are clipped, since facts hold them whole.
 pub(super) fn clip(text: &str) -> String {
     text.char_indices().take_while(|(at, _)| *at < TEXT_BYTES_MAX).map(|(_, letter)| letter).collect()
-}
-
-/// A digest's canonical text; `None` for what is none. That of empty content names nothing: it would join strangers.
-pub(super) fn digest(text: &str) -> Option<String> {
-    let digest = text.parse::<Digest>().ok().filter(|digest| !digest.is_of_empty_content())?;
-    Some(digest.to_string())
 }

@@ -230,7 +230,7 @@ impl<'a> Lines<'a> {
             if children.len() == limit {
                 return Ok(ControlFlow::Break(()));
             }
-            let digest = KeyReader::new(key.get(prefix.as_bytes().len()..).unwrap_or_default()).text();
+            let digest = KeyReader::after(key, &prefix).text();
             if Stamped::<bool>::decode(bytes)?.value {
                 children.extend(digest);
             }
@@ -254,7 +254,7 @@ impl<'a> Lines<'a> {
             Goes::Up => ((here.prefix_end(), prefix.prefix_end()), false),
         };
         self.each_newest((&range.0, &range.1), reverse, |key, bytes| {
-            let mut reader = KeyReader::new(key.get(prefix.as_bytes().len()..).unwrap_or_default());
+            let mut reader = KeyReader::after(key, &prefix);
             match (read_pos(&mut reader), Stamped::<rows::Place>::decode(bytes)?.value.there) {
                 (Some(pos), true) => visit(pos),
                 (Some(_) | None, _) => Ok(ControlFlow::Continue(())),

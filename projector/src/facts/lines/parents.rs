@@ -98,7 +98,7 @@ impl Lines<'_> {
             let prefix = self.key(line, table::KIN).text(index);
             self.each_newest((&prefix, &prefix.prefix_end()), false, |key, bytes| {
                 let there = Stamped::<bool>::decode(bytes)?.value;
-                let member = KeyReader::new(key.get(prefix.as_bytes().len()..).unwrap_or_default()).text();
+                let member = KeyReader::after(key, &prefix).text();
                 kin.extend(member.filter(|_| there));
                 Ok(ControlFlow::Continue(()))
             })?;

@@ -71,7 +71,7 @@ impl Lines<'_> {
         let prefix = self.key(line, table::PLACE);
         let mut nearest = None;
         self.each_newest((&prefix, &prefix.clone().pos(pos)), true, |key, bytes| {
-            let mut reader = crate::store::key::KeyReader::new(key.get(prefix.as_bytes().len()..).unwrap_or_default());
+            let mut reader = crate::store::key::KeyReader::after(key, &prefix);
             nearest = super::rows::read_pos(&mut reader).zip(Some(Stamped::<Place>::decode(bytes)?.value));
             Ok(ControlFlow::Break(()))
         })?;
