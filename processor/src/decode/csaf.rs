@@ -15,7 +15,7 @@ use serde::de::MapAccess;
 use super::budget::Budget;
 use super::csaf_tree::{Named, Number, Products, Tree};
 use super::document::{Document, Failure};
-use super::facts::{self, first_time, names_one_vulnerability};
+use super::facts::{self, first_time, names_one_vulnerability, texts_bytes};
 use super::read::{Each, List, Members, Obj, Object, Text, clip, clip_to, skip};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
@@ -27,10 +27,6 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     ..Decoder::new("csaf", 1, Decode::Stream(decode))
 }];
 
-/// Most components of one statement; a product that has more gets more statements.
-const SUBCOMPONENTS_MAX: usize = 128;
-/// Longest name of a component that is kept, bytes.
-const SUBCOMPONENT_BYTES_MAX: usize = 4_096;
 /// Most remediations that are said of one product.
 const ACTIONS_MAX: usize = 8;
 /// Most products that all groups named in flags, threats and remediations come to, one after another: a group that is
@@ -282,12 +278,11 @@ impl Vulnerability {
 
     /// Memory that it takes, about.
     fn bytes(&self) -> usize {
-        let texts = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
         let notes = self.notes.iter().map(|note| {
-            size_of::<Note>() + note.text.len() + note.products.len() * size_of::<Number>() + texts(&note.groups)
+            size_of::<Note>() + note.text.len() + note.products.len() * size_of::<Number>() + texts_bytes(&note.groups)
         });
         let statuses = self.statuses.len() * size_of::<(Number, u8)>();
-        size_of::<Vulnerability>() + self.name.len() + texts(&self.aliases) + statuses + notes.sum::<usize>()
+        size_of::<Vulnerability>() + self.name.len() + texts_bytes(&self.aliases) + statuses + notes.sum::<usize>()
     }
 }
 
@@ -412,12 +407,11 @@ impl<'p> Said<'p> {
         let clears = matches!(status, VexStatus::NotAffected | VexStatus::Fixed);
         let Named { products, digests, components } = self.products.named(product, clears);
         for name in products {
-            for n in 0..components.len().div_ceil(SUBCOMPONENTS_MAX).max(1) {
-                let parts = components.chunks(SUBCOMPONENTS_MAX).nth(n).unwrap_or_default();
-                let texts = bytes(digests) + bytes(parts) + bytes(&statement.aliases) + name.len();
+            for parts in facts::portions(components) {
+                let texts = texts_bytes(digests) + texts_bytes(parts) + texts_bytes(&statement.aliases) + name.len();
                 self.budget.take_bytes::<VexStatement>(statement.encoded_len() + texts, 1)?;
                 check_count(self.statements.len() + 1, self.given)?;
-                let parts = parts.iter().map(|part| clip_to(part, SUBCOMPONENT_BYTES_MAX).to_owned());
+                let parts = parts.iter().map(|part| facts::subcomponent(part));
                 self.statements.push(VexStatement {
                     product: name.clone(),
                     product_digests: digests.to_vec(),
@@ -463,9 +457,4 @@ impl Vulnerability {
         let all: Vec<&str> = notes.iter().map(|note| self.notes[*note].text.as_str()).collect();
         clip(&all.join("\n")).to_owned()
     }
-}
-
-/// Bytes that a list of texts takes.
-fn bytes(texts: &[String]) -> usize {
-    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
 }

@@ -25,6 +25,10 @@ pub(super) const ITEMS_BYTES_MAX: usize = 512 << 10;
 /// Longest name or URI of a subject or material that is kept, bytes: 256 of each must fit into a fact.
 pub(super) const NAME_BYTES_MAX: usize = 512;
 
+/// Most subcomponents of one statement; a product that has more gets more statements.
+pub(super) const SUBCOMPONENTS_MAX: usize = 128;
+/// Longest name of a subcomponent that is kept, bytes.
+const SUBCOMPONENT_BYTES_MAX: usize = 4_096;
 /// Longest text that is kept where a digest should be, bytes.
 const DIGEST_BYTES_MAX: usize = 512;
 /// Longest text that is kept where a time should be, bytes.
@@ -80,6 +84,21 @@ pub(super) fn count(length: usize) -> u32 {
 pub(super) fn scan(head: ScanCompleted, findings: Vec<Finding>, budget: &Budget) -> Result<Vec<Fact>, Reject> {
     let head = ScanCompleted { finding_count: count(findings.len()), ..head };
     said_of_each(head, findings, budget, |head, first, findings| ScanCompleted { first, findings, ..head })
+}
+
+/// A product's subcomponents as its statements have them, one portion each; of none there is one empty portion.
+pub(super) fn portions(parts: &[String]) -> impl Iterator<Item = &[String]> {
+    parts.is_empty().then_some(parts).into_iter().chain(parts.chunks(SUBCOMPONENTS_MAX))
+}
+
+/// What is kept of a subcomponent's name.
+pub(super) fn subcomponent(name: &str) -> String {
+    clip_to(name, SUBCOMPONENT_BYTES_MAX).to_owned()
+}
+
+/// Memory that a list of texts takes, bytes.
+pub(super) fn texts_bytes(texts: &[String]) -> usize {
+    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
 }
 
 /// A VEX document and its statements, which were taken from the budget before.

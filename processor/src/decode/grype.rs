@@ -11,12 +11,11 @@ use pedigraph_proto::{Digest, Nanos, image};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use super::budget::Budget;
 use super::document::{Document, Failure};
 use super::facts::{self, ITEMS_MAX, canonical_purl};
 use super::oci::labelled;
 use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
-use super::scanned::{self, Image};
+use super::scanned::{self, Findings, Image};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -29,27 +28,16 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
 struct Report<'a, 'g> {
     /// There is a list, be it empty.
     lists: bool,
-    findings: Vec<Finding>,
-    findings_max: usize,
+    findings: Findings<'g>,
     source: Obj<Source<'a>>,
     descriptor: Obj<Descriptor<'a>>,
-    budget: &'g Budget,
 }
 
 impl<'de> Members<'de> for Report<'de, '_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "matches" => {
-                let take = |Obj(found): Obj<Match<'de>>| {
-                    if self.findings.len() == self.findings_max {
-                        let reason = format!("more than {} findings", self.findings_max);
-                        return Err(Reject::new(Code::TooManyItems, reason));
-                    }
-                    let finding = finding(&found);
-                    self.budget.take(&finding)?;
-                    self.findings.push(finding);
-                    Ok(())
-                };
+                let take = |Obj(found): Obj<Match<'de>>| self.findings.take(finding(&found));
                 self.lists = map.next_value_seed(Each::new(take))?;
             }
             "source" => self.source = map.next_value()?,
@@ -161,14 +149,8 @@ struct Package<'a> {
 
 /// Reads a report: the scan, and of an image what ties its digests together.
 fn decode<'a>(document: Document<'a>, given: &Given<'_>) -> Result<Found, Failure> {
-    let mut report: Report<'a, '_> = Report {
-        lists: false,
-        findings: Vec::new(),
-        findings_max: given.limits.statements_max,
-        source: Obj::default(),
-        descriptor: Obj::default(),
-        budget: given.budget,
-    };
+    let mut report: Report<'a, '_> =
+        Report { lists: false, findings: Findings::new(given), source: Obj::default(), descriptor: Obj::default() };
     document.json_seed(Object(&mut report))?;
     Ok(found(report, given)?)
 }
@@ -192,7 +174,7 @@ fn found(report: Report<'_, '_>, given: &Given<'_>) -> Result<Found, Reject> {
         target: source.part(),
         ..ScanCompleted::default()
     };
-    let mut facts = scanned::scans(&head, report.findings, image.subjects(given, reference), given)?;
+    let mut facts = scanned::scans(&head, report.findings.all(), image.subjects(given, reference), given)?;
     if let TextOr::Object(target) = &source.target {
         facts.extend(target.image_facts(&image));
     }

@@ -13,8 +13,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::budget::Budget;
 use super::document::{Document, Failure};
-use super::facts::{self, Aliases, canonical_purl, first_time, named_digest, outside};
-use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
+use super::facts::{self, Aliases, canonical_purl, first_time, named_digest, outside, texts_bytes};
+use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, skip};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -29,10 +29,6 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     ..Decoder::new("openvex", 3, Decode::Stream(decode))
 }];
 
-/// Most subcomponents of one statement; a product that has more gets more statements.
-const SUBCOMPONENTS_MAX: usize = 128;
-/// Longest name of a subcomponent that is kept, bytes.
-const SUBCOMPONENT_BYTES_MAX: usize = 4_096;
 /// Most digests of one product.
 const DIGESTS_MAX: usize = 64;
 
@@ -248,7 +244,7 @@ impl Statement<'_> {
             let product_digests: Vec<String> = subject.iter().map(|digest| digest.to_string()).collect();
             let product = product_digests.first().cloned().unwrap_or_default();
             let mut subcomponents = own_parts;
-            subcomponents.truncate(SUBCOMPONENTS_MAX);
+            subcomponents.truncate(facts::SUBCOMPONENTS_MAX);
             let statement = VexStatement { product, product_digests, subcomponents, ..about_all };
             budget.take(&statement)?;
             out.push(statement);
@@ -258,10 +254,12 @@ impl Statement<'_> {
             let (product, product_digests, parts) = named(product);
             // 0.0.1 gave one list of subcomponents for all products.
             let parts = if parts.is_empty() { &own_parts } else { &parts };
-            let said = about_all.encoded_len() + product.len() + bytes(&product_digests) + bytes(&about_all.aliases);
-            for n in 0..parts.len().div_ceil(SUBCOMPONENTS_MAX).max(1) {
-                let parts = parts.chunks(SUBCOMPONENTS_MAX).nth(n).unwrap_or_default();
-                budget.take_bytes::<VexStatement>(said + bytes(parts), 1)?;
+            let said = about_all.encoded_len()
+                + product.len()
+                + texts_bytes(&product_digests)
+                + texts_bytes(&about_all.aliases);
+            for parts in facts::portions(parts) {
+                budget.take_bytes::<VexStatement>(said + texts_bytes(parts), 1)?;
                 out.push(VexStatement {
                     product: product.clone(),
                     product_digests: product_digests.clone(),
@@ -275,7 +273,7 @@ impl Statement<'_> {
 
     fn own_subcomponents(&self) -> Vec<String> {
         let names = self.subcomponents.0.iter().map(|part| named(part).0);
-        names.filter(|name| !name.is_empty()).map(|name| clip_to(&name, SUBCOMPONENT_BYTES_MAX).to_owned()).collect()
+        names.filter(|name| !name.is_empty()).map(|name| facts::subcomponent(&name)).collect()
     }
 
     fn without_product(&self) -> VexStatement {
@@ -301,11 +299,6 @@ impl Statement<'_> {
     }
 }
 
-/// Bytes that a list of texts takes.
-fn bytes(texts: &[String]) -> usize {
-    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
-}
-
 /// A product's name, its digests and its subcomponents.
 fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>) {
     let product = match product {
@@ -327,7 +320,7 @@ fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>
         TextOr::Text(id) => canonical_purl(id).0,
         TextOr::Object(part) => part.name(),
     });
-    let parts = parts.filter(|part| !part.is_empty()).map(|part| clip_to(&part, SUBCOMPONENT_BYTES_MAX).to_owned());
+    let parts = parts.filter(|part| !part.is_empty()).map(|part| facts::subcomponent(&part));
     let parts = parts.collect();
     let name = if name.is_empty() { digests.first().cloned().unwrap_or_default() } else { name };
     (name, digests, parts)

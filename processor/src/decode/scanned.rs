@@ -6,6 +6,7 @@ use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, image};
 
 use super::Given;
+use super::budget::Budget;
 use super::facts;
 use super::read::{List, Text};
 
@@ -15,6 +16,35 @@ const REPO_DIGESTS_MAX: usize = 16;
 const REPO_TAGS_MAX: usize = 1_024;
 /// Most tags of one image.
 const TAGS_MAX: usize = 64;
+
+/// The findings of a report, while it is read.
+pub(super) struct Findings<'g> {
+    all: Vec<Finding>,
+    most: usize,
+    budget: &'g Budget,
+}
+
+impl<'g> Findings<'g> {
+    /// None yet.
+    pub(super) fn new(given: &Given<'g>) -> Findings<'g> {
+        Findings { all: Vec::new(), most: given.limits.statements_max, budget: given.budget }
+    }
+
+    /// Takes one, as far as the report may have more.
+    pub(super) fn take(&mut self, finding: Finding) -> Result<(), Reject> {
+        if self.all.len() == self.most {
+            return Err(Reject::new(Code::TooManyItems, format!("more than {} findings", self.most)));
+        }
+        self.budget.take(&finding)?;
+        self.all.push(finding);
+        Ok(())
+    }
+
+    /// All of them.
+    pub(super) fn all(self) -> Vec<Finding> {
+        self.all
+    }
+}
 
 /// A container image as a report names it.
 #[derive(Default)]

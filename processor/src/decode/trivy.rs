@@ -10,12 +10,11 @@ use pedigraph_proto::{Digest, Nanos};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use super::budget::Budget;
 use super::document::{Document, Failure};
 use super::facts::{self, canonical_purl};
 use super::oci::{Config, config_observed, diff_ids};
 use super::read::{Each, List, Members, Obj, Object, Objects, Text, Whole, clip, skip};
-use super::scanned::{self, Image};
+use super::scanned::{self, Findings, Image};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -52,26 +51,14 @@ impl<'de> Members<'de> for Report<'de, '_> {
 }
 
 /// The findings of all targets.
-struct Results<'g> {
-    findings: Vec<Finding>,
-    findings_max: usize,
-    budget: &'g Budget,
-}
+struct Results<'g>(Findings<'g>);
 
 impl<'de> Members<'de> for Results<'_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         if name != "Vulnerabilities" {
             return skip(map);
         }
-        map.next_value_seed(Each::new(|Obj(found): Obj<Vulnerability<'de>>| {
-            if self.findings.len() == self.findings_max {
-                return Err(Reject::new(Code::TooManyItems, format!("more than {} findings", self.findings_max)));
-            }
-            let finding = finding(&found);
-            self.budget.take(&finding)?;
-            self.findings.push(finding);
-            Ok(())
-        }))?;
+        map.next_value_seed(Each::new(|Obj(found): Obj<Vulnerability<'de>>| self.0.take(finding(&found))))?;
         Ok(())
     }
 }
@@ -133,13 +120,12 @@ fn decode<'a>(document: Document<'a>, given: &Given<'_>) -> Result<Found, Failur
     Ok(found(report, given)?)
 }
 
-fn found(mut report: Report<'_, '_>, given: &Given<'_>) -> Result<Found, Reject> {
+fn found(report: Report<'_, '_>, given: &Given<'_>) -> Result<Found, Reject> {
     match report.schema_version.0 {
         Some(2) => {}
         Some(other) => return Err(Reject::new(Code::UnsupportedVersion, format!("SchemaVersion {other} is not 2"))),
         None => return Err(Reject::new(Code::SchemaViolation, "SchemaVersion is missing or no number")),
     }
-    let findings = std::mem::take(&mut report.results.findings);
     let Obj(metadata) = &report.metadata;
     let image = Image::of(&metadata.repo_digests, &metadata.repo_tags, ["", metadata.image_id.as_str()]);
     let kind = report.kind();
@@ -154,14 +140,13 @@ fn found(mut report: Report<'_, '_>, given: &Given<'_>) -> Result<Found, Reject>
         ..ScanCompleted::default()
     };
     let reference = if is_image { image.reference(pointed_at) } else { String::new() };
-    let mut facts = scanned::scans(&head, findings, image.subjects(given, reference), given)?;
+    let mut facts = scanned::scans(&head, report.results.0.all(), image.subjects(given, reference), given)?;
     facts.extend(metadata.image_facts(&image));
     Ok(Found { facts: facts.into(), time: Nanos::parse(report.created_at.as_str()) })
 }
 
 impl<'g> Report<'_, 'g> {
     fn new(given: &Given<'g>) -> Self {
-        let findings_max = given.limits.statements_max;
         Report {
             schema_version: Whole::default(),
             trivy: Obj::default(),
@@ -169,7 +154,7 @@ impl<'g> Report<'_, 'g> {
             artifact_name: Text::default(),
             artifact_type: Text::default(),
             metadata: Obj::default(),
-            results: Results { findings: Vec::new(), findings_max, budget: given.budget },
+            results: Results(Findings::new(given)),
         }
     }
 
