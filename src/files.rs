@@ -36,6 +36,13 @@ impl Drop for Draft {
     }
 }
 
+/// Writes a file in one step. It is not synced: after a power cut the file may be garbled or empty.
+pub(crate) fn replace(target: &Path, text: &[u8]) -> anyhow::Result<()> {
+    let draft = target.with_added_extension("tmp");
+    fs::write(&draft, text).with_context(|| format!("cannot write {}", draft.display()))?;
+    fs::rename(&draft, target).with_context(|| format!("cannot write {}", target.display()))
+}
+
 /// A whole file of at most `most` bytes.
 pub(crate) fn read_small(file: &Path, most: usize) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();

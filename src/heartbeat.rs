@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_processor::Processor;
 use pedigraph_proto::Nanos;
@@ -22,7 +21,7 @@ use pedigraph_query_api::{SourceLag, WriterSign};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::files::read_small;
+use crate::files::{read_small, replace};
 use crate::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -91,9 +90,7 @@ fn heartbeat(processor: &Processor, reader: &Reader) -> Heartbeat {
 }
 
 fn write(path: &Path, heartbeat: &Heartbeat) -> anyhow::Result<()> {
-    let draft = path.with_extension("json.tmp");
-    fs::write(&draft, serde_json::to_vec(heartbeat)?).with_context(|| format!("cannot write {}", draft.display()))?;
-    fs::rename(&draft, path).with_context(|| format!("cannot write {}", path.display()))
+    replace(path, &serde_json::to_vec(heartbeat)?)
 }
 
 /// What the writer of the ledger said last, as of now.

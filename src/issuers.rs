@@ -11,6 +11,7 @@ use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{IssuerRole, PolicyPublished};
 use serde::{Deserialize, Serialize};
 
+use crate::files::replace;
 use crate::output::{Exit, Failure};
 
 /// What was said last, in the data directory. Without it all is said again, which changes no verdict.
@@ -81,8 +82,7 @@ pub(crate) fn publish(issuers: &[Issuer], data: &Path, processor: &Processor, re
         let next_index = reader.head(&log).size;
         processor.record_blocking(&tenant, PolicyPublished { issuers, next_index })?;
     }
-    let new = path.with_extension("new");
-    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).context("the roles of issuers")
+    replace(&path, text.as_bytes())
 }
 
 /// What was said, in a file.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pedigraph_ledger::{Reader, Signer};
 use pedigraph_projector::Views;
@@ -195,6 +196,11 @@ impl App {
     /// Now, nanoseconds since 1970 UTC.
     pub fn now(&self) -> i64 {
         (self.config.clock)()
+    }
+
+    /// How long ago a reading of [`App::now`] was; nothing where the clock has been set back.
+    pub(crate) fn since(&self, begun: i64) -> Duration {
+        Duration::from_nanos(u64::try_from(self.now().saturating_sub(begun)).unwrap_or(0))
     }
 
     /// The limits.

@@ -1,8 +1,6 @@
 //! What lies around every route, from the outside in: request id, span, metrics and the body of problems · panics ·
 //! requests at once · host and origin. Each route has the check of its access within ([`access`](crate::access)).
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -92,10 +90,10 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let in_flight = app.metrics.in_flight();
     let response = next.run(request).instrument(span.clone()).await;
     drop(in_flight);
-    let taken = u64::try_from(app.now().saturating_sub(begun)).unwrap_or(0);
+    let taken = app.since(begun);
     let labels = RequestLabels { route, method, status: response.status().as_u16() };
-    app.metrics.answered(labels, Duration::from_nanos(taken));
-    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken / 1_000, "answered"));
+    app.metrics.answered(labels, taken);
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken.as_micros(), "answered"));
     let mut response = finish(response, &id, page.as_deref());
     trace::answer(&span, response.headers_mut());
     response

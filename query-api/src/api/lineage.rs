@@ -68,13 +68,8 @@ async fn diff(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let to = read.params.need("to", reference)?.to_owned();
     let begun = app.now();
     let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?)).await;
-    app.metrics.diff_latency.observe(seconds_since(&app, begun));
+    app.metrics.diff_latency.observe(app.since(begun).as_secs_f64());
     answer
-}
-
-fn seconds_since(app: &App, begun: i64) -> f64 {
-    let taken = u64::try_from((app.config.clock)().saturating_sub(begun)).unwrap_or(0);
-    std::time::Duration::from_nanos(taken).as_secs_f64()
 }
 
 async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
@@ -91,12 +86,11 @@ struct TimedTrace {
 
 async fn trace(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let reference = read.params.need("ref", "a digest, repository:tag or environment/service")?.to_owned();
-    let (begun, clock) = (app.now(), app.config.clock);
+    let (begun, timer) = (app.now(), app.clone());
     app.json(read, move |scope, _, _| {
         let trace = trace_of(scope, &reference)?;
-        let taken = u64::try_from(clock().saturating_sub(begun)).unwrap_or(0);
-        let elapsed_ms = std::time::Duration::from_nanos(taken).as_micros();
-        Ok(TimedTrace { trace, elapsed_ms: f64::from(u32::try_from(elapsed_ms).unwrap_or(u32::MAX)) / 1e3 })
+        let elapsed_us = timer.since(begun).as_micros();
+        Ok(TimedTrace { trace, elapsed_ms: f64::from(u32::try_from(elapsed_us).unwrap_or(u32::MAX)) / 1e3 })
     })
     .await
 }
