@@ -411,7 +411,9 @@ def test_pages_neither_skip_nor_repeat(shared):
 
 
 def test_entries_filters(shared):
-    rejected = problem(shared.post(b"{not json"), 422)["index"]
+    rejected = problem(shared.post(b"{not json", wait="visible"), 422)["index"]
+    for n in range(5):
+        shared.accept(deployed(f"filtered-{n}", "r.example/app:1"), wait="visible")
     entries = shared.entries(limit=1000)
     indexes = [entry["index"] for entry in entries]
     assert indexes == list(range(len(indexes))), "every index once"
