@@ -6,6 +6,8 @@ mod book;
 mod budget;
 #[path = "projector/corpus.rs"]
 mod corpus;
+#[path = "projector/deltas.rs"]
+mod deltas;
 #[path = "projector/faults.rs"]
 mod faults;
 #[path = "projector/findings.rs"]

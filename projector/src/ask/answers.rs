@@ -711,6 +711,99 @@ pub struct VerdictChange {
     pub evidence_link: Option<String>,
 }
 
+/// Why a verdict differs along an edge.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rationale {
+    /// The cause, for a person.
+    pub reason: String,
+    /// Such as `component_added`, `statement_changed`, `finding_appeared`.
+    pub reason_code: String,
+    /// The entry that proves the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_link: Option<String>,
+    /// `fromConfidence` and `toConfidence`, 0..1, of the verdicts that there are.
+    pub metadata: std::collections::BTreeMap<String, f64>,
+}
+
+/// Where the verdict on a vulnerability differs along a `parent` edge (SPEC §5, "VEX deltas").
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VexDelta {
+    /// UUIDv5 of tenant, from, to and cve.
+    pub id: String,
+    /// The older version.
+    pub from_artifact_digest: String,
+    /// The next one.
+    pub to_artifact_digest: String,
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// Of the older one; `none` where it has no verdict.
+    pub from_status: String,
+    /// Of the next one.
+    pub to_status: String,
+    /// Why.
+    pub rationale: Rationale,
+    /// Over the events behind both verdicts; its subject is `<from>..<to>`.
+    pub replay_hash: String,
+    /// When the first entry since which these two differ so was recorded.
+    pub created_at: Nanos,
+}
+
+/// A page of deltas.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VexDeltas {
+    /// By (from, to, cve); lists that are longer than a page come in the order of the store.
+    pub deltas: Vec<VexDelta>,
+    /// Where the list goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+/// A verdict on an artifact, with an SBOM of it (SPEC §5, "SBOM–verdict links").
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictLink {
+    /// What it is on.
+    pub artifact_digest: String,
+    /// Digest of the document that is a current SBOM of the artifact; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sbom_version_id: Option<String>,
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// Id of the verdict.
+    pub consensus_projection_id: String,
+    /// `affected`, `under_investigation`, `fixed`, `not_affected`.
+    pub verdict_status: String,
+    /// 0..1.
+    pub confidence_score: f64,
+    /// When the newest event behind it was recorded.
+    pub linked_at: Nanos,
+}
+
+/// A page of verdicts.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictLinks {
+    /// By vulnerability on one artifact, by artifact of one vulnerability.
+    pub verdicts: Vec<VerdictLink>,
+    /// Where the list goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+/// How an artifact compares with its parents (SPEC §3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VulnBadges {
+    /// Vulnerabilities that are open here and in no parent.
+    pub new_vulns: u64,
+    /// Those that are open in some parent and not here.
+    pub resolved_vulns: u64,
+    /// The index that these counts go up to, where the view of deltas is behind the answer.
+    pub as_of: Option<u64>,
+}
+
 /// A vulnerability that is reached otherwise.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

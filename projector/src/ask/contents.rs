@@ -31,6 +31,8 @@ const PATH_MAX: usize = 64;
 pub(super) struct Current {
     pub(super) set: u32,
     pub(super) reference: String,
+    /// Digest of the document.
+    pub(super) document: String,
     /// Of the event that bound it to the digest.
     pub(super) stamp: Stamp,
     /// Of the event that brought the document; another one where the document was linked to the digest later.
@@ -176,6 +178,7 @@ impl Scope {
         let mut newest: BTreeMap<(String, String), (Written, Current)> = BTreeMap::new();
         for row in sboms {
             let (stamp, bound) = (row.stamp, row.value);
+            let document = bound.other.clone();
             let resolved = match bound.set {
                 Some(_) => Some((stamp, bound)),
                 None => self.linked_sbom(&bound.sbom)?,
@@ -187,7 +190,7 @@ impl Scope {
             let (of, order) = ((tool, root), (time, version, index, ordinal));
             let known = newest.get(&of).is_some_and(|(known, _)| *known >= order);
             if !known {
-                newest.insert(of, (order, Current { set, reference, stamp, written }));
+                newest.insert(of, (order, Current { set, reference, document, stamp, written }));
             }
         }
         Ok(newest.into_values().map(|(_, current)| current).collect())

@@ -18,6 +18,7 @@ use super::vex::said::Case;
 use super::vex::verdict::Whole;
 use crate::error::Error;
 use crate::facts::components::rows::Known;
+use crate::facts::findings::rows::key_name;
 use crate::facts::lineage::rows::{Evidence, EvidenceKind, table};
 
 /// Qualifiers of a purl that name another thing.
@@ -42,6 +43,15 @@ struct Side {
     sboms: BTreeSet<u64>,
 }
 
+impl Side {
+    fn add(&mut self, components: Vec<Known>) {
+        for known in components {
+            let (matched, version) = matched(&known);
+            self.components.entry(matched).or_default().entry(version).or_insert(known);
+        }
+    }
+}
+
 impl Scope {
     /// What changed from one artifact to another, both by canonical digest. It costs the components of both, a seek for
     /// each package that anybody says something of, and two verdicts for each vulnerability that is said of either.
@@ -63,10 +73,7 @@ impl Scope {
         for part in self.parts_of(digest)? {
             for current in self.current_sboms(&part)? {
                 side.sboms.insert(current.stamp.index);
-                for known in self.contents(current.set)?.all(self)? {
-                    let (matched, version) = matched(&known);
-                    side.components.entry(matched).or_default().entry(version).or_insert(known);
-                }
+                side.add(self.contents(current.set)?.all(self)?);
             }
         }
         Ok(side)
@@ -83,13 +90,13 @@ impl Scope {
         for digest in [from, to] {
             names.extend(self.vulnerabilities_of(digest)?);
         }
-        let (mut changes, mut done) = (BTreeMap::new(), BTreeSet::new());
-        for name in names {
-            if done.contains(&name) {
+        let mut changes = BTreeMap::new();
+        for name in self.with_joined_names(names)? {
+            let case = Case::of(self, &name)?;
+            // An id that two CVEs share is looked at under each of them.
+            if key_name(&case.vulnerability.name) != name {
                 continue;
             }
-            let case = Case::of(self, &name)?;
-            done.extend(case.vulnerability.keys.iter().cloned());
             let (old, new) = (case.whole(from)?, case.whole(to)?);
             entries.extend(old.entries().chain(new.entries()));
             if let Some(change) = changed(&case, &old, &new, (before, after)) {
@@ -152,25 +159,49 @@ impl Scope {
     }
 }
 
-/// A vulnerability whose verdict is another one, and why: the first cause of component, statement, finding.
+/// A vulnerability whose verdict is another one, and why.
 fn changed(case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -> Option<VerdictChange> {
-    let (from_status, to_status) = (old.status_word(), new.status_word());
-    if from_status == to_status {
-        return None;
-    }
+    (old.status_word() != new.status_word()).then(|| change_of(case, old, new, sides))
+}
+
+/// The first cause of component, statement, finding.
+fn change_of(case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -> VerdictChange {
     let cause = by_component(old, new, sides).or_else(|| by_statement(old, new)).or_else(|| by_finding(old, new));
     let (reason_code, reason, index) = cause.unwrap_or_else(|| {
         let index = new.entries().chain(old.entries()).max();
         ("statement_changed", "what is said of it weighs otherwise".to_owned(), index)
     });
-    Some(VerdictChange {
+    VerdictChange {
         cve: case.vulnerability.name.clone(),
-        from_status,
-        to_status,
+        from_status: old.status_word(),
+        to_status: new.status_word(),
         reason,
         reason_code: reason_code.to_owned(),
         evidence_link: index.map(|index| format!("/api/v1/entries/{index}")),
-    })
+    }
+}
+
+/// Why the verdict on a vulnerability is another one along an edge, whether or not it is now. It reads of both sides what
+/// is said and the packages that it is about.
+pub(super) fn changed_along(scope: &Scope, case: &Case<'_>, old: &Whole, new: &Whole) -> Result<VerdictChange, Error> {
+    let named: BTreeSet<&String> = old.components().into_iter().chain(new.components()).collect();
+    let packages: BTreeSet<String> =
+        named.iter().filter_map(|purl| Purl::parse(purl)).map(|purl| purl.package().to_owned()).collect();
+    let side = |digest: &str| {
+        let mut side = Side::default();
+        for part in scope.parts_of(digest)? {
+            for current in scope.current_sboms(&part)? {
+                side.sboms.insert(current.stamp.index);
+                let contents = scope.contents(current.set)?;
+                for package in &packages {
+                    side.add(contents.of_package(scope, package)?);
+                }
+            }
+        }
+        Ok::<_, Error>(side)
+    };
+    let (before, after) = (side(&old.digest)?, side(&new.digest)?);
+    Ok(change_of(case, old, new, (&before, &after)))
 }
 
 /// By vulnerability: status and paths, gates.

@@ -46,6 +46,22 @@ impl Graph<'_> {
         Ok((children, cut))
     }
 
+    /// Versions to which an entry gave another derived parent, after one of them, at most `limit`.
+    pub(super) fn moved_in(&self, index: u64, after: &str, limit: usize) -> Result<Vec<String>, Error> {
+        self.rows_of_lines().moved_in(index, after, limit)
+    }
+
+    /// Versions that have this one as their derived parent, after one of them, at most `limit`.
+    pub(super) fn derived_children_after(
+        &self,
+        profile: &Profile,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let Some(line) = line_id(&profile.line) else { return Ok(vec![]) };
+        self.rows_of_lines().children(&line, &profile.digest, after, limit)
+    }
+
     /// The first of the next [`NEXT_VERSIONS_MAX`] versions of an artifact's line that passes, as answers refer to it.
     /// A lower version that came later, such as a patch of an older one, is no next version.
     pub(crate) fn next_version(

@@ -122,8 +122,14 @@ impl<'a> Reach<'a> {
     /// Of a vulnerability: from everything that is named with it.
     pub(super) fn of_case(scope: &'a Scope, case: Case<'a>) -> Result<Reach<'a>, Error> {
         let Candidates { components, cut, named, may_be_unclear } = case.candidates()?;
-        let reach = Reach::from(scope, (components, cut), Some(case), named)?;
+        let reach = Reach::from(scope, (components.into_iter().collect(), cut), Some(case), named)?;
         Ok(Reach { may_be_unclear, ..reach })
+    }
+
+    /// Of what may be concerned, whatever is said of it.
+    pub(super) fn of_candidates(scope: &'a Scope, concerned: Candidates) -> Result<Reach<'a>, Error> {
+        let Candidates { components, cut, named, .. } = concerned;
+        Reach::from(scope, (components.into_iter().collect(), cut), None, named)
     }
 
     fn from(

@@ -44,9 +44,10 @@ pub(super) struct LanePlace {
 }
 
 /// Where a list goes on: at this candidate, after so many of its rows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) enum Place {
     /// At the beginning.
+    #[default]
     Start,
     /// At what a set is bound to.
     Subject { set: u32, subject: String, rows: u32 },

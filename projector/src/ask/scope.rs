@@ -74,6 +74,8 @@ pub struct Scope {
     pub(crate) tenant: TenantId,
     /// Rows of entries at or above it are not seen.
     pub(crate) bound: u64,
+    /// Rows of the view of deltas at or above it are not seen.
+    pub(crate) deltas_bound: u64,
     /// Rows of commits at or above it are not seen.
     pub(crate) seq_bound: u64,
     /// Duplicates since the newest entry, by source, where all entries are seen.

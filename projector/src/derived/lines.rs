@@ -46,7 +46,7 @@ impl Derived for LineOrder {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn byte(&self) -> u8 {

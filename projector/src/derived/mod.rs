@@ -1,6 +1,7 @@
 //! Views that are derived from rows of facts as of an index (DESIGN §5): lists that nobody could compute while asking.
 //! They may ask, and nothing that asks knows them: the shapes of their rows and keys are in `facts`.
 
+mod deltas;
 mod lines;
 mod touched;
 mod undescribed;
@@ -29,6 +30,11 @@ pub(crate) trait Derived: Send + Sync {
     fn version(&self) -> u32;
     /// Its key space: [`facts::derived_key`](crate::facts::derived_key) of this byte.
     fn byte(&self) -> u8;
+    /// Whether answers that do not use it go on without it, however far it is behind. It may look at rows of the views
+    /// before it in [`all`], which have come further.
+    fn stands_apart(&self) -> bool {
+        false
+    }
     /// Adds keys of what a fact touches, in the view's own encoding. Reads nothing. What folding the fact told is absent
     /// when it is read again from the ledger: then there may be more keys, of which nothing comes.
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>);
@@ -62,10 +68,17 @@ pub(crate) struct DerivedAt<'a> {
     pub(crate) rows_max: usize,
 }
 
+impl DerivedAt<'_> {
+    /// Of the entry.
+    pub(crate) fn index(&self) -> u64 {
+        self.before.bound
+    }
+}
+
 /// The derived views of one set of rows.
 pub(crate) type DerivedViews = Vec<Box<dyn Derived>>;
 
 /// Every derived view, in the order in which they are derived.
 pub(crate) fn all() -> DerivedViews {
-    vec![Box::new(lines::LineOrder), Box::new(undescribed::UndescribedLanes)]
+    vec![Box::new(lines::LineOrder), Box::new(undescribed::UndescribedLanes), Box::new(deltas::VexDeltas)]
 }

@@ -1,6 +1,7 @@
 //! From facts to rows: one folder per view, each with its rows and its fold. Nothing here asks or runs.
 
 pub(crate) mod components;
+pub(crate) mod deltas;
 pub(crate) mod deployments;
 pub(crate) mod entries;
 pub(crate) mod findings;

@@ -58,6 +58,8 @@ struct Stored {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct DerivedProgress {
     pub(super) name: &'static str,
+    /// Answers that do not use it do not wait for it.
+    pub(super) stands_apart: bool,
     /// The index that is derived next, of tenants that are behind the facts.
     pub(super) behind: BTreeMap<TenantId, u64>,
     /// `sha256:` and hex.
@@ -174,9 +176,17 @@ impl Deriver {
     /// Derives what is in the store, within the budget, of which each view has its part: facts wait no longer however
     /// many views there are. `folding` is told the entry at hand.
     pub(super) fn derive(&mut self, turn: &Turn<'_>, folding: &mut Option<EntryId>) -> Result<(), Error> {
-        let each = Turn { rows_max: turn.rows_max / self.lanes.len().max(1) as u64, ..*turn };
-        for (view, lane) in self.views.iter().zip(&mut self.lanes) {
-            lane.derive(view.as_ref(), &each, folding)?;
+        let rows_max = turn.rows_max / self.lanes.len().max(1) as u64;
+        for at in 0..self.lanes.len() {
+            let Some((before, [lane, ..])) = self.lanes.split_at_mut_checked(at) else { break };
+            let view = self.views[at].as_ref();
+            // What a view looks at of those before it is there.
+            let come_to = |tenant: &TenantId| {
+                let in_store = (turn.in_store)(tenant);
+                before.iter().map(|lane| lane.next_of(tenant, in_store)).fold(in_store, u64::min)
+            };
+            let in_store: &dyn Fn(&TenantId) -> u64 = if view.stands_apart() { &come_to } else { turn.in_store };
+            lane.derive(view, &Turn { rows_max, in_store, ..*turn }, folding)?;
         }
         Ok(())
     }
@@ -213,7 +223,12 @@ impl Lane {
         let meter = Arc::new(Meter::new(Budget::NONE));
         let behind: BTreeMap<TenantId, u64> =
             behind.into_iter().filter_map(|(name, next)| Some((TenantId::new(&name)?, next))).collect();
-        let shown = DerivedProgress { name: view.name(), behind: behind.clone(), root: root.show() };
+        let shown = DerivedProgress {
+            name: view.name(),
+            stands_apart: view.stands_apart(),
+            behind: behind.clone(),
+            root: root.show(),
+        };
         Ok(Lane {
             sink: RowSink::at_once(store.clone(), root),
             shared: Arc::new(shared.metered(meter.clone())),
@@ -229,6 +244,11 @@ impl Lane {
             is_written: false,
             shown: Arc::new(shown),
         })
+    }
+
+    /// The index that is derived next, of a tenant of which so many entries are in the store.
+    fn next_of(&self, tenant: &TenantId, in_store: u64) -> u64 {
+        self.behind.get(tenant).map_or(in_store, |behind| behind.next)
     }
 
     fn begin(&mut self, tenant: &TenantId, stamp: Stamp) {
@@ -401,6 +421,7 @@ impl Lane {
             shared: shared.clone(),
             tenant: tenant.clone(),
             bound,
+            deltas_bound: bound,
             // Counters of what came in go by commits, which have no meaning here.
             seq_bound: 0,
             at: None,
@@ -424,7 +445,12 @@ impl Lane {
         let behind = self.behind.iter().map(|(tenant, behind)| (tenant.clone(), behind.next));
         let behind: BTreeMap<_, _> = behind.filter(|(tenant, next)| *next < facts.next_of(tenant)).collect();
         let root = self.sink.root();
-        let shown = DerivedProgress { name: view.name(), behind: behind.clone(), root: root.show() };
+        let shown = DerivedProgress {
+            name: view.name(),
+            stands_apart: view.stands_apart(),
+            behind: behind.clone(),
+            root: root.show(),
+        };
         if self.is_written && shown == *self.shown {
             return Ok(None);
         }

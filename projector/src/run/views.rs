@@ -156,6 +156,11 @@ impl Views {
         self.wait_until(timeout, |visible| visible.shown(tenant) > index).await
     }
 
+    /// Waits until lists of verdicts and deltas show an index; `false` when the time ran out.
+    pub async fn wait_deltas(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
+        self.wait_until(timeout, |visible| visible.shown_by_all(tenant) > index).await
+    }
+
     /// Waits until the facts of an index are folded, which derived views may be behind; `false` when the time ran out.
     pub async fn wait_facts(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
         self.wait_until(timeout, |visible| visible.folded(tenant) > index).await
@@ -172,7 +177,7 @@ impl Views {
         self.wait_until(timeout, |visible| visible.seq_of(tenant) >= seq).await
     }
 
-    /// Blocks until answers show every commit below `seq`; `false` when folding failed before, or was stopped.
+    /// Blocks until every view shows every commit below `seq`; `false` when folding failed before, or was stopped.
     pub fn wait_folded(&self, seq: u64) -> bool {
         let inner = &self.0.inner;
         let mut folded: Option<BTreeMap<TenantId, u64>> = None;
@@ -182,7 +187,9 @@ impl Views {
                 if folded.is_none() && visible.whole_seq() >= seq {
                     folded = Some(visible.sizes.clone());
                 }
-                folded.as_ref().is_some_and(|sizes| sizes.iter().all(|(tenant, size)| visible.shown(tenant) >= *size))
+                folded
+                    .as_ref()
+                    .is_some_and(|sizes| sizes.iter().all(|(tenant, size)| visible.shown_by_all(tenant) >= *size))
             };
             if is_shown {
                 return true;
@@ -239,24 +246,35 @@ impl Views {
 
     /// A consistent scope for one question, which may read all that there is; see [`Scope::within`].
     pub fn at(&self, tenant: &TenantId, moment: Moment) -> Result<Scope, Error> {
+        self.scope(tenant, moment, false)
+    }
+
+    /// The same for a question of lists of verdicts and deltas: it sees no more than the view of these has come to.
+    pub fn at_deltas(&self, tenant: &TenantId, moment: Moment) -> Result<Scope, Error> {
+        self.scope(tenant, moment, true)
+    }
+
+    fn scope(&self, tenant: &TenantId, moment: Moment, of_deltas: bool) -> Result<Scope, Error> {
         let inner = &self.0.inner;
         // In this order: what is folded anew ends the rows from before, after it shows nothing any more.
         let shared = inner.shared.read().clone();
-        let (visible, seq_bound, duplicates) = {
+        let (shown, by_all, seq_bound, duplicates) = {
             let state = inner.visible.read();
             let duplicates = state.duplicates.get(tenant).cloned();
-            (state.shown(tenant), state.seq_of(tenant), duplicates)
+            (state.shown(tenant), state.shown_by_all(tenant), state.seq_of(tenant), duplicates)
         };
+        let visible = if of_deltas { by_all } else { shown };
         let known = match (moment.as_of, log_of(tenant)) {
             (None, _) | (_, None) => visible,
             (Some(AsOf::Index(index)), _) => index.saturating_add(1),
             (Some(AsOf::Time(time)), Some(log)) => inner.reader.size_at(&log, time.0)?,
         };
         let bound = known.min(visible);
-        let duplicates = duplicates.filter(|_| bound == visible).unwrap_or_default();
+        let (deltas_bound, duplicates) =
+            (bound.min(by_all), duplicates.filter(|_| bound == visible).unwrap_or_default());
         let meter = Arc::new(Meter::new(Budget::NONE));
         let (tenant, at, groups, unmarked) = (tenant.clone(), moment.at, Arc::default(), Arc::default());
-        Ok(Scope { shared, tenant, bound, seq_bound, duplicates, at, now: None, meter, groups, unmarked })
+        Ok(Scope { shared, tenant, bound, deltas_bound, seq_bound, duplicates, at, now: None, meter, groups, unmarked })
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000

@@ -77,11 +77,22 @@ impl Visible {
         self.sizes.get(tenant).copied().unwrap_or(0)
     }
 
-    /// Number of a tenant's entries that the slowest view shows. Every question is bound by it, whatever it uses: its
-    /// answer is as of one index, and derived views keep up but for what touches very much at once.
+    /// Number of a tenant's entries that the slowest view shows, of those that do not stand apart. Every question is
+    /// bound by it, whatever it uses: its answer is as of one index, and these views keep up but for what touches very
+    /// much at once.
     pub(super) fn shown(&self, tenant: &TenantId) -> u64 {
+        self.shown_by(tenant, |view| !view.stands_apart)
+    }
+
+    /// Number of a tenant's entries that every view shows.
+    pub(super) fn shown_by_all(&self, tenant: &TenantId) -> u64 {
+        self.shown_by(tenant, |_| true)
+    }
+
+    fn shown_by(&self, tenant: &TenantId, counts: impl Fn(&DerivedProgress) -> bool) -> u64 {
         let folded = self.folded(tenant);
-        self.derived.iter().map(|view| view.next_of(tenant, folded)).min().unwrap_or(folded)
+        let counting = self.derived.iter().filter(|view| counts(view));
+        counting.map(|view| view.next_of(tenant, folded)).min().unwrap_or(folded)
     }
 }
 

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use pedigraph_proto::Purl;
+use pedigraph_proto::advisory::packages_of;
+
 use crate::ask::identity::Graph;
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
@@ -12,15 +15,20 @@ use crate::store::key::{Key, KeyReader};
 
 impl Scope {
     /// Names of vulnerabilities that anybody names with an artifact itself, by any of its digests, those of the indexes
-    /// above it and of the manifests under it, or its own purls: one row each.
+    /// above it, of the manifests under it and the indexes above these, or its own purls: one row each.
     pub(crate) fn vulnerabilities_of(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
         let graph = Graph::new(self);
         let mut digests: BTreeSet<String> = BTreeSet::new();
-        let joined = [graph.above(digest)?, graph.below(digest)?];
-        let joined = joined.iter().flat_map(|members| members.digests());
-        digests.extend(self.aliases_of(digest)?);
-        for joined in joined {
-            digests.extend(self.aliases_of(joined)?);
+        let below = graph.below(digest)?;
+        // What is said of an index above a part of it holds for that part.
+        let parts: Vec<&str> = below.digests().map(String::as_str).chain([digest]).collect();
+        for part in parts {
+            digests.extend(self.aliases_of(part)?);
+            for above in graph.above(part)?.digests() {
+                if !digests.contains(above) {
+                    digests.extend(self.aliases_of(above)?);
+                }
+            }
         }
         let mut names = BTreeSet::new();
         for digest in &digests {
@@ -29,6 +37,21 @@ impl Scope {
             }
         }
         let packages: BTreeSet<String> = self.own_packages(&digests.into_iter().collect::<Vec<_>>())?;
+        names.extend(self.vulnerabilities_of_packages(&packages)?);
+        Ok(names)
+    }
+
+    /// As [`Scope::vulnerabilities_of`], with those that anybody names with a package in its current SBOMs.
+    pub(crate) fn vulnerabilities_in(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
+        let mut packages = BTreeSet::new();
+        for part in self.parts_of(digest)? {
+            for current in self.current_sboms(&part)? {
+                for known in self.contents(current.set)?.all(self)? {
+                    packages.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
+                }
+            }
+        }
+        let mut names = self.vulnerabilities_of(digest)?;
         names.extend(self.vulnerabilities_of_packages(&packages)?);
         Ok(names)
     }

@@ -17,9 +17,10 @@ use crate::facts::lineage;
 use crate::store::key::KeyReader;
 
 /// Where a vulnerability may be.
+#[derive(Default)]
 pub(crate) struct Candidates {
-    /// Numbers of components, ascending.
-    pub(crate) components: Vec<u32>,
+    /// Numbers of components.
+    pub(crate) components: BTreeSet<u32>,
     /// There are more than were looked at.
     pub(crate) cut: bool,
     /// Canonical digests of artifacts that are named by digest or purl, or are under an index that is.
@@ -33,21 +34,34 @@ impl Case<'_> {
     /// It costs rows by the digests and packages that are named with the vulnerability, the versions of these packages,
     /// and the artifacts that are called by such a purl.
     pub(crate) fn candidates(&self) -> Result<Candidates, Error> {
-        let mut found = Candidates { components: vec![], cut: false, named: BTreeSet::new(), may_be_unclear: false };
-        let unclear = Cell::new(false);
-        let mut components = BTreeSet::new();
+        let mut found = Candidates::default();
         for package in &self.packages(target::PACKAGE, usize::MAX)? {
-            unclear.set(true);
+            found.may_be_unclear = true;
             let versions = self.versions_named(package)?;
             let is_named = |version: &str| versions.contains("") || versions.contains(clipped(version));
-            self.components_of(package, &mut found.cut, &mut components, |purl| is_named(purl.version()))?;
-            for (version, digest) in self.artifacts_called(package)? {
-                // A statement with a version may be on an artifact of which only the package is known.
-                if version.is_empty() || is_named(&version) {
+            self.named_by(package, is_named, &mut found)?;
+        }
+        self.advised_on(&mut found)?;
+        for name in &self.vulnerability.keys {
+            for kind in [target::DIGEST, target::FINDING] {
+                for digest in self.targets(name, kind, usize::MAX)? {
+                    found.may_be_unclear |= kind == target::DIGEST;
                     self.add(&digest, &mut found.named)?;
                 }
             }
         }
+        Ok(found)
+    }
+
+    /// What a statement on a purl may be about.
+    pub(crate) fn stated_on(&self, purl: &Purl, found: &mut Candidates) -> Result<(), Error> {
+        let version = clipped(purl.version());
+        self.named_by(clipped(purl.package()), |named| version.is_empty() || clipped(named) == version, found)
+    }
+
+    /// What the advisories in the state that holds may concern.
+    pub(crate) fn advised_on(&self, found: &mut Candidates) -> Result<(), Error> {
+        let unclear = Cell::new(false);
         for package in &self.packages(target::ADVISORY, usize::MAX)? {
             let advisories = self.advisories(package)?;
             let concerns = |purl: &Purl| {
@@ -57,24 +71,27 @@ impl Case<'_> {
                 })
             };
             for known_as in [package.clone()].into_iter().chain(self.also_named(package)?) {
-                self.components_of(&known_as, &mut found.cut, &mut components, concerns)?;
+                self.components_of(&known_as, found, concerns)?;
             }
         }
-        for name in &self.vulnerability.keys {
-            for kind in [target::DIGEST, target::FINDING] {
-                for digest in self.targets(name, kind, usize::MAX)? {
-                    unclear.set(unclear.get() || kind == target::DIGEST);
-                    self.add(&digest, &mut found.named)?;
-                }
+        found.may_be_unclear |= unclear.get();
+        Ok(())
+    }
+
+    /// Components and artifacts of a package and of some versions.
+    fn named_by(&self, package: &str, is_named: impl Fn(&str) -> bool, found: &mut Candidates) -> Result<(), Error> {
+        self.components_of(package, found, |purl| is_named(purl.version()))?;
+        for (version, digest) in self.artifacts_called(package)? {
+            // A statement with a version may be on an artifact of which only the package is known.
+            if version.is_empty() || is_named(&version) {
+                self.add(&digest, &mut found.named)?;
             }
         }
-        found.components = components.into_iter().collect();
-        found.may_be_unclear = unclear.get();
-        Ok(found)
+        Ok(())
     }
 
     /// An artifact, and what is under it: what is said of an index holds for its manifests.
-    fn add(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
+    pub(crate) fn add(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
         let canonical = self.scope.canonical_digest(digest)?;
         for below in self.graph.below(&canonical)?.digests() {
             named.insert(below.clone());
@@ -96,17 +113,16 @@ impl Case<'_> {
     fn components_of(
         &self,
         package: &str,
-        cut: &mut bool,
-        components: &mut BTreeSet<u32>,
+        found: &mut Candidates,
         is_named: impl Fn(&Purl) -> bool,
     ) -> Result<(), Error> {
         let Some(purl) = Purl::parse(package) else { return Ok(()) };
         let (numbers, of_more) = self.scope.matching(&purl, None)?;
-        *cut |= of_more;
+        found.cut |= of_more;
         for number in numbers {
             let known = self.scope.known(number)?;
             if Purl::parse(&known.purl).is_some_and(|purl| is_named(&purl)) {
-                components.insert(number);
+                found.components.insert(number);
             }
         }
         Ok(())

@@ -35,8 +35,18 @@ impl Scope {
         Ok(Vulnerability { name, aliases: shown, keys })
     }
 
+    /// Names of vulnerabilities with all names that are joined to them. What a CVE is joined to may be joined to another
+    /// one, so each of the names is looked at itself.
+    pub(crate) fn with_joined_names(&self, names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+        let mut joined = BTreeSet::new();
+        for name in names {
+            joined.extend(self.joined_names(&name)?);
+        }
+        Ok(joined)
+    }
+
     /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed.
-    fn joined_names(&self, start: &str) -> Result<BTreeSet<String>, Error> {
+    pub(crate) fn joined_names(&self, start: &str) -> Result<BTreeSet<String>, Error> {
         let mut found = BTreeSet::from([start.to_owned()]);
         let mut todo = vec![start.to_owned()];
         while let Some(name) = todo.pop() {

@@ -350,8 +350,14 @@ impl<'a> Case<'a> {
 
 impl Scope {
     /// At most so many texts that follow a beginning in keys, each once, by one seek each.
-    pub(super) fn texts_under(&self, prefix: &Key, limit: usize) -> Result<Vec<String>, Error> {
-        let (mut from, end, mut texts) = (prefix.clone(), prefix.prefix_end(), Vec::new());
+    pub(crate) fn texts_under(&self, prefix: &Key, limit: usize) -> Result<Vec<String>, Error> {
+        self.texts_after(prefix, "", limit)
+    }
+
+    /// The same, after one of them.
+    pub(crate) fn texts_after(&self, prefix: &Key, after: &str, limit: usize) -> Result<Vec<String>, Error> {
+        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
+        let (mut from, end, mut texts) = (from, prefix.prefix_end(), Vec::new());
         while texts.len() < limit
             && let Some(key) = self.next_key(&from, &end, Clocks::Known)?
         {

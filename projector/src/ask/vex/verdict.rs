@@ -154,6 +154,11 @@ impl Whole {
         status_word(self.consensus, "none")
     }
 
+    /// 0..1; `None` where there is no verdict.
+    pub(crate) fn confidence(&self) -> Option<f64> {
+        self.consensus.map(|found| part_of_one(found.confidence))
+    }
+
     /// Entries of all that was heard.
     pub(crate) fn entries(&self) -> impl Iterator<Item = u64> {
         self.heard().map(|heard| heard.index)

@@ -147,7 +147,7 @@ impl Memory {
         let root = Purl::parse(&event.purl).map_or_else(|| event.root_name.clone(), |purl| purl.package().to_owned());
         let linked = if set.is_none() { sbom.clone() } else { String::new() };
         let (tool, version) = (event.tool.clone(), event.document_version);
-        let bound = Bound { set, sbom: linked, tool, version, root, reference };
+        let bound = Bound { set, sbom: linked, tool, version, root, reference, other: sbom.clone() };
         let binding = |digest: &str| table(at.tenant, BINDINGS).text(digest).stamp(at);
         let subject = if artifact.is_empty() { &sbom } else { &artifact };
         if !artifact.is_empty() {
@@ -158,7 +158,7 @@ impl Memory {
             None if artifact.is_empty() || sbom.is_empty() => Ok(()),
             None => rows.put(table(at.tenant, LINKS).text(&sbom).text(&artifact).stamp(at), &()),
             Some(set) => {
-                rows.put(binding(&sbom), &bound)?;
+                rows.put(binding(&sbom), &Bound { other: artifact.clone(), ..bound })?;
                 rows.sink.told.contents.insert(sbom.clone());
                 rows.put(table(at.tenant, SET_SUBJECTS).number(u64::from(set)).text(subject).stamp(at), &())
             }

@@ -74,6 +74,9 @@ pub(crate) struct Bound {
     pub(crate) root: String,
     /// What it says it describes, normalized; empty when not said.
     pub(crate) reference: String,
+    /// Of an artifact: the digest of the document; of that: the artifact, empty where it describes none by digest.
+    #[serde(with = "text")]
+    pub(crate) other: String,
 }
 
 pub(crate) fn table(tenant: &TenantId, table: u8) -> Key {

@@ -21,6 +21,7 @@ use crate::facts::digest;
 use crate::facts::view::{FactAt, StandsAt, View};
 use crate::rows::Rows;
 use crate::rows::encoded::Encoded;
+use crate::rows::text::Text;
 use crate::store::key::Key;
 
 pub(crate) mod rows;
@@ -176,6 +177,7 @@ impl Fold<'_, '_, '_> {
     ) -> Result<(), Error> {
         let Some(name) = self.name(&statement.vulnerability, &statement.aliases)? else { return Ok(()) };
         let own_time = self.said_time(&statement.time).unwrap_or(issued);
+        let (own, digests) = (own_digests(&statement.product), digests_of(statement));
         let row = Statement {
             document,
             product: clip_to(&statement.product, pedigraph_proto::PURL_BYTES_MAX).to_owned(),
@@ -187,10 +189,12 @@ impl Fold<'_, '_, '_> {
             action: clip(&statement.action),
             time: own_time.0,
             from: own_time.max(issued).0,
+            vulnerability: name.clone(),
+            digests: digests.iter().filter(|digest| !own.contains(digest)).cloned().map(Text).collect(),
         };
         let end = |key: Key, at: &FactAt<'_>| key.bytes(&document).place(at).ordinal(n);
         self.rows.put(self.table(STATEMENTS).place(self.at).ordinal(n), &row)?;
-        for digest in digests_of(statement) {
+        for digest in digests {
             self.rows.put(end(said_of(self.at.tenant, &name, target::DIGEST, &digest), self.at), &())?;
             self.about(target::DIGEST, &digest, &name)?;
         }
@@ -262,7 +266,7 @@ pub(crate) fn issue_order(a: &IssueOrder, b: &IssueOrder) -> std::cmp::Ordering 
 }
 
 /// A document's key.
-fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
+pub(crate) fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
     let mut hasher = blake3::Hasher::new();
     let unnamed = if id.is_empty() { &event_id[..] } else { &[] };
     for part in [issuer.as_bytes(), id.as_bytes(), unnamed] {
@@ -275,15 +279,20 @@ fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
 
 /// Digests of a statement's product, each once.
 fn digests_of(statement: &VexStatement) -> Vec<String> {
-    let by_purl = Purl::parse(&statement.product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
-    let named = statement.product_digests.iter().chain([&statement.product]).filter_map(|text| digest(text));
-    let mut digests: Vec<String> = named.chain(by_purl).collect();
+    let named = statement.product_digests.iter().filter_map(|text| digest(text));
+    let mut digests: Vec<String> = named.chain(own_digests(&statement.product)).collect();
     digests.sort();
     digests.dedup();
     digests
 }
 
-fn vulnerability_name(id: &str) -> Option<String> {
+/// Digests that a product names itself.
+pub(crate) fn own_digests(product: &str) -> Vec<String> {
+    let by_purl = Purl::parse(product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
+    digest(product).into_iter().chain(by_purl).collect()
+}
+
+pub(crate) fn vulnerability_name(id: &str) -> Option<String> {
     let named = !id.trim().is_empty() && id.len() <= VULNERABILITY_BYTES_MAX;
     named.then(|| key_name(id))
 }

@@ -7,7 +7,7 @@ use pedigraph_proto::event::{Verification, VexStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::rows::text;
+use crate::rows::text::{self, Text};
 use crate::store::key::Key;
 
 /// The view's byte in keys.
@@ -48,11 +48,11 @@ pub(crate) mod target {
 /// The first half of a hash of who issued a document under which id.
 pub(crate) type DocumentKey = [u8; 16];
 
-/// A statement. What names products stands in keys.
+/// A statement.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Statement {
     pub(crate) document: DocumentKey,
-    /// As written; the digests beside it stand in keys.
+    /// As written.
     #[serde(with = "text")]
     pub(crate) product: String,
     pub(crate) subcomponents: Vec<String>,
@@ -65,6 +65,10 @@ pub(crate) struct Statement {
     pub(crate) time: i64,
     /// In force from then on: the later of its own time and its document's.
     pub(crate) from: i64,
+    /// The vulnerability's name in keys.
+    pub(crate) vulnerability: String,
+    /// Digests of the product, where it does not name them itself.
+    pub(crate) digests: Vec<Text>,
 }
 
 impl Statement {

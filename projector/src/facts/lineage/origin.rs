@@ -111,6 +111,7 @@ impl Fold<'_, '_, '_> {
         for parent in parents.iter().filter_map(|parent| digest(parent)).filter(|parent| parent != child) {
             self.rows.put(self.key(table::PARENTS).text(child).text(&parent).stamp(self.at), &())?;
             self.rows.put(self.key(table::CHILDREN).text(&parent).text(child).stamp(self.at), &())?;
+            self.rows.sink.told.versions.insert(child.to_owned());
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Lines<'_> {
             let key = |parent: &str| self.key(line, table::CHILD).text(parent).text(child);
             before.map_or(Ok(()), |before| self.put_since(key(&before), &false))?;
             after.map_or(Ok(()), |after| self.put_since(key(&after), &true))?;
+            self.note_moved(child)?;
         }
         self.put_since(self.key(line, table::PARENT).text(child), &parent)
     }

@@ -17,7 +17,9 @@ use pedigraph_proto::TenantId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::rows::{FoundBy, InLine, LineId, Membership, Pos, SINCE_BYTES, member_key, of_line, read_pos, table};
+use self::rows::{
+    FoundBy, InLine, LineId, Membership, Pos, SINCE_BYTES, member_key, moved_key, of_line, read_pos, table,
+};
 use crate::error::Error;
 use crate::rows::Rows;
 use crate::rows::stamp::{Stamp, Stamped, split_stamp};
@@ -213,6 +215,27 @@ impl<'a> Lines<'a> {
     /// The derived parent of a version.
     pub(crate) fn parent(&self, line: &LineId, child: &str) -> Result<Option<(String, FoundBy)>, Error> {
         Ok(self.newest::<Option<(String, FoundBy)>>(&self.key(line, table::PARENT).text(child))?.flatten())
+    }
+
+    /// Notes, once, that the entry gives a version another derived parent.
+    fn note_moved(&self, child: &str) -> Result<(), Error> {
+        let key = moved_key(self.tenant, self.below.0).text(child);
+        if let Some(row) = self.store.get(key.as_bytes())? {
+            let stamp = split_stamp(&row)?.0;
+            if (stamp.index, stamp.ordinal) < self.below {
+                return Ok(());
+            }
+        }
+        self.put(key, &())
+    }
+
+    /// Versions to which an entry gave another derived parent, after one of them, at most `limit`.
+    pub(crate) fn moved_in(&self, index: u64, after: &str, limit: usize) -> Result<Vec<String>, Error> {
+        let prefix = moved_key(self.tenant, index);
+        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
+        let rows = self.store.scan(from.as_bytes(), prefix.prefix_end().as_bytes(), false, limit)?;
+        let unreadable = || Error::Store("lines: a key cannot be read".to_owned());
+        rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable)).collect()
     }
 
     /// Versions whose derived parent is this one, from a digest on, at most `limit`.

@@ -77,6 +77,11 @@ pub(crate) fn member_key(tenant: &TenantId, digest: &str) -> Key {
     derived_key(tenant, BYTE).byte(b'M').text(digest)
 }
 
+/// index, digest → nothing: an entry gave it another derived parent.
+pub(crate) fn moved_key(tenant: &TenantId, index: u64) -> Key {
+    derived_key(tenant, BYTE).byte(b'C').number(index)
+}
+
 /// Keys of this view.
 pub(crate) trait InLine: Sized {
     /// A place.

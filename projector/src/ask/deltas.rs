@@ -1,0 +1,259 @@
+//! Lists of verdicts, and of where they differ along `parent` edges (SPEC §5, "SBOM–verdict links" and "VEX deltas"): rows
+//! say where there is one, and what it is is computed from what is said.
+//!
+//! They go by `asOf` alone. A scope for them shows no more than the view of deltas has come to.
+
+use std::collections::BTreeSet;
+
+use pedigraph_proto::{Digest, Nanos, canonical};
+use serde::{Deserialize, Serialize};
+
+use super::answers::{Rationale, VerdictLink, VexDelta, VulnBadges};
+use super::diff::changed_along;
+use super::identity::Graph;
+use super::scope::{Clocks, Scope};
+use super::vex::said::Case;
+use crate::error::Error;
+use crate::facts::components::rows::{LINKS, table as components_table};
+use crate::facts::deltas::rows::{Standing, differing, judged};
+use crate::facts::deltas::{Deltas, unreadable};
+use crate::facts::findings::rows::key_name;
+use crate::store::key::{Key, KeyReader};
+
+/// Things that one page looks at: most of them had a verdict or a delta once and have none now.
+const LOOKS_MAX: usize = 5_000;
+/// SBOMs of one artifact that are listed with its verdict.
+const SBOMS_LISTED_MAX: usize = 100;
+
+/// Where a page ended: (from, to, vulnerability), or (artifact, vulnerability).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct After(String, String);
+
+impl After {
+    fn read(bytes: Option<&[u8]>) -> Result<After, Error> {
+        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
+        bytes.map_or_else(|| Ok(After::default()), |bytes| postcard::from_bytes(bytes).map_err(foreign))
+    }
+
+    fn write(&self) -> Result<Vec<u8>, Error> {
+        postcard::to_stdvec(self).map_err(|error| Error::Store(format!("token: {error}")))
+    }
+}
+
+/// A page with the token of the next one.
+type Listed<T> = (Vec<T>, Option<Vec<u8>>);
+
+impl Scope {
+    fn kept_deltas(&self, bound: u64) -> Deltas<'_> {
+        Deltas::below(self.shared.store.as_ref(), &self.tenant, (bound, 0))
+    }
+
+    /// How an artifact compares with its parents (SPEC §3.2), as of what the view of deltas has come to: two seeks.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn vuln_badges(&self, digest: &str) -> Result<VulnBadges, Error> {
+        let bound = self.bound.min(self.deltas_bound);
+        let badge = self.kept_deltas(bound).badge(&self.canonical_digest(digest)?)?;
+        let as_of = (bound < self.bound).then(|| bound.saturating_sub(1));
+        Ok(VulnBadges { new_vulns: u64::from(badge.new), resolved_vulns: u64::from(badge.resolved), as_of })
+    }
+
+    /// Where verdicts differ along an edge, by vulnerability.
+    ///
+    /// # Errors
+    /// [`Error::Question`] for a token of another list.
+    pub fn deltas_along(
+        &self,
+        from: &str,
+        to: &str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Listed<VexDelta>, Error> {
+        let (from, to) = (self.canonical_digest(from)?, self.canonical_digest(to)?);
+        let kept = self.kept_deltas(self.bound);
+        let (mut found, mut looks, After(mut last, _)) = (Vec::new(), 0, After::read(after)?);
+        while let Some(name) = kept.differing_along(&from, &to, &last, 1)?.names.pop_first() {
+            if found.len() == limit || looks == LOOKS_MAX {
+                return Ok((found, Some(After(last, String::new()).write()?)));
+            }
+            looks += 1;
+            found.extend(self.delta_of(&kept, &from, &to, &name)?);
+            last = name;
+        }
+        Ok((found, None))
+    }
+
+    /// Where verdicts on a vulnerability differ along edges, by (from, to) in the order of the store.
+    ///
+    /// # Errors
+    /// [`Error::Question`] for a token of another list.
+    pub fn deltas_of(
+        &self,
+        vulnerability: &str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Listed<VexDelta>, Error> {
+        let name = key_name(&self.vulnerability(vulnerability)?.name);
+        let (prefix, kept) = (differing(&self.tenant, &name), self.kept_deltas(self.bound));
+        let (mut found, mut looks, mut last) = (Vec::new(), 0, After::read(after)?);
+        while let Some((from, to)) = self.two_texts_after(&prefix, &last)? {
+            if found.len() == limit || looks == LOOKS_MAX {
+                return Ok((found, Some(last.write()?)));
+            }
+            looks += 1;
+            found.extend(self.delta_of(&kept, &from, &to, &name)?);
+            last = After(from, to);
+        }
+        if after.is_none() {
+            found.sort_by(|a, b| {
+                (&a.from_artifact_digest, &a.to_artifact_digest).cmp(&(&b.from_artifact_digest, &b.to_artifact_digest))
+            });
+        }
+        Ok((found, None))
+    }
+
+    fn two_texts_after(&self, prefix: &Key, After(first, second): &After) -> Result<Option<(String, String)>, Error> {
+        let from = if first.is_empty() { prefix.clone() } else { prefix.clone().text(first).text(second).prefix_end() };
+        let Some(key) = self.next_key(&from, &prefix.prefix_end(), Clocks::Known)? else { return Ok(None) };
+        let mut reader = KeyReader::after(&key, prefix);
+        reader.text().zip(reader.text()).ok_or_else(unreadable).map(Some)
+    }
+
+    /// What holds of a vulnerability along an edge, if anything differs, with why.
+    fn delta_of(&self, kept: &Deltas<'_>, from: &str, to: &str, name: &str) -> Result<Option<VexDelta>, Error> {
+        let Some((delta, since)) = kept.delta_since(from, to, name)? else { return Ok(None) };
+        let (case, graph) = (Case::of(self, name)?, Graph::new(self));
+        let (old, new) = (case.whole(from)?, case.whole(to)?);
+        let cause = changed_along(self, &case, &old, &new)?;
+        let replay_hash = graph.replay_hash(&format!("{from}..{to}"), old.entries().chain(new.entries()))?;
+        let raw = |digest: &str| digest.parse::<Digest>().map(|digest| digest.to_bytes()).unwrap_or_default();
+        let cve = case.vulnerability.name.clone();
+        let id = canonical::derived_id(&[self.tenant.as_str().as_bytes(), &raw(from), &raw(to), cve.as_bytes()]);
+        Ok(Some(VexDelta {
+            id: id.to_string(),
+            from_artifact_digest: from.to_owned(),
+            to_artifact_digest: to.to_owned(),
+            cve,
+            from_status: delta.from.word().to_owned(),
+            to_status: delta.to.word().to_owned(),
+            rationale: Rationale {
+                reason: cause.reason,
+                reason_code: cause.reason_code,
+                evidence_link: cause.evidence_link,
+                metadata: [("fromConfidence", old.confidence()), ("toConfidence", new.confidence())]
+                    .into_iter()
+                    .filter_map(|(name, confidence)| Some((name.to_owned(), confidence?)))
+                    .collect(),
+            },
+            replay_hash,
+            created_at: Nanos(graph.kept_entry(since)?.map(|entry| entry.recorded_at).unwrap_or_default()),
+        }))
+    }
+
+    /// Verdicts on a vulnerability, by artifact in the order of the store, each with the current SBOMs of the artifact.
+    ///
+    /// # Errors
+    /// [`Error::Question`] for a token of another list.
+    pub fn verdicts_of(
+        &self,
+        vulnerability: &str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Listed<VerdictLink>, Error> {
+        let case = Case::of(self, vulnerability)?;
+        let name = key_name(&case.vulnerability.name);
+        let (prefix, kept) = (judged(&self.tenant, &name), self.kept_deltas(self.bound));
+        let (mut found, mut looks, After(mut last, _)) = (Vec::new(), 0, After::read(after)?);
+        while let Some(digest) = self.texts_after(&prefix, &last, 1)?.pop() {
+            if found.len() >= limit || looks == LOOKS_MAX {
+                return Ok((found, Some(After(last, String::new()).write()?)));
+            }
+            looks += 1;
+            if kept.standing(&digest, &name)? != Standing::None {
+                found.extend(self.links_of(&case, &digest)?);
+            }
+            last = digest;
+        }
+        Ok((found, None))
+    }
+
+    /// Verdicts on an artifact, by vulnerability, each with the SBOM that was asked for if there is one, else with its
+    /// current SBOMs.
+    ///
+    /// # Errors
+    /// [`Error::Question`] for a token of another list.
+    pub fn verdicts_on(
+        &self,
+        digest: &str,
+        sbom: Option<&str>,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Listed<VerdictLink>, Error> {
+        let (digest, kept) = (self.canonical_digest(digest)?, self.kept_deltas(self.bound));
+        let (mut found, mut looks, After(mut last, _)) = (Vec::new(), 0, After::read(after)?);
+        while let Some(name) = kept.judged_of(&digest, &last, 1)?.names.pop_first() {
+            if found.len() >= limit || looks == LOOKS_MAX {
+                return Ok((found, Some(After(last, String::new()).write()?)));
+            }
+            looks += 1;
+            if kept.standing(&digest, &name)? != Standing::None {
+                let case = Case::of(self, &name)?;
+                match sbom {
+                    Some(sbom) => found.push(self.link(&case, &digest, Some(sbom.to_owned()))?),
+                    None => found.extend(self.links_of(&case, &digest)?),
+                }
+            }
+            last = name;
+        }
+        Ok((found, None))
+    }
+
+    /// A verdict with each current SBOM of the artifact; with none where there is none.
+    fn links_of(&self, case: &Case<'_>, digest: &str) -> Result<Vec<VerdictLink>, Error> {
+        let mut sboms: BTreeSet<Option<String>> = self.current_sbom_ids(digest)?.into_iter().map(Some).collect();
+        if sboms.is_empty() {
+            sboms.insert(None);
+        }
+        let first = self.link(case, digest, None)?;
+        let sboms = sboms.into_iter().take(SBOMS_LISTED_MAX);
+        Ok(sboms.map(|sbom| VerdictLink { sbom_version_id: sbom, ..first.clone() }).collect())
+    }
+
+    fn link(&self, case: &Case<'_>, digest: &str, sbom: Option<String>) -> Result<VerdictLink, Error> {
+        let whole = case.whole(digest)?;
+        let summary = case.summary_of(&whole)?;
+        let newest = whole.entries().max();
+        let recorded = newest.map(|index| Graph::new(self).kept_entry(index)).transpose()?.flatten();
+        Ok(VerdictLink {
+            artifact_digest: digest.to_owned(),
+            sbom_version_id: sbom,
+            cve: case.vulnerability.name.clone(),
+            consensus_projection_id: summary.consensus_projection_id,
+            verdict_status: summary.status,
+            confidence_score: summary.confidence,
+            linked_at: Nanos(recorded.map(|entry| entry.recorded_at).unwrap_or_default()),
+        })
+    }
+
+    /// Digests of the documents that are an artifact's current SBOMs.
+    fn current_sbom_ids(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
+        Ok(self.current_sboms(digest)?.into_iter().map(|current| current.document).collect())
+    }
+
+    /// The artifact that an SBOM describes, by the digest of the document: the newest that it was sent for. `None` where
+    /// no SBOM has this digest.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn described_by(&self, sbom: &str) -> Result<Option<String>, Error> {
+        let linked = self.digests_under(&components_table(&self.tenant, LINKS).text(sbom), 1, 1)?;
+        if let Some(artifact) = linked.first() {
+            return self.canonical_digest(artifact).map(Some);
+        }
+        let bound = self.sboms_of(sbom)?.into_iter().rev().find(|row| row.value.set.is_some());
+        let Some(bound) = bound else { return Ok(None) };
+        let artifact = Some(bound.value.other).filter(|artifact| !artifact.is_empty());
+        self.canonical_digest(artifact.as_deref().unwrap_or(sbom)).map(Some)
+    }
+}

@@ -1,0 +1,293 @@
+//! What differs between an artifact and its parents, and how much (SPEC §3.2, `newVulns` and `resolvedVulns`).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ask::standings::{ChildPlace, Standings};
+use crate::derived::DerivedAt;
+use crate::error::Error;
+use crate::facts::deltas::rows::{Badge, Delta, Standing};
+use crate::facts::deltas::{Deltas, Names};
+use crate::store::Store;
+
+/// Vulnerabilities that are compared at once.
+const NAMES_AT_ONCE: usize = 64;
+/// Children that are looked up at once.
+const CHILDREN_AT_ONCE: usize = 16;
+
+/// Where the comparison of what an entry changed goes on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Comparing {
+    /// The artifact that the entry changed, at hand.
+    digest: String,
+    children: Option<ChildPlace>,
+    at: Holders,
+}
+
+/// Where the comparison of artifacts with other parents goes on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Kin {
+    round: Round,
+    children: Option<ChildPlace>,
+    at: Holders,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Round {
+    #[default]
+    Start,
+    Itself,
+    ChildrenBefore,
+    ChildrenNow,
+}
+
+/// Artifacts that are compared with their parents, one after the other.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Holders {
+    /// The one at hand.
+    holder: Option<Holder>,
+    waiting: Vec<String>,
+}
+
+/// An artifact that is being compared.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    digest: String,
+    /// The last vulnerability that was compared.
+    after: String,
+    new: i64,
+    resolved: i64,
+}
+
+/// One step.
+pub(super) struct Walk<'s, 'a> {
+    standings: &'s Standings<'a>,
+    deltas: &'s Deltas<'s>,
+    before: Deltas<'s>,
+    index: u64,
+    /// Comparisons that may still be made.
+    left: usize,
+}
+
+/// What is held of one vulnerability here and by the parents.
+struct Held {
+    here: Standing,
+    by_any_parent: bool,
+}
+
+impl Held {
+    fn is_new(&self) -> i64 {
+        i64::from(self.here.is_open() && !self.by_any_parent)
+    }
+
+    fn is_resolved(&self) -> i64 {
+        i64::from(self.by_any_parent && !self.here.is_open())
+    }
+}
+
+impl<'s, 'a> Walk<'s, 'a> {
+    pub(super) fn new(
+        at: &DerivedAt<'s>,
+        standings: &'s Standings<'a>,
+        deltas: &'s Deltas<'s>,
+        store: &'s dyn Store,
+        left: usize,
+    ) -> Walk<'s, 'a> {
+        let before = Deltas::below(store, at.tenant, (at.index(), 0));
+        Walk { standings, deltas, before, index: at.index(), left }
+    }
+
+    /// Compares each artifact of which the entry changed a verdict, and its children, where the parents are the same.
+    pub(super) fn changed(&mut self, mut at: Comparing) -> Result<Option<Comparing>, Error> {
+        while self.left > 0 {
+            self.left -= 1;
+            if let Some(holder) = at.at.holder.take() {
+                at.at.holder = self.compare_changes(holder)?;
+            } else if let Some(next) = at.at.waiting.pop() {
+                at.at.holder = Some(Holder::of(next));
+            } else if let Some(place) = at.children.take() {
+                let (children, next) = self.standings.children(true, &at.digest, place, CHILDREN_AT_ONCE)?;
+                at.children = next;
+                for child in children {
+                    if self.is_child_s_turn(&at.digest, &child)? {
+                        at.at.waiting.push(child);
+                    }
+                }
+            } else {
+                let Some(next) = self.deltas.changed_after(self.index, &at.digest)? else { return Ok(None) };
+                at = Comparing { digest: next.clone(), children: Some(ChildPlace::Start), at: Holders::default() };
+                at.at.holder = Some(Holder::of(next));
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// A child has its own turn where its own verdicts changed, else that of the first of its parents whose did.
+    fn is_child_s_turn(&self, parent: &str, child: &str) -> Result<bool, Error> {
+        if self.deltas.is_changed(self.index, child)? {
+            return Ok(false);
+        }
+        let [_, parents] = self.standings.parents(child)?;
+        for other in parents.iter().take_while(|other| other.as_str() != parent) {
+            if self.deltas.is_changed(self.index, other)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares what the entry changed here or of a parent; gives it back while there is more.
+    fn compare_changes(&mut self, mut holder: Holder) -> Result<Option<Holder>, Error> {
+        let [before, parents] = self.standings.parents(&holder.digest)?;
+        if before != parents {
+            return Ok(None);
+        }
+        let limit = self.names_at_once(parents.len());
+        let mut pages = Vec::new();
+        for digest in parents.iter().chain([&holder.digest]) {
+            pages.push(self.deltas.changed_of(self.index, digest, &holder.after, limit)?);
+        }
+        let (names, goes_on) = merged(pages);
+        self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
+        for name in &names {
+            let (was, is) = self.held_before_and_now(&holder.digest, &parents, name)?;
+            holder.new += is.is_new() - was.is_new();
+            holder.resolved += is.is_resolved() - was.is_resolved();
+        }
+        if let Some(last) = goes_on {
+            holder.after = last;
+            return Ok(Some(holder));
+        }
+        let badge = self.before.badge(&holder.digest)?;
+        let badge = Badge { new: added(badge.new, holder.new), resolved: added(badge.resolved, holder.resolved) };
+        self.deltas.compares(&holder.digest, badge)?;
+        Ok(None)
+    }
+
+    /// What was held before the entry and is now; writes what differs now along each edge.
+    fn held_before_and_now(&self, digest: &str, parents: &BTreeSet<String>, name: &str) -> Result<(Held, Held), Error> {
+        let (here_before, here) = self.standing_before_and_now(digest, name)?;
+        let mut was = Held { here: here_before, by_any_parent: false };
+        let mut is = Held { here, by_any_parent: false };
+        for parent in parents {
+            let (before, now) = self.standing_before_and_now(parent, name)?;
+            was.by_any_parent |= before.is_open();
+            is.by_any_parent |= now.is_open();
+            self.deltas.differs(parent, digest, name, Delta { from: now, to: here })?;
+        }
+        Ok((was, is))
+    }
+
+    fn standing_before_and_now(&self, digest: &str, name: &str) -> Result<(Standing, Standing), Error> {
+        let change = self.deltas.change(self.index, digest, name)?;
+        if change.old != change.new {
+            return Ok((change.old, change.new));
+        }
+        let standing = self.deltas.standing(digest, name)?;
+        Ok((standing, standing))
+    }
+
+    /// Compares each version to which the entry gave another derived parent.
+    pub(super) fn moved(&mut self, mut at: Comparing) -> Result<Option<Comparing>, Error> {
+        while self.left > 0 {
+            self.left -= 1;
+            if let Some(holder) = at.at.holder.take() {
+                at.at.holder = self.compare_all(holder)?;
+            } else if let Some(next) = at.at.waiting.pop() {
+                at.at.holder = Some(Holder::of(next));
+            } else {
+                at.at.waiting = self.standings.moved_after(&at.digest, CHILDREN_AT_ONCE)?;
+                let Some(last) = at.at.waiting.last() else { return Ok(None) };
+                at.digest = last.clone();
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Compares an artifact and those that declare it as a parent, before and now, where the parents are others since the
+    /// entry.
+    pub(super) fn parents(&mut self, digest: &str, mut at: Kin) -> Result<Option<Kin>, Error> {
+        while self.left > 0 {
+            self.left -= 1;
+            if let Some(holder) = at.at.holder.take() {
+                at.at.holder = self.compare_all(holder)?;
+            } else if let Some(next) = at.at.waiting.pop() {
+                at.at.holder = Some(Holder::of(next));
+            } else if let Some(place) = at.children.take() {
+                let with = at.round == Round::ChildrenNow;
+                (at.at.waiting, at.children) = self.standings.children(with, digest, place, CHILDREN_AT_ONCE)?;
+            } else {
+                (at.round, at.at.holder, at.children) = match at.round {
+                    Round::Start => (Round::Itself, Some(Holder::of(digest.to_owned())), None),
+                    Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::FirstDeclared)),
+                    Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::FirstDeclared)),
+                    Round::ChildrenNow => return Ok(None),
+                };
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Compares all that is or was held here or by a parent; gives it back while there is more.
+    fn compare_all(&mut self, mut holder: Holder) -> Result<Option<Holder>, Error> {
+        let [before, parents] = self.standings.parents(&holder.digest)?;
+        if before == parents {
+            return Ok(None);
+        }
+        let limit = self.names_at_once(before.len() + parents.len());
+        let mut pages = Vec::new();
+        for digest in before.union(&parents).chain([&holder.digest]) {
+            pages.push(self.deltas.judged_of(digest, &holder.after, limit)?);
+        }
+        let (names, goes_on) = merged(pages);
+        self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
+        for name in &names {
+            let here = self.deltas.standing(&holder.digest, name)?;
+            let mut held = Held { here, by_any_parent: false };
+            for parent in &parents {
+                let from = self.deltas.standing(parent, name)?;
+                held.by_any_parent |= from.is_open();
+                self.deltas.differs(parent, &holder.digest, name, Delta { from, to: here })?;
+            }
+            for parent in before.difference(&parents) {
+                self.deltas.differs(parent, &holder.digest, name, Delta::default())?;
+            }
+            holder.new += held.is_new();
+            holder.resolved += held.is_resolved();
+        }
+        if let Some(last) = goes_on {
+            holder.after = last;
+            return Ok(Some(holder));
+        }
+        let badge = Badge { new: added(0, holder.new), resolved: added(0, holder.resolved) };
+        self.deltas.compares(&holder.digest, badge)?;
+        Ok(None)
+    }
+
+    /// How many vulnerabilities are compared with so many parents.
+    fn names_at_once(&self, parents: usize) -> usize {
+        (self.left / (1 + parents)).clamp(1, NAMES_AT_ONCE)
+    }
+}
+
+impl Holder {
+    fn of(digest: String) -> Holder {
+        Holder { digest, after: String::new(), new: 0, resolved: 0 }
+    }
+}
+
+/// The names that all pages reach up to, in order; and the last of them where any goes on.
+fn merged(pages: Vec<Names>) -> (BTreeSet<String>, Option<String>) {
+    let until = pages.iter().filter_map(|page| page.until.clone()).min();
+    let mut names: BTreeSet<String> = pages.into_iter().flat_map(|page| page.names).collect();
+    if let Some(until) = &until {
+        names.retain(|name| name <= until);
+    }
+    (names, until)
+}
+
+fn added(number: u32, more: i64) -> u32 {
+    u32::try_from(i64::from(number) + more).unwrap_or(0)
+}

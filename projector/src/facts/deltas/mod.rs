@@ -1,0 +1,212 @@
+//! Verdicts and deltas as they are kept: what holds below some (index, ordinal). What writes them and what asks them
+//! read them the same way.
+
+pub(crate) mod rows;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use pedigraph_proto::TenantId;
+use serde::de::DeserializeOwned;
+
+use self::rows::{
+    Badge, Change, Delta, Standing, badges, changed, changed_deltas, deltas, differing, judged, standings,
+};
+use crate::error::Error;
+use crate::rows::Rows;
+use crate::rows::stamp::Stamped;
+use crate::store::key::{Key, KeyReader};
+use crate::store::{Row, Store};
+
+/// Some vulnerabilities of a longer list, by name, and where it goes on.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) names: BTreeSet<String>,
+    /// There is more after this one.
+    pub(crate) until: Option<String>,
+}
+
+/// Verdicts and deltas as they are below some (index, ordinal), with what one step makes of them.
+pub(crate) struct Deltas<'a> {
+    store: &'a dyn Store,
+    tenant: &'a TenantId,
+    below: (u64, u32),
+    made: RefCell<Made>,
+}
+
+/// What a step makes of them: what is put once, and what holds from then on.
+#[derive(Default)]
+struct Made {
+    standings: BTreeMap<(String, String), Change>,
+    deltas: BTreeMap<(String, String, String), Delta>,
+    badges: BTreeMap<String, Badge>,
+}
+
+impl<'a> Deltas<'a> {
+    /// As they are known below an index, or before a step: below its (index, ordinal).
+    pub(crate) fn below(store: &'a dyn Store, tenant: &'a TenantId, below: (u64, u32)) -> Deltas<'a> {
+        Deltas { store, tenant, below, made: RefCell::default() }
+    }
+
+    fn since(&self, key: &Key) -> Key {
+        key.clone().number(self.below.0).ordinal(self.below.1)
+    }
+
+    /// What holds of a thing whose keys go on with since when.
+    fn newest<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
+        let row = self.store.scan(key.as_bytes(), self.since(key).as_bytes(), true, 1)?.pop();
+        row.map(|(_, bytes)| Ok(Stamped::decode(&bytes)?.value)).transpose()
+    }
+
+    /// What an artifact's verdict is.
+    pub(crate) fn standing(&self, digest: &str, name: &str) -> Result<Standing, Error> {
+        if let Some(change) = self.made.borrow().standings.get(&(digest.to_owned(), name.to_owned())) {
+            return Ok(change.new);
+        }
+        Ok(self.newest(&standings(self.tenant, digest).text(name))?.unwrap_or_default())
+    }
+
+    /// What differs along an edge.
+    pub(crate) fn delta(&self, from: &str, to: &str, name: &str) -> Result<Delta, Error> {
+        let edge = (from.to_owned(), to.to_owned(), name.to_owned());
+        if let Some(delta) = self.made.borrow().deltas.get(&edge) {
+            return Ok(*delta);
+        }
+        Ok(self.newest(&deltas(self.tenant, from, to).text(name))?.unwrap_or_default())
+    }
+
+    /// What differs along an edge, and the entry since which it does.
+    pub(crate) fn delta_since(&self, from: &str, to: &str, name: &str) -> Result<Option<(Delta, u64)>, Error> {
+        let key = deltas(self.tenant, from, to).text(name);
+        let row = self.store.scan(key.as_bytes(), self.since(&key).as_bytes(), true, 1)?.pop();
+        let row = row.map(|(_, bytes)| Stamped::<Delta>::decode(&bytes)).transpose()?;
+        Ok(row.filter(|row| row.value.is_any()).map(|row| (row.value, row.stamp.index)))
+    }
+
+    /// How an artifact compares with its parents.
+    pub(crate) fn badge(&self, digest: &str) -> Result<Badge, Error> {
+        if let Some(badge) = self.made.borrow().badges.get(digest) {
+            return Ok(*badge);
+        }
+        Ok(self.newest(&badges(self.tenant, digest))?.unwrap_or_default())
+    }
+
+    /// Vulnerabilities of which an artifact ever had a verdict, after one, about `limit`: one seek each.
+    pub(crate) fn judged_of(&self, digest: &str, after: &str, limit: usize) -> Result<Names, Error> {
+        self.names(&standings(self.tenant, digest), after, limit)
+    }
+
+    /// Vulnerabilities that ever differed along an edge, after one.
+    pub(crate) fn differing_along(&self, from: &str, to: &str, after: &str, limit: usize) -> Result<Names, Error> {
+        self.names(&deltas(self.tenant, from, to), after, limit)
+    }
+
+    /// Vulnerabilities of which an entry changed the verdict on an artifact, after one.
+    pub(crate) fn changed_of(&self, index: u64, digest: &str, after: &str, limit: usize) -> Result<Names, Error> {
+        self.names(&changed(self.tenant, index).text(digest), after, limit)
+    }
+
+    fn names(&self, prefix: &Key, after: &str, limit: usize) -> Result<Names, Error> {
+        let (mut found, mut from, end) =
+            (Names { names: BTreeSet::new(), until: None }, prefix.clone(), prefix.prefix_end());
+        if !after.is_empty() {
+            from = prefix.clone().text(after).prefix_end();
+        }
+        while let Some((key, bytes)) = self.first(&from, &end)? {
+            let name = KeyReader::after(&key, prefix).text().ok_or_else(unreadable)?;
+            from = prefix.clone().text(&name).prefix_end();
+            // The first row of a thing is its oldest one: if that is not seen, none is.
+            if !self.sees(&bytes)? {
+                continue;
+            }
+            found.names.insert(name.clone());
+            if found.names.len() == limit {
+                found.until = Some(name);
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn first(&self, from: &Key, end: &Key) -> Result<Option<Row>, Error> {
+        Ok(self.store.scan(from.as_bytes(), end.as_bytes(), false, 1)?.pop())
+    }
+
+    fn sees(&self, bytes: &[u8]) -> Result<bool, Error> {
+        let stamp = crate::rows::stamp::split_stamp(bytes)?.0;
+        Ok((stamp.index, stamp.ordinal) < self.below)
+    }
+
+    /// What an entry changed of the verdict on an artifact and a vulnerability.
+    pub(crate) fn change(&self, index: u64, digest: &str, name: &str) -> Result<Change, Error> {
+        let key = changed(self.tenant, index).text(digest).text(name);
+        let Some(bytes) = self.store.get(key.as_bytes())? else { return Ok(Change::default()) };
+        if !self.sees(&bytes)? {
+            return Ok(Change::default());
+        }
+        Ok(Stamped::decode(&bytes)?.value)
+    }
+
+    /// The first artifact after one of which an entry changed a verdict.
+    pub(crate) fn changed_after(&self, index: u64, after: &str) -> Result<Option<String>, Error> {
+        let prefix = changed(self.tenant, index);
+        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
+        let Some((key, _)) = self.first(&from, &prefix.prefix_end())? else { return Ok(None) };
+        Ok(Some(KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?))
+    }
+
+    /// Whether an entry changed any verdict on an artifact.
+    pub(crate) fn is_changed(&self, index: u64, digest: &str) -> Result<bool, Error> {
+        Ok(!self.changed_of(index, digest, "", 1)?.names.is_empty())
+    }
+
+    /// Makes the verdict on an artifact another one.
+    pub(crate) fn stands(&self, digest: &str, name: &str, new: Standing) -> Result<(), Error> {
+        let old = self.standing(digest, name)?;
+        if old != new {
+            self.made.borrow_mut().standings.insert((digest.to_owned(), name.to_owned()), Change { old, new });
+        }
+        Ok(())
+    }
+
+    /// Makes what differs along an edge another.
+    pub(crate) fn differs(&self, from: &str, to: &str, name: &str, delta: Delta) -> Result<(), Error> {
+        let delta = if delta.is_any() { delta } else { Delta::default() };
+        if self.delta(from, to, name)? != delta {
+            self.made.borrow_mut().deltas.insert((from.to_owned(), to.to_owned(), name.to_owned()), delta);
+        }
+        Ok(())
+    }
+
+    /// Makes how an artifact compares with its parents another.
+    pub(crate) fn compares(&self, digest: &str, badge: Badge) -> Result<(), Error> {
+        if self.badge(digest)? != badge {
+            self.made.borrow_mut().badges.insert(digest.to_owned(), badge);
+        }
+        Ok(())
+    }
+
+    /// Inserts what the step made, each thing once.
+    pub(crate) fn insert_into(&self, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let (tenant, index) = (self.tenant, self.below.0);
+        let made = self.made.take();
+        for ((digest, name), change) in made.standings {
+            rows.put(self.since(&standings(tenant, &digest).text(&name)), &change.new)?;
+            rows.put_first(judged(tenant, &name).text(&digest), &())?;
+            rows.put(changed(tenant, index).text(&digest).text(&name), &change)?;
+        }
+        for ((from, to, name), delta) in made.deltas {
+            rows.put(self.since(&deltas(tenant, &from, &to).text(&name)), &delta)?;
+            rows.put_first(differing(tenant, &name).text(&from).text(&to), &())?;
+            rows.put(changed_deltas(tenant, index).text(&from).text(&to).text(&name), &delta)?;
+        }
+        for (digest, badge) in made.badges {
+            rows.put(self.since(&badges(tenant, &digest)), &badge)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn unreadable() -> Error {
+    Error::Store("deltas: a key cannot be read".to_owned())
+}

@@ -1,0 +1,122 @@
+//! The rows of verdicts and deltas: what was held of each artifact, and where that differs along `parent` edges. Keys that
+//! go on with since when say what holds from an (index, ordinal) on.
+
+use pedigraph_proto::TenantId;
+use pedigraph_proto::event::VexStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::derived_key;
+use crate::store::key::Key;
+
+/// The view's byte, after that of derived views.
+pub(crate) const BYTE: u8 = b'v';
+
+fn table(tenant: &TenantId, table: u8) -> Key {
+    derived_key(tenant, BYTE).byte(table)
+}
+
+/// (artifact, vulnerability, since) → [`Standing`].
+pub(crate) fn standings(tenant: &TenantId, digest: &str) -> Key {
+    table(tenant, b's').text(digest)
+}
+
+/// (vulnerability, artifact) → nothing: it had a verdict at some time.
+pub(crate) fn judged(tenant: &TenantId, name: &str) -> Key {
+    table(tenant, b'j').text(name)
+}
+
+/// (from, to, vulnerability, since) → [`Delta`].
+pub(crate) fn deltas(tenant: &TenantId, from: &str, to: &str) -> Key {
+    table(tenant, b'd').text(from).text(to)
+}
+
+/// (vulnerability, from, to) → nothing: there was a delta at some time.
+pub(crate) fn differing(tenant: &TenantId, name: &str) -> Key {
+    table(tenant, b'v').text(name)
+}
+
+/// (artifact, since) → [`Badge`].
+pub(crate) fn badges(tenant: &TenantId, digest: &str) -> Key {
+    table(tenant, b'b').text(digest)
+}
+
+/// (index, artifact, vulnerability) → [`Change`]: what an entry changed.
+pub(crate) fn changed(tenant: &TenantId, index: u64) -> Key {
+    table(tenant, b'c').number(index)
+}
+
+/// (index, from, to, vulnerability) → [`Delta`]: a delta that an entry changed, as it is since then.
+pub(crate) fn changed_deltas(tenant: &TenantId, index: u64) -> Key {
+    table(tenant, b'e').number(index)
+}
+
+/// What a verdict says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// There is none.
+    #[default]
+    None,
+    Affected,
+    UnderInvestigation,
+    Fixed,
+    NotAffected,
+}
+
+impl Standing {
+    /// Of the status that won.
+    pub(crate) fn of(status: VexStatus) -> Standing {
+        match status {
+            VexStatus::Unspecified => Standing::None,
+            VexStatus::Affected => Standing::Affected,
+            VexStatus::UnderInvestigation => Standing::UnderInvestigation,
+            VexStatus::Fixed => Standing::Fixed,
+            VexStatus::NotAffected => Standing::NotAffected,
+        }
+    }
+
+    /// Whether it is or may be affected: what badges count.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Standing::Affected | Standing::UnderInvestigation)
+    }
+
+    /// As answers have it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Standing::None => "none",
+            Standing::Affected => "affected",
+            Standing::UnderInvestigation => "under_investigation",
+            Standing::Fixed => "fixed",
+            Standing::NotAffected => "not_affected",
+        }
+    }
+}
+
+/// What an entry made of the verdict on an artifact and a vulnerability.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) old: Standing,
+    pub(crate) new: Standing,
+}
+
+/// Two verdicts along an edge; no delta where they are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Delta {
+    pub(crate) from: Standing,
+    pub(crate) to: Standing,
+}
+
+impl Delta {
+    /// Whether they differ.
+    pub(crate) fn is_any(self) -> bool {
+        self.from != self.to
+    }
+}
+
+/// How an artifact compares with its parents (SPEC §3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Badge {
+    /// Open here and in no parent.
+    pub(crate) new: u32,
+    /// Open in some parent and not here.
+    pub(crate) resolved: u32,
+}
