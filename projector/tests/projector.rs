@@ -1,5 +1,7 @@
 //! The views over a real ledger.
 
+#[path = "projector/badges.rs"]
+mod badges;
 #[path = "projector/book.rs"]
 mod book;
 #[path = "projector/budget.rs"]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Artifact, Item, Neighbours};
+use super::answers::{Artifact, Badged, Item, Neighbours};
 use super::claims::{Claimed, platforms};
 use super::edges::Relation;
 use super::groups::Members;
@@ -65,8 +65,12 @@ impl Graph<'_> {
         if lineage_cut {
             truncated.push("lineage".to_owned());
         }
+        let glance = self.glance(profile, Badged::With)?;
+        if glance.cut {
+            truncated.push("inputs".to_owned());
+        }
         Ok(Artifact {
-            node: self.node(profile)?,
+            node: glance.node,
             tags,
             commit: self.commit_item(&claims)?,
             run: self.run_item(&claims)?,
@@ -319,7 +323,7 @@ impl Graph<'_> {
         self.origin("commit", &work.value.commit, summary, &details, &fact.unwrap_or(work.stamp))
     }
 
-    fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
+    pub(super) fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
         let mut looked_at = BTreeSet::new();
         for claim in claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty()) {
             if looked_at.insert(&claim.value.run)
@@ -413,7 +417,7 @@ impl Graph<'_> {
 }
 
 fn stated_by(row: &Stamped<Evidence>) -> Option<StatementId> {
-    let Evidence::Stated { ordinal } = row.value else { return None };
+    let Evidence::Stated { ordinal, .. } = row.value else { return None };
     Some(StatementId { index: row.stamp.index, ordinal })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod artifact;
+mod badges;
 mod changes;
 mod claims;
 mod contents;
@@ -11,8 +12,10 @@ mod environment;
 mod graph;
 mod group;
 mod groups;
+mod hover;
 mod identity;
 mod impact;
+mod inputs;
 mod intake;
 mod joined;
 mod kept;
