@@ -1,6 +1,8 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
-use pedigraph_projector::answers::{Artifact, Candidate, Diff, Direction, Lineage, Trace, Verdict};
+use pedigraph_projector::answers::{
+    Artifact, Badged, Candidate, Diff, Direction, Hover, Inputs, Lineage, Trace, Verdict,
+};
 use pedigraph_projector::{Error as Views, Found, Scope};
 use pedigraph_proto::Digest;
 
@@ -12,10 +14,30 @@ pub const DEPTH_DEFAULT: usize = 10;
 pub const REFERENCE_BYTES_MAX: usize = 4_096;
 
 /// The graph around whatever a reference names.
-pub fn lineage_of(scope: &Scope, reference: &str, depth: usize, direction: Direction) -> Result<Lineage, Error> {
+pub fn lineage_of(
+    scope: &Scope,
+    reference: &str,
+    depth: usize,
+    direction: Direction,
+    badged: Badged,
+) -> Result<Lineage, Error> {
     let unknown = || unknown(scope, Missing::Lineage, reference);
     let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.lineage(&digest, depth, direction)?.ok_or_else(unknown)
+    scope.lineage_shown(&digest, depth, direction, badged)?.ok_or_else(unknown)
+}
+
+/// The events that the replay hash covers of the artifact that a reference names.
+pub fn inputs_of(scope: &Scope, reference: &str) -> Result<Inputs, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.inputs(&digest)?.ok_or_else(unknown)
+}
+
+/// A card of the artifact that a reference names.
+pub fn hover_of(scope: &Scope, reference: &str) -> Result<Hover, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.hover(&digest)?.ok_or_else(unknown)
 }
 
 /// From a running thing back to its source.

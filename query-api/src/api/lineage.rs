@@ -1,12 +1,12 @@
-//! Artifacts, their lineage, traces and the search box (SPEC §4, §6, §8, §9).
+//! Lineage, traces and the search box (SPEC §4, §6, §8, §9).
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Direction, Trace};
+use pedigraph_projector::answers::{Badged, Direction, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, diff_of, lineage_of, resolve_of, trace_of};
+use crate::answer::lineage::{DEPTH_DEFAULT, diff_of, lineage_of, resolve_of, trace_of};
 use crate::app::App;
 use crate::link::Linked;
 use crate::metrics::{QueryResult, ResultLabel};
@@ -20,7 +20,6 @@ pub fn routes() -> Routes {
     Routes::new()
         .get("/api/v1/lineage/{digest}", Access::Needs(TokenScope::LineageRead), lineage)
         .get("/api/v1/lineage/diff", Access::Needs(TokenScope::LineageRead), diff)
-        .get("/api/v1/artifacts/{digest}", Access::Needs(TokenScope::LineageRead), artifact)
         .get("/api/v1/trace", Access::Needs(TokenScope::LineageRead), trace)
         .get("/api/v1/resolve", Access::Needs(TokenScope::LineageRead), resolve)
 }
@@ -40,8 +39,8 @@ async fn ask_lineage(app: &App, reference: String, read: Read) -> Result<Respons
     let depth = depth(&read.params, app.limits().depth_max)?;
     let direction = direction(&read.params)?;
     read.params.flag("includeVerdicts", true)?;
-    read.params.flag("includeBadges", true)?;
-    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction)?)).await
+    let badged = if read.params.flag("includeBadges", true)? { Badged::With } else { Badged::Without };
+    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction, badged)?)).await
 }
 
 fn depth(params: &Params, depth_max: usize) -> Result<usize, Problem> {
@@ -70,10 +69,6 @@ async fn diff(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?)).await;
     app.metrics.diff_latency.observe(app.since(begun).as_secs_f64());
     answer
-}
-
-async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
-    app.json(read, move |scope, _, _| Ok(artifact_of(scope, &reference)?)).await
 }
 
 #[derive(Serialize)]
