@@ -6,6 +6,8 @@ mod badges;
 mod book;
 #[path = "projector/budget.rs"]
 mod budget;
+#[path = "projector/compare.rs"]
+mod compare;
 #[path = "projector/corpus.rs"]
 mod corpus;
 #[path = "projector/faults.rs"]

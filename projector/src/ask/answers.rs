@@ -723,6 +723,135 @@ pub struct Diff {
     pub replay_hash: String,
 }
 
+/// What is the same of two artifacts.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Sides<T> {
+    /// Of the first.
+    pub a: T,
+    /// Of the second.
+    pub b: T,
+}
+
+/// `GET /api/v1/lineage/compare`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compare {
+    /// The first.
+    pub a: Node,
+    /// The second.
+    pub b: Node,
+    /// The nearest artifacts that both come from, nearest first; one of the two where the other comes from it.
+    pub common_ancestors: Vec<Ancestor>,
+    /// How many more of them were found.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub common_ancestors_cut: u64,
+    /// Edges from `a` up to the nearest common ancestor, then down to `b`; empty where none is known.
+    pub path: Vec<Edge>,
+    /// Which limits ended the search for ancestors: `nodes`, `breadth`, `cost`. There may be nearer ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<String>,
+    /// What changed from `a` to `b`.
+    pub diff: Diff,
+    /// Where each was deployed, newest first.
+    pub deployments: Sides<Vec<Item>>,
+    /// Attestations and signatures, newest first.
+    pub attestations: Sides<Vec<Item>>,
+    /// Tests, newest first.
+    pub tests: Sides<Vec<Item>>,
+    /// Decisions of gates (they come with gates).
+    pub gates: Sides<Vec<serde_json::Value>>,
+    /// What each was made of.
+    pub build_inputs: Sides<BuildInputs>,
+    /// Lists that were cut at their limit, such as `a.tests`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
+}
+
+/// An artifact that two others come from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ancestor {
+    /// Canonical digest.
+    pub digest: String,
+    /// What it is called.
+    pub artifact_ref: String,
+    /// Edges between it and the first; 0 where it is that.
+    pub steps_from_a: u64,
+    /// The same of the second.
+    pub steps_from_b: u64,
+}
+
+/// What an artifact was made of.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildInputs {
+    /// Newest known source commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Item>,
+    /// Newest known run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Item>,
+    /// Materials and bases that builds name by digest, by uri and digest.
+    pub materials: Vec<BuildMaterial>,
+    /// How many more of them were found.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub materials_cut: u64,
+    /// There are more than were looked at.
+    #[serde(skip_serializing_if = "is_false")]
+    pub materials_at_least: bool,
+}
+
+/// What a build names as a material or base.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct BuildMaterial {
+    /// As the build writes it; empty where it does not.
+    pub uri: String,
+    /// Its digest.
+    pub digest: String,
+}
+
+/// `GET /api/v1/artifacts/{digest}/sboms`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sboms {
+    /// Canonical digest.
+    pub digest: String,
+    /// Newest first.
+    pub sboms: Vec<SbomOf>,
+    /// There are more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sboms_cut: bool,
+    /// Components that some of those that count list and others do not, by purl; where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreements: Option<Vec<Disagreement>>,
+    /// How many there are in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreements_total: Option<u64>,
+}
+
+/// An SBOM of an artifact.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct SbomOf {
+    /// What it is.
+    #[serde(flatten)]
+    pub item: Item,
+    /// It is the newest of its tool and root component: it counts.
+    pub current: bool,
+}
+
+/// A component of which SBOMs of one digest disagree.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disagreement {
+    /// Its purl; name and version where it has none.
+    pub purl: String,
+    /// Ids of SBOMs that list it.
+    #[serde(rename = "in")]
+    pub listed_in: Vec<String>,
+    /// Ids of those that do not.
+    pub not_in: Vec<String>,
+}
+
 /// What changed of components, each list by purl.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

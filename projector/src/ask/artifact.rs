@@ -196,6 +196,39 @@ impl Graph<'_> {
         })
     }
 
+    /// Evidence of one kind that names an artifact itself, newest first, each with where it comes from.
+    pub(super) fn own_items(&self, profile: &Profile, kind: EvidenceKind) -> Result<(Vec<(Stamp, Item)>, bool), Error> {
+        let mut found = Vec::new();
+        for digest in &profile.group {
+            let prefix = self.key(table::EVIDENCE).text(digest).byte(kind.byte());
+            let end = prefix.prefix_end();
+            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, ITEMS_MAX + 1)?;
+            found.extend(rows.into_iter().map(|(_, row)| row));
+        }
+        found.sort_by_key(|row| std::cmp::Reverse(row.stamp.order()));
+        let cut = found.len() > ITEMS_MAX;
+        found.truncate(ITEMS_MAX);
+        let items = found.iter().map(|row| {
+            let item = self.item(&row.stamp, kind.word(), worded(&row.value, kind))?;
+            Ok::<_, Error>((row.stamp, item))
+        });
+        Ok((items.collect::<Result<_, _>>()?, cut))
+    }
+
+    /// What an SBOM is called that a fact binds to an artifact.
+    pub(super) fn sbom_named(&self, profile: &Profile, stamp: &Stamp) -> Result<Option<String>, Error> {
+        for digest in &profile.group {
+            let kind = EvidenceKind::Sbom;
+            let of = self.key(table::EVIDENCE).text(digest).byte(kind.byte());
+            let of = of.time(Nanos(stamp.time)).number(stamp.index);
+            let rows = self.scope.keyed::<Evidence>(&of, &of.prefix_end(), false, Clocks::Known, ITEMS_MAX)?;
+            if let Some((_, row)) = rows.into_iter().find(|(_, row)| row.stamp == *stamp) {
+                return Ok(Some(worded(&row.value, kind).id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Deployments by digest, and those by a tag that pointed here then.
     pub(super) fn deployments(&self, profile: &Profile) -> Result<(Vec<Item>, bool), Error> {
         let mut found: Vec<EvidenceRow> = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::answers::{Badged, Direction, Edge, Lineage, Node, Truncated, UnresolvedBase};
+use super::answers::{Badged, Direction, Lineage, Node, Truncated, UnresolvedBase};
 use super::edges::{BREADTH_MAX, Link, Links, Relation, UnknownBase};
 use super::identity::{Graph, Profile};
 use crate::error::Error;
@@ -173,17 +173,7 @@ impl Walk<'_, '_> {
             let newest_first = (b.sequence_number, b.created_at).cmp(&(a.sequence_number, a.created_at));
             newest_first.then_with(|| a.digest.cmp(&b.digest))
         });
-        let mut edges = Vec::new();
-        for link in self.links.values() {
-            edges.push(Edge {
-                from: link.from.clone(),
-                to: link.to.clone(),
-                relationship: link.relation.word().to_owned(),
-                method: link.method.word().to_owned(),
-                confidence: f64::from(link.method.percent()) / 100.0,
-                proof: self.graph.proof(link.index)?,
-            });
-        }
+        let edges = self.links.values().map(|link| self.graph.edge(link)).collect::<Result<_, _>>()?;
         let shown = nodes.iter().find(|node| node.digest == start.digest).cloned();
         let artifact = shown.map_or_else(|| self.graph.node(start), Ok)?;
         let unresolved = self.unresolved()?;

@@ -178,3 +178,55 @@ async fn a_card_says_what_it_is_and_where_it_runs() {
     let unknown = client.get(&format!("/api/v1/artifacts/{}/hover", digest("9"))).await;
     assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
 }
+
+#[tokio::test]
+async fn two_artifacts_stand_side_by_side() {
+    let client = world().client();
+    let path = format!("/api/v1/lineage/compare?a={}&b=prod/cart", digest("1"));
+    let answer = client.get(&path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let found = answer.json();
+    assert_eq!((&found["a"]["digest"], &found["b"]["digest"]), (&digest("1").into(), &digest("2").into()));
+    assert_eq!(found["b"]["badges"]["deployedIn"], json!(["prod"]));
+    let nearest = json!([{
+        "digest": digest("1"), "artifactRef": "example.org/cart:1.0.0", "stepsFromA": 0, "stepsFromB": 1,
+    }]);
+    assert_eq!(found["commonAncestors"], nearest);
+    assert_eq!((&found["path"][0]["from"], &found["path"][0]["to"]), (&digest("1").into(), &digest("2").into()));
+    let counts = |list: &str| ["a", "b"].map(|side| found[list][side].as_array().map(Vec::len));
+    assert_eq!(counts("deployments"), [Some(0), Some(1)]);
+    for list in ["attestations", "tests", "gates"] {
+        assert_eq!(counts(list), [Some(0), Some(0)], "{list}");
+    }
+    assert_eq!(found["buildInputs"], json!({"a": {"materials": []}, "b": {"materials": []}}));
+    let diff = client.get(&format!("/api/v1/lineage/diff?from={}&to={}", digest("1"), digest("2"))).await.json();
+    assert_eq!(found["diff"], diff);
+    assert_eq!(client.get(&path).await.bytes, answer.bytes, "what is kept is the same");
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_refused() {
+    let client = world().client();
+    let compare = async |query: String| client.get(&format!("/api/v1/lineage/compare?{query}")).await.problem();
+    let (known, unknown) = (digest("2"), digest("9"));
+    assert_eq!(compare(format!("a={known}&b=prod/cart")).await, (400, "LINEAGE_DIFF_INVALID".into()));
+    assert_eq!(compare(format!("a={known}")).await, (400, "INVALID_PARAMETER".into()));
+    assert_eq!(compare(format!("a={known}&b={unknown}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
+    assert_eq!(compare(format!("a={unknown}&b={known}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
+    assert_eq!(compare(format!("a=sha256:{}&b={known}", "a".repeat(12))).await, (400, "AMBIGUOUS_REFERENCE".into()));
+    let before = format!("a={}&b={known}&at=2026-01-01T12:00:00Z", digest("1"));
+    assert_eq!(compare(before).await, (404, "ARTIFACT_NOT_FOUND".into()), "nothing of it had happened then");
+}
+
+#[tokio::test]
+async fn sboms_are_listed_and_disagreements_only_where_they_are_asked_for() {
+    let client = world().client();
+    let path = format!("/api/v1/artifacts/{}/sboms", digest("2"));
+    assert_eq!(client.get(&path).await.json(), json!({"digest": digest("2"), "sboms": []}));
+    let told = client.get(&format!("{path}?disagreements=true")).await.json();
+    assert_eq!((&told["disagreements"], &told["disagreementsTotal"]), (&json!([]), &json!(0)));
+    let refused = client.get(&format!("{path}?disagreements=some")).await;
+    assert_eq!(refused.problem(), (400, "INVALID_PARAMETER".into()));
+    let unknown = client.get(&format!("/api/v1/artifacts/{}/sboms", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
+}

@@ -134,6 +134,28 @@ async fn what_the_ledger_says_of_itself_ends_nothing_but_a_policy_does() {
 }
 
 #[tokio::test]
+async fn no_stale_comparison_is_given_once_what_changes_it_is_visible() {
+    let world = world();
+    world.append(&[published("2026-01-04T00:00:00Z", "4", "next")]);
+    let client = world.client();
+    let path = format!("/api/v1/lineage/compare?a={}&b={}", digest("2"), digest("4"));
+    let before = client.get(&path).await;
+    assert_eq!(client.get(&path).await.bytes, before.bytes);
+    let statement = VexStatement {
+        vulnerability: "CVE-2026-0003".into(),
+        product: digest("4"),
+        product_digests: vec![digest("4")],
+        status: 1,
+        ..VexStatement::default()
+    };
+    let vex = VexIssued { issuer: "maker".into(), statements: vec![statement], ..VexIssued::default() };
+    world.append(&[sent("2026-02-01T00:00:00Z", vex)]);
+    let after = client.get(&path).await.json();
+    assert_eq!(after["diff"]["vexDiff"][0]["cve"], "CVE-2026-0003", "{after}");
+    assert_eq!(counted(&client, "compare").await, (1, 2));
+}
+
+#[tokio::test]
 async fn each_moment_has_its_own_answer_and_what_moves_with_the_clock_is_not_kept() {
     let world = world();
     let client = world.client();
