@@ -471,7 +471,8 @@ async fn what_is_kept_of_one_tenant_is_never_given_to_another_or_to_who_may_not_
     };
     world.append(&[sent("2026-01-01T00:00:00Z", published)]);
     let read = &[TokenScope::LineageRead][..];
-    let tokens = [("ours", "default", read), ("theirs", "other", read), ("writer", "default", &[TokenScope::EventsWrite])];
+    let tokens =
+        [("ours", "default", read), ("theirs", "other", read), ("writer", "default", &[TokenScope::EventsWrite])];
     let client = Client(pedigraph_query_api::router(config(&world, &tokens)));
     let ask = async |token: &str| {
         let path = format!("/api/v1/artifacts/{artifact}/hover");

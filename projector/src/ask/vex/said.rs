@@ -313,11 +313,11 @@ impl<'a> Case<'a> {
 }
 
 /// A scan: time, index, ordinal, and the digest that it names.
-pub(in crate::ask) type ScanAt = (i64, u64, u32, String);
+pub(crate) type ScanAt = (i64, u64, u32, String);
 
 impl Scope {
     /// The version of a document that came in with an entry.
-    pub(in crate::ask) fn issue(&self, document: &DocumentKey, index: u64) -> Result<Option<Issue>, Error> {
+    pub(crate) fn issue(&self, document: &DocumentKey, index: u64) -> Result<Option<Issue>, Error> {
         let own = table(&self.tenant, DOCUMENTS).bytes(document).number(index);
         let row = self.keyed::<Issue>(&own, &own.prefix_end(), false, Clocks::Known, 1)?.pop();
         Ok(row.map(|(_, row)| row.value))
@@ -325,7 +325,7 @@ impl Scope {
 
     /// The entry with the version of a document that holds. Now, the newest row says which version is the greatest; at a
     /// moment all that were issued by then are compared.
-    pub(in crate::ask) fn holding_issue(&self, document: &DocumentKey) -> Result<Option<u64>, Error> {
+    pub(crate) fn holding_issue(&self, document: &DocumentKey) -> Result<Option<u64>, Error> {
         let of = table(&self.tenant, DOCUMENTS).bytes(document);
         let Some(at) = self.at else {
             return Ok(self.newest_summary::<Issue>(&of)?.map(|newest| newest.greatest.2));
@@ -338,7 +338,7 @@ impl Scope {
     }
 
     /// The newest scan of each (scanner, target) of an artifact by all of its digests: two seeks each.
-    pub(in crate::ask) fn newest_scans(&self, digests: &[String]) -> Result<BTreeMap<(String, String), ScanAt>, Error> {
+    pub(crate) fn newest_scans(&self, digests: &[String]) -> Result<BTreeMap<(String, String), ScanAt>, Error> {
         let mut newest: BTreeMap<(String, String), ScanAt> = BTreeMap::new();
         for digest in digests {
             let of = table(&self.tenant, SCANS).text(digest);
