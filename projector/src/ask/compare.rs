@@ -18,6 +18,9 @@ const ANCESTORS_MAX: usize = 20;
 /// Materials of one side that one answer lists.
 const MATERIALS_MAX: usize = 100;
 
+/// Reads a list of one artifact, and whether it was cut.
+type Read<'r> = &'r dyn Fn(&Rc<Profile>) -> Result<(Vec<Item>, bool), Error>;
+
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Of {
@@ -58,7 +61,7 @@ impl Scope {
             ancestors.push(Ancestor { digest, artifact_ref, steps_from_a, steps_from_b });
         }
         let mut cut = Vec::new();
-        let mut both = |name: &str, read: &dyn Fn(&Rc<Profile>) -> Result<(Vec<Item>, bool), Error>| {
+        let mut both = |name: &str, read: Read<'_>| {
             let mut side = |of: &str, profile| {
                 let (items, is_cut) = read(profile)?;
                 if is_cut {

@@ -66,15 +66,14 @@ impl Signed {
 
     /// What a row of evidence says of it. What a registry only keeps beside an image was not looked at.
     fn by(evidence: &Evidence, kind: EvidenceKind) -> Signed {
-        match evidence {
-            Evidence::Stated { verification, .. } => match Verification::try_from(*verification).unwrap_or_default() {
-                Verification::Valid => Signed::Valid,
-                Verification::Invalid => Signed::Invalid,
-                Verification::Unverified => Signed::Unverified,
-                Verification::None | Verification::Unspecified => Signed::No,
-            },
-            _ if kind == EvidenceKind::Signature => Signed::Unverified,
-            _ => Signed::No,
+        let Evidence::Stated { verification, .. } = evidence else {
+            return if kind == EvidenceKind::Signature { Signed::Unverified } else { Signed::No };
+        };
+        match Verification::try_from(*verification).unwrap_or_default() {
+            Verification::Valid => Signed::Valid,
+            Verification::Invalid => Signed::Invalid,
+            Verification::Unverified => Signed::Unverified,
+            Verification::None | Verification::Unspecified => Signed::No,
         }
     }
 }

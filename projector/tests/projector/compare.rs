@@ -43,8 +43,12 @@ fn family() -> Vec<Said> {
     ]
 }
 
-/// Common ancestors with steps, and the way.
-fn ways(scope: &Scope, a: &str, b: &str) -> (Vec<(&'static str, u64, u64)>, Vec<(&'static str, &'static str)>) {
+/// Common ancestors with the steps from each side.
+type Ancestors = Vec<(&'static str, u64, u64)>;
+/// Both ends of each edge.
+type Path = Vec<(&'static str, &'static str)>;
+
+fn ways(scope: &Scope, a: &str, b: &str) -> (Ancestors, Path) {
     let found = compare(scope, a, b);
     assert_eq!((found.truncated, found.common_ancestors_cut), (None, 0));
     let ancestors = found.common_ancestors.iter();
