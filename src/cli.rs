@@ -4,8 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments::Serve;
 use crate::commands::{
-    backup, config, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore, token, topics,
-    trace, verdict, verify,
+    backup, compare, config, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore, token,
+    topics, trace, verdict, verify,
 };
 use crate::node;
 use crate::output::put;
@@ -43,6 +43,8 @@ enum Command {
     Verdict(verdict::Verdict),
     /// What changed between two artifacts: components, licences, verdicts.
     Diff(diff::Diff),
+    /// Two artifacts side by side: what both come from, the way between them, evidence, what each was made of.
+    Compare(compare::Compare),
     /// What runs in an environment.
     Env(env::Env),
     /// Everything that is known about artifacts as one signed zip, which is checked without a server.
@@ -95,6 +97,7 @@ impl Cli {
             Command::Impact(impact) => impact.run(),
             Command::Verdict(verdict) => verdict.run(),
             Command::Diff(diff) => diff.run(),
+            Command::Compare(compare) => compare.run(),
             Command::Env(env) => env.run(),
             Command::Export(export) => export.run(),
             Command::Verify(verify) => verify.run(),

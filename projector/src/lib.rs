@@ -12,6 +12,6 @@ mod rows;
 mod run;
 pub mod store;
 
-pub use ask::{Affecting, AsOf, EnvironmentPage, Found, ImpactQuestion, Moment, Scope, answers};
+pub use ask::{Affecting, AsOf, Disagreements, EnvironmentPage, Found, ImpactQuestion, Moment, Scope, answers};
 pub use error::Error;
 pub use run::{CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

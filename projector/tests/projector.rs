@@ -1,9 +1,13 @@
 //! The views over a real ledger.
 
+#[path = "projector/badges.rs"]
+mod badges;
 #[path = "projector/book.rs"]
 mod book;
 #[path = "projector/budget.rs"]
 mod budget;
+#[path = "projector/compare.rs"]
+mod compare;
 #[path = "projector/corpus.rs"]
 mod corpus;
 #[path = "projector/deltas.rs"]

@@ -3,6 +3,7 @@
 use crate::rates::Class;
 use crate::route::Routes;
 
+pub mod artifacts;
 pub mod body;
 pub mod components;
 pub mod documents;
@@ -29,6 +30,7 @@ pub fn routes() -> Routes {
         .merge(Class::Intake, replay::routes())
         .merge(Class::Intake, erase::routes())
         .merge(Class::Graph, lineage::routes())
+        .merge(Class::Graph, artifacts::routes())
         .merge(Class::Export, exports::routes())
         .merge(Class::Graph, environments::routes())
         .merge(Class::Graph, components::routes())

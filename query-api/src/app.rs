@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::tokens::Tokens;
 use crate::behind::AtStart;
+use crate::cache::Answers;
 use crate::gate::Reads;
 use crate::left::prepare_dir;
 use crate::limits::Limits;
@@ -158,6 +159,8 @@ pub struct Inner {
     probing: Arc<Semaphore>,
     /// Blocking reads at once.
     pub reads: Reads,
+    /// Answers that are kept for a while.
+    pub(crate) kept: Answers,
 }
 
 impl std::ops::Deref for App {
@@ -189,6 +192,7 @@ impl App {
             parts: Arc::new(Semaphore::new(limits.parts_max)),
             probing: Arc::new(Semaphore::new(1)),
             reads: Reads::new(limits.of_reads()),
+            kept: Answers::new(limits.kept_bytes_max),
             config,
         }))
     }

@@ -11,6 +11,7 @@ pub mod api;
 pub mod app;
 pub mod behind;
 mod browser;
+pub mod cache;
 pub mod fresh;
 pub mod gate;
 pub mod host;

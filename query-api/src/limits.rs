@@ -60,6 +60,8 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// All answers that wait to be taken by their clients, bytes; half of them of one tenant where there are several.
     pub unread_bytes_max: usize,
+    /// Hover cards and comparisons that are kept, bytes.
+    pub kept_bytes_max: u64,
     /// A stored body that is given back, bytes.
     pub stored_body_bytes_max: u64,
     /// Time for one read, on its thread.
@@ -151,6 +153,7 @@ impl Default for Limits {
             body_idle_max: Duration::from_secs(60),
             answer_bytes_max: 16 << 20,
             unread_bytes_max: 256 << 20,
+            kept_bytes_max: 16 << 20,
             stored_body_bytes_max: 64 << 20,
             // The rows end a read; the time is for slow disks and busy processors.
             read_time_max: Duration::from_secs(10),

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::cache::Cached;
 use crate::rates::Class;
 
 /// Labels of an answered request.
@@ -126,6 +127,29 @@ impl EncodeLabelValue for ReadEnd {
     }
 }
 
+/// What was asked, and whether its answer was kept.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct KeptLabel {
+    of: &'static str,
+    result: Hit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Hit {
+    Hit,
+    Miss,
+}
+
+impl EncodeLabelValue for Hit {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Hit::Hit => "hit",
+            Hit::Miss => "miss",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
+}
+
 /// Why the server ended a connection by itself.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct ClosedLabel {
@@ -164,6 +188,8 @@ pub struct Metrics {
     pub unread_refused: Counter,
     export_size: Histogram,
     reads: Family<EndLabel, Counter>,
+    hover_hits: Counter,
+    kept: Family<KeptLabel, Counter>,
 }
 
 /// A request that is being answered.
@@ -198,6 +224,8 @@ impl Metrics {
             unread_refused: Counter::default(),
             export_size: Histogram::new(exponential_buckets(1_024.0, 4.0, 12)),
             reads: Family::default(),
+            hover_hits: Counter::default(),
+            kept: Family::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -234,6 +262,13 @@ impl Metrics {
             drop(self.reads.get_or_create(&EndLabel { end }));
         }
         add(to, "pedigraph_reads", "Blocking reads by how they ended", self.reads.clone());
+        add(to, "sbom_lineage_hover_cache_hits", "Hover cards answered from a cache", self.hover_hits.clone());
+        for of in Cached::ALL {
+            for hit in [Hit::Hit, Hit::Miss] {
+                drop(self.kept.get_or_create(&KeptLabel { of: of.as_str(), result: hit }));
+            }
+        }
+        add(to, "pedigraph_kept_answers", "Questions whose answers are kept, by whether one was", self.kept.clone());
         let sizes = self.export_size.clone();
         add(to, "sbom_lineage_export_size_bytes", "Size of exported evidence packs", sizes);
         let build: Family<Vec<(&'static str, &'static str)>, Gauge> = Family::default();
@@ -269,6 +304,15 @@ impl Metrics {
         self.export_size.observe(f64::from(u32::try_from(bytes).unwrap_or(u32::MAX)));
     }
 
+    /// Counts a question whose answer is kept for a while, and whether it was.
+    pub fn kept(&self, of: Cached, was: bool) {
+        let result = if was { Hit::Hit } else { Hit::Miss };
+        self.kept.get_or_create(&KeptLabel { of: of.as_str(), result }).inc();
+        if was && of == Cached::Hover {
+            self.hover_hits.inc();
+        }
+    }
+
     /// Counts a blocking read that ended.
     pub fn read_ended(&self, end: ReadEnd) {
         self.reads.get_or_create(&EndLabel { end }).inc();
@@ -289,7 +333,6 @@ impl Default for Metrics {
 
 /// Names that the specification fixes for parts that come later; zero until then.
 fn register_later_ones(to: &mut Registry) {
-    add(to, "sbom_lineage_hover_cache_hits", "Hover cards answered from a cache", Counter::<u64>::default());
     add(to, "vex_deltas_created", "VEX deltas found along parent edges", Counter::<u64>::default());
 }
 

@@ -95,6 +95,11 @@ impl Read {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))
     }
 
+    /// Whose question it is, and what is asked, both clocks included, but for the page.
+    pub(crate) fn question(&self) -> &str {
+        &self.question
+    }
+
     pub(crate) fn etag(&self, as_of: Option<u64>) -> String {
         let version = env!("CARGO_PKG_VERSION");
         let hash = sha256(format!("{version} {} {}", self.question, self.uri).as_bytes());

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_projector::{Scope, Views};
 use pedigraph_proto::canonical::sha256;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::behind::Behind;
+use crate::cache::{Cached, are_silent};
 use crate::fresh::Fresh;
 use crate::json::{self, to_json};
 use crate::problem::{Code, Problem};
@@ -47,6 +49,32 @@ impl App {
     {
         let limit = self.limits().answer_bytes_max;
         self.bytes(read, JSON, move |scope, read, fresh| Ok(to_json(&ask(scope, read, fresh)?, limit)?)).await
+    }
+
+    /// As [`App::json`], of an answer that is kept while it is known to be the same, unless the question moves with the
+    /// clock.
+    pub async fn kept_json<T, F>(&self, of: Cached, read: Read, ask: F) -> Result<Response, Problem>
+    where
+        T: Serialize,
+        F: Fn(&Scope, &Read, &Fresh) -> Result<T, Problem> + Clone + Send + 'static,
+    {
+        let (limit, app) = (self.limits().answer_bytes_max, self.clone());
+        self.bytes(read, JSON, move |scope, read, fresh| {
+            let Some(as_of) = fresh.as_of.filter(|_| !read.volatile) else {
+                return Ok(to_json(&ask(scope, read, fresh)?, limit)?);
+            };
+            let (question, log) = (read.question(), log_of(&read.tenant)?);
+            let is_silent = |indexes| are_silent(app.ledger(), &log, indexes);
+            let known = app.kept.get(of, question, as_of, read.now.0, is_silent);
+            app.metrics.kept(of, known.is_some());
+            if let Some(known) = known {
+                return Ok(known.to_vec());
+            }
+            let answer = to_json(&ask(scope, read, fresh)?, limit)?;
+            app.kept.put(question.to_owned(), as_of, read.now.0, Bytes::copy_from_slice(&answer));
+            Ok(answer)
+        })
+        .await
     }
 
     /// Answers a read with a page of a list. A page whose rows are larger than an answer may be ends earlier, with a

@@ -11,6 +11,8 @@ mod budgets;
 mod events;
 #[path = "http/failing.rs"]
 mod failing;
+#[path = "http/kept.rs"]
+mod kept;
 #[path = "http/ledger.rs"]
 mod ledger;
 #[path = "http/packs.rs"]

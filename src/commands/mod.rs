@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments, and what is done with them. `cli` names them all.
 
 pub(crate) mod backup;
+pub(crate) mod compare;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod diff;

@@ -13,7 +13,7 @@ pub struct Proof {
     pub leaf_hash: String,
 }
 
-/// An artifact version in answers (SPEC §3.2; badges and replay hash come with the derived views).
+/// An artifact version in answers (SPEC §3.2).
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Node {
@@ -37,7 +37,135 @@ pub struct Node {
     /// What it is known by beside the canonical digest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
+    /// What it is like at a glance; absent where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub badges: Option<Badges>,
+    /// SHA-256 over the current events that name it (SPEC §3.2), `sha256:` and hex: `/artifacts/{digest}/inputs` lists
+    /// them. Absent in a trace, and where there are more of them than a node is read for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_hash: Option<String>,
     /// Entry behind `createdAt`.
+    pub proof: Proof,
+}
+
+/// What an artifact is like at a glance (SPEC §3.2).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Badges {
+    /// Vulnerabilities that concern it and none of its parents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_vulns: Option<u64>,
+    /// Vulnerabilities that concern some parent of it and not it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_vulns: Option<u64>,
+    /// `valid` if any signature of it, or of an index that lists it, is; else `invalid`, `unverified`, `none`. Absent
+    /// where there are more of them than a badge is read for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature_status: Option<String>,
+    /// All of it is described by SBOMs: it, or each manifest that it lists.
+    pub sbom: bool,
+    /// Environments in which it runs, by name.
+    pub deployed_in: Vec<String>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deployed_in_cut: u64,
+    /// Not every place to which it was ever deployed was looked at: it may run in more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub deployed_in_at_least: bool,
+    /// How much of the least that is asked of an artifact is known (SPEC §7): digest, commit, run, SBOM, a quarter each.
+    pub completeness: f64,
+}
+
+/// Whether the nodes of an answer have badges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Badged {
+    /// They have.
+    With,
+    /// They are cheaper.
+    Without,
+}
+
+/// `GET /api/v1/artifacts/{digest}/hover`: what a card shows.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hover {
+    /// The node.
+    #[serde(flatten)]
+    pub node: Node,
+    /// The newest stretch in which a tag points or pointed here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// Where it runs, by environment, service, since.
+    pub running: Vec<RunsHere>,
+    /// How many more of these there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub running_cut: u64,
+    /// Not every place to which it was ever deployed was looked at: it may run in more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub running_at_least: bool,
+    /// Of its own evidence that is current.
+    pub counts: EvidenceCounts,
+}
+
+/// A place where an artifact runs.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunsHere {
+    /// Its environment.
+    pub environment: String,
+    /// As which service.
+    pub service: String,
+    /// `repository:tag` or `repository@digest`, as it is known there.
+    pub artifact_ref: String,
+    /// Since when.
+    pub since: Nanos,
+    /// Entry that changed it last.
+    pub proof: Proof,
+}
+
+/// How much of an artifact's own evidence is current.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvidenceCounts {
+    /// The newest SBOM of each tool and root component.
+    pub sboms: u64,
+    /// The newest scan of each scanner and target.
+    pub scans: u64,
+    /// Entries with attestations or signatures.
+    pub attestations: u64,
+    /// There are more than these numbers say.
+    #[serde(skip_serializing_if = "is_false")]
+    pub at_least: bool,
+}
+
+/// `GET /api/v1/artifacts/{digest}/inputs`: the events that a replay hash covers.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inputs {
+    /// Canonical digest.
+    pub digest: String,
+    /// What it is known by beside the canonical digest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Version of the rules by which the hash is made.
+    pub rules: String,
+    /// What stands in the hash as its subject.
+    pub subject: String,
+    /// By index: each event once.
+    pub inputs: Vec<Input>,
+    /// SHA-256 of the canonical JSON (RFC 8785) of `{"eventIds","rules","subject"}`, ids sorted.
+    pub replay_hash: String,
+}
+
+/// An event that a replay hash covers.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// UUID.
+    pub event_id: String,
+    /// `build`, `publication`, `sbom`, `scan`, `attestation`, `signature`, `vex`: the first of these that it is.
+    pub kind: String,
+    /// Its entry.
     pub proof: Proof,
 }
 
@@ -73,7 +201,10 @@ pub struct Truncated {
     /// Nodes that are listed without all of their edges.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_followed: u64,
-    /// Which limit cut it: `maxDepth`, `nodes`, `breadth`, `cost`.
+    /// Nodes that are listed without their badges or their replay hash.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_described: u64,
+    /// Which limit cut it: `maxDepth`, `nodes`, `breadth`, `cost`; `events` where very many name a node.
     pub by: String,
 }
 
@@ -590,6 +721,135 @@ pub struct Diff {
     pub reachability_diff: Vec<ReachabilityChange>,
     /// Over the events behind it (SPEC §3.2), with `from..to` as its subject.
     pub replay_hash: String,
+}
+
+/// What is the same of two artifacts.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Sides<T> {
+    /// Of the first.
+    pub a: T,
+    /// Of the second.
+    pub b: T,
+}
+
+/// `GET /api/v1/lineage/compare`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compare {
+    /// The first.
+    pub a: Node,
+    /// The second.
+    pub b: Node,
+    /// The nearest artifacts that both come from, nearest first; one of the two where the other comes from it.
+    pub common_ancestors: Vec<Ancestor>,
+    /// How many more of them were found.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub common_ancestors_cut: u64,
+    /// Edges from `a` up to the nearest common ancestor, then down to `b`; empty where none is known.
+    pub path: Vec<Edge>,
+    /// Which limits ended the search for ancestors: `nodes`, `breadth`, `cost`. There may be nearer ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<String>,
+    /// What changed from `a` to `b`.
+    pub diff: Diff,
+    /// Where each was deployed, newest first.
+    pub deployments: Sides<Vec<Item>>,
+    /// Attestations and signatures, newest first.
+    pub attestations: Sides<Vec<Item>>,
+    /// Tests, newest first.
+    pub tests: Sides<Vec<Item>>,
+    /// Decisions of gates (they come with gates).
+    pub gates: Sides<Vec<serde_json::Value>>,
+    /// What each was made of.
+    pub build_inputs: Sides<BuildInputs>,
+    /// Lists that were cut at their limit, such as `a.tests`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
+}
+
+/// An artifact that two others come from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ancestor {
+    /// Canonical digest.
+    pub digest: String,
+    /// What it is called.
+    pub artifact_ref: String,
+    /// Edges between it and the first; 0 where it is that.
+    pub steps_from_a: u64,
+    /// The same of the second.
+    pub steps_from_b: u64,
+}
+
+/// What an artifact was made of.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildInputs {
+    /// Newest known source commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Item>,
+    /// Newest known run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Item>,
+    /// Materials and bases that builds name by digest, by uri and digest.
+    pub materials: Vec<BuildMaterial>,
+    /// How many more of them were found.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub materials_cut: u64,
+    /// There are more than were looked at.
+    #[serde(skip_serializing_if = "is_false")]
+    pub materials_at_least: bool,
+}
+
+/// What a build names as a material or base.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct BuildMaterial {
+    /// As the build writes it; empty where it does not.
+    pub uri: String,
+    /// Its digest.
+    pub digest: String,
+}
+
+/// `GET /api/v1/artifacts/{digest}/sboms`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sboms {
+    /// Canonical digest.
+    pub digest: String,
+    /// Newest first.
+    pub sboms: Vec<SbomOf>,
+    /// There are more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sboms_cut: bool,
+    /// Components that some of those that count list and others do not, by purl; where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreements: Option<Vec<Disagreement>>,
+    /// How many there are in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreements_total: Option<u64>,
+}
+
+/// An SBOM of an artifact.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct SbomOf {
+    /// What it is.
+    #[serde(flatten)]
+    pub item: Item,
+    /// It is the newest of its tool and root component: it counts.
+    pub current: bool,
+}
+
+/// A component of which SBOMs of one digest disagree.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disagreement {
+    /// Its purl; name and version where it has none.
+    pub purl: String,
+    /// Ids of SBOMs that list it.
+    #[serde(rename = "in")]
+    pub listed_in: Vec<String>,
+    /// Ids of those that do not.
+    pub not_in: Vec<String>,
 }
 
 /// What changed of components, each list by purl.

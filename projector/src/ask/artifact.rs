@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Artifact, Item, Neighbours};
+use super::answers::{Artifact, Badged, Item, Neighbours};
 use super::claims::{Claimed, platforms};
 use super::edges::Relation;
 use super::groups::Members;
@@ -65,8 +65,12 @@ impl Graph<'_> {
         if lineage_cut {
             truncated.push("lineage".to_owned());
         }
+        let glance = self.glance(profile, Badged::With)?;
+        if glance.cut {
+            truncated.push("inputs".to_owned());
+        }
         Ok(Artifact {
-            node: self.node(profile)?,
+            node: glance.node,
             tags,
             commit: self.commit_item(&claims)?,
             run: self.run_item(&claims)?,
@@ -190,6 +194,39 @@ impl Graph<'_> {
             details: worded.details,
             proof: self.proof(stamp.index)?,
         })
+    }
+
+    /// Evidence of one kind that names an artifact itself, newest first, each with where it comes from.
+    pub(super) fn own_items(&self, profile: &Profile, kind: EvidenceKind) -> Result<(Vec<(Stamp, Item)>, bool), Error> {
+        let mut found = Vec::new();
+        for digest in &profile.group {
+            let prefix = self.key(table::EVIDENCE).text(digest).byte(kind.byte());
+            let end = prefix.prefix_end();
+            let rows = self.scope.keyed::<Evidence>(&prefix, &end, true, Clocks::Both, ITEMS_MAX + 1)?;
+            found.extend(rows.into_iter().map(|(_, row)| row));
+        }
+        found.sort_by_key(|row| std::cmp::Reverse(row.stamp.order()));
+        let cut = found.len() > ITEMS_MAX;
+        found.truncate(ITEMS_MAX);
+        let items = found.iter().map(|row| {
+            let item = self.item(&row.stamp, kind.word(), worded(&row.value, kind))?;
+            Ok::<_, Error>((row.stamp, item))
+        });
+        Ok((items.collect::<Result<_, _>>()?, cut))
+    }
+
+    /// What an SBOM is called that a fact binds to an artifact.
+    pub(super) fn sbom_named(&self, profile: &Profile, stamp: &Stamp) -> Result<Option<String>, Error> {
+        for digest in &profile.group {
+            let kind = EvidenceKind::Sbom;
+            let of = self.key(table::EVIDENCE).text(digest).byte(kind.byte());
+            let of = of.time(Nanos(stamp.time)).number(stamp.index);
+            let rows = self.scope.keyed::<Evidence>(&of, &of.prefix_end(), false, Clocks::Known, ITEMS_MAX)?;
+            if let Some((_, row)) = rows.into_iter().find(|(_, row)| row.stamp == *stamp) {
+                return Ok(Some(worded(&row.value, kind).id));
+            }
+        }
+        Ok(None)
     }
 
     /// Deployments by digest, and those by a tag that pointed here then.
@@ -319,7 +356,7 @@ impl Graph<'_> {
         self.origin("commit", &work.value.commit, summary, &details, &fact.unwrap_or(work.stamp))
     }
 
-    fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
+    pub(super) fn commit_of_runs(&self, claims: &[Claimed]) -> Result<Option<Stamped<Work>>, Error> {
         let mut looked_at = BTreeSet::new();
         for claim in claims.iter().rev().filter(|claim| !claim.value.run.id.is_empty()) {
             if looked_at.insert(&claim.value.run)
@@ -413,7 +450,7 @@ impl Graph<'_> {
 }
 
 fn stated_by(row: &Stamped<Evidence>) -> Option<StatementId> {
-    let Evidence::Stated { ordinal } = row.value else { return None };
+    let Evidence::Stated { ordinal, .. } = row.value else { return None };
     Some(StatementId { index: row.stamp.index, ordinal })
 }
 

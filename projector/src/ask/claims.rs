@@ -1,9 +1,11 @@
 //! What facts say about where an artifact comes from, and which of it is its own (SPEC §3.1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::edges::{Link, Links, Relation};
 use super::identity::{Graph, Profile};
+use super::kept::once;
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::lineage::rows::{Claim, class, table};
@@ -55,17 +57,25 @@ impl Graph<'_> {
         Ok(self.claims_of(&profile, "")?.iter().any(|claim| claim.value.commit == commit))
     }
 
-    /// Claims about one artifact alone. A label with the value that its base has is the base's.
+    /// Claims about one artifact alone, which are read once. A label with the value that its base has is the base's.
     fn claims_of(&self, profile: &Profile, platform: &str) -> Result<Vec<Claimed>, Error> {
+        let rows = once(&self.own_claims, &profile.digest, || self.read_claims_of(profile).map(Rc::new))?;
+        let claimed = |row: &Stamped<Claim>| Claimed {
+            stamp: row.stamp,
+            value: row.value.clone(),
+            platform: platform.to_owned(),
+        };
+        Ok(rows.iter().map(claimed).collect())
+    }
+
+    fn read_claims_of(&self, profile: &Profile) -> Result<Vec<Stamped<Claim>>, Error> {
         let mut rows = self.claim_rows(&profile.group, &[class::BUILD, class::PUBLISHED, class::LABEL])?;
         rows.extend(self.stated_claims(&profile.group)?);
         if rows.iter().any(is_label) {
             let inherited = self.labels_of_bases(profile)?;
             rows.retain(|row| !is_label(row) || !inherited.contains(&row.value.commit));
         }
-        let claimed =
-            |row: Stamped<Claim>| Claimed { stamp: row.stamp, value: row.value, platform: platform.to_owned() };
-        Ok(rows.into_iter().map(claimed).collect())
+        Ok(rows)
     }
 
     /// What is said of one kind never pushes out what is said of another.

@@ -27,7 +27,7 @@ const NAMING: [&str; 3] = ["classifier", "type", "repository_url"];
 /// What a component is matched by: its purl without version and without qualifiers that name nothing, or what it is
 /// called where it has none.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Matched {
+pub(super) enum Matched {
     Purl(String),
     Named(String, String, String),
 }
@@ -211,7 +211,7 @@ type Analysed = BTreeMap<String, ((String, u32), BTreeSet<String>)>;
 type Cause = (&'static str, String, Option<u64>);
 
 /// What a component is matched by, and its version.
-fn matched(known: &Known) -> (Matched, String) {
+pub(super) fn matched(known: &Known) -> (Matched, String) {
     match Purl::parse(&known.purl) {
         Some(purl) => {
             let mut text = purl.package().to_owned();

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::answers::{Direction, Edge, Lineage, Truncated, UnresolvedBase};
+use super::answers::{Badged, Direction, Lineage, Node, Truncated, UnresolvedBase};
 use super::edges::{BREADTH_MAX, Link, Links, Relation, UnknownBase};
 use super::identity::{Graph, Profile};
 use crate::error::Error;
@@ -42,6 +42,8 @@ struct Walk<'g, 'a> {
     beyond: usize,
     /// Of some node more was left out than is counted.
     uncounted: bool,
+    /// Nodes without badges or replay hash.
+    not_described: u64,
 }
 
 impl Graph<'_> {
@@ -50,6 +52,7 @@ impl Graph<'_> {
         start: &Rc<Profile>,
         depth_max: usize,
         direction: Direction,
+        badged: Badged,
     ) -> Result<Lineage, Error> {
         let mut walk = Walk {
             graph: self,
@@ -64,6 +67,7 @@ impl Graph<'_> {
             not_followed: BTreeSet::new(),
             beyond: 0,
             uncounted: false,
+            not_described: 0,
         };
         let way = match direction {
             Direction::Both => Way::Group,
@@ -85,7 +89,7 @@ impl Graph<'_> {
                 walk.visit(&node, way, depth)?;
             }
         }
-        walk.answer(start)
+        walk.answer(start, badged)
     }
 }
 
@@ -161,32 +165,41 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn answer(mut self, start: &Profile) -> Result<Lineage, Error> {
+    fn answer(mut self, start: &Profile, badged: Badged) -> Result<Lineage, Error> {
         // What was beyond one way's limit may have been reached another way.
         self.left_out.retain(|digest, _| !self.nodes.contains_key(digest));
-        let mut nodes = Vec::new();
-        for profile in self.nodes.values() {
-            nodes.push(self.graph.node(profile)?);
-        }
+        let mut nodes = self.described(start, badged)?;
         nodes.sort_by(|a, b| {
             let newest_first = (b.sequence_number, b.created_at).cmp(&(a.sequence_number, a.created_at));
             newest_first.then_with(|| a.digest.cmp(&b.digest))
         });
-        let mut edges = Vec::new();
-        for link in self.links.values() {
-            edges.push(Edge {
-                from: link.from.clone(),
-                to: link.to.clone(),
-                relationship: link.relation.word().to_owned(),
-                method: link.method.word().to_owned(),
-                confidence: f64::from(link.method.percent()) / 100.0,
-                proof: self.graph.proof(link.index)?,
-            });
-        }
+        let edges = self.links.values().map(|link| self.graph.edge(link)).collect::<Result<_, _>>()?;
         let shown = nodes.iter().find(|node| node.digest == start.digest).cloned();
         let artifact = shown.map_or_else(|| self.graph.node(start), Ok)?;
         let unresolved = self.unresolved()?;
         Ok(Lineage { artifact, nodes, edges, unresolved, truncated: self.truncated() })
+    }
+
+    /// The nodes with what is known of them at a glance, the one asked for first, until most of the question's budget is
+    /// used: then the rest is shown plain.
+    fn described(&mut self, start: &Profile, badged: Badged) -> Result<Vec<Node>, Error> {
+        let (first, rest): (Vec<_>, Vec<_>) = self.nodes.values().partition(|node| node.digest == start.digest);
+        let mut nodes = Vec::new();
+        for profile in first.into_iter().chain(rest) {
+            if self.graph.scope.meter.is_mostly_spent() {
+                self.cut_by.insert("cost");
+                self.not_described += 1;
+                nodes.push(self.graph.node(profile)?);
+                continue;
+            }
+            let glance = self.graph.glance(profile, badged)?;
+            if glance.cut {
+                self.cut_by.insert("events");
+                self.not_described += 1;
+            }
+            nodes.push(glance.node);
+        }
+        Ok(nodes)
     }
 
     fn unresolved(&self) -> Result<Vec<UnresolvedBase>, Error> {
@@ -205,8 +218,9 @@ impl Walk<'_, '_> {
         let by: Vec<&str> = self.cut_by.iter().copied().collect();
         let (nodes, edges) = (self.left_out.len() as u64, self.left_out.values().map(|edges| edges.len() as u64).sum());
         let not_followed = self.not_followed.len() as u64;
-        let cut = nodes > 0 || not_followed > 0 || self.cut_by.contains("breadth");
+        let not_described = self.not_described;
+        let cut = nodes > 0 || not_followed > 0 || not_described > 0 || self.cut_by.contains("breadth");
         let at_least = self.uncounted;
-        cut.then(|| Truncated { nodes, edges, at_least, not_followed, by: by.join(",") })
+        cut.then(|| Truncated { nodes, edges, at_least, not_followed, not_described, by: by.join(",") })
     }
 }

@@ -13,11 +13,12 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{Node, Proof};
 use super::groups::Group;
+use super::kept::Kept;
 use super::scope::{Clocks, KeptEntry, Scope};
 use crate::error::Error;
 use crate::facts::entries::rows::EntryRows;
 use crate::facts::lineage::naming::{Called, Named, Source};
-use crate::facts::lineage::rows::{self, BaseClaim, FirstCalled, RunId, Statement, StatementId, Work, table};
+use crate::facts::lineage::rows::{self, BaseClaim, Claim, FirstCalled, RunId, Statement, StatementId, Work, table};
 use crate::facts::lineage::tag_order::TagVersion;
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::Remembered;
@@ -113,6 +114,8 @@ pub(crate) struct Graph<'a> {
     pub(super) work: RefCell<BTreeMap<RunId, Rc<Vec<Stamped<Work>>>>>,
     /// Rows of lines: how long a line is is asked of each of its versions.
     pub(super) lines: Remembered,
+    /// By canonical digest.
+    pub(super) own_claims: Kept<String, Rc<Vec<Stamped<Claim>>>>,
     /// What is kept of entries, by the first of a row.
     entries: RefCell<BTreeMap<u64, Rc<EntryRows>>>,
 }
@@ -127,6 +130,7 @@ impl<'a> Graph<'a> {
             builds: RefCell::default(),
             work: RefCell::default(),
             lines: Remembered::new(scope.shared.store.clone()),
+            own_claims: RefCell::default(),
             entries: RefCell::default(),
         }
     }
@@ -268,6 +272,8 @@ impl<'a> Graph<'a> {
             kind: kind_word(profile.line.kind),
             platform: Some(profile.line.platform.clone()).filter(|platform| !platform.is_empty()),
             aliases: profile.group.iter().skip(1).cloned().collect(),
+            badges: None,
+            replay_hash: None,
             proof: Proof::of(created.index, entry.as_ref()),
         })
     }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::canonical;
 
-use super::answers::{Artifact, Candidate, Direction, Found, Lineage, Trace};
+use super::answers::{Artifact, Badged, Candidate, Direction, Found, Lineage, Trace};
 use super::identity::Graph;
 use super::refs::Target;
 use super::scope::Scope;
@@ -44,10 +44,21 @@ impl Scope {
         graph.profile(digest)?.map(|profile| graph.artifact(&profile)).transpose()
     }
 
-    /// The graph around an artifact.
+    /// The graph around an artifact, with badges.
     pub fn lineage(&self, digest: &str, depth: usize, direction: Direction) -> Result<Option<Lineage>, Error> {
+        self.lineage_shown(digest, depth, direction, Badged::With)
+    }
+
+    /// The graph around an artifact, whose nodes have badges or not.
+    pub fn lineage_shown(
+        &self,
+        digest: &str,
+        depth: usize,
+        direction: Direction,
+        badged: Badged,
+    ) -> Result<Option<Lineage>, Error> {
         let graph = Graph::new(self);
-        graph.profile(digest)?.map(|profile| graph.lineage(&profile, depth, direction)).transpose()
+        graph.profile(digest)?.map(|profile| graph.lineage(&profile, depth, direction, badged)).transpose()
     }
 
     /// From a running thing back to its source.

@@ -11,7 +11,7 @@ use super::scope::{Clocks, Scope};
 use super::services::lanes_of_heads;
 use super::timeline::{self, Artifact, Row};
 use crate::error::Error;
-use crate::facts::deployments::rows::{HEADS, Lane, table_key, unreadable};
+use crate::facts::deployments::rows::{HEADS, Keys, Lane, table_key, unreadable};
 use crate::store::key::Key;
 
 /// Bytes of a lane's key that a page's key repeats: a key travels in an address.
@@ -109,6 +109,60 @@ impl Scope {
         Ok(runs)
     }
 
+    /// Names of the environments in which something runs under one of these digests; `true` when not every lane was
+    /// looked at to which any of them was deployed. An environment is looked at until it is found.
+    pub(super) fn environments_running(
+        &self,
+        digests: &BTreeSet<String>,
+        lanes_max: usize,
+    ) -> Result<(BTreeSet<String>, bool), Error> {
+        let (mut found, mut looked_at) = (BTreeSet::new(), 0);
+        let cut = self.each_lane_of(digests, |lane| {
+            if found.contains(&lane.environment) {
+                return Ok(Some(true));
+            }
+            if looked_at == lanes_max {
+                return Ok(None);
+            }
+            looked_at += 1;
+            let runs = !self.runs_under(lane, digests)?.is_empty();
+            if runs {
+                found.insert(lane.environment.clone());
+            }
+            Ok(Some(runs))
+        })?;
+        Ok((found, cut))
+    }
+
+    /// What runs in a lane under one of these digests.
+    pub(super) fn runs_under(&self, lane: &Lane, digests: &BTreeSet<String>) -> Result<Vec<RunsIn>, Error> {
+        let mut runs = self.runs_in(lane)?;
+        runs.retain(|run| run.artifact.digest.as_ref().is_some_and(|own| digests.contains(own)));
+        Ok(runs)
+    }
+
+    /// Visits lanes to which one of these digests was ever deployed, by one seek each: those of one name under which it
+    /// was, then those of the next. The visit says whether to go past the rest of the lane's environment, or, with
+    /// `None`, to end; then it is `true`.
+    pub(super) fn each_lane_of(
+        &self,
+        digests: &BTreeSet<String>,
+        mut visit: impl FnMut(&Lane) -> Result<Option<bool>, Error>,
+    ) -> Result<bool, Error> {
+        for digest in digests {
+            for prefix in self.deployed_as(digest)? {
+                let (mut from, end) = (prefix.clone(), prefix.prefix_end());
+                while let Some((key, _)) = self.keyed::<()>(&from, &end, false, Clocks::Both, 1)?.pop() {
+                    let lane = lane_of(&key)?;
+                    let Some(past) = visit(&lane)? else { return Ok(true) };
+                    let here = if past { prefix.clone().text(&lane.environment) } else { prefix.clone().lane(&lane) };
+                    from = here.prefix_end();
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether there is any lane under these beginnings of keys.
     pub(super) fn has_lanes(&self, prefixes: &[Key]) -> Result<bool, Error> {
         for prefix in prefixes {
@@ -123,11 +177,8 @@ impl Scope {
     pub(super) fn lanes_under(&self, prefix: &Key, lanes: &mut BTreeSet<Lane>) -> Result<(), Error> {
         let (mut from, end) = (prefix.clone(), prefix.prefix_end());
         while let Some((key, _)) = self.keyed::<()>(&from, &end, false, Clocks::Both, 1)?.pop() {
-            let mut reader = table_key(&key)?;
-            reader.byte().and_then(|_| reader.text()).ok_or_else(unreadable)?;
-            let lane = Lane::read(&mut reader).ok_or_else(unreadable)?;
-            let Lane { environment, service, cluster, namespace } = &lane;
-            from = prefix.clone().text(environment).text(service).text(cluster).text(namespace).prefix_end();
+            let lane = lane_of(&key)?;
+            from = prefix.clone().lane(&lane).prefix_end();
             lanes.insert(lane);
         }
         Ok(())
@@ -170,6 +221,13 @@ impl Scope {
             }
         }
     }
+}
+
+/// The lane in a key of the form (kind of name, name, lane, stamp).
+fn lane_of(key: &[u8]) -> Result<Lane, Error> {
+    let mut reader = table_key(key)?;
+    reader.byte().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+    Lane::read(&mut reader).ok_or_else(unreadable)
 }
 
 /// What runs in a lane by its newest rows.

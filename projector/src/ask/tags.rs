@@ -74,26 +74,43 @@ impl Graph<'_> {
     /// Every stretch in which a tag pointed at an artifact, newest first. `true` when the list was cut.
     pub(super) fn tags(&self, profile: &Profile) -> Result<(Vec<Tag>, bool), Error> {
         let (moves, cut) = self.moves_to(&profile.group.iter().cloned().collect(), self.scope.at)?;
-        let mut tags = Vec::new();
-        for to in moves {
-            let call = self.key(table::CALLS).text(&to.digest).text(&to.repository).text(&to.tag);
-            let call = self.scope.newest_summary::<FirstCalled>(&call)?;
-            let shown = call.map_or_else(|| to.repository.clone(), |call| call.repository);
-            let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
-            tags.push(Tag {
-                name: format!("{shown}{separator}{}", to.tag),
-                from: Nanos(to.from.time),
-                until: to.until.map(|until| Nanos(until.time)),
-                proof: self.proof(to.from.index)?,
-            });
-        }
+        let mut tags = moves.iter().map(|to| self.tag(to)).collect::<Result<Vec<Tag>, Error>>()?;
         tags.sort_by(|a, b| b.from.cmp(&a.from).then_with(|| a.name.cmp(&b.name)));
         Ok((tags, cut))
+    }
+
+    /// The newest of them.
+    pub(super) fn newest_tag(&self, profile: &Profile) -> Result<Option<Tag>, Error> {
+        let (moves, _) = self.newest_moves_to(&profile.group.iter().cloned().collect(), self.scope.at, 1)?;
+        moves.first().map(|to| self.tag(to)).transpose()
+    }
+
+    fn tag(&self, to: &Move) -> Result<Tag, Error> {
+        let call = self.key(table::CALLS).text(&to.digest).text(&to.repository).text(&to.tag);
+        let call = self.scope.newest_summary::<FirstCalled>(&call)?;
+        let shown = call.map_or_else(|| to.repository.clone(), |call| call.repository);
+        let separator = if shown.starts_with("pkg:") { '@' } else { ':' };
+        Ok(Tag {
+            name: format!("{shown}{separator}{}", to.tag),
+            from: Nanos(to.from.time),
+            until: to.until.map(|until| Nanos(until.time)),
+            proof: self.proof(to.from.index)?,
+        })
     }
 
     /// The newest stretches up to a moment in which a tag pointed at one of some digests of one artifact, at most
     /// [`TAGS_MAX`]; `true` when there may be more. Facts that say again where a tag points cost nothing.
     pub(super) fn moves_to(&self, digests: &BTreeSet<String>, at: Option<Nanos>) -> Result<(Vec<Move>, bool), Error> {
+        self.newest_moves_to(digests, at, TAGS_MAX)
+    }
+
+    /// As [`Graph::moves_to`], at most so many.
+    fn newest_moves_to(
+        &self,
+        digests: &BTreeSet<String>,
+        at: Option<Nanos>,
+        limit: usize,
+    ) -> Result<(Vec<Move>, bool), Error> {
         let mut found: BTreeMap<Order, BTreeSet<(String, String, String)>> = BTreeMap::new();
         let mut cut = false;
         for digest in digests {
@@ -109,7 +126,7 @@ impl Graph<'_> {
         let mut moves = Vec::new();
         let newest = found.into_iter().rev().flat_map(|(order, of)| of.into_iter().map(move |to| (order, to)));
         for ((time, index, ordinal), (repository, tag, digest)) in newest {
-            if moves.len() == TAGS_MAX {
+            if moves.len() == limit {
                 return Ok((moves, true));
             }
             let from = Stamp { index, ordinal, time };

@@ -66,6 +66,12 @@ impl Meter {
         self.rows() > self.budget.rows_max / 2 || self.bytes() > self.budget.bytes_max / 2
     }
 
+    /// Whether more than three quarters of the budget is used: what is not asked for by name is left out from here on.
+    pub fn is_mostly_spent(&self) -> bool {
+        let most = |max: u64| max - max / 4;
+        self.rows() > most(self.budget.rows_max) || self.bytes() > most(self.budget.bytes_max)
+    }
+
     /// Whether a read was refused since it was too much.
     pub fn is_overspent(&self) -> bool {
         self.rows() > self.budget.rows_max || self.bytes() > self.budget.bytes_max

@@ -76,9 +76,9 @@ fn a_version_costs_the_same_in_a_long_line() {
     let lineage =
         |scope: &Scope, digest: &str| Ok(scope.lineage(digest, 10, Direction::Both)?.map(|found| format!("{found:?}")));
     let trace = |scope: &Scope, digest: &str| Ok(Some(format!("{:?}", scope.trace(digest)?)));
-    flat("artifact at the end of a line", both("last", artifact), 64);
-    flat("artifact in the middle of a line", both("middle", artifact), 64);
-    flat("lineage of depth 10 in a line", both("middle", lineage), 21 * 23);
+    flat("artifact at the end of a line", both("last", artifact), 80);
+    flat("artifact in the middle of a line", both("middle", artifact), 80);
+    flat("lineage of depth 10 in a line", both("middle", lineage), 21 * 41);
     flat("trace of a digest", both("last", trace), 50);
 }
 
@@ -115,9 +115,9 @@ fn a_base_under_everything_costs_what_is_shown_of_it() {
     };
     let (small, large) = (under(400), under(4_000));
     let lineage = |counted: &Counted| rows(counted, |scope| scope.lineage(&digest("base"), 1, Direction::Down));
-    flat("a base and 250 of its descendants", (lineage(&small), lineage(&large)), 250 * 24);
+    flat("a base and 250 of its descendants", (lineage(&small), lineage(&large)), 250 * 41);
     let artifact = |counted: &Counted| rows(counted, |scope| scope.artifact(&digest("base")));
-    flat("the base itself", (artifact(&small), artifact(&large)), 64);
+    flat("the base itself", (artifact(&small), artifact(&large)), 80);
     let (scope, _) = large.scope(Budget::NONE);
     let base = scope.artifact(&digest("base")).expect("read").expect("known");
     assert_eq!(base.node.artifact_ref, "r.io/hull:3.1.0");

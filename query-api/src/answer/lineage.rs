@@ -1,7 +1,9 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
-use pedigraph_projector::answers::{Artifact, Candidate, Diff, Direction, Lineage, Trace, Verdict};
-use pedigraph_projector::{Error as Views, Found, Scope};
+use pedigraph_projector::answers::{
+    Artifact, Badged, Candidate, Compare, Diff, Direction, Hover, Inputs, Lineage, Sboms, Trace, Verdict,
+};
+use pedigraph_projector::{Disagreements, Error as Views, Found, Scope};
 use pedigraph_proto::Digest;
 
 use crate::answer::error::{Error, Missing, quoted};
@@ -12,10 +14,30 @@ pub const DEPTH_DEFAULT: usize = 10;
 pub const REFERENCE_BYTES_MAX: usize = 4_096;
 
 /// The graph around whatever a reference names.
-pub fn lineage_of(scope: &Scope, reference: &str, depth: usize, direction: Direction) -> Result<Lineage, Error> {
+pub fn lineage_of(
+    scope: &Scope,
+    reference: &str,
+    depth: usize,
+    direction: Direction,
+    badged: Badged,
+) -> Result<Lineage, Error> {
     let unknown = || unknown(scope, Missing::Lineage, reference);
     let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.lineage(&digest, depth, direction)?.ok_or_else(unknown)
+    scope.lineage_shown(&digest, depth, direction, badged)?.ok_or_else(unknown)
+}
+
+/// The events that the replay hash covers of the artifact that a reference names.
+pub fn inputs_of(scope: &Scope, reference: &str) -> Result<Inputs, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.inputs(&digest)?.ok_or_else(unknown)
+}
+
+/// A card of the artifact that a reference names.
+pub fn hover_of(scope: &Scope, reference: &str) -> Result<Hover, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.hover(&digest)?.ok_or_else(unknown)
 }
 
 /// From a running thing back to its source.
@@ -56,6 +78,25 @@ pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result
 
 /// What changed between the artifacts that two references name.
 pub fn diff_of(scope: &Scope, from: &str, to: &str) -> Result<Diff, Error> {
+    let (old, new) = different(scope, from, to)?;
+    Ok(scope.diff(&old, &new)?)
+}
+
+/// The artifacts that two references name, side by side.
+pub fn compare_of(scope: &Scope, a: &str, b: &str) -> Result<Compare, Error> {
+    let (first, second) = different(scope, a, b)?;
+    scope.compare(&first, &second)?.ok_or_else(|| unknown(scope, Missing::Artifact, a))
+}
+
+/// The SBOMs of the artifact that a reference names.
+pub fn sboms_of(scope: &Scope, reference: &str, told: Disagreements) -> Result<Sboms, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    scope.sboms(&digest, told)?.ok_or_else(unknown)
+}
+
+/// The canonical digests of what two references name: two artifacts.
+fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, String), Error> {
     let digest = |reference: &str| {
         let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
         let known = scope.is_known(&digest)?;
@@ -65,7 +106,7 @@ pub fn diff_of(scope: &Scope, from: &str, to: &str) -> Result<Diff, Error> {
     if old == new {
         return Err(Error::Same(old));
     }
-    Ok(scope.diff(&old, &new)?)
+    Ok((old, new))
 }
 
 /// Nothing has this name, or only later than the question's moment.

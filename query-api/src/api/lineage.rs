@@ -1,13 +1,14 @@
-//! Artifacts, their lineage, traces and the search box (SPEC §4, §6, §8, §9).
+//! Lineage, traces and the search box (SPEC §4, §6, §8, §9).
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Direction, Trace};
+use pedigraph_projector::answers::{Badged, Direction, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::lineage::{DEPTH_DEFAULT, artifact_of, diff_of, lineage_of, resolve_of, trace_of};
+use crate::answer::lineage::{DEPTH_DEFAULT, compare_of, diff_of, lineage_of, resolve_of, trace_of};
 use crate::app::App;
+use crate::cache::Cached;
 use crate::link::Linked;
 use crate::metrics::{QueryResult, ResultLabel};
 use crate::params::Params;
@@ -20,7 +21,7 @@ pub fn routes() -> Routes {
     Routes::new()
         .get("/api/v1/lineage/{digest}", Access::Needs(TokenScope::LineageRead), lineage)
         .get("/api/v1/lineage/diff", Access::Needs(TokenScope::LineageRead), diff)
-        .get("/api/v1/artifacts/{digest}", Access::Needs(TokenScope::LineageRead), artifact)
+        .get("/api/v1/lineage/compare", Access::Needs(TokenScope::LineageRead), compare)
         .get("/api/v1/trace", Access::Needs(TokenScope::LineageRead), trace)
         .get("/api/v1/resolve", Access::Needs(TokenScope::LineageRead), resolve)
 }
@@ -40,8 +41,8 @@ async fn ask_lineage(app: &App, reference: String, read: Read) -> Result<Respons
     let depth = depth(&read.params, app.limits().depth_max)?;
     let direction = direction(&read.params)?;
     read.params.flag("includeVerdicts", true)?;
-    read.params.flag("includeBadges", true)?;
-    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction)?)).await
+    let badged = if read.params.flag("includeBadges", true)? { Badged::With } else { Badged::Without };
+    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction, badged)?)).await
 }
 
 fn depth(params: &Params, depth_max: usize) -> Result<usize, Problem> {
@@ -62,18 +63,22 @@ fn direction(params: &Params) -> Result<Direction, Problem> {
     }
 }
 
+/// What names an artifact in a query.
+const REFERENCE: &str = "a digest, repository:tag or environment/service";
+
+async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem> {
+    let a = read.params.need("a", REFERENCE)?.to_owned();
+    let b = read.params.need("b", REFERENCE)?.to_owned();
+    app.kept_json(Cached::Compare, read, move |scope, _, _| Ok(compare_of(scope, &a, &b)?)).await
+}
+
 async fn diff(State(app): State<App>, read: Read) -> Result<Response, Problem> {
-    let reference = "a digest, repository:tag or environment/service";
-    let from = read.params.need("from", reference)?.to_owned();
-    let to = read.params.need("to", reference)?.to_owned();
+    let from = read.params.need("from", REFERENCE)?.to_owned();
+    let to = read.params.need("to", REFERENCE)?.to_owned();
     let begun = app.now();
     let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?)).await;
     app.metrics.diff_latency.observe(app.since(begun).as_secs_f64());
     answer
-}
-
-async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
-    app.json(read, move |scope, _, _| Ok(artifact_of(scope, &reference)?)).await
 }
 
 #[derive(Serialize)]
@@ -85,7 +90,7 @@ struct TimedTrace {
 }
 
 async fn trace(State(app): State<App>, read: Read) -> Result<Response, Problem> {
-    let reference = read.params.need("ref", "a digest, repository:tag or environment/service")?.to_owned();
+    let reference = read.params.need("ref", REFERENCE)?.to_owned();
     let (begun, timer) = (app.now(), app.clone());
     app.json(read, move |scope, _, _| {
         let trace = trace_of(scope, &reference)?;

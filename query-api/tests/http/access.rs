@@ -7,6 +7,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pedigraph_proto::TenantId;
+use pedigraph_proto::event::ArtifactPublished;
 use pedigraph_proto::message::{Message, Receipt, Refused, Submitted};
 use pedigraph_query_api::access::scope::Access;
 use pedigraph_query_api::access::tokens::{Token, hash};
@@ -14,7 +15,7 @@ use pedigraph_query_api::route::Route;
 use pedigraph_query_api::routes;
 use pedigraph_query_api::{Class, Config, Erasure, NotErased, Pending, TokenScope, Tokens, WriteNode};
 
-use crate::world::{Answer, Client, World, deployed};
+use crate::world::{Answer, Client, World, deployed, sent};
 
 /// A world whose tokens are `name = scopes`, the token being its name.
 fn config(world: &World, tokens: &[(&str, &str, &[TokenScope])]) -> Config {
@@ -457,4 +458,29 @@ async fn a_stream_that_nobody_reads_loses_its_place_with_its_token() {
     let given_back = async { while !places("0").await {} };
     tokio::time::timeout(std::time::Duration::from_secs(30), given_back).await.expect("given back");
     drop(unread);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_one_tenant_is_never_given_to_another_or_to_who_may_not_ask() {
+    let world = World::new();
+    let artifact = format!("sha256:{}", "7".repeat(64));
+    let published = ArtifactPublished {
+        artifact_digest: artifact.clone(),
+        artifact_ref: "example.org/cart:1".into(),
+        ..ArtifactPublished::default()
+    };
+    world.append(&[sent("2026-01-01T00:00:00Z", published)]);
+    let read = &[TokenScope::LineageRead][..];
+    let tokens =
+        [("ours", "default", read), ("theirs", "other", read), ("writer", "default", &[TokenScope::EventsWrite])];
+    let client = Client(pedigraph_query_api::router(config(&world, &tokens)));
+    let ask = async |token: &str| {
+        let path = format!("/api/v1/artifacts/{artifact}/hover");
+        client.get_with(&path, &[("authorization", &format!("Bearer {token}"))]).await
+    };
+    let (first, kept) = (ask("ours").await, ask("ours").await);
+    assert_eq!((first.status.as_u16(), &first.bytes), (200, &kept.bytes));
+    assert_eq!(ask("theirs").await.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
+    assert_eq!(ask("writer").await.problem(), (403, "SCOPE_MISSING".into()));
+    assert_eq!(ask("nobody").await.problem(), (401, "UNAUTHENTICATED".into()));
 }

@@ -1,6 +1,8 @@
 //! Artifacts, their lineage and their traces, as JSON and as a page.
 
+use pedigraph_proto::canonical;
 use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed};
+use serde_json::json;
 
 use crate::world::{Sent, World, sent};
 
@@ -107,4 +109,124 @@ async fn impact_of_a_component_nobody_has_is_empty_and_unknown_is_never_safe() {
     let impact = answer.json();
     assert_eq!(impact["counts"]["deployed"], 0);
     assert_eq!(impact["counts"]["unknown"], 1, "{impact}");
+}
+
+#[tokio::test]
+async fn nodes_have_a_replay_hash_and_badges_where_they_are_asked_for() {
+    let client = world().client();
+    let artifact = client.get(&format!("/api/v1/artifacts/{}", digest("2"))).await.json();
+    let expected = json!({
+        "signatureStatus": "none", "sbom": false, "deployedIn": ["prod"], "completeness": 0.25,
+    });
+    assert_eq!(artifact["badges"], expected, "{artifact}");
+    let lineage = format!("/api/v1/lineage/{}", digest("2"));
+    let with = client.get(&lineage).await.json();
+    let without = client.get(&format!("{lineage}?includeBadges=false")).await.json();
+    assert_eq!(with["artifact"]["badges"], expected);
+    assert!(without["artifact"].get("badges").is_none(), "{without}");
+    for answer in [&with, &without] {
+        assert_eq!(answer["artifact"]["replayHash"], artifact["replayHash"]);
+        assert!(answer["nodes"].as_array().expect("nodes").iter().all(|node| node["replayHash"].is_string()));
+    }
+    let refused = client.get(&format!("{lineage}?includeBadges=perhaps")).await;
+    assert_eq!(refused.problem(), (400, "INVALID_PARAMETER".into()));
+}
+
+#[tokio::test]
+async fn a_stranger_can_make_the_replay_hash_anew() {
+    let client = world().client();
+    let answer = client.get(&format!("/api/v1/artifacts/{}/inputs", digest("2"))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let found = answer.json();
+    let inputs = found["inputs"].as_array().expect("inputs");
+    let kinds: Vec<_> = inputs.iter().map(|input| input["kind"].as_str().expect("a kind")).collect();
+    assert_eq!(kinds, ["publication"], "a deployment is none, nor what names its parent");
+    for input in inputs {
+        let entry = client.get(&format!("/api/v1/entries/{}", input["proof"]["index"])).await.json();
+        assert_eq!((&entry["eventId"], &entry["leafHash"]), (&input["eventId"], &input["proof"]["leafHash"]));
+    }
+    let mut ids: Vec<_> = inputs.iter().map(|input| input["eventId"].as_str().expect("an id")).collect();
+    ids.sort_unstable();
+    let text = json!({"eventIds": ids, "rules": found["rules"], "subject": found["subject"]}).to_string();
+    let hash = pedigraph_proto::Digest::sha256(canonical::sha256(text.as_bytes())).to_string();
+    assert_eq!((found["replayHash"].as_str(), found["rules"].as_str()), (Some(hash.as_str()), Some("1")));
+    assert_eq!((&found["digest"], &found["subject"]), (&digest("2").into(), &digest("2").into()));
+    let unknown = client.get(&format!("/api/v1/artifacts/{}/inputs", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
+    let ambiguous = client.get(&format!("/api/v1/artifacts/sha256:{}/inputs", "a".repeat(12))).await;
+    assert_eq!(ambiguous.problem(), (400, "AMBIGUOUS_REFERENCE".into()));
+}
+
+#[tokio::test]
+async fn a_card_says_what_it_is_and_where_it_runs() {
+    let client = world().client();
+    for reference in [digest("2"), "prod%2Fcart".to_owned()] {
+        let answer = client.get(&format!("/api/v1/artifacts/{reference}/hover")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let card = answer.json();
+        assert_eq!(card["digest"], digest("2"));
+        assert_eq!(card["tag"]["name"], "example.org/cart:1.1.0");
+        assert_eq!(card["badges"]["deployedIn"], json!(["prod"]));
+        assert_eq!(
+            (&card["running"][0]["service"], &card["running"][0]["proof"]["index"]),
+            (&"cart".into(), &2.into())
+        );
+        assert_eq!(card["counts"], json!({"sboms": 0, "scans": 0, "attestations": 0}));
+        assert!(card["replayHash"].is_string() && card["proof"]["leafHash"].is_string(), "{card}");
+        assert!(answer.bytes.len() < 2_048, "{}", answer.bytes.len());
+    }
+    let unknown = client.get(&format!("/api/v1/artifacts/{}/hover", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
+}
+
+#[tokio::test]
+async fn two_artifacts_stand_side_by_side() {
+    let client = world().client();
+    let path = format!("/api/v1/lineage/compare?a={}&b=prod/cart", digest("1"));
+    let answer = client.get(&path).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let found = answer.json();
+    assert_eq!((&found["a"]["digest"], &found["b"]["digest"]), (&digest("1").into(), &digest("2").into()));
+    assert_eq!(found["b"]["badges"]["deployedIn"], json!(["prod"]));
+    let nearest = json!([{
+        "digest": digest("1"), "artifactRef": "example.org/cart:1.0.0", "stepsFromA": 0, "stepsFromB": 1,
+    }]);
+    assert_eq!(found["commonAncestors"], nearest);
+    assert_eq!((&found["path"][0]["from"], &found["path"][0]["to"]), (&digest("1").into(), &digest("2").into()));
+    let counts = |list: &str| ["a", "b"].map(|side| found[list][side].as_array().map(Vec::len));
+    assert_eq!(counts("deployments"), [Some(0), Some(1)]);
+    for list in ["attestations", "tests", "gates"] {
+        assert_eq!(counts(list), [Some(0), Some(0)], "{list}");
+    }
+    assert_eq!(found["buildInputs"], json!({"a": {"materials": []}, "b": {"materials": []}}));
+    let diff = client.get(&format!("/api/v1/lineage/diff?from={}&to={}", digest("1"), digest("2"))).await.json();
+    assert_eq!(found["diff"], diff);
+    assert_eq!(client.get(&path).await.bytes, answer.bytes, "what is kept is the same");
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_refused() {
+    let client = world().client();
+    let compare = async |query: String| client.get(&format!("/api/v1/lineage/compare?{query}")).await.problem();
+    let (known, unknown) = (digest("2"), digest("9"));
+    assert_eq!(compare(format!("a={known}&b=prod/cart")).await, (400, "LINEAGE_DIFF_INVALID".into()));
+    assert_eq!(compare(format!("a={known}")).await, (400, "INVALID_PARAMETER".into()));
+    assert_eq!(compare(format!("a={known}&b={unknown}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
+    assert_eq!(compare(format!("a={unknown}&b={known}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
+    assert_eq!(compare(format!("a=sha256:{}&b={known}", "a".repeat(12))).await, (400, "AMBIGUOUS_REFERENCE".into()));
+    let before = format!("a={}&b={known}&at=2026-01-01T12:00:00Z", digest("1"));
+    assert_eq!(compare(before).await, (404, "ARTIFACT_NOT_FOUND".into()), "nothing of it had happened then");
+}
+
+#[tokio::test]
+async fn sboms_are_listed_and_disagreements_only_where_they_are_asked_for() {
+    let client = world().client();
+    let path = format!("/api/v1/artifacts/{}/sboms", digest("2"));
+    assert_eq!(client.get(&path).await.json(), json!({"digest": digest("2"), "sboms": []}));
+    let told = client.get(&format!("{path}?disagreements=true")).await.json();
+    assert_eq!((&told["disagreements"], &told["disagreementsTotal"]), (&json!([]), &json!(0)));
+    let refused = client.get(&format!("{path}?disagreements=some")).await;
+    assert_eq!(refused.problem(), (400, "INVALID_PARAMETER".into()));
+    let unknown = client.get(&format!("/api/v1/artifacts/{}/sboms", digest("9"))).await;
+    assert_eq!(unknown.problem(), (404, "ARTIFACT_NOT_FOUND".into()));
 }

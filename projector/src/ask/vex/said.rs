@@ -222,53 +222,17 @@ impl<'a> Case<'a> {
         once(&self.issues, &(*document, index), || Ok(self.read_issued(document, index)?.map(Rc::new)))
     }
 
-    /// Now, the newest row says which version is the greatest; at a moment all that were issued by then are compared.
     fn read_issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Issued>, Error> {
-        let of = self.table(DOCUMENTS).bytes(document);
-        let own = of.clone().number(index);
-        let Some((_, row)) = self.scope.keyed::<Issue>(&own, &own.prefix_end(), false, Clocks::Known, 1)?.pop() else {
-            return Ok(None);
-        };
-        let issue = row.value;
-        let holds = match self.scope.at {
-            None => self.scope.newest_summary::<Issue>(&of)?.map(|newest| newest.greatest.2),
-            Some(at) => {
-                let rows = self.scope.keyed::<Issue>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
-                let issued = rows
-                    .into_iter()
-                    .map(|(_, row)| (row.value.version, row.value.time, row.stamp.index, row.stamp.ordinal));
-                let issued = issued.filter(|(_, time, _, _)| *time <= at.0);
-                issued.max_by(issue_order).map(|(_, _, index, _)| index)
-            }
-        };
-        let Some(holds) = holds else { return Ok(None) };
+        let Some(issue) = self.scope.issue(document, index)? else { return Ok(None) };
+        let Some(holds) = self.scope.holding_issue(document)? else { return Ok(None) };
         let in_force = self.scope.at.is_none_or(|at| issue.time <= at.0);
         Ok(in_force.then(|| Issued { issue, index, replaced_by: (holds != index).then_some(holds) }))
     }
 
     /// Findings of the newest scan of each scanner and target, of an artifact by all of its digests.
     pub(super) fn findings(&self, digests: &[String]) -> Result<Vec<ScanFinding>, Error> {
-        let mut newest: BTreeMap<(String, String), (i64, u64, u32, String)> = BTreeMap::new();
-        for digest in digests {
-            let of = self.table(SCANS).text(digest);
-            let (mut from, end) = (of.clone(), of.prefix_end());
-            while let Some(key) = self.scope.next_key(&from, &end, Clocks::Known)? {
-                let mut reader = KeyReader::after(&key, &of);
-                let (scanner, part) = reader.text().zip(reader.text()).ok_or_else(unreadable)?;
-                let of_it = of.clone().text(&scanner).text(&part);
-                from = of_it.prefix_end();
-                let until = of_it.clone().until(self.scope.at);
-                let Some((key, row)) = self.scope.keyed::<()>(&of_it, &until, true, Clocks::Known, 1)?.pop() else {
-                    continue;
-                };
-                let time = stamp_at_end(&key).ok_or_else(unreadable)?.time;
-                let scan = (time, row.stamp.index, row.stamp.ordinal, digest.clone());
-                let known = newest.entry((scanner, part)).or_insert_with(|| scan.clone());
-                *known = scan.max(known.clone());
-            }
-        }
         let mut findings = Vec::new();
-        for ((scanner, part), (time, index, _, digest)) in newest {
+        for ((scanner, part), (time, index, _, digest)) in self.scope.newest_scans(digests)? {
             for name in &self.vulnerability.keys {
                 let of = said_of(&self.scope.tenant, name, target::FINDING, &digest).text(&scanner).text(&part);
                 let of = of.time(Nanos(time)).number(index);
@@ -348,7 +312,55 @@ impl<'a> Case<'a> {
     }
 }
 
+/// A scan: time, index, ordinal, and the digest that it names.
+pub(crate) type ScanAt = (i64, u64, u32, String);
+
 impl Scope {
+    /// The version of a document that came in with an entry.
+    pub(crate) fn issue(&self, document: &DocumentKey, index: u64) -> Result<Option<Issue>, Error> {
+        let own = table(&self.tenant, DOCUMENTS).bytes(document).number(index);
+        let row = self.keyed::<Issue>(&own, &own.prefix_end(), false, Clocks::Known, 1)?.pop();
+        Ok(row.map(|(_, row)| row.value))
+    }
+
+    /// The entry with the version of a document that holds. Now, the newest row says which version is the greatest; at a
+    /// moment all that were issued by then are compared.
+    pub(crate) fn holding_issue(&self, document: &DocumentKey) -> Result<Option<u64>, Error> {
+        let of = table(&self.tenant, DOCUMENTS).bytes(document);
+        let Some(at) = self.at else {
+            return Ok(self.newest_summary::<Issue>(&of)?.map(|newest| newest.greatest.2));
+        };
+        let rows = self.keyed::<Issue>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+        let issued =
+            rows.into_iter().map(|(_, row)| (row.value.version, row.value.time, row.stamp.index, row.stamp.ordinal));
+        let issued = issued.filter(|(_, time, _, _)| *time <= at.0);
+        Ok(issued.max_by(issue_order).map(|(_, _, index, _)| index))
+    }
+
+    /// The newest scan of each (scanner, target) of an artifact by all of its digests: two seeks each.
+    pub(crate) fn newest_scans(&self, digests: &[String]) -> Result<BTreeMap<(String, String), ScanAt>, Error> {
+        let mut newest: BTreeMap<(String, String), ScanAt> = BTreeMap::new();
+        for digest in digests {
+            let of = table(&self.tenant, SCANS).text(digest);
+            let (mut from, end) = (of.clone(), of.prefix_end());
+            while let Some(key) = self.next_key(&from, &end, Clocks::Known)? {
+                let mut reader = KeyReader::after(&key, &of);
+                let (scanner, part) = reader.text().zip(reader.text()).ok_or_else(unreadable)?;
+                let of_it = of.clone().text(&scanner).text(&part);
+                from = of_it.prefix_end();
+                let until = of_it.clone().until(self.at);
+                let Some((key, row)) = self.keyed::<()>(&of_it, &until, true, Clocks::Known, 1)?.pop() else {
+                    continue;
+                };
+                let time = stamp_at_end(&key).ok_or_else(unreadable)?.time;
+                let scan = (time, row.stamp.index, row.stamp.ordinal, digest.clone());
+                let known = newest.entry((scanner, part)).or_insert_with(|| scan.clone());
+                *known = scan.max(known.clone());
+            }
+        }
+        Ok(newest)
+    }
+
     /// At most so many texts that follow a beginning in keys, each once, by one seek each.
     pub(crate) fn texts_under(&self, prefix: &Key, limit: usize) -> Result<Vec<String>, Error> {
         self.texts_after(prefix, "", limit)

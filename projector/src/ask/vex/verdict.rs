@@ -13,7 +13,7 @@ use crate::ask::scope::Scope;
 use crate::error::Error;
 
 /// Version of the rules by which replay hashes are made (SPEC §3.2).
-const RULES: &str = "1";
+pub(crate) const RULES: &str = "1";
 
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {

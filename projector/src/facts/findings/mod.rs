@@ -3,6 +3,8 @@
 //! A fold stays narrow: a statement on a package is one row, however many artifacts hold that package. Whether it is
 //! about one of them is found when somebody asks.
 
+use std::collections::BTreeMap;
+
 use pedigraph_proto::event::{
     AdvisoryPublished, ArtifactPackaged, ArtifactPublished, Finding, PolicyPublished, SbomAttached, ScanCompleted,
     VexIssued, VexStatement,
@@ -12,8 +14,8 @@ use pedigraph_proto::time::SKEW_NS_MAX;
 use pedigraph_proto::{Nanos, Purl, VULNERABILITY_BYTES_MAX};
 
 use self::rows::{
-    ABOUT, ADVISORIES, ALIASES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, NAMES, OWN, POLICIES, SCANS,
-    STATEMENTS, Statement, key_name, said_of, table, target, version_order,
+    ABOUT, ADVISORIES, ALIASES, Advisory, DOCUMENTS, DocumentKey, Found, ISSUED_ON, Issue, IssuedOn, NAMES, OWN,
+    POLICIES, SCANS, STATEMENTS, Statement, key_name, said_of, table, target, version_order,
 };
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
@@ -91,6 +93,11 @@ impl Fold<'_, '_, '_> {
         self.at.entry.event_id.as_ref().try_into().unwrap_or_default()
     }
 
+    /// The entry is an SBOM, and what it says of vulnerabilities a part of it.
+    fn is_of_sbom(&self) -> bool {
+        self.at.entry.r#type == "SbomAttached"
+    }
+
     /// A time that a document says; one that lies ahead of intake counts as that of intake (SPEC §2.3).
     fn said_time(&self, text: &str) -> Option<Nanos> {
         let recorded = self.at.entry.recorded_at;
@@ -130,8 +137,17 @@ impl Fold<'_, '_, '_> {
     fn vex(&mut self, event: &VexIssued) -> Result<(), Error> {
         let issued = self.said_time(&event.document_time).unwrap_or(self.at.occurred_at);
         let document = self.document(event, issued)?;
+        let mut on: BTreeMap<String, i64> = BTreeMap::new();
         for (statement, n) in event.statements.iter().zip(event.first..) {
-            self.statement(statement, (document, issued), n)?;
+            let Some(from) = self.statement(statement, (document, issued), n)? else { continue };
+            for digest in digests_of(statement) {
+                let first = on.entry(digest).or_insert(from.0);
+                *first = from.0.min(*first);
+            }
+        }
+        for (digest, from) in on {
+            let key = self.table(ISSUED_ON).text(&digest).bytes(&document).place(self.at);
+            self.rows.put(key, &IssuedOn { from, in_sbom: self.is_of_sbom() })?;
         }
         Ok(())
     }
@@ -151,7 +167,7 @@ impl Fold<'_, '_, '_> {
             Some((_, known)) if issue_order(&known.greatest, &own).is_gt() => known.greatest,
             Some(_) | None => own.clone(),
         };
-        let in_sbom = self.at.entry.r#type == "SbomAttached";
+        let in_sbom = self.is_of_sbom();
         let subjects = self.at.entry.subjects.iter().take(if in_sbom { SUBJECTS_MAX } else { 0 });
         let issue = Issue {
             issuer: clip(&event.issuer),
@@ -169,13 +185,14 @@ impl Fold<'_, '_, '_> {
         Ok(document)
     }
 
+    /// Since when it is in force; `None` where it names no vulnerability.
     fn statement(
         &mut self,
         statement: &VexStatement,
         (document, issued): (DocumentKey, Nanos),
         n: u32,
-    ) -> Result<(), Error> {
-        let Some(name) = self.name(&statement.vulnerability, &statement.aliases)? else { return Ok(()) };
+    ) -> Result<Option<Nanos>, Error> {
+        let Some(name) = self.name(&statement.vulnerability, &statement.aliases)? else { return Ok(None) };
         let own_time = self.said_time(&statement.time).unwrap_or(issued);
         let (own, digests) = (own_digests(&statement.product), digests_of(statement));
         let row = Statement {
@@ -204,7 +221,7 @@ impl Fold<'_, '_, '_> {
             self.rows.put(end(key, self.at), &())?;
             self.about(target::PACKAGE, package, &name)?;
         }
-        Ok(())
+        Ok(Some(own_time.max(issued)))
     }
 
     fn scan(&mut self, event: &ScanCompleted) -> Result<(), Error> {

@@ -30,6 +30,8 @@ pub(crate) const ALIASES: u8 = b'x';
 pub(crate) const NAMES: u8 = b'n';
 /// (digest, package, version, purl) → nothing: what an artifact is called by purl.
 pub(crate) const OWN: u8 = b'o';
+/// (digest, document, index, ordinal) → [`IssuedOn`]: statements on that digest which this part of the document has.
+pub(crate) const ISSUED_ON: u8 = b'i';
 /// (index, ordinal) → the message `PolicyPublished`.
 pub(crate) const POLICIES: u8 = b'p';
 
@@ -99,6 +101,15 @@ impl Issue {
     pub(crate) fn verification(&self) -> Verification {
         Verification::try_from(self.verification).unwrap_or_default()
     }
+}
+
+/// That a document has statements on a digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct IssuedOn {
+    /// Since when the first of them is in force.
+    pub(crate) from: i64,
+    /// The document is part of an SBOM and lives with it.
+    pub(crate) in_sbom: bool,
 }
 
 /// A finding of a scanner.

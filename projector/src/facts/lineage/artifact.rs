@@ -73,7 +73,7 @@ impl Fold<'_, '_, '_> {
             builder: clip(&event.builder),
             said_by: "packaged".to_owned(),
         };
-        self.claim(&subject, &claim)?;
+        self.made(&subject, &claim)?;
         self.declared_parents(&subject, &event.parent_digests)?;
         self.materials(&subject, &event.materials)?;
         match digest(&event.base_digest) {
@@ -107,7 +107,7 @@ impl Fold<'_, '_, '_> {
             builder: String::new(),
             said_by: "published".to_owned(),
         };
-        self.claim(&subject, &claim)
+        self.made(&subject, &claim)
     }
 
     fn tag_observed(&mut self, event: &TagObserved) -> Result<(), Error> {

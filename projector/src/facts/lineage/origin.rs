@@ -44,6 +44,15 @@ impl Fold<'_, '_, '_> {
         self.built_from(digest, &claim.commit, &claim.pipeline)
     }
 
+    /// What a build or a publication says of where an artifact comes from; that it was one is kept even where it says
+    /// nothing.
+    pub(super) fn made(&mut self, digest: &str, claim: &Claim) -> Result<(), Error> {
+        if claim.says_nothing() {
+            return self.rows.put(self.key(table::MADE).text(digest).stamp(self.at), &claim.class());
+        }
+        self.claim(digest, claim)
+    }
+
     pub(super) fn built_from(&mut self, digest: &str, commit: &str, pipeline: &str) -> Result<(), Error> {
         if commit.is_empty() {
             return Ok(());

@@ -94,6 +94,9 @@ pub(crate) mod table {
     pub(crate) const SOURCES: u8 = b'Q';
     /// material, stamp, method → ordinal of the statement.
     pub(crate) const USES: u8 = b'U';
+    /// digest, stamp → [`super::Claim::class`] of a build or a publication that says nothing of where it comes from.
+    /// Those that say so have a row in [`CLAIMS`].
+    pub(crate) const MADE: u8 = b'D';
 }
 
 /// What another digest is to a digest.
@@ -237,6 +240,8 @@ pub(crate) enum Evidence {
     /// By the statement whose first fact stands there in the entry.
     Stated {
         ordinal: u32,
+        /// `Verification`, as in the statement: a badge reads no statements.
+        verification: i32,
     },
     Signature {
         signature: String,

@@ -38,7 +38,8 @@ impl Fold<'_, '_, '_> {
             if with_origin {
                 self.rows.put(self.key(table::STATED_ORIGINS).text(subject).stamp(self.at), &ordinal)?;
             }
-            self.note(subject, EvidenceKind::Attestation, &Evidence::Stated { ordinal })?;
+            let stated = Evidence::Stated { ordinal, verification: event.verification };
+            self.note(subject, EvidenceKind::Attestation, &stated)?;
             self.product(&run, subject)?;
             self.built_from(subject, &commit, "")?;
             if with_materials {

@@ -97,7 +97,7 @@ impl Fold<'_, '_, '_> {
                 builder: clip(&event.builder),
                 said_by: "run".to_owned(),
             };
-            self.claim(&product, &claim)?;
+            self.made(&product, &claim)?;
         }
         Ok(())
     }
