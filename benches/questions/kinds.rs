@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::mix::{ENVIRONMENTS, Mix};
+use crate::said::{LARGE_VERSIONS, OF_THOUSAND, THOUSAND_PACKAGE};
 
 /// One kind of question.
 pub(crate) struct Kind {
@@ -31,6 +32,9 @@ const LINEAGE: Option<(f64, f64)> = Some((5.0, 15.0));
 const WIDE_LINEAGE: Option<(f64, f64)> = Some((15.0, 40.0));
 const LIST: Option<(f64, f64)> = Some((10.0, 25.0));
 const PAST_LIST: Option<(f64, f64)> = Some((50.0, 90.0));
+const VERDICT: Option<(f64, f64)> = Some((2.0, 5.0));
+const DIFF: Option<(f64, f64)> = Some((10.0, 20.0));
+const THOUSAND: Option<(f64, f64)> = Some((25.0, 50.0));
 const IMPACT: Option<(f64, f64)> = Some((5.0, 20.0));
 
 const fn kind(
@@ -69,6 +73,10 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("impact: rare", IMPACT, impact_of_rare, of_impact, (150, 5)),
     kind("impact: everybody has it", IMPACT, impact_of_common, of_impact, (14_000, 5)),
     kind("impact: range of versions", IMPACT, impact_of_range, of_impact, (150, 15)),
+    kind("impact: range, a thousand", THOUSAND, impact_of_thousand, of_impact, (12_000, 15)),
+    kind("impact: CVE, a thousand", THOUSAND, impact_of_vulnerability, of_impact, (20_000, 25)),
+    kind("verdict with explanation", VERDICT, verdict, explanation, (150, 15)),
+    kind("diff, 2,000 components each", DIFF, diff, of_diff, (33_000, 1)),
     kind("page: start", None, |_, _| "/".to_owned(), lines_of_tables, (60, 60)),
     kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 7)),
     kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), lines_of_tables, (400, 14)),
@@ -200,6 +208,27 @@ fn impact_of_range(_: Mix, n: u64) -> String {
     format!("{}&versions=vers:npm/%3E=1.{from}.0%7C%3C1.{}.0", impact("pkg:npm/ranged"), from + 3)
 }
 
+/// All but the newest version of it.
+fn impact_of_thousand(_: Mix, _: u64) -> String {
+    format!("{}&versions=vers:npm/%3E=1.0.0%7C%3C1.49.0", impact(THOUSAND_PACKAGE))
+}
+
+fn impact_of_vulnerability(_: Mix, _: u64) -> String {
+    format!("/api/v1/vulnerabilities/{OF_THOUSAND}/impact")
+}
+
+fn verdict(mix: Mix, n: u64) -> String {
+    let (artifact, vulnerability) = mix.concerned(n);
+    format!("/api/v1/artifacts/{artifact}/verdicts/{vulnerability}")
+}
+
+/// Of two versions, which are another two in the next question.
+fn diff(mix: Mix, n: u64) -> String {
+    let (from, by) = (n % LARGE_VERSIONS, 1 + n / LARGE_VERSIONS % (LARGE_VERSIONS - 1));
+    let to = (from + by) % LARGE_VERSIONS;
+    format!("/api/v1/lineage/diff?from={}&to={}", mix.large_digest(from), mix.large_digest(to))
+}
+
 fn rows(answer: &Value, lists: &[&str]) -> usize {
     lists.iter().map(|list| answer[list].as_array().map_or(0, Vec::len)).sum()
 }
@@ -244,6 +273,16 @@ fn of_impact(answer: &[u8]) -> usize {
     let counts = &answer["counts"];
     let counted = ["deployed", "notDeployed"].map(|list| counts[list].as_u64().unwrap_or(0)).iter().sum::<u64>();
     usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(rows(&answer, &["unknown"]))
+}
+
+fn explanation(answer: &[u8]) -> usize {
+    lists(answer, &["explanation"])
+}
+
+fn of_diff(answer: &[u8]) -> usize {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let changed = ["added", "removed", "versionChanged", "licenseChanged", "contentChanged"];
+    rows(&answer["sbomDiff"], &changed) + rows(&answer, &["vexDiff", "reachabilityDiff"])
 }
 
 /// As [`of_impact`]: the numbers stand in the sentence above the lists.

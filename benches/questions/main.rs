@@ -8,6 +8,7 @@
 
 mod kinds;
 mod mix;
+mod said;
 mod up;
 
 use std::path::PathBuf;

@@ -3,6 +3,8 @@
 
 use base64::Engine as _;
 
+use crate::said::PACKAGES;
+
 /// Of so many artifacts one is of the long line, until that has [`LONG_LINE_MAX`].
 const LONG_LINE_EVERY: u64 = 5;
 /// Versions of the long line.
@@ -18,7 +20,7 @@ const RESTLESS_SERVICES: u64 = 50;
 /// Of what flows in afterwards so many are deployments of what is there, for each new artifact.
 const NEW_EVERY: u64 = 40;
 /// Components of an SBOM; two of them change from one version to the next.
-const COMPONENTS: u64 = 40;
+pub(crate) const COMPONENTS: u64 = 40;
 const COMPONENT_VERSIONS_EACH: u64 = 20;
 /// Every so many artifacts one has a component that hardly anybody has.
 const RARE_EVERY: u64 = 997;
@@ -32,7 +34,7 @@ const LATE_SECONDS_MAX: u64 = 200_000;
 /// What deployments are called.
 const DEPLOYED: &str = "service-deployed";
 /// 2024-01-01T00:00:00Z.
-const BEGIN_SECONDS: u64 = 1_704_067_200;
+pub(crate) const BEGIN_SECONDS: u64 = 1_704_067_200;
 
 /// How the artifacts are laid out.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,7 @@ impl Mix {
         spread(kind ^ spread(n)) % below
     }
 
-    fn hex(self, kind: &str, n: u64) -> String {
+    pub(crate) fn hex(self, kind: &str, n: u64) -> String {
         (0..4).map(|part| format!("{:016x}", self.draw(kind, n * 4 + part, u64::MAX))).collect()
     }
 
@@ -157,7 +159,7 @@ impl Mix {
         stamp(BEGIN_SECONDS + self.draw("moment", n, self.artifacts) * SECONDS_EACH)
     }
 
-    fn event(self, n: u64, step: u64, name: &str, data: &str) -> String {
+    pub(crate) fn event(self, n: u64, step: u64, name: &str, data: &str) -> String {
         event(&format!("{name}-{n}-{step}"), &self.time(n, step), name, data)
     }
 
@@ -210,14 +212,14 @@ impl Mix {
         self.event(n, 4, DEPLOYED, &self.deployment(running, "restless", &format!("service-{service}")))
     }
 
+    /// The number of the package that a component of the n-th artifact is.
+    pub(crate) fn package(self, n: u64, component: u64) -> u64 {
+        (self.place(n).line * 7 + component) % PACKAGES
+    }
+
     fn components(self, n: u64) -> Vec<(String, String)> {
         let Place { line, version } = self.place(n);
-        let of_line = |c: u64| {
-            (
-                format!("pkg:npm/lib-{}", (line * 7 + c) % 500),
-                format!("1.{}.0", (version + c) / COMPONENT_VERSIONS_EACH),
-            )
-        };
+        let of_line = |c: u64| (format!("pkg:npm/lib-{}", self.package(n, c)), component_version(version, c));
         let mut found: Vec<_> = (0..COMPONENTS).map(of_line).collect();
         found.push(("pkg:npm/everywhere".to_owned(), "4.17.21".to_owned()));
         if n.is_multiple_of(10) {
@@ -227,29 +229,14 @@ impl Mix {
             let rare = self.rare(n);
             found.push((rare.trim_end_matches("@1.0.0").to_owned(), "1.0.0".to_owned()));
         }
+        found.extend(self.of_thousand(n));
         found
     }
 
     /// A CycloneDX document as it is; sent again it has another serial number.
     fn sbom(self, n: u64, sent: u64) -> String {
-        let listed: Vec<String> = self.components(n).into_iter().map(|(purl, version)| {
-            let name = purl.rsplit('/').next().unwrap_or_default();
-            format!(r#"{{"type":"library","name":"{name}","version":"{version}","purl":"{purl}@{version}","bom-ref":"{purl}@{version}"}}"#)
-        }).collect();
-        let (reference, hex) = (self.reference(n), self.hex("serial number", n * 2 + sent));
-        format!(
-            r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:{}-{}-4{}-8{}-{}","version":1,"metadata":{{"timestamp":"{}","tools":{{"components":[{{"type":"application","name":"maker"}}]}},"component":{{"type":"container","name":"{}","version":"{}","hashes":[{{"alg":"SHA-256","content":"{}"}}]}}}},"components":[{}]}}"#,
-            &hex[..8],
-            &hex[8..12],
-            &hex[13..16],
-            &hex[17..20],
-            &hex[20..32],
-            self.time(n, 3),
-            reference.rsplit_once(':').map_or("", |(name, _)| name),
-            reference.rsplit_once(':').map_or("", |(_, tag)| tag),
-            &self.digest(n)[7..],
-            listed.join(",")
-        )
+        let serial = self.hex("serial number", n * 2 + sent);
+        cyclonedx(&serial, &self.time(n, 3), &self.reference(n), &self.digest(n), &self.components(n))
     }
 
     /// A DSSE envelope with SLSA provenance.
@@ -268,6 +255,11 @@ impl Mix {
         )
     }
 
+    /// Whether the n-th artifact has an SBOM.
+    pub(crate) fn is_described(self, n: u64) -> bool {
+        self.draw("sbom", n, 100) < 90
+    }
+
     /// What is sent about the n-th artifact.
     pub(crate) fn lines_of(self, n: u64) -> Vec<String> {
         let chance = |what: &str, percent: u64| self.draw(what, n, 100) < percent;
@@ -281,7 +273,7 @@ impl Mix {
         if chance("tagged", 10) {
             lines.push(self.tagged(n));
         }
-        if chance("sbom", 90) {
+        if self.is_described(n) {
             lines.push(self.sbom(n, 0));
         }
         if chance("sbom again", 10) {
@@ -289,6 +281,9 @@ impl Mix {
         }
         if chance("provenance", 25) {
             lines.push(self.provenance(n));
+        }
+        if chance("scanned", 20) {
+            lines.push(self.scanned(n));
         }
         if n >= self.bases() {
             lines.push(self.deployed(n));
@@ -311,7 +306,7 @@ impl Mix {
 
     /// The whole filling.
     pub(crate) fn filling(self) -> impl Iterator<Item = String> {
-        self.first_deployments().chain((0..self.artifacts).flat_map(move |n| self.lines_of(n)))
+        self.first_deployments().chain(self.said()).chain((0..self.artifacts).flat_map(move |n| self.lines_of(n)))
     }
 
     /// What comes after it: what is there is deployed again, to the lanes of its line, and now and then something new
@@ -332,15 +327,51 @@ impl Mix {
     }
 }
 
+/// A CycloneDX document as it is, of something with a digest.
+pub(crate) fn cyclonedx(
+    serial: &str,
+    time: &str,
+    reference: &str,
+    digest: &str,
+    components: &[(String, String)],
+) -> String {
+    let listed: Vec<String> = components.iter().map(|(purl, version)| {
+        let name = purl.rsplit('/').next().unwrap_or_default();
+        format!(r#"{{"type":"library","name":"{name}","version":"{version}","purl":"{purl}@{version}","bom-ref":"{purl}@{version}"}}"#)
+    }).collect();
+    format!(
+        r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:{}-{}-4{}-8{}-{}","version":1,"metadata":{{"timestamp":"{time}","tools":{{"components":[{{"type":"application","name":"maker"}}]}},"component":{{"type":"container","name":"{}","version":"{}","hashes":[{{"alg":"SHA-256","content":"{}"}}]}}}},"components":[{}]}}"#,
+        &serial[..8],
+        &serial[8..12],
+        &serial[13..16],
+        &serial[17..20],
+        &serial[20..32],
+        reference.rsplit_once(':').map_or("", |(name, _)| name),
+        reference.rsplit_once(':').map_or("", |(_, tag)| tag),
+        &digest[7..],
+        listed.join(",")
+    )
+}
+
+/// Of a component, in a version of a line.
+pub(crate) fn component_version(version: u64, component: u64) -> String {
+    format!("1.{}.0", (version + component) / COMPONENT_VERSIONS_EACH)
+}
+
+/// So many days after the beginning.
+pub(crate) fn begin(days: u64) -> String {
+    stamp(BEGIN_SECONDS + days * 86_400)
+}
+
 /// A CloudEvent of our own type.
-fn event(id: &str, time: &str, name: &str, data: &str) -> String {
+pub(crate) fn event(id: &str, time: &str, name: &str, data: &str) -> String {
     format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/mix","type":"io.pedigraph.{name}.v1","time":"{time}","datacontenttype":"application/json","data":{data}}}"#
     )
 }
 
 /// Seconds since 1970 as RFC 3339.
-fn stamp(seconds: u64) -> String {
+pub(crate) fn stamp(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // The civil date of a day number; years begin in March, so that leap days are last (Hinnant's algorithm).
     let days = days + 719_468;

@@ -9,6 +9,8 @@ mod kinds;
 #[path = "../../benches/questions/mix.rs"]
 #[expect(dead_code, reason = "what only the bench needs: events that flow in meanwhile")]
 mod mix;
+#[path = "../../benches/questions/said.rs"]
+mod said;
 #[path = "../../benches/questions/up.rs"]
 #[expect(clippy::disallowed_methods, reason = "a process of its own is waited for")]
 #[expect(dead_code, reason = "what only the bench needs: sizes on the disk, memory, folding anew")]
