@@ -4,8 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments::Serve;
 use crate::commands::{
-    backup, compare, config, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore, token,
-    topics, trace, verdict, verify,
+    backup, compare, config, deltas, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore,
+    token, topics, trace, verdict, verify,
 };
 use crate::node;
 use crate::output::put;
@@ -43,6 +43,8 @@ enum Command {
     Verdict(verdict::Verdict),
     /// What changed between two artifacts: components, licences, verdicts.
     Diff(diff::Diff),
+    /// Where verdicts differ from one version to the next: of a vulnerability, or between two versions.
+    Deltas(deltas::Deltas),
     /// Two artifacts side by side: what both come from, the way between them, evidence, what each was made of.
     Compare(compare::Compare),
     /// What runs in an environment.
@@ -97,6 +99,7 @@ impl Cli {
             Command::Impact(impact) => impact.run(),
             Command::Verdict(verdict) => verdict.run(),
             Command::Diff(diff) => diff.run(),
+            Command::Deltas(deltas) => deltas.run(),
             Command::Compare(compare) => compare.run(),
             Command::Env(env) => env.run(),
             Command::Export(export) => export.run(),

@@ -14,4 +14,4 @@ pub mod store;
 
 pub use ask::{Affecting, AsOf, Disagreements, EnvironmentPage, Found, ImpactQuestion, Moment, Scope, answers};
 pub use error::Error;
-pub use run::{CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};
+pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

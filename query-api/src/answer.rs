@@ -4,6 +4,7 @@
 //! Nothing here knows of HTTP: what cannot be answered is an [`Error`](error::Error), which each user words for its
 //! reader.
 
+pub mod deltas;
 pub mod entry;
 pub mod environment;
 pub mod error;

@@ -6,6 +6,7 @@ use crate::route::Routes;
 pub mod artifacts;
 pub mod body;
 pub mod components;
+pub mod deltas;
 pub mod documents;
 pub mod entries;
 pub mod environments;
@@ -35,6 +36,7 @@ pub fn routes() -> Routes {
         .merge(Class::Graph, environments::routes())
         .merge(Class::Graph, components::routes())
         .merge(Class::Graph, vulnerabilities::routes())
+        .merge(Class::Graph, deltas::routes())
         .merge(Class::Graph, freshness::routes())
         .merge(Class::Streams, subscribe::routes())
         .merge(Class::Graph, entries::routes())

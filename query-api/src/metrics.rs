@@ -229,7 +229,6 @@ impl Metrics {
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        register_later_ones(&mut registry);
         metrics.registry = Mutex::new(registry);
         metrics
     }
@@ -331,11 +330,6 @@ impl Default for Metrics {
     }
 }
 
-/// Names that the specification fixes for parts that come later; zero until then.
-fn register_later_ones(to: &mut Registry) {
-    add(to, "vex_deltas_created", "VEX deltas found along parent edges", Counter::<u64>::default());
-}
-
 fn add(to: &mut Registry, name: &str, help: &str, metric: impl Metric) {
     to.register(name, help, metric);
 }
@@ -411,7 +405,6 @@ mod tests {
             "sbom_lineage_diff_latency_seconds",
             "sbom_lineage_hover_cache_hits_total",
             "sbom_lineage_export_size_bytes",
-            "vex_deltas_created_total",
             "pedigraph_http_requests_total",
             "pedigraph_build_info",
         ] {

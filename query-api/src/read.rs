@@ -47,6 +47,8 @@ pub struct Read {
     question: String,
     /// The answer changes without the log growing.
     pub(crate) volatile: bool,
+    /// It asks for lists of verdicts or deltas, whose view may have come less far.
+    pub(crate) of_deltas: bool,
 }
 
 impl FromRequestParts<App> for Read {
@@ -74,6 +76,7 @@ impl Read {
             page_size: page_size(&params)?,
             after: token.map(|token| token.key),
             volatile: moves_with_the_clock(path, &params),
+            of_deltas: false,
             now,
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
@@ -87,6 +90,12 @@ impl Read {
     /// The answer changes without the log growing, so its `ETag` is made of its bytes.
     pub fn volatile(mut self) -> Read {
         self.volatile = true;
+        self
+    }
+
+    /// It asks for lists of verdicts or deltas: the answer is as of what their view has come to.
+    pub fn of_deltas(mut self) -> Read {
+        self.of_deltas = true;
         self
     }
 

@@ -71,6 +71,10 @@ impl App {
                 return Ok(known.to_vec());
             }
             let answer = to_json(&ask(scope, read, fresh)?, limit)?;
+            // Badges that are behind the answer become others without it.
+            if !scope.shows_all_deltas() {
+                return Ok(answer);
+            }
             app.kept.put(question.to_owned(), as_of, read.now.0, Bytes::copy_from_slice(&answer));
             Ok(answer)
         })
@@ -112,8 +116,7 @@ impl App {
             return answer;
         }
         let last = behind.asked.saturating_sub(1);
-        let caught_up =
-            behind.rebuilding.is_none() && views.wait_visible(&read.tenant, last, self.limits().min_index_wait).await;
+        let caught_up = behind.rebuilding.is_none() && self.waited_for(&views, &read, last).await;
         if caught_up { self.ask(&views, &read, content_type, ask).await?.0 } else { Err(behind.problem()) }
     }
 
@@ -130,12 +133,16 @@ impl App {
     {
         let (app, views, read, tenant) = (self.clone(), views.clone(), read.clone(), read.tenant.clone());
         self.blocking_of(Some(&tenant), self.limits().of_answer(), move |meter| {
-            let scope = views.at(&read.tenant, read.moment)?.asked_at(read.now).within(meter.clone());
+            let at = if read.of_deltas { Views::at_deltas } else { Views::at };
+            let scope = at(&views, &read.tenant, read.moment)?.asked_at(read.now).within(meter.clone());
             let log = log_of(&read.tenant)?;
             let behind = Behind::of(&scope, read.moment.as_of, app.ledger(), &log, &app.at_start)?;
             let fresh = Fresh {
                 as_of: scope.as_of(),
-                lag_ms: views.lag_ms(&read.tenant, read.now.0),
+                lag_ms: match read.of_deltas {
+                    true => views.lag_ms_of_deltas(&read.tenant, read.now.0),
+                    false => views.lag_ms(&read.tenant, read.now.0),
+                },
                 rebuilding: behind.and_then(|behind| behind.rebuilding),
             };
             let mut answer = app.answer(&scope, &read, &fresh, content_type, ask);
@@ -180,9 +187,18 @@ impl App {
         .await
     }
 
+    /// Whether the views that a question uses show an index in time.
+    async fn waited_for(&self, views: &Views, read: &Read, index: u64) -> bool {
+        let timeout = self.limits().min_index_wait;
+        match read.of_deltas {
+            true => views.wait_deltas(&read.tenant, index, timeout).await,
+            false => views.wait_visible(&read.tenant, index, timeout).await,
+        }
+    }
+
     async fn wait_for_min_index(&self, views: &Views, read: &Read) -> Result<(), Problem> {
         let Some(index) = read.min_index else { return Ok(()) };
-        if views.wait_visible(&read.tenant, index, self.limits().min_index_wait).await {
+        if self.waited_for(views, read, index).await {
             return Ok(());
         }
         let visible = views.visible(&read.tenant);

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod compare;
 pub(crate) mod config;
+pub(crate) mod deltas;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod env;

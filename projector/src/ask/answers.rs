@@ -52,12 +52,13 @@ pub struct Node {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Badges {
-    /// Vulnerabilities that concern it and none of its parents.
+    /// Vulnerabilities with a verdict of affected or under_investigation here and in no parent; by `asOf` only.
+    pub new_vulns: u64,
+    /// Those with one in some parent and not here; by `asOf` only.
+    pub resolved_vulns: u64,
+    /// The ledger index that these two go up to, where it is lower than the answer's: their view does wide work in steps.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub new_vulns: Option<u64>,
-    /// Vulnerabilities that concern some parent of it and not it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolved_vulns: Option<u64>,
+    pub vulns_as_of: Option<u64>,
     /// `valid` if any signature of it, or of an index that lists it, is; else `invalid`, `unverified`, `none`. Absent
     /// where there are more of them than a badge is read for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1147,6 +1148,24 @@ pub struct ViewChange {
     pub change: String,
     /// When it happened.
     pub occurred_at: Nanos,
+    /// Of a change that the view of deltas shows.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<VerdictMoved>,
+}
+
+/// What became of a verdict or a delta; its subject is the artifact, of a delta the next version.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictMoved {
+    /// The CVE, else the smallest id.
+    pub vulnerability: String,
+    /// Of a delta: the older version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Of a verdict: before; of a delta: of the older version.
+    pub from_status: String,
+    /// Of a verdict: since then; of a delta: of the next version.
+    pub to_status: String,
 }
 
 /// How far a view is.

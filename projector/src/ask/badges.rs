@@ -55,9 +55,11 @@ impl Graph<'_> {
         let sbom = current.sboms > 0 || self.scope.described(&profile.digest)? == Described::Whole;
         let (environments, at_least) = self.scope.environments_running(&digests, LANES_MAX)?;
         let cut = environments.len().saturating_sub(ENVIRONMENTS_MAX);
+        let vulns = self.scope.vuln_badges(&profile.digest)?;
         Ok(Badges {
-            new_vulns: None,
-            resolved_vulns: None,
+            new_vulns: vulns.new_vulns,
+            resolved_vulns: vulns.resolved_vulns,
+            vulns_as_of: vulns.as_of,
             signature_status: signed.map(|signed| signed.word().to_owned()),
             sbom,
             deployed_in: environments.into_iter().take(ENVIRONMENTS_MAX).collect(),

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Rationale, VerdictLink, VexDelta, VulnBadges};
+use super::answers::{Rationale, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
 use super::diff::changed_along;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
+use super::subscribed::CHANGES_PER_ENTRY_MAX;
 use super::vex::said::Case;
 use crate::error::Error;
 use crate::facts::components::rows::{LINKS, table as components_table};
@@ -46,6 +47,62 @@ type Listed<T> = (Vec<T>, Option<Vec<u8>>);
 impl Scope {
     fn kept_deltas(&self, bound: u64) -> Deltas<'_> {
         Deltas::below(self.shared.store.as_ref(), &self.tenant, (bound, 0))
+    }
+
+    /// Whether the view of deltas shows all that this scope does.
+    pub fn shows_all_deltas(&self) -> bool {
+        self.deltas_bound >= self.bound
+    }
+
+    /// What an entry made of verdicts, and then of deltas, by key (SPEC §8, `subscribe`); more than are listed are one.
+    /// The first has this number.
+    pub(crate) fn verdicts_moved(
+        &self,
+        index: u64,
+        first: u32,
+        happened: impl FnOnce() -> Result<Nanos, Error>,
+    ) -> Result<Vec<ViewChange>, Error> {
+        let kept = self.kept_deltas(self.deltas_bound.min(self.bound));
+        let limit = usize::try_from(CHANGES_PER_ENTRY_MAX).unwrap_or(usize::MAX);
+        let (verdicts, deltas) = (kept.changes_in(index, limit + 1)?, kept.changed_deltas_in(index, limit + 1)?);
+        if verdicts.is_empty() && deltas.is_empty() {
+            return Ok(vec![]);
+        }
+        let occurred_at = happened()?;
+        let told = |subject: String, change: &str, verdict: Option<VerdictMoved>| ViewChange {
+            index,
+            n: first,
+            view: "vex".to_owned(),
+            subject,
+            change: change.to_owned(),
+            occurred_at,
+            verdict,
+        };
+        if verdicts.len() + deltas.len() > limit {
+            let subject = verdicts.into_iter().next().map(|((digest, _), _)| digest).unwrap_or_default();
+            return Ok(vec![told(subject, "bulk", None)]);
+        }
+        let mut listed = Vec::new();
+        for ((digest, name), change) in verdicts {
+            let moved = VerdictMoved {
+                vulnerability: self.vulnerability(&name)?.name,
+                from: None,
+                from_status: change.old.word().to_owned(),
+                to_status: change.new.word().to_owned(),
+            };
+            listed.push(told(digest, "verdict-changed", Some(moved)));
+        }
+        for ((from, to, name), delta) in deltas {
+            let moved = VerdictMoved {
+                vulnerability: self.vulnerability(&name)?.name,
+                from: Some(from),
+                from_status: delta.from.word().to_owned(),
+                to_status: delta.to.word().to_owned(),
+            };
+            listed.push(told(to, if delta.is_any() { "delta-changed" } else { "delta-ended" }, Some(moved)));
+        }
+        (first..=u32::MAX).zip(&mut listed).for_each(|(n, change)| change.n = n);
+        Ok(listed)
     }
 
     /// How an artifact compares with its parents (SPEC §3.2), as of what the view of deltas has come to: two seeks.

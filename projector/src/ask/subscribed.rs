@@ -48,7 +48,7 @@ impl<'e> Changes<'e> {
                 self.total += 1;
                 let (view, change) = (view_of(event).to_owned(), event.kebab().to_owned());
                 let (index, n, occurred_at) = (self.index, self.total, Nanos(at));
-                self.listed.push(ViewChange { index, n, view, subject, change, occurred_at });
+                self.listed.push(ViewChange { index, n, view, subject, change, occurred_at, verdict: None });
             }
         }
     }

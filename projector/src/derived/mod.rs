@@ -35,6 +35,10 @@ pub(crate) trait Derived: Send + Sync {
     fn stands_apart(&self) -> bool {
         false
     }
+    /// What it found since it was made, to be counted.
+    fn found(&self) -> u64 {
+        0
+    }
     /// Adds keys of what a fact touches, in the view's own encoding. Reads nothing. What folding the fact told is absent
     /// when it is read again from the ledger: then there may be more keys, of which nothing comes.
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>);
@@ -80,5 +84,5 @@ pub(crate) type DerivedViews = Vec<Box<dyn Derived>>;
 
 /// Every derived view, in the order in which they are derived.
 pub(crate) fn all() -> DerivedViews {
-    vec![Box::new(lines::LineOrder), Box::new(undescribed::UndescribedLanes), Box::new(deltas::VexDeltas)]
+    vec![Box::new(lines::LineOrder), Box::new(undescribed::UndescribedLanes), Box::new(deltas::VexDeltas::default())]
 }

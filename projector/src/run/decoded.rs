@@ -90,7 +90,7 @@ mod tests {
 
     fn change(index: u64, subject: &str) -> ViewChange {
         let (view, change) = ("lineage".to_owned(), "artifact-published".to_owned());
-        ViewChange { index, n: 1, view, subject: subject.to_owned(), change, occurred_at: Nanos(0) }
+        ViewChange { index, n: 1, view, subject: subject.to_owned(), change, occurred_at: Nanos(0), verdict: None }
     }
 
     #[test]

@@ -24,4 +24,4 @@ mod visible;
 pub use self::directory::Options;
 pub use self::rebuild::{Folded, fold_into, fold_into_memory, rebuild};
 pub use self::trace::CommitContext;
-pub use self::views::Views;
+pub use self::views::{ChangesOf, Views};

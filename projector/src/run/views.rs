@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use pedigraph_ledger::{LogId, Reader};
 use pedigraph_proto::event::ViewRootRecorded;
-use pedigraph_proto::{TenantId, fact};
+use pedigraph_proto::{Nanos, TenantId, fact};
 use tokio::sync::watch;
 
 use super::decoded::Decoded;
@@ -55,6 +55,15 @@ struct Handle {
 /// The views of a ledger in one directory: a runner thread folds what is durable, any thread reads.
 #[derive(Clone)]
 pub struct Views(Arc<Handle>);
+
+/// Which changes a subscriber is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangesOf {
+    /// Those that facts say.
+    Facts,
+    /// Those of verdicts and deltas as well.
+    All,
+}
 
 impl Views {
     /// Opens (creating if absent) the views, compares them with the ledger, rebuilds when in doubt, starts the runner.
@@ -131,6 +140,11 @@ impl Views {
         self.0.inner.fault.lock().clone()
     }
 
+    /// Deltas that the view of these found since these views were opened; found anew where it is derived anew.
+    pub fn deltas_created(&self) -> u64 {
+        self.0.inner.derived.iter().map(|view| view.found()).sum()
+    }
+
     /// How often folding failed since these views were opened.
     pub fn faults(&self) -> u64 {
         self.0.inner.faults.load(Ordering::Relaxed)
@@ -149,6 +163,15 @@ impl Views {
     /// Number of entries of a tenant that answers show: what the slowest view has come to.
     pub fn visible(&self, tenant: &TenantId) -> u64 {
         self.0.inner.visible.read().shown(tenant)
+    }
+
+    /// Number of entries of a tenant of which such changes are shown.
+    pub fn visible_with(&self, tenant: &TenantId, with: ChangesOf) -> u64 {
+        let visible = self.0.inner.visible.read();
+        match with {
+            ChangesOf::Facts => visible.shown(tenant),
+            ChangesOf::All => visible.shown_by_all(tenant),
+        }
     }
 
     /// Waits until answers show an index; `false` when the time ran out.
@@ -227,6 +250,12 @@ impl Views {
         self.age_ms(tenant, self.visible(tenant), now_ns)
     }
 
+    /// As [`Views::lag_ms`], of lists of verdicts and deltas.
+    pub fn lag_ms_of_deltas(&self, tenant: &TenantId, now_ns: i64) -> u64 {
+        let shown = self.0.inner.visible.read().shown_by_all(tenant);
+        self.age_ms(tenant, shown, now_ns)
+    }
+
     /// Age of an entry, 0 when there is no such entry yet.
     fn age_ms(&self, tenant: &TenantId, index: u64, now_ns: i64) -> u64 {
         let Some(log) = log_of(tenant) else { return 0 };
@@ -278,14 +307,16 @@ impl Views {
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000
-    /// changes.
+    /// changes. Those of verdicts and deltas come after those of the facts of an entry, where they are wanted, and then
+    /// no entry is shown before the view of deltas shows it.
     pub fn changes(
         &self,
         tenant: &TenantId,
         after: (u64, u32),
         limit: usize,
+        with: ChangesOf,
     ) -> Result<Option<Vec<ViewChange>>, Error> {
-        let scope = self.at(tenant, Moment::default())?;
+        let scope = self.scope(tenant, Moment::default(), with == ChangesOf::All)?;
         let newest = scope.change_count()?;
         let seen = scope.change_count_after(after.0)?.unwrap_or(newest);
         if newest.saturating_sub(seen) > CHANGES_KEPT {
@@ -296,6 +327,11 @@ impl Views {
         for index in after.0..end {
             let of_entry = self.0.decoded.get(tenant, index, || self.changes_of(tenant, index))?;
             found.extend(of_entry.iter().filter(|change| (change.index, change.n) > after).cloned());
+            if with == ChangesOf::All {
+                let first = of_entry.last().map_or(1, |last| last.n + 1);
+                let moved = scope.verdicts_moved(index, first, || self.happened(tenant, index))?;
+                found.extend(moved.into_iter().filter(|change| (change.index, change.n) > after));
+            }
             if found.len() >= limit {
                 break;
             }
@@ -305,8 +341,8 @@ impl Views {
     }
 
     /// Position of the newest visible change, to start a live stream from.
-    pub fn newest_change(&self, tenant: &TenantId) -> (u64, u32) {
-        let visible = self.visible(tenant);
+    pub fn newest_change(&self, tenant: &TenantId, with: ChangesOf) -> (u64, u32) {
+        let visible = self.visible_with(tenant, with);
         (visible.saturating_sub(1), if visible == 0 { 0 } else { u32::MAX })
     }
 
@@ -340,6 +376,13 @@ impl Views {
     /// Number of visible entries of all tenants.
     pub fn visible_in_all(&self) -> u64 {
         self.0.inner.visible.read().sizes.values().sum()
+    }
+
+    /// When the event of an entry happened.
+    fn happened(&self, tenant: &TenantId, index: u64) -> Result<Nanos, Error> {
+        let Some(log) = log_of(tenant) else { return Ok(Nanos(0)) };
+        let entry = self.ledger().entry(&log, index)?;
+        Ok(Nanos(entry.map(|entry| decode_leaf(&entry.leaf).occurred_at).unwrap_or_default()))
     }
 
     fn changes_of(&self, tenant: &TenantId, index: u64) -> Result<Vec<ViewChange>, Error> {

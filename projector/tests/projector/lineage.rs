@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use expect_test::{Expect, expect};
 use pedigraph_projector::Found;
 use pedigraph_projector::answers::Direction;
-use pedigraph_projector::{AsOf, Moment, Scope};
+use pedigraph_projector::{AsOf, ChangesOf, Moment, Scope};
 use pedigraph_proto::event::{
     ArtifactPublished, AttestationAttached, ChangeMerged, Component, ComponentsListed, DigestKind, HistoryEntry,
     ImageObserved, Material, PlatformManifest, RunFinished, SbomAttached, ServiceDeployed, TagObserved, TestsFinished,
@@ -426,11 +426,12 @@ fn intake_is_counted_and_changes_are_told() {
     assert_eq!(scope.entries_by_subject(&digest("a"), 1, 9).expect("read"), [2]);
     let before = views.at(&TenantId::default(), Moment { at: None, as_of: Some(AsOf::Index(0)) }).expect("a scope");
     assert_eq!(before.intake().expect("read").total, 0, "counted with the commit as a whole");
-    let changes = |after| views.changes(&TenantId::default(), after, 10).expect("read").expect("kept");
+    let changes =
+        |after| views.changes(&TenantId::default(), after, 10, ChangesOf::Facts).expect("read").expect("kept");
     let told: Vec<_> =
         changes((0, u32::MAX)).into_iter().map(|change| (change.index, change.n, change.change)).collect();
     assert_eq!(told, [(1, 1, "message-rejected".to_owned()), (2, 1, "artifact-published".to_owned())]);
-    assert!(changes(views.newest_change(&TenantId::default())).is_empty());
+    assert!(changes(views.newest_change(&TenantId::default(), ChangesOf::Facts)).is_empty());
 }
 
 #[test]
@@ -445,11 +446,11 @@ fn what_a_sender_once_said_of_rejects_is_not_counted_as_one() {
 #[test]
 fn the_first_change_of_an_empty_ledger_is_told_and_none_twice() {
     let mut book = Book::new();
-    let empty = book.views().newest_change(&TenantId::default());
+    let empty = book.views().newest_change(&TenantId::default(), ChangesOf::Facts);
     book.commit(&[packaged("a", 1, |_| ()), packaged("b", 2, |_| ())]);
     let views = book.views();
     let changes = |after| -> Vec<(u64, u32)> {
-        let changes = views.changes(&TenantId::default(), after, 10).expect("read").expect("kept");
+        let changes = views.changes(&TenantId::default(), after, 10, ChangesOf::Facts).expect("read").expect("kept");
         changes.into_iter().map(|change| (change.index, change.n)).collect()
     };
     assert_eq!(changes(empty), [(0, 1), (1, 1)]);

@@ -96,7 +96,7 @@ pub fn sboms_of(scope: &Scope, reference: &str, told: Disagreements) -> Result<S
 }
 
 /// The canonical digests of what two references name: two artifacts.
-fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, String), Error> {
+pub(super) fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, String), Error> {
     let digest = |reference: &str| {
         let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
         let known = scope.is_known(&digest)?;

@@ -179,6 +179,8 @@ fn readings(app: &App, tenant: &TenantId) -> Result<String, Problem> {
         readings.counters("pedigraph_view_cut_rows", help, [(vec![], app.views()?.cut_rows())]);
         let help = "How often folding failed since this process started: the store, the ledger or a panic";
         readings.counters("pedigraph_view_faults", help, [(vec![], app.views()?.faults())]);
+        let help = "VEX deltas found along parent edges since this process started";
+        readings.counters("vex_deltas_created", help, [(vec![], app.views()?.deltas_created())]);
         // While the store of the views fails nothing is read of it, and the metrics that say so are told all the same.
         let _left_out_while_unreadable = read_intake(&mut readings, app, tenant);
     }

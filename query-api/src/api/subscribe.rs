@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use pedigraph_projector::Views;
 use pedigraph_projector::answers::ViewChange;
+use pedigraph_projector::{ChangesOf, Views};
 use pedigraph_proto::{Digest, TenantId};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -42,6 +42,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const VIEWS: [&str; 9] =
     ["lineage", "components", "vex", "deployments", "runtime", "evidence", "incidents", "signals", "intake"];
 
+/// Views that are told only to who asks for them.
+const LEFT_OUT: [&str; 2] = ["vex", "signals"];
+
 /// Its routes.
 pub fn routes() -> Routes {
     Routes::new().get("/api/v1/subscribe", Access::Needs(TokenScope::LineageRead), subscribe)
@@ -61,7 +64,7 @@ async fn subscribe(
         let detail = format!("your share of {} streams at once is used up; close one, or poll", app.subscribers.max());
         return Err(Problem::new(Code::Overloaded, detail).retry_after(10));
     };
-    let newest = views.newest_change(&read.tenant);
+    let newest = views.newest_change(&read.tenant, wanted.with());
     // What the ledger does not have was seen in another one: a copy that is ahead, or one that was lost. What only the
     // views do not show yet they will come to.
     let last = app.ledger().head(&log_of(&read.tenant)?).size.saturating_sub(1);
@@ -129,8 +132,14 @@ impl Wanted {
         Ok(Wanted { views, subject })
     }
 
+    /// Verdicts and deltas are told to who asks for them.
+    fn with(&self) -> ChangesOf {
+        if self.views.iter().any(|view| view == "vex") { ChangesOf::All } else { ChangesOf::Facts }
+    }
+
     fn is(&self, change: &ViewChange) -> bool {
-        (self.views.is_empty() || self.views.contains(&change.view))
+        let by_default = self.views.is_empty() && !LEFT_OUT.contains(&change.view.as_str());
+        (by_default || self.views.contains(&change.view))
             && self.subject.as_ref().is_none_or(|subject| *subject == change.subject)
     }
 }
@@ -237,7 +246,7 @@ impl Subscriber {
                 return if self.is_allowed().await { self.queue.pop_front() } else { None };
             }
             // Read before the changes, so that whatever becomes visible after them ends the wait.
-            let visible = self.views.visible(&self.tenant);
+            let visible = self.views.visible_with(&self.tenant, self.wanted.with());
             if self.fill(visible).await? {
                 continue;
             }
@@ -257,7 +266,8 @@ impl Subscriber {
     async fn fill(&mut self, visible: u64) -> Option<bool> {
         let (views, tenant, after) = (self.views.clone(), self.tenant.clone(), self.after);
         let (lane, limits) = (Some(&self.tenant), self.app.limits().of_answer());
-        let read = self.app.blocking_of(lane, limits, move |_| Ok(views.changes(&tenant, after, CHANGES_MAX)?));
+        let with = self.wanted.with();
+        let read = self.app.blocking_of(lane, limits, move |_| Ok(views.changes(&tenant, after, CHANGES_MAX, with)?));
         let changes = match read.await {
             // Once they are folded as far again, the stream goes on where it was.
             Err(problem) if problem.is_of_views() => return Some(false),
@@ -285,7 +295,7 @@ impl Subscriber {
 
     /// The client must read the state anew: what it missed is no longer kept.
     fn reset(&mut self) {
-        self.after = self.views.newest_change(&self.tenant);
+        self.after = self.views.newest_change(&self.tenant, self.wanted.with());
         let (index, n) = self.after;
         // Before the first entry nothing of it is known.
         let id = if n == 0 { format!("{index}-{n}") } else { index.to_string() };
@@ -296,16 +306,25 @@ impl Subscriber {
     /// Waits for the views to move on; an event when a heartbeat is due, an end when the server stops.
     async fn wait(&mut self, visible: u64) -> Option<Option<Event>> {
         tokio::select! {
-            _ = self.views.wait_visible(&self.tenant, visible, self.app.limits().heartbeat) => Some(None),
+            () = self.moved(visible) => Some(None),
             () = tokio::time::sleep_until(self.heartbeat_at) => Some(Some(self.heartbeat())),
             () = stopped(self.stopping.clone()) => None,
         }
     }
 
+    /// Waits until more is shown, for as long as a heartbeat at most.
+    async fn moved(&self, visible: u64) {
+        let (views, timeout) = (&self.views, self.app.limits().heartbeat);
+        match self.wanted.with() {
+            ChangesOf::Facts => views.wait_visible(&self.tenant, visible, timeout).await,
+            ChangesOf::All => views.wait_deltas(&self.tenant, visible, timeout).await,
+        };
+    }
+
     /// Carries no id: a client resumes after the last change that it saw.
     fn heartbeat(&mut self) -> Event {
         self.heartbeat_at = next_heartbeat(&self.app);
-        let size = self.views.visible(&self.tenant);
+        let size = self.views.visible_with(&self.tenant, self.wanted.with());
         let data = json!({ "index": size.checked_sub(1), "size": size });
         Event::default().event("heartbeat").data(data.to_string())
     }

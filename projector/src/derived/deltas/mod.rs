@@ -14,6 +14,7 @@ mod compare;
 mod judge;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted, VexIssued};
 use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
@@ -40,7 +41,11 @@ const ROWS_PER_VERDICT: usize = 32;
 const ROWS_PER_COMPARISON: usize = 8;
 
 /// The view of verdicts and deltas.
-pub(super) struct VexDeltas;
+#[derive(Default)]
+pub(super) struct VexDeltas {
+    /// Deltas so far.
+    found: AtomicU64,
+}
 
 /// What a fact touches.
 #[derive(Debug, Serialize, Deserialize)]
@@ -94,6 +99,10 @@ impl Derived for VexDeltas {
 
     fn stands_apart(&self) -> bool {
         true
+    }
+
+    fn found(&self) -> u64 {
+        self.found.load(Ordering::Relaxed)
     }
 
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>) {
@@ -153,7 +162,7 @@ impl Derived for VexDeltas {
                 walk.parents(&digest, begun(cursor)?)?.map(|next| write(&next))
             }
         };
-        deltas.insert_into(rows)?;
+        self.found.fetch_add(deltas.insert_into(rows)?, Ordering::Relaxed);
         next.transpose()
     }
 }

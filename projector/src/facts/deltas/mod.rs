@@ -26,6 +26,9 @@ pub(crate) struct Names {
     pub(crate) until: Option<String>,
 }
 
+/// (from, to, vulnerability).
+pub(crate) type Edge = (String, String, String);
+
 /// Verdicts and deltas as they are below some (index, ordinal), with what one step makes of them.
 pub(crate) struct Deltas<'a> {
     store: &'a dyn Store,
@@ -38,7 +41,7 @@ pub(crate) struct Deltas<'a> {
 #[derive(Default)]
 struct Made {
     standings: BTreeMap<(String, String), Change>,
-    deltas: BTreeMap<(String, String, String), Delta>,
+    deltas: BTreeMap<Edge, Delta>,
     badges: BTreeMap<String, Badge>,
 }
 
@@ -155,6 +158,34 @@ impl<'a> Deltas<'a> {
         Ok(Some(KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?))
     }
 
+    /// What an entry made of verdicts, by (artifact, vulnerability), at most `limit`.
+    pub(crate) fn changes_in(&self, index: u64, limit: usize) -> Result<Vec<((String, String), Change)>, Error> {
+        let prefix = changed(self.tenant, index);
+        self.each_in(&prefix, limit, |reader| reader.text().zip(reader.text()))
+    }
+
+    /// What an entry made of deltas, by (from, to, vulnerability), at most `limit`.
+    pub(crate) fn changed_deltas_in(&self, index: u64, limit: usize) -> Result<Vec<(Edge, Delta)>, Error> {
+        let prefix = changed_deltas(self.tenant, index);
+        self.each_in(&prefix, limit, |reader| Some((reader.text()?, reader.text()?, reader.text()?)))
+    }
+
+    fn each_in<K, T: DeserializeOwned>(
+        &self,
+        prefix: &Key,
+        limit: usize,
+        read: impl Fn(&mut KeyReader<'_>) -> Option<K>,
+    ) -> Result<Vec<(K, T)>, Error> {
+        let (mut found, end) = (Vec::new(), prefix.prefix_end());
+        for (key, bytes) in self.store.scan(prefix.as_bytes(), end.as_bytes(), false, limit)? {
+            if self.sees(&bytes)? {
+                let key = read(&mut KeyReader::after(&key, prefix)).ok_or_else(unreadable)?;
+                found.push((key, Stamped::decode(&bytes)?.value));
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether an entry changed any verdict on an artifact.
     pub(crate) fn is_changed(&self, index: u64, digest: &str) -> Result<bool, Error> {
         Ok(!self.changed_of(index, digest, "", 1)?.names.is_empty())
@@ -186,10 +217,11 @@ impl<'a> Deltas<'a> {
         Ok(())
     }
 
-    /// Inserts what the step made, each thing once.
-    pub(crate) fn insert_into(&self, rows: &mut Rows<'_>) -> Result<(), Error> {
+    /// Inserts what the step made, each thing once; gives the number of deltas.
+    pub(crate) fn insert_into(&self, rows: &mut Rows<'_>) -> Result<u64, Error> {
         let (tenant, index) = (self.tenant, self.below.0);
         let made = self.made.take();
+        let found = made.deltas.values().filter(|delta| delta.is_any()).count() as u64;
         for ((digest, name), change) in made.standings {
             rows.put(self.since(&standings(tenant, &digest).text(&name)), &change.new)?;
             rows.put_first(judged(tenant, &name).text(&digest), &())?;
@@ -203,7 +235,7 @@ impl<'a> Deltas<'a> {
         for (digest, badge) in made.badges {
             rows.put(self.since(&badges(tenant, &digest)), &badge)?;
         }
-        Ok(())
+        Ok(found)
     }
 }
 
