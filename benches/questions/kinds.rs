@@ -62,7 +62,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("resolve: nothing", ONE_THING, resolve_nothing, candidates, (16, 8)),
     kind("lineage, depth 10, long line", LINEAGE, lineage_of_long_line, of_lineage, (300, 45)),
     kind("lineage, depth 10, any line", LINEAGE, lineage, of_lineage, (300, 45)),
-    kind("lineage of the base of half", WIDE_LINEAGE, lineage_of_base, of_lineage, (1_600, 32)),
+    kind("lineage of the base of half", WIDE_LINEAGE, lineage_of_base, of_lineage, (2_000, 33)),
     kind("environment now", LIST, environment, services, (40, 1)),
     kind("environment now, restless", LIST, restless, services, (40, 1)),
     kind("changes, first page", LIST, changes, of_changes, (60, 27)),
