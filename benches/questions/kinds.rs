@@ -27,6 +27,7 @@ pub(crate) struct Rows {
     pub(crate) each: u64,
 }
 
+const HOVER: Option<(f64, f64)> = Some((1.0, 5.0));
 const ONE_THING: Option<(f64, f64)> = Some((2.0, 8.0));
 const LINEAGE: Option<(f64, f64)> = Some((5.0, 15.0));
 const WIDE_LINEAGE: Option<(f64, f64)> = Some((15.0, 40.0));
@@ -51,6 +52,11 @@ const fn kind(
 pub(crate) const KINDS: &[Kind] = &[
     kind("artifact", ONE_THING, artifact, of_artifact, (180, 8)),
     kind("artifact of the long line", ONE_THING, artifact_of_long_line, of_artifact, (180, 8)),
+    kind("hover", HOVER, hover, of_hover, (140, 8)),
+    kind("hover, long line", HOVER, hover_of_long_line, of_hover, (140, 8)),
+    kind("inputs of a replay hash", ONE_THING, inputs, of_inputs, (60, 3)),
+    // Of two that have nothing in common, all that is above both is looked at, up to a limit.
+    kind("compare, any two", LIST, compare, of_compare, (16_000, 40)),
     kind("trace of a digest", ONE_THING, trace, hops, (60, 10)),
     kind("trace of environment/service", ONE_THING, trace_of_service, hops, (60, 8)),
     kind("resolve: a tag", ONE_THING, resolve_tag, candidates, (16, 4)),
@@ -58,9 +64,9 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("resolve: a service", ONE_THING, resolve_service, candidates, (24, 6)),
     kind("resolve: a commit", ONE_THING, resolve_commit, candidates, (24, 8)),
     kind("resolve: nothing", ONE_THING, resolve_nothing, candidates, (16, 8)),
-    kind("lineage, depth 10, long line", LINEAGE, lineage_of_long_line, of_lineage, (300, 33)),
-    kind("lineage, depth 10, any line", LINEAGE, lineage, of_lineage, (300, 33)),
-    kind("lineage of the base of half", WIDE_LINEAGE, lineage_of_base, of_lineage, (1_600, 23)),
+    kind("lineage, depth 10, long line", LINEAGE, lineage_of_long_line, of_lineage, (300, 45)),
+    kind("lineage, depth 10, any line", LINEAGE, lineage, of_lineage, (300, 45)),
+    kind("lineage of the base of half", WIDE_LINEAGE, lineage_of_base, of_lineage, (2_000, 33)),
     kind("environment now", LIST, environment, services, (40, 1)),
     kind("environment now, restless", LIST, restless, services, (40, 1)),
     kind("changes, first page", LIST, changes, of_changes, (60, 27)),
@@ -98,6 +104,25 @@ fn artifact(mix: Mix, n: u64) -> String {
 
 fn artifact_of_long_line(mix: Mix, n: u64) -> String {
     format!("/api/v1/artifacts/{}", mix.digest(long(mix, n)))
+}
+
+fn hover(mix: Mix, n: u64) -> String {
+    format!("{}/hover", artifact(mix, n))
+}
+
+fn hover_of_long_line(mix: Mix, n: u64) -> String {
+    format!("{}/hover", artifact_of_long_line(mix, n))
+}
+
+fn inputs(mix: Mix, n: u64) -> String {
+    format!("{}/inputs", artifact(mix, n))
+}
+
+/// What is the same twice is another question: the base.
+fn compare(mix: Mix, n: u64) -> String {
+    let (a, b) = (any(mix, n), any(mix, n + 1));
+    let b = if a == b { 0 } else { b };
+    format!("/api/v1/lineage/compare?a={}&b={}", mix.digest(a), mix.digest(b))
 }
 
 fn trace(mix: Mix, n: u64) -> String {
@@ -241,6 +266,24 @@ fn of_artifact(answer: &[u8]) -> usize {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
     rows(&answer, &["tags", "sboms", "attestations", "tests", "scans", "deployments", "verdicts"])
         + rows(&answer["lineage"], &["parents", "children", "bases"])
+}
+
+fn of_hover(answer: &[u8]) -> usize {
+    lists(answer, &["running"])
+}
+
+fn of_inputs(answer: &[u8]) -> usize {
+    lists(answer, &["inputs"])
+}
+
+/// What stands side by side, the steps between, what differs and what does not.
+fn of_compare(answer: &[u8]) -> usize {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let side = |side: &str| rows(&answer["deployments"], &[side]) + rows(&answer["attestations"], &[side]);
+    let summary = answer["diff"]["sbomDiff"]["summary"].as_object();
+    let components: u64 = summary.into_iter().flat_map(|counts| counts.values()).filter_map(Value::as_u64).sum();
+    let components = usize::try_from(components).unwrap_or(usize::MAX);
+    rows(&answer, &["commonAncestors", "path"]) + side("a") + side("b") + components
 }
 
 fn hops(answer: &[u8]) -> usize {

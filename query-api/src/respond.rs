@@ -52,7 +52,7 @@ impl App {
     }
 
     /// As [`App::json`], of an answer that is kept while it is known to be the same, unless the question moves with the
-    /// clock.
+    /// clock; who asks what an answer is read from has it read.
     pub async fn kept_json<T, F>(&self, of: Cached, read: Read, ask: F) -> Result<Response, Problem>
     where
         T: Serialize,
@@ -60,7 +60,7 @@ impl App {
     {
         let (limit, app) = (self.limits().answer_bytes_max, self.clone());
         self.bytes(read, JSON, move |scope, read, fresh| {
-            let Some(as_of) = fresh.as_of.filter(|_| !read.volatile) else {
+            let Some(as_of) = fresh.as_of.filter(|_| !read.volatile && !read.counts_rows) else {
                 return Ok(to_json(&ask(scope, read, fresh)?, limit)?);
             };
             let (question, log) = (read.question(), log_of(&read.tenant)?);

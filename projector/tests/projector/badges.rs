@@ -283,3 +283,18 @@ fn a_node_costs_a_few_rows_and_where_a_question_has_no_more_to_spend_it_is_shown
     assert!(truncated.by.contains("cost"), "{truncated:?}");
     assert!(cut.artifact.badges.is_some(), "the one asked for goes first");
 }
+
+#[test]
+fn a_node_of_very_many_events_has_no_hash_and_says_so_and_all_of_them_are_listed() {
+    let events: Vec<Said> = (0..10_001).map(|n| published("rope", n, "1.0.0")).collect();
+    let counted = Counted::of(&events);
+    let (scope, meter) = counted.scope(Budget::NONE);
+    let artifact = scope.artifact(&digest("rope")).expect("read").expect("known");
+    assert_eq!((artifact.node.replay_hash, artifact.truncated), (None, vec!["inputs".to_owned()]));
+    assert!(artifact.node.badges.is_some_and(|badges| badges.signature_status.is_none()), "not all was looked at");
+    assert!(meter.rows() < 12_000, "{}", meter.rows());
+    let lineage = scope.lineage(&digest("rope"), 1, Direction::Both).expect("read").expect("known");
+    let truncated = lineage.truncated.expect("cut");
+    assert_eq!((truncated.not_described, truncated.by.as_str()), (1, "events"));
+    assert_eq!(inputs(&scope, "rope").inputs.len(), events.len());
+}

@@ -69,8 +69,11 @@ async fn a_card_is_answered_from_what_is_kept_with_the_same_bytes_and_tag() {
     assert_eq!((known.status.as_u16(), known.bytes.len()), (304, 0));
 }
 
+/// What it is, its event, and whether a card shows it.
+type Telling = (&'static str, Sent, fn(&Value) -> bool);
+
 /// What changes the card of an artifact, though most of it names others.
-fn telling() -> Vec<(&'static str, Sent, fn(&Value) -> bool)> {
+fn telling() -> Vec<Telling> {
     let sbom = SbomAttached { artifact_digest: digest("2"), component_set: "set".into(), ..SbomAttached::default() };
     let statement = VexStatement {
         vulnerability: "CVE-2026-0003".into(),
