@@ -42,6 +42,15 @@ struct Side {
     sboms: BTreeSet<u64>,
 }
 
+impl Side {
+    /// Components whose purl begins with a package: those of it, whatever else names them, and some more.
+    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &BTreeMap<String, Known>> {
+        let from = Matched::Purl(package.to_owned());
+        let begins = move |matched: &Matched| matches!(matched, Matched::Purl(text) if text.starts_with(package));
+        self.components.range(from..).take_while(move |(matched, _)| begins(matched)).map(|(_, versions)| versions)
+    }
+}
+
 impl Scope {
     /// What changed from one artifact to another, both by canonical digest. It costs the components of both, a seek for
     /// each package that anybody says something of, and two verdicts for each vulnerability that is said of either.
@@ -65,7 +74,7 @@ impl Scope {
                 side.sboms.insert(current.stamp.index);
                 for known in self.contents(current.set)?.all(self)? {
                     let (matched, version) = matched(&known);
-                    side.components.entry(matched).or_default().entry(version).or_insert(known);
+                    side.components.entry(matched).or_default().entry(version).or_insert_with(|| Known::clone(&known));
                 }
             }
         }
@@ -329,7 +338,7 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
         let of = |side: &Side| -> Vec<(String, Known)> {
             let of_package =
                 |known: &&Known| Purl::parse(&known.purl).is_some_and(|own| own.package() == purl.package());
-            let all = side.components.values().flat_map(|versions| versions.values()).filter(of_package);
+            let all = side.spelled_as(purl.package()).flat_map(|versions| versions.values()).filter(of_package);
             all.map(|known| (version_of(known), known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));

@@ -29,6 +29,7 @@ mod resolve;
 mod running;
 pub(crate) mod scope;
 mod services;
+mod sets;
 mod statements;
 pub(crate) mod subscribed;
 mod tags;

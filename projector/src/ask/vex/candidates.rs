@@ -56,8 +56,8 @@ impl Case<'_> {
                     is_hit || !matches!(covers, Covers::Out)
                 })
             };
-            for known_as in [package.clone()].into_iter().chain(self.also_named(package)?) {
-                self.components_of(&known_as, &mut found.cut, &mut components, concerns)?;
+            for known_as in [package].into_iter().chain(self.also_named(package)?.iter()) {
+                self.components_of(known_as, &mut found.cut, &mut components, concerns)?;
             }
         }
         for name in &self.vulnerability.keys {
