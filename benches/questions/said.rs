@@ -56,7 +56,7 @@ impl Mix {
             advisory(&of_package(package), &format!("lib-{package}"), self.draw("fixed", package, 10))
         });
         let large = (0..LARGE_COMPONENTS / LARGE_SAID_EVERY).map(|nth| {
-            advisory(&of_large(nth), &format!("large-{}", nth * LARGE_SAID_EVERY), 1 + nth % LARGE_VERSIONS)
+            advisory(&of_large(nth), &format!("large-{}", nth * LARGE_SAID_EVERY), 1 + nth / 4 % LARGE_VERSIONS)
         });
         let thousand = std::iter::once(advisory(OF_THOUSAND, "thousand", THOUSAND_VERSIONS));
         let documents = (0..ISSUERS * PACKAGES / STATEMENTS_EACH).map(move |document| self.statements(document));

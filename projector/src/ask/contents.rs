@@ -3,15 +3,15 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::vers::Range;
 
 use super::answers::ComponentPath;
 use super::identity::Graph;
-use super::kept::{Kept, once};
 use super::scope::{Clocks, Scope};
+use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Contents, Placed, kept};
 use crate::error::Error;
 use crate::facts::components::rows::{
     BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, digest_text, table, table_key, unreadable,
@@ -42,23 +42,6 @@ pub(super) struct Current {
 /// The order of SBOMs of one thing: time, version of the document, index, ordinal.
 type Written = (i64, u32, u64, u32);
 
-/// Sets whose contents one question keeps: artifacts of one build often share theirs.
-const CONTENTS_KEPT_MAX: usize = 16;
-
-/// The newest sets that a question looked into.
-#[derive(Default)]
-pub(super) struct KeptContents(Kept<u32, Rc<Contents>>);
-
-impl KeptContents {
-    /// A set as far as the scope knows it.
-    pub(super) fn of(&self, scope: &Scope, set: u32) -> Result<Rc<Contents>, Error> {
-        if self.0.borrow().len() == CONTENTS_KEPT_MAX && !self.0.borrow().contains_key(&set) {
-            self.0.borrow_mut().clear();
-        }
-        once(&self.0, &set, || scope.contents(set).map(Rc::new))
-    }
-}
-
 /// How much of an artifact is described by SBOMs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Described {
@@ -78,24 +61,6 @@ impl Described {
             Described::Nothing => Some("no SBOM of it is known".to_owned()),
         }
     }
-}
-
-/// One component where it stands in a set.
-#[derive(Clone, PartialEq, Debug)]
-struct Placed {
-    ordinal: u32,
-    component: u32,
-    depends_on: Vec<u32>,
-}
-
-/// A set with the shortest ways into it.
-pub(super) struct Contents {
-    /// By ordinal.
-    entries: Vec<Placed>,
-    /// By entry: reached, and from which entry.
-    reached: Vec<Option<Option<usize>>>,
-    /// (component, place), ascending.
-    places: Vec<(u32, usize)>,
 }
 
 impl Scope {
@@ -216,7 +181,11 @@ impl Scope {
     }
 
     /// A set as far as this scope knows it.
-    pub(super) fn contents(&self, set: u32) -> Result<Contents, Error> {
+    pub(super) fn contents(&self, set: u32) -> Result<Arc<Contents>, Error> {
+        kept(&self.contents.sets, set, CONTENTS_KEPT_MAX, || self.read_contents(set))
+    }
+
+    fn read_contents(&self, set: u32) -> Result<Contents, Error> {
         let prefix = table(&self.tenant, SET_PAGES).number(u64::from(set));
         let (mut entries, mut roots) = (Vec::new(), Vec::new());
         for page in self.rows::<u32>(&prefix, Clocks::Known, usize::MAX)? {
@@ -257,9 +226,11 @@ impl Scope {
     }
 
     /// A component by its number.
-    pub(super) fn known(&self, component: u32) -> Result<Known, Error> {
-        let key = table(&self.tenant, COMPONENTS).number(u64::from(component));
-        Ok(self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value).unwrap_or_default())
+    pub(super) fn known(&self, component: u32) -> Result<Arc<Known>, Error> {
+        kept(&self.contents.components, component, COMPONENTS_KEPT_MAX, || {
+            let key = table(&self.tenant, COMPONENTS).number(u64::from(component));
+            Ok(self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value).unwrap_or_default())
+        })
     }
 
     /// Digests in keys of the form (..., digest, stamp), each once, ascending.
@@ -300,14 +271,14 @@ impl Contents {
         if let Some(after) = after {
             while low < high {
                 let middle = low + (high - low) / 2;
-                let purl = scope.known(self.entries[middle].component)?.purl;
-                if purl.as_str() <= after { low = middle + 1 } else { high = middle }
+                let known = scope.known(self.entries[middle].component)?;
+                if known.purl.as_str() <= after { low = middle + 1 } else { high = middle }
             }
         }
         let nameless = self.nameless(scope)?;
         // Those without purl stand first in the set and are labelled by name, so each of them is looked at.
         for place in (0..nameless).chain(low.max(nameless)..self.entries.len()) {
-            let label = label(&scope.known(self.entries[place].component)?);
+            let label = self.label(scope, place)?;
             if after.is_none_or(|after| label.as_str() > after) {
                 found.push((place, label));
             }
@@ -319,13 +290,13 @@ impl Contents {
     }
 
     /// All components.
-    pub(super) fn all(&self, scope: &Scope) -> Result<Vec<Known>, Error> {
+    pub(super) fn all(&self, scope: &Scope) -> Result<Vec<Arc<Known>>, Error> {
         self.entries.iter().map(|entry| scope.known(entry.component)).collect()
     }
 
     /// Components of a package, found in the order of the set: by so many reads as the logarithm of its size, twice,
     /// and one for each that is found.
-    pub(super) fn of_package(&self, scope: &Scope, package: &str) -> Result<Vec<Known>, Error> {
+    pub(super) fn of_package(&self, scope: &Scope, package: &str) -> Result<Vec<Arc<Known>>, Error> {
         let base = package.split('#').next().unwrap_or_default();
         // What may follow a package in a purl: nothing or a subpath, qualifiers or a version.
         let ranges = [(base.to_owned(), format!("{base}$")), (format!("{base}?"), format!("{base}A"))];
@@ -403,16 +374,20 @@ impl Contents {
         Some(way)
     }
 
+    fn label(&self, scope: &Scope, place: usize) -> Result<String, Error> {
+        let known = scope.known(self.entries[place].component)?;
+        Ok(label(&known))
+    }
+
     /// What stands there and the way to it.
     pub(super) fn labelled(&self, scope: &Scope, place: usize) -> Result<(String, Vec<String>), Error> {
-        let purl = label(&scope.known(self.entries[place].component)?);
-        Ok((purl, self.path(scope, place)?))
+        Ok((self.label(scope, place)?, self.path(scope, place)?))
     }
 
     /// The shortest way from what the described thing depends on directly; empty where none is known.
     pub(super) fn path(&self, scope: &Scope, place: usize) -> Result<Vec<String>, Error> {
         let way = self.ways(place).unwrap_or_default();
-        way.into_iter().map(|place| Ok(label(&scope.known(self.entries[place].component)?))).collect()
+        way.into_iter().map(|place| self.label(scope, place)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::versions::Scheme;
@@ -44,11 +45,18 @@ struct Side {
 }
 
 impl Side {
-    fn add(&mut self, components: Vec<Known>) {
+    fn add(&mut self, components: Vec<Arc<Known>>) {
         for known in components {
             let (matched, version) = matched(&known);
-            self.components.entry(matched).or_default().entry(version).or_insert(known);
+            self.components.entry(matched).or_default().entry(version).or_insert_with(|| Known::clone(&known));
         }
+    }
+
+    /// Components whose purl begins with a package: those of it, whatever else names them, and some more.
+    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &BTreeMap<String, Known>> {
+        let from = Matched::Purl(package.to_owned());
+        let begins = move |matched: &Matched| matches!(matched, Matched::Purl(text) if text.starts_with(package));
+        self.components.range(from..).take_while(move |(matched, _)| begins(matched)).map(|(_, versions)| versions)
     }
 }
 
@@ -360,7 +368,7 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
         let of = |side: &Side| -> Vec<(String, Known)> {
             let of_package =
                 |known: &&Known| Purl::parse(&known.purl).is_some_and(|own| own.package() == purl.package());
-            let all = side.components.values().flat_map(|versions| versions.values()).filter(of_package);
+            let all = side.spelled_as(purl.package()).flat_map(|versions| versions.values()).filter(of_package);
             all.map(|known| (version_of(known), known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));

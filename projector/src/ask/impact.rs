@@ -14,7 +14,7 @@ use pedigraph_proto::{Nanos, Purl};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
-use super::contents::{Described, KeptContents};
+use super::contents::Described;
 use super::reach::{Class, Reach};
 use super::running::{Place, RunsIn};
 use super::scope::Scope;
@@ -117,7 +117,7 @@ impl Scope {
             cleared: cleared.goes,
             unknown: unknown.goes,
         };
-        let mut rows = RowMaker { reach: &reach, contents: KeptContents::default(), fix_looks: 0 };
+        let mut rows = RowMaker { reach: &reach, fix_looks: 0 };
         let mut made = |list: &[Holder]| -> Result<Vec<ImpactRow>, Error> {
             list.iter().map(|(run, part)| rows.made(run.as_deref(), part)).collect()
         };
@@ -478,7 +478,6 @@ impl<T> Taker<'_, T> {
 struct RowMaker<'a> {
     reach: &'a Reach<'a>,
     /// Sets that were read for this page.
-    contents: KeptContents,
     /// Versions that were looked at for this page.
     fix_looks: usize,
 }
@@ -553,7 +552,7 @@ impl RowMaker<'_> {
         let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut cut = 0;
         for set in sets {
-            let contents = self.contents.of(self.reach.scope, *set)?;
+            let contents = self.reach.scope.contents(*set)?;
             for place in contents.places_of(&self.reach.matches) {
                 if components.len() == PATHS_PER_ROW_MAX {
                     cut += 1;
@@ -572,7 +571,7 @@ impl RowMaker<'_> {
         for purl in named.iter().take(PATHS_PER_ROW_MAX) {
             let mut path = Vec::new();
             for set in sets {
-                let contents = self.contents.of(self.reach.scope, *set)?;
+                let contents = self.reach.scope.contents(*set)?;
                 if let Some(place) = contents.place_of(self.reach.scope, purl)? {
                     path = contents.path(self.reach.scope, place)?;
                     break;

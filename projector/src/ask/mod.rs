@@ -35,6 +35,7 @@ mod running;
 mod sboms;
 pub(crate) mod scope;
 mod services;
+mod sets;
 pub(crate) mod standings;
 mod statements;
 pub(crate) mod subscribed;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::answers::Proof;
 use super::groups::Groups;
+use super::sets::ReadContents;
 use crate::error::Error;
 use crate::facts::ViewSet;
 use crate::facts::entries::rows::{EntryRow, EntryRows, entries_prefix};
@@ -88,6 +89,8 @@ pub struct Scope {
     pub(crate) meter: Arc<Meter>,
     /// Groups of digests that were read for it; they do not change with `at`.
     pub(crate) groups: Arc<Groups>,
+    /// What was read of contents for it; it does not change with `at` either.
+    pub(crate) contents: Arc<ReadContents>,
     /// Tags by which something was deployed that may be a change and is not marked so, once they were read.
     pub(crate) unmarked: Arc<OnceLock<Arc<BTreeSet<String>>>>,
 }

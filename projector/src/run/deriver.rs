@@ -429,6 +429,7 @@ impl Lane {
             meter: self.meter.clone(),
             duplicates: Arc::default(),
             groups: Arc::default(),
+            contents: Arc::default(),
             unmarked: Arc::default(),
         }
     }

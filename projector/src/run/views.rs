@@ -302,8 +302,22 @@ impl Views {
         let (deltas_bound, duplicates) =
             (bound.min(by_all), duplicates.filter(|_| bound == visible).unwrap_or_default());
         let meter = Arc::new(Meter::new(Budget::NONE));
-        let (tenant, at, groups, unmarked) = (tenant.clone(), moment.at, Arc::default(), Arc::default());
-        Ok(Scope { shared, tenant, bound, deltas_bound, seq_bound, duplicates, at, now: None, meter, groups, unmarked })
+        let (tenant, at, contents) = (tenant.clone(), moment.at, Arc::default());
+        let (groups, unmarked) = (Arc::default(), Arc::default());
+        Ok(Scope {
+            shared,
+            tenant,
+            bound,
+            deltas_bound,
+            seq_bound,
+            duplicates,
+            at,
+            now: None,
+            meter,
+            groups,
+            contents,
+            unmarked,
+        })
     }
 
     /// Changes after (index, n), oldest first, at most `limit`; `None` when that is older than the last 100,000

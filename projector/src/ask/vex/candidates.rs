@@ -70,8 +70,8 @@ impl Case<'_> {
                     is_hit || !matches!(covers, Covers::Out)
                 })
             };
-            for known_as in [package.clone()].into_iter().chain(self.also_named(package)?) {
-                self.components_of(&known_as, found, concerns)?;
+            for known_as in [package].into_iter().chain(self.also_named(package)?.iter()) {
+                self.components_of(known_as, found, concerns)?;
             }
         }
         found.may_be_unclear |= unclear.get();

@@ -139,28 +139,28 @@ impl Case<'_> {
 
     fn statements(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
         let mut ranked: BTreeMap<Pointer, (Rank, String)> = BTreeMap::new();
-        let mut add = |found: Vec<Pointer>, rank: Rank, product: &str| {
+        let mut add = |found: &[Pointer], rank: Rank, product: &str| {
             for pointer in found {
-                let known = ranked.entry(pointer).or_insert_with(|| (rank, product.to_owned()));
+                let known = ranked.entry(*pointer).or_insert_with(|| (rank, product.to_owned()));
                 if rank < known.0 {
                     *known = (rank, product.to_owned());
                 }
             }
         };
         for digest in &about.digests {
-            add(self.on_digest(digest)?, Rank::Digest, &about.canonical);
+            add(&self.on_digest(digest)?, Rank::Digest, &about.canonical);
         }
         for (digest, canonical) in &about.above {
-            add(self.on_digest(digest)?, Rank::Index, canonical);
+            add(&self.on_digest(digest)?, Rank::Index, canonical);
         }
         for (package, version, _) in &about.own {
-            add(self.on_package(package, version)?, Rank::Purl, package);
+            add(&self.on_package(package, version)?, Rank::Purl, package);
         }
         for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
             for current in &about.current {
                 for known in self.components(current, package)?.iter() {
                     let version = Purl::parse(&known.purl).map(|purl| purl.version().to_owned()).unwrap_or_default();
-                    add(self.on_package(package, &version)?, Rank::Component, package);
+                    add(&self.on_package(package, &version)?, Rank::Component, package);
                 }
             }
         }
@@ -325,7 +325,7 @@ impl Case<'_> {
             if components.is_empty() {
                 continue;
             }
-            for advised in self.advisories(package)? {
+            for advised in self.advisories(package)?.iter() {
                 let mut heard = Heard {
                     issuer: advised.advisory.id.clone(),
                     is_finding: true,

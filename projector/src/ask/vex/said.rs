@@ -6,6 +6,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pedigraph_proto::advisory::packages_of;
 use pedigraph_proto::event::{AffectedPackage, PolicyPublished};
@@ -13,7 +14,7 @@ use pedigraph_proto::{Nanos, Purl};
 
 use super::consensus::Role;
 use super::names::Vulnerability;
-use crate::ask::contents::{Current, KeptContents};
+use crate::ask::contents::Current;
 use crate::ask::identity::{Graph, stamp_at_end};
 use crate::ask::kept::{Kept, once};
 use crate::ask::scope::{Clocks, Scope};
@@ -80,8 +81,11 @@ pub(crate) struct Case<'a> {
     policy: OnceCell<PolicyPublished>,
     packages: Kept<u8, Option<Rc<BTreeSet<String>>>>,
     issues: Kept<(DocumentKey, u64), Option<Rc<Issued>>>,
-    contents: KeptContents,
-    found: Kept<(u32, String), Rc<Vec<Known>>>,
+    found: Kept<(u32, String), Rc<Vec<Arc<Known>>>>,
+    /// What is said of packages is asked for each artifact that has them.
+    on_packages: Kept<(String, String), Rc<Vec<Pointer>>>,
+    advisories: Kept<String, Rc<Vec<Advised>>>,
+    also_named: Kept<String, Rc<Vec<String>>>,
 }
 
 impl<'a> Case<'a> {
@@ -93,8 +97,10 @@ impl<'a> Case<'a> {
             policy: OnceCell::new(),
             packages: RefCell::default(),
             issues: RefCell::default(),
-            contents: KeptContents::default(),
             found: RefCell::default(),
+            on_packages: RefCell::default(),
+            advisories: RefCell::default(),
+            also_named: RefCell::default(),
         })
     }
 
@@ -145,16 +151,19 @@ impl<'a> Case<'a> {
     }
 
     /// Statements whose product is a purl of a package, with this version or with none.
-    pub(super) fn on_package(&self, package: &str, version: &str) -> Result<Vec<Pointer>, Error> {
+    pub(super) fn on_package(&self, package: &str, version: &str) -> Result<Rc<Vec<Pointer>>, Error> {
         let package = components::rows::clipped(package);
         let version = components::rows::clipped(version);
-        self.each_name(|name| {
-            let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
-            let mut found = self.pointers(&of.clone().text(""))?;
-            if !version.is_empty() {
-                found.extend(self.pointers(&of.text(version))?);
-            }
-            Ok(found)
+        once(&self.on_packages, &(package.to_owned(), version.to_owned()), || {
+            let found = self.each_name(|name| {
+                let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
+                let mut found = self.pointers(&of.clone().text(""))?;
+                if !version.is_empty() {
+                    found.extend(self.pointers(&of.text(version))?);
+                }
+                Ok(found)
+            })?;
+            Ok(Rc::new(found))
         })
     }
 
@@ -181,7 +190,7 @@ impl<'a> Case<'a> {
         }
         let mut listed = BTreeSet::new();
         for current in sboms {
-            for known in self.contents.of(self.scope, current.set)?.all(self.scope)? {
+            for known in self.scope.contents(current.set)?.all(self.scope)? {
                 listed.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
             }
         }
@@ -249,7 +258,11 @@ impl<'a> Case<'a> {
     }
 
     /// Advisories on a package, each in the state that holds; none that is withdrawn.
-    pub(super) fn advisories(&self, package: &str) -> Result<Vec<Advised>, Error> {
+    pub(super) fn advisories(&self, package: &str) -> Result<Rc<Vec<Advised>>, Error> {
+        once(&self.advisories, package, || self.read_advisories(package).map(Rc::new))
+    }
+
+    fn read_advisories(&self, package: &str) -> Result<Vec<Advised>, Error> {
         let package = components::rows::clipped(package);
         let mut advisories = Vec::new();
         for name in &self.vulnerability.keys {
@@ -283,12 +296,12 @@ impl<'a> Case<'a> {
     }
 
     /// Components of a set that are of a package, or made from it as a source package.
-    pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Known>>, Error> {
+    pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Arc<Known>>>, Error> {
         once(&self.found, &(current.set, package.to_owned()), || {
-            let contents = self.contents.of(self.scope, current.set)?;
+            let contents = self.scope.contents(current.set)?;
             let mut found = contents.of_package(self.scope, package)?;
-            for other in self.also_named(package)? {
-                found.extend(contents.of_package(self.scope, &other)?);
+            for other in self.also_named(package)?.iter() {
+                found.extend(contents.of_package(self.scope, other)?);
             }
             Ok(Rc::new(found))
         })
@@ -297,7 +310,7 @@ impl<'a> Case<'a> {
     /// Whether one of some SBOMs lists a component, by its very purl.
     pub(super) fn is_held(&self, sboms: &[Current], purl: &str) -> Result<bool, Error> {
         for current in sboms {
-            if self.contents.of(self.scope, current.set)?.place_of(self.scope, purl)?.is_some() {
+            if self.scope.contents(current.set)?.place_of(self.scope, purl)?.is_some() {
                 return Ok(true);
             }
         }
@@ -305,10 +318,13 @@ impl<'a> Case<'a> {
     }
 
     /// Packages whose advisories stand under this one too: made from it as a source package, or spelled otherwise.
-    pub(super) fn also_named(&self, package: &str) -> Result<Vec<String>, Error> {
-        let of = components::rows::table(&self.scope.tenant, KEYS).text(components::rows::clipped(package));
-        let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
-        rows.iter().map(|(key, _)| KeyReader::after(key, &of).text().ok_or_else(unreadable)).collect()
+    pub(super) fn also_named(&self, package: &str) -> Result<Rc<Vec<String>>, Error> {
+        once(&self.also_named, package, || {
+            let of = components::rows::table(&self.scope.tenant, KEYS).text(components::rows::clipped(package));
+            let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+            let named = rows.iter().map(|(key, _)| KeyReader::after(key, &of).text().ok_or_else(unreadable));
+            named.collect::<Result<_, _>>().map(Rc::new)
+        })
     }
 }
 
