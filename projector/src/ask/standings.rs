@@ -138,8 +138,9 @@ impl<'a> Standings<'a> {
     /// Artifacts that are joined to others since the entry says what a digest is.
     pub(crate) fn joined_otherwise(&self, touched: &str) -> Result<BTreeSet<String>, Error> {
         let around = |graph: &Graph<'_>| {
-            let mut found: BTreeSet<String> = graph.group(touched)?.digests.iter().cloned().collect();
-            let group = found.clone();
+            // The first is the one under which verdicts stand.
+            let group = graph.group(touched)?.digests.clone();
+            let mut found: BTreeSet<String> = group.iter().cloned().collect();
             found.extend(graph.above(touched)?.digests().cloned());
             found.extend(graph.below(touched)?.digests().cloned());
             Ok::<_, Error>((group, found))

@@ -26,6 +26,8 @@ pub(crate) struct Names {
     pub(crate) until: Option<String>,
 }
 
+/// (artifact, vulnerability).
+pub(crate) type Judged = (String, String);
 /// (from, to, vulnerability).
 pub(crate) type Edge = (String, String, String);
 
@@ -40,7 +42,7 @@ pub(crate) struct Deltas<'a> {
 /// What a step makes of them: what is put once, and what holds from then on.
 #[derive(Default)]
 struct Made {
-    standings: BTreeMap<(String, String), Change>,
+    standings: BTreeMap<Judged, Change>,
     deltas: BTreeMap<Edge, Delta>,
     badges: BTreeMap<String, Badge>,
 }
@@ -159,7 +161,7 @@ impl<'a> Deltas<'a> {
     }
 
     /// What an entry made of verdicts, by (artifact, vulnerability), at most `limit`.
-    pub(crate) fn changes_in(&self, index: u64, limit: usize) -> Result<Vec<((String, String), Change)>, Error> {
+    pub(crate) fn changes_in(&self, index: u64, limit: usize) -> Result<Vec<(Judged, Change)>, Error> {
         let prefix = changed(self.tenant, index);
         self.each_in(&prefix, limit, |reader| reader.text().zip(reader.text()))
     }
