@@ -55,6 +55,7 @@ fn path_of(route: &Route) -> String {
     let filled =
         filled.replace("{env}", "prod").replace("{name}", "x.css").replace("{digest}", &format!("sha256:{:064x}", 1));
     let filled = filled.replace("{commit}", "0a1b2c3").replace("{run}", "7").replace("{id}", "CVE-2031-1");
+    let filled = filled.replace("{sbomVersionId}", &format!("sha256:{:064x}", 1));
     assert!(!filled.contains('{'), "say here what stands for the parameter in {filled}");
     filled
 }

@@ -116,7 +116,8 @@ async fn nodes_have_a_replay_hash_and_badges_where_they_are_asked_for() {
     let client = world().client();
     let artifact = client.get(&format!("/api/v1/artifacts/{}", digest("2"))).await.json();
     let expected = json!({
-        "signatureStatus": "none", "sbom": false, "deployedIn": ["prod"], "completeness": 0.25,
+        "newVulns": 0, "resolvedVulns": 0, "signatureStatus": "none", "sbom": false, "deployedIn": ["prod"],
+        "completeness": 0.25,
     });
     assert_eq!(artifact["badges"], expected, "{artifact}");
     let lineage = format!("/api/v1/lineage/{}", digest("2"));
