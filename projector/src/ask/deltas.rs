@@ -293,9 +293,10 @@ impl Scope {
         })
     }
 
-    /// Digests of the documents that are an artifact's current SBOMs.
+    /// Digests of the documents that are an artifact's current SBOMs; of a document that describes none, its own.
     fn current_sbom_ids(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
-        Ok(self.current_sboms(digest)?.into_iter().map(|current| current.document).collect())
+        let id = |document: String| if document.is_empty() { digest.to_owned() } else { document };
+        Ok(self.current_sboms(digest)?.into_iter().map(|current| id(current.document)).collect())
     }
 
     /// The artifact that an SBOM describes, by the digest of the document: the newest that it was sent for. `None` where

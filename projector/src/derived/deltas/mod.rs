@@ -191,8 +191,9 @@ fn touch_said(fact: &FactAt<'_>, touch: &mut dyn FnMut(Key)) {
         Family::Artifact(Artifact::ArtifactPublished(e)) => called(&e.artifact_digest, &e.purl, touch),
         Family::Evidence(Evidence::SbomAttached(SbomAttached { artifact_digest, sbom_digest, purl, .. })) => {
             called(artifact_digest, purl, touch);
-            let named = [artifact_digest, sbom_digest].into_iter().filter(|text| !text.is_empty());
-            named.for_each(|text| touch(Key::Contents(digest_text(text))));
+            // A document is a thing of its own only where it describes no artifact.
+            let described = if artifact_digest.is_empty() { sbom_digest } else { artifact_digest };
+            touch(Key::Contents(digest_text(described)));
         }
         Family::Evidence(Evidence::ComponentsListed(ComponentsListed { component_set, .. })) => {
             touch(Key::Set(component_set.clone()));
