@@ -16,9 +16,9 @@ use super::subscribed::CHANGES_PER_ENTRY_MAX;
 use super::vex::said::Case;
 use crate::error::Error;
 use crate::facts::components::rows::{LINKS, table as components_table};
-use crate::facts::deltas::rows::{Standing, differing, judged};
+use crate::facts::deltas::rows::{LOOKED_INTO, Standing, differing, judged};
 use crate::facts::deltas::{Deltas, unreadable};
-use crate::facts::findings::rows::key_name;
+use crate::facts::findings::rows::{SCANS, key_name, table as findings_table};
 use crate::store::key::{Key, KeyReader};
 
 /// Things that one page looks at: most of them had a verdict or a delta once and have none now.
@@ -47,6 +47,36 @@ type Listed<T> = (Vec<T>, Option<Vec<u8>>);
 impl Scope {
     fn kept_deltas(&self, bound: u64) -> Deltas<'_> {
         Deltas::below(self.shared.store.as_ref(), &self.tenant, (bound, 0))
+    }
+
+    /// Whether anybody looked into an artifact: it, or each manifest under it, has an SBOM or was scanned. Of what nobody
+    /// looked into it is not known that nothing is said.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn is_looked_into(&self, digest: &str) -> Result<bool, Error> {
+        let graph = Graph::new(self);
+        let own = |digest: &str| Ok::<bool, Error>(self.is_described(digest)? || self.is_scanned(digest)?);
+        if own(digest)? {
+            return Ok(true);
+        }
+        let below = graph.below(digest)?;
+        for member in &below.members {
+            if graph.below(&member.digest)?.members.is_empty() && !own(&member.digest)? {
+                return Ok(false);
+            }
+        }
+        Ok(!below.members.is_empty())
+    }
+
+    fn is_scanned(&self, digest: &str) -> Result<bool, Error> {
+        for alias in self.aliases_of(digest)? {
+            let of = findings_table(&self.tenant, SCANS).text(&alias);
+            if self.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the view of deltas shows all that this scope does.
@@ -83,7 +113,7 @@ impl Scope {
             return Ok(vec![told(subject, "bulk", None)]);
         }
         let mut listed = Vec::new();
-        for ((digest, name), change) in verdicts {
+        for ((digest, name), change) in verdicts.into_iter().filter(|((_, name), _)| name != LOOKED_INTO) {
             let moved = VerdictMoved {
                 vulnerability: self.vulnerability(&name)?.name,
                 from: None,
@@ -254,7 +284,7 @@ impl Scope {
                 return Ok((found, Some(After(last, String::new()).write()?)));
             }
             looks += 1;
-            if kept.standing(&digest, &name)? != Standing::None {
+            if name != LOOKED_INTO && kept.standing(&digest, &name)? != Standing::None {
                 let case = Case::of(self, &name)?;
                 match sbom {
                     Some(sbom) => found.push(self.link(&case, &digest, Some(sbom.to_owned()))?),

@@ -20,7 +20,7 @@ use super::vex::candidates::Candidates;
 use super::vex::said::Case;
 use crate::error::Error;
 use crate::facts::components::rows::{EXTENDED, SET_SUBJECTS, SETS, table as components_table};
-use crate::facts::deltas::rows::Standing;
+use crate::facts::deltas::rows::{LOOKED_INTO, Standing};
 use crate::facts::findings::own_digests;
 use crate::facts::findings::rows::{
     ABOUT, ALIASES, DOCUMENTS, DocumentKey, Issue, NAMES, STATEMENTS, Statement, key_name, table, target, unreadable,
@@ -89,8 +89,13 @@ impl<'a> Standings<'a> {
         Ok(case)
     }
 
-    /// The verdict on an artifact. It stands under one digest of it and one name of the vulnerability.
+    /// The verdict on an artifact. It stands under one digest of it and one name of the vulnerability. Instead of a name
+    /// it may be asked whether anybody looked into it.
     pub(crate) fn standing(&self, digest: &str, name: &str) -> Result<Standing, Error> {
+        if name == LOOKED_INTO {
+            let is_it = self.graph.canonical(digest)? == digest && self.after.is_looked_into(digest)?;
+            return Ok(if is_it { Standing::NotAffected } else { Standing::None });
+        }
         let case = self.case(name)?;
         if key_name(&case.vulnerability.name) != name || self.graph.canonical(digest)? != digest {
             return Ok(Standing::None);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::standings::{ChildPlace, Standings};
 use crate::derived::DerivedAt;
 use crate::error::Error;
-use crate::facts::deltas::rows::{Badge, Delta, Standing};
+use crate::facts::deltas::rows::{Badge, Delta, LOOKED_INTO, Standing};
 use crate::facts::deltas::{Deltas, Names};
 use crate::store::Store;
 
@@ -59,6 +59,8 @@ struct Holder {
     after: String,
     new: i64,
     resolved: i64,
+    /// All of it is compared, and not only what the entry changed.
+    whole: bool,
 }
 
 /// One step.
@@ -74,6 +76,8 @@ pub(super) struct Walk<'s, 'a> {
 /// What is held of one vulnerability here and by the parents.
 struct Held {
     here: Standing,
+    /// That nothing is said of it here means that it is not there.
+    looked_into: bool,
     by_any_parent: bool,
 }
 
@@ -83,7 +87,8 @@ impl Held {
     }
 
     fn is_resolved(&self) -> i64 {
-        i64::from(self.by_any_parent && !self.here.is_open())
+        let is_unknown = self.here == Standing::None && !self.looked_into;
+        i64::from(self.by_any_parent && !self.here.is_open() && !is_unknown)
     }
 }
 
@@ -144,12 +149,19 @@ impl<'s, 'a> Walk<'s, 'a> {
         if before != parents {
             return Ok(None);
         }
+        if holder.whole {
+            return self.compare_with(holder, &before, &parents);
+        }
         let limit = self.names_at_once(parents.len());
         let mut pages = Vec::new();
         for digest in parents.iter().chain([&holder.digest]) {
             pages.push(self.deltas.changed_of(self.index, digest, &holder.after, limit)?);
         }
         let (names, goes_on) = merged(pages);
+        if names.contains(LOOKED_INTO) {
+            holder.whole = true;
+            return Ok(Some(holder));
+        }
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
         for name in &names {
             let (was, is) = self.held_before_and_now(&holder.digest, &parents, name)?;
@@ -169,13 +181,14 @@ impl<'s, 'a> Walk<'s, 'a> {
     /// What was held before the entry and is now; writes what differs now along each edge.
     fn held_before_and_now(&self, digest: &str, parents: &BTreeSet<String>, name: &str) -> Result<(Held, Held), Error> {
         let (here_before, here) = self.standing_before_and_now(digest, name)?;
-        let mut was = Held { here: here_before, by_any_parent: false };
-        let mut is = Held { here, by_any_parent: false };
+        let looked_into = self.deltas.is_looked_into(digest)?;
+        let mut was = Held { here: here_before, looked_into, by_any_parent: false };
+        let mut is = Held { here, looked_into, by_any_parent: false };
         for parent in parents {
             let (before, now) = self.standing_before_and_now(parent, name)?;
             was.by_any_parent |= before.is_open();
             is.by_any_parent |= now.is_open();
-            self.deltas.differs(parent, digest, name, Delta { from: now, to: here })?;
+            self.differs((parent, digest), name, Delta { from: now, to: here }, looked_into)?;
         }
         Ok((was, is))
     }
@@ -230,28 +243,43 @@ impl<'s, 'a> Walk<'s, 'a> {
         Ok(Some(at))
     }
 
-    /// Compares all that is or was held here or by a parent; gives it back while there is more.
-    fn compare_all(&mut self, mut holder: Holder) -> Result<Option<Holder>, Error> {
+    /// Writes what differs along an edge, unless it is not known whether anything does.
+    fn differs(&self, (from, to): (&str, &str), name: &str, delta: Delta, to_looked_into: bool) -> Result<(), Error> {
+        let unknown = (delta.to == Standing::None && !to_looked_into)
+            || (delta.from == Standing::None && !self.deltas.is_looked_into(from)?);
+        self.deltas.differs(from, to, name, if unknown { Delta::default() } else { delta })
+    }
+
+    /// Compares all that is or was held here or by a parent, where the parents are others; gives it back while there is
+    /// more.
+    fn compare_all(&mut self, holder: Holder) -> Result<Option<Holder>, Error> {
         let [before, parents] = self.standings.parents(&holder.digest)?;
-        if before == parents {
-            return Ok(None);
-        }
+        if before == parents { Ok(None) } else { self.compare_with(holder, &before, &parents) }
+    }
+
+    fn compare_with(
+        &mut self,
+        mut holder: Holder,
+        before: &BTreeSet<String>,
+        parents: &BTreeSet<String>,
+    ) -> Result<Option<Holder>, Error> {
+        let looked_into = self.deltas.is_looked_into(&holder.digest)?;
         let limit = self.names_at_once(before.len() + parents.len());
         let mut pages = Vec::new();
-        for digest in before.union(&parents).chain([&holder.digest]) {
+        for digest in before.union(parents).chain([&holder.digest]) {
             pages.push(self.deltas.judged_of(digest, &holder.after, limit)?);
         }
         let (names, goes_on) = merged(pages);
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
-        for name in &names {
+        for name in names.iter().filter(|name| *name != LOOKED_INTO) {
             let here = self.deltas.standing(&holder.digest, name)?;
-            let mut held = Held { here, by_any_parent: false };
-            for parent in &parents {
+            let mut held = Held { here, looked_into, by_any_parent: false };
+            for parent in parents {
                 let from = self.deltas.standing(parent, name)?;
                 held.by_any_parent |= from.is_open();
-                self.deltas.differs(parent, &holder.digest, name, Delta { from, to: here })?;
+                self.differs((parent, &holder.digest), name, Delta { from, to: here }, looked_into)?;
             }
-            for parent in before.difference(&parents) {
+            for parent in before.difference(parents) {
                 self.deltas.differs(parent, &holder.digest, name, Delta::default())?;
             }
             holder.new += held.is_new();
@@ -274,7 +302,7 @@ impl<'s, 'a> Walk<'s, 'a> {
 
 impl Holder {
     fn of(digest: String) -> Holder {
-        Holder { digest, after: String::new(), new: 0, resolved: 0 }
+        Holder { digest, after: String::new(), new: 0, resolved: 0, whole: false }
     }
 }
 

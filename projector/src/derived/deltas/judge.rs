@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::standings::{From, Standings};
 use crate::error::Error;
 use crate::facts::deltas::Deltas;
+use crate::facts::deltas::rows::LOOKED_INTO;
 
 /// Artifacts that are looked up at once.
 const ARTIFACTS_AT_ONCE: usize = 64;
@@ -88,10 +89,12 @@ impl Judgments<'_, '_> {
             Judging::Artifact(digest) => {
                 let mut names = self.standings.names_of(digest)?;
                 names.extend(self.deltas.judged_of(digest, "", usize::MAX)?.names);
+                names.insert(LOOKED_INTO.to_owned());
                 Ok(Place::last([digest.clone()].into(), names))
             }
             Judging::Scanned(digest) => {
-                let names = self.standings.scanned_names_of(digest)?;
+                let mut names = self.standings.scanned_names_of(digest)?;
+                names.insert(LOOKED_INTO.to_owned());
                 Ok(Place::last(self.standings.with_above(digest)?, names))
             }
             Judging::Called(digest) => {

@@ -10,7 +10,7 @@ use pedigraph_proto::TenantId;
 use serde::de::DeserializeOwned;
 
 use self::rows::{
-    Badge, Change, Delta, Standing, badges, changed, changed_deltas, deltas, differing, judged, standings,
+    Badge, Change, Delta, LOOKED_INTO, Standing, badges, changed, changed_deltas, deltas, differing, judged, standings,
 };
 use crate::error::Error;
 use crate::rows::Rows;
@@ -188,6 +188,11 @@ impl<'a> Deltas<'a> {
         Ok(found)
     }
 
+    /// Whether anybody looked into an artifact: that nothing is said of it is known.
+    pub(crate) fn is_looked_into(&self, digest: &str) -> Result<bool, Error> {
+        Ok(self.standing(digest, LOOKED_INTO)? != Standing::None)
+    }
+
     /// Whether an entry changed any verdict on an artifact.
     pub(crate) fn is_changed(&self, index: u64, digest: &str) -> Result<bool, Error> {
         Ok(!self.changed_of(index, digest, "", 1)?.names.is_empty())
@@ -226,7 +231,9 @@ impl<'a> Deltas<'a> {
         let found = made.deltas.values().filter(|delta| delta.is_any()).count() as u64;
         for ((digest, name), change) in made.standings {
             rows.put(self.since(&standings(tenant, &digest).text(&name)), &change.new)?;
-            rows.put_first(judged(tenant, &name).text(&digest), &())?;
+            if name != LOOKED_INTO {
+                rows.put_first(judged(tenant, &name).text(&digest), &())?;
+            }
             rows.put(changed(tenant, index).text(&digest).text(&name), &change)?;
         }
         for ((from, to, name), delta) in made.deltas {

@@ -11,6 +11,9 @@ use crate::store::key::Key;
 /// The view's byte, after that of derived views.
 pub(crate) const BYTE: u8 = b'v';
 
+/// Where the name of a vulnerability stands: whether anybody looked into an artifact at all. It comes before all names.
+pub(crate) const LOOKED_INTO: &str = "\u{1}";
+
 fn table(tenant: &TenantId, table: u8) -> Key {
     derived_key(tenant, BYTE).byte(table)
 }
@@ -98,7 +101,7 @@ pub(crate) struct Change {
     pub(crate) new: Standing,
 }
 
-/// Two verdicts along an edge; no delta where they are the same.
+/// Two verdicts along an edge; no delta where they are the same, or where one is none of what nobody looked into.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Delta {
     pub(crate) from: Standing,
