@@ -10,7 +10,6 @@ use super::identity::{BaseRow, Graph, Products, Profile, fields, read_stamp, sec
 use super::joined::ALIASES_MAX;
 use super::line::FoundBy;
 use super::scope::Clocks;
-use super::standings::ChildPlace;
 use crate::error::Error;
 use crate::facts::deployments::rows::unreadable;
 use crate::facts::lineage::rows::{BaseClaim, BaseMethod, FirstWith, RunId, role, table};
@@ -236,7 +235,7 @@ impl Graph<'_> {
     }
 
     /// Declared parents that are known artifacts, whatever `at` is: where there is one, none is derived.
-    fn declared(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<(Rc<Profile>, Stamp)>, Error> {
+    pub(super) fn declared(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<(Rc<Profile>, Stamp)>, Error> {
         let mut declared = Vec::new();
         for (parent, stamp) in self.pairs(profile, table::PARENTS, EDGE_ROWS_MAX, cut)? {
             if let Some(parent) = self.known_profile(&parent)?.filter(|parent| parent.digest != profile.digest) {
@@ -292,61 +291,6 @@ impl Graph<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Versions that have an artifact as a parent, whatever `at` is, from a place on, about `limit`.
-    pub(super) fn children_from(
-        &self,
-        digest: &str,
-        from: ChildPlace,
-        limit: usize,
-    ) -> Result<(Vec<String>, Option<ChildPlace>), Error> {
-        let Some(profile) = self.known_profile(digest)?.filter(|profile| profile.digest == digest) else {
-            return Ok((vec![], None));
-        };
-        match from {
-            ChildPlace::Start => self.found_children(&profile, None, limit),
-            ChildPlace::FirstDeclared => self.declared_children(&profile, (0, ""), limit),
-            ChildPlace::Found(after) => self.found_children(&profile, Some(&after), limit),
-            ChildPlace::Declared(n, after) => self.declared_children(&profile, (n, &after), limit),
-        }
-    }
-
-    fn found_children(
-        &self,
-        profile: &Profile,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<(Vec<String>, Option<ChildPlace>), Error> {
-        let found = self.derived_children_after(profile, after, limit)?;
-        let goes_on = found.last().filter(|_| found.len() == limit);
-        let next = goes_on.map_or(ChildPlace::FirstDeclared, |last| ChildPlace::Found(last.clone()));
-        let mut children = Vec::new();
-        for child in found {
-            let Some(child) = self.known_profile(&child)? else { continue };
-            if self.declared(&child, &mut false)?.is_empty() {
-                children.push(child.digest.clone());
-            }
-        }
-        Ok((children, Some(next)))
-    }
-
-    /// Of the n-th digest of the parent.
-    fn declared_children(
-        &self,
-        profile: &Profile,
-        (n, after): (u32, &str),
-        limit: usize,
-    ) -> Result<(Vec<String>, Option<ChildPlace>), Error> {
-        let Some(digest) = usize::try_from(n).ok().and_then(|n| profile.group.get(n)) else {
-            return Ok((vec![], None));
-        };
-        let found = self.scope.texts_after(&self.key(table::CHILDREN).text(digest), after, limit)?;
-        let goes_on = found.last().filter(|_| found.len() == limit);
-        let next =
-            goes_on.map_or(ChildPlace::Declared(n + 1, String::new()), |last| ChildPlace::Declared(n, last.clone()));
-        let children = found.iter().map(|child| self.canonical(child)).collect::<Result<_, _>>()?;
-        Ok((children, Some(next)))
     }
 
     /// An index and its platform manifests; a config that several manifests name and these.

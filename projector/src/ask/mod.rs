@@ -4,6 +4,7 @@ pub mod answers;
 mod artifact;
 mod badges;
 mod changes;
+pub(crate) mod children;
 mod claims;
 mod compare;
 mod contents;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use pedigraph_proto::Purl;
 use serde::{Deserialize, Serialize};
 
+use super::children::ChildPlace;
 use super::edges::Links;
 use super::identity::Graph;
 use super::kept::Kept;
@@ -30,20 +31,6 @@ use crate::store::key::KeyReader;
 
 /// Vulnerabilities of which a step keeps what is said.
 const CASES_KEPT_MAX: usize = 32;
-
-/// Where a walk over children goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ChildPlace {
-    /// At the first one.
-    #[default]
-    Start,
-    /// At the first of those that are declared.
-    FirstDeclared,
-    /// Among those that were found to be children, after one.
-    Found(String),
-    /// Among those that are declared, of the n-th digest of the parent, after one.
-    Declared(u32, String),
-}
 
 /// What may be concerned, from a place on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

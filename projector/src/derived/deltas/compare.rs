@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ask::standings::{ChildPlace, Standings};
+use crate::ask::children::ChildPlace;
+use crate::ask::standings::Standings;
 use crate::derived::DerivedAt;
 use crate::error::Error;
 use crate::facts::deltas::rows::{Badge, Delta, LOOKED_INTO, Standing};
@@ -108,10 +109,8 @@ impl<'s, 'a> Walk<'s, 'a> {
     pub(super) fn changed(&mut self, mut at: Comparing) -> Result<Option<Comparing>, Error> {
         while self.left > 0 {
             self.left -= 1;
-            if let Some(holder) = at.at.holder.take() {
+            if let Some(holder) = at.at.next() {
                 at.at.holder = self.compare_changes(holder)?;
-            } else if let Some(next) = at.at.waiting.pop() {
-                at.at.holder = Some(Holder::of(next));
             } else if let Some(place) = at.children.take() {
                 let (children, next) = self.standings.children(true, &at.digest, place, CHILDREN_AT_ONCE)?;
                 at.children = next;
@@ -206,10 +205,8 @@ impl<'s, 'a> Walk<'s, 'a> {
     pub(super) fn moved(&mut self, mut at: Comparing) -> Result<Option<Comparing>, Error> {
         while self.left > 0 {
             self.left -= 1;
-            if let Some(holder) = at.at.holder.take() {
+            if let Some(holder) = at.at.next() {
                 at.at.holder = self.compare_all(holder)?;
-            } else if let Some(next) = at.at.waiting.pop() {
-                at.at.holder = Some(Holder::of(next));
             } else {
                 at.at.waiting = self.standings.moved_after(&at.digest, CHILDREN_AT_ONCE)?;
                 let Some(last) = at.at.waiting.last() else { return Ok(None) };
@@ -224,10 +221,8 @@ impl<'s, 'a> Walk<'s, 'a> {
     pub(super) fn parents(&mut self, digest: &str, mut at: Kin) -> Result<Option<Kin>, Error> {
         while self.left > 0 {
             self.left -= 1;
-            if let Some(holder) = at.at.holder.take() {
+            if let Some(holder) = at.at.next() {
                 at.at.holder = self.compare_all(holder)?;
-            } else if let Some(next) = at.at.waiting.pop() {
-                at.at.holder = Some(Holder::of(next));
             } else if let Some(place) = at.children.take() {
                 let with = at.round == Round::ChildrenNow;
                 (at.at.waiting, at.children) = self.standings.children(with, digest, place, CHILDREN_AT_ONCE)?;
@@ -297,6 +292,13 @@ impl<'s, 'a> Walk<'s, 'a> {
     /// How many vulnerabilities are compared with so many parents.
     fn names_at_once(&self, parents: usize) -> usize {
         (self.left / (1 + parents)).clamp(1, NAMES_AT_ONCE)
+    }
+}
+
+impl Holders {
+    /// The one at hand, else the next one.
+    fn next(&mut self) -> Option<Holder> {
+        self.holder.take().or_else(|| self.waiting.pop().map(Holder::of))
     }
 }
 

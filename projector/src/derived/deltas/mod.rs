@@ -143,24 +143,19 @@ impl Derived for VexDeltas {
         let standings = Standings::new(at.before, at.after, at.index());
         let store = rows.store;
         let deltas = Deltas::below(store, at.tenant, (rows.stamp.index, rows.stamp.ordinal));
+        let walk = || {
+            let left = (at.rows_max / ROWS_PER_COMPARISON).max(1);
+            Walk::new(at, &standings, &deltas, store, left)
+        };
         let next = match read(subject)? {
             Subject::Judge(judging) => {
                 let left = (at.rows_max / ROWS_PER_VERDICT).max(1);
                 let work = Judgments { standings: &standings, deltas: &deltas, left };
                 work.go_on(&judging, begun(cursor)?)?.map(|next| write(&next))
             }
-            Subject::Changed => {
-                let mut walk = Walk::new(at, &standings, &deltas, store, (at.rows_max / ROWS_PER_COMPARISON).max(1));
-                walk.changed(begun::<Comparing>(cursor)?)?.map(|next| write(&next))
-            }
-            Subject::Moved => {
-                let mut walk = Walk::new(at, &standings, &deltas, store, (at.rows_max / ROWS_PER_COMPARISON).max(1));
-                walk.moved(begun(cursor)?)?.map(|next| write(&next))
-            }
-            Subject::Parents(digest) => {
-                let mut walk = Walk::new(at, &standings, &deltas, store, (at.rows_max / ROWS_PER_COMPARISON).max(1));
-                walk.parents(&digest, begun(cursor)?)?.map(|next| write(&next))
-            }
+            Subject::Changed => walk().changed(begun::<Comparing>(cursor)?)?.map(|next| write(&next)),
+            Subject::Moved => walk().moved(begun(cursor)?)?.map(|next| write(&next)),
+            Subject::Parents(digest) => walk().parents(&digest, begun(cursor)?)?.map(|next| write(&next)),
         };
         self.found.fetch_add(deltas.insert_into(rows)?, Ordering::Relaxed);
         next.transpose()
