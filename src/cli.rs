@@ -4,8 +4,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::arguments::Serve;
 use crate::commands::{
-    backup, compare, config, deltas, demo, diff, env, export, impact, key, log, publish, rebuild, rejects, restore,
-    token, topics, trace, verdict, verify,
+    backup, compare, config, deltas, demo, diff, env, export, impact, key, lanes, log, publish, rebuild, rejects,
+    restore, token, topics, trace, verdict, verify,
 };
 use crate::node;
 use crate::output::put;
@@ -37,6 +37,8 @@ enum Command {
     Publish(publish::Publish),
     /// From a running thing back to its source: deployment, artifact, evidence, run, commit.
     Trace(trace::Trace),
+    /// The line of versions of an artifact as a graph of text, newest first, with badges.
+    Lanes(lanes::Lanes),
     /// What contains a package or is concerned by a vulnerability, and where that runs.
     Impact(impact::Impact),
     /// What is said of an artifact and a vulnerability, by whom, and what it comes to.
@@ -96,6 +98,7 @@ impl Cli {
             Command::Serve(serve) => node::run(node::Role::Read, &serve.resolve()?),
             Command::Publish(publish) => publish.run(),
             Command::Trace(trace) => trace.run(),
+            Command::Lanes(lanes) => lanes.run(),
             Command::Impact(impact) => impact.run(),
             Command::Verdict(verdict) => verdict.run(),
             Command::Diff(diff) => diff.run(),

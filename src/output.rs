@@ -8,6 +8,10 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Characters in a column of a text that is cut: some, such as accents, take none of their own.
+const CHARS_PER_COLUMN_MAX: usize = 4;
 
 /// How data is printed. Tables may change; JSON is the API's own body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -150,9 +154,55 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// Event text is a stranger's: a terminal gets no control characters from it.
+/// Event text is a stranger's: a terminal gets no control characters from it, and none that turn the writing of a line.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_writing(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9), and its ends of lines.
+fn turns_writing(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Columns of the terminal that stdout is; `None`: it is none, or does not say.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// A text in so many columns: what is cut at its end is an ellipsis.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if fits(text, columns) {
+        return text.to_owned();
+    }
+    let mut kept = fitting(text.chars(), columns);
+    kept.push('\u{2026}');
+    kept
+}
+
+/// A text in so many columns: what is cut in front is an ellipsis.
+pub(crate) fn cut_front(text: &str, columns: usize) -> String {
+    if fits(text, columns) {
+        return text.to_owned();
+    }
+    let kept = fitting(text.chars().rev(), columns);
+    std::iter::once('\u{2026}').chain(kept.chars().rev()).collect()
+}
+
+fn fits(text: &str, columns: usize) -> bool {
+    text.len() <= columns || (text.width() <= columns && text.chars().nth(columns * CHARS_PER_COLUMN_MAX).is_none())
+}
+
+/// The characters that leave room for an ellipsis.
+fn fitting(chars: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut left = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    };
+    chars.take(columns.saturating_sub(1) * CHARS_PER_COLUMN_MAX).take_while(fits).collect()
 }
 
 /// A value of an answer as text; empty where it has none.
@@ -163,6 +213,24 @@ pub(crate) fn field(value: &Value, pointer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_to_its_columns() {
+        for (text, end, front) in [
+            ("", "", ""),
+            ("12345", "12345", "12345"),
+            ("123456", "1234…", "…3456"),
+            ("版本版本", "版本…", "…版本"),
+            ("a版b本c", "a版b…", "…b本c"),
+        ] {
+            assert_eq!((cut(text, 5).as_str(), cut_front(text, 5).as_str()), (end, front), "{text}");
+        }
+        assert_eq!(cut(&"x".repeat(64 << 10), 80).width(), 80);
+        assert_eq!(cut(&"x\u{301}".repeat(5), 5), "x\u{301}".repeat(5));
+        assert!(cut(&"\u{301}".repeat(64 << 10), 80).chars().count() <= 4 * 80);
+        assert_eq!((cut("ab", 0).as_str(), cut("ab", 1).as_str()), ("…", "…"));
+        assert_eq!(printable("a\u{202e}b\u{2066}\u{7}"), "a\u{fffd}b\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn a_table_has_every_column_and_no_control_characters() {

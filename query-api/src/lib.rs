@@ -16,6 +16,7 @@ pub mod fresh;
 pub mod gate;
 pub mod host;
 pub mod json;
+pub mod lanes;
 pub mod layers;
 mod left;
 pub mod limits;

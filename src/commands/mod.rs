@@ -10,6 +10,7 @@ pub(crate) mod env;
 pub(crate) mod export;
 pub(crate) mod impact;
 pub(crate) mod key;
+pub(crate) mod lanes;
 pub(crate) mod log;
 pub(crate) mod publish;
 pub(crate) mod rebuild;

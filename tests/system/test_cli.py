@@ -137,6 +137,7 @@ def test_what_is_still_rejected_says_so(nodes):
         (["env", "cli-env"], "/api/v1/environments/cli-env", {}),
         (["env", "cli-env", "--changes"], "/api/v1/environments/cli-env/changes", {}),
         (["env"], "/api/v1/environments", {}),
+        (["lanes", "cli-env/cli"], "/api/v1/lineage/cli-env%2Fcli", {"maxDepth": 10, "direction": "both"}),
         (["impact", "pkg:npm/cli-lib"], "/api/v1/components/impact", {"purl": "pkg:npm/cli-lib"}),
         (["log", "entries", "--limit", "3"], "/api/v1/entries", {"from": 0, "limit": 3}),
     ],
@@ -151,6 +152,40 @@ def test_json_is_the_body_of_the_api(told, arguments, path, query):
     assert all(isinstance(json.loads(row), dict) for row in rows)
     assert ok(*arguments, url=told.url).strip(), "a table for people"
     assert b"\x1b[" not in ok(*arguments, url=told.url), "no colours into a pipe"
+
+
+def test_lanes(told):
+    """A graph of text: the newest version first, the one asked for marked, patches of an older one in a lane beside."""
+    versions = {"1.0.0": 1, "1.1.0": 2, "1.2.0": 3, "1.1.1": 4}
+    images = {version: f"sha256:{0xCA00 + day:0<64x}" for version, day in versions.items()}
+    for version, day in versions.items():
+        event = published(f"registry.example/lanes:{version}", images[version], time_=f"2026-03-0{day}T00:00:00Z")
+        told.accept(json.dumps(event).encode(), CLOUDEVENT)
+    runs = deployed("lanes", "registry.example/lanes:1.1.0", "lanes-env", artifactDigest=images["1.1.0"], time_="2026-03-05T00:00:00Z")
+    told.accept(json.dumps(runs).encode(), CLOUDEVENT, wait="visible")
+
+    def drawn(*arguments):
+        done = run("lanes", *arguments, url=told.url)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode().splitlines(), done.stderr.decode()
+
+    lines, said = drawn("lanes-env/lanes")
+    assert said == ""
+    words = [line.split("  #")[0] for line in lines]
+
+    def name(version):
+        return f"{images[version].removeprefix('sha256:')[:12]}  registry.example/lanes:{version}"
+
+    assert words == [f"o  {name('1.1.1')}", f"│ o  {name('1.2.0')}", "├─╯", f"@  {name('1.1.0')}", f"o  {name('1.0.0')}"]
+    assert lines[3].endswith("  #2  2026-03-02T00:00:00Z  unsigned  no SBOM  in lanes-env")
+    lines, said = drawn(images["1.0.0"].removeprefix("sha256:")[:12], "--depth", "1")
+    assert [line.split("  ")[2] for line in lines] == ["registry.example/lanes:1.1.0", "registry.example/lanes:1.0.0"]
+    assert said.startswith("more: ") and "--depth N with more than 1 shows more" in said
+    nodes = [json.loads(row) for row in ok("lanes", "registry.example/lanes:1.1.0", "-o", "jsonl", url=told.url).splitlines()]
+    assert [node["parents"] for node in nodes] == [[images["1.1.0"]], [images["1.1.0"]], [images["1.0.0"]], []]
+    assert [node.get("asked", False) for node in nodes] == [False, False, True, False]
+    fails(3, "lanes", "lanes-env/lanes", "--at", "2026-03-04T00:00:00Z", url=told.url)
+    fails(3, "lanes", "nobody/knows", url=told.url)
 
 
 def test_env_in_the_past(told):

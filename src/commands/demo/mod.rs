@@ -180,6 +180,7 @@ fn introduce(address: &SocketAddr, story: &story::Story) {
          {program} trace prod/search --url {url}\n  \
          {program} impact {} --url {url}\n  \
          {program} impact {vulnerability} --url {url}\n  \
+         {program} lanes prod/search --url {url}\n  \
          {program} verdict prod/thumbnails {vulnerability} --url {url}\n  \
          {program} env prod --changes --url {url}\n\n\
          New deployments trickle in. Ctrl-C ends it and removes everything.",
