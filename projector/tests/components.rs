@@ -1,8 +1,10 @@
 //! SBOM contents and impact from a real ledger, compared with a plain map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use pedigraph_projector::answers::{Direction, Impact};
+use pedigraph_projector::answers::{Direction, FixProgress, Impact};
+use pedigraph_projector::store::{Budget, Meter};
 use pedigraph_projector::{Affecting, Error, Found, ImpactQuestion, Scope};
 use pedigraph_proto::event::{
     AliasObserved, ArtifactPublished, Component, ComponentsListed, DigestKind, ImageObserved, PlatformManifest,
@@ -194,6 +196,56 @@ fn the_fix_is_the_next_version_of_the_line_that_is_known_to_be_free() {
     );
     let before = scope(&views, None, Some(7));
     assert_eq!(fixes(&before, None), [("1.0.0", None), ("2.0.0", None)].map(|(v, fix)| (app(v), fix)).into());
+}
+
+/// By environment.
+type Rollout = BTreeMap<String, Option<FixProgress>>;
+
+/// A line of versions, of which the older half holds it, among services that run other things; rows that were read.
+fn rolled_out(others: usize, environment: Option<&str>) -> (Rollout, u64) {
+    let mut world = World::new();
+    let (mut events, line) = (Vec::new(), 10);
+    for n in 1..=line {
+        let purl = if n <= line / 2 { "pkg:npm/left-pad@1.0.0" } else { "pkg:npm/right-pad@1.0.0" };
+        let at = i64::try_from(n).expect("small");
+        events.push(sent(n, at, vec![published(n, &format!("r.example/app:1.{n}.0"))]));
+        events.push(sent(100 + n, at, sbom(&digest(n), &digest(100 + n), "syft", vec![component(purl)], 10)));
+    }
+    // Two places run what holds it, one what is free of it, and one goes from the one to the other.
+    for (n, environment, version) in [(1, "a", 1), (2, "b", 5), (3, "c", 7), (4, "d", 2), (5, "d", 10)] {
+        events.push(sent(
+            200 + n,
+            20 + i64::try_from(n).expect("small"),
+            vec![deployed(environment, "app", &digest(version))],
+        ));
+    }
+    for n in 0..others {
+        let other = 1_000 + n;
+        events.push(sent(other, 20, vec![deployed("a", &format!("other-{n}"), &digest(other))]));
+    }
+    world.append(&events);
+    let (views, meter) = (world.views(), Arc::new(Meter::new(Budget::NONE)));
+    let impact = ask(&scope(&views, None, None).within(meter.clone()), "pkg:npm/left-pad", None, environment);
+    let rows = impact.deployed.into_iter();
+    let rows = rows.map(|row| (row.environment.unwrap_or_default(), row.fix_progress)).collect();
+    assert!(impact.not_deployed.iter().flatten().all(|row| row.fix_progress.is_none()), "it runs nowhere");
+    (rows, meter.rows())
+}
+
+#[test]
+fn how_far_a_fix_is_rolled_out_is_counted_by_the_places_of_its_line() {
+    let (rows, _) = rolled_out(0, None);
+    let half = Some(FixProgress { lanes: 4, fixed: 2, at_least: false });
+    assert_eq!(rows, BTreeMap::from([("a".to_owned(), half), ("b".to_owned(), half)]));
+}
+
+#[test]
+fn how_far_a_fix_is_rolled_out_costs_nothing_for_what_else_runs() {
+    // Of one environment: the others are in another one, whose undescribed things are not listed.
+    let read = |others: usize| rolled_out(others, Some("b")).1;
+    let (few, many) = (read(10), read(200));
+    eprintln!("rows read for the impact of a line in four places: {few} among 10 others, {many} among 200");
+    assert!(many <= few + few / 2, "{few} {many}");
 }
 
 /// Documents of a generated history: artifact, tool, time, purls.

@@ -1,11 +1,13 @@
 //! Canonical bytes and the hashes over them.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::event::Component;
-use crate::ids::Digest;
+use crate::ids::{Digest, EventId};
 use crate::wire::Entry;
 
 /// Version of [`Entry`] and of a facts chunk that this program writes.
@@ -16,6 +18,9 @@ pub const FACTS_PER_CHUNK_MAX: usize = 4_096;
 pub const LEAF_SUBJECTS_MAX: usize = 64;
 /// Longest source or id that a leaf names, bytes.
 pub const LEAF_NAME_BYTES_MAX: usize = 2_048;
+
+/// Version of the rules by which replay hashes are made (SPEC §3.2).
+pub const REPLAY_RULES: &str = "1";
 
 /// SHA-256.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -34,6 +39,15 @@ pub fn facts_digest<'a>(chunks: impl Iterator<Item = &'a [u8; 32]>) -> [u8; 32] 
     let mut hasher = Sha256::new();
     chunks.for_each(|digest| hasher.update(digest));
     hasher.finalize().into()
+}
+
+/// What an answer about a subject rests on, as one digest: SHA-256 over the canonical JSON (RFC 8785) of the ids of
+/// events, sorted, the version of the rules and the subject (SPEC §3.2).
+pub fn replay_hash(subject: &str, events: &BTreeSet<EventId>) -> Digest {
+    // Ids and digests have no letter that JSON escapes, and ids sort as their texts do.
+    let ids = events.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",");
+    let text = format!("{{\"eventIds\":[{ids}],\"rules\":\"{REPLAY_RULES}\",\"subject\":\"{subject}\"}}");
+    Digest::sha256(sha256(text.as_bytes()))
 }
 
 /// The name of a component set. The components must be in set order: see `evidence.proto`.

@@ -4,7 +4,7 @@
 //! is described in `docs/evidence-pack.md`; the rules that both sides share are here. Specifications: DSSE v1, in-toto
 //! Statement v1, C2SP tlog-proof v1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use base64::Engine as _;
@@ -14,7 +14,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 mod directory;
+mod history;
 pub mod read;
+mod replays;
 pub mod spool;
 pub mod write;
 
@@ -57,7 +59,11 @@ pub const CONSISTENCY: &str = "consistency.json";
 /// How to check a pack, for people.
 pub const README: &str = "README.md";
 /// Answers of each artifact: the part of their names after the artifact.
-pub const ANSWERS: [&str; 3] = ["artifact", "lineage", "trace"];
+pub const ANSWERS: [&str; 5] = ["artifact", "lineage", "trace", VERDICTS, CHANGES];
+/// The answer with the verdicts on an artifact.
+pub const VERDICTS: &str = "verdicts";
+/// The answer with what changed since each of its parents.
+pub const CHANGES: &str = "changes";
 
 /// DSSE payload type of an in-toto statement.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -282,6 +288,24 @@ fn copy_hashed(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<(Stri
     }
 }
 
+/// What links to evidence begin with; the index of an entry follows.
+const EVIDENCE_LINK: &str = "/api/v1/entries/";
+
+/// Every `evidenceLink` in an answer: the index of the entry. An error is a link that leads to none.
+fn links_in(answer: &Value, found: &mut BTreeSet<u64>) -> Result<(), String> {
+    match answer {
+        Value::Object(members) => {
+            if let Some(link) = members.get("evidenceLink") {
+                let index = link.as_str().and_then(|link| link.strip_prefix(EVIDENCE_LINK)?.parse().ok());
+                found.insert(index.ok_or_else(|| link.to_string())?);
+            }
+            members.values().try_for_each(|member| links_in(member, found))
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| links_in(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
 /// Every `proof` in an answer: index and leaf hash.
 fn proofs_in(answer: &Value, found: &mut BTreeMap<u64, String>) -> Result<(), u64> {
     match answer {
@@ -331,6 +355,17 @@ mod tests {
         let key = hex::decode("19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1").expect("hex");
         let text = pem(&key.try_into().expect("32 bytes"));
         assert!(text.contains("MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="), "{text}");
+    }
+
+    #[test]
+    fn links_to_evidence_are_found_and_lead_to_entries() {
+        let mut found = BTreeSet::new();
+        let answer = json!({"a": [{"evidenceLink": "/api/v1/entries/7"}], "b": {"evidenceLink": "/api/v1/entries/2"}});
+        assert_eq!(links_in(&answer, &mut found), Ok(()));
+        assert_eq!(found, BTreeSet::from([2, 7]));
+        for bad in [json!("/api/v1/entries/x"), json!("https://example.org/1"), json!(7)] {
+            assert!(links_in(&json!({ "evidenceLink": bad }), &mut found).is_err());
+        }
     }
 
     #[test]

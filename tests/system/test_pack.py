@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import uuid
 import zipfile
 
 import pytest
@@ -15,7 +16,7 @@ import tlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from pedigraph import BINARY, Node, deployed, digest, problem, run, until
+from pedigraph import BINARY, Node, deployed, digest, problem, published, run, until
 from test_images import packaged
 from test_witness import Scripted, peer, policy_of, started  # noqa: F401
 
@@ -262,6 +263,65 @@ def test_a_policy_demands_its_witnesses_of_a_pack(tmp_path, peer):
     changed = unsigned(recomputed({**changed, "checkpoint": note.encode()}))
     policy.write_text(f"witness W {peer.vkey} {peer.url}\nquorum W\n")
     assert "does not verify" in refused(rezip(pack, changed), "--vkey", key, "--policy", policy, "--unsigned")
+
+
+def replay_hash(files, subject, inputs):
+    """SPEC §3.2, of the leaves in a pack: version and id are the first fields of a leaf."""
+    ids = set()
+    for given in inputs:
+        leaf = files[f"entries/{given['proof']['index']}"]
+        assert tlog.leaf_hash(leaf).hex() == given["proof"]["leafHash"] and leaf[:4] == b"\x08\x01\x12\x10"
+        ids.add(str(uuid.UUID(bytes=leaf[4:20])))
+    text = json.dumps({"eventIds": sorted(ids), "rules": "1", "subject": subject}, separators=(",", ":"))
+    return "sha256:" + sha256(text.encode())
+
+
+def test_verdicts_and_changes_since_the_parent_are_proved_by_what_is_in_a_pack(world, nodes, tmp_path):
+    """A real SBOM and scan of one version, and a vendor who clears the next one of one finding."""
+    node, old, new, pack = nodes("versions"), digest(1), digest(2), tmp_path / "pack.zip"
+    for version, subject in (("1.0.0", old), ("1.1.0", new)):
+        node.accept(json.dumps(published(f"r.example/cart:{version}", subject)).encode())
+    for document in (world.sbom, world.scan):
+        assert node.post(document, headers={"pedigraph-subject": old}).status_code == 201
+    results = json.loads(world.scan)["Results"]
+    cve = next(found["VulnerabilityID"] for result in results for found in result.get("Vulnerabilities") or [])
+    product = {"@id": f"pkg:oci/cart@{new}", "hashes": {"sha-256": new.removeprefix("sha256:")}}
+    said = {"vulnerability": {"name": cve}, "products": [product], "status": "not_affected", "justification": "component_not_present"}
+    openvex = {
+        "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://vendor.example/vex/1", "author": "vendor",
+        "timestamp": "2026-01-01T00:00:00Z", "version": 1, "statements": [said],
+    }
+    assert node.post(json.dumps(openvex).encode()).status_code == 201
+    node.wait_visible()
+    until(lambda: node.head()["checkpointSize"] == node.size(), "a checkpoint of everything", 20, node.alive)
+    ok("export", old, new, "-o", pack, url=node.url)
+    assert node.stop() == 0
+    files = unzip(pack)
+    answer = lambda subject, kind: json.loads(files[f"answers/{subject.replace(':', '-')}.{kind}.json"])
+    hashes = 0
+    for subject in (old, new):
+        verdicts = answer(subject, "verdicts")
+        assert verdicts["count"] == len(verdicts["verdicts"]) > 0 and not verdicts["atLeast"]
+        for verdict in verdicts["verdicts"]:
+            assert verdict["replayHash"] == replay_hash(files, subject, verdict["explanation"])
+            hashes += 1
+    assert [(verdict["vulnerability"], verdict["status"]) for verdict in answer(new, "verdicts")["verdicts"]] == [(cve, "not_affected")]
+    assert answer(old, "changes")["parents"] == []
+    (parent,) = answer(new, "changes")["parents"]
+    assert (parent["from"], parent["to"]) == (old, new)
+    cleared = next(delta for delta in parent["deltas"] if delta["cve"] == cve)
+    assert cleared["toStatus"] == "not_affected" and cleared["rationale"]["evidenceLink"].removeprefix("/api/v1/") in files
+    assert parent["diff"]["sbomDiff"]["removed"], "the next version has no SBOM"
+    for changed in (parent["diff"], *parent["deltas"]):
+        assert changed["replayHash"] == replay_hash(files, f"{old}..{new}", changed["inputs"])
+        hashes += 1
+    assert f"ok  {hashes} replay hashes of verdicts, deltas and diffs" in ok("verify", pack)
+    # One who has no key cannot leave out what was said: the entries it names give another hash.
+    name = f"answers/{new.replace(':', '-')}.verdicts.json"
+    verdicts = json.loads(files[name])
+    verdicts["verdicts"][0]["explanation"] = []
+    forged = unsigned(recomputed({**files, name: json.dumps(verdicts).encode()}))
+    assert "is not that of the entries it names" in refused(rezip(tmp_path / "forged.zip", forged), "--unsigned")
 
 
 # What must not pass

@@ -535,8 +535,24 @@ pub struct ImpactRow {
     /// No later version that was looked at is free of it, and more follow.
     #[serde(skip_serializing_if = "is_false")]
     pub fix_search_cut: bool,
+    /// Of what runs and has a `fixedIn`: how far versions that are free of it are rolled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_progress: Option<FixProgress>,
     /// Entry that proves the contents.
     pub proof: Proof,
+}
+
+/// How far versions of a line that are free of something are rolled out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FixProgress {
+    /// Places (environment, service, cluster, namespace) in which a version of the line runs.
+    pub lanes: u64,
+    /// Those of them in which one that is free of it runs, beside others or alone.
+    pub fixed: u64,
+    /// There are more versions or places than were counted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub at_least: bool,
 }
 
 /// Something that runs and says nothing about its contents.

@@ -8,7 +8,7 @@ use pedigraph_proto::Purl;
 use pedigraph_proto::versions::Scheme;
 
 use super::answers::{
-    Added, ContentChanged, Diff, DiffSummary, LicenseChanged, ReachabilityChange, SbomDiff, VerdictChange,
+    Added, ContentChanged, Diff, DiffSummary, LicenseChanged, Proof, ReachabilityChange, SbomDiff, VerdictChange,
     VersionChanged,
 };
 use super::contents::label;
@@ -64,6 +64,16 @@ impl Scope {
     /// What changed from one artifact to another, both by canonical digest. It costs the components of both, a seek for
     /// each package that anybody says something of, and two verdicts for each vulnerability that is said of either.
     pub fn diff(&self, from: &str, to: &str) -> Result<Diff, Error> {
+        Ok(self.diff_with_entries(from, to)?.0)
+    }
+
+    /// The same, and the entries that it rests on: what its replay hash covers.
+    pub fn proved_diff(&self, from: &str, to: &str) -> Result<(Diff, Vec<Proof>), Error> {
+        let (diff, entries) = self.diff_with_entries(from, to)?;
+        Ok((diff, entries.into_iter().map(|index| self.proof(index)).collect::<Result<_, _>>()?))
+    }
+
+    fn diff_with_entries(&self, from: &str, to: &str) -> Result<(Diff, BTreeSet<u64>), Error> {
         let graph = Graph::new(self);
         let mut entries = BTreeSet::new();
         let (before, after) = (self.side(from)?, self.side(to)?);
@@ -71,8 +81,9 @@ impl Scope {
         let sbom_diff = compared(&before.components, &after.components);
         let vex_diff = self.vex_diff((from, &before), (to, &after), &mut entries)?;
         let reachability_diff = self.reachability_diff(from, to, &mut entries)?;
-        let replay_hash = graph.replay_hash(&format!("{from}..{to}"), entries.into_iter())?;
-        Ok(Diff { from: from.to_owned(), to: to.to_owned(), sbom_diff, vex_diff, reachability_diff, replay_hash })
+        let replay_hash = graph.replay_hash(&format!("{from}..{to}"), entries.iter().copied())?;
+        let (from, to) = (from.to_owned(), to.to_owned());
+        Ok((Diff { from, to, sbom_diff, vex_diff, reachability_diff, replay_hash }, entries))
     }
 
     /// All components of an artifact, by what its current SBOMs say.

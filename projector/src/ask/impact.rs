@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::answers::{ComponentPath, Impact, ImpactCounts, ImpactRow, UnknownRow};
 use super::contents::Described;
 use super::reach::{Class, Reach};
+use super::rollout::Rollouts;
 use super::running::{Place, RunsIn};
 use super::scope::Scope;
 use super::vex::said::Case;
@@ -117,7 +118,7 @@ impl Scope {
             cleared: cleared.goes,
             unknown: unknown.goes,
         };
-        let mut rows = RowMaker { reach: &reach, fix_looks: 0 };
+        let mut rows = RowMaker { reach: &reach, fix_looks: 0, rollouts: Rollouts::default() };
         let mut made = |list: &[Holder]| -> Result<Vec<ImpactRow>, Error> {
             list.iter().map(|(run, part)| rows.made(run.as_deref(), part)).collect()
         };
@@ -477,9 +478,9 @@ impl<T> Taker<'_, T> {
 /// Rows as answers show them.
 struct RowMaker<'a> {
     reach: &'a Reach<'a>,
-    /// Sets that were read for this page.
     /// Versions that were looked at for this page.
     fix_looks: usize,
+    rollouts: Rollouts,
 }
 
 impl RowMaker<'_> {
@@ -492,7 +493,9 @@ impl RowMaker<'_> {
 
     fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
         let row = self.row(part, run.artifact.digest.as_deref().unwrap_or(part))?;
+        let fix_progress = if row.fixed_in.is_some() { self.rollouts.of(self.reach, part)? } else { None };
         Ok(ImpactRow {
+            fix_progress,
             environment: Some(run.lane.environment.clone()),
             service: Some(run.lane.service.clone()),
             artifact_ref: run.artifact.reference.clone(),
@@ -543,6 +546,7 @@ impl RowMaker<'_> {
             first_known_at: self.recorded_at(first)?,
             fixed_in,
             fix_search_cut,
+            fix_progress: None,
             proof: self.reach.graph.proof(proof)?,
         })
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use pedigraph_proto::EventId;
+use pedigraph_proto::canonical::REPLAY_RULES;
 use pedigraph_proto::event::Verification;
 
 use super::answers::{Input, Inputs, Proof};
 use super::identity::{Graph, Profile};
 use super::scope::{Clocks, Scope};
-use super::vex::verdict::RULES;
 use crate::error::Error;
 use crate::facts::findings::rows::{DocumentKey, ISSUED_ON, IssuedOn, table as findings, unreadable};
 use crate::facts::lineage::rows::{Evidence, EvidenceKind, class, table};
@@ -116,7 +116,7 @@ impl Scope {
         Ok(Some(Inputs {
             digest: profile.digest.clone(),
             aliases: profile.group.iter().skip(1).cloned().collect(),
-            rules: RULES.to_owned(),
+            rules: REPLAY_RULES.to_owned(),
             subject: profile.digest.clone(),
             inputs,
             replay_hash,

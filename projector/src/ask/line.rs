@@ -87,6 +87,27 @@ impl Graph<'_> {
         Ok(found)
     }
 
+    /// The line that an artifact is a version of; `None` where it is a line of its own.
+    pub(super) fn line_of(&self, digest: &str) -> Result<Option<LineId>, Error> {
+        Ok(self.profile(digest)?.and_then(|profile| line_id(&profile.line)))
+    }
+
+    /// Versions of a line, the newest first, at most so many; whether there are more.
+    pub(super) fn newest_of_line(&self, line: &LineId, most: usize) -> Result<(Vec<String>, bool), Error> {
+        let (mut versions, mut cut) = (Vec::new(), false);
+        // Digests begin with a letter below it.
+        let end = Pos { time: i64::MAX, digest: "~".to_owned() };
+        self.rows_of_lines().each_place(line, &end, Goes::Down, |pos| {
+            cut = versions.len() == most;
+            if cut {
+                return Ok(ControlFlow::Break(()));
+            }
+            versions.push(pos.digest);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((versions, cut))
+    }
+
     /// What an artifact is a version of, by its canonical digest.
     fn version_of(&self, digest: &str) -> Result<Option<Version>, Error> {
         let profile = self.known_profile(digest)?.filter(|profile| profile.digest == digest);

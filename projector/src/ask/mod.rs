@@ -32,6 +32,7 @@ mod past;
 mod reach;
 mod refs;
 mod resolve;
+mod rollout;
 mod running;
 mod sboms;
 pub(crate) mod scope;

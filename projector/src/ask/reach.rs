@@ -414,6 +414,18 @@ impl<'a> Reach<'a> {
         Ok(shown)
     }
 
+    /// Where something runs that has this artifact among its parts, whether it holds what is asked for or not.
+    pub(super) fn runs_with(&self, part: &str) -> Result<Vec<Rc<RunsIn>>, Error> {
+        let mut found = Vec::new();
+        for whole in self.wholes(part)? {
+            let runs = self.runs(&whole)?;
+            if !runs.is_empty() && self.contained(&whole)?.parts.contains(part) {
+                found.extend(runs.iter().cloned());
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether something runs that has this artifact among its parts.
     pub(super) fn is_running(&self, digest: &str) -> Result<bool, Error> {
         for whole in self.wholes(digest)? {

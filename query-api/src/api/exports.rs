@@ -130,7 +130,7 @@ async fn planned(app: &App, tenant: &TenantId, asked: Asked) -> Result<Plan, Pro
     let checkpoint = checkpoint_of(&ledger, &log)?;
     let newest = checkpoint.size.saturating_sub(1);
     // The plan says so when they are still behind.
-    let _in_time = views.wait_visible(tenant, newest, app.limits().min_index_wait).await;
+    let _in_time = views.wait_deltas(tenant, newest, app.limits().min_index_wait).await;
     let (of, limits, now) = (tenant.clone(), app.limits().export, Nanos(app.now()));
     app.blocking_of(Some(tenant), app.limits().of_export(), move |meter| {
         let newest = Moment { at: None, as_of: Some(AsOf::Index(newest)) };

@@ -12,6 +12,7 @@ use pedigraph_ledger::{
     Hash, LEAF_BYTES_MAX, PROOF_BYTES_MAX, Trust, Trusted, consistency_holds, following, key_successors, public_key,
     signature_holds, verify_proof,
 };
+use pedigraph_proto::EventId;
 use pedigraph_proto::canonical::{decode_entry, sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,10 +22,10 @@ use zip::read::{ArchiveOffset, Config};
 
 use super::directory;
 use super::{
-    ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX, FORMAT,
-    FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README, SIGNATURE,
-    Statement, UNPACKED_BYTES_MAX, VERSION, VKEY, Why, answer_name, copy_hashed, is_attestation, name_fits, pem,
-    pre_authentication, proofs_in,
+    ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHANGES, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX,
+    FORMAT, FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README,
+    SIGNATURE, Statement, UNPACKED_BYTES_MAX, VERDICTS, VERSION, VKEY, Why, answer_name, copy_hashed, is_attestation,
+    links_in, name_fits, pem, pre_authentication, proofs_in, replays,
 };
 
 /// Largest other file beside the documents, bytes.
@@ -208,6 +209,7 @@ struct Leaf {
     body_digest: String,
     body_size: u64,
     entry_type: String,
+    event_id: Option<EventId>,
 }
 
 /// A zip whose shape was checked.
@@ -456,6 +458,7 @@ impl<R: Read + Seek> Pack<R> {
                 hash: proved.leaf_hash.to_string(),
                 body_digest: hex::encode(&leaf.body_digest),
                 body_size: leaf.body_size,
+                event_id: EventId::from_slice(&leaf.event_id),
                 entry_type: leaf.r#type,
             };
             entries.insert(index, leaf);
@@ -536,10 +539,15 @@ impl<R: Read + Seek> Pack<R> {
         entries: &BTreeMap<u64, Leaf>,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let mut proofs = BTreeMap::new();
+        let (mut proofs, mut links) = (BTreeMap::new(), BTreeSet::new());
+        let (mut replays, mut without) = (0, BTreeSet::new());
         for digest in &manifest.artifacts {
             for answer in ANSWERS {
                 let name = answer_name(digest, answer);
+                if [VERDICTS, CHANGES].contains(&answer) && row_of(manifest, &name).is_none() {
+                    without.insert(name);
+                    continue;
+                }
                 let value: Value = self.listed_json(manifest, &name, ANSWER_BYTES_MAX as u64)?;
                 let own =
                     ["/digest", "/artifact/digest"].iter().find_map(|at| value.pointer(at)).and_then(Value::as_str);
@@ -548,10 +556,17 @@ impl<R: Read + Seek> Pack<R> {
                 }
                 let differs = |index| fault(&name, format!("gives entry {index} another hash than elsewhere"));
                 proofs_in(&value, &mut proofs).map_err(differs)?;
+                let nowhere = |link| fault(&name, format!("links to {link} as evidence, which is no entry"));
+                links_in(&value, &mut links).map_err(nowhere)?;
+                let event_of = |index| entries.get(&index).and_then(|leaf| leaf.event_id);
+                replays += replays::check(digest, answer, &value, event_of).map_err(|wrong| {
+                    let replays::Wrong { what, expected, found } = wrong;
+                    Fault { what, file: Some(name.clone()), index: None, expected, found }
+                })?;
             }
         }
         let answers = manifest.files.iter().filter(|file| file.name.starts_with("answers/")).count();
-        if answers != manifest.artifacts.len() * ANSWERS.len() {
+        if answers + without.len() != manifest.artifacts.len() * ANSWERS.len() {
             return Err(fault(MANIFEST, "lists answers about artifacts that it does not name"));
         }
         for (index, hash) in &proofs {
@@ -561,11 +576,20 @@ impl<R: Read + Seek> Pack<R> {
                 return Err(Fault { what, file: None, index: Some(*index), expected: Some(hash.clone()), found }.into());
             }
         }
+        if let Some(index) = links.iter().find(|index| !entries.contains_key(index)) {
+            let what = "an answer links to evidence that is not in the pack".to_owned();
+            return Err(Fault { what, index: Some(*index), ..Fault::default() }.into());
+        }
         self.listed(manifest, README, SMALL_BYTES_MAX)?;
         done.check(format!(
             "{answers} answers about {} artifacts name only entries that are in the pack",
             manifest.artifacts.len()
         ));
+        done.check(format!("{replays} replay hashes of verdicts, deltas and diffs are those of the entries they name"));
+        if !without.is_empty() {
+            let what = "answers about verdicts and changes that the pack does not have";
+            done.unchecked.push(format!("{} {what}: nothing is proved of them", without.len()));
+        }
         Ok(())
     }
 

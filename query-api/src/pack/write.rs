@@ -17,11 +17,12 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::history::{changes_of, verdicts_of};
 use super::{
     ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM,
     KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PART_BYTES, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION,
-    VKEY, Why, Withheld, answer_name, copy_hashed, is_attestation, key_name, name_fits, pem, pre_authentication,
-    proofs_in,
+    VKEY, Why, Withheld, answer_name, copy_hashed, is_attestation, key_name, links_in, name_fits, pem,
+    pre_authentication, proofs_in,
 };
 use crate::answer::entry::consistency_of;
 use crate::answer::error as answer;
@@ -168,11 +169,12 @@ pub fn plan(
     limits: &Limits,
 ) -> Result<Plan, Error> {
     check_count("artifacts", question.artifacts.len(), limits.artifacts_max)?;
-    if scope.as_of() != checkpoint.size.checked_sub(1) {
+    if scope.as_of() != checkpoint.size.checked_sub(1) || !scope.shows_all_deltas() {
         return Err(Error::Behind);
     }
-    let Answers { artifacts, files, proofs } = Answers::ask(scope, question)?;
-    let mut indexes: BTreeSet<u64> = proofs.keys().copied().collect();
+    let Answers { artifacts, files, proofs, links } = Answers::ask(scope, question)?;
+    let mut indexes: BTreeSet<u64> = proofs.into_keys().chain(links).collect();
+    check_count("entries", indexes.len(), limits.entries_max)?;
     for name in artifacts.values().flatten() {
         indexes.extend(scope.entries_by_subject(name, 0, limits.entries_max + 1).map_err(answer::Error::from)?);
         check_count("entries", indexes.len(), limits.entries_max)?;
@@ -230,11 +232,14 @@ struct Answers {
     artifacts: BTreeMap<String, Vec<String>>,
     files: Vec<(String, Vec<u8>)>,
     proofs: BTreeMap<u64, String>,
+    /// Entries that links to evidence lead to.
+    links: BTreeSet<u64>,
 }
 
 impl Answers {
     fn ask(scope: &Scope, question: &Question) -> Result<Answers, Error> {
-        let mut answers = Answers { artifacts: BTreeMap::new(), files: Vec::new(), proofs: BTreeMap::new() };
+        let (proofs, links) = (BTreeMap::new(), BTreeSet::new());
+        let mut answers = Answers { artifacts: BTreeMap::new(), files: Vec::new(), proofs, links };
         let mut left = ANSWERS_BYTES_MAX;
         for reference in &question.artifacts {
             let lineage = lineage_of(scope, reference, DEPTH_DEFAULT, Direction::Both, Badged::With)?;
@@ -243,10 +248,16 @@ impl Answers {
             if answers.artifacts.insert(digest.clone(), names).is_some() {
                 continue;
             }
-            let [artifact_name, lineage_name, trace_name] = ANSWERS.map(|answer| answer_name(&digest, answer));
-            answers.add(artifact_name, &artifact_of(scope, &digest)?, &mut left)?;
+            let names = ANSWERS.map(|answer| answer_name(&digest, answer));
+            let [artifact_name, lineage_name, trace_name, verdicts_name, changes_name] = names;
+            let artifact = artifact_of(scope, &digest)?;
+            answers.add(artifact_name, &artifact, &mut left)?;
             answers.add(lineage_name, &lineage, &mut left)?;
             answers.add(trace_name, &trace_of(scope, &digest)?, &mut left)?;
+            let verdicts = verdicts_of(scope, &digest).map_err(answer::Error::from)?;
+            answers.add(verdicts_name, &verdicts, &mut left)?;
+            let changes = changes_of(scope, &artifact).map_err(answer::Error::from)?;
+            answers.add(changes_name, &changes, &mut left)?;
         }
         Ok(answers)
     }
@@ -266,6 +277,8 @@ impl Answers {
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| Error::Failed(error.to_string()))?;
         proofs_in(&value, &mut self.proofs)
             .map_err(|index| Error::Failed(format!("two answers give entry {index} different hashes")))?;
+        links_in(&value, &mut self.links)
+            .map_err(|link| Error::Failed(format!("an answer links to {link}, which is no entry")))?;
         self.files.push((name, bytes));
         Ok(())
     }

@@ -33,7 +33,7 @@ fn said(at: &str, digit: &str, status: VexStatus) -> Sent {
 }
 
 /// Two versions, of which the first is affected and the second is not.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     let sbom = SbomAttached {
         artifact_digest: digest("2"),

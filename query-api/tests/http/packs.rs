@@ -12,6 +12,7 @@ use pedigraph_query_api::pack::read::{Check, Error, Verified, verify};
 use pedigraph_query_api::{Config, router};
 use serde_json::{Value, json};
 
+use crate::deltas::world as two_versions;
 use crate::world::{Client, World, sent};
 
 /// Changed packs, unless the environment says otherwise; with `./tests/run --long` a hundred times as many.
@@ -263,4 +264,124 @@ async fn a_bit_flipped_in_what_the_zip_says_of_its_files_is_refused() {
     for mode in [0o120_644, 0o100_755, 0o104_644, 0o040_755] {
         assert!(link(mode).is_some_and(|why| why.contains("plain file")), "{mode:o}");
     }
+}
+
+fn json_of(files: &Files, name: &str) -> Value {
+    let found = files.iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("no {name}"));
+    serde_json::from_slice(&found.1).expect("JSON")
+}
+
+/// The name of an answer about the newer of two versions.
+fn answer(kind: &str) -> String {
+    format!("answers/{}.{kind}.json", digest("3").replace(':', "-"))
+}
+
+fn inputs(answer: &Value) -> Vec<u64> {
+    let inputs = answer["inputs"].as_array().expect("a list").iter();
+    inputs.map(|input| input["proof"]["index"].as_u64().expect("an index")).collect()
+}
+
+#[tokio::test]
+async fn verdicts_and_what_changed_since_the_parents_are_in_a_pack() {
+    let world = two_versions();
+    world.publish_checkpoint();
+    let client = Client(router(config(&world)));
+    let question = json!({"artifactDigests": [digest("3")]});
+    let pack = exported(&client, question.clone()).await;
+    assert_eq!(pack, exported(&client, question.clone()).await);
+    let files = unzip(&pack);
+    let (verdicts, changes) = (json_of(&files, &answer("verdicts")), json_of(&files, &answer("changes")));
+    let verdict = client.get(&format!("/api/v1/artifacts/{}/verdicts/CVE-2026-0001", digest("3"))).await.json();
+    assert_eq!(
+        (&verdicts["verdicts"], &verdicts["count"], &verdicts["atLeast"]),
+        (&json!([verdict]), &1.into(), &false.into())
+    );
+    assert_eq!(verdicts["links"][0]["consensusProjectionId"], verdict["consensusProjectionId"]);
+    let parent = &changes["parents"][0];
+    assert_eq!(
+        (&parent["from"], &parent["to"], &parent["count"]),
+        (&digest("2").into(), &digest("3").into(), &1.into())
+    );
+    // The parent's statement is behind the delta and the diff, and its SBOM behind the diff.
+    assert_eq!((inputs(&parent["deltas"][0]), inputs(&parent["diff"])), (vec![2, 3], vec![2, 3, 4]));
+    let edge = format!("from={}&to={}", digest("2"), digest("3"));
+    let mut along = client.get(&format!("/api/v1/vex-deltas?{edge}")).await.json()["deltas"][0].clone();
+    along["inputs"] = parent["deltas"][0]["inputs"].clone();
+    let mut diff = client.get(&format!("/api/v1/lineage/diff?{edge}")).await.json();
+    diff["inputs"] = parent["diff"]["inputs"].clone();
+    assert_eq!((&parent["deltas"][0], &parent["diff"]), (&along, &diff));
+    for index in 0..5 {
+        assert!(files.iter().any(|(name, _)| *name == format!("documents/{index}")), "entry {index}");
+    }
+    let said = verify(Cursor::new(&pack), &check(&world, false)).expect("a good pack");
+    let replays = "3 replay hashes of verdicts, deltas and diffs are those of the entries they name";
+    assert!(said.checks.iter().any(|check| check == replays), "{:?}", said.checks);
+    let mut config = config(&world);
+    config.limits.export.entries_max = 4;
+    let refused = Client(router(config)).post("/api/v1/lineage/export", &[], question.to_string()).await;
+    assert_eq!(
+        (refused.problem(), &refused.json()["of"]),
+        ((413, "LINEAGE_EXPORT_TOO_LARGE".into()), &"entries".into())
+    );
+}
+
+#[tokio::test]
+async fn a_verdict_or_delta_that_its_entries_do_not_give_is_refused() {
+    let world = two_versions();
+    world.publish_checkpoint();
+    let client = Client(router(config(&world)));
+    let files = unzip(&exported(&client, json!({"artifactDigests": [digest("3")], "sign": false})).await);
+    let told = |kind: &str, change: &dyn Fn(&mut Value)| {
+        let (mut changed, name) = (files.clone(), answer(kind));
+        let mut value = json_of(&files, &name);
+        change(&mut value);
+        let (_, bytes) = changed.iter_mut().find(|(other, _)| *other == name).expect("the file");
+        *bytes = serde_json::to_vec(&value).expect("JSON");
+        recompute(&mut changed, &name);
+        match verify(Cursor::new(rezip(&changed)), &check(&world, true)) {
+            Err(Error::Fault(fault)) => fault.what,
+            other => panic!("{other:?}"),
+        }
+    };
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    let fewer = |list: &mut Value| drop(list.as_array_mut().expect("a list").remove(0));
+    let hash = format!("a replay hash of {} is not that of the entries it names", digest("3"));
+    assert_eq!(told("verdicts", &|value| value["verdicts"][0]["replayHash"] = zeros.clone().into()), hash);
+    assert_eq!(told("verdicts", &|value| fewer(&mut value["verdicts"][0]["explanation"])), hash);
+    for at in ["/parents/0/diff", "/parents/0/deltas/0"] {
+        let said = told("changes", &|value| fewer(&mut value.pointer_mut(at).expect("an answer")["inputs"]));
+        assert_eq!(
+            said,
+            format!("a replay hash of {}..{} is not that of the entries it names", digest("2"), digest("3"))
+        );
+    }
+    let of_another = told("changes", &|value| value["parents"][0]["from"] = digest("4").into());
+    assert_eq!(of_another, "has verdicts or changes of another shape, or of another artifact");
+    let link = |link: &'static str| {
+        told("changes", &move |value| value["parents"][0]["deltas"][0]["rationale"]["evidenceLink"] = link.into())
+    };
+    assert_eq!(link("/api/v1/entries/99"), "an answer links to evidence that is not in the pack");
+    assert_eq!(link("nowhere"), "links to \"nowhere\" as evidence, which is no entry");
+    let absent = told("verdicts", &|value| {
+        value["verdicts"][0]["explanation"][0]["proof"] = json!({"index": 99, "leafHash": "0".repeat(64)});
+    });
+    assert_eq!(absent, format!("the pack has not all events behind the replay hash of {}", digest("3")));
+}
+
+/// Packs that were made before they had these answers.
+#[tokio::test]
+async fn a_pack_without_verdicts_and_changes_is_good_and_says_so() {
+    let world = two_versions();
+    world.publish_checkpoint();
+    let client = Client(router(config(&world)));
+    let mut files = unzip(&exported(&client, json!({"artifactDigests": [digest("3")], "sign": false})).await);
+    let gone = [answer("verdicts"), answer("changes")];
+    files.retain(|(name, _)| !gone.contains(name));
+    let (_, manifest) = files.iter_mut().find(|(name, _)| name == "manifest.json").expect("a manifest");
+    let mut value: Value = serde_json::from_slice(manifest).expect("JSON");
+    value["files"].as_array_mut().expect("files").retain(|row| !gone.iter().any(|name| row["name"] == **name));
+    *manifest = serde_json::to_vec(&value).expect("JSON");
+    let said = verify(Cursor::new(rezip(&files)), &check(&world, true)).expect("a good pack");
+    let without = "2 answers about verdicts and changes that the pack does not have: nothing is proved of them";
+    assert!(said.unchecked.iter().any(|text| text == without), "{:?}", said.unchecked);
 }

@@ -7,13 +7,10 @@ use pedigraph_proto::{Digest, EventId, Nanos, canonical, json};
 use super::consensus::{self, Consensus, ONE};
 use super::heard::{Heard, Hearing};
 use super::said::Case;
-use crate::ask::answers::{Explained, PlatformVerdict, Verdict, VerdictSummary};
+use crate::ask::answers::{Explained, PlatformVerdict, Proof, Verdict, VerdictSummary};
 use crate::ask::identity::Graph;
 use crate::ask::scope::Scope;
 use crate::error::Error;
-
-/// Version of the rules by which replay hashes are made (SPEC §3.2).
-pub(crate) const RULES: &str = "1";
 
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {
@@ -36,6 +33,16 @@ impl Scope {
         let case = Case::of(self, vulnerability)?;
         let whole = case.whole(digest)?;
         case.verdict(&whole)
+    }
+
+    /// The entries of all that is said of some artifacts and a vulnerability, whether it counts or not: what the replay
+    /// hash of a verdict on one of them covers, and that of a delta between two.
+    pub fn heard(&self, digests: &[&str], vulnerability: &str) -> Result<Vec<Proof>, Error> {
+        let (case, mut entries) = (Case::of(self, vulnerability)?, BTreeSet::new());
+        for digest in digests {
+            entries.extend(case.whole(digest)?.entries());
+        }
+        entries.into_iter().map(|index| self.proof(index)).collect()
     }
 }
 
@@ -200,18 +207,14 @@ impl Whole {
 }
 
 impl Graph<'_> {
-    /// SHA-256 over the canonical JSON (RFC 8785) of the ids of the events that some entries hold, sorted, the version of
-    /// the rules and the subject (SPEC §3.2).
+    /// The replay hash of an answer about a subject that rests on the events of some entries (SPEC §3.2).
     pub(crate) fn replay_hash(&self, subject: &str, entries: impl Iterator<Item = u64>) -> Result<String, Error> {
         let mut ids = BTreeSet::new();
         for index in entries.collect::<BTreeSet<u64>>() {
             let id = self.kept_entry(index)?.and_then(|entry| EventId::from_slice(&entry.event_id));
-            ids.extend(id.map(|id| id.to_string()));
+            ids.extend(id);
         }
-        // Ids and digests have no letter that JSON escapes.
-        let ids = ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",");
-        let text = format!("{{\"eventIds\":[{ids}],\"rules\":\"{RULES}\",\"subject\":\"{subject}\"}}");
-        Ok(Digest::sha256(canonical::sha256(text.as_bytes())).to_string())
+        Ok(canonical::replay_hash(subject, &ids).to_string())
     }
 }
 
