@@ -85,7 +85,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("diff, 2,000 components each", DIFF, diff, of_diff, (14_500, 1)),
     kind("page: start", None, |_, _| "/".to_owned(), lines_of_tables, (60, 60)),
     kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 7)),
-    kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), lines_of_tables, (400, 14)),
+    kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), lines_of_tables, (430, 14)),
     kind("page: search", None, search, lines_of_tables, (24, 8)),
     kind("page: impact", None, |mix, n| page(&impact_of_common(mix, n)), of_impact_page, (14_000, 5)),
 ];

@@ -173,6 +173,7 @@ fn queries(world: &World) {
             environment: None,
             limit: 100,
             after: None,
+            progress: false,
         };
         let mut times: Vec<f64> =
             (0..200).map(|_| timed(|| drop(scope.impact(&question).expect("answered")))).collect();

@@ -63,7 +63,7 @@ fn ask(scope: &Scope, purl: &str, versions: Option<&str>, environment: Option<&s
     loop {
         let (versions, environment) = (versions.map(str::to_owned), environment.map(str::to_owned));
         let of = Affecting::Package { purl: purl.to_owned(), versions };
-        let question = ImpactQuestion { of, environment, limit: 3, after };
+        let question = ImpactQuestion { of, environment, limit: 3, after, progress: true };
         let (page, next) = scope.impact(&question).expect("answered");
         whole = Some(match whole.take() {
             None => page,
@@ -117,7 +117,8 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).deployed.len(), 1);
     assert_eq!(ask(&now, "pkg:npm/left-pad", None, Some("staging")).not_deployed, None);
     assert_eq!(ask(&scope(&views, None, Some(2)), "pkg:npm/left-pad@1.3.0", None, None).counts.not_deployed, 2);
-    let refused = ImpactQuestion { of: package("left-pad", None), environment: None, limit: 1, after: None };
+    let refused =
+        ImpactQuestion { of: package("left-pad", None), environment: None, limit: 1, after: None, progress: true };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));
     let refused = ImpactQuestion { of: package("pkg:alpm/arch/x", Some("vers:alpm/>1")), ..refused };
     assert!(matches!(now.impact(&refused), Err(Error::Question(_))));

@@ -16,6 +16,7 @@ pub fn vulnerability(read: &Read, id: &str) -> Result<ImpactQuestion, Problem> {
         environment: read.params.get("env").map(str::to_owned),
         limit: read.page_size,
         after: read.after.clone(),
+        progress: read.params.flag("progress", true)?,
     })
 }
 
@@ -44,5 +45,6 @@ pub fn impact(read: &Read) -> Result<ImpactQuestion, Problem> {
         environment: read.params.get("env").map(str::to_owned),
         limit: read.page_size,
         after: read.after.clone(),
+        progress: read.params.flag("progress", false)?,
     })
 }

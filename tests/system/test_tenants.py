@@ -219,7 +219,7 @@ def pools(tenants, tenant):
         "tenant": [tenant.name], "path": [f"0/000.p/{size}", f"000.p/{size}"],
         "name": [re.search(r"/assets/([^\"]+)", tenant.both.get("/").text)[1]],
         "maxDepth": [0, 1, 10], "direction": ["up", "down", "both"], "for": ["intake", "answers"], "verbose": [""],
-        "includeVerdicts": ["true", "false"], "includeBadges": ["true", "false"], "includeRemoved": ["true", "false"],
+        "includeVerdicts": ["true", "false"], "includeBadges": ["true", "false"], "includeRemoved": ["true", "false"], "progress": ["true", "false"],
         "disagreements": ["true", "false"], "minIndex": [0, 1],
         # Counted by commit, which is cut elsewhere on each server.
         ("getIntake", "asOf"): [size - 1, size],

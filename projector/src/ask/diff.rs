@@ -15,6 +15,7 @@ use super::contents::label;
 use super::identity::Graph;
 use super::licenses;
 use super::scope::{Clocks, Scope};
+use super::vex::names::is_cve;
 use super::vex::said::Case;
 use super::vex::verdict::Whole;
 use crate::error::Error;
@@ -110,7 +111,8 @@ impl Scope {
             names.extend(self.vulnerabilities_of(digest)?);
         }
         let mut changes = BTreeMap::new();
-        for name in self.with_joined_names(names)? {
+        let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
+        for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
             let case = Case::of(self, &name)?;
             // An id that two CVEs share is looked at under each of them.
             if key_name(&case.vulnerability.name) != name {

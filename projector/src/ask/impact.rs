@@ -58,6 +58,8 @@ pub struct ImpactQuestion {
     pub limit: usize,
     /// Where the last page ended.
     pub after: Option<Vec<u8>>,
+    /// Tell how far fixes are rolled out: it costs what runs of the newest versions of each line.
+    pub progress: bool,
 }
 
 /// Where a page ended, with what its first one counted.
@@ -118,7 +120,8 @@ impl Scope {
             cleared: cleared.goes,
             unknown: unknown.goes,
         };
-        let mut rows = RowMaker { reach: &reach, fix_looks: 0, rollouts: Rollouts::default() };
+        let mut rows =
+            RowMaker { reach: &reach, progress: question.progress, fix_looks: 0, rollouts: Rollouts::default() };
         let mut made = |list: &[Holder]| -> Result<Vec<ImpactRow>, Error> {
             list.iter().map(|(run, part)| rows.made(run.as_deref(), part)).collect()
         };
@@ -478,6 +481,8 @@ impl<T> Taker<'_, T> {
 /// Rows as answers show them.
 struct RowMaker<'a> {
     reach: &'a Reach<'a>,
+    /// How far fixes are rolled out is told.
+    progress: bool,
     /// Versions that were looked at for this page.
     fix_looks: usize,
     rollouts: Rollouts,
@@ -493,7 +498,8 @@ impl RowMaker<'_> {
 
     fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
         let row = self.row(part, run.artifact.digest.as_deref().unwrap_or(part))?;
-        let fix_progress = if row.fixed_in.is_some() { self.rollouts.of(self.reach, part)? } else { None };
+        let is_told = self.progress && row.fixed_in.is_some();
+        let fix_progress = if is_told { self.rollouts.of(self.reach, part)? } else { None };
         Ok(ImpactRow {
             fix_progress,
             environment: Some(run.lane.environment.clone()),

@@ -336,7 +336,7 @@ fn ask(events: &[(i64, Said)], views: &Views, random: &mut Random) {
     let scope = views.at(&TenantId::default(), moment).expect("a scope");
     let (versions, limit) = (versions.map(str::to_owned), 1 + random.below(5));
     let of = Affecting::Package { purl: text, versions };
-    let question = ImpactQuestion { of, environment: environment.clone(), limit, after: None };
+    let question = ImpactQuestion { of, environment: environment.clone(), limit, after: None, progress: true };
     let impact = glued(&scope, &question);
     let want = Known { events: &events[..known], at }.impact(&asked, environment.as_deref());
     let shown = || format!("{question:?} as of {known} at {at:?} of {events:#?}");

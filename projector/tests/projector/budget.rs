@@ -137,7 +137,7 @@ fn questions() -> Vec<(&'static str, Ask)> {
         ("impact", |scope| {
             let purl = "pkg:npm/valve".to_owned();
             let of = Affecting::Package { purl, versions: None };
-            let question = ImpactQuestion { of, environment: None, limit: 100, after: None };
+            let question = ImpactQuestion { of, environment: None, limit: 100, after: None, progress: true };
             Ok(format!("{:?}", scope.impact(&question)?))
         }),
     ]

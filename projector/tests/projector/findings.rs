@@ -113,7 +113,10 @@ fn verdict(scope: &Scope, name: &str) -> Verdict {
 
 fn impact(scope: &Scope) -> pedigraph_projector::answers::Impact {
     let of = Affecting::Vulnerability(CVE.to_owned());
-    scope.impact(&ImpactQuestion { of, environment: None, limit: 100, after: None }).expect("answered").0
+    scope
+        .impact(&ImpactQuestion { of, environment: None, limit: 100, after: None, progress: true })
+        .expect("answered")
+        .0
 }
 
 fn status_of(verdict: &Verdict) -> (&str, f64) {

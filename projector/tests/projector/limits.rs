@@ -39,7 +39,7 @@ fn impact(counted: &Counted, moment: Moment) -> (u64, u64) {
     let (scope, meter) = counted.scope_at(moment, Budget::NONE);
     let purl = "pkg:npm/valve@4.0.1".to_owned();
     let of = Affecting::Package { purl, versions: None };
-    let question = ImpactQuestion { of, environment: None, limit: 100, after: None };
+    let question = ImpactQuestion { of, environment: None, limit: 100, after: None, progress: true };
     let (answer, next) = scope.impact(&question).expect("answered");
     assert_eq!((next, answer.counts.not_deployed), (None, 0));
     (meter.rows(), answer.counts.deployed)

@@ -5,6 +5,6 @@ mod about;
 pub(super) mod candidates;
 pub(super) mod consensus;
 mod heard;
-mod names;
+pub(super) mod names;
 pub(super) mod said;
 pub(super) mod verdict;

@@ -69,6 +69,7 @@ impl Scope {
     }
 }
 
-fn is_cve(key: &str) -> bool {
+/// Whether a name in keys is that of a CVE.
+pub(crate) fn is_cve(key: &str) -> bool {
     key.starts_with("CVE-")
 }
