@@ -320,7 +320,7 @@ pub struct Artifact {
     pub scans: Vec<Item>,
     /// Where it was deployed, newest first.
     pub deployments: Vec<Item>,
-    /// VEX statements that name it, newest first (verdicts come with the derived views).
+    /// VEX statements that name it, newest first (what all of them come to: `verdicts_on`).
     pub verdicts: Vec<Item>,
     /// Neighbours.
     pub lineage: Neighbours,
