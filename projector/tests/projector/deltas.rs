@@ -247,9 +247,7 @@ fn check(scope: &Scope, about: &str) {
         let exact = scope.diff(from, to).expect("computed").vex_diff;
         let looked_into = |digest: &str| scope.is_looked_into(digest).expect("read");
         let (from_known, to_known) = (looked_into(from), looked_into(to));
-        let is_known = |change: &VerdictChange| {
-            (change.from_status != "none" || from_known) && (change.to_status != "none" || to_known)
-        };
+        let is_known = |change: &VerdictChange| change.to_status != "none" || to_known || !from_known;
         let exact: Vec<_> = exact
             .into_iter()
             .filter(is_known)
@@ -283,7 +281,9 @@ fn check(scope: &Scope, about: &str) {
         let here = open_in(scope, &of);
         let parents: BTreeSet<String> =
             edges.iter().filter(|(_, to)| *to == of).flat_map(|(from, _)| open_in(scope, from)).collect();
-        let is_known = |name: &&String| exact.contains_key(*name) || scope.is_looked_into(&of).expect("read");
+        let looked_into = |digest: &str| scope.is_looked_into(digest).expect("read");
+        let from_known = edges.iter().any(|(from, to)| *to == of && looked_into(from));
+        let is_known = |name: &&String| exact.contains_key(*name) || looked_into(&of) || !from_known;
         let resolved = parents.difference(&here).filter(is_known);
         let badges = scope.vuln_badges(&of).expect("read");
         let wanted = (here.difference(&parents).count() as u64, resolved.count() as u64);

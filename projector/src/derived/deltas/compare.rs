@@ -78,7 +78,7 @@ pub(super) struct Walk<'s, 'a> {
 struct Held {
     here: Standing,
     /// That nothing is said of it here means that it is not there.
-    looked_into: bool,
+    none_is_known: bool,
     by_any_parent: bool,
 }
 
@@ -88,7 +88,7 @@ impl Held {
     }
 
     fn is_resolved(&self) -> i64 {
-        let is_unknown = self.here == Standing::None && !self.looked_into;
+        let is_unknown = self.here == Standing::None && !self.none_is_known;
         i64::from(self.by_any_parent && !self.here.is_open() && !is_unknown)
     }
 }
@@ -181,8 +181,9 @@ impl<'s, 'a> Walk<'s, 'a> {
     fn held_before_and_now(&self, digest: &str, parents: &BTreeSet<String>, name: &str) -> Result<(Held, Held), Error> {
         let (here_before, here) = self.standing_before_and_now(digest, name)?;
         let looked_into = self.deltas.is_looked_into(digest)?;
-        let mut was = Held { here: here_before, looked_into, by_any_parent: false };
-        let mut is = Held { here, looked_into, by_any_parent: false };
+        let none_is_known = looked_into || !self.any_looked_into(parents)?;
+        let mut was = Held { here: here_before, none_is_known, by_any_parent: false };
+        let mut is = Held { here, none_is_known, by_any_parent: false };
         for parent in parents {
             let (before, now) = self.standing_before_and_now(parent, name)?;
             was.by_any_parent |= before.is_open();
@@ -238,10 +239,19 @@ impl<'s, 'a> Walk<'s, 'a> {
         Ok(Some(at))
     }
 
-    /// Writes what differs along an edge, unless it is not known whether anything does.
+    fn any_looked_into(&self, digests: &BTreeSet<String>) -> Result<bool, Error> {
+        for digest in digests {
+            if self.deltas.is_looked_into(digest)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes what differs along an edge. Where somebody looked into the parent, and nobody into this version yet, that
+    /// nothing is said of it is no difference.
     fn differs(&self, (from, to): (&str, &str), name: &str, delta: Delta, to_looked_into: bool) -> Result<(), Error> {
-        let unknown = (delta.to == Standing::None && !to_looked_into)
-            || (delta.from == Standing::None && !self.deltas.is_looked_into(from)?);
+        let unknown = delta.to == Standing::None && !to_looked_into && self.deltas.is_looked_into(from)?;
         self.deltas.differs(from, to, name, if unknown { Delta::default() } else { delta })
     }
 
@@ -259,6 +269,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         parents: &BTreeSet<String>,
     ) -> Result<Option<Holder>, Error> {
         let looked_into = self.deltas.is_looked_into(&holder.digest)?;
+        let none_is_known = looked_into || !self.any_looked_into(parents)?;
         let limit = self.names_at_once(before.len() + parents.len());
         let mut pages = Vec::new();
         for digest in before.union(parents).chain([&holder.digest]) {
@@ -268,7 +279,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
         for name in names.iter().filter(|name| *name != LOOKED_INTO) {
             let here = self.deltas.standing(&holder.digest, name)?;
-            let mut held = Held { here, looked_into, by_any_parent: false };
+            let mut held = Held { here, none_is_known, by_any_parent: false };
             for parent in parents {
                 let from = self.deltas.standing(parent, name)?;
                 held.by_any_parent |= from.is_open();

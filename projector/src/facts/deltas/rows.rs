@@ -101,7 +101,7 @@ pub(crate) struct Change {
     pub(crate) new: Standing,
 }
 
-/// Two verdicts along an edge; no delta where they are the same, or where one is none of what nobody looked into.
+/// Two verdicts along an edge; no delta where they are the same, or where nobody looked into the next version yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Delta {
     pub(crate) from: Standing,
