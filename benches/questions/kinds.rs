@@ -82,7 +82,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("impact: range, a thousand", THOUSAND, impact_of_thousand, of_impact, (12_000, 15)),
     kind("impact: CVE, a thousand", THOUSAND, impact_of_vulnerability, of_impact, (16_000, 12)),
     kind("verdict with explanation", VERDICT, verdict, explanation, (100, 10)),
-    kind("diff, 2,000 components each", DIFF, diff, of_diff, (14_500, 1)),
+    kind("diff, 2,000 components each", DIFF, diff, of_diff, (15_500, 1)),
     kind("page: start", None, |_, _| "/".to_owned(), lines_of_tables, (60, 60)),
     kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 7)),
     kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), lines_of_tables, (430, 14)),
