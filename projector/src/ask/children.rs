@@ -7,17 +7,24 @@ use crate::error::Error;
 use crate::facts::lineage::rows::table;
 
 /// Where a walk over children goes on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ChildPlace {
-    /// At the first one.
-    #[default]
-    Start,
-    /// At the first of those that are declared.
-    FirstDeclared,
-    /// Among those that were found to be children, after one.
+    /// Among those that were found to be children, after one; an empty one is before the first.
     Found(String),
     /// Among those that are declared, of the n-th digest of the parent, after one.
     Declared(u32, String),
+}
+
+impl ChildPlace {
+    /// At the first one.
+    pub(crate) fn first() -> ChildPlace {
+        ChildPlace::Found(String::new())
+    }
+
+    /// At the first of those that are declared.
+    pub(crate) fn first_declared() -> ChildPlace {
+        ChildPlace::Declared(0, String::new())
+    }
 }
 
 impl Graph<'_> {
@@ -32,9 +39,7 @@ impl Graph<'_> {
             return Ok((vec![], None));
         };
         match from {
-            ChildPlace::Start => self.found_children(&profile, None, limit),
-            ChildPlace::FirstDeclared => self.declared_children(&profile, (0, ""), limit),
-            ChildPlace::Found(after) => self.found_children(&profile, Some(&after), limit),
+            ChildPlace::Found(after) => self.found_children(&profile, &after, limit),
             ChildPlace::Declared(n, after) => self.declared_children(&profile, (n, &after), limit),
         }
     }
@@ -42,12 +47,12 @@ impl Graph<'_> {
     fn found_children(
         &self,
         profile: &Profile,
-        after: Option<&str>,
+        after: &str,
         limit: usize,
     ) -> Result<(Vec<String>, Option<ChildPlace>), Error> {
         let found = self.derived_children_after(profile, after, limit)?;
         let goes_on = found.last().filter(|_| found.len() == limit);
-        let next = goes_on.map_or(ChildPlace::FirstDeclared, |last| ChildPlace::Found(last.clone()));
+        let next = goes_on.map_or_else(ChildPlace::first_declared, |last| ChildPlace::Found(last.clone()));
         let mut children = Vec::new();
         for child in found {
             let Some(child) = self.known_profile(&child)? else { continue };

@@ -40,7 +40,7 @@ impl Graph<'_> {
     /// Versions that have this one as their derived parent; whether there are more.
     pub(super) fn derived_children(&self, profile: &Profile) -> Result<(Vec<String>, bool), Error> {
         let Some(line) = line_id(&profile.line) else { return Ok((vec![], false)) };
-        let mut children = self.rows_of_lines().children(&line, &profile.digest, None, CHILDREN_MAX + 1)?;
+        let mut children = self.rows_of_lines().children(&line, &profile.digest, "", CHILDREN_MAX + 1)?;
         let cut = children.len() > CHILDREN_MAX;
         children.truncate(CHILDREN_MAX);
         Ok((children, cut))
@@ -55,7 +55,7 @@ impl Graph<'_> {
     pub(super) fn derived_children_after(
         &self,
         profile: &Profile,
-        after: Option<&str>,
+        after: &str,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
         let Some(line) = line_id(&profile.line) else { return Ok(vec![]) };

@@ -105,9 +105,7 @@ impl<'a> Standings<'a> {
     /// The next name of a vulnerability after one.
     pub(crate) fn name_after(&self, after: &str) -> Result<Option<String>, Error> {
         let prefix = table(&self.after.tenant, NAMES);
-        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
-        let next = self.after.next_key(&from, &prefix.prefix_end(), Clocks::Known)?;
-        next.map(|key| KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)).transpose()
+        Ok(self.after.texts_after(&prefix, after, 1)?.pop())
     }
 
     /// An artifact, and the indexes above it.

@@ -58,6 +58,13 @@ impl Key {
         self
     }
 
+    /// Where keys begin that begin with this one and go on with a text that comes after this one; with any where it is
+    /// empty: who walks on from a text that may be empty itself cannot use it.
+    #[must_use]
+    pub fn after_text(&self, after: &str) -> Key {
+        if after.is_empty() { self.clone() } else { self.clone().text(after).prefix_end() }
+    }
+
     /// One byte.
     #[must_use]
     pub fn byte(mut self, byte: u8) -> Key {

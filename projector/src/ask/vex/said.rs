@@ -384,8 +384,7 @@ impl Scope {
 
     /// The same, after one of them.
     pub(crate) fn texts_after(&self, prefix: &Key, after: &str, limit: usize) -> Result<Vec<String>, Error> {
-        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
-        let (mut from, end, mut texts) = (from, prefix.prefix_end(), Vec::new());
+        let (mut from, end, mut texts) = (prefix.after_text(after), prefix.prefix_end(), Vec::new());
         while texts.len() < limit
             && let Some(key) = self.next_key(&from, &end, Clocks::Known)?
         {

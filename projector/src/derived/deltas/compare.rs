@@ -121,7 +121,7 @@ impl<'s, 'a> Walk<'s, 'a> {
                 }
             } else {
                 let Some(next) = self.deltas.changed_after(self.index, &at.digest)? else { return Ok(None) };
-                at = Comparing { digest: next.clone(), children: Some(ChildPlace::Start), at: Holders::default() };
+                at = Comparing { digest: next.clone(), children: Some(ChildPlace::first()), at: Holders::default() };
                 at.at.holder = Some(Holder::of(next));
             }
         }
@@ -230,8 +230,8 @@ impl<'s, 'a> Walk<'s, 'a> {
             } else {
                 (at.round, at.at.holder, at.children) = match at.round {
                     Round::Start => (Round::Itself, Some(Holder::of(digest.to_owned())), None),
-                    Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::FirstDeclared)),
-                    Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::FirstDeclared)),
+                    Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::first_declared())),
+                    Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::first_declared())),
                     Round::ChildrenNow => return Ok(None),
                 };
             }

@@ -112,11 +112,8 @@ impl<'a> Deltas<'a> {
     }
 
     fn names(&self, prefix: &Key, after: &str, limit: usize) -> Result<Names, Error> {
-        let (mut found, mut from, end) =
-            (Names { names: BTreeSet::new(), until: None }, prefix.clone(), prefix.prefix_end());
-        if !after.is_empty() {
-            from = prefix.clone().text(after).prefix_end();
-        }
+        let mut found = Names { names: BTreeSet::new(), until: None };
+        let (mut from, end) = (prefix.after_text(after), prefix.prefix_end());
         while let Some((key, bytes)) = self.first(&from, &end)? {
             let name = KeyReader::after(&key, prefix).text().ok_or_else(unreadable)?;
             from = prefix.clone().text(&name).prefix_end();
@@ -155,8 +152,7 @@ impl<'a> Deltas<'a> {
     /// The first artifact after one of which an entry changed a verdict.
     pub(crate) fn changed_after(&self, index: u64, after: &str) -> Result<Option<String>, Error> {
         let prefix = changed(self.tenant, index);
-        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
-        let Some((key, _)) = self.first(&from, &prefix.prefix_end())? else { return Ok(None) };
+        let Some((key, _)) = self.first(&prefix.after_text(after), &prefix.prefix_end())? else { return Ok(None) };
         Ok(Some(KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?))
     }
 

@@ -163,7 +163,7 @@ impl Lines<'_> {
     /// Its children before the change, from a digest on.
     pub(crate) fn orphans(&self, change: &Change, from: &[u8], limit: usize) -> Result<Page, Error> {
         let Some(old) = change.old.as_ref().filter(|_| change.counts_anew()) else { return Ok(Page::default()) };
-        let after = std::str::from_utf8(from).ok().filter(|after| !after.is_empty());
+        let after = std::str::from_utf8(from).unwrap_or_default();
         let digests = self.children(&old.line, &change.digest, after, limit)?;
         let next = digests.last().filter(|_| digests.len() == limit).map(|last| last.clone().into_bytes());
         Ok(Page { digests, next })

@@ -232,24 +232,23 @@ impl<'a> Lines<'a> {
     /// Versions to which an entry gave another derived parent, after one of them, at most `limit`.
     pub(crate) fn moved_in(&self, index: u64, after: &str, limit: usize) -> Result<Vec<String>, Error> {
         let prefix = moved_key(self.tenant, index);
-        let from = if after.is_empty() { prefix.clone() } else { prefix.clone().text(after).prefix_end() };
-        let rows = self.store.scan(from.as_bytes(), prefix.prefix_end().as_bytes(), false, limit)?;
+        let (from, end) = (prefix.after_text(after), prefix.prefix_end());
+        let rows = self.store.scan(from.as_bytes(), end.as_bytes(), false, limit)?;
         let unreadable = || Error::Store("lines: a key cannot be read".to_owned());
         rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable)).collect()
     }
 
-    /// Versions whose derived parent is this one, from a digest on, at most `limit`.
+    /// Versions whose derived parent is this one, after one of them, at most `limit`.
     pub(crate) fn children(
         &self,
         line: &LineId,
         parent: &str,
-        after: Option<&str>,
+        after: &str,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
         let prefix = self.key(line, table::CHILD).text(parent);
-        let from = after.map_or_else(|| prefix.clone(), |after| prefix.clone().text(after).prefix_end());
         let mut children = Vec::new();
-        self.each_newest((&from, &prefix.prefix_end()), false, |key, bytes| {
+        self.each_newest((&prefix.after_text(after), &prefix.prefix_end()), false, |key, bytes| {
             if children.len() == limit {
                 return Ok(ControlFlow::Break(()));
             }
