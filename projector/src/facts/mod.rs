@@ -11,8 +11,12 @@ pub(crate) mod undescribed;
 pub(crate) mod view;
 
 use pedigraph_proto::{Digest, TenantId};
+use serde::de::DeserializeOwned;
 
 use self::view::View;
+use crate::error::Error;
+use crate::rows::stamp::Stamped;
+use crate::store::Store;
 use crate::store::key::Key;
 
 /// Byte of derived views in keys.
@@ -21,6 +25,16 @@ const DERIVED: u8 = b'D';
 /// Where the rows of a derived view begin, by its byte.
 pub(crate) fn derived_key(tenant: &TenantId, view: u8) -> Key {
     Key::new(tenant, DERIVED).byte(view)
+}
+
+/// What holds below an (index, ordinal) of a thing whose keys go on with since when.
+fn newest_below<T: DeserializeOwned>(
+    store: &dyn Store,
+    key: &Key,
+    below: (u64, u32),
+) -> Result<Option<Stamped<T>>, Error> {
+    let row = store.scan(key.as_bytes(), key.clone().since(below).as_bytes(), true, 1)?.pop();
+    row.map(|(_, bytes)| Stamped::decode(&bytes)).transpose()
 }
 
 /// A digest's canonical text; `None` for what is none. That of empty content names nothing: it would join strangers.

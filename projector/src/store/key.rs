@@ -92,6 +92,12 @@ impl Key {
         self.bytes(&ordinal.to_be_bytes())
     }
 
+    /// Since when something holds: from this index and ordinal on.
+    #[must_use]
+    pub fn since(self, (index, ordinal): (u64, u32)) -> Key {
+        self.number(index).ordinal(ordinal)
+    }
+
     /// A time, order kept also below 1970.
     #[must_use]
     pub fn time(self, time: pedigraph_proto::Nanos) -> Key {

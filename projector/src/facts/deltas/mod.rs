@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use self::rows::{
     Badge, Change, Delta, LOOKED_INTO, Standing, badges, changed, changed_deltas, deltas, differing, judged, standings,
 };
+use super::newest_below;
 use crate::error::Error;
 use crate::rows::Rows;
 use crate::rows::stamp::Stamped;
@@ -53,14 +54,8 @@ impl<'a> Deltas<'a> {
         Deltas { store, tenant, below, made: RefCell::default() }
     }
 
-    fn since(&self, key: &Key) -> Key {
-        key.clone().number(self.below.0).ordinal(self.below.1)
-    }
-
-    /// What holds of a thing whose keys go on with since when.
     fn newest<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
-        let row = self.store.scan(key.as_bytes(), self.since(key).as_bytes(), true, 1)?.pop();
-        row.map(|(_, bytes)| Ok(Stamped::decode(&bytes)?.value)).transpose()
+        Ok(newest_below(self.store, key, self.below)?.map(|row| row.value))
     }
 
     /// What an artifact's verdict is.
@@ -83,8 +78,7 @@ impl<'a> Deltas<'a> {
     /// What differs along an edge, and the entry since which it does.
     pub(crate) fn delta_since(&self, from: &str, to: &str, name: &str) -> Result<Option<(Delta, u64)>, Error> {
         let key = deltas(self.tenant, from, to).text(name);
-        let row = self.store.scan(key.as_bytes(), self.since(&key).as_bytes(), true, 1)?.pop();
-        let row = row.map(|(_, bytes)| Stamped::<Delta>::decode(&bytes)).transpose()?;
+        let row = newest_below::<Delta>(self.store, &key, self.below)?;
         Ok(row.filter(|row| row.value.is_any()).map(|row| (row.value, row.stamp.index)))
     }
 
@@ -226,19 +220,19 @@ impl<'a> Deltas<'a> {
         let made = self.made.take();
         let found = made.deltas.values().filter(|delta| delta.is_any()).count() as u64;
         for ((digest, name), change) in made.standings {
-            rows.put(self.since(&standings(tenant, &digest).text(&name)), &change.new)?;
+            rows.put(standings(tenant, &digest).text(&name).since(self.below), &change.new)?;
             if name != LOOKED_INTO {
                 rows.put_first(judged(tenant, &name).text(&digest), &())?;
             }
             rows.put(changed(tenant, index).text(&digest).text(&name), &change)?;
         }
         for ((from, to, name), delta) in made.deltas {
-            rows.put(self.since(&deltas(tenant, &from, &to).text(&name)), &delta)?;
+            rows.put(deltas(tenant, &from, &to).text(&name).since(self.below), &delta)?;
             rows.put_first(differing(tenant, &name).text(&from).text(&to), &())?;
             rows.put(changed_deltas(tenant, index).text(&from).text(&to).text(&name), &delta)?;
         }
         for (digest, badge) in made.badges {
-            rows.put(self.since(&badges(tenant, &digest)), &badge)?;
+            rows.put(badges(tenant, &digest).since(self.below), &badge)?;
         }
         Ok(found)
     }

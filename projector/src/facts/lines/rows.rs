@@ -90,9 +90,6 @@ pub(crate) trait InLine: Sized {
     /// When a fact stands.
     #[must_use]
     fn order(self, order: Order) -> Self;
-    /// Since when.
-    #[must_use]
-    fn since(self, since: (u64, u32)) -> Self;
 }
 
 impl InLine for Key {
@@ -102,10 +99,6 @@ impl InLine for Key {
 
     fn order(self, (time, index, ordinal): Order) -> Key {
         self.time(Nanos(time)).number(index).ordinal(ordinal)
-    }
-
-    fn since(self, (index, ordinal): (u64, u32)) -> Key {
-        self.number(index).ordinal(ordinal)
     }
 }
 

@@ -11,6 +11,7 @@ use pedigraph_proto::TenantId;
 use serde::de::DeserializeOwned;
 
 use self::rows::{Bare, Change, Copied, Head, change_key, copy_key, head_key, lane_key};
+use super::newest_below;
 use crate::error::Error;
 use crate::rows::Rows;
 use crate::rows::stamp::Stamped;
@@ -38,14 +39,8 @@ impl<'a> Undescribed<'a> {
         Undescribed { store, tenant, below: (bound, 0) }
     }
 
-    fn since(&self, key: &Key) -> Key {
-        key.clone().number(self.below.0).ordinal(self.below.1)
-    }
-
-    /// What holds of a thing whose keys go on with since when.
     fn newest<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, Error> {
-        let row = self.store.scan(key.as_bytes(), self.since(key).as_bytes(), true, 1)?.pop();
-        row.map(|(_, bytes)| Ok(Stamped::decode(&bytes)?.value)).transpose()
+        Ok(newest_below(self.store, key, self.below)?.map(|row| row.value))
     }
 
     /// Writes what runs in a lane that nobody has described, if that was another before.
@@ -66,8 +61,8 @@ impl<'a> Undescribed<'a> {
             head.copied = head.changes;
         }
         rows.put(change_key(tenant).number(head.changes), &change)?;
-        rows.put(list.since(&key), &bare)?;
-        rows.put(list.since(&head_key(tenant)), &head)
+        rows.put(key.since(list.below), &bare)?;
+        rows.put(head_key(tenant).since(list.below), &head)
     }
 
     /// Writes the whole list, with one more change.
