@@ -74,22 +74,34 @@ pub(super) struct Walk<'s, 'a> {
     left: usize,
 }
 
+/// An artifact beside its parents, and into which of them anybody looked.
+struct Beside<'h> {
+    digest: &'h str,
+    parents: &'h BTreeSet<String>,
+    looked_into: bool,
+    parents_looked_into: BTreeSet<&'h str>,
+}
+
+impl Beside<'_> {
+    /// Whether that nothing is said of a vulnerability here means that it is not there.
+    fn none_is_known(&self) -> bool {
+        self.looked_into || self.parents_looked_into.is_empty()
+    }
+}
+
 /// What is held of one vulnerability here and by the parents.
 struct Held {
     here: Standing,
-    /// That nothing is said of it here means that it is not there.
-    none_is_known: bool,
     by_any_parent: bool,
 }
 
 impl Held {
-    fn is_new(&self) -> i64 {
-        i64::from(self.here.is_open() && !self.by_any_parent)
+    fn is_new(&self) -> bool {
+        self.here.is_open() && !self.by_any_parent
     }
 
-    fn is_resolved(&self) -> i64 {
-        let is_unknown = self.here == Standing::None && !self.none_is_known;
-        i64::from(self.by_any_parent && !self.here.is_open() && !is_unknown)
+    fn is_resolved(&self, none_is_known: bool) -> bool {
+        self.by_any_parent && !self.here.is_open() && (self.here != Standing::None || none_is_known)
     }
 }
 
@@ -152,43 +164,56 @@ impl<'s, 'a> Walk<'s, 'a> {
             return self.compare_with(holder, &before, &parents);
         }
         let limit = self.names_at_once(parents.len());
-        let mut pages = Vec::new();
-        for digest in parents.iter().chain([&holder.digest]) {
-            pages.push(self.deltas.changed_of(self.index, digest, &holder.after, limit)?);
-        }
-        let (names, goes_on) = merged(pages);
+        let (names, goes_on) = merged(parents.iter().chain([&holder.digest]), |digest| {
+            self.deltas.changed_of(self.index, digest, &holder.after, limit)
+        })?;
         if names.contains(LOOKED_INTO) {
             holder.whole = true;
             return Ok(Some(holder));
         }
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
+        let beside = self.beside(&holder.digest, &parents)?;
         for name in &names {
-            let (was, is) = self.held_before_and_now(&holder.digest, &parents, name)?;
-            holder.new += is.is_new() - was.is_new();
-            holder.resolved += is.is_resolved() - was.is_resolved();
+            let (was, is) = self.held_before_and_now(&beside, name)?;
+            let known = beside.none_is_known();
+            holder.new += i64::from(is.is_new()) - i64::from(was.is_new());
+            holder.resolved += i64::from(is.is_resolved(known)) - i64::from(was.is_resolved(known));
         }
+        self.go_on(holder, goes_on)
+    }
+
+    /// Gives it back while there is more, else writes how it compares.
+    fn go_on(&self, mut holder: Holder, goes_on: Option<String>) -> Result<Option<Holder>, Error> {
         if let Some(last) = goes_on {
             holder.after = last;
             return Ok(Some(holder));
         }
-        let badge = self.before.badge(&holder.digest)?;
-        let badge = Badge { new: added(badge.new, holder.new), resolved: added(badge.resolved, holder.resolved) };
+        let known = if holder.whole { Badge::default() } else { self.before.badge(&holder.digest)? };
+        let badge = Badge { new: added(known.new, holder.new), resolved: added(known.resolved, holder.resolved) };
         self.deltas.compares(&holder.digest, badge)?;
         Ok(None)
     }
 
-    /// What was held before the entry and is now; writes what differs now along each edge.
-    fn held_before_and_now(&self, digest: &str, parents: &BTreeSet<String>, name: &str) -> Result<(Held, Held), Error> {
-        let (here_before, here) = self.standing_before_and_now(digest, name)?;
-        let looked_into = self.deltas.is_looked_into(digest)?;
-        let none_is_known = looked_into || !self.any_looked_into(parents)?;
-        let mut was = Held { here: here_before, none_is_known, by_any_parent: false };
-        let mut is = Held { here, none_is_known, by_any_parent: false };
+    fn beside<'h>(&self, digest: &'h str, parents: &'h BTreeSet<String>) -> Result<Beside<'h>, Error> {
+        let mut parents_looked_into = BTreeSet::new();
         for parent in parents {
+            if self.deltas.is_looked_into(parent)? {
+                parents_looked_into.insert(parent.as_str());
+            }
+        }
+        Ok(Beside { digest, parents, looked_into: self.deltas.is_looked_into(digest)?, parents_looked_into })
+    }
+
+    /// What was held before the entry and is now; writes what differs now along each edge.
+    fn held_before_and_now(&self, beside: &Beside<'_>, name: &str) -> Result<(Held, Held), Error> {
+        let (here_before, here) = self.standing_before_and_now(beside.digest, name)?;
+        let mut was = Held { here: here_before, by_any_parent: false };
+        let mut is = Held { here, by_any_parent: false };
+        for parent in beside.parents {
             let (before, now) = self.standing_before_and_now(parent, name)?;
             was.by_any_parent |= before.is_open();
             is.by_any_parent |= now.is_open();
-            self.differs((parent, digest), name, Delta { from: now, to: here }, looked_into)?;
+            self.differs(beside, parent, name, Delta { from: now, to: here })?;
         }
         Ok((was, is))
     }
@@ -239,20 +264,11 @@ impl<'s, 'a> Walk<'s, 'a> {
         Ok(Some(at))
     }
 
-    fn any_looked_into(&self, digests: &BTreeSet<String>) -> Result<bool, Error> {
-        for digest in digests {
-            if self.deltas.is_looked_into(digest)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Writes what differs along an edge. Where somebody looked into the parent, and nobody into this version yet, that
-    /// nothing is said of it is no difference.
-    fn differs(&self, (from, to): (&str, &str), name: &str, delta: Delta, to_looked_into: bool) -> Result<(), Error> {
-        let unknown = delta.to == Standing::None && !to_looked_into && self.deltas.is_looked_into(from)?;
-        self.deltas.differs(from, to, name, if unknown { Delta::default() } else { delta })
+    /// Writes what differs along the edge from a parent. Where somebody looked into the parent, and nobody into this
+    /// version yet, that nothing is said of it is no difference.
+    fn differs(&self, beside: &Beside<'_>, from: &str, name: &str, delta: Delta) -> Result<(), Error> {
+        let unknown = delta.to == Standing::None && !beside.looked_into && beside.parents_looked_into.contains(from);
+        self.deltas.differs(from, beside.digest, name, if unknown { Delta::default() } else { delta })
     }
 
     /// Compares all that is or was held here or by a parent, where the parents are others; gives it back while there is
@@ -262,42 +278,35 @@ impl<'s, 'a> Walk<'s, 'a> {
         if before == parents { Ok(None) } else { self.compare_with(holder, &before, &parents) }
     }
 
+    /// Compares all of it, whatever was counted before the entry.
     fn compare_with(
         &mut self,
         mut holder: Holder,
         before: &BTreeSet<String>,
         parents: &BTreeSet<String>,
     ) -> Result<Option<Holder>, Error> {
-        let looked_into = self.deltas.is_looked_into(&holder.digest)?;
-        let none_is_known = looked_into || !self.any_looked_into(parents)?;
+        holder.whole = true;
         let limit = self.names_at_once(before.len() + parents.len());
-        let mut pages = Vec::new();
-        for digest in before.union(parents).chain([&holder.digest]) {
-            pages.push(self.deltas.judged_of(digest, &holder.after, limit)?);
-        }
-        let (names, goes_on) = merged(pages);
+        let (names, goes_on) = merged(before.union(parents).chain([&holder.digest]), |digest| {
+            self.deltas.judged_of(digest, &holder.after, limit)
+        })?;
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
+        let beside = self.beside(&holder.digest, parents)?;
         for name in names.iter().filter(|name| *name != LOOKED_INTO) {
             let here = self.deltas.standing(&holder.digest, name)?;
-            let mut held = Held { here, none_is_known, by_any_parent: false };
+            let mut held = Held { here, by_any_parent: false };
             for parent in parents {
                 let from = self.deltas.standing(parent, name)?;
                 held.by_any_parent |= from.is_open();
-                self.differs((parent, &holder.digest), name, Delta { from, to: here }, looked_into)?;
+                self.differs(&beside, parent, name, Delta { from, to: here })?;
             }
             for parent in before.difference(parents) {
                 self.deltas.differs(parent, &holder.digest, name, Delta::default())?;
             }
-            holder.new += held.is_new();
-            holder.resolved += held.is_resolved();
+            holder.new += i64::from(held.is_new());
+            holder.resolved += i64::from(held.is_resolved(beside.none_is_known()));
         }
-        if let Some(last) = goes_on {
-            holder.after = last;
-            return Ok(Some(holder));
-        }
-        let badge = Badge { new: added(0, holder.new), resolved: added(0, holder.resolved) };
-        self.deltas.compares(&holder.digest, badge)?;
-        Ok(None)
+        self.go_on(holder, goes_on)
     }
 
     /// How many vulnerabilities are compared with so many parents.
@@ -319,14 +328,18 @@ impl Holder {
     }
 }
 
-/// The names that all pages reach up to, in order; and the last of them where any goes on.
-fn merged(pages: Vec<Names>) -> (BTreeSet<String>, Option<String>) {
+/// The names that the pages of all digests reach up to, in order; and the last of them where any goes on.
+fn merged<'d>(
+    digests: impl Iterator<Item = &'d String>,
+    page: impl Fn(&str) -> Result<Names, Error>,
+) -> Result<(BTreeSet<String>, Option<String>), Error> {
+    let pages = digests.map(|digest| page(digest)).collect::<Result<Vec<_>, _>>()?;
     let until = pages.iter().filter_map(|page| page.until.clone()).min();
     let mut names: BTreeSet<String> = pages.into_iter().flat_map(|page| page.names).collect();
     if let Some(until) = &until {
         names.retain(|name| name <= until);
     }
-    (names, until)
+    Ok((names, until))
 }
 
 fn added(number: u32, more: i64) -> u32 {
