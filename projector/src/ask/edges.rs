@@ -152,7 +152,8 @@ impl Links {
     }
 }
 
-type Pairs = Vec<(String, Stamp)>;
+/// Digests, each with what first proves it.
+pub(super) type Pairs = Vec<(String, Stamp)>;
 /// Repository key and tag, and how the fact writes them.
 type FromRow = ((String, String), Stamped<String>);
 /// Hashes of every prefix of an image's layers, shortest first.
@@ -234,10 +235,15 @@ impl Graph<'_> {
         }
     }
 
+    /// Digests that an artifact declares as its parents, known or not, whatever `at` is.
+    pub(super) fn declares(&self, profile: &Profile, cut: &mut bool) -> Result<Pairs, Error> {
+        self.pairs(profile, table::PARENTS, EDGE_ROWS_MAX, cut)
+    }
+
     /// Declared parents that are known artifacts, whatever `at` is: where there is one, none is derived.
     pub(super) fn declared(&self, profile: &Profile, cut: &mut bool) -> Result<Vec<(Rc<Profile>, Stamp)>, Error> {
         let mut declared = Vec::new();
-        for (parent, stamp) in self.pairs(profile, table::PARENTS, EDGE_ROWS_MAX, cut)? {
+        for (parent, stamp) in self.declares(profile, cut)? {
             if let Some(parent) = self.known_profile(&parent)?.filter(|parent| parent.digest != profile.digest) {
                 declared.push((parent, stamp));
             }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::edges::Pairs;
 use super::identity::{Graph, LineKey, Profile};
 use super::scope::Scope;
 use crate::error::Error;
@@ -123,6 +124,14 @@ impl Graph<'_> {
         }))
     }
 
+    /// What parents and children of an artifact hang on of itself, by its canonical digest.
+    pub(super) fn stands_as(&self, digest: &str) -> Result<Option<StandsAs>, Error> {
+        let profile = self.known_profile(digest)?.filter(|profile| profile.digest == digest);
+        let Some(profile) = profile else { return Ok(None) };
+        let (version, declares) = (self.version_of(digest)?, self.declares(&profile, &mut false)?);
+        Ok(Some(StandsAs { group: profile.group.clone(), version, declares }))
+    }
+
     /// The tags that it was called by, and when.
     fn called(&self, profile: &Profile) -> Result<BTreeSet<(TagId, Order)>, Error> {
         let (tags, _) = self.tags_of(profile)?;
@@ -146,6 +155,14 @@ fn line_id(line: &LineKey) -> Option<LineId> {
 
 fn pos_of(profile: &Profile) -> Pos {
     Pos { time: profile.created.time, digest: profile.digest.clone() }
+}
+
+/// What parents and children of an artifact hang on of itself.
+#[derive(PartialEq, Eq)]
+pub(super) struct StandsAs {
+    group: Vec<String>,
+    version: Option<Version>,
+    declares: Pairs,
 }
 
 /// What artifacts are versions of before and after an entry.

@@ -280,9 +280,16 @@ impl<'a> Standings<'a> {
         Ok((found, next))
     }
 
-    /// Artifacts that may be other versions since an entry names a digest.
+    /// Artifacts that are other versions, or declare other parents, since an entry names a digest. Others have other
+    /// parents only together with these: what is found does not hang on how many digests are looked at.
     pub(crate) fn versions_changed_with(&self, touched: &str) -> Result<BTreeSet<String>, Error> {
-        Ok(Versions::new(self.before, self.after).changed_with(touched)?.into_iter().collect())
+        let mut changed = BTreeSet::new();
+        for digest in Versions::new(self.before, self.after).changed_with(touched)? {
+            if self.graph_before.stands_as(&digest)? != self.graph.stands_as(&digest)? {
+                changed.insert(digest);
+            }
+        }
+        Ok(changed)
     }
 
     /// The parents of a version, before the entry and with it.

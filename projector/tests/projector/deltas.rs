@@ -343,6 +343,29 @@ fn what_is_kept_is_what_is_computed_whatever_comes_in_whatever_order() {
     }
 }
 
+/// An SBOM of one version makes the parent known that it and another version declare: what is read again looks at the
+/// version too, of which folding told nothing.
+#[test]
+fn what_is_read_again_is_worked_off_in_the_same_steps() {
+    let on_parent = VexStatement {
+        vulnerability: NAMES[0].to_owned(),
+        product: digest("c"),
+        product_digests: vec![digest("c")],
+        status: VexStatus::Affected.into(),
+        ..VexStatement::default()
+    };
+    let child = |name: &str| packaged(name, 1, |event| event.parent_digests = vec![digest("c")]);
+    let book = Book::of(&[child("f"), child("d"), sbom("f", "lister", 2, 1, &BTreeSet::new(), vec![on_parent])]);
+    let store = Arc::new(MemStore::default());
+    let views = Views::in_store(store.clone(), book.reader()).expect("opens");
+    assert!(views.wait_folded(book.reader().next_seq()), "{:?}", views.fault());
+    let resolved = |name: &str| at(&views, None).vuln_badges(&digest(name)).expect("read").resolved_vulns;
+    assert_eq!((resolved("f"), resolved("d")), (1, 1));
+    let root = root_of(&views);
+    views.close().expect("closes");
+    assert_eq!(root, derived_anew(&store, &book));
+}
+
 #[test]
 fn deltas_say_why_and_since_when() {
     let left_pad = |version: &str| BTreeSet::from([format!("pkg:npm/left-pad@{version}")]);

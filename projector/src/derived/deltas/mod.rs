@@ -90,7 +90,7 @@ impl Derived for VexDeltas {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn byte(&self) -> u8 {
