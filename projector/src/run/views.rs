@@ -184,11 +184,6 @@ impl Views {
         self.wait_until(timeout, |visible| visible.shown_by_all(tenant) > index).await
     }
 
-    /// Waits until the facts of an index are folded, which derived views may be behind; `false` when the time ran out.
-    pub async fn wait_facts(&self, tenant: &TenantId, index: u64, timeout: Duration) -> bool {
-        self.wait_until(timeout, |visible| visible.folded(tenant) > index).await
-    }
-
     async fn wait_until(&self, timeout: Duration, seen: impl Fn(&Visible) -> bool) -> bool {
         let mut moved = self.0.inner.moved.subscribe();
         let seen = moved.wait_for(|_| seen(&self.0.inner.visible.read()));

@@ -72,18 +72,18 @@ fn refused(refused: Refused) -> Problem {
     }
 }
 
-/// Whether the facts of everything that was submitted are folded; what touches very much may be derived a little later.
-/// It is durable either way, so a node without views says no and nothing worse. A message that added no entry is counted
-/// in a commit, which is visible when its count is.
+/// Whether answers show everything that was submitted: they are bound by the slowest view that they use, so facts that
+/// are folded are not enough. It is durable either way, so a node without views says no and nothing worse. A message that
+/// added no entry is counted in a commit, which is visible when its count is.
 async fn wait(app: &App, tenant: &TenantId, submitted: &Submitted) -> bool {
     let Some(views) = app.config.views.get() else { return false };
-    let receipts = receipts(submitted);
+    let (receipts, timeout) = (receipts(submitted), app.limits().visible_wait);
     let is_counted = |receipt: &Receipt| matches!(receipt.status, Status::Duplicate | Status::Rejected);
-    if receipts.iter().any(is_counted) {
-        return views.wait_commits(tenant, app.ledger().next_seq(), app.limits().visible_wait).await;
-    }
+    let commits = if receipts.iter().any(is_counted) { app.ledger().next_seq() } else { 0 };
     let Some(newest) = receipts.iter().map(|receipt| receipt.index).max() else { return true };
-    views.wait_facts(tenant, newest, app.limits().visible_wait).await
+    let (counted, shown) =
+        tokio::join!(views.wait_commits(tenant, commits, timeout), views.wait_visible(tenant, newest, timeout));
+    counted && shown
 }
 
 fn receipts(submitted: &Submitted) -> &[Receipt] {

@@ -20,24 +20,27 @@ impl WriteNode for Takes {
         let body = bytes_of(&message.body);
         self.seen.lock().expect("a list").push(message);
         let sent = Sent { body, ..deployed("2026-01-01T00:00:00Z", "prod", "cart", "1") };
-        let receipt = append(&self.writer, &[sent]).remove(0);
-        Box::pin(async move {
-            Ok(Submitted::One(Receipt {
-                status: Status::Accepted,
-                index: receipt.index,
-                leaf_hash: receipt.leaf_hash.0,
-                event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
-                conflicts_with: None,
-                reject: None,
-                redaction: None,
-            }))
-        })
+        let appended = append(&self.writer, &[sent]).remove(0);
+        let receipt = Receipt { leaf_hash: appended.leaf_hash.0, ..receipt(Status::Accepted, appended.index) };
+        Box::pin(async { Ok(Submitted::One(receipt)) })
     }
     fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
         Box::pin(async { Err(NotErased::Stopping) })
     }
     fn refuses(&self) -> Option<Refused> {
         None
+    }
+}
+
+fn receipt(status: Status, index: u64) -> Receipt {
+    Receipt {
+        status,
+        index,
+        leaf_hash: [0; 32],
+        event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
+        conflicts_with: None,
+        reject: None,
+        redaction: None,
     }
 }
 
@@ -110,16 +113,7 @@ impl WriteNode for Repeats {
         let (time_ns, log) = (writer.next_time(recorded()), LogId::default_log());
         let duplicates = vec![(log, "/test".to_owned(), 1)];
         writer.append(Batch { time_ns, duplicates, ..Batch::default() }).expect("appended");
-        let receipt = Receipt {
-            status: Status::Duplicate,
-            index: 0,
-            leaf_hash: [0; 32],
-            event_id: EventId::from_slice(&[0; 16]).expect("16 bytes"),
-            conflicts_with: None,
-            reject: None,
-            redaction: None,
-        };
-        Box::pin(async { Ok(Submitted::One(receipt)) })
+        Box::pin(async { Ok(Submitted::One(receipt(Status::Duplicate, 0))) })
     }
     fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
         Box::pin(async { Err(NotErased::Stopping) })
@@ -139,6 +133,38 @@ async fn a_duplicate_that_waits_is_counted_when_it_is_answered() {
         assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (200, &true.into()), "{}", answer.text());
         assert_eq!(client.get("/api/v1/intake").await.json()["byStatus"]["duplicate"], count);
     }
+}
+
+/// Takes every message as the deployments of very many services.
+struct TakesMany(Arc<Mutex<Writer>>);
+
+const MANY: usize = 4_000;
+
+impl WriteNode for TakesMany {
+    fn publish(&self, _: Message) -> Pending<Result<Submitted, Refused>> {
+        let service = |n| deployed("2026-01-01T00:00:00Z", "prod", &format!("cart-{n}"), "1");
+        let appended = append(&self.0, &(0..MANY).map(service).collect::<Vec<_>>());
+        let receipts = appended.iter().map(|appended| receipt(Status::Accepted, appended.index)).collect();
+        Box::pin(async { Ok(Submitted::Batch(receipts)) })
+    }
+    fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
+        Box::pin(async { Err(NotErased::Stopping) })
+    }
+    fn refuses(&self) -> Option<Refused> {
+        None
+    }
+}
+
+/// Derived views come after the facts, and a question is bound by the slowest of them.
+#[tokio::test]
+async fn whoever_waited_sees_everything_that_was_sent() {
+    let world = World::new();
+    let (client, _) = client(&world, |config| config.write = Some(Arc::new(TakesMany(world.writer.clone()))));
+    let answer = client.post("/api/v1/events?wait=visible", &[], "{}").await;
+    let index = MANY - 1;
+    assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (201, &true.into()), "{}", answer.text());
+    let shown = client.get("/api/v1/environments/prod?limit=1000").await;
+    assert_eq!(shown.headers["pedigraph-as-of"], index.to_string());
 }
 
 #[tokio::test]
