@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::identity::{BaseRow, Graph, Products, Profile, fields, read_stamp, second_and_third};
 use super::joined::ALIASES_MAX;
-use super::line::FoundBy;
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::deployments::rows::unreadable;
 use crate::facts::lineage::rows::{BaseClaim, BaseMethod, FirstWith, RunId, role, table};
+use crate::facts::lines::rows::FoundBy;
 use crate::rows::stamp::{Stamp, Stamped};
 use crate::store::key::{Key, KeyReader};
 

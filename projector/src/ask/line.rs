@@ -10,8 +10,7 @@ use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::tag_order::TagVersion;
 use crate::facts::lines::after::Change;
-pub(super) use crate::facts::lines::rows::FoundBy;
-use crate::facts::lines::rows::{LineId, Pos, TagId, Version, id_of};
+use crate::facts::lines::rows::{FoundBy, LineId, Pos, TagId, Version, id_of};
 use crate::facts::lines::{Goes, Lines};
 use crate::rows::stamp::{Order, Stamp};
 
