@@ -41,6 +41,9 @@ mod why {
 /// for deb, rpm and apk that of the source package which its `upstream` qualifier names. A distribution that tools call
 /// by several names has one key for each of them.
 pub fn packages_of(purl: &Purl) -> Vec<String> {
+    if !is_of_distribution(purl.kind()) && !purl.package().contains('#') {
+        return vec![purl.package().to_owned()];
+    }
     let Some(component) = Installed::of(purl) else { return vec![purl.package().to_owned()] };
     let mut keys = component.own_keys(purl);
     keys.extend(component.source_keys().into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
@@ -132,7 +135,7 @@ pub fn covers(package: &AffectedPackage, installed: &Purl) -> Covers {
     } else {
         return Covers::Out;
     };
-    let agreement = if component.is_of_distribution() {
+    let agreement = if is_of_distribution(component.purl.ty()) {
         agree(&package.ecosystem, component.qualifier("distro").unwrap_or_default())
     } else {
         Agreement::Agrees
@@ -155,11 +158,6 @@ impl<'a> Installed<'a> {
         Some(Installed { purl: PackageUrl::from_str(purl.as_str()).ok()? })
     }
 
-    /// Whether it is a package of a distribution, which has releases and is built from source packages.
-    fn is_of_distribution(&self) -> bool {
-        matches!(self.purl.ty(), "deb" | "rpm" | "apk")
-    }
-
     fn qualifier(&self, name: &str) -> Option<&str> {
         self.purl.qualifiers().iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_ref())
     }
@@ -179,14 +177,15 @@ impl<'a> Installed<'a> {
     fn keys(&self, name: &str) -> Vec<String> {
         let namespace = self.purl.namespace().unwrap_or_default();
         let names = SAME_DISTRIBUTION.iter().find(|names| names.contains(&namespace));
-        let names = names.filter(|_| self.is_of_distribution()).map_or(vec![namespace], |names| names.to_vec());
+        let names =
+            names.filter(|_| is_of_distribution(self.purl.ty())).map_or(vec![namespace], |names| names.to_vec());
         names.into_iter().filter_map(|namespace| key(self.purl.ty(), namespace, name)).collect()
     }
 
     /// Name of the source package and its version, which is empty where it is not given: `openssl@3.0.11-1`,
     /// `glibc-2.34-60.el9.src.rpm`.
     fn source(&self) -> Option<(&str, &str)> {
-        let upstream = self.qualifier("upstream").filter(|_| self.is_of_distribution())?;
+        let upstream = self.qualifier("upstream").filter(|_| is_of_distribution(self.purl.ty()))?;
         if let Some(file) = upstream.strip_suffix(".src.rpm") {
             let (rest, _) = file.rsplit_once('-')?;
             let (name, _) = rest.rsplit_once('-')?;
@@ -219,6 +218,11 @@ impl<'a> Installed<'a> {
             _ => version.to_owned(),
         }
     }
+}
+
+/// Whether packages of a purl's type are those of a distribution, which has releases and builds from source packages.
+fn is_of_distribution(kind: &str) -> bool {
+    matches!(kind, "deb" | "rpm" | "apk")
 }
 
 /// Names that advisories and tools have for one distribution.

@@ -305,6 +305,8 @@ impl Purl {
 
     /// A qualifier's value, percent-decoded.
     pub fn qualifier(&self, key: &str) -> Option<String> {
+        // Most have none, and this is asked of each component of an SBOM.
+        self.canonical.contains('?').then_some(())?;
         let parsed = PackageUrl::from_str(&self.canonical).ok()?;
         qualifier(&parsed, key)
     }

@@ -11,7 +11,7 @@ use pedigraph_proto::vers::Range;
 use super::answers::ComponentPath;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
-use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Contents, Placed, kept};
+use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Component, Contents, Placed, kept};
 use crate::error::Error;
 use crate::facts::components::rows::{
     BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, digest_text, table, table_key, unreadable,
@@ -226,10 +226,11 @@ impl Scope {
     }
 
     /// A component by its number.
-    pub(super) fn known(&self, component: u32) -> Result<Arc<Known>, Error> {
+    pub(super) fn known(&self, component: u32) -> Result<Arc<Component>, Error> {
         kept(&self.contents.components, component, COMPONENTS_KEPT_MAX, || {
             let key = table(&self.tenant, COMPONENTS).number(u64::from(component));
-            Ok(self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value).unwrap_or_default())
+            let known = self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value);
+            Ok(Component::of(known.unwrap_or_default()))
         })
     }
 
@@ -290,13 +291,13 @@ impl Contents {
     }
 
     /// All components.
-    pub(super) fn all(&self, scope: &Scope) -> Result<Vec<Arc<Known>>, Error> {
+    pub(super) fn all(&self, scope: &Scope) -> Result<Vec<Arc<Component>>, Error> {
         self.entries.iter().map(|entry| scope.known(entry.component)).collect()
     }
 
     /// Components of a package, found in the order of the set: by so many reads as the logarithm of its size, twice,
     /// and one for each that is found.
-    pub(super) fn of_package(&self, scope: &Scope, package: &str) -> Result<Vec<Arc<Known>>, Error> {
+    pub(super) fn of_package(&self, scope: &Scope, package: &str) -> Result<Vec<Arc<Component>>, Error> {
         let base = package.split('#').next().unwrap_or_default();
         // What may follow a package in a purl: nothing or a subpath, qualifiers or a version.
         let ranges = [(base.to_owned(), format!("{base}$")), (format!("{base}?"), format!("{base}A"))];
@@ -307,7 +308,7 @@ impl Contents {
                 if known.purl.as_str() >= to.as_str() {
                     break;
                 }
-                if Purl::parse(&known.purl).is_some_and(|purl| purl.package() == package) {
+                if known.parsed().is_some_and(|purl| purl.package() == package) {
                     found.push(known);
                 }
             }

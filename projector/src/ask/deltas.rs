@@ -4,6 +4,7 @@
 //! They go by `asOf` alone. A scope for them shows no more than the view of deltas has come to.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use super::identity::Graph;
 use super::scope::{Clocks, Scope};
 use super::subscribed::CHANGES_PER_ENTRY_MAX;
 use super::vex::said::Case;
+use super::vex::subjects::Subjects;
 use crate::error::Error;
 use crate::facts::components::rows::{LINKS, table as components_table};
 use crate::facts::deltas::rows::{LOOKED_INTO, Standing, differing, judged};
@@ -215,7 +217,7 @@ impl Scope {
         let cause = changed_along(self, &case, &old, &new)?;
         let replay_hash = graph.replay_hash(&format!("{from}..{to}"), old.entries().chain(new.entries()))?;
         let raw = |digest: &str| digest.parse::<Digest>().map(|digest| digest.to_bytes()).unwrap_or_default();
-        let cve = case.vulnerability.name.clone();
+        let cve = case.vulnerability().name.clone();
         let id = canonical::derived_id(&[self.tenant.as_str().as_bytes(), &raw(from), &raw(to), cve.as_bytes()]);
         Ok(Some(VexDelta {
             id: id.to_string(),
@@ -249,7 +251,7 @@ impl Scope {
         limit: usize,
     ) -> Result<Listed<VerdictLink>, Error> {
         let case = Case::of(self, vulnerability)?;
-        let name = key_name(&case.vulnerability.name);
+        let name = key_name(&case.vulnerability().name);
         let (prefix, kept) = (judged(&self.tenant, &name), self.kept_deltas(self.bound));
         let (mut found, mut looks, After(mut last, _)) = (Vec::new(), 0, After::read(after)?);
         while let Some(digest) = self.texts_after(&prefix, &last, 1)?.pop() {
@@ -278,6 +280,7 @@ impl Scope {
         limit: usize,
     ) -> Result<Listed<VerdictLink>, Error> {
         let (digest, kept) = (self.canonical_digest(digest)?, self.kept_deltas(self.bound));
+        let subjects = Rc::new(Subjects::new(self));
         let (mut found, mut looks, After(mut last, _)) = (Vec::new(), 0, After::read(after)?);
         while let Some(name) = kept.judged_of(&digest, &last, 1)?.names.pop_first() {
             if found.len() >= limit || looks == LOOKS_MAX {
@@ -285,7 +288,7 @@ impl Scope {
             }
             looks += 1;
             if name != LOOKED_INTO && kept.standing(&digest, &name)? != Standing::None {
-                let case = Case::of(self, &name)?;
+                let case = Case::among(&subjects, &name)?;
                 match sbom {
                     Some(sbom) => found.push(self.link(&case, &digest, Some(sbom.to_owned()))?),
                     None => found.extend(self.links_of(&case, &digest)?),
@@ -315,7 +318,7 @@ impl Scope {
         Ok(VerdictLink {
             artifact_digest: digest.to_owned(),
             sbom_version_id: sbom,
-            cve: case.vulnerability.name.clone(),
+            cve: case.vulnerability().name.clone(),
             consensus_projection_id: summary.consensus_projection_id,
             verdict_status: summary.status,
             confidence_score: summary.confidence,

@@ -2,9 +2,11 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pedigraph_proto::Purl;
+use pedigraph_proto::advisory::packages_of;
 use pedigraph_proto::versions::Scheme;
 
 use super::answers::{
@@ -15,8 +17,10 @@ use super::contents::label;
 use super::identity::Graph;
 use super::licenses;
 use super::scope::{Clocks, Scope};
+use super::sets::Component;
 use super::vex::names::is_cve;
 use super::vex::said::Case;
+use super::vex::subjects::Subjects;
 use super::vex::verdict::Whole;
 use crate::error::Error;
 use crate::facts::components::rows::Known;
@@ -35,7 +39,7 @@ pub(super) enum Matched {
 }
 
 /// Components by what they are matched by, each version once.
-type Components = BTreeMap<Matched, BTreeMap<String, Known>>;
+type Components = BTreeMap<Matched, BTreeMap<String, Arc<Component>>>;
 
 /// One side.
 #[derive(Default)]
@@ -46,15 +50,15 @@ struct Side {
 }
 
 impl Side {
-    fn add(&mut self, components: Vec<Arc<Known>>) {
+    fn add(&mut self, components: Vec<Arc<Component>>) {
         for known in components {
             let (matched, version) = matched(&known);
-            self.components.entry(matched).or_default().entry(version).or_insert_with(|| Known::clone(&known));
+            self.components.entry(matched).or_default().entry(version).or_insert(known);
         }
     }
 
     /// Components whose purl begins with a package: those of it, whatever else names them, and some more.
-    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &BTreeMap<String, Known>> {
+    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &BTreeMap<String, Arc<Component>>> {
         let from = Matched::Purl(package.to_owned());
         let begins = move |matched: &Matched| matches!(matched, Matched::Purl(text) if text.starts_with(package));
         self.components.range(from..).take_while(move |(matched, _)| begins(matched)).map(|(_, versions)| versions)
@@ -110,12 +114,12 @@ impl Scope {
         for digest in [from, to] {
             names.extend(self.vulnerabilities_of(digest)?);
         }
-        let mut changes = BTreeMap::new();
+        let (subjects, mut changes) = (Rc::new(Subjects::new(self)), BTreeMap::new());
         let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
         for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
-            let case = Case::of(self, &name)?;
+            let case = Case::among(&subjects, &name)?;
             // An id that two CVEs share is looked at under each of them.
-            if key_name(&case.vulnerability.name) != name {
+            if key_name(&case.vulnerability().name) != name {
                 continue;
             }
             let (old, new) = (case.whole(from)?, case.whole(to)?);
@@ -193,7 +197,7 @@ fn change_of(case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -
         ("statement_changed", "what is said of it weighs otherwise".to_owned(), index)
     });
     VerdictChange {
-        cve: case.vulnerability.name.clone(),
+        cve: case.vulnerability().name.clone(),
         from_status: old.status_word(),
         to_status: new.status_word(),
         reason,
@@ -232,8 +236,8 @@ type Analysed = BTreeMap<String, ((String, u32), BTreeSet<String>)>;
 type Cause = (&'static str, String, Option<u64>);
 
 /// What a component is matched by, and its version.
-pub(super) fn matched(known: &Known) -> (Matched, String) {
-    match Purl::parse(&known.purl) {
+pub(super) fn matched(known: &Component) -> (Matched, String) {
+    match known.parsed() {
         Some(purl) => {
             let mut text = purl.package().to_owned();
             for name in NAMING {
@@ -244,14 +248,14 @@ pub(super) fn matched(known: &Known) -> (Matched, String) {
             (Matched::Purl(text), purl.version().to_owned())
         }
         None => {
-            let Known { kind, group, name, version, .. } = known;
+            let Known { kind, group, name, version, .. } = &**known;
             (Matched::Named(kind.clone(), group.clone(), name.clone()), version.clone())
         }
     }
 }
 
 fn packages(side: &Side) -> impl Iterator<Item = String> {
-    let of_purl = |known: &Known| Purl::parse(&known.purl).map(|purl| pedigraph_proto::advisory::packages_of(&purl));
+    let of_purl = |known: &Arc<Component>| known.parsed().map(packages_of);
     side.components.values().flat_map(|versions| versions.values()).filter_map(of_purl).flatten()
 }
 
@@ -302,21 +306,23 @@ fn by_item(a: &Added, b: &Added) -> Ordering {
     (&a.purl, &a.name, &a.version).cmp(&(&b.purl, &b.name, &b.version))
 }
 
-fn sorted<'s>(versions: impl Iterator<Item = (&'s String, &'s Known)>) -> Vec<(&'s String, &'s Known)> {
+fn sorted<'s>(
+    versions: impl Iterator<Item = (&'s String, &'s Arc<Component>)>,
+) -> Vec<(&'s String, &'s Arc<Component>)> {
     let mut versions: Vec<_> = versions.collect();
     versions.sort_by(|(a, known), (b, _)| version_order(known, a, b));
     versions
 }
 
 /// In the order of the package's kind; what cannot be compared there, as numbers and words.
-fn version_order(known: &Known, a: &str, b: &str) -> Ordering {
-    let scheme = Purl::parse(&known.purl).and_then(|purl| Scheme::of_purl_type(purl.kind()));
+fn version_order(known: &Component, a: &str, b: &str) -> Ordering {
+    let scheme = known.parsed().and_then(|purl| Scheme::of_purl_type(purl.kind()));
     let compared = scheme.and_then(|scheme| scheme.compare(a, b));
     compared.or_else(|| Scheme::Generic.compare(a, b)).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
 }
 
 /// Whether the same version has other licences or another content.
-fn contents_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
+fn contents_changed(was: &Component, is: &Component, diff: &mut SbomDiff) -> bool {
     let license = license_changed(was, is, diff);
     let algorithm = |digest: &str| digest.split_once(':').map(|(algorithm, _)| algorithm.to_owned());
     let content =
@@ -333,7 +339,7 @@ fn contents_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
     license || content
 }
 
-fn license_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
+fn license_changed(was: &Component, is: &Component, diff: &mut SbomDiff) -> bool {
     let changed = !licenses::same(&was.licenses, &is.licenses);
     if changed {
         diff.license_changed.push(LicenseChanged {
@@ -347,7 +353,7 @@ fn license_changed(was: &Known, is: &Known, diff: &mut SbomDiff) -> bool {
     changed
 }
 
-fn item(known: &Known) -> Added {
+fn item(known: &Component) -> Added {
     Added {
         purl: Some(known.purl.clone()).filter(|purl| !purl.is_empty()),
         name: if known.name.is_empty() { label(known) } else { known.name.clone() },
@@ -356,20 +362,20 @@ fn item(known: &Known) -> Added {
     }
 }
 
-fn version_of(known: &Known) -> String {
-    match Purl::parse(&known.purl) {
+fn version_of(known: &Component) -> String {
+    match known.parsed() {
         Some(purl) if !purl.version().is_empty() => purl.version().to_owned(),
         Some(_) | None => known.version.clone(),
     }
 }
 
 /// Items without purl carry their name.
-fn name_of(known: &Known) -> Option<String> {
+fn name_of(known: &Component) -> Option<String> {
     known.purl.is_empty().then(|| known.name.clone())
 }
 
-fn without_version(known: &Known) -> String {
-    Purl::parse(&known.purl).map_or_else(String::new, |purl| purl.package().to_owned())
+fn without_version(known: &Component) -> String {
+    known.parsed().map_or_else(String::new, |purl| purl.package().to_owned())
 }
 
 /// A component that what is said is about came, went or changed its version.
@@ -378,15 +384,15 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
     let index = |side: &Side| side.sboms.last().copied();
     for purl in named {
         let Some(purl) = Purl::parse(purl) else { continue };
-        let of = |side: &Side| -> Vec<(String, Known)> {
+        let of = |side: &Side| -> Vec<(String, Arc<Component>)> {
             let of_package =
-                |known: &&Known| Purl::parse(&known.purl).is_some_and(|own| own.package() == purl.package());
+                |known: &&Arc<Component>| known.parsed().is_some_and(|own| own.package() == purl.package());
             let all = side.spelled_as(purl.package()).flat_map(|versions| versions.values()).filter(of_package);
             all.map(|known| (version_of(known), known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));
         let versions =
-            |all: &[(String, Known)]| all.iter().map(|(version, _)| version.clone()).collect::<BTreeSet<_>>();
+            |all: &[(String, Arc<Component>)]| all.iter().map(|(version, _)| version.clone()).collect::<BTreeSet<_>>();
         if versions(&was) == versions(&is) {
             continue;
         }

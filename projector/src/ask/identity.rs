@@ -130,7 +130,7 @@ impl<'a> Graph<'a> {
             builds: RefCell::default(),
             work: RefCell::default(),
             lines: Remembered::new(scope.shared.store.clone()),
-            own_claims: RefCell::default(),
+            own_claims: Kept::default(),
             entries: RefCell::default(),
         }
     }

@@ -129,7 +129,7 @@ impl Scope {
         if page.counting && next.not_deployed.next == Place::End {
             idle.sort_by(|a, b| (&a.artifact_ref, &a.digest).cmp(&(&b.artifact_ref, &b.digest)));
         }
-        let named = reach.case().map(|case| &case.vulnerability);
+        let named = reach.case().map(|case| case.vulnerability());
         let impact = Impact {
             purl,
             versions,
@@ -601,7 +601,7 @@ impl RowMaker<'_> {
                 return Ok(true);
             }
             looks += 1;
-            self.fix_looks += usize::from(!self.reach.free.borrow().contains_key(later));
+            self.fix_looks += usize::from(!self.reach.free.lock().contains_key(later));
             self.reach.is_free(later)
         })?;
         Ok((next.filter(|_| !cut), cut))

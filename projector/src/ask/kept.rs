@@ -1,13 +1,14 @@
-//! What is kept for a question, so that each thing is read once.
+//! What is kept for a question, or for several, so that each thing is read once.
 
 use std::borrow::Borrow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 
 use crate::error::Error;
 
 /// What was read, by what it is of.
-pub(super) type Kept<K, V> = RefCell<BTreeMap<K, V>>;
+pub(super) type Kept<K, V> = Mutex<BTreeMap<K, V>>;
 
 /// What is kept; it is read when it is first asked for.
 pub(super) fn once<K, Q, V>(kept: &Kept<K, V>, of: &Q, read: impl FnOnce() -> Result<V, Error>) -> Result<V, Error>
@@ -16,10 +17,10 @@ where
     Q: Ord + ToOwned<Owned = K> + ?Sized,
     V: Clone,
 {
-    if let Some(known) = kept.borrow().get(of) {
+    if let Some(known) = kept.lock().get(of) {
         return Ok(known.clone());
     }
     let read = read()?;
-    kept.borrow_mut().insert(of.to_owned(), read.clone());
+    kept.lock().insert(of.to_owned(), read.clone());
     Ok(read)
 }

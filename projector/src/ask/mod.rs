@@ -45,7 +45,7 @@ mod tags;
 mod timeline;
 mod trace;
 pub(crate) mod undescribed;
-mod vex;
+pub(crate) mod vex;
 mod wording;
 
 pub use self::answers::Found;

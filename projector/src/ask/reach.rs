@@ -3,7 +3,7 @@
 //!
 //! Nothing here reads what does not hold it.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -147,17 +147,17 @@ impl<'a> Reach<'a> {
             sets,
             cut: matches_cut || sets_cut,
             extended,
-            held: RefCell::default(),
-            contained: RefCell::default(),
-            runs: RefCell::default(),
+            held: Kept::default(),
+            contained: Kept::default(),
+            runs: Kept::default(),
             fleet: OnceCell::new(),
             linked: OnceCell::new(),
-            described: RefCell::default(),
-            free: RefCell::default(),
+            described: Kept::default(),
+            free: Kept::default(),
             case,
             may_be_unclear: false,
             named,
-            verdicts: RefCell::default(),
+            verdicts: Kept::default(),
         })
     }
 
@@ -566,8 +566,7 @@ impl Scope {
     }
 
     fn is_asked_for(&self, purl: &Purl, range: Option<&Range>, component: u32) -> Result<bool, Error> {
-        let component = Purl::parse(&self.known(component)?.purl);
-        Ok(component.is_some_and(|component| is_asked_for(purl, range, &component)))
+        Ok(self.known(component)?.parsed().is_some_and(|component| is_asked_for(purl, range, component)))
     }
 
     /// Sets that hold one of the components, ascending, with whether more were left out.

@@ -1,9 +1,11 @@
 //! What was read of sets of components for a question.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use pedigraph_proto::Purl;
 
 use crate::error::Error;
 use crate::facts::components::rows::Known;
@@ -17,7 +19,33 @@ pub(super) const COMPONENTS_KEPT_MAX: usize = 20_000;
 #[derive(Default)]
 pub(crate) struct ReadContents {
     pub(super) sets: Mutex<BTreeMap<u32, Arc<Contents>>>,
-    pub(super) components: Mutex<BTreeMap<u32, Arc<Known>>>,
+    pub(super) components: Mutex<BTreeMap<u32, Arc<Component>>>,
+}
+
+/// A component, and its purl, which is taken apart once for a question: sets share most of theirs.
+#[derive(Default, Debug)]
+pub(super) struct Component {
+    known: Known,
+    parsed: OnceLock<Option<Purl>>,
+}
+
+impl Component {
+    pub(super) fn of(known: Known) -> Component {
+        Component { known, parsed: OnceLock::new() }
+    }
+
+    /// `None` where it has none, or what no purl is.
+    pub(super) fn parsed(&self) -> Option<&Purl> {
+        self.parsed.get_or_init(|| Purl::parse(&self.known.purl)).as_ref()
+    }
+}
+
+impl Deref for Component {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
 }
 
 /// What is kept, or is read now; what was kept before goes when there is too much of it.

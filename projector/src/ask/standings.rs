@@ -1,7 +1,6 @@
 //! What a derived view of verdicts asks: whose verdict may be another one since an entry, what it is now, and which
 //! versions stand next to each other. It looks at what was known before an entry and with it, and never at `at`.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -12,13 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::children::ChildPlace;
 use super::edges::Links;
 use super::identity::Graph;
-use super::kept::Kept;
+use super::kept::{Kept, once};
 use super::line::Versions;
 use super::reach::Reach;
 use super::running::Place;
 use super::scope::{Clocks, Scope};
 use super::vex::candidates::Candidates;
 use super::vex::said::Case;
+use super::vex::sayings::Sayings;
+use super::vex::subjects::Subjects;
 use crate::error::Error;
 use crate::facts::components::rows::{EXTENDED, SET_SUBJECTS, SETS, table as components_table};
 use crate::facts::deltas::rows::{LOOKED_INTO, Standing};
@@ -29,8 +30,10 @@ use crate::facts::findings::rows::{
 use crate::rows::text::Text;
 use crate::store::key::KeyReader;
 
-/// Vulnerabilities of which a step keeps what is said.
-const CASES_KEPT_MAX: usize = 32;
+/// Vulnerabilities of which a step keeps what it found out.
+const CASES_KEPT_MAX: usize = 256;
+/// Statements of an entry that are read to find out what it speaks of.
+const STATED_READ_MAX: usize = 4_096;
 
 /// What may be concerned, from a place on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,26 +57,24 @@ pub(crate) struct Standings<'a> {
     graph_before: Graph<'a>,
     graph: Graph<'a>,
     index: u64,
+    subjects: Rc<Subjects<'a>>,
+    sayings: &'a Sayings,
     cases: Kept<String, Rc<Case<'a>>>,
 }
 
 impl<'a> Standings<'a> {
-    pub(crate) fn new(before: &'a Scope, after: &'a Scope, index: u64) -> Standings<'a> {
+    pub(crate) fn new(before: &'a Scope, after: &'a Scope, index: u64, sayings: &'a Sayings) -> Standings<'a> {
+        sayings.go_on(&after.tenant, index);
         let (graph_before, graph) = (Graph::new(before), Graph::new(after));
-        Standings { before, after, graph_before, graph, index, cases: RefCell::default() }
+        let subjects = Rc::new(Subjects::new(after));
+        Standings { before, after, graph_before, graph, index, subjects, sayings, cases: Kept::default() }
     }
 
     fn case(&self, name: &str) -> Result<Rc<Case<'a>>, Error> {
-        if let Some(known) = self.cases.borrow().get(name) {
-            return Ok(known.clone());
+        if self.cases.lock().len() >= CASES_KEPT_MAX {
+            self.cases.lock().clear();
         }
-        let case = Rc::new(Case::of(self.after, name)?);
-        let mut kept = self.cases.borrow_mut();
-        if kept.len() == CASES_KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(name.to_owned(), case.clone());
-        Ok(case)
+        once(&self.cases, name, || Ok(Rc::new(Case::known(&self.subjects, self.sayings.of(self.after, name)?))))
     }
 
     /// The verdict on an artifact. It stands under one digest of it and one name of the vulnerability. Instead of a name
@@ -84,10 +85,28 @@ impl<'a> Standings<'a> {
             return Ok(if is_it { Standing::NotAffected } else { Standing::None });
         }
         let case = self.case(name)?;
-        if key_name(&case.vulnerability.name) != name || self.graph.canonical(digest)? != digest {
+        if key_name(&case.vulnerability().name) != name || self.graph.canonical(digest)? != digest {
             return Ok(Standing::None);
         }
         Ok(case.whole(digest)?.consensus.map_or(Standing::None, |found| Standing::of(found.status)))
+    }
+
+    /// The entry says something of a vulnerability.
+    pub(crate) fn forget(&self, name: &str) -> Result<(), Error> {
+        self.sayings.forget(&self.after.tenant, Some(&self.after.joined_names(name)?));
+        Ok(())
+    }
+
+    /// Statements of an entry hold since this one, or do no longer.
+    pub(crate) fn forget_stated(&self, entry: u64) -> Result<(), Error> {
+        let of = table(&self.after.tenant, STATEMENTS).number(entry);
+        let limit = STATED_READ_MAX + 1;
+        let stated = self.after.keyed::<Statement>(&of, &of.prefix_end(), false, Clocks::Known, limit)?;
+        let few = stated.len() <= STATED_READ_MAX;
+        let names: BTreeSet<String> = stated.into_iter().map(|(_, row)| row.value.vulnerability).collect();
+        let names = if few { Some(self.after.with_joined_names(names)?) } else { None };
+        self.sayings.forget(&self.after.tenant, names.as_ref());
+        Ok(())
     }
 
     /// Every name that a vulnerability has, also those that two share.

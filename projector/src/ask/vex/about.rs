@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use pedigraph_proto::Purl;
 use pedigraph_proto::advisory::packages_of;
 
 use crate::ask::identity::Graph;
@@ -47,7 +46,7 @@ impl Scope {
         for part in self.parts_of(digest)? {
             for current in self.current_sboms(&part)? {
                 for known in self.contents(current.set)?.all(self)? {
-                    packages.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
+                    packages.extend(known.parsed().into_iter().flat_map(packages_of));
                 }
             }
         }

@@ -42,7 +42,7 @@ impl Case<'_> {
             self.named_by(package, is_named, &mut found)?;
         }
         self.advised_on(&mut found)?;
-        for name in &self.vulnerability.keys {
+        for name in &self.vulnerability().keys {
             for kind in [target::DIGEST, target::FINDING] {
                 for digest in self.targets(name, kind, usize::MAX)? {
                     found.may_be_unclear |= kind == target::DIGEST;
@@ -93,7 +93,7 @@ impl Case<'_> {
     /// An artifact, and what is under it: what is said of an index holds for its manifests.
     pub(crate) fn add(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
         let canonical = self.scope.canonical_digest(digest)?;
-        for below in self.graph.below(&canonical)?.digests() {
+        for below in self.subjects.graph.below(&canonical)?.digests() {
             named.insert(below.clone());
         }
         named.insert(canonical);
@@ -103,7 +103,7 @@ impl Case<'_> {
     /// Versions that statements on a package name; nothing for statements on all of them.
     fn versions_named(&self, package: &str) -> Result<BTreeSet<String>, Error> {
         let mut versions = BTreeSet::new();
-        for name in &self.vulnerability.keys {
+        for name in &self.vulnerability().keys {
             let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
             versions.extend(self.scope.texts_under(&of, usize::MAX)?);
         }
@@ -120,8 +120,7 @@ impl Case<'_> {
         let (numbers, of_more) = self.scope.matching(&purl, None)?;
         found.cut |= of_more;
         for number in numbers {
-            let known = self.scope.known(number)?;
-            if Purl::parse(&known.purl).is_some_and(|purl| is_named(&purl)) {
+            if self.scope.known(number)?.parsed().is_some_and(&is_named) {
                 found.components.insert(number);
             }
         }

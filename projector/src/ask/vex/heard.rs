@@ -8,6 +8,7 @@ use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
 
 use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
 use super::said::{Case, Issued, Pointer, StatementAt};
+use super::subjects::Subject;
 use crate::ask::contents::{Current, is_asked_for};
 use crate::error::Error;
 use crate::facts::findings::rows::{Statement, target};
@@ -66,20 +67,10 @@ pub(crate) struct Hearing {
     pub(crate) unclear: Option<String>,
 }
 
-/// What of an artifact statements are held against.
-struct About {
-    digests: Vec<String>,
-    /// Digests of the indexes above it, each with its canonical one.
-    above: BTreeMap<String, String>,
-    canonical: String,
-    own: Vec<(String, String, String)>,
-    current: Vec<Current>,
-}
-
 impl Case<'_> {
     /// What is said about an artifact by its canonical digest; of an index, what is said of it alone.
     pub(crate) fn hear(&self, digest: &str) -> Result<Hearing, Error> {
-        let about = self.about(digest)?;
+        let about = self.subjects.of(digest)?;
         let mut hearing = Hearing::default();
         self.statements(&about, &mut hearing)?;
         self.scanned(&about, &mut hearing)?;
@@ -91,7 +82,7 @@ impl Case<'_> {
     /// What is said of the contents of an index itself, as a scan or an SBOM of it has them: what its manifests contain
     /// counts for it (SPEC §2.3). `None` where nothing that counts is.
     pub(crate) fn hear_index(&self, digest: &str) -> Result<Option<Hearing>, Error> {
-        let mut about = self.about(digest)?;
+        let mut about = (*self.subjects.of(digest)?).clone();
         let mut hearing = Hearing::default();
         self.scanned(&about, &mut hearing)?;
         self.advised(&about, &mut hearing)?;
@@ -99,8 +90,8 @@ impl Case<'_> {
         if own.is_empty() && hearing.heard.is_empty() {
             return Ok(None);
         }
-        for member in self.graph.below(digest)?.digests() {
-            about.current.extend(self.scope.current_sboms(member)?);
+        for member in self.subjects.graph.below(digest)?.digests() {
+            about.current.extend(self.subjects.scope.current_sboms(member)?);
         }
         self.statements(&about, &mut hearing)?;
         let found = hearing.heard.iter().filter(|heard| is_finding(heard)).flat_map(|heard| &heard.components);
@@ -119,25 +110,7 @@ impl Case<'_> {
         Ok(Some(hearing).filter(|hearing| hearing.heard.iter().any(|heard| heard.counts)))
     }
 
-    fn about(&self, digest: &str) -> Result<About, Error> {
-        let digests = self.scope.aliases_of(digest)?;
-        let mut above = BTreeMap::new();
-        for member in self.graph.above(digest)?.digests() {
-            let aliases = self.scope.aliases_of(member)?;
-            above.extend(aliases.into_iter().map(|alias| (alias, member.clone())));
-        }
-        // What is said of an index by purl holds for its manifests too.
-        let named: Vec<String> = digests.iter().chain(above.keys()).cloned().collect();
-        Ok(About {
-            own: self.scope.own_purls(&named)?,
-            current: self.scope.current_sboms(digest)?,
-            canonical: digest.to_owned(),
-            digests,
-            above,
-        })
-    }
-
-    fn statements(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
+    fn statements(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
         let mut ranked: BTreeMap<Pointer, (Rank, String)> = BTreeMap::new();
         let mut add = |found: &[Pointer], rank: Rank, product: &str| {
             for pointer in found {
@@ -159,8 +132,8 @@ impl Case<'_> {
         for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
             for current in &about.current {
                 for known in self.components(current, package)?.iter() {
-                    let version = Purl::parse(&known.purl).map(|purl| purl.version().to_owned()).unwrap_or_default();
-                    add(&self.on_package(package, &version)?, Rank::Component, package);
+                    let version = known.parsed().map(Purl::version).unwrap_or_default();
+                    add(&self.on_package(package, version)?, Rank::Component, package);
                 }
             }
         }
@@ -172,7 +145,7 @@ impl Case<'_> {
 
     fn statement_of(
         &self,
-        about: &About,
+        about: &Subject,
         pointer: Pointer,
         (rank, product): (Rank, &str),
         hearing: &mut Hearing,
@@ -183,7 +156,7 @@ impl Case<'_> {
             return Ok(());
         }
         let Some(statement) = self.statement(pointer.at)? else { return Ok(()) };
-        if self.scope.at.is_some_and(|at| statement.from > at.0) {
+        if self.subjects.scope.at.is_some_and(|at| statement.from > at.0) {
             return Ok(());
         }
         let (role, signs) = self.role(&issued.issue)?;
@@ -214,7 +187,7 @@ impl Case<'_> {
     /// How a statement is about an artifact, or why it is not.
     fn fits(
         &self,
-        about: &About,
+        about: &Subject,
         statement: &Statement,
         issued: &Issued,
         rank: Rank,
@@ -264,11 +237,11 @@ impl Case<'_> {
     }
 
     /// Purls of the components that a purl names.
-    fn held(&self, about: &About, purl: &Purl) -> Result<BTreeSet<String>, Error> {
+    fn held(&self, about: &Subject, purl: &Purl) -> Result<BTreeSet<String>, Error> {
         let mut held = BTreeSet::new();
         for current in &about.current {
             for known in self.components(current, purl.package())?.iter() {
-                if Purl::parse(&known.purl).is_some_and(|component| is_asked_for(purl, None, &component)) {
+                if known.parsed().is_some_and(|component| is_asked_for(purl, None, component)) {
                     held.insert(known.purl.clone());
                 }
             }
@@ -277,22 +250,22 @@ impl Case<'_> {
     }
 
     /// Whether the SBOM that came in the same entry is current for what it describes.
-    fn sbom_is_current(&self, about: &About, issued: &Issued) -> Result<bool, Error> {
+    fn sbom_is_current(&self, about: &Subject, issued: &Issued) -> Result<bool, Error> {
         let came = |current: &Current| current.written.index == issued.index;
         if about.current.iter().any(came) {
             return Ok(true);
         }
         for subject in &issued.issue.subjects {
-            let canonical = self.scope.canonical_digest(subject)?;
-            if canonical != about.canonical && self.scope.current_sboms(&canonical)?.iter().any(came) {
+            let canonical = self.subjects.scope.canonical_digest(subject)?;
+            if canonical != about.canonical && self.subjects.scope.current_sboms(&canonical)?.iter().any(came) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn scanned(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
-        for finding in self.findings(&about.digests)? {
+    fn scanned(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
+        for finding in self.findings(&about.scans)? {
             let named = Purl::parse(&finding.found.purl).map(|purl| purl.to_string());
             let name = || match (finding.found.name.as_str(), finding.found.installed.as_str()) {
                 ("", _) => String::new(),
@@ -316,7 +289,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn advised(&self, about: &About, hearing: &mut Hearing) -> Result<(), Error> {
+    fn advised(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
         for package in self.packages_in(target::ADVISORY, &about.current)?.iter() {
             let mut components = BTreeSet::new();
             for current in &about.current {

@@ -7,4 +7,6 @@ pub(super) mod consensus;
 mod heard;
 pub(super) mod names;
 pub(super) mod said;
+pub(crate) mod sayings;
+pub(super) mod subjects;
 pub(super) mod verdict;

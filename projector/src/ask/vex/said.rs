@@ -3,28 +3,29 @@
 //! It costs rows by what is said of the vulnerability about the very artifact and the packages in it, and one row for
 //! each package that anybody names with it; nothing is read of other artifacts.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pedigraph_proto::Nanos;
 use pedigraph_proto::advisory::packages_of;
-use pedigraph_proto::event::{AffectedPackage, PolicyPublished};
-use pedigraph_proto::{Nanos, Purl};
+use pedigraph_proto::event::AffectedPackage;
 
 use super::consensus::Role;
 use super::names::Vulnerability;
+use super::subjects::Subjects;
 use crate::ask::contents::Current;
-use crate::ask::identity::{Graph, stamp_at_end};
+use crate::ask::identity::stamp_at_end;
 use crate::ask::kept::{Kept, once};
 use crate::ask::scope::{Clocks, Scope};
+use crate::ask::sets::Component;
 use crate::error::Error;
 use crate::facts::components;
-use crate::facts::components::rows::{KEYS, Known};
+use crate::facts::components::rows::KEYS;
 use crate::facts::findings::issue_order;
 use crate::facts::findings::rows::{
-    ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, OWN, POLICIES, SAID, SCANS, STATEMENTS, Statement,
-    said_of, table, target, unreadable,
+    ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, OWN, SAID, SCANS, STATEMENTS, Statement, said_of,
+    table, target, unreadable,
 };
 use crate::rows::encoded::Encoded;
 use crate::rows::stamp::Stamp;
@@ -73,59 +74,85 @@ pub(super) struct Advised {
 /// What a purl of an artifact itself says, beside its package: version, repository.
 pub(super) type OwnPurl = (String, String, String);
 
+/// What was read of what is said of one vulnerability, whatever artifact is asked. It holds for every bound up to the
+/// next entry that says something of it.
+pub(crate) struct Said {
+    pub(super) vulnerability: Vulnerability,
+    packages: Kept<u8, Option<Arc<BTreeSet<String>>>>,
+    issues: Kept<(DocumentKey, u64), Option<Arc<Issued>>>,
+    statements: Kept<StatementAt, Option<Arc<Statement>>>,
+    on_packages: Kept<(String, String), Arc<Vec<Pointer>>>,
+    advisories: Kept<String, Arc<Vec<Advised>>>,
+}
+
+impl Said {
+    pub(crate) fn of(scope: &Scope, id: &str) -> Result<Said, Error> {
+        Ok(Said {
+            vulnerability: scope.vulnerability(id)?,
+            packages: Kept::default(),
+            issues: Kept::default(),
+            statements: Kept::default(),
+            on_packages: Kept::default(),
+            advisories: Kept::default(),
+        })
+    }
+
+    /// All of its names in keys.
+    pub(crate) fn names(&self) -> &BTreeSet<String> {
+        &self.vulnerability.keys
+    }
+
+    /// How many things it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        let (packages, documents) = (self.on_packages.lock().len(), self.issues.lock().len());
+        packages + documents + self.statements.lock().len() + self.advisories.lock().len()
+    }
+}
+
 /// One question about one vulnerability.
 pub(crate) struct Case<'a> {
+    pub(super) subjects: Rc<Subjects<'a>>,
     pub(super) scope: &'a Scope,
-    pub(super) graph: Graph<'a>,
-    pub(crate) vulnerability: Vulnerability,
-    policy: OnceCell<PolicyPublished>,
-    packages: Kept<u8, Option<Rc<BTreeSet<String>>>>,
-    issues: Kept<(DocumentKey, u64), Option<Rc<Issued>>>,
-    found: Kept<(u32, String), Rc<Vec<Arc<Known>>>>,
-    /// What is said of packages is asked for each artifact that has them.
-    on_packages: Kept<(String, String), Rc<Vec<Pointer>>>,
-    advisories: Kept<String, Rc<Vec<Advised>>>,
+    said: Arc<Said>,
+    found: Kept<(u32, String), Rc<Vec<Arc<Component>>>>,
     also_named: Kept<String, Rc<Vec<String>>>,
 }
 
 impl<'a> Case<'a> {
+    /// A question about one vulnerability alone.
     pub(crate) fn of(scope: &'a Scope, id: &str) -> Result<Case<'a>, Error> {
-        Ok(Case {
-            scope,
-            graph: Graph::new(scope),
-            vulnerability: scope.vulnerability(id)?,
-            policy: OnceCell::new(),
-            packages: RefCell::default(),
-            issues: RefCell::default(),
-            found: RefCell::default(),
-            on_packages: RefCell::default(),
-            advisories: RefCell::default(),
-            also_named: RefCell::default(),
-        })
+        Case::among(&Rc::new(Subjects::new(scope)), id)
+    }
+
+    /// One of several questions about the same artifacts.
+    pub(crate) fn among(subjects: &Rc<Subjects<'a>>, id: &str) -> Result<Case<'a>, Error> {
+        Ok(Case::known(subjects, Arc::new(Said::of(subjects.scope, id)?)))
+    }
+
+    /// The same where it is known what is said: as of the scope's bound, and whatever `at` is, of which there is none.
+    pub(crate) fn known(subjects: &Rc<Subjects<'a>>, said: Arc<Said>) -> Case<'a> {
+        let (subjects, scope) = (subjects.clone(), subjects.scope);
+        Case { subjects, scope, said, found: Kept::default(), also_named: Kept::default() }
+    }
+
+    /// What it is called.
+    pub(crate) fn vulnerability(&self) -> &Vulnerability {
+        &self.said.vulnerability
     }
 
     fn table(&self, of: u8) -> Key {
         table(&self.scope.tenant, of)
     }
 
-    /// The newest roles of issuers below the bound, whatever `at` is.
-    fn policy(&self) -> Result<&PolicyPublished, Error> {
-        if let Some(known) = self.policy.get() {
-            return Ok(known);
-        }
-        let newest = self.scope.newest_summary::<Encoded<PolicyPublished>>(&self.table(POLICIES))?;
-        Ok(self.policy.get_or_init(|| newest.unwrap_or_default().0))
-    }
-
     /// Whether roles of issuers are configured at all: then only who has one clears.
     pub(crate) fn has_roles(&self) -> Result<bool, Error> {
-        Ok(self.policy()?.issuers.iter().any(|issuer| !issuer.role.is_empty()))
+        Ok(self.subjects.policy()?.issuers.iter().any(|issuer| !issuer.role.is_empty()))
     }
 
     /// The role of who issued a document, if one is configured, and whether it should be signed.
     pub(super) fn role(&self, issue: &Issue) -> Result<(Option<Role>, bool), Error> {
         let fits = |source: &str| source.is_empty() || source == issue.source;
-        let issuers = self.policy()?.issuers.iter();
+        let issuers = self.subjects.policy()?.issuers.iter();
         let of_it = issuers.filter(|known| known.issuer == issue.issuer && fits(&known.source));
         // What is bound to a source says more than what is not.
         let named = of_it.max_by_key(|known| !known.source.is_empty());
@@ -151,10 +178,10 @@ impl<'a> Case<'a> {
     }
 
     /// Statements whose product is a purl of a package, with this version or with none.
-    pub(super) fn on_package(&self, package: &str, version: &str) -> Result<Rc<Vec<Pointer>>, Error> {
+    pub(super) fn on_package(&self, package: &str, version: &str) -> Result<Arc<Vec<Pointer>>, Error> {
         let package = components::rows::clipped(package);
         let version = components::rows::clipped(version);
-        once(&self.on_packages, &(package.to_owned(), version.to_owned()), || {
+        once(&self.said.on_packages, &(package.to_owned(), version.to_owned()), || {
             let found = self.each_name(|name| {
                 let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
                 let mut found = self.pointers(&of.clone().text(""))?;
@@ -163,13 +190,13 @@ impl<'a> Case<'a> {
                 }
                 Ok(found)
             })?;
-            Ok(Rc::new(found))
+            Ok(Arc::new(found))
         })
     }
 
     fn each_name<T>(&self, read: impl Fn(&str) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
-        for name in &self.vulnerability.keys {
+        for name in &self.said.vulnerability.keys {
             all.extend(read(name)?);
         }
         Ok(all)
@@ -184,19 +211,19 @@ impl<'a> Case<'a> {
     /// Packages of which something is said and that some SBOMs may hold. Where very many are named, what the SBOMs list
     /// is looked for instead: it costs seeks for the fewer of the two, so that nobody makes a verdict expensive by what
     /// he says of other packages.
-    pub(super) fn packages_in(&self, kind: u8, sboms: &[Current]) -> Result<Rc<BTreeSet<String>>, Error> {
+    pub(super) fn packages_in(&self, kind: u8, sboms: &[Current]) -> Result<Arc<BTreeSet<String>>, Error> {
         if let Some(few) = self.few_packages(kind)? {
             return Ok(few);
         }
         let mut listed = BTreeSet::new();
         for current in sboms {
             for known in self.scope.contents(current.set)?.all(self.scope)? {
-                listed.extend(Purl::parse(&known.purl).iter().flat_map(packages_of));
+                listed.extend(known.parsed().into_iter().flat_map(packages_of));
             }
         }
         let mut named = BTreeSet::new();
         for package in listed {
-            for name in &self.vulnerability.keys {
+            for name in &self.said.vulnerability.keys {
                 let of = said_of(&self.scope.tenant, name, kind, components::rows::clipped(&package));
                 if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
                     named.insert(package);
@@ -204,14 +231,14 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        Ok(Rc::new(named))
+        Ok(Arc::new(named))
     }
 
     /// All packages of which something is said; `None` where these are very many.
-    fn few_packages(&self, kind: u8) -> Result<Option<Rc<BTreeSet<String>>>, Error> {
-        once(&self.packages, &kind, || {
+    fn few_packages(&self, kind: u8) -> Result<Option<Arc<BTreeSet<String>>>, Error> {
+        once(&self.said.packages, &kind, || {
             let packages = self.packages(kind, FEW_PACKAGES_MAX + 1)?;
-            Ok(Some(packages).filter(|packages| packages.len() <= FEW_PACKAGES_MAX).map(Rc::new))
+            Ok(Some(packages).filter(|packages| packages.len() <= FEW_PACKAGES_MAX).map(Arc::new))
         })
     }
 
@@ -221,14 +248,17 @@ impl<'a> Case<'a> {
     }
 
     /// A statement by its place.
-    pub(super) fn statement(&self, (index, ordinal, n): StatementAt) -> Result<Option<Statement>, Error> {
-        let key = self.table(STATEMENTS).number(index).ordinal(ordinal).ordinal(n);
-        Ok(self.scope.get::<Statement>(&key, Clocks::Known)?.map(|row| row.value))
+    pub(super) fn statement(&self, at: StatementAt) -> Result<Option<Arc<Statement>>, Error> {
+        once(&self.said.statements, &at, || {
+            let (index, ordinal, n) = at;
+            let key = self.table(STATEMENTS).number(index).ordinal(ordinal).ordinal(n);
+            Ok(self.scope.get::<Statement>(&key, Clocks::Known)?.map(|row| Arc::new(row.value)))
+        })
     }
 
     /// The version of a document that came in with an entry; `None` where it was not in force by `at`.
-    pub(super) fn issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Rc<Issued>>, Error> {
-        once(&self.issues, &(*document, index), || Ok(self.read_issued(document, index)?.map(Rc::new)))
+    pub(super) fn issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Arc<Issued>>, Error> {
+        once(&self.said.issues, &(*document, index), || Ok(self.read_issued(document, index)?.map(Arc::new)))
     }
 
     fn read_issued(&self, document: &DocumentKey, index: u64) -> Result<Option<Issued>, Error> {
@@ -238,19 +268,19 @@ impl<'a> Case<'a> {
         Ok(in_force.then(|| Issued { issue, index, replaced_by: (holds != index).then_some(holds) }))
     }
 
-    /// Findings of the newest scan of each scanner and target, of an artifact by all of its digests.
-    pub(super) fn findings(&self, digests: &[String]) -> Result<Vec<ScanFinding>, Error> {
+    /// Findings of some scans.
+    pub(super) fn findings(&self, scans: &[((String, String), ScanAt)]) -> Result<Vec<ScanFinding>, Error> {
         let mut findings = Vec::new();
-        for ((scanner, part), (time, index, _, digest)) in self.scope.newest_scans(digests)? {
-            for name in &self.vulnerability.keys {
-                let of = said_of(&self.scope.tenant, name, target::FINDING, &digest).text(&scanner).text(&part);
-                let of = of.time(Nanos(time)).number(index);
+        for ((scanner, part), (time, index, _, digest)) in scans {
+            for name in &self.said.vulnerability.keys {
+                let of = said_of(&self.scope.tenant, name, target::FINDING, digest).text(scanner).text(part);
+                let of = of.time(Nanos(*time)).number(*index);
                 let rows = self.scope.keyed::<Found>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
                 findings.extend(rows.into_iter().map(|(_, row)| ScanFinding {
                     scanner: scanner.clone(),
                     found: row.value,
-                    time,
-                    index,
+                    time: *time,
+                    index: *index,
                 }));
             }
         }
@@ -258,14 +288,14 @@ impl<'a> Case<'a> {
     }
 
     /// Advisories on a package, each in the state that holds; none that is withdrawn.
-    pub(super) fn advisories(&self, package: &str) -> Result<Rc<Vec<Advised>>, Error> {
-        once(&self.advisories, package, || self.read_advisories(package).map(Rc::new))
+    pub(super) fn advisories(&self, package: &str) -> Result<Arc<Vec<Advised>>, Error> {
+        once(&self.said.advisories, package, || self.read_advisories(package).map(Arc::new))
     }
 
     fn read_advisories(&self, package: &str) -> Result<Vec<Advised>, Error> {
         let package = components::rows::clipped(package);
         let mut advisories = Vec::new();
-        for name in &self.vulnerability.keys {
+        for name in &self.said.vulnerability.keys {
             let of = said_of(&self.scope.tenant, name, target::ADVISORY, package).text(name);
             if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_none() {
                 continue;
@@ -296,7 +326,7 @@ impl<'a> Case<'a> {
     }
 
     /// Components of a set that are of a package, or made from it as a source package.
-    pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Arc<Known>>>, Error> {
+    pub(super) fn components(&self, current: &Current, package: &str) -> Result<Rc<Vec<Arc<Component>>>, Error> {
         once(&self.found, &(current.set, package.to_owned()), || {
             let contents = self.scope.contents(current.set)?;
             let mut found = contents.of_package(self.scope, package)?;

@@ -52,12 +52,12 @@ impl Case<'_> {
     pub(crate) fn whole(&self, digest: &str) -> Result<Whole, Error> {
         let digest = self.scope.canonical_digest(digest)?;
         let (mut parts, mut is_index) = (Vec::new(), false);
-        for member in &self.graph.below(&digest)?.members {
-            if self.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside) {
+        for member in &self.subjects.graph.below(&digest)?.members {
+            if self.subjects.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside) {
                 continue;
             }
             is_index = true;
-            let hearing = match self.graph.below(&member.digest)?.members.is_empty() {
+            let hearing = match self.subjects.graph.below(&member.digest)?.members.is_empty() {
                 true => Some(self.hear(&member.digest)?),
                 false => self.hear_index(&member.digest)?,
             };
@@ -95,8 +95,8 @@ impl Case<'_> {
             .collect::<Result<_, _>>()?;
         Ok(Some(Verdict {
             digest: whole.digest.clone(),
-            vulnerability: self.vulnerability.name.clone(),
-            aliases: self.vulnerability.aliases.clone(),
+            vulnerability: self.vulnerability().name.clone(),
+            aliases: self.vulnerability().aliases.clone(),
             summary: self.summary(whole, &replay_hash),
             platforms: if whole.is_index { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
             explanation,
@@ -109,7 +109,7 @@ impl Case<'_> {
     fn summary(&self, whole: &Whole, replay_hash: &str) -> VerdictSummary {
         let tenant = self.scope.tenant().as_str().as_bytes();
         let raw = |text: &str| text.parse::<Digest>().map(|digest| digest.to_bytes()).unwrap_or_default();
-        let name = self.vulnerability.name.as_bytes();
+        let name = self.vulnerability().name.as_bytes();
         let id = canonical::derived_id(&[tenant, &raw(&whole.digest), name, &raw(replay_hash)]);
         VerdictSummary {
             status: status_word(whole.consensus, "unknown"),
@@ -126,7 +126,7 @@ impl Case<'_> {
 
     /// Over the events of all that was heard, whether it counts or not.
     fn replay_hash(&self, whole: &Whole) -> Result<String, Error> {
-        self.graph.replay_hash(&whole.digest, whole.heard().map(|heard| heard.index))
+        self.subjects.graph.replay_hash(&whole.digest, whole.heard().map(|heard| heard.index))
     }
 
     fn explained(&self, heard: &Heard, platform: String) -> Result<Explained, Error> {
@@ -146,7 +146,7 @@ impl Case<'_> {
             fixed_version: heard.fixed.clone(),
             severity: heard.severity.clone(),
             platform,
-            proof: self.graph.proof(heard.index)?,
+            proof: self.subjects.graph.proof(heard.index)?,
         })
     }
 }

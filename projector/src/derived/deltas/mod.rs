@@ -25,6 +25,7 @@ use self::compare::{Comparing, Walk};
 use self::judge::{Judging, Judgments};
 use super::{Derived, DerivedAt, touched};
 use crate::ask::standings::Standings;
+use crate::ask::vex::sayings::Sayings;
 use crate::error::Error;
 use crate::facts::components::rows::digest_text;
 use crate::facts::deltas::Deltas;
@@ -36,7 +37,7 @@ use crate::rows::Rows;
 use crate::rows::told::Told;
 
 /// About how many rows a verdict costs.
-const ROWS_PER_VERDICT: usize = 32;
+const ROWS_PER_VERDICT: usize = 8;
 /// About how many rows it costs to compare what is held of a vulnerability here and by the parents.
 const ROWS_PER_COMPARISON: usize = 8;
 
@@ -45,6 +46,7 @@ const ROWS_PER_COMPARISON: usize = 8;
 pub(super) struct VexDeltas {
     /// Deltas so far.
     found: AtomicU64,
+    sayings: Sayings,
 }
 
 /// What a fact touches.
@@ -123,7 +125,7 @@ impl Derived for VexDeltas {
     }
 
     fn subjects(&self, at: &DerivedAt<'_>, key: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
-        let standings = Standings::new(at.before, at.after, at.index());
+        let standings = Standings::new(at.before, at.after, at.index(), &self.sayings);
         let (judged, parents) = subjects_of(&standings, at.index(), read(&key)?)?;
         let any = !judged.is_empty();
         let judged = judged.into_iter().map(Subject::Judge);
@@ -140,7 +142,7 @@ impl Derived for VexDeltas {
         cursor: &[u8],
         rows: &mut Rows<'_>,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let standings = Standings::new(at.before, at.after, at.index());
+        let standings = Standings::new(at.before, at.after, at.index(), &self.sayings);
         let store = rows.store;
         let deltas = Deltas::below(store, at.tenant, (rows.stamp.index, rows.stamp.ordinal));
         let walk = || {
@@ -252,12 +254,20 @@ fn subjects_of(standings: &Standings<'_>, index: u64, key: Key) -> Result<(Vec<J
         }
         Key::Document(document) => {
             let replaced = standings.replaced_document(&document)?.filter(|replaced| *replaced != index);
-            [Some(index), replaced].into_iter().flatten().map(Judging::Statements).collect()
+            let entries = [Some(index), replaced].into_iter().flatten();
+            entries.clone().try_for_each(|entry| standings.forget_stated(entry))?;
+            entries.map(Judging::Statements).collect()
         }
         Key::Scan(digest) => vec![Judging::Scanned(digest)],
         Key::Called(digest) => vec![Judging::Called(digest)],
-        Key::Advisory(name) => vec![Judging::Advisory(name)],
-        Key::Alias(name) if standings.is_joined_here(&name)? => vec![Judging::Vulnerability(name)],
+        Key::Advisory(name) => {
+            standings.forget(&name)?;
+            vec![Judging::Advisory(name)]
+        }
+        Key::Alias(name) if standings.is_joined_here(&name)? => {
+            standings.forget(&name)?;
+            vec![Judging::Vulnerability(name)]
+        }
         Key::Alias(_) => vec![],
         Key::Policy => vec![Judging::Everything],
     };
