@@ -550,9 +550,20 @@ pub struct FixProgress {
     pub lanes: u64,
     /// Those of them in which one that is free of it runs, beside others or alone.
     pub fixed: u64,
+    /// The same of the row's environment alone.
+    pub in_environment: FixCount,
     /// There are more versions or places than were counted.
     #[serde(skip_serializing_if = "is_false")]
     pub at_least: bool,
+}
+
+/// How far versions of a line that are free of something are rolled out in one environment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct FixCount {
+    /// Places in which a version of the line runs.
+    pub lanes: u64,
+    /// Those of them in which one that is free of it runs, beside others or alone.
+    pub fixed: u64,
 }
 
 /// Something that runs and says nothing about its contents.
