@@ -320,8 +320,13 @@ pub struct Artifact {
     pub scans: Vec<Item>,
     /// Where it was deployed, newest first.
     pub deployments: Vec<Item>,
-    /// VEX statements that name it, newest first (what all of them come to: `verdicts_on`).
-    pub verdicts: Vec<Item>,
+    /// What all that is said of it comes to, by vulnerability: the first of them.
+    pub verdicts: Vec<VerdictHere>,
+    /// The index up to which `verdicts` are true, where their view is behind the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdicts_as_of: Option<u64>,
+    /// VEX statements that name it, newest first.
+    pub statements: Vec<Item>,
     /// Neighbours.
     pub lineage: Neighbours,
     /// Lists that were cut at their limit, by name.
@@ -1047,6 +1052,20 @@ pub struct VexDeltas {
     /// Where the list goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
+}
+
+/// A verdict in the answer about its artifact, as the view of verdicts keeps it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictHere {
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// `affected`, `under_investigation`, `fixed`, `not_affected`.
+    pub verdict_status: String,
+    /// When the entry since which it holds was recorded.
+    pub first_known_at: Nanos,
+    /// That entry.
+    pub proof: Proof,
 }
 
 /// A verdict on an artifact, with an SBOM of it (SPEC §5, "SBOM–verdict links").
