@@ -669,9 +669,13 @@ pub struct Verdict {
     pub platforms: Vec<PlatformVerdict>,
     /// Every statement and finding, those that count first; then newest first.
     pub explanation: Vec<Explained>,
-    /// Statements of versions of documents that newer versions replace: they are counted and not listed.
+    /// Statements of versions of documents that newer versions replace, and scans that found it and that newer ones of
+    /// their scanner and target replace: they are counted and not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub superseded: u64,
+    /// There are more scans than were counted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub superseded_at_least: bool,
     /// SHA-256 over the events of the explanation (SPEC §3.2).
     pub replay_hash: String,
 }
