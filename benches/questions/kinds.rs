@@ -264,7 +264,7 @@ fn lists(answer: &[u8], names: &[&str]) -> usize {
 
 fn of_artifact(answer: &[u8]) -> usize {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    rows(&answer, &["tags", "sboms", "attestations", "tests", "scans", "deployments", "verdicts"])
+    rows(&answer, &["tags", "sboms", "attestations", "tests", "scans", "deployments", "verdicts", "statements"])
         + rows(&answer["lineage"], &["parents", "children", "bases"])
 }
 

@@ -1,5 +1,6 @@
 //! What goes into the ledger and comes out of it: hashes, logs, entries with their parts, batches, commits, heads.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -199,4 +200,31 @@ pub struct Checkpoint {
     pub note: Bytes,
     /// When it was published, nanoseconds since 1970 UTC.
     pub at_ns: i64,
+}
+
+impl Checkpoint {
+    /// How many witnesses cosigned it: names of signatures other than the log's own (C2SP tlog-checkpoint,
+    /// tlog-cosignature). The signatures are not checked here: that was done before it was published.
+    pub fn cosignatures(&self) -> usize {
+        let note = String::from_utf8_lossy(&self.note);
+        let origin = note.lines().next().unwrap_or_default();
+        let names = note.lines().filter_map(|line| line.strip_prefix("\u{2014} ")?.split(' ').next());
+        names.filter(|name| *name != origin).collect::<BTreeSet<_>>().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn witnesses_are_counted_once_each_and_the_log_is_none() {
+        let count =
+            |note: &str| Checkpoint { size: 3, note: Bytes::copy_from_slice(note.as_bytes()), at_ns: 0 }.cosignatures();
+        let note = "log.example/a\n3\nAAAA\n\n\u{2014} log.example/a AAAA\n\u{2014} log.example/a BBBB\n";
+        assert_eq!(count(note), 0);
+        assert_eq!(count(&format!("{note}\u{2014} w.example CCCC\n\u{2014} v.example DDDD\n")), 2);
+        assert_eq!(count(&format!("{note}\u{2014} w.example CCCC\n\u{2014} w.example DDDD\n")), 1);
+        assert_eq!(count(""), 0);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pedigraph_projector::answers::{Direction, FixProgress, Impact};
+use pedigraph_projector::answers::{Direction, FixCount, FixProgress, Impact};
 use pedigraph_projector::store::{Budget, Meter};
 use pedigraph_projector::{Affecting, Error, Found, ImpactQuestion, Scope};
 use pedigraph_proto::event::{
@@ -236,7 +236,8 @@ fn rolled_out(others: usize, environment: Option<&str>) -> (Rollout, u64) {
 #[test]
 fn how_far_a_fix_is_rolled_out_is_counted_by_the_places_of_its_line() {
     let (rows, _) = rolled_out(0, None);
-    let half = Some(FixProgress { lanes: 4, fixed: 2, at_least: false });
+    let alone = FixCount { lanes: 1, fixed: 0 };
+    let half = Some(FixProgress { lanes: 4, fixed: 2, in_environment: alone, at_least: false });
     assert_eq!(rows, BTreeMap::from([("a".to_owned(), half), ("b".to_owned(), half)]));
 }
 

@@ -49,6 +49,8 @@ pub struct Read {
     pub(crate) volatile: bool,
     /// It asks for lists of verdicts or deltas, whose view may have come less far.
     pub(crate) of_deltas: bool,
+    /// The answer says which checkpoint covers what proves it: another one changes it without the log growing.
+    pub(crate) sealed: bool,
 }
 
 impl FromRequestParts<App> for Read {
@@ -77,6 +79,7 @@ impl Read {
             after: token.map(|token| token.key),
             volatile: moves_with_the_clock(path, &params),
             of_deltas: false,
+            sealed: false,
             now,
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
@@ -99,6 +102,12 @@ impl Read {
         self
     }
 
+    /// The answer says which checkpoint covers what proves it.
+    pub fn sealed(mut self) -> Read {
+        self.sealed = true;
+        self
+    }
+
     /// The token of the next page.
     pub fn next(&self, fresh: &Fresh, key: Option<Vec<u8>>) -> Option<String> {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))
@@ -109,10 +118,11 @@ impl Read {
         &self.question
     }
 
-    pub(crate) fn etag(&self, as_of: Option<u64>) -> String {
+    pub(crate) fn etag(&self, fresh: &Fresh) -> String {
         let version = env!("CARGO_PKG_VERSION");
-        let hash = sha256(format!("{version} {} {}", self.question, self.uri).as_bytes());
-        let index = as_of.map_or_else(|| "empty".to_owned(), |index| index.to_string());
+        let sealed = fresh.checkpoint.map(|of| format!("{} {} ", of.size, of.cosignatures)).unwrap_or_default();
+        let hash = sha256(format!("{version} {sealed}{} {}", self.question, self.uri).as_bytes());
+        let index = fresh.as_of.map_or_else(|| "empty".to_owned(), |index| index.to_string());
         format!("W/\"{index}-{}\"", hex::encode(&hash[..8]))
     }
 
@@ -157,7 +167,10 @@ fn page_token(params: &Params, question: &str) -> Result<Option<PageToken>, Prob
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::fresh::Sealed;
 
     const NOW: &str = "2026-08-14T15:00:00Z";
 
@@ -200,8 +213,9 @@ mod tests {
             assert_eq!(parse(&[("pageSize", bad)]), Err("INVALID_PARAMETER".into()), "{bad}");
         }
         let first = parse(&[("env", "prod")]).expect("a read");
-        let token =
-            first.next(&Fresh { as_of: Some(4), lag_ms: 0, rebuilding: None }, Some(b"k".to_vec())).expect("a token");
+        let token = first
+            .next(&Fresh { as_of: Some(4), lag_ms: 0, rebuilding: None, checkpoint: None }, Some(b"k".to_vec()))
+            .expect("a token");
         let second = parse(&[("env", "prod"), ("pageToken", &token), ("pageSize", "7")]).expect("a read");
         assert_eq!((second.moment.as_of, second.after), (Some(AsOf::Index(4)), Some(b"k".to_vec())));
         assert_eq!(parse(&[("env", "other"), ("pageToken", &token)]), Err("INVALID_PAGE_TOKEN".into()));
@@ -224,12 +238,22 @@ mod tests {
     }
 
     #[test]
-    fn an_etag_changes_with_index_and_question() {
+    fn an_etag_changes_with_index_and_question_and_checkpoint() {
         let mut read = parse(&[("env", "prod")]).expect("a read");
-        let etag = read.etag(Some(4));
-        assert_ne!(etag, read.etag(Some(5)));
-        assert_ne!(etag, parse(&[("env", "test")]).expect("a read").etag(Some(4)));
-        assert_ne!(etag, parse(&[("env", "prod"), ("pageSize", "5")]).expect("a read").etag(Some(4)));
+        let of = |as_of: u64, checkpoint: Option<Sealed>| Fresh {
+            as_of: Some(as_of),
+            lag_ms: 0,
+            rebuilding: None,
+            checkpoint,
+        };
+        let (four, sealed) = (of(4, None), |size: u64, cosignatures: usize| Some(Sealed { size, cosignatures }));
+        let etag = read.etag(&four);
+        assert_ne!(etag, read.etag(&of(5, None)));
+        assert_ne!(etag, parse(&[("env", "test")]).expect("a read").etag(&four));
+        assert_ne!(etag, parse(&[("env", "prod"), ("pageSize", "5")]).expect("a read").etag(&four));
+        let under: BTreeSet<String> =
+            [None, sealed(5, 0), sealed(5, 1), sealed(6, 0)].map(|checkpoint| read.etag(&of(4, checkpoint))).into();
+        assert_eq!(under.len(), 4);
         assert!(!read.is_known(&etag));
         read.if_none_match = Some(format!("\"a\", {etag}"));
         assert!(read.is_known(&etag) && !read.is_known("W/\"b\""));

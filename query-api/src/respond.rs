@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::behind::Behind;
 use crate::cache::{Cached, are_silent};
-use crate::fresh::Fresh;
+use crate::fresh::{Fresh, Sealed};
 use crate::json::{self, to_json};
 use crate::problem::{Code, Problem};
 use crate::read::{ROWS_READ, Read};
@@ -52,33 +52,55 @@ impl App {
     }
 
     /// As [`App::json`], of an answer that is kept while it is known to be the same, unless the question moves with the
-    /// clock; who asks what an answer is read from has it read.
+    /// clock; who asks what an answer is read from has it read. The checkpoint of a sealed answer is added to what is
+    /// kept: a newer one is said at once.
     pub async fn kept_json<T, F>(&self, of: Cached, read: Read, ask: F) -> Result<Response, Problem>
     where
         T: Serialize,
         F: Fn(&Scope, &Read, &Fresh) -> Result<T, Problem> + Clone + Send + 'static,
     {
-        let (limit, app) = (self.limits().answer_bytes_max, self.clone());
+        let app = self.clone();
         self.bytes(read, JSON, move |scope, read, fresh| {
-            let Some(as_of) = fresh.as_of.filter(|_| !read.volatile && !read.counts_rows) else {
-                return Ok(to_json(&ask(scope, read, fresh)?, limit)?);
-            };
-            let (question, log) = (read.question(), log_of(&read.tenant)?);
-            let is_silent = |indexes| are_silent(app.ledger(), &log, indexes);
-            let known = app.kept.get(of, question, as_of, read.now.0, is_silent);
-            app.metrics.kept(of, known.is_some());
-            if let Some(known) = known {
-                return Ok(known.to_vec());
-            }
-            let answer = to_json(&ask(scope, read, fresh)?, limit)?;
-            // Badges that are behind the answer become others without it.
-            if !scope.shows_all_deltas() {
-                return Ok(answer);
-            }
-            app.kept.put(question.to_owned(), as_of, read.now.0, Bytes::copy_from_slice(&answer));
-            Ok(answer)
+            let answer = app.kept_or(of, scope, read, fresh, &ask)?;
+            Ok(match fresh.checkpoint {
+                Some(checkpoint) => checkpoint.said_in(answer),
+                None => answer,
+            })
         })
         .await
+    }
+
+    fn kept_or<T: Serialize>(
+        &self,
+        of: Cached,
+        scope: &Scope,
+        read: &Read,
+        fresh: &Fresh,
+        ask: &impl Fn(&Scope, &Read, &Fresh) -> Result<T, Problem>,
+    ) -> Result<Vec<u8>, Problem> {
+        let limit = self.limits().answer_bytes_max;
+        let Some(as_of) = fresh.as_of.filter(|_| !read.volatile && !read.counts_rows) else {
+            return Ok(to_json(&ask(scope, read, fresh)?, limit)?);
+        };
+        let (question, log) = (read.question(), log_of(&read.tenant)?);
+        let is_silent = |indexes| are_silent(self.ledger(), &log, indexes);
+        let known = self.kept.get(of, question, as_of, read.now.0, is_silent);
+        self.metrics.kept(of, known.is_some());
+        if let Some(known) = known {
+            return Ok(known.to_vec());
+        }
+        let answer = to_json(&ask(scope, read, fresh)?, limit)?;
+        // Badges that are behind the answer become others without it.
+        if !scope.shows_all_deltas() {
+            return Ok(answer);
+        }
+        self.kept.put(question.to_owned(), as_of, read.now.0, Bytes::copy_from_slice(&answer));
+        Ok(answer)
+    }
+
+    fn sealed(&self, log: &LogId) -> Option<Sealed> {
+        let checkpoint = self.ledger().checkpoint(log)?;
+        Some(Sealed { size: checkpoint.size, cosignatures: checkpoint.cosignatures() })
     }
 
     /// Answers a read with a page of a list. A page whose rows are larger than an answer may be ends earlier, with a
@@ -144,6 +166,7 @@ impl App {
                     false => views.lag_ms(&read.tenant, read.now.0),
                 },
                 rebuilding: behind.and_then(|behind| behind.rebuilding),
+                checkpoint: read.sealed.then(|| app.sealed(&log)).flatten(),
             };
             let mut answer = app.answer(&scope, &read, &fresh, content_type, ask);
             if let Some(response) = answer.as_mut().ok().filter(|_| read.counts_rows) {
@@ -179,7 +202,7 @@ impl App {
         self.blocking_of(Some(&tenant), self.limits().of_answer(), move |_| {
             let head = app.ledger().head(&log);
             let lag_ms = app.config.views.get().map_or(0, |views| views.lag_ms(&read.tenant, read.now.0));
-            let fresh = Fresh { as_of: head.size.checked_sub(1), lag_ms, rebuilding: None };
+            let fresh = Fresh { as_of: head.size.checked_sub(1), lag_ms, rebuilding: None, checkpoint: None };
             let mut response = ask(app.ledger(), &log)?;
             fresh.write(response.headers_mut());
             Ok(response)
@@ -218,7 +241,8 @@ impl App {
     where
         F: Fn(&Scope, &Read, &Fresh) -> Result<Vec<u8>, Problem>,
     {
-        let etag = (!read.volatile).then(|| read.etag(fresh.as_of));
+        // Badges and verdicts that are behind the answer become others without another index.
+        let etag = (!read.volatile && scope.shows_all_deltas()).then(|| read.etag(fresh));
         let mut response = match etag {
             Some(etag) if read.is_known(&etag) => not_modified(&etag),
             Some(etag) => {

@@ -1,7 +1,7 @@
 //! `pedigraph impact`: what contains a package or is concerned by a vulnerability, and where that runs.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{Client, Clocks, Limit};
 use crate::client::escape;
@@ -21,6 +21,9 @@ pub(crate) struct Impact {
     /// Only this environment.
     #[arg(long)]
     env: Option<String>,
+    /// Of a package, tell how far its fix is rolled out; of a vulnerability that is always told.
+    #[arg(long)]
+    progress: bool,
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
@@ -43,6 +46,7 @@ impl Impact {
         let mut query = vec![("versions", self.versions.as_deref()), ("env", self.env.as_deref())];
         let path = if is_package {
             query.push(("purl", Some(self.of.as_str())));
+            query.push(("progress", self.progress.then_some("true")));
             "/api/v1/components/impact".to_owned()
         } else {
             format!("/api/v1/vulnerabilities/{}/impact", escape(&self.of))
@@ -55,40 +59,64 @@ impl Impact {
             for row in body[state].as_array().into_iter().flatten() {
                 let mut row = row.clone();
                 row["state"] = json!(state);
+                if let Some(rollout) = rollout(&row).filter(|_| self.client.output == Format::Table) {
+                    row["rollout"] = json!(rollout);
+                }
                 rows.push(row);
             }
         }
-        let mut columns = vec![
-            ("STATE", "/state"),
-            ("ENVIRONMENT", "/environment"),
-            ("SERVICE", "/service"),
-            ("ARTIFACT", "/artifactRef"),
-            ("COMPONENT", "/components/0/purl"),
-            ("PATH", "/components/0/path"),
-            ("SINCE", "/since"),
-            ("ENTRY", "/proof/index"),
-        ];
-        if !is_package {
-            columns.splice(6..6, [("VERDICT", "/verdict/status"), ("WHY", "/why"), ("FIXED IN", "/fixedIn")]);
-        }
-        answer(self.client.output, &body, &rows, &columns);
+        answer(self.client.output, &body, &rows, &columns(is_package, self.progress));
         if self.client.output == Format::Table {
-            let at_least = |name: &str| body["atLeast"].as_array().is_some_and(|names| names.contains(&json!(name)));
-            let count = |name: &str| {
-                let count = field(&body, &format!("/counts/{name}"));
-                if at_least(name) { format!("at least {count}") } else { count }
-            };
-            let cleared = if is_package { String::new() } else { format!(", {} cleared", count("cleared")) };
-            say(&format!(
-                "{} deployed{cleared}, {} running of which it is not known, {} not deployed",
-                count("deployed"),
-                count("unknown"),
-                count("notDeployed")
-            ));
+            say(&counted(&body, is_package));
         }
         self.limit.say_if_cut(&body);
         server.up_to_date()
     }
+}
+
+/// Of a vulnerability with who says so and the fix; of a package with its fix where that was asked for.
+fn columns(is_package: bool, progress: bool) -> Vec<(&'static str, &'static str)> {
+    let mut columns = vec![
+        ("STATE", "/state"),
+        ("ENVIRONMENT", "/environment"),
+        ("SERVICE", "/service"),
+        ("ARTIFACT", "/artifactRef"),
+        ("COMPONENT", "/components/0/purl"),
+        ("PATH", "/components/0/path"),
+    ];
+    if !is_package {
+        columns.extend([("VERDICT", "/verdict/status"), ("WHY", "/why")]);
+    }
+    if !is_package || progress {
+        columns.extend([("FIXED IN", "/fixedIn"), ("ROLLED OUT", "/rollout")]);
+    }
+    columns.extend([("SINCE", "/since"), ("ENTRY", "/proof/index")]);
+    columns
+}
+
+/// How far the fix of a row is rolled out where it runs: that of `fixedIn`, or of any other version without it.
+fn rollout(row: &Value) -> Option<String> {
+    let progress = row.get("fixProgress")?;
+    let (here, at_least) = (&progress["inEnvironment"], progress["atLeast"].as_bool().unwrap_or(false));
+    let (fixed, lanes) = (here["fixed"].as_u64()?, here["lanes"].as_u64()?);
+    let environment = field(row, "/environment");
+    Some(format!("{}{fixed} of {lanes} in {environment}", if at_least { "at least " } else { "" }))
+}
+
+/// How many rows each list has in all.
+fn counted(body: &Value, is_package: bool) -> String {
+    let at_least = |name: &str| body["atLeast"].as_array().is_some_and(|names| names.contains(&json!(name)));
+    let count = |name: &str| {
+        let count = field(body, &format!("/counts/{name}"));
+        if at_least(name) { format!("at least {count}") } else { count }
+    };
+    let cleared = if is_package { String::new() } else { format!(", {} cleared", count("cleared")) };
+    format!(
+        "{} deployed{cleared}, {} running of which it is not known, {} not deployed",
+        count("deployed"),
+        count("unknown"),
+        count("notDeployed")
+    )
 }
 
 /// Whether a text looks like the id of a vulnerability: a word, a dash, and a number or GitHub's letters, such as
@@ -112,5 +140,15 @@ mod tests {
         for other in ["", "not-a-purl", "left-pad", "log4j-core", "app:1.2", "npm/left-pad@1.3.0", "CVE"] {
             assert!(!names_vulnerability(other), "{other}");
         }
+    }
+
+    #[test]
+    fn how_far_a_fix_is_rolled_out_is_a_short_text() {
+        let mut row = json!({"environment": "prod", "fixProgress": {"lanes": 9, "fixed": 5,
+            "inEnvironment": {"lanes": 5, "fixed": 3}}});
+        assert_eq!(rollout(&row).as_deref(), Some("3 of 5 in prod"));
+        row["fixProgress"]["atLeast"] = json!(true);
+        assert_eq!(rollout(&row).as_deref(), Some("at least 3 of 5 in prod"));
+        assert_eq!(rollout(&json!({"environment": "prod"})), None);
     }
 }

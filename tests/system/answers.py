@@ -164,6 +164,9 @@ def ask(node, path):
     if answer.status_code != 200:
         return {"status": answer.status_code, "code": answer.json().get("code")}
     whole = answer.json()
+    # When it was recorded, statements stood where verdicts are now.
+    if "statements" in whole:
+        whole["verdicts"] = whole.pop("statements")
     token, pages = whole.get("nextPageToken"), 1
     while token and pages < PAGES_MAX:
         more = node.json(path.partition("?")[0] + "?" + path.partition("?")[2] + f"&pageToken={token}")

@@ -341,6 +341,26 @@ def published(ref, artifact_digest, **more):
     return cloudevent("io.pedigraph.artifact-published.v1", data, **more)
 
 
+def rolled_out(node, name):
+    """A line of two versions, of which the older one contains a package; of five places in prod three run the newer."""
+    image, fixed = (f"sha256:{hashlib.sha256(f'{name} {n}'.encode()).hexdigest()}" for n in (0, 1))
+    for version, of, library, document in (("1.4.0", image, "lib", 1), ("1.4.1", fixed, "other", 2)):
+        at = f"2026-03-0{document}T00:00:00Z"
+        node.accept(raw(published(f"r.example/{name}:{version}", of, time_=at)))
+        components = [{"type": "library", "name": library, "version": "1.0.0", "purl": f"pkg:npm/{name}-{library}@1.0.0"}]
+        sbom = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components}
+        node.accept(raw(sbom), "application/json", subject=of)
+    said = {"vulnerability": f"CVE-2026-{name}", "product": f"pkg:npm/{name}-lib@1.0.0", "status": "affected"}
+    vex = {"issuer": "vendor", "documentId": name, "documentVersion": "1", "statements": [said]}
+    node.accept(raw(cloudevent("io.pedigraph.vex-issued.v1", vex)))
+    places = [("prod", n, fixed if n < 3 else image) for n in range(5)] + [("staging", 0, fixed)]
+    for environment_, n, of in places:
+        ref = f"r.example/{name}:1.4.{int(of == fixed)}"
+        event = deployed(f"{name}-{n}", ref, f"{name}-{environment_}", artifactDigest=of, time_="2026-03-05T00:00:00Z")
+        node.accept(raw(event), wait="visible")
+    return f"CVE-2026-{name}", f"pkg:npm/{name}-lib"
+
+
 def padded(number, size=2300):
     """A CDEvent of about `size` bytes, as pipelines send them."""
     event = {

@@ -16,6 +16,7 @@ from pedigraph import (
     free_port,
     problem,
     published,
+    rolled_out,
     run,
 )
 
@@ -249,6 +250,21 @@ def test_impact_is_not_cut_in_silence(told):
     assert len(body["deployed"]) == 100 and body["counts"]["deployed"] == 113
     everything = run("impact", "pkg:npm/cli-wide", "--all", "-o", "json", url=told.url)
     assert len({row["service"] for row in json.loads(everything.stdout)["deployed"]}) == 113 and not everything.stderr
+
+
+def test_impact_tells_how_far_a_fix_is_rolled_out(told):
+    vulnerability, package = rolled_out(told, "77001")
+    for arguments in ([vulnerability], [package, "--progress"]):
+        lines = ok("impact", *arguments, "--env", "77001-prod", url=told.url).decode().splitlines()
+        rows = [line for line in lines if line.startswith("deployed")]
+        assert len(rows) == 2 and all("r.example/77001:1.4.1" in row and "3 of 5 in 77001-prod" in row for row in rows), lines
+        assert "ROLLED OUT" in lines[0]
+        body = json.loads(ok("impact", *arguments, "-o", "json", url=told.url))
+        wanted = {"lanes": 6, "fixed": 4, "inEnvironment": {"lanes": 5, "fixed": 3}}
+        assert [row["fixProgress"] for row in body["deployed"]] == [wanted] * 2
+        first = ok("impact", *arguments, "-o", "jsonl", url=told.url).splitlines()[0]
+        assert "rollout" not in json.loads(first), "data has what the API says"
+    assert b"ROLLED OUT" not in ok("impact", package, url=told.url)
 
 
 def freeze(environment, time_, frozen, reason="", service=""):

@@ -179,6 +179,25 @@ def test_a_document_without_an_id_replaces_nothing(case):
     assert (case.status(case.image), case.status(case.other)) == (AFFECTED, AFFECTED)
 
 
+def test_scans_that_are_replaced_are_counted_and_not_listed(case):
+    """Each that found it, once: not those that did not, nor those of another scanner or target."""
+    lib = finding(case.cve, case.package("lib", "1.0.0")), finding(case.cve, case.package("other", "1.0.0"))
+    case.scan(case.image, *lib, at=1)
+    last = case.scan(case.image, lib[0], at=2)
+    case.scan(case.image, at=3)
+    case.scan(case.image, lib[0], at=4)
+    case.scan(case.image, lib[0], scanner="grype", at=1)
+    verdict = case.verdict()
+    assert verdict["superseded"] == 2 and "supersededAtLeast" not in verdict
+    assert len(verdict["explanation"]) == 2, "the newest of each scanner"
+    assert case.verdict(at=minute(2))["superseded"] == case.verdict(asOf=last)["superseded"] == 1
+    assert "superseded" not in case.verdict(at=minute(1))
+    for minute_ in range(5, 112):
+        case.scan(case.image, lib[0], at=minute_)
+    verdict = case.verdict()
+    assert (verdict["superseded"], verdict["supersededAtLeast"]) == (100, True)
+
+
 def test_a_statement_is_in_force_from_the_later_of_its_time_and_its_document_s(case):
     case.vex(case.on(case.image, AFFECTED, time=minute(2)), at=10)
     case.none(at=minute(9))

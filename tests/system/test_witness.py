@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conftest import missing
-from pedigraph import Node, cloudevent, free_port, run, until
+from pedigraph import Node, cloudevent, digest, free_port, published, run, until
 
 AICS = os.environ.get("PEDIGRAPH_TEST_AICS_WITNESS")
 NAME = "scripted.example"
@@ -145,6 +145,16 @@ def test_a_cosigned_checkpoint_satisfies_the_policy(tmp_path, peer):
         assert metric(node, 'pedigraph_witness_cosigned_entries{witness="W"}') == 2
         assert metric(node, 'pedigraph_witness_cosigned_timestamp_seconds{witness="W"}') == 1_700_000_000
         assert metric(node, "pedigraph_checkpoints_below_quorum") == 0
+
+
+def test_a_card_says_how_many_cosigned_the_checkpoint_that_covers_it(tmp_path, peer):
+    policy = policy_of(tmp_path, peer.vkey, peer.url)
+    with started(tmp_path, policy, "hold") as node:
+        image = digest(0xCA5D)
+        node.accept(published("r.example/card:1", image), wait="visible")
+        until(lambda: node.signed_size() == 1, "the checkpoint", alive=node.alive)
+        card = node.json(f"/api/v1/artifacts/{image}/hover")
+        assert (card["proof"]["index"], card["checkpoint"]) == (0, {"size": 1, "cosignatures": 1})
 
 
 FAULTS = {

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::budget::Budget;
 use super::components::{Components, Resolved};
 use super::facts::{aliases, first_time};
-use super::read::{List, Obj, Text, clip};
+use super::read::{List, Obj, Text, Unread, clip};
+use super::severity::{self, Severity};
 
 /// A vulnerability as a document writes it.
 #[derive(Deserialize, Default)]
@@ -46,6 +47,9 @@ struct Reference<'a> {
 struct Rating<'a> {
     #[serde(borrow)]
     severity: Text<'a>,
+    score: Unread,
+    method: Unread,
+    vector: Unread,
 }
 
 #[derive(Deserialize, Default)]
@@ -237,10 +241,29 @@ impl Which {
     }
 }
 
+/// The worst word of its ratings; where none says more than that it is not known, what they come to.
 fn worst(ratings: &List<Obj<Rating<'_>>>) -> String {
     const WORST_FIRST: [&str; 7] = ["critical", "high", "medium", "low", "info", "none", "unknown"];
     let given = |word: &&&str| ratings.0.iter().any(|Obj(rating)| rating.severity.as_str().eq_ignore_ascii_case(word));
-    WORST_FIRST.iter().find(given).map_or_else(String::new, |word| (*word).to_owned())
+    let word = WORST_FIRST.iter().find(given).copied().unwrap_or_default();
+    severity::said_or(word, || ratings.0.iter().map(|Obj(rating)| rating.rated()).max().unwrap_or_default())
+}
+
+impl Rating<'_> {
+    /// What its score, else its vector comes to; that of another method than CVSS 3 or 4 says nothing.
+    fn rated(&self) -> Severity {
+        let version = match self.method.read::<String>().as_str() {
+            "CVSSv3" => "CVSS:3.0",
+            "CVSSv31" => "CVSS:3.1",
+            "CVSSv4" => "CVSS:4.0",
+            _ => return Severity::Unsaid,
+        };
+        let by_score = self.score.read::<Option<f64>>().map_or(Severity::Unsaid, Severity::of_score);
+        by_score.or(match self.vector.read::<String>().as_str() {
+            whole if whole.starts_with("CVSS:") => Severity::of_vector(whole),
+            metrics => Severity::of_vector(&format!("{version}/{}", clip(metrics))),
+        })
+    }
 }
 
 /// The status of an analysis; the document's own words are kept where ours differ.

@@ -14,8 +14,9 @@ use serde::de::MapAccess;
 use super::document::{Document, Failure};
 use super::facts::{self, ITEMS_MAX, canonical_purl};
 use super::oci::labelled;
-use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, clip_to, skip};
+use super::read::{Each, Lax, LaxList, List, Members, Obj, Object, Pairs, Text, TextOr, Unread, clip, clip_to, skip};
 use super::scanned::{self, Findings, Image};
+use super::severity::{self, Severity};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -116,8 +117,16 @@ struct Vulnerability<'a> {
     id: Text<'a>,
     #[serde(borrow)]
     severity: Text<'a>,
+    cvss: Unread,
     #[serde(borrow)]
     fix: Obj<Fix<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Cvss<'a> {
+    #[serde(borrow)]
+    vector: Text<'a, false>,
 }
 
 #[derive(Deserialize, Default)]
@@ -234,6 +243,12 @@ fn is_location(input: &str) -> bool {
     ["docker-archive:", "oci-archive:", "oci-dir:", "singularity:"].iter().any(|scheme| input.starts_with(scheme))
 }
 
+/// What the worst of its vectors comes to.
+fn rated(ratings: &Unread) -> Severity {
+    let LaxList(ratings): LaxList<Lax<Cvss<'_>>> = ratings.read();
+    ratings.iter().map(|Lax(rating)| Severity::of_vector(rating.vector.as_str())).max().unwrap_or_default()
+}
+
 fn finding(found: &Match<'_>) -> Finding {
     let (Obj(vulnerability), Obj(package)) = (&found.vulnerability, &found.artifact);
     let id = vulnerability.id.as_str();
@@ -245,7 +260,7 @@ fn finding(found: &Match<'_>) -> Finding {
         package_name: package.name.owned(),
         installed_version: package.version.owned(),
         fixed_version: vulnerability.fix.0.versions.0.first().map(Text::owned).unwrap_or_default(),
-        severity: clip(vulnerability.severity.as_str()).to_ascii_lowercase(),
+        severity: severity::said_or(clip(vulnerability.severity.as_str()), || rated(&vulnerability.cvss)),
         status: vulnerability.fix.0.state.owned(),
     }
 }

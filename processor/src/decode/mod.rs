@@ -33,6 +33,7 @@ mod read;
 mod root;
 mod scanned;
 mod set;
+mod severity;
 mod spdx;
 mod table;
 mod tame;

@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::document::{Document, Failure};
 use super::facts::{self, ITEMS_BYTES_MAX};
 use super::read::{Each, Lax, LaxList, List, Members, Obj, Object, Text, clip_to, skip};
+use super::severity::Severity;
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -41,7 +42,7 @@ struct Advisory<'a, 'g> {
     withdrawn: Text<'a>,
     aliases: List<Text<'a>>,
     summary: Text<'a>,
-    severity: Severity,
+    severity: Judged,
     packages: Packages<'g>,
 }
 
@@ -149,8 +150,8 @@ impl<'g> Advisory<'_, 'g> {
             withdrawn: Text::default(),
             aliases: List::default(),
             summary: Text::default(),
-            severity: Severity::default(),
-            packages: Packages { packages: Vec::new(), packages_max, worst: Severity::default(), budget: given.budget },
+            severity: Judged::default(),
+            packages: Packages { packages: Vec::new(), packages_max, worst: Judged::default(), budget: given.budget },
         }
     }
 
@@ -189,7 +190,7 @@ fn check_version(version: &str) -> Result<(), Reject> {
 struct Packages<'g> {
     packages: Vec<AffectedPackage>,
     packages_max: usize,
-    worst: Severity,
+    worst: Judged,
     budget: &'g Budget,
 }
 
@@ -266,64 +267,30 @@ fn of_range(range: &Range<'_>) -> AffectedRange {
     AffectedRange { r#type: kind, events }
 }
 
-/// How severe it is, as far as a word says it; the more severe is the greater.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Severity {
-    #[default]
-    Unsaid,
-    None,
-    Negligible,
-    Low,
-    Medium,
-    High,
-    Critical,
+/// How severe it is: as words and scores say, and as vectors come to.
+#[derive(Clone, Copy, Default)]
+struct Judged {
+    said: Severity,
+    by_vector: Severity,
 }
 
-impl Severity {
-    /// Words, and numbers from 0 to 10; a vector of CVSS is neither.
-    fn parse(text: &str) -> Severity {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "critical" => Severity::Critical,
-            "high" | "important" => Severity::High,
-            "medium" | "moderate" => Severity::Medium,
-            "low" => Severity::Low,
-            "negligible" => Severity::Negligible,
-            "none" => Severity::None,
-            number => match number.parse::<f64>() {
-                // CVSS, "Qualitative Severity Rating Scale".
-                Ok(score) if !(0.0..=10.0).contains(&score) => Severity::Unsaid,
-                Ok(score) if score >= 9.0 => Severity::Critical,
-                Ok(score) if score >= 7.0 => Severity::High,
-                Ok(score) if score >= 4.0 => Severity::Medium,
-                Ok(score) if score > 0.0 => Severity::Low,
-                Ok(_) => Severity::None,
-                Err(_) => Severity::Unsaid,
-            },
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Severity::Unsaid => "",
-            Severity::None => "none",
-            Severity::Negligible => "negligible",
-            Severity::Low => "low",
-            Severity::Medium => "medium",
-            Severity::High => "high",
-            Severity::Critical => "critical",
-        }
-    }
-
-    fn or(self, other: Severity) -> Severity {
-        if self == Severity::Unsaid { other } else { self }
+impl Judged {
+    /// What is said of the whole goes before what is said of a package, and both before what vectors come to.
+    fn or(self, of_packages: Judged) -> Severity {
+        self.said.or(of_packages.said).or(self.by_vector).or(of_packages.by_vector)
     }
 
     fn said(&mut self, Lax(specific): &Lax<Specific<'_>>) {
-        *self = (*self).max(Severity::parse(specific.severity.as_str()));
+        self.said = self.said.max(Severity::of_word(specific.severity.as_str()));
     }
 
     fn rated(&mut self, ratings: &LaxList<Lax<Rating<'_>>>) {
-        let worst = ratings.0.iter().map(|Lax(rating)| Severity::parse(rating.score.as_str())).max();
-        *self = (*self).max(worst.unwrap_or_default());
+        for Lax(rating) in &ratings.0 {
+            let said = Severity::of_word(rating.score.as_str());
+            self.said = self.said.max(said);
+            if said == Severity::Unsaid {
+                self.by_vector = self.by_vector.max(Severity::of_vector(rating.score.as_str()));
+            }
+        }
     }
 }

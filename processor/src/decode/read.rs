@@ -356,6 +356,24 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Own<T> {
     }
 }
 
+/// What is read only where something else is not said. It is copied, so that documents that are streamed may have it,
+/// and may hold numbers that are too large to be read.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Unread(Option<Box<RawValue>>);
+
+impl Unread {
+    /// It, or the default where it is absent or cannot be read.
+    pub(super) fn read<'a, T: Deserialize<'a> + Default>(&'a self) -> T {
+        self.0.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Unread(Some(raw)))
+    }
+}
+
 /// A string, or an object in newer versions of a format.
 #[derive(Clone, Debug)]
 pub(super) enum TextOr<'a, T> {

@@ -7,14 +7,15 @@ use pedigraph_proto::event::{ArtifactKind, Finding, ScanCompleted};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Digest, Nanos};
-use serde::Deserialize;
-use serde::de::MapAccess;
+use serde::de::{DeserializeSeed as _, MapAccess};
+use serde::{Deserialize, Deserializer};
 
 use super::document::{Document, Failure};
 use super::facts::{self, canonical_purl};
 use super::oci::{Config, config_observed, diff_ids};
-use super::read::{Each, List, Members, Obj, Object, Objects, Text, Whole, clip, skip};
+use super::read::{Each, Lax, List, Members, Obj, Object, Objects, Text, Unread, Whole, clip, skip};
 use super::scanned::{self, Findings, Image};
+use super::severity::{self, Severity};
 use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
@@ -104,6 +105,39 @@ struct Vulnerability<'a> {
     severity: Text<'a>,
     #[serde(borrow)]
     status: Text<'a>,
+    #[serde(rename = "CVSS")]
+    cvss: Unread,
+}
+
+/// What the worst of the vectors that vendors give comes to, vendor by vendor.
+#[derive(Default)]
+struct Rated(Severity);
+
+impl<'de> Deserialize<'de> for Rated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut rated = Rated::default();
+        Object(&mut rated).deserialize(deserializer)?;
+        Ok(rated)
+    }
+}
+
+impl<'de> Members<'de> for Rated {
+    fn member<A: MapAccess<'de>>(&mut self, _vendor: &str, map: &mut A) -> Result<(), A::Error> {
+        let Lax(vendor): Lax<Vectors<'de>> = map.next_value()?;
+        for vector in [vendor.v3, vendor.v4] {
+            self.0 = self.0.max(Severity::of_vector(vector.as_str()));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Vectors<'a> {
+    #[serde(borrow, rename = "V3Vector")]
+    v3: Text<'a, false>,
+    #[serde(borrow, rename = "V40Vector")]
+    v4: Text<'a, false>,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,7 +215,7 @@ fn finding(found: &Vulnerability<'_>) -> Finding {
         package_name: found.pkg_name.owned(),
         installed_version: found.installed_version.owned(),
         fixed_version: found.fixed_version.owned(),
-        severity: clip(found.severity.as_str()).to_ascii_lowercase(),
+        severity: severity::said_or(clip(found.severity.as_str()), || found.cvss.read::<Rated>().0),
         status: found.status.owned(),
     }
 }

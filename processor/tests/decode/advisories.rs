@@ -105,7 +105,7 @@ fn what_an_advisory_says() {
     );
 }
 
-/// What a document says of how severe it is.
+/// What a document says of how severe it is: a word or score, of the whole before that of packages, before any vector.
 #[test]
 fn severity_is_a_word_or_empty() {
     let check = |rest: &str, want: &str| {
@@ -127,6 +127,37 @@ fn severity_is_a_word_or_empty() {
     );
     check(r#""database_specific":{"severity":"LOW"},"affected":[{"ecosystem_specific":{"severity":"High"}}]"#, "low");
     check(r#""affected":[{"severity":[{"type":"Ubuntu","score":"medium"}]}]"#, "medium");
+    let worst = r#"{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H"}"#;
+    let less = r#"{"type":"CVSS_V4","score":"CVSS:4.0/AV:N/AC:L/AT:N/PR:H/UI:N/VC:L/VI:L/VA:N/SC:N/SI:N/SA:N"}"#;
+    check(&format!(r#""severity":[{worst}]"#), "critical");
+    check(&format!(r#""severity":[{less},{worst}]"#), "critical");
+    check(&format!(r#""severity":[{less}],"affected":[{{"severity":[{worst}]}}]"#), "medium");
+    check(&format!(r#""affected":[{{"severity":[{worst}]}}]"#), "critical");
+    check(&format!(r#""severity":[{worst}],"affected":[{{"database_specific":{{"severity":"Low"}}}}]"#), "low");
+    check(r#""severity":[{"type":"CVSS_V2","score":"AV:N/AC:L/Au:N/C:P/I:P/A:P"}]"#, "");
+}
+
+/// Real advisories that have both a vector and a word: what comes of the vector alone is that word.
+#[test]
+fn vectors_of_real_advisories_come_to_the_words_beside_them() {
+    let Some(root) = corpora() else { return };
+    let (mut both, mut other) = (0, Vec::new());
+    for path in files(&root.join("osv")) {
+        let mut document: Value = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+        let vectors = list(&document, "affected").iter().any(|package| !list(package, "severity").is_empty());
+        let Some(word) = document["database_specific"]["severity"].as_str().map(str::to_lowercase) else { continue };
+        if !vectors {
+            continue;
+        }
+        both += 1;
+        document["database_specific"]["severity"].take();
+        let found = advisory(&message(document.to_string().as_bytes()));
+        if found["severity"] != word.as_str() {
+            other.push(format!("{}: {word} became {}", path.display(), found["severity"]));
+        }
+    }
+    println!("{} of {both} real advisories with a vector and a word agree", both - other.len());
+    assert!(both >= 199 && other.is_empty(), "{both} with both\n{}", other.join("\n"));
 }
 
 #[test]

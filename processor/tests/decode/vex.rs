@@ -729,3 +729,46 @@ fn a_csaf_document_of_23_mb_takes_memory_by_what_it_states() {
     assert_eq!(statements(&decoded).len(), 22_677);
     assert!(memory < 60_000_000, "{memory}");
 }
+
+/// Where a scanner has no word, or says that it does not know, its ratings say it.
+#[test]
+fn what_a_scanner_has_no_word_for_is_read_from_its_vectors() {
+    let worst = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H";
+    let severity = |document: &Value| {
+        let message = Message { subject: Some(DIGEST.into()), ..message(document.to_string().as_bytes()) };
+        let found = scans(&run(&message, &Limits::default()).expect("accepted")).remove(0);
+        found.findings.into_iter().next().expect("a finding").severity
+    };
+    let trivy = |word: &str, cvss: Value| {
+        let found = json!({"VulnerabilityID": "CVE-2026-1", "PkgName": "p", "Severity": word, "CVSS": cvss});
+        severity(&json!({"SchemaVersion": 2, "Results": [{"Vulnerabilities": [found]}]}))
+    };
+    let vendors = json!({"nvd": {"V2Vector": "AV:N/AC:L/Au:N/C:P/I:P/A:P", "V3Vector": worst}, "x": 7, "redhat": {}});
+    assert_eq!(trivy("UNKNOWN", vendors.clone()), "critical");
+    assert_eq!(trivy("LOW", vendors), "low");
+    assert_eq!((trivy("UNKNOWN", json!({})), trivy("", json!([1]))), ("unknown".into(), String::new()));
+    let grype = |word: &str, cvss: Value| {
+        let found = json!({"id": "CVE-2026-1", "severity": word, "cvss": cvss});
+        let matches = json!([{"vulnerability": found, "artifact": {"name": "p", "version": "1"}}]);
+        severity(&json!({"matches": matches, "descriptor": {"name": "grype"}, "source": {"type": "directory"}}))
+    };
+    assert_eq!(grype("Unknown", json!([{"vector": worst, "version": "3.1"}, 7])), "critical");
+    assert_eq!(grype("Negligible", json!([{"vector": worst}])), "negligible");
+    let cyclonedx = |ratings: Value| {
+        let vulnerability = json!({"id": "CVE-2026-1", "ratings": ratings});
+        let root = json!({"component": {"type": "container", "name": "app"}});
+        severity(
+            &json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": root, "vulnerabilities": [vulnerability]}),
+        )
+    };
+    assert_eq!(
+        cyclonedx(json!([{"score": 7.5, "method": "CVSSv31", "vector": worst}])),
+        "high",
+        "the score as it is said"
+    );
+    assert_eq!(cyclonedx(json!([{"method": "CVSSv31", "vector": worst}])), "critical");
+    assert_eq!(cyclonedx(json!([{"method": "CVSSv31", "vector": worst.trim_start_matches("CVSS:3.1/")}])), "critical");
+    assert_eq!(cyclonedx(json!([{"severity": "unknown", "score": 5, "method": "CVSSv4"}])), "medium");
+    assert_eq!(cyclonedx(json!([{"score": 9.9, "method": "OWASP"}, {"score": 9.9}])), "");
+    assert_eq!(cyclonedx(json!([{"severity": "low"}, {"score": 9.9, "method": "CVSSv31"}])), "low");
+}

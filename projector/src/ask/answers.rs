@@ -320,8 +320,13 @@ pub struct Artifact {
     pub scans: Vec<Item>,
     /// Where it was deployed, newest first.
     pub deployments: Vec<Item>,
-    /// VEX statements that name it, newest first (what all of them come to: `verdicts_on`).
-    pub verdicts: Vec<Item>,
+    /// What all that is said of it comes to, by vulnerability: the first of them.
+    pub verdicts: Vec<VerdictHere>,
+    /// The index up to which `verdicts` are true, where their view is behind the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdicts_as_of: Option<u64>,
+    /// VEX statements that name it, newest first.
+    pub statements: Vec<Item>,
     /// Neighbours.
     pub lineage: Neighbours,
     /// Lists that were cut at their limit, by name.
@@ -550,9 +555,20 @@ pub struct FixProgress {
     pub lanes: u64,
     /// Those of them in which one that is free of it runs, beside others or alone.
     pub fixed: u64,
+    /// The same of the row's environment alone.
+    pub in_environment: FixCount,
     /// There are more versions or places than were counted.
     #[serde(skip_serializing_if = "is_false")]
     pub at_least: bool,
+}
+
+/// How far versions of a line that are free of something are rolled out in one environment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct FixCount {
+    /// Places in which a version of the line runs.
+    pub lanes: u64,
+    /// Those of them in which one that is free of it runs, beside others or alone.
+    pub fixed: u64,
 }
 
 /// Something that runs and says nothing about its contents.
@@ -653,9 +669,13 @@ pub struct Verdict {
     pub platforms: Vec<PlatformVerdict>,
     /// Every statement and finding, those that count first; then newest first.
     pub explanation: Vec<Explained>,
-    /// Statements of versions of documents that newer versions replace: they are counted and not listed.
+    /// Statements of versions of documents that newer versions replace, and scans that found it and that newer ones of
+    /// their scanner and target replace: they are counted and not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub superseded: u64,
+    /// There are more scans than were counted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub superseded_at_least: bool,
     /// SHA-256 over the events of the explanation (SPEC §3.2).
     pub replay_hash: String,
 }
@@ -1036,6 +1056,20 @@ pub struct VexDeltas {
     /// Where the list goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
+}
+
+/// A verdict in the answer about its artifact, as the view of verdicts keeps it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictHere {
+    /// The CVE, else the smallest id.
+    pub cve: String,
+    /// `affected`, `under_investigation`, `fixed`, `not_affected`.
+    pub verdict_status: String,
+    /// When the entry since which it holds was recorded.
+    pub first_known_at: Nanos,
+    /// That entry.
+    pub proof: Proof,
 }
 
 /// A verdict on an artifact, with an SBOM of it (SPEC §5, "SBOM–verdict links").

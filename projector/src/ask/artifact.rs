@@ -52,7 +52,11 @@ impl Graph<'_> {
         let tests = cut("tests", self.items(profile, &[EvidenceKind::Tests])?);
         let scans = cut("scans", self.items(profile, &[EvidenceKind::Scan])?);
         let deployments = cut("deployments", self.deployments(profile)?);
-        let verdicts = cut("verdicts", self.items(profile, &[EvidenceKind::Vex])?);
+        let statements = cut("statements", self.items(profile, &[EvidenceKind::Vex])?);
+        let (verdicts, verdicts_as_of, verdicts_cut) = self.scope.verdicts_here(self, &profile.digest)?;
+        if verdicts_cut {
+            truncated.push("verdicts".to_owned());
+        }
         let (tags, tags_cut) = self.tags(profile)?;
         if tags_cut {
             truncated.push("tags".to_owned());
@@ -80,6 +84,8 @@ impl Graph<'_> {
             scans,
             deployments,
             verdicts,
+            verdicts_as_of,
+            statements,
             lineage,
             truncated,
         })

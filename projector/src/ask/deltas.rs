@@ -9,7 +9,7 @@ use std::rc::Rc;
 use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Rationale, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
+use super::answers::{Rationale, VerdictHere, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
 use super::diff::changed_along;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
@@ -23,6 +23,10 @@ use crate::facts::deltas::{Deltas, unreadable};
 use crate::facts::findings::rows::{SCANS, key_name, table as findings_table};
 use crate::store::key::{Key, KeyReader};
 
+/// Verdicts that the answer about an artifact shows; the list of them alone has the rest.
+pub(crate) const VERDICTS_HERE_MAX: usize = 25;
+/// Vulnerabilities that the answer about an artifact looks at for them: some had a verdict once and have none now.
+pub(crate) const LOOKS_HERE_MAX: usize = 100;
 /// Things that one page looks at: most of them had a verdict or a delta once and have none now.
 const LOOKS_MAX: usize = 5_000;
 /// SBOMs of one artifact that are listed with its verdict.
@@ -297,6 +301,36 @@ impl Scope {
             last = name;
         }
         Ok((found, None))
+    }
+
+    /// The first verdicts on an artifact, by vulnerability, as they are kept: what each comes to is not computed, so that
+    /// it costs some seeks each however much is said. With the index up to which they are true, where their view is
+    /// behind, and whether there may be more.
+    pub(super) fn verdicts_here(
+        &self,
+        graph: &Graph<'_>,
+        digest: &str,
+    ) -> Result<(Vec<VerdictHere>, Option<u64>, bool), Error> {
+        let bound = self.bound.min(self.deltas_bound);
+        let (kept, as_of) = (self.kept_deltas(bound), (bound < self.bound).then(|| bound.saturating_sub(1)));
+        let (mut found, mut looks, mut last) = (Vec::new(), 0, String::new());
+        while let Some(name) = kept.judged_of(digest, &last, 1)?.names.pop_first() {
+            let standing = kept.standing_since(digest, &name)?.filter(|_| name != LOOKED_INTO);
+            if looks == LOOKS_HERE_MAX || (found.len() == VERDICTS_HERE_MAX && standing.is_some()) {
+                return Ok((found, as_of, true));
+            }
+            looks += 1;
+            if let Some((standing, since)) = standing {
+                found.push(VerdictHere {
+                    cve: self.vulnerability(&name)?.name,
+                    verdict_status: standing.word().to_owned(),
+                    first_known_at: Nanos(graph.kept_entry(since)?.map(|entry| entry.recorded_at).unwrap_or_default()),
+                    proof: graph.proof(since)?,
+                });
+            }
+            last = name;
+        }
+        Ok((found, as_of, false))
     }
 
     /// A verdict with each current SBOM of the artifact; with none where there is none.

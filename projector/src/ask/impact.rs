@@ -499,7 +499,7 @@ impl RowMaker<'_> {
     fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
         let row = self.row(part, run.artifact.digest.as_deref().unwrap_or(part))?;
         let is_told = self.progress && row.fixed_in.is_some();
-        let fix_progress = if is_told { self.rollouts.of(self.reach, part)? } else { None };
+        let fix_progress = if is_told { self.rollouts.of(self.reach, part, &run.lane.environment)? } else { None };
         Ok(ImpactRow {
             fix_progress,
             environment: Some(run.lane.environment.clone()),

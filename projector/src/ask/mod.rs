@@ -8,7 +8,7 @@ pub(crate) mod children;
 mod claims;
 mod compare;
 mod contents;
-mod deltas;
+pub(crate) mod deltas;
 mod diff;
 mod edges;
 mod environment;

@@ -541,4 +541,6 @@ fn remove_rows(store: &dyn Store, view: &dyn Derived) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+mod apart;
+#[cfg(test)]
 mod tests;

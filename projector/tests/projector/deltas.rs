@@ -278,6 +278,11 @@ fn check(scope: &Scope, about: &str) {
         let exact: BTreeMap<String, String> =
             judged.map(|verdict| (verdict.vulnerability, verdict.summary.status)).collect();
         assert_eq!(listed, exact, "{about}: verdicts on {name}");
+        if let Some(artifact) = scope.artifact(&of).expect("read") {
+            let here = artifact.verdicts.into_iter().map(|verdict| (verdict.cve, verdict.verdict_status));
+            assert_eq!(here.collect::<BTreeMap<_, _>>(), exact, "{about}: verdicts of the answer about {name}");
+            assert_eq!(artifact.verdicts_as_of, None);
+        }
         let here = open_in(scope, &of);
         let parents: BTreeSet<String> =
             edges.iter().filter(|(_, to)| *to == of).flat_map(|(from, _)| open_in(scope, from)).collect();

@@ -5,7 +5,7 @@ use pedigraph_projector::answers::{VerdictLink, VexDelta};
 use pedigraph_proto::Digest;
 
 use super::error::{Error, Missing, quoted};
-use super::lineage::different;
+use super::lineage::{different, digest_of, unknown};
 
 /// Rows of a page with the token of the next one.
 type Listed<T> = (Vec<T>, Option<Vec<u8>>);
@@ -20,6 +20,21 @@ pub fn deltas_along(
 ) -> Result<Listed<VexDelta>, Error> {
     let (from, to) = different(scope, from, to)?;
     Ok(scope.deltas_along(&from, &to, after, limit)?)
+}
+
+/// Verdicts on the artifact that a reference names, each with its current SBOMs.
+pub fn verdicts_of_artifact(
+    scope: &Scope,
+    reference: &str,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Listed<VerdictLink>, Error> {
+    let unknown = || unknown(scope, Missing::Artifact, reference);
+    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
+    if !scope.is_known(&digest)? {
+        return Err(unknown());
+    }
+    Ok(scope.verdicts_on(&digest, None, after, limit)?)
 }
 
 /// Verdicts on the artifact that an SBOM describes.

@@ -110,7 +110,7 @@ pub(super) fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, 
 }
 
 /// Nothing has this name, or only later than the question's moment.
-fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
+pub(super) fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
     let quoted = quoted(reference);
     if let Some(at) = scope.at() {
         match scope.when(None).trace(reference) {
@@ -125,7 +125,7 @@ fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
     Error::missing(what, format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="))
 }
 
-fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
+pub(super) fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
     check_reference("digest", reference)?;
     match scope.artifact_digest(reference)? {
         Found::One(digest) => Ok(Some(digest)),

@@ -26,7 +26,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
 }
 
 async fn hover(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
-    app.kept_json(Cached::Hover, read, move |scope, _, _| Ok(hover_of(scope, &reference)?)).await
+    app.kept_json(Cached::Hover, read.sealed(), move |scope, _, _| Ok(hover_of(scope, &reference)?)).await
 }
 
 async fn inputs(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {

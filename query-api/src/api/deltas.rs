@@ -7,7 +7,7 @@ use axum::response::Response;
 use pedigraph_projector::answers::{VerdictLinks, VexDeltas};
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::deltas::{deltas_along, verdicts_of_sbom};
+use crate::answer::deltas::{deltas_along, verdicts_of_artifact, verdicts_of_sbom};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::question::check_vulnerability;
@@ -21,6 +21,7 @@ pub fn routes() -> Routes {
         .get("/api/v1/vulnerabilities/{id}/deltas", Access::Needs(TokenScope::LineageRead), of_vulnerability)
         .get("/api/v1/vulnerabilities/{id}/verdicts", Access::Needs(TokenScope::LineageRead), verdicts)
         .get("/api/v1/sboms/{sbomVersionId}/verdicts", Access::Needs(TokenScope::LineageRead), of_sbom)
+        .get("/api/v1/artifacts/{digest}/verdicts", Access::Needs(TokenScope::LineageRead), of_artifact)
 }
 
 async fn along(State(app): State<App>, read: Read) -> Result<Response, Problem> {
@@ -55,6 +56,14 @@ async fn verdicts(State(app): State<App>, Path(id): Path<String>, read: Read) ->
 async fn of_sbom(State(app): State<App>, Path(sbom): Path<String>, read: Read) -> Result<Response, Problem> {
     app.list(read.of_deltas(), move |scope, read, fresh| {
         let (verdicts, next) = verdicts_of_sbom(scope, &sbom, read.after.as_deref(), read.page_size)?;
+        Ok(VerdictLinks { verdicts, next_page_token: read.next(fresh, next) })
+    })
+    .await
+}
+
+async fn of_artifact(State(app): State<App>, Path(reference): Path<String>, read: Read) -> Result<Response, Problem> {
+    app.list(read.of_deltas(), move |scope, read, fresh| {
+        let (verdicts, next) = verdicts_of_artifact(scope, &reference, read.after.as_deref(), read.page_size)?;
         Ok(VerdictLinks { verdicts, next_page_token: read.next(fresh, next) })
     })
     .await

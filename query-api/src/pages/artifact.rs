@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Artifact, Badged, Direction, Edge, Hop, Item, Lineage, Tag, Trace};
+use pedigraph_projector::answers::{Artifact, Badged, Direction, Edge, Hop, Item, Lineage, Tag, Trace, VerdictHere};
 use serde_json::Value;
 
 use crate::access::scope::{Access, TokenScope};
@@ -14,6 +14,7 @@ use crate::link::encoded;
 use crate::pages::frame::{
     Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
 };
+use crate::pages::impact::words;
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -54,7 +55,8 @@ fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>) -> Mar
         (items("Attestations and signatures", "Newest first", &artifact.attestations))
         (items("Tests", "Newest first", &artifact.tests))
         (items("Scans", "Newest first", &artifact.scans))
-        (items("VEX statements", "Newest first", &artifact.verdicts))
+        (verdicts_table(artifact))
+        (items("VEX statements", "Newest first", &artifact.statements))
         @if !artifact.truncated.is_empty() {
             p .warn { "Cut at the server's limit: " (artifact.truncated.join(", ")) ". The newest rows are shown." }
         }
@@ -147,6 +149,25 @@ fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
             p .warn { "Not shown: " (cut.nodes) " artifacts and " (cut.edges) " edges beyond the limit of " (cut.by) "." }
         }
     }
+}
+
+/// What all that is said comes to, each with the way to who says so.
+fn verdicts_table(artifact: &Artifact) -> Markup {
+    let row = |verdict: &VerdictHere| {
+        let address = format!("/artifacts/{}/verdicts/{}", encoded(&artifact.node.digest), encoded(&verdict.cve));
+        html! {
+            th scope="row" { a href=(address) { (verdict.cve) } }
+            td { (words(&verdict.verdict_status)) }
+            td { (time(verdict.first_known_at)) }
+            td { (proof(&verdict.proof)) }
+        }
+    };
+    let caption = match artifact.verdicts_as_of {
+        Some(index) => format!("By vulnerability, as of index {index}: newer entries are not in it yet"),
+        None => "By vulnerability".to_owned(),
+    };
+    let rows: Vec<Markup> = artifact.verdicts.iter().map(row).collect();
+    table("Verdicts", &caption, &["Vulnerability", "Verdict", "Since", "Proof"], &rows)
 }
 
 fn items(title: &str, caption: &str, items: &[Item]) -> Markup {

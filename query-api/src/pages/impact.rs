@@ -40,7 +40,8 @@ async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Rea
         let json = at_moment(&format!("/api/v1/vulnerabilities/{}/impact", encoded(&id)), read);
         let command = format!("pedigraph impact {}{}", quoted(&id), moment_options(read));
         let frame = Frame { title: &id, json: &json, command: &command };
-        Ok(page(&frame, "", fresh, &content(&impact, &id, next.as_deref())))
+        let asked = Asked { text: &id, progress: question.progress, progress_at: None };
+        Ok(page(&frame, "", fresh, &content(&impact, &asked, next.as_deref())))
     })
     .await
 }
@@ -51,25 +52,49 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
         let (impact, next) = scope.impact(&question)?;
         let next = read.next(fresh, next).map(|token| next_page("/components/impact", &token, read));
         let purl = impact.purl.as_deref().unwrap_or_default();
-        let address = at_moment(&format!("/api/v1/components/impact?purl={}", encoded(purl)), read);
-        let command = format!("pedigraph impact {}{}", quoted(purl), moment_options(read));
+        let (told, option) = if question.progress { ("&progress=true", " --progress") } else { ("", "") };
+        let address = at_moment(&format!("/api/v1/components/impact?purl={}{told}", encoded(purl)), read);
+        let command = format!("pedigraph impact {}{option}{}", quoted(purl), moment_options(read));
         let frame = Frame { title: purl, json: &address, command: &command };
-        Ok(page(&frame, "", fresh, &content(&impact, purl, next.as_deref())))
+        let with_progress = (!question.progress).then(|| with_progress(read));
+        let asked = Asked { text: purl, progress: question.progress, progress_at: with_progress.as_deref() };
+        Ok(page(&frame, "", fresh, &content(&impact, &asked, next.as_deref())))
     })
     .await
 }
 
-fn content(impact: &Impact, asked: &str, next: Option<&str>) -> Markup {
+/// The same page of a package, which also tells how far fixes are rolled out.
+fn with_progress(read: &Read) -> String {
+    let asked = read.params.0.iter().filter(|(name, _)| name != "progress");
+    let asked: String = asked.map(|(name, value)| format!("{}={}&", encoded(name), encoded(value))).collect();
+    format!("/components/impact?{asked}progress=true")
+}
+
+/// What a page is about.
+struct Asked<'a> {
+    /// The text that was asked for.
+    text: &'a str,
+    /// It tells how far fixes are rolled out.
+    progress: bool,
+    /// Where the same is told with it, if it is not here.
+    progress_at: Option<&'a str>,
+}
+
+fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
     let counts = impact.counts;
     let at_least = |list: &str| if impact.at_least.iter().any(|name| name == list) { "at least " } else { "" };
     let elsewhere = impact.not_deployed.as_deref().unwrap_or_default();
     let of = impact.vulnerability.as_deref();
-    let runs: Vec<Markup> = impact.deployed.iter().map(|row| deployed(row, of)).collect();
+    let runs: Vec<Markup> = impact.deployed.iter().map(|row| deployed(row, of, asked.progress)).collect();
+    let mut running = columns(&RUNS, of);
+    if asked.progress {
+        running.insert(running.len() - 1, "Fix rolled out");
+    }
     let rests: Vec<Markup> = elsewhere.iter().map(|row| not_deployed(row, of)).collect();
     let cleared: Vec<Markup> = impact.cleared.iter().map(|row| cleared_row(row, of)).collect();
     let unknown: Vec<Markup> = impact.unknown.iter().map(unknown_row).collect();
     html! {
-        h1 { span .mono { (of.unwrap_or(asked)) } }
+        h1 { span .mono { (of.unwrap_or(asked.text)) } }
         @if let Some(aliases) = impact.aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
             p { "Also called " (aliases.join(", ")) "." }
         }
@@ -95,7 +120,10 @@ fn content(impact: &Impact, asked: &str, next: Option<&str>) -> Markup {
             }
             (how_to_send())
         }
-        (table("Where it runs", "By environment and service", &columns(&RUNS, of), &runs))
+        (table("Where it runs", "By environment and service", &running, &runs))
+        @if let Some(address) = asked.progress_at {
+            p { a href=(address) { "Show how far fixes are rolled out" } }
+        }
         @if of.is_some() {
             (table("Cleared", "Fixed or not affected, as somebody says who may", &columns(&CLEARED, of), &cleared))
         }
@@ -118,7 +146,7 @@ fn number(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-fn deployed(row: &ImpactRow, of: Option<&str>) -> Markup {
+fn deployed(row: &ImpactRow, of: Option<&str>, progress: bool) -> Markup {
     html! {
         th scope="row" { @if let Some(name) = &row.environment { (environment_link(name)) } }
         td { (row.service.as_deref().unwrap_or_default()) }
@@ -126,6 +154,7 @@ fn deployed(row: &ImpactRow, of: Option<&str>) -> Markup {
         td { (components(row)) }
         td { @if let Some(since) = row.since { (time(since)) } }
         (verdict(row, of))
+        @if progress { td { (rollout(row, of)) } }
         td { (proof(&row.proof)) }
     }
 }
@@ -165,6 +194,22 @@ fn verdict(row: &ImpactRow, of: Option<&str>) -> Markup {
             @if verdict.conflict { " (disputed)" }
             @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) }
         }
+    }
+}
+
+/// How far the fix is rolled out in the environment of a row, as a text and a bar; of a package with what fixes it,
+/// which a vulnerability says beside its verdict.
+fn rollout(row: &ImpactRow, of: Option<&str>) -> Markup {
+    let Some(progress) = &row.fix_progress else { return html! {} };
+    let (here, environment) = (progress.in_environment, row.environment.as_deref().unwrap_or_default());
+    let at_least = if progress.at_least { "at least " } else { "" };
+    let text = format!("{at_least}{} of {} in {environment}", here.fixed, here.lanes);
+    html! {
+        // A bar without an end would say that something is going on.
+        @if here.lanes > 0 { progress value=(here.fixed) max=(here.lanes) aria-label="Fix rolled out" {} br; }
+        (text)
+        @if progress.lanes > here.lanes { br; (at_least) (progress.fixed) " of " (progress.lanes) " everywhere" }
+        @if of.is_none() { @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) } }
     }
 }
 

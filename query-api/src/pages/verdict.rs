@@ -58,7 +58,10 @@ fn content(verdict: &Verdict) -> Markup {
             &said,
         ))
         @if verdict.superseded > 0 {
-            p { (verdict.superseded) " statements of older versions of documents are replaced and not listed." }
+            p {
+                "Replaced by newer ones and not listed: " @if verdict.superseded_at_least { "at least " }
+                (verdict.superseded) " statements of older versions of documents and earlier scans."
+            }
         }
         p { "Replay hash: " span .mono { (verdict.replay_hash) } }
     }

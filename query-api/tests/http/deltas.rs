@@ -100,6 +100,27 @@ async fn verdicts_are_listed_by_vulnerability_and_by_sbom_a_page_at_a_time() {
 }
 
 #[tokio::test]
+async fn the_answer_about_an_artifact_has_verdicts_and_statements() {
+    let client = world().client();
+    let artifact = get(&client, &format!("/api/v1/artifacts/{}?minIndex=4", digest("2"))).await;
+    let verdict = &artifact["verdicts"][0];
+    assert_eq!(artifact["verdicts"].as_array().map(Vec::len), Some(1), "{artifact}");
+    assert_eq!((&verdict["cve"], &verdict["verdictStatus"]), (&CVE.into(), &"affected".into()));
+    assert_eq!((&verdict["proof"]["index"], &verdict["firstKnownAt"]), (&2.into(), &recorded_at(&client, 2).await));
+    assert_eq!((artifact.get("verdictsAsOf"), artifact.get("truncated")), (None, None));
+    assert_eq!(artifact["statements"][0]["proof"]["index"], 2);
+    let list = get(&client, "/api/v1/artifacts/example.org%2Fcart:1.0.0/verdicts?minIndex=4").await;
+    assert_eq!(list, get(&client, &format!("/api/v1/sboms/{}/verdicts", digest("5"))).await);
+    let page = client.get(&format!("/artifacts/{}", digest("2"))).await.text();
+    assert!(page.contains(&format!("/artifacts/{}/verdicts/{CVE}\">{CVE}</a>", digest("2"))), "{page}");
+}
+
+/// When an entry was recorded.
+async fn recorded_at(client: &Client, index: u64) -> serde_json::Value {
+    get(client, &format!("/api/v1/entries/{index}")).await["recordedAt"].take()
+}
+
+#[tokio::test]
 async fn what_is_asked_wrongly_is_told() {
     let client = world().client();
     let unknown = digest("9");
@@ -109,6 +130,7 @@ async fn what_is_asked_wrongly_is_told() {
         (format!("/api/v1/vex-deltas?from={}&to={unknown}", digest("2")), 404, "ARTIFACT_NOT_FOUND"),
         ("/api/v1/sboms/nonsense/verdicts".to_owned(), 400, "INVALID_PARAMETER"),
         (format!("/api/v1/sboms/{unknown}/verdicts"), 404, "ARTIFACT_NOT_FOUND"),
+        (format!("/api/v1/artifacts/{unknown}/verdicts"), 404, "ARTIFACT_NOT_FOUND"),
         (format!("/api/v1/vulnerabilities/{}/deltas", "x".repeat(300)), 400, "INVALID_PARAMETER"),
         (format!("/api/v1/vulnerabilities/{CVE}/deltas?minIndex=99"), 503, "PROJECTION_BEHIND"),
     ] {

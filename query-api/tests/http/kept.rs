@@ -137,6 +137,27 @@ async fn what_the_ledger_says_of_itself_ends_nothing_but_a_policy_does() {
 }
 
 #[tokio::test]
+async fn a_kept_card_says_the_newest_checkpoint_that_covers_its_proof() {
+    let world = World::new();
+    let client = world.client();
+    world.append(&[sent("2026-01-01T00:00:00Z", PolicyPublished::default())]);
+    world.publish_checkpoint();
+    world.append(&[published("2026-01-02T00:00:00Z", "2", "latest")]);
+    let uncovered = client.get(&hover(&digest("2"))).await;
+    assert_eq!((&uncovered.json()["proof"]["index"], uncovered.json().get("checkpoint")), (&1.into(), None));
+    world.publish_checkpoint();
+    let etag = uncovered.header("etag").expect("a tag").to_owned();
+    let covered = client.get_with(&hover(&digest("2")), &[("if-none-match", &etag)]).await;
+    assert_eq!(covered.status.as_u16(), 200, "a tag from before the checkpoint is not that of now");
+    assert_eq!(covered.json()["checkpoint"], serde_json::json!({"size": 2, "cosignatures": 0}));
+    // What the ledger says of itself ends nothing that is kept, and the checkpoint over it is another one.
+    world.append(&[sent("2026-03-01T00:00:00Z", ViewRootRecorded::default())]);
+    world.publish_checkpoint();
+    assert_eq!(client.get(&hover(&digest("2"))).await.json()["checkpoint"]["size"], 3);
+    assert_eq!(counted(&client, "hover").await, (2, 1), "all of it is from what is kept");
+}
+
+#[tokio::test]
 async fn no_stale_comparison_is_given_once_what_changes_it_is_visible() {
     let world = world();
     world.append(&[published("2026-01-04T00:00:00Z", "4", "next")]);

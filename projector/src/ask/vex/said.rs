@@ -287,6 +287,31 @@ impl<'a> Case<'a> {
         Ok(findings)
     }
 
+    /// Scans of an artifact, by all of its digests, that found it and that a newer one of their scanner and target
+    /// replaces, whether that one finds it or not. At most so many findings are looked at, the newest of each scanner;
+    /// `true` when there are more.
+    pub(super) fn superseded_scans(&self, digests: &[String], findings_max: usize) -> Result<(u64, bool), Error> {
+        let (mut scans, mut left) = (BTreeSet::new(), findings_max);
+        for ((scanner, part), (time, index, _, _)) in self.scope.newest_scans(digests)? {
+            for (digest, name) in
+                digests.iter().flat_map(|digest| self.vulnerability.keys.iter().map(move |n| (digest, n)))
+            {
+                let of = said_of(&self.scope.tenant, name, target::FINDING, digest).text(&scanner).text(&part);
+                let until = of.clone().time(Nanos(time)).number(index);
+                let rows = self.scope.keyed::<Found>(&of, &until, true, Clocks::Known, left + 1)?;
+                let cut = rows.len() > left;
+                let found =
+                    rows.into_iter().take(left).map(|(_, row)| (scanner.clone(), part.clone(), row.stamp.index));
+                left -= left.min(found.len());
+                scans.extend(found);
+                if cut {
+                    return Ok((scans.len() as u64, true));
+                }
+            }
+        }
+        Ok((scans.len() as u64, false))
+    }
+
     /// Advisories on a package, each in the state that holds; none that is withdrawn.
     pub(super) fn advisories(&self, package: &str) -> Result<Arc<Vec<Advised>>, Error> {
         once(&self.said.advisories, package, || self.read_advisories(package).map(Arc::new))

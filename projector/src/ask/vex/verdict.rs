@@ -12,6 +12,9 @@ use crate::ask::identity::Graph;
 use crate::ask::scope::Scope;
 use crate::error::Error;
 
+/// Findings of replaced scans of one part that a verdict looks at.
+const SUPERSEDED_LOOKS_MAX: usize = 100;
+
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {
     /// Canonical digest.
@@ -93,6 +96,7 @@ impl Case<'_> {
             .into_iter()
             .map(|(heard, platform)| self.explained(heard, platform))
             .collect::<Result<_, _>>()?;
+        let (superseded, at_least) = self.superseded_scans_of(whole)?;
         Ok(Some(Verdict {
             digest: whole.digest.clone(),
             vulnerability: self.vulnerability().name.clone(),
@@ -100,9 +104,22 @@ impl Case<'_> {
             summary: self.summary(whole, &replay_hash),
             platforms: if whole.is_index { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
             explanation,
-            superseded: whole.parts.iter().map(|(_, hearing)| hearing.superseded).sum(),
+            superseded: superseded + whole.parts.iter().map(|(_, hearing)| hearing.superseded).sum::<u64>(),
+            superseded_at_least: at_least,
             replay_hash,
         }))
+    }
+
+    /// Scans that found it and are replaced, of each part, and whether there may be more.
+    fn superseded_scans_of(&self, whole: &Whole) -> Result<(u64, bool), Error> {
+        let (mut count, mut at_least) = (0, false);
+        for (part, _) in &whole.parts {
+            let aliases = self.scope.aliases_of(&part.digest)?;
+            let (scans, cut) = self.superseded_scans(&aliases, SUPERSEDED_LOOKS_MAX)?;
+            count += scans;
+            at_least |= cut;
+        }
+        Ok((count, at_least))
     }
 
     /// What was said comes to this; `unknown` where none of it counts.

@@ -66,6 +66,13 @@ impl<'a> Deltas<'a> {
         Ok(self.newest(&standings(self.tenant, digest).text(name))?.unwrap_or_default())
     }
 
+    /// What an artifact's verdict is, if there is one, and the entry since which it is.
+    pub(crate) fn standing_since(&self, digest: &str, name: &str) -> Result<Option<(Standing, u64)>, Error> {
+        let key = standings(self.tenant, digest).text(name);
+        let row = newest_below::<Standing>(self.store, &key, self.below)?;
+        Ok(row.filter(|row| row.value != Standing::None).map(|row| (row.value, row.stamp.index)))
+    }
+
     /// What differs along an edge.
     pub(crate) fn delta(&self, from: &str, to: &str, name: &str) -> Result<Delta, Error> {
         let edge = (from.to_owned(), to.to_owned(), name.to_owned());
