@@ -13,7 +13,7 @@ use pedigraph_proto::event::AffectedPackage;
 
 use super::consensus::Role;
 use super::names::Vulnerability;
-use super::subjects::Subjects;
+use super::subjects::{Subject, Subjects};
 use crate::ask::contents::Current;
 use crate::ask::identity::stamp_at_end;
 use crate::ask::kept::{Kept, once};
@@ -290,14 +290,14 @@ impl<'a> Case<'a> {
     /// Scans of an artifact, by all of its digests, that found it and that a newer one of their scanner and target
     /// replaces, whether that one finds it or not. At most so many findings are looked at, the newest of each scanner;
     /// `true` when there are more.
-    pub(super) fn superseded_scans(&self, digests: &[String], findings_max: usize) -> Result<(u64, bool), Error> {
+    pub(super) fn superseded_scans(&self, subject: &Subject, findings_max: usize) -> Result<(u64, bool), Error> {
         let (mut scans, mut left) = (BTreeSet::new(), findings_max);
-        for ((scanner, part), (time, index, _, _)) in self.scope.newest_scans(digests)? {
-            for (digest, name) in
-                digests.iter().flat_map(|digest| self.vulnerability.keys.iter().map(move |n| (digest, n)))
+        let names = &self.said.vulnerability.keys;
+        for ((scanner, part), (time, index, _, _)) in &subject.scans {
+            for (digest, name) in subject.digests.iter().flat_map(|digest| names.iter().map(move |name| (digest, name)))
             {
-                let of = said_of(&self.scope.tenant, name, target::FINDING, digest).text(&scanner).text(&part);
-                let until = of.clone().time(Nanos(time)).number(index);
+                let of = said_of(&self.scope.tenant, name, target::FINDING, digest).text(scanner).text(part);
+                let until = of.clone().time(Nanos(*time)).number(*index);
                 let rows = self.scope.keyed::<Found>(&of, &until, true, Clocks::Known, left + 1)?;
                 let cut = rows.len() > left;
                 let found =

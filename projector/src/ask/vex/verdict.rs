@@ -114,8 +114,8 @@ impl Case<'_> {
     fn superseded_scans_of(&self, whole: &Whole) -> Result<(u64, bool), Error> {
         let (mut count, mut at_least) = (0, false);
         for (part, _) in &whole.parts {
-            let aliases = self.scope.aliases_of(&part.digest)?;
-            let (scans, cut) = self.superseded_scans(&aliases, SUPERSEDED_LOOKS_MAX)?;
+            let subject = self.subjects.of(&part.digest)?;
+            let (scans, cut) = self.superseded_scans(&subject, SUPERSEDED_LOOKS_MAX)?;
             count += scans;
             at_least |= cut;
         }
