@@ -3,7 +3,7 @@
 //! It costs rows by what is said of the vulnerability about the very artifact and the packages in it, and one row for
 //! each package that anybody names with it; nothing is read of other artifacts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use pedigraph_proto::event::AffectedPackage;
 
 use super::consensus::Role;
 use super::names::Vulnerability;
-use super::subjects::{Subject, Subjects};
+use super::subjects::{ScanAt, Subject, Subjects};
 use crate::ask::contents::Current;
 use crate::ask::identity::stamp_at_end;
 use crate::ask::kept::{Kept, once};
@@ -24,8 +24,8 @@ use crate::facts::components;
 use crate::facts::components::rows::KEYS;
 use crate::facts::findings::issue_order;
 use crate::facts::findings::rows::{
-    ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, OWN, SAID, SCANS, STATEMENTS, Statement, said_of,
-    table, target, unreadable,
+    ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, SAID, STATEMENTS, Statement, said_of, table, target,
+    unreadable,
 };
 use crate::rows::encoded::Encoded;
 use crate::rows::stamp::Stamp;
@@ -70,9 +70,6 @@ pub(super) struct Advised {
     pub(super) time: i64,
     pub(super) index: u64,
 }
-
-/// What a purl of an artifact itself says, beside its package: version, repository.
-pub(super) type OwnPurl = (String, String, String);
 
 /// What was read of what is said of one vulnerability, whatever artifact is asked. It holds for every bound up to the
 /// next entry that says something of it.
@@ -383,9 +380,6 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A scan: time, index, ordinal, and the digest that it names.
-pub(crate) type ScanAt = (i64, u64, u32, String);
-
 impl Scope {
     /// The version of a document that came in with an entry.
     pub(crate) fn issue(&self, document: &DocumentKey, index: u64) -> Result<Option<Issue>, Error> {
@@ -408,30 +402,6 @@ impl Scope {
         Ok(issued.max_by(issue_order).map(|(_, _, index, _)| index))
     }
 
-    /// The newest scan of each (scanner, target) of an artifact by all of its digests: two seeks each.
-    pub(crate) fn newest_scans(&self, digests: &[String]) -> Result<BTreeMap<(String, String), ScanAt>, Error> {
-        let mut newest: BTreeMap<(String, String), ScanAt> = BTreeMap::new();
-        for digest in digests {
-            let of = table(&self.tenant, SCANS).text(digest);
-            let (mut from, end) = (of.clone(), of.prefix_end());
-            while let Some(key) = self.next_key(&from, &end, Clocks::Known)? {
-                let mut reader = KeyReader::after(&key, &of);
-                let (scanner, part) = reader.text().zip(reader.text()).ok_or_else(unreadable)?;
-                let of_it = of.clone().text(&scanner).text(&part);
-                from = of_it.prefix_end();
-                let until = of_it.clone().until(self.at);
-                let Some((key, row)) = self.keyed::<()>(&of_it, &until, true, Clocks::Known, 1)?.pop() else {
-                    continue;
-                };
-                let time = stamp_at_end(&key).ok_or_else(unreadable)?.time;
-                let scan = (time, row.stamp.index, row.stamp.ordinal, digest.clone());
-                let known = newest.entry((scanner, part)).or_insert_with(|| scan.clone());
-                *known = scan.max(known.clone());
-            }
-        }
-        Ok(newest)
-    }
-
     /// At most so many texts that follow a beginning in keys, each once, by one seek each.
     pub(crate) fn texts_under(&self, prefix: &Key, limit: usize) -> Result<Vec<String>, Error> {
         self.texts_after(prefix, "", limit)
@@ -448,24 +418,5 @@ impl Scope {
             texts.push(text);
         }
         Ok(texts)
-    }
-
-    /// What an artifact is called by purl, by any of its digests.
-    pub(super) fn own_purls(&self, digests: &[String]) -> Result<Vec<OwnPurl>, Error> {
-        let mut own = BTreeSet::new();
-        for digest in digests {
-            let of = table(&self.tenant, OWN).text(digest);
-            for (key, _) in self.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)? {
-                let mut reader = KeyReader::after(&key, &of);
-                let mut text = || reader.text().ok_or_else(unreadable);
-                own.insert((text()?, text()?, text()?));
-            }
-        }
-        Ok(own.into_iter().collect())
-    }
-
-    /// The packages of these purls.
-    pub(super) fn own_packages(&self, digests: &[String]) -> Result<BTreeSet<String>, Error> {
-        Ok(self.own_purls(digests)?.into_iter().map(|(package, _, _)| package).collect())
     }
 }
