@@ -41,9 +41,6 @@ mod why {
 /// for deb, rpm and apk that of the source package which its `upstream` qualifier names. A distribution that tools call
 /// by several names has one key for each of them.
 pub fn packages_of(purl: &Purl) -> Vec<String> {
-    if !is_of_distribution(purl.kind()) && !purl.package().contains('#') {
-        return vec![purl.package().to_owned()];
-    }
     let Some(component) = Installed::of(purl) else { return vec![purl.package().to_owned()] };
     let mut keys = component.own_keys(purl);
     keys.extend(component.source_keys().into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());

@@ -13,7 +13,7 @@ use crate::ask::scope::Scope;
 use crate::error::Error;
 
 /// Findings of replaced scans of one part that a verdict looks at.
-const SUPERSEDED_LOOKS_MAX: usize = 100;
+const SUPERSEDED_LOOKS_MAX: usize = 16;
 
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {
