@@ -13,7 +13,8 @@ use crate::ask::scope::Scope;
 use crate::error::Error;
 
 /// Findings of replaced scans of one part that a verdict looks at.
-const SUPERSEDED_LOOKS_MAX: usize = 16;
+/// One more is the first part of a scan of rows.
+const SUPERSEDED_LOOKS_MAX: usize = 15;
 
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {
