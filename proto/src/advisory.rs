@@ -132,7 +132,7 @@ pub fn covers(package: &AffectedPackage, installed: &Purl) -> Covers {
     } else {
         return Covers::Out;
     };
-    let agreement = if is_of_distribution(component.purl.ty()) {
+    let agreement = if component.is_of_distribution() {
         agree(&package.ecosystem, component.qualifier("distro").unwrap_or_default())
     } else {
         Agreement::Agrees
@@ -155,6 +155,11 @@ impl<'a> Installed<'a> {
         Some(Installed { purl: PackageUrl::from_str(purl.as_str()).ok()? })
     }
 
+    /// Whether it is a package of a distribution, which has releases and is built from source packages.
+    fn is_of_distribution(&self) -> bool {
+        matches!(self.purl.ty(), "deb" | "rpm" | "apk")
+    }
+
     fn qualifier(&self, name: &str) -> Option<&str> {
         self.purl.qualifiers().iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_ref())
     }
@@ -174,15 +179,14 @@ impl<'a> Installed<'a> {
     fn keys(&self, name: &str) -> Vec<String> {
         let namespace = self.purl.namespace().unwrap_or_default();
         let names = SAME_DISTRIBUTION.iter().find(|names| names.contains(&namespace));
-        let names =
-            names.filter(|_| is_of_distribution(self.purl.ty())).map_or(vec![namespace], |names| names.to_vec());
+        let names = names.filter(|_| self.is_of_distribution()).map_or(vec![namespace], |names| names.to_vec());
         names.into_iter().filter_map(|namespace| key(self.purl.ty(), namespace, name)).collect()
     }
 
     /// Name of the source package and its version, which is empty where it is not given: `openssl@3.0.11-1`,
     /// `glibc-2.34-60.el9.src.rpm`.
     fn source(&self) -> Option<(&str, &str)> {
-        let upstream = self.qualifier("upstream").filter(|_| is_of_distribution(self.purl.ty()))?;
+        let upstream = self.qualifier("upstream").filter(|_| self.is_of_distribution())?;
         if let Some(file) = upstream.strip_suffix(".src.rpm") {
             let (rest, _) = file.rsplit_once('-')?;
             let (name, _) = rest.rsplit_once('-')?;
@@ -215,11 +219,6 @@ impl<'a> Installed<'a> {
             _ => version.to_owned(),
         }
     }
-}
-
-/// Whether packages of a purl's type are those of a distribution, which has releases and builds from source packages.
-fn is_of_distribution(kind: &str) -> bool {
-    matches!(kind, "deb" | "rpm" | "apk")
 }
 
 /// Names that advisories and tools have for one distribution.
