@@ -5,7 +5,7 @@ use pedigraph_projector::answers::{VerdictLink, VexDelta};
 use pedigraph_proto::Digest;
 
 use super::error::{Error, Missing, quoted};
-use super::lineage::{different, digest_of, unknown};
+use super::lineage::{different, of_named};
 
 /// Rows of a page with the token of the next one.
 type Listed<T> = (Vec<T>, Option<Vec<u8>>);
@@ -29,12 +29,9 @@ pub fn verdicts_of_artifact(
     after: Option<&[u8]>,
     limit: usize,
 ) -> Result<Listed<VerdictLink>, Error> {
-    let unknown = || unknown(scope, Missing::Artifact, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    if !scope.is_known(&digest)? {
-        return Err(unknown());
-    }
-    Ok(scope.verdicts_on(&digest, None, after, limit)?)
+    of_named(scope, Missing::Artifact, reference, |digest| {
+        scope.is_known(digest)?.then(|| scope.verdicts_on(digest, None, after, limit)).transpose()
+    })
 }
 
 /// Verdicts on the artifact that an SBOM describes.

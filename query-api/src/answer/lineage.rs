@@ -21,23 +21,17 @@ pub fn lineage_of(
     direction: Direction,
     badged: Badged,
 ) -> Result<Lineage, Error> {
-    let unknown = || unknown(scope, Missing::Lineage, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.lineage_shown(&digest, depth, direction, badged)?.ok_or_else(unknown)
+    of_named(scope, Missing::Lineage, reference, |digest| scope.lineage_shown(digest, depth, direction, badged))
 }
 
 /// The events that the replay hash covers of the artifact that a reference names.
 pub fn inputs_of(scope: &Scope, reference: &str) -> Result<Inputs, Error> {
-    let unknown = || unknown(scope, Missing::Artifact, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.inputs(&digest)?.ok_or_else(unknown)
+    of_named(scope, Missing::Artifact, reference, |digest| scope.inputs(digest))
 }
 
 /// A card of the artifact that a reference names.
 pub fn hover_of(scope: &Scope, reference: &str) -> Result<Hover, Error> {
-    let unknown = || unknown(scope, Missing::Artifact, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.hover(&digest)?.ok_or_else(unknown)
+    of_named(scope, Missing::Artifact, reference, |digest| scope.hover(digest))
 }
 
 /// From a running thing back to its source.
@@ -52,9 +46,7 @@ pub fn trace_of(scope: &Scope, reference: &str) -> Result<Trace, Error> {
 
 /// The artifact that a reference names.
 pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
-    let unknown = || unknown(scope, Missing::Artifact, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.artifact(&digest)?.ok_or_else(unknown)
+    of_named(scope, Missing::Artifact, reference, |digest| scope.artifact(digest))
 }
 
 /// The verdict on the artifact that a reference names, and a vulnerability.
@@ -90,17 +82,15 @@ pub fn compare_of(scope: &Scope, a: &str, b: &str) -> Result<Compare, Error> {
 
 /// The SBOMs of the artifact that a reference names.
 pub fn sboms_of(scope: &Scope, reference: &str, told: Disagreements) -> Result<Sboms, Error> {
-    let unknown = || unknown(scope, Missing::Artifact, reference);
-    let digest = digest_of(scope, reference)?.ok_or_else(unknown)?;
-    scope.sboms(&digest, told)?.ok_or_else(unknown)
+    of_named(scope, Missing::Artifact, reference, |digest| scope.sboms(digest, told))
 }
 
 /// The canonical digests of what two references name: two artifacts.
 pub(super) fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, String), Error> {
     let digest = |reference: &str| {
-        let digest = digest_of(scope, reference)?.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
-        let known = scope.is_known(&digest)?;
-        if known { Ok(scope.canonical_digest(&digest)?) } else { Err(unknown(scope, Missing::Artifact, reference)) }
+        of_named(scope, Missing::Artifact, reference, |digest| {
+            scope.is_known(digest)?.then(|| scope.canonical_digest(digest)).transpose()
+        })
     };
     let (old, new) = (digest(from)?, digest(to)?);
     if old == new {
@@ -109,8 +99,19 @@ pub(super) fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, 
     Ok((old, new))
 }
 
+/// What is answered about the artifact that a reference names; nothing is answered about what is not known.
+pub(super) fn of_named<T>(
+    scope: &Scope,
+    what: Missing,
+    reference: &str,
+    ask: impl FnOnce(&str) -> Result<Option<T>, Views>,
+) -> Result<T, Error> {
+    let answer = digest_of(scope, reference)?.map(|digest| ask(&digest)).transpose()?.flatten();
+    answer.ok_or_else(|| unknown(scope, what, reference))
+}
+
 /// Nothing has this name, or only later than the question's moment.
-pub(super) fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
+fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
     let quoted = quoted(reference);
     if let Some(at) = scope.at() {
         match scope.when(None).trace(reference) {
@@ -125,7 +126,7 @@ pub(super) fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
     Error::missing(what, format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="))
 }
 
-pub(super) fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
+fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
     check_reference("digest", reference)?;
     match scope.artifact_digest(reference)? {
         Found::One(digest) => Ok(Some(digest)),
