@@ -9,20 +9,13 @@ use pedigraph_query_api::{Erasure, NotErased, Pending, WriteNode};
 
 use crate::world::{Client, Sent, World, append, deployed, recorded};
 
-/// Takes every message as one deployment with these bytes into the ledger, and keeps what it saw.
-struct Takes {
-    writer: Arc<Mutex<Writer>>,
-    seen: Arc<Mutex<Vec<Message>>>,
-}
+/// A write node that does this with each message.
+struct Writes<F>(F);
 
-impl WriteNode for Takes {
+impl<F: Fn(Message) -> Submitted + Send + Sync + 'static> WriteNode for Writes<F> {
     fn publish(&self, message: Message) -> Pending<Result<Submitted, Refused>> {
-        let body = bytes_of(&message.body);
-        self.seen.lock().expect("a list").push(message);
-        let sent = Sent { body, ..deployed("2026-01-01T00:00:00Z", "prod", "cart", "1") };
-        let appended = append(&self.writer, &[sent]).remove(0);
-        let receipt = Receipt { leaf_hash: appended.leaf_hash.0, ..receipt(Status::Accepted, appended.index) };
-        Box::pin(async { Ok(Submitted::One(receipt)) })
+        let submitted = self.0(message);
+        Box::pin(async { Ok(submitted) })
     }
     fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
         Box::pin(async { Err(NotErased::Stopping) })
@@ -30,6 +23,17 @@ impl WriteNode for Takes {
     fn refuses(&self) -> Option<Refused> {
         None
     }
+}
+
+/// Takes every message as one deployment with these bytes into the ledger, and keeps what it saw.
+fn takes(writer: Arc<Mutex<Writer>>, seen: Arc<Mutex<Vec<Message>>>) -> impl WriteNode {
+    Writes(move |message: Message| {
+        let body = bytes_of(&message.body);
+        seen.lock().expect("a list").push(message);
+        let sent = Sent { body, ..deployed("2026-01-01T00:00:00Z", "prod", "cart", "1") };
+        let appended = append(&writer, &[sent]).remove(0);
+        Submitted::One(Receipt { leaf_hash: appended.leaf_hash.0, ..receipt(Status::Accepted, appended.index) })
+    })
 }
 
 fn receipt(status: Status, index: u64) -> Receipt {
@@ -58,7 +62,7 @@ pub(crate) fn client(
 ) -> (Client, Arc<Mutex<Vec<Message>>>) {
     let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
     let mut config = world.config();
-    config.write = Some(Arc::new(Takes { writer: world.writer.clone(), seen: Arc::clone(&seen) }));
+    config.write = Some(Arc::new(takes(world.writer.clone(), Arc::clone(&seen))));
     change(&mut config);
     (Client(pedigraph_query_api::router(config)), seen)
 }
@@ -105,29 +109,21 @@ async fn a_node_without_views_gives_the_receipt_all_the_same() {
 }
 
 /// Counts every message as a duplicate of entry 0.
-struct Repeats(Arc<Mutex<Writer>>);
-
-impl WriteNode for Repeats {
-    fn publish(&self, _: Message) -> Pending<Result<Submitted, Refused>> {
-        let mut writer = self.0.lock().expect("a writer");
+fn repeats(writer: Arc<Mutex<Writer>>) -> impl WriteNode {
+    Writes(move |_| {
+        let mut writer = writer.lock().expect("a writer");
         let (time_ns, log) = (writer.next_time(recorded()), LogId::default_log());
         let duplicates = vec![(log, "/test".to_owned(), 1)];
         writer.append(Batch { time_ns, duplicates, ..Batch::default() }).expect("appended");
-        Box::pin(async { Ok(Submitted::One(receipt(Status::Duplicate, 0))) })
-    }
-    fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
-        Box::pin(async { Err(NotErased::Stopping) })
-    }
-    fn refuses(&self) -> Option<Refused> {
-        None
-    }
+        Submitted::One(receipt(Status::Duplicate, 0))
+    })
 }
 
 #[tokio::test]
 async fn a_duplicate_that_waits_is_counted_when_it_is_answered() {
     let world = World::new();
     world.append(&[deployed("2026-01-01T00:00:00Z", "prod", "cart", "1")]);
-    let (client, _) = client(&world, |config| config.write = Some(Arc::new(Repeats(world.writer.clone()))));
+    let (client, _) = client(&world, |config| config.write = Some(Arc::new(repeats(world.writer.clone()))));
     for count in 1..=20 {
         let answer = client.post("/api/v1/events?wait=visible", &[], "{}").await;
         assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (200, &true.into()), "{}", answer.text());
@@ -135,31 +131,22 @@ async fn a_duplicate_that_waits_is_counted_when_it_is_answered() {
     }
 }
 
-/// Takes every message as the deployments of very many services.
-struct TakesMany(Arc<Mutex<Writer>>);
-
 const MANY: usize = 4_000;
 
-impl WriteNode for TakesMany {
-    fn publish(&self, _: Message) -> Pending<Result<Submitted, Refused>> {
+/// Takes every message as the deployments of very many services.
+fn takes_many(writer: Arc<Mutex<Writer>>) -> impl WriteNode {
+    Writes(move |_| {
         let service = |n| deployed("2026-01-01T00:00:00Z", "prod", &format!("cart-{n}"), "1");
-        let appended = append(&self.0, &(0..MANY).map(service).collect::<Vec<_>>());
-        let receipts = appended.iter().map(|appended| receipt(Status::Accepted, appended.index)).collect();
-        Box::pin(async { Ok(Submitted::Batch(receipts)) })
-    }
-    fn erase(&self, _: Erasure) -> Pending<Result<Vec<Receipt>, NotErased>> {
-        Box::pin(async { Err(NotErased::Stopping) })
-    }
-    fn refuses(&self) -> Option<Refused> {
-        None
-    }
+        let appended = append(&writer, &(0..MANY).map(service).collect::<Vec<_>>());
+        Submitted::Batch(appended.iter().map(|appended| receipt(Status::Accepted, appended.index)).collect())
+    })
 }
 
 /// Derived views come after the facts, and a question is bound by the slowest of them.
 #[tokio::test]
 async fn whoever_waited_sees_everything_that_was_sent() {
     let world = World::new();
-    let (client, _) = client(&world, |config| config.write = Some(Arc::new(TakesMany(world.writer.clone()))));
+    let (client, _) = client(&world, |config| config.write = Some(Arc::new(takes_many(world.writer.clone()))));
     let answer = client.post("/api/v1/events?wait=visible", &[], "{}").await;
     let index = MANY - 1;
     assert_eq!((answer.status.as_u16(), &answer.json()["visible"]), (201, &true.into()), "{}", answer.text());
