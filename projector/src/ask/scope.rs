@@ -21,7 +21,7 @@ use crate::store::{Meter, Metered, Store};
 /// Rows fetched from the store at once.
 const SCAN_ROWS: usize = 256;
 /// Rows fetched first: most answers need few.
-const FIRST_SCAN_ROWS: usize = 16;
+pub(super) const FIRST_SCAN_ROWS: usize = 16;
 /// Rows fetched first where one or two do.
 pub(super) const FEW_ROWS: usize = 2;
 

@@ -9,12 +9,11 @@ use super::heard::{Heard, Hearing};
 use super::said::Case;
 use crate::ask::answers::{Explained, PlatformVerdict, Proof, Verdict, VerdictSummary};
 use crate::ask::identity::Graph;
-use crate::ask::scope::Scope;
+use crate::ask::scope::{FIRST_SCAN_ROWS, Scope};
 use crate::error::Error;
 
-/// Findings of replaced scans of one part that a verdict looks at.
-/// One more is the first part of a scan of rows.
-const SUPERSEDED_LOOKS_MAX: usize = 15;
+/// Findings of replaced scans of one part that a verdict looks at: with one more, what is read of a store at once.
+const SUPERSEDED_LOOKS_MAX: usize = FIRST_SCAN_ROWS - 1;
 
 /// What was heard of an artifact, part by part.
 pub(crate) struct Whole {
