@@ -10,8 +10,9 @@ use pedigraph_proto::vers::Range;
 
 use super::answers::ComponentPath;
 use super::identity::Graph;
+use super::kept::once_of;
 use super::scope::{Clocks, Scope};
-use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Component, Contents, Placed, kept};
+use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Component, Contents, Placed};
 use crate::error::Error;
 use crate::facts::components::rows::{
     BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, digest_text, table, table_key, unreadable,
@@ -182,7 +183,7 @@ impl Scope {
 
     /// A set as far as this scope knows it.
     pub(super) fn contents(&self, set: u32) -> Result<Arc<Contents>, Error> {
-        kept(&self.contents.sets, set, CONTENTS_KEPT_MAX, || self.read_contents(set))
+        once_of(CONTENTS_KEPT_MAX, &self.contents.sets, &set, || self.read_contents(set).map(Arc::new))
     }
 
     fn read_contents(&self, set: u32) -> Result<Contents, Error> {
@@ -227,10 +228,10 @@ impl Scope {
 
     /// A component by its number.
     pub(super) fn known(&self, component: u32) -> Result<Arc<Component>, Error> {
-        kept(&self.contents.components, component, COMPONENTS_KEPT_MAX, || {
+        once_of(COMPONENTS_KEPT_MAX, &self.contents.components, &component, || {
             let key = table(&self.tenant, COMPONENTS).number(u64::from(component));
             let known = self.get::<Known>(&key, Clocks::Known)?.map(|row| row.value);
-            Ok(Component::of(known.unwrap_or_default()))
+            Ok(Arc::new(Component::of(known.unwrap_or_default())))
         })
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Rationale, VerdictHere, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
+use super::answers::{Proof, Rationale, VerdictHere, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
 use super::diff::changed_along;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
@@ -321,11 +321,12 @@ impl Scope {
             }
             looks += 1;
             if let Some((standing, since)) = standing {
+                let entry = graph.kept_entry(since)?;
                 found.push(VerdictHere {
                     cve: self.vulnerability(&name)?.name,
                     verdict_status: standing.word().to_owned(),
-                    first_known_at: Nanos(graph.kept_entry(since)?.map(|entry| entry.recorded_at).unwrap_or_default()),
-                    proof: graph.proof(since)?,
+                    first_known_at: Nanos(entry.as_ref().map(|entry| entry.recorded_at).unwrap_or_default()),
+                    proof: Proof::of(since, entry.as_ref()),
                 });
             }
             last = name;

@@ -17,10 +17,29 @@ where
     Q: Ord + ToOwned<Owned = K> + ?Sized,
     V: Clone,
 {
+    once_of(usize::MAX, kept, of, read)
+}
+
+/// The same of at most so many: what was kept before goes when there is too much of it.
+pub(super) fn once_of<K, Q, V>(
+    most: usize,
+    kept: &Kept<K, V>,
+    of: &Q,
+    read: impl FnOnce() -> Result<V, Error>,
+) -> Result<V, Error>
+where
+    K: Ord + Borrow<Q>,
+    Q: Ord + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+{
     if let Some(known) = kept.lock().get(of) {
         return Ok(known.clone());
     }
     let read = read()?;
-    kept.lock().insert(of.to_owned(), read.clone());
+    let mut kept = kept.lock();
+    if kept.len() >= most {
+        kept.clear();
+    }
+    kept.insert(of.to_owned(), read.clone());
     Ok(read)
 }

@@ -22,7 +22,6 @@ pub(super) struct Rollouts {
 }
 
 /// What was counted of one line.
-#[derive(Default)]
 struct Rollout {
     by_environment: BTreeMap<String, FixCount>,
     cut: bool,

@@ -1,13 +1,11 @@
 //! What was read of sets of components for a question.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use pedigraph_proto::Purl;
 
-use crate::error::Error;
+use super::kept::Kept;
 use crate::facts::components::rows::Known;
 
 /// Sets whose contents one question keeps: artifacts of one build often share theirs.
@@ -18,12 +16,12 @@ pub(super) const COMPONENTS_KEPT_MAX: usize = 20_000;
 /// What was read of contents for a question.
 #[derive(Default)]
 pub(crate) struct ReadContents {
-    pub(super) sets: Mutex<BTreeMap<u32, Arc<Contents>>>,
-    pub(super) components: Mutex<BTreeMap<u32, Arc<Component>>>,
+    pub(super) sets: Kept<u32, Arc<Contents>>,
+    pub(super) components: Kept<u32, Arc<Component>>,
 }
 
 /// A component, and its purl, which is taken apart once for a question: sets share most of theirs.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Component {
     known: Known,
     parsed: OnceLock<Option<Purl>>,
@@ -46,25 +44,6 @@ impl Deref for Component {
     fn deref(&self) -> &Known {
         &self.known
     }
-}
-
-/// What is kept, or is read now; what was kept before goes when there is too much of it.
-pub(super) fn kept<T>(
-    all: &Mutex<BTreeMap<u32, Arc<T>>>,
-    number: u32,
-    most: usize,
-    read: impl FnOnce() -> Result<T, Error>,
-) -> Result<Arc<T>, Error> {
-    if let Some(known) = all.lock().get(&number) {
-        return Ok(known.clone());
-    }
-    let found = Arc::new(read()?);
-    let mut all = all.lock();
-    if all.len() >= most {
-        all.clear();
-    }
-    all.insert(number, found.clone());
-    Ok(found)
 }
 
 /// One component where it stands in a set.

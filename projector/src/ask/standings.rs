@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::children::ChildPlace;
 use super::edges::Links;
 use super::identity::Graph;
-use super::kept::{Kept, once};
+use super::kept::{Kept, once_of};
 use super::line::Versions;
 use super::reach::Reach;
 use super::running::Place;
@@ -71,10 +71,8 @@ impl<'a> Standings<'a> {
     }
 
     fn case(&self, name: &str) -> Result<Rc<Case<'a>>, Error> {
-        if self.cases.lock().len() >= CASES_KEPT_MAX {
-            self.cases.lock().clear();
-        }
-        once(&self.cases, name, || Ok(Rc::new(Case::known(&self.subjects, self.sayings.of(self.after, name)?))))
+        let read = || Ok(Rc::new(Case::known(&self.subjects, self.sayings.of(self.after, name)?)));
+        once_of(CASES_KEPT_MAX, &self.cases, name, read)
     }
 
     /// The verdict on an artifact. It stands under one digest of it and one name of the vulnerability. Instead of a name

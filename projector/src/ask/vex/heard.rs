@@ -91,7 +91,7 @@ impl Case<'_> {
             return Ok(None);
         }
         for member in self.subjects.graph.below(digest)?.digests() {
-            about.current.extend(self.subjects.scope.current_sboms(member)?);
+            about.current.extend(self.scope.current_sboms(member)?);
         }
         self.statements(&about, &mut hearing)?;
         let found = hearing.heard.iter().filter(|heard| is_finding(heard)).flat_map(|heard| &heard.components);
@@ -156,7 +156,7 @@ impl Case<'_> {
             return Ok(());
         }
         let Some(statement) = self.statement(pointer.at)? else { return Ok(()) };
-        if self.subjects.scope.at.is_some_and(|at| statement.from > at.0) {
+        if self.scope.at.is_some_and(|at| statement.from > at.0) {
             return Ok(());
         }
         let (role, signs) = self.role(&issued.issue)?;
@@ -256,8 +256,8 @@ impl Case<'_> {
             return Ok(true);
         }
         for subject in &issued.issue.subjects {
-            let canonical = self.subjects.scope.canonical_digest(subject)?;
-            if canonical != about.canonical && self.subjects.scope.current_sboms(&canonical)?.iter().any(came) {
+            let canonical = self.scope.canonical_digest(subject)?;
+            if canonical != about.canonical && self.scope.current_sboms(&canonical)?.iter().any(came) {
                 return Ok(true);
             }
         }
@@ -265,7 +265,7 @@ impl Case<'_> {
     }
 
     fn scanned(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
-        for finding in self.findings(&about.scans)? {
+        for finding in self.findings(about)? {
             let named = Purl::parse(&finding.found.purl).map(|purl| purl.to_string());
             let name = || match (finding.found.name.as_str(), finding.found.installed.as_str()) {
                 ("", _) => String::new(),

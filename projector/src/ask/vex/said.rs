@@ -13,7 +13,7 @@ use pedigraph_proto::event::AffectedPackage;
 
 use super::consensus::Role;
 use super::names::Vulnerability;
-use super::subjects::{ScanAt, Subject, Subjects};
+use super::subjects::{Subject, Subjects};
 use crate::ask::contents::Current;
 use crate::ask::identity::stamp_at_end;
 use crate::ask::kept::{Kept, once};
@@ -126,7 +126,7 @@ impl<'a> Case<'a> {
         Ok(Case::known(subjects, Arc::new(Said::of(subjects.scope, id)?)))
     }
 
-    /// The same where it is known what is said: as of the scope's bound, and whatever `at` is, of which there is none.
+    /// The same where what is said was read before: it must hold for the scope, which has no `at`.
     pub(crate) fn known(subjects: &Rc<Subjects<'a>>, said: Arc<Said>) -> Case<'a> {
         let (subjects, scope) = (subjects.clone(), subjects.scope);
         Case { subjects, scope, said, found: Kept::default(), also_named: Kept::default() }
@@ -193,7 +193,7 @@ impl<'a> Case<'a> {
 
     fn each_name<T>(&self, read: impl Fn(&str) -> Result<Vec<T>, Error>) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
-        for name in &self.said.vulnerability.keys {
+        for name in self.said.names() {
             all.extend(read(name)?);
         }
         Ok(all)
@@ -220,7 +220,7 @@ impl<'a> Case<'a> {
         }
         let mut named = BTreeSet::new();
         for package in listed {
-            for name in &self.said.vulnerability.keys {
+            for name in self.said.names() {
                 let of = said_of(&self.scope.tenant, name, kind, components::rows::clipped(&package));
                 if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
                     named.insert(package);
@@ -265,11 +265,11 @@ impl<'a> Case<'a> {
         Ok(in_force.then(|| Issued { issue, index, replaced_by: (holds != index).then_some(holds) }))
     }
 
-    /// Findings of some scans.
-    pub(super) fn findings(&self, scans: &[((String, String), ScanAt)]) -> Result<Vec<ScanFinding>, Error> {
+    /// Findings of the newest scan of each scanner and target.
+    pub(super) fn findings(&self, subject: &Subject) -> Result<Vec<ScanFinding>, Error> {
         let mut findings = Vec::new();
-        for ((scanner, part), (time, index, _, digest)) in scans {
-            for name in &self.said.vulnerability.keys {
+        for ((scanner, part), (time, index, _, digest)) in &subject.scans {
+            for name in self.said.names() {
                 let of = said_of(&self.scope.tenant, name, target::FINDING, digest).text(scanner).text(part);
                 let of = of.time(Nanos(*time)).number(*index);
                 let rows = self.scope.keyed::<Found>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
@@ -289,7 +289,7 @@ impl<'a> Case<'a> {
     /// `true` when there are more.
     pub(super) fn superseded_scans(&self, subject: &Subject, findings_max: usize) -> Result<(u64, bool), Error> {
         let (mut scans, mut left) = (BTreeSet::new(), findings_max);
-        let names = &self.said.vulnerability.keys;
+        let names = self.said.names();
         for ((scanner, part), (time, index, _, _)) in &subject.scans {
             for (digest, name) in subject.digests.iter().flat_map(|digest| names.iter().map(move |name| (digest, name)))
             {
@@ -317,7 +317,7 @@ impl<'a> Case<'a> {
     fn read_advisories(&self, package: &str) -> Result<Vec<Advised>, Error> {
         let package = components::rows::clipped(package);
         let mut advisories = Vec::new();
-        for name in &self.said.vulnerability.keys {
+        for name in self.said.names() {
             let of = said_of(&self.scope.tenant, name, target::ADVISORY, package).text(name);
             if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_none() {
                 continue;

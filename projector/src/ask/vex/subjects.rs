@@ -8,7 +8,7 @@ use pedigraph_proto::event::PolicyPublished;
 
 use crate::ask::contents::Current;
 use crate::ask::identity::{Graph, stamp_at_end};
-use crate::ask::kept::{Kept, once};
+use crate::ask::kept::{Kept, once_of};
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::findings::rows::{OWN, POLICIES, SCANS, table, unreadable};
@@ -62,10 +62,7 @@ impl<'a> Subjects<'a> {
 
     /// An artifact by its canonical digest.
     pub(super) fn of(&self, digest: &str) -> Result<Rc<Subject>, Error> {
-        if self.known.lock().len() >= SUBJECTS_KEPT_MAX {
-            self.known.lock().clear();
-        }
-        once(&self.known, digest, || self.read(digest).map(Rc::new))
+        once_of(SUBJECTS_KEPT_MAX, &self.known, digest, || self.read(digest).map(Rc::new))
     }
 
     fn read(&self, digest: &str) -> Result<Subject, Error> {
