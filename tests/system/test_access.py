@@ -163,7 +163,7 @@ def test_a_browser_logs_in_with_a_password(nodes, tokens):
     page = node.get("/", headers={"accept": "text/html"})
     assert page.status_code == 401 and "text/html" in page.headers["content-type"]
     assert 'Basic realm="pedigraph"' in page.headers["www-authenticate"]
-    assert node.get("/assets/x.css").status_code == 404
+    assert node.get("/assets/x/style.css").status_code == 404
     assert "Pedigraph" in node.get("/", headers={"accept": "text/html", **basic(token)}).text
     assert requests.get(node.url + "/api/v1/freshness", auth=("", token)).status_code == 200
     event = json.dumps(deployed("cart", "r.example/cart:1")).encode()

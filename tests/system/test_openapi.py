@@ -105,7 +105,7 @@ class Story:
             "/api/v1/environments/prod/changes?pageSize=1", f"/api/v1/components/impact?purl={purls[0]}&pageSize=1",
             "/api/v1/vulnerabilities/CVE-2021-44228/impact?pageSize=1",
         )]
-        style = re.search(r"/assets/([^\"]+)", self.session.get(url, timeout=REQUEST_SECONDS).text)[1]
+        assets = re.search(r"/assets/([^/\"]+)", self.session.get(url, timeout=REQUEST_SECONDS).text)[1]
         moments = [entry["occurredAt"] for entry in entries[::5]]
         self.values = {
             "digest": references, "ref": references, "from": references, "to": references, "subject": digests,
@@ -114,7 +114,8 @@ class Story:
             "versions": ["vers:npm/>=4.0.0|<5.0.0", "vers:maven/<2.17.0", "*"],
             "pageToken": tokens, "at": [*moments, "2h", "1d"], "asOf": [*moments, *map(str, range(self.size)), "2h"],
             "a": references, "b": references, "cve": vulnerabilities,
-            "sbomVersionId": [sbom["id"] for artifact in details for sbom in artifact["sboms"]], "tenant": ["default"], "minIndex": [0, 1, self.size - 1], "name": [style], "type": ["SbomAttached"],
+            "sbomVersionId": [sbom["id"] for artifact in details for sbom in artifact["sboms"]], "tenant": ["default"], "minIndex": [0, 1, self.size - 1],
+            "version": [assets], "name": ["style.css", "page.js"], "type": ["SbomAttached"],
             "path": [f"0/000.p/{size}", f"000.p/{size}", "0/000"], "wait": ["durable", "visible"],
             "format": ["cyclonedx", "openvex"], "Pedigraph-Subject": digests,
         }

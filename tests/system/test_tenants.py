@@ -217,7 +217,7 @@ def pools(tenants, tenant):
         "at": [minute(number) for number in range(0, 45, 3)], "asOf": indexes, "pageSize": [1, 2, 7], "limit": [1, 3, 1000],
         "status": ["accepted", "rejected", "conflict"], "subject": digests, "type": ["VexIssued", "SbomAttached"],
         "tenant": [tenant.name], "path": [f"0/000.p/{size}", f"000.p/{size}"],
-        "name": [re.search(r"/assets/([^\"]+)", tenant.both.get("/").text)[1]],
+        "version": [re.search(r"/assets/([^/\"]+)", tenant.both.get("/").text)[1]], "name": ["style.css", "page.js"],
         "maxDepth": [0, 1, 10], "direction": ["up", "down", "both"], "for": ["intake", "answers"], "verbose": [""],
         "includeVerdicts": ["true", "false"], "includeBadges": ["true", "false"], "includeRemoved": ["true", "false"], "progress": ["true", "false"],
         "disagreements": ["true", "false"], "minIndex": [0, 1],

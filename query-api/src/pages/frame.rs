@@ -1,33 +1,25 @@
 //! What surrounds a page, and the parts that pages are made of.
 
-use std::sync::LazyLock;
-
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
 use pedigraph_projector::answers::Candidate;
 use pedigraph_proto::Nanos;
-use pedigraph_proto::canonical::sha256;
 
 use crate::app::App;
 use crate::fresh::Fresh;
 use crate::link::encoded;
+use crate::pages::assets::address;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 
-/// Nothing but our own stylesheet and form.
-pub const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; \
-                       frame-ancestors 'none'";
+/// Nothing but our own stylesheet, modules, answers and forms.
+pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                       connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Bytes of a name that a page shows; decoders take names of 1 KiB.
 const NAME_BYTES_MAX: usize = 1_024;
 /// Content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
-
-/// The stylesheet.
-pub(crate) const STYLE: &str = include_str!("style.css");
-/// Its name, which changes with it.
-pub(crate) static STYLE_NAME: LazyLock<String> =
-    LazyLock::new(|| format!("style-{}.css", hex::encode(&sha256(STYLE.as_bytes())[..8])));
 
 /// An address with the moment of the question.
 pub fn at_moment(address: &str, read: &Read) -> String {
@@ -119,7 +111,8 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " · Pedigraph" }
-                link rel="stylesheet" href={ "/assets/" (*STYLE_NAME) };
+                link rel="stylesheet" href=(address("style.css"));
+                script type="module" src=(address("page.js")) {}
                 link rel="icon" href="/favicon.ico" type="image/svg+xml";
             }
             body {

@@ -52,8 +52,10 @@ fn all_but(scope: TokenScope) -> String {
 fn path_of(route: &Route) -> String {
     let tile = if route.access == Access::Bundles { "000.p/1" } else { "0/000.p/1" };
     let filled = route.path.replace("{tenant}", "default").replace("{*path}", tile).replace("{index}", "0");
-    let filled =
-        filled.replace("{env}", "prod").replace("{name}", "x.css").replace("{digest}", &format!("sha256:{:064x}", 1));
+    let filled = filled
+        .replace("{env}", "prod")
+        .replace("{version}/{name}", "x/style.css")
+        .replace("{digest}", &format!("sha256:{:064x}", 1));
     let filled = filled.replace("{commit}", "0a1b2c3").replace("{run}", "7").replace("{id}", "CVE-2031-1");
     let filled = filled.replace("{sbomVersionId}", &format!("sha256:{:064x}", 1));
     assert!(!filled.contains('{'), "say here what stands for the parameter in {filled}");
@@ -79,7 +81,14 @@ async fn ask(client: &Client, route: &Route, token: Option<&str>) -> (u16, Strin
 
 /// The scope that a route needs; `None`: none. Written anew here, so that a route's own word is held against something.
 fn wanted(path: &str, method: &str) -> Option<TokenScope> {
-    let open = ["/livez", "/readyz", "/openapi.json", "/assets/{name}", "/favicon.ico", "/api/v1/proofs/consistency"];
+    let open = [
+        "/livez",
+        "/readyz",
+        "/openapi.json",
+        "/assets/{version}/{name}",
+        "/favicon.ico",
+        "/api/v1/proofs/consistency",
+    ];
     match path {
         path if open.contains(&path) => None,
         "/ledger/{tenant}/tile/entries/{*path}" | "/api/v1/entries/{index}/body" => Some(TokenScope::LedgerRead),

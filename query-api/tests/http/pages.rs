@@ -8,7 +8,10 @@ fn check_page(answer: &Answer) -> String {
     let text = answer.text();
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{text}");
     let csp = answer.header("content-security-policy").expect("a policy");
-    assert!(csp.contains("default-src 'none'") && !csp.contains("script-src") && !csp.contains("unsafe"), "{csp}");
+    assert!(
+        csp.contains("default-src 'none'") && csp.contains("script-src 'self';") && !csp.contains("unsafe"),
+        "{csp}"
+    );
     for part in [
         "<!DOCTYPE html>",
         "<html lang=\"en\">",
@@ -19,7 +22,9 @@ fn check_page(answer: &Answer) -> String {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    assert!(!text.contains("<script") && !text.contains(" style=") && !text.contains(" onclick"), "{text}");
+    let scripts = text.matches("<script").count();
+    assert_eq!(text.matches("<script type=\"module\" src=\"/assets/").count(), scripts, "{text}");
+    assert!(!text.contains("javascript:") && !text.contains(" style=") && !text.contains(" onclick"), "{text}");
     text
 }
 
@@ -32,7 +37,7 @@ async fn an_empty_server_says_how_to_begin() {
     let style = world.client().get(&format!("/assets/{style}")).await;
     assert_eq!(style.header("content-type"), Some("text/css; charset=utf-8"));
     assert!(style.header("cache-control").is_some_and(|cache| cache.contains("immutable")));
-    assert_eq!(world.client().get("/assets/other.css").await.problem(), (404, "NOT_FOUND".into()));
+    assert_eq!(world.client().get("/assets/other/style.css").await.problem(), (404, "NOT_FOUND".into()));
 }
 
 #[tokio::test]

@@ -1,0 +1,20 @@
+// `/` puts the cursor into the search box.
+// @ts-check
+
+/** @param {EventTarget | null} target */
+function isWriting(target) {
+    return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName));
+}
+
+/** Listens to the keys of the page. */
+export function keys() {
+    document.addEventListener("keydown", (event) => {
+        if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+        const box = document.getElementById("q");
+        if (box instanceof HTMLInputElement) {
+            event.preventDefault();
+            box.focus();
+            box.select();
+        }
+    });
+}
