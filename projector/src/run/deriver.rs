@@ -28,9 +28,11 @@ use crate::store::key::KeyReader;
 use crate::store::{Budget, Meter, Remembered, Row, Store};
 
 /// Rows that all steps of all views read and write before facts go on.
-pub(super) const TURN_ROWS: u64 = 16_384;
+const TURN_ROWS: u64 = 16_384;
 /// Rows of them for one tenant before the next one has its turn.
 const TENANT_ROWS: u64 = 2_048;
+/// The same of a view that stands apart. It looks after so many whether facts wait, which come first.
+pub(super) const APART_ROWS: u64 = 512;
 /// About how many rows one step reads and writes.
 const STEP_ROWS: usize = 512;
 /// Bytes of touched keys that wait in memory, by view; what comes beyond is read from the ledger when its turn comes.
@@ -139,8 +141,29 @@ pub(super) struct Turn<'a> {
     /// Number of a tenant's entries whose rows are in the store.
     pub(super) in_store: &'a dyn Fn(&TenantId) -> u64,
     pub(super) set_aside: &'a BTreeSet<EntryId>,
-    /// Rows that all views together may read and write.
+    /// Rows that each view may read and write.
     pub(super) rows_max: u64,
+    /// Whose turn it is: views that stand apart, or those that answers are bound by.
+    pub(super) apart: bool,
+    /// Rows of one tenant before the next one goes on.
+    pub(super) tenant_rows: u64,
+    /// Rows after which it ends where a commit waits.
+    pub(super) yields_after: u64,
+}
+
+impl<'a> Turn<'a> {
+    /// The same for views that stand apart.
+    pub(super) fn apart(self, rows_max: u64, yields_after: u64) -> Turn<'a> {
+        Turn { apart: true, tenant_rows: APART_ROWS, rows_max, yields_after, ..self }
+    }
+
+    fn is_of(&self, view: &dyn Derived) -> bool {
+        self.apart == view.stands_apart()
+    }
+
+    fn yields(&self, spent: u64) -> bool {
+        spent >= self.yields_after && self.reader.next_seq() > self.facts.next_seq
+    }
 }
 
 impl Deriver {
@@ -168,25 +191,41 @@ impl Deriver {
         self.lanes.iter_mut().for_each(|lane| lane.folded(tenant, index));
     }
 
-    /// Whether there is anything to derive from these facts.
-    pub(super) fn is_behind(&self, facts: &Progress) -> bool {
-        self.lanes.iter().any(|lane| lane.behind.iter().any(|(tenant, behind)| behind.next < facts.next_of(tenant)))
+    /// Whether there is anything to derive from these facts, in views that stand apart or in the others.
+    pub(super) fn is_behind(&self, facts: &Progress, apart: bool) -> bool {
+        let mut lanes = self.views.iter().zip(&self.lanes).filter(|(view, _)| view.stands_apart() == apart);
+        lanes.any(|(_, lane)| lane.behind.iter().any(|(tenant, behind)| behind.next < facts.next_of(tenant)))
     }
 
-    /// Derives what is in the store, within the budget, of which each view has its part: facts wait no longer however
-    /// many views there are. `folding` is told the entry at hand.
+    /// A turn of the views that answers are bound by. Each has its part of the budget: facts wait no longer however many
+    /// views there are.
+    pub(super) fn turn<'a>(
+        &self,
+        reader: &'a Reader,
+        facts: &'a Progress,
+        in_store: &'a dyn Fn(&TenantId) -> u64,
+        set_aside: &'a BTreeSet<EntryId>,
+    ) -> Turn<'a> {
+        let rows_max = TURN_ROWS / self.lanes.len().max(1) as u64;
+        let (apart, tenant_rows, yields_after) = (false, TENANT_ROWS, rows_max);
+        Turn { reader, facts, in_store, set_aside, rows_max, apart, tenant_rows, yields_after }
+    }
+
+    /// Derives what is in the store, within the budget. `folding` is told the entry at hand.
     pub(super) fn derive(&mut self, turn: &Turn<'_>, folding: &mut Option<EntryId>) -> Result<(), Error> {
-        let rows_max = turn.rows_max / self.lanes.len().max(1) as u64;
         for at in 0..self.lanes.len() {
             let Some((before, [lane, ..])) = self.lanes.split_at_mut_checked(at) else { break };
             let view = self.views[at].as_ref();
+            if !turn.is_of(view) {
+                continue;
+            }
             // What a view looks at of those before it is there.
             let come_to = |tenant: &TenantId| {
                 let in_store = (turn.in_store)(tenant);
                 before.iter().map(|lane| lane.next_of(tenant, in_store)).fold(in_store, u64::min)
             };
             let in_store: &dyn Fn(&TenantId) -> u64 = if view.stands_apart() { &come_to } else { turn.in_store };
-            lane.derive(view, &Turn { rows_max, in_store, ..*turn }, folding)?;
+            lane.derive(view, &Turn { in_store, ..*turn }, folding)?;
         }
         Ok(())
     }
@@ -284,7 +323,7 @@ impl Lane {
 
     fn derive(&mut self, view: &dyn Derived, turn: &Turn<'_>, folding: &mut Option<EntryId>) -> Result<(), Error> {
         let begun = self.spent();
-        while self.spent() - begun < turn.rows_max {
+        while self.spent() - begun < turn.rows_max && !turn.yields(self.spent() - begun) {
             let Some(tenant) = self.next_tenant(turn) else { return Ok(()) };
             let Some(mut behind) = self.behind.remove(&tenant) else { return Ok(()) };
             self.changed = true;
@@ -307,10 +346,10 @@ impl Lane {
         folding: &mut Option<EntryId>,
     ) -> Result<(), Error> {
         let (begun, end) = (self.spent(), (turn.in_store)(tenant));
-        while behind.next < end && self.spent() - begun < TENANT_ROWS {
+        while behind.next < end && self.spent() - begun < turn.tenant_rows {
             *folding = Some((tenant.clone(), behind.next));
             let Some(mut unit) = self.next_unit(view, turn, tenant, behind, end)? else { continue };
-            if self.go_on(view, tenant, &mut unit, begun)? {
+            if self.go_on(view, tenant, &mut unit, begun + turn.tenant_rows)? {
                 behind.next += 1;
             } else {
                 behind.unit = Some(unit);
@@ -378,21 +417,15 @@ impl Lane {
         Ok(touched)
     }
 
-    /// Steps of an entry, as many as the turn that has begun allows; whether it is done.
-    fn go_on(
-        &mut self,
-        view: &dyn Derived,
-        tenant: &TenantId,
-        unit: &mut Unfinished,
-        begun: u64,
-    ) -> Result<bool, Error> {
+    /// Steps of an entry, until so much is spent; whether it is done.
+    fn go_on(&mut self, view: &dyn Derived, tenant: &TenantId, unit: &mut Unfinished, end: u64) -> Result<bool, Error> {
         let index = unit.stamp.index;
         let store: Arc<dyn Store> = Arc::new(Remembered::new(self.shared.store.clone()));
         let shared = Arc::new(Shared { store, views: self.shared.views.clone() });
         let (before, after) = (self.scope(&shared, tenant, index), self.scope(&shared, tenant, index + 1));
         let at = DerivedAt { tenant, before: &before, after: &after, rows_max: STEP_ROWS };
         self.sink.swap_unit(&mut unit.hashed);
-        while self.spent() - begun < TENANT_ROWS {
+        while self.spent() < end {
             self.work += 1;
             if let Some(key) = unit.keys.pop_first() {
                 unit.subjects.extend(view.subjects(&at, key)?);

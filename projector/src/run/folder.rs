@@ -8,7 +8,7 @@ use pedigraph_proto::TenantId;
 
 use super::behind::Behind;
 use super::commit::CommitIn;
-use super::deriver::{DerivedProgress, Deriver, TURN_ROWS, Turn};
+use super::deriver::{APART_ROWS, DerivedProgress, Deriver, Turn};
 use super::entry::EntryId;
 use super::piece::{Folding, Piece};
 use super::progress::{LogProgress, Progress};
@@ -53,6 +53,10 @@ pub(crate) struct Folder {
     rows_max: u64,
     /// What is spent when it has.
     end: u64,
+    /// Views that stand apart were behind when the step at hand began.
+    apart_waits: bool,
+    /// What the last step spent, where views that stand apart have the next one for it.
+    apart_has: Option<u64>,
 }
 
 impl Folder {
@@ -72,7 +76,8 @@ impl Folder {
         let deriver = Deriver::open(&shared, derived, &progress)?;
         let folding = Folding::new(store, views, sink, deriver);
         let (behind, took, moved) = (Behind::default(), BTreeMap::new(), BTreeMap::new());
-        Ok(Folder { folding, progress, roots, behind, took, moved, rows_max: 0, end: 0 })
+        let (rows_max, end, apart_waits, apart_has) = (0, 0, false, None);
+        Ok(Folder { folding, progress, roots, behind, took, moved, rows_max, end, apart_waits, apart_has })
     }
 
     /// Goes past some entries, which are counted as not readable.
@@ -110,11 +115,30 @@ impl Folder {
 
     /// Whether derived views are behind the facts.
     fn derives(&self) -> bool {
-        self.folding.deriver.is_behind(&self.progress)
+        self.is_behind(false) || self.is_behind(true)
     }
 
-    /// Derives within a turn's budget. With more to fold it derives from steps that are in the store already,
-    /// so as not to wait; else from this one too, so that it becomes visible together.
+    fn is_behind(&self, apart: bool) -> bool {
+        self.folding.deriver.is_behind(&self.progress, apart)
+    }
+
+    /// Whether the step that begins is for views that stand apart: every second one while they are behind, and all while
+    /// there is nothing else to do.
+    pub(crate) fn is_apart(&self, reader: &Reader) -> bool {
+        let alone = !self.has_more(reader) && !self.is_behind(false);
+        self.apart_waits && (alone || self.apart_has.is_some())
+    }
+
+    /// Derives views that stand apart: as much as the facts before them took, and on until a commit waits.
+    pub(crate) fn derive_apart(&mut self, reader: &Reader) -> Result<(), Error> {
+        self.folding.sink.settle_steps()?;
+        let facts_took = self.apart_has.take().unwrap_or(0);
+        self.turn(reader, |turn| turn.apart(turn.rows_max, facts_took.clamp(1, turn.rows_max)))
+    }
+
+    /// Derives within a turn's budget what answers are bound by. With more to fold it derives from steps that are in the
+    /// store already, so as not to wait; else from this one too, so that it becomes visible together. Views that stand
+    /// apart go on with it where they have little to do, and else have the next step.
     pub(crate) fn derive(&mut self, reader: &Reader, more_to_fold: bool) -> Result<(), Error> {
         if !self.derives() {
             return Ok(());
@@ -125,9 +149,18 @@ impl Folder {
             self.folding.sink.settle()?;
             self.moved.clear();
         }
+        self.turn(reader, |turn| turn)?;
+        if !self.apart_waits {
+            self.turn(reader, |turn| turn.apart(APART_ROWS.min(turn.rows_max), 0))?;
+        }
+        self.apart_has = self.is_behind(true).then(|| self.folding.spent() - (self.end - self.rows_max));
+        Ok(())
+    }
+
+    fn turn(&mut self, reader: &Reader, of: impl for<'a> FnOnce(Turn<'a>) -> Turn<'a>) -> Result<(), Error> {
         let (facts, moved) = (&self.progress, &self.moved);
         let in_store = |tenant: &TenantId| moved.get(tenant).copied().unwrap_or_else(|| facts.next_of(tenant));
-        let turn = Turn { reader, facts, in_store: &in_store, set_aside: &self.folding.set_aside, rows_max: TURN_ROWS };
+        let turn = of(self.folding.deriver.turn(reader, facts, &in_store, &self.folding.set_aside));
         self.folding.deriver.derive(&turn, &mut self.folding.entry)
     }
 
@@ -141,6 +174,7 @@ impl Folder {
         }
         self.rows_max = (bytes_max / BYTES_PER_ROW) as u64;
         self.end = self.folding.spent() + self.rows_max;
+        self.apart_waits = self.is_behind(true);
     }
 
     /// Folds the next commit, but for tenants that are behind: those have turns of their own ([`Folder::catch_up`]).

@@ -83,6 +83,9 @@ pub(super) fn step(
     told: &dyn Fn(&Commit),
 ) -> Result<(), Error> {
     folder.begin_step(bytes_max, folder.progress().next_seq < reader.next_seq());
+    if folder.is_apart(reader) {
+        return folder.derive_apart(reader);
+    }
     for _ in 0..READS_PER_STEP {
         fold_commits(reader, folder, bytes_max, told)?;
         if !folder.did_little() {

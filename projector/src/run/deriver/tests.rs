@@ -9,16 +9,18 @@ use pedigraph_proto::event::ArtifactPackaged;
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Event, TenantId, canonical};
 
-use super::{TURN_ROWS, WAITING_BYTES_MAX};
+use super::{APART_ROWS, STEP_ROWS, TURN_ROWS, WAITING_BYTES_MAX};
 use crate::ask::scope::{Clocks, Moment};
 use crate::derived::{Derived, DerivedAt, DerivedViews};
 use crate::error::Error;
-use crate::facts::derived_key;
 use crate::facts::view::FactAt;
+use crate::facts::{ViewSet, derived_key};
 use crate::rows::Rows;
 use crate::rows::told::Told;
 use crate::run::Views;
+use crate::run::folder::Folder;
 use crate::run::rebuild::{Folded, fold_to_head};
+use crate::run::runner::step;
 use crate::run::test_log::{Log, Said};
 use crate::store::key::Key;
 use crate::store::{MemStore, Row, Store};
@@ -34,6 +36,7 @@ struct Works {
     /// Rows of a step; 0 for as many as it may.
     step_rows: usize,
     gate: Option<Arc<Gate>>,
+    apart: bool,
     /// Facts that were read again from the ledger.
     read_again: Arc<AtomicUsize>,
 }
@@ -75,6 +78,10 @@ impl Derived for Works {
 
     fn byte(&self) -> u8 {
         BYTE
+    }
+
+    fn stands_apart(&self) -> bool {
+        self.apart
     }
 
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>) {
@@ -331,4 +338,38 @@ fn questions_are_bound_by_the_slowest_view_and_a_wide_entry_holds_up_its_tenant_
     assert_eq!(of("works").root.as_ref(), folded.derived.first().map(|(_, root)| root));
     assert_eq!(views.root().1, folded.root);
     views.close().expect("closed");
+}
+
+#[test]
+fn facts_come_before_a_wide_entry_of_a_view_that_stands_apart() {
+    let mut log = Log::new();
+    let wide = format!("wide/{}", 2 * WIDE);
+    commit(&mut log, &[("ash", &[&wide])]);
+    let store = Arc::new(MemStore::default());
+    let views: DerivedViews = vec![Box::new(Works { apart: true, ..Works::default() })];
+    let mut folder = Folder::open(store.clone(), Arc::new(ViewSet::default()), Arc::new(views)).expect("opens");
+    let elm = TenantId::new("elm").expect("a tenant");
+    let (mut coming, mut alone) = (Vec::new(), Vec::new());
+    while folder.has_work() || coming.is_empty() {
+        let comes = coming.len() < 20;
+        if comes {
+            commit(&mut log, &[("elm", &[])]);
+        }
+        let before = rows_of(store.as_ref()).len();
+        loop {
+            step(&log.reader(), &mut folder, 1 << 20, &|_| ()).expect("folds");
+            folder.finish_step(|_| Box::new(|| {})).expect("written");
+            folder.settle().expect("written");
+            if !comes || folder.progress().next_of(&elm) > coming.len() as u64 {
+                break;
+            }
+        }
+        let derived = rows_of(store.as_ref()).len() - before;
+        if comes { coming.push(derived) } else { alone.push(derived) }
+    }
+    let (few, all) = (APART_ROWS as usize + STEP_ROWS, coming.iter().chain(&alone).sum::<usize>());
+    assert!(coming.iter().all(|rows| *rows <= few), "{few} while facts wait: {coming:?}");
+    assert!(coming[2..].iter().filter(|rows| **rows > 0).count() > 8, "it goes on meanwhile: {coming:?}");
+    assert!(alone.len() < 10, "and in large turns when nothing else comes: {alone:?}");
+    assert_eq!(all as u64, 2 * WIDE);
 }
