@@ -109,7 +109,8 @@ fn graph(body: &Value, columns: usize) -> String {
     let asked = name(&body["artifact"], "digest");
     text(&rows(&versions, asked), |row, taken| {
         let node = &nodes[row.version];
-        let mut words = badges(&node["badges"]);
+        let mut words = verdicts(&node["verdictCounts"]);
+        words.extend(badges(&node["badges"]));
         words.extend(around(row, versions[row.version].id, &builds, &bases));
         for base in list(body, "unresolved").iter().filter(|base| base["derived"] == node["digest"]) {
             words.push(format!("base {}, digest unknown", field(base, "/reference")));
@@ -130,6 +131,13 @@ fn said(node: &Value, words: &str, columns: usize) -> String {
     let left = columns.saturating_sub(others).max(REFERENCE_COLUMNS_MIN);
     let line = format!("{digest}  {}  {after}", cut_front(reference, left));
     cut(line.trim_end(), columns)
+}
+
+/// Verdicts that are open as words. Where nobody looked into a version, the badge of its SBOM says enough.
+fn verdicts(counts: &Value) -> Vec<String> {
+    let named = [("affected", "affected"), ("underInvestigation", "under investigation")];
+    let counted = named.into_iter().filter_map(|(name, word)| Some((counts[name].as_u64()?, word)));
+    counted.filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect()
 }
 
 /// Badges as words; what is as nobody need look at it has none.
@@ -228,6 +236,11 @@ mod tests {
         json!({"from": from, "to": to, "relationship": relationship})
     }
 
+    fn with_verdicts(mut node: Value) -> Value {
+        node["verdictCounts"] = json!({"affected": 4, "underInvestigation": 1, "fixed": 2, "notAffected": 0});
+        node
+    }
+
     fn line() -> Value {
         let (c, b, a, base) = ("sha256:cccccccccccccc", "sha256:bb", "sha256:aa", "sha256:dd");
         let running = json!({"newVulns": 3, "resolvedVulns": 2, "signatureStatus": "valid", "sbom": true,
@@ -237,7 +250,7 @@ mod tests {
         json!({
             "artifact": {"digest": b},
             "nodes": [
-                node(c, "r.io/cart:1.2", 3, running),
+                with_verdicts(node(c, "r.io/cart:1.2", 3, running)),
                 node(b, "r.io/cart@sha256:bb", 2, plain.clone()),
                 node(a, "r.io/cart:1.0", 1, json!({"signatureStatus": "invalid", "sbom": true, "vulnsAsOf": 7})),
                 node(base, "r.io/base:9", 1, Value::Null),
@@ -253,7 +266,7 @@ mod tests {
         let minus = '\u{2212}';
         let expected = format!(
             "\
-o    cccccccccccc  r.io/cart:1.2  #3  2026-11-13T10:00:00Z  +3 new  {minus}2 resolved  signed  SBOM  \
+o    cccccccccccc  r.io/cart:1.2  #3  2026-11-13T10:00:00Z  4 affected  1 under investigation  +3 new  {minus}2 resolved  signed  SBOM  \
 in lab, prod, qa and 3 more  may run in more  base dd  built with 1
 ├─╮
 │ @  bb  r.io/cart  #2  2026-11-12T10:00:00Z  unsigned  no SBOM  built with 1  base r.io/base:8, digest unknown

@@ -40,6 +40,9 @@ pub struct Node {
     /// What it is like at a glance; absent where it was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub badges: Option<Badges>,
+    /// How many verdicts on it say what; absent where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict_counts: Option<VerdictCounts>,
     /// SHA-256 over the current events that name it (SPEC §3.2), `sha256:` and hex: `/artifacts/{digest}/inputs` lists
     /// them. Absent in a trace, and where there are more of them than a node is read for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,13 +80,40 @@ pub struct Badges {
     pub completeness: f64,
 }
 
-/// Whether the nodes of an answer have badges.
+/// How many verdicts on an artifact say what, by `asOf` only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictCounts {
+    /// Vulnerabilities by which it is affected.
+    pub affected: u64,
+    /// Those that are being looked into.
+    pub under_investigation: u64,
+    /// Those that were and are fixed.
+    pub fixed: u64,
+    /// Those that are there but do no harm.
+    pub not_affected: u64,
+    /// It, or each manifest that it lists, has an SBOM or was scanned. Where it was not, that nothing is counted does not
+    /// mean that nothing is there.
+    pub looked_into: bool,
+    /// The ledger index that the counts go up to, where it is lower than the answer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
+}
+
+/// What the nodes of an answer have besides what names them. Without it they are cheaper.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Badged {
-    /// They have.
-    With,
-    /// They are cheaper.
-    Without,
+pub struct Shown {
+    /// Badges.
+    pub badges: bool,
+    /// Counts of verdicts.
+    pub verdicts: bool,
+}
+
+impl Shown {
+    /// Everything.
+    pub const ALL: Shown = Shown { badges: true, verdicts: true };
+    /// Nothing.
+    pub const NONE: Shown = Shown { badges: false, verdicts: false };
 }
 
 /// `GET /api/v1/artifacts/{digest}/hover`: what a card shows.

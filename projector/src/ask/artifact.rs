@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{Artifact, Badged, Item, Neighbours};
+use super::answers::{Artifact, Item, Neighbours, Shown};
 use super::claims::{Claimed, platforms};
 use super::edges::Relation;
 use super::groups::Members;
@@ -69,7 +69,7 @@ impl Graph<'_> {
         if lineage_cut {
             truncated.push("lineage".to_owned());
         }
-        let glance = self.glance(profile, Badged::With)?;
+        let glance = self.glance(profile, Shown::ALL)?;
         if glance.cut {
             truncated.push("inputs".to_owned());
         }

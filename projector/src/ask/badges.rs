@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::answers::{Badged, Badges, Node};
+use super::answers::{Badges, Node, Shown};
 use super::contents::Described;
 use super::identity::{Graph, Profile};
 use super::inputs::{Current, NODE_EVENTS_MAX, Signed};
@@ -25,18 +25,21 @@ pub(super) struct Glance {
 }
 
 impl Graph<'_> {
-    /// The node of an artifact with its replay hash, and badges where they are asked for.
-    pub(super) fn glance(&self, profile: &Rc<Profile>, badged: Badged) -> Result<Glance, Error> {
+    /// The node of an artifact with its replay hash, and what else is asked for.
+    pub(super) fn glance(&self, profile: &Rc<Profile>, shown: Shown) -> Result<Glance, Error> {
         let current = self.current_events(profile, NODE_EVENTS_MAX)?;
         let mut node = self.node(profile)?;
         if !current.cut {
             node.replay_hash = Some(self.replay_hash(&profile.digest, current.entries.keys().copied())?);
         }
         let mut cut = current.cut;
-        if badged == Badged::With {
+        if shown.badges {
             let badges = self.badges(profile, &current)?;
             cut |= badges.signature_status.is_none();
             node.badges = Some(badges);
+        }
+        if shown.verdicts {
+            node.verdict_counts = Some(self.scope.verdict_counts(&profile.digest)?);
         }
         Ok(Glance { node, cut, current })
     }

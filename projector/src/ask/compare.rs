@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::answers::{Ancestor, Badged, BuildInputs, BuildMaterial, Compare, Edge, Item, Sides};
+use super::answers::{Ancestor, BuildInputs, BuildMaterial, Compare, Edge, Item, Shown, Sides};
 use super::edges::Link;
 use super::identity::{BaseRow, Graph, Profile};
 use super::scope::Scope;
@@ -73,8 +73,8 @@ impl Scope {
         };
         let signed = [EvidenceKind::Attestation, EvidenceKind::Signature];
         Ok(Some(Compare {
-            a: graph.glance(&a, Badged::With)?.node,
-            b: graph.glance(&b, Badged::With)?.node,
+            a: graph.glance(&a, Shown::ALL)?.node,
+            b: graph.glance(&b, Shown::ALL)?.node,
             common_ancestors_cut: found.len().saturating_sub(ANCESTORS_MAX) as u64,
             common_ancestors: ancestors,
             path: path.iter().map(|link| graph.edge(link)).collect::<Result<_, _>>()?,

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Proof, Rationale, VerdictHere, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges};
+use super::answers::{
+    Proof, Rationale, VerdictCounts, VerdictHere, VerdictLink, VerdictMoved, VexDelta, ViewChange, VulnBadges,
+};
 use super::diff::changed_along;
 use super::identity::Graph;
 use super::scope::{Clocks, Scope};
@@ -67,12 +69,17 @@ impl Scope {
             return Ok(true);
         }
         let below = graph.below(digest)?;
+        // Indexes that list each other have no manifest that anybody could look into.
+        let mut any = false;
         for member in &below.members {
-            if graph.below(&member.digest)?.members.is_empty() && !own(&member.digest)? {
-                return Ok(false);
+            if graph.below(&member.digest)?.members.is_empty() {
+                if !own(&member.digest)? {
+                    return Ok(false);
+                }
+                any = true;
             }
         }
-        Ok(!below.members.is_empty())
+        Ok(any && !below.cut)
     }
 
     fn is_scanned(&self, digest: &str) -> Result<bool, Error> {
@@ -150,6 +157,23 @@ impl Scope {
         let badge = self.kept_deltas(bound).badge(&self.canonical_digest(digest)?)?;
         let as_of = (bound < self.bound).then(|| bound.saturating_sub(1));
         Ok(VulnBadges { new_vulns: u64::from(badge.new), resolved_vulns: u64::from(badge.resolved), as_of })
+    }
+
+    /// How many verdicts on an artifact say what, as of what the view of deltas has come to: two seeks.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn verdict_counts(&self, digest: &str) -> Result<VerdictCounts, Error> {
+        let bound = self.bound.min(self.deltas_bound);
+        let tally = self.kept_deltas(bound).tally(&self.canonical_digest(digest)?)?;
+        Ok(VerdictCounts {
+            affected: u64::from(tally.affected),
+            under_investigation: u64::from(tally.under_investigation),
+            fixed: u64::from(tally.fixed),
+            not_affected: u64::from(tally.not_affected),
+            looked_into: tally.looked_into,
+            as_of: (bound < self.bound).then(|| bound.saturating_sub(1)),
+        })
     }
 
     /// Where verdicts differ along an edge, by vulnerability.

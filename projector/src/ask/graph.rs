@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::answers::{Badged, Direction, Lineage, Node, Truncated, UnresolvedBase};
+use super::answers::{Direction, Lineage, Node, Shown, Truncated, UnresolvedBase};
 use super::edges::{BREADTH_MAX, Link, Links, Relation, UnknownBase};
 use super::identity::{Graph, Profile};
 use crate::error::Error;
@@ -52,7 +52,7 @@ impl Graph<'_> {
         start: &Rc<Profile>,
         depth_max: usize,
         direction: Direction,
-        badged: Badged,
+        shown: Shown,
     ) -> Result<Lineage, Error> {
         let mut walk = Walk {
             graph: self,
@@ -89,7 +89,7 @@ impl Graph<'_> {
                 walk.visit(&node, way, depth)?;
             }
         }
-        walk.answer(start, badged)
+        walk.answer(start, shown)
     }
 }
 
@@ -165,10 +165,10 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn answer(mut self, start: &Profile, badged: Badged) -> Result<Lineage, Error> {
+    fn answer(mut self, start: &Profile, shown: Shown) -> Result<Lineage, Error> {
         // What was beyond one way's limit may have been reached another way.
         self.left_out.retain(|digest, _| !self.nodes.contains_key(digest));
-        let mut nodes = self.described(start, badged)?;
+        let mut nodes = self.described(start, shown)?;
         nodes.sort_by(|a, b| {
             let newest_first = (b.sequence_number, b.created_at).cmp(&(a.sequence_number, a.created_at));
             newest_first.then_with(|| a.digest.cmp(&b.digest))
@@ -182,7 +182,7 @@ impl Walk<'_, '_> {
 
     /// The nodes with what is known of them at a glance, the one asked for first, until most of the question's budget is
     /// used: then the rest is shown plain.
-    fn described(&mut self, start: &Profile, badged: Badged) -> Result<Vec<Node>, Error> {
+    fn described(&mut self, start: &Profile, shown: Shown) -> Result<Vec<Node>, Error> {
         let (first, rest): (Vec<_>, Vec<_>) = self.nodes.values().partition(|node| node.digest == start.digest);
         let mut nodes = Vec::new();
         for profile in first.into_iter().chain(rest) {
@@ -192,7 +192,7 @@ impl Walk<'_, '_> {
                 nodes.push(self.graph.node(profile)?);
                 continue;
             }
-            let glance = self.graph.glance(profile, badged)?;
+            let glance = self.graph.glance(profile, shown)?;
             if glance.cut {
                 self.cut_by.insert("events");
                 self.not_described += 1;

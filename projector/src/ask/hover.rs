@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::answers::{Badged, EvidenceCounts, Hover, RunsHere};
+use super::answers::{EvidenceCounts, Hover, RunsHere, Shown};
 use super::badges::LANES_MAX;
 use super::identity::Graph;
 use super::running::RunsIn;
@@ -17,7 +17,7 @@ impl Scope {
     pub fn hover(&self, digest: &str) -> Result<Option<Hover>, Error> {
         let graph = Graph::new(self);
         let Some(profile) = graph.profile(digest)? else { return Ok(None) };
-        let glance = graph.glance(&profile, Badged::With)?;
+        let glance = graph.glance(&profile, Shown::ALL)?;
         let digests = graph.with_above(&profile)?;
         let (runs, at_least) = self.running_under(&digests, LANES_MAX)?;
         let cut = runs.len().saturating_sub(PLACES_MAX);

@@ -273,6 +273,7 @@ impl<'a> Graph<'a> {
             platform: Some(profile.line.platform.clone()).filter(|platform| !platform.is_empty()),
             aliases: profile.group.iter().skip(1).cloned().collect(),
             badges: None,
+            verdict_counts: None,
             replay_hash: None,
             proof: Proof::of(created.index, entry.as_ref()),
         })

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::canonical;
 
-use super::answers::{Artifact, Badged, Candidate, Direction, Found, Lineage, Trace};
+use super::answers::{Artifact, Candidate, Direction, Found, Lineage, Shown, Trace};
 use super::identity::Graph;
 use super::refs::Target;
 use super::scope::Scope;
@@ -44,21 +44,21 @@ impl Scope {
         graph.profile(digest)?.map(|profile| graph.artifact(&profile)).transpose()
     }
 
-    /// The graph around an artifact, with badges.
+    /// The graph around an artifact, with all that nodes have.
     pub fn lineage(&self, digest: &str, depth: usize, direction: Direction) -> Result<Option<Lineage>, Error> {
-        self.lineage_shown(digest, depth, direction, Badged::With)
+        self.lineage_shown(digest, depth, direction, Shown::ALL)
     }
 
-    /// The graph around an artifact, whose nodes have badges or not.
+    /// The graph around an artifact, whose nodes have what is to be shown.
     pub fn lineage_shown(
         &self,
         digest: &str,
         depth: usize,
         direction: Direction,
-        badged: Badged,
+        shown: Shown,
     ) -> Result<Option<Lineage>, Error> {
         let graph = Graph::new(self);
-        graph.profile(digest)?.map(|profile| graph.lineage(&profile, depth, direction, badged)).transpose()
+        graph.profile(digest)?.map(|profile| graph.lineage(&profile, depth, direction, shown)).transpose()
     }
 
     /// From a running thing back to its source.

@@ -1,6 +1,6 @@
 //! Badges and replay hashes: what counts as an event of an artifact, what each costs, and that order means nothing.
 
-use pedigraph_projector::answers::{Badged, Badges, Direction, Inputs};
+use pedigraph_projector::answers::{Badges, Direction, Inputs, Shown};
 use pedigraph_projector::store::Budget;
 use pedigraph_projector::{Moment, Scope};
 use pedigraph_proto::event::{
@@ -265,16 +265,17 @@ fn a_node_costs_a_few_rows_and_where_a_question_has_no_more_to_spend_it_is_shown
         })
         .collect();
     let counted = Counted::of(&line);
-    let cost = |badged: Badged| {
+    let cost = |asked: Shown| {
         let (scope, meter) = counted.scope(Budget::NONE);
-        let shown = scope.lineage_shown(&digest("v100"), 10, Direction::Both, badged).expect("read").expect("known");
+        let shown = scope.lineage_shown(&digest("v100"), 10, Direction::Both, asked).expect("read").expect("known");
         assert_eq!(shown.nodes.len(), 21);
         assert!(shown.nodes.iter().all(|node| node.replay_hash.is_some()));
-        assert!(shown.nodes.iter().all(|node| node.badges.is_some() == (badged == Badged::With)));
+        assert!(shown.nodes.iter().all(|node| node.verdict_counts.is_some() == asked.verdicts));
+        assert!(shown.nodes.iter().all(|node| node.badges.is_some() == asked.badges));
         meter.rows()
     };
-    let (with, without) = (cost(Badged::With), cost(Badged::Without));
-    assert!(with <= 21 * 60 && without <= 21 * 48, "{with} {without}");
+    let (with, without) = (cost(Shown::ALL), cost(Shown::NONE));
+    assert!(with <= 21 * 62 && without <= 21 * 48, "{with} {without}");
     let (scope, _) = counted.scope(Budget { rows_max: 2_000, ..Budget::NONE });
     let cut = scope.lineage(&digest("v100"), 100, Direction::Both).expect("never too much").expect("known");
     let truncated = cut.truncated.expect("cut");

@@ -283,6 +283,14 @@ fn check(scope: &Scope, about: &str) {
             assert_eq!(here.collect::<BTreeMap<_, _>>(), exact, "{about}: verdicts of the answer about {name}");
             assert_eq!(artifact.verdicts_as_of, None);
         }
+        let counts = scope.verdict_counts(&of).expect("read");
+        let count = |word: &str| exact.values().filter(|status| *status == word).count() as u64;
+        assert_eq!(
+            [counts.affected, counts.under_investigation, counts.fixed, counts.not_affected],
+            ["affected", "under_investigation", "fixed", "not_affected"].map(count),
+            "{about}: counts of {name}"
+        );
+        assert_eq!(counts.looked_into, scope.is_looked_into(&of).expect("read"), "{about}: {name}");
         let here = open_in(scope, &of);
         let parents: BTreeSet<String> =
             edges.iter().filter(|(_, to)| *to == of).flat_map(|(from, _)| open_in(scope, from)).collect();

@@ -115,7 +115,7 @@ fn a_base_under_everything_costs_what_is_shown_of_it() {
     };
     let (small, large) = (under(400), under(4_000));
     let lineage = |counted: &Counted| rows(counted, |scope| scope.lineage(&digest("base"), 1, Direction::Down));
-    flat("a base and 250 of its descendants", (lineage(&small), lineage(&large)), 250 * 41);
+    flat("a base and 250 of its descendants", (lineage(&small), lineage(&large)), 250 * 43);
     let artifact = |counted: &Counted| rows(counted, |scope| scope.artifact(&digest("base")));
     flat("the base itself", (artifact(&small), artifact(&large)), 80);
     let (scope, _) = large.scope(Budget::NONE);

@@ -1,7 +1,7 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
 use pedigraph_projector::answers::{
-    Artifact, Badged, Candidate, Compare, Diff, Direction, Hover, Inputs, Lineage, Sboms, Trace, Verdict,
+    Artifact, Candidate, Compare, Diff, Direction, Hover, Inputs, Lineage, Sboms, Shown, Trace, Verdict,
 };
 use pedigraph_projector::{Disagreements, Error as Views, Found, Scope};
 use pedigraph_proto::Digest;
@@ -19,9 +19,9 @@ pub fn lineage_of(
     reference: &str,
     depth: usize,
     direction: Direction,
-    badged: Badged,
+    shown: Shown,
 ) -> Result<Lineage, Error> {
-    of_named(scope, Missing::Lineage, reference, |digest| scope.lineage_shown(digest, depth, direction, badged))
+    of_named(scope, Missing::Lineage, reference, |digest| scope.lineage_shown(digest, depth, direction, shown))
 }
 
 /// The events that the replay hash covers of the artifact that a reference names.

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Badged, Direction, Trace};
+use pedigraph_projector::answers::{Direction, Shown, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
@@ -40,9 +40,9 @@ async fn lineage(State(app): State<App>, Path(reference): Path<String>, read: Re
 async fn ask_lineage(app: &App, reference: String, read: Read) -> Result<Response, Problem> {
     let depth = depth(&read.params, app.limits().depth_max)?;
     let direction = direction(&read.params)?;
-    read.params.flag("includeVerdicts", true)?;
-    let badged = if read.params.flag("includeBadges", true)? { Badged::With } else { Badged::Without };
-    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction, badged)?)).await
+    let (badges, verdicts) = (read.params.flag("includeBadges", true)?, read.params.flag("includeVerdicts", true)?);
+    let shown = Shown { badges, verdicts };
+    app.json(read, move |scope, _, _| Ok(lineage_of(scope, &reference, depth, direction, shown)?)).await
 }
 
 fn depth(params: &Params, depth_max: usize) -> Result<usize, Problem> {

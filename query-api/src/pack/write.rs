@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pedigraph_ledger::{Checkpoint, LogId, PartRef, Reader, Signer, public_key, signature_holds};
 use pedigraph_projector::Scope;
-use pedigraph_projector::answers::{Badged, Direction};
+use pedigraph_projector::answers::{Direction, Shown};
 use pedigraph_proto::canonical::decode_entry;
 use pedigraph_proto::{Nanos, wire};
 use serde::Serialize;
@@ -242,7 +242,7 @@ impl Answers {
         let mut answers = Answers { artifacts: BTreeMap::new(), files: Vec::new(), proofs, links };
         let mut left = ANSWERS_BYTES_MAX;
         for reference in &question.artifacts {
-            let lineage = lineage_of(scope, reference, DEPTH_DEFAULT, Direction::Both, Badged::With)?;
+            let lineage = lineage_of(scope, reference, DEPTH_DEFAULT, Direction::Both, Shown::ALL)?;
             let digest = lineage.artifact.digest.clone();
             let names = [vec![digest.clone()], lineage.artifact.aliases.clone()].concat();
             if answers.artifacts.insert(digest.clone(), names).is_some() {

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Artifact, Badged, Direction, Edge, Hop, Item, Lineage, Tag, Trace, VerdictHere};
+use pedigraph_projector::answers::{Artifact, Direction, Edge, Hop, Item, Lineage, Shown, Tag, Trace, VerdictHere};
 use serde_json::Value;
 
 use crate::access::scope::{Access, TokenScope};
@@ -31,7 +31,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
     app.page(read, move |scope, read, fresh| {
         let artifact = artifact_of(scope, &reference)?;
         let digest = artifact.node.digest.clone();
-        let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both, Badged::Without)?;
+        let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both, Shown::NONE)?;
         let trace = match trace_of(scope, &digest) {
             Err(Error::Missing { .. } | Error::Ambiguous { .. }) => None,
             trace => Some(trace?),

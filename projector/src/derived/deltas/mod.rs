@@ -92,7 +92,7 @@ impl Derived for VexDeltas {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn byte(&self) -> u8 {

@@ -10,7 +10,8 @@ use pedigraph_proto::TenantId;
 use serde::de::DeserializeOwned;
 
 use self::rows::{
-    Badge, Change, Delta, LOOKED_INTO, Standing, badges, changed, changed_deltas, deltas, differing, judged, standings,
+    Badge, Change, Delta, LOOKED_INTO, Standing, Tally, badges, changed, changed_deltas, deltas, differing, judged,
+    standings, tallies,
 };
 use super::newest_below;
 use crate::error::Error;
@@ -46,6 +47,7 @@ struct Made {
     standings: BTreeMap<Judged, Change>,
     deltas: BTreeMap<Edge, Delta>,
     badges: BTreeMap<String, Badge>,
+    tallies: BTreeMap<String, Tally>,
 }
 
 impl<'a> Deltas<'a> {
@@ -95,6 +97,14 @@ impl<'a> Deltas<'a> {
             return Ok(*badge);
         }
         Ok(self.newest(&badges(self.tenant, digest))?.unwrap_or_default())
+    }
+
+    /// How many verdicts on an artifact say what.
+    pub(crate) fn tally(&self, digest: &str) -> Result<Tally, Error> {
+        if let Some(tally) = self.made.borrow().tallies.get(digest) {
+            return Ok(*tally);
+        }
+        Ok(self.newest(&tallies(self.tenant, digest))?.unwrap_or_default())
     }
 
     /// Vulnerabilities of which an artifact ever had a verdict, after one, about `limit`: one seek each.
@@ -199,7 +209,11 @@ impl<'a> Deltas<'a> {
     pub(crate) fn stands(&self, digest: &str, name: &str, new: Standing) -> Result<(), Error> {
         let old = self.standing(digest, name)?;
         if old != new {
-            self.made.borrow_mut().standings.insert((digest.to_owned(), name.to_owned()), Change { old, new });
+            let change = Change { old, new };
+            let tally = self.tally(digest)?.changed(name, change);
+            let mut made = self.made.borrow_mut();
+            made.tallies.insert(digest.to_owned(), tally);
+            made.standings.insert((digest.to_owned(), name.to_owned()), change);
         }
         Ok(())
     }
@@ -240,6 +254,9 @@ impl<'a> Deltas<'a> {
         }
         for (digest, badge) in made.badges {
             rows.put(badges(tenant, &digest).since(self.below), &badge)?;
+        }
+        for (digest, tally) in made.tallies {
+            rows.put(tallies(tenant, &digest).since(self.below), &tally)?;
         }
         Ok(found)
     }

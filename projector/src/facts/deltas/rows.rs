@@ -43,6 +43,11 @@ pub(crate) fn badges(tenant: &TenantId, digest: &str) -> Key {
     table(tenant, b'b').text(digest)
 }
 
+/// (artifact, since) → [`Tally`].
+pub(crate) fn tallies(tenant: &TenantId, digest: &str) -> Key {
+    table(tenant, b't').text(digest)
+}
+
 /// (index, artifact, vulnerability) → [`Change`]: what an entry changed.
 pub(crate) fn changed(tenant: &TenantId, index: u64) -> Key {
     table(tenant, b'c').number(index)
@@ -122,4 +127,39 @@ pub(crate) struct Badge {
     pub(crate) new: u32,
     /// Open in some parent and not here.
     pub(crate) resolved: u32,
+}
+
+/// How many verdicts on an artifact say what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    /// Whether anybody looked into it.
+    pub(crate) looked_into: bool,
+    pub(crate) affected: u32,
+    pub(crate) under_investigation: u32,
+    pub(crate) fixed: u32,
+    pub(crate) not_affected: u32,
+}
+
+impl Tally {
+    /// As it is after the verdict on a vulnerability changed.
+    pub(crate) fn changed(mut self, name: &str, change: Change) -> Tally {
+        if name == LOOKED_INTO {
+            self.looked_into = change.new != Standing::None;
+            return self;
+        }
+        self.of(change.old, |count| count.saturating_sub(1));
+        self.of(change.new, |count| count.saturating_add(1));
+        self
+    }
+
+    fn of(&mut self, standing: Standing, count: impl FnOnce(u32) -> u32) {
+        let field = match standing {
+            Standing::None => return,
+            Standing::Affected => &mut self.affected,
+            Standing::UnderInvestigation => &mut self.under_investigation,
+            Standing::Fixed => &mut self.fixed,
+            Standing::NotAffected => &mut self.not_affected,
+        };
+        *field = count(*field);
+    }
 }

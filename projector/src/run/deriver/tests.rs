@@ -364,12 +364,12 @@ fn facts_come_before_a_wide_entry_of_a_view_that_stands_apart() {
                 break;
             }
         }
-        let derived = rows_of(store.as_ref()).len() - before;
+        let derived = (rows_of(store.as_ref()).len() - before) as u64;
         if comes { coming.push(derived) } else { alone.push(derived) }
     }
-    let (few, all) = (APART_ROWS as usize + STEP_ROWS, coming.iter().chain(&alone).sum::<usize>());
+    let (few, all) = (APART_ROWS + STEP_ROWS as u64, coming.iter().chain(&alone).sum::<u64>());
     assert!(coming.iter().all(|rows| *rows <= few), "{few} while facts wait: {coming:?}");
     assert!(coming[2..].iter().filter(|rows| **rows > 0).count() > 8, "it goes on meanwhile: {coming:?}");
     assert!(alone.len() < 10, "and in large turns when nothing else comes: {alone:?}");
-    assert_eq!(all as u64, 2 * WIDE);
+    assert_eq!(all, 2 * WIDE);
 }
