@@ -540,6 +540,7 @@ impl RowMaker<'_> {
         let verdict = named.map(|(case, whole)| case.summary_of(whole)).transpose()?;
         // Known once both are: what it contains, and what is said of that.
         let first = newest.map_or(proof, |newest| first.min(newest)).max(heard.unwrap_or(0));
+        let first = self.held_since(shown)?.unwrap_or(first);
         Ok(ImpactRow {
             environment: None,
             service: None,
@@ -555,6 +556,15 @@ impl RowMaker<'_> {
             fix_progress: None,
             proof: self.reach.graph.proof(proof)?,
         })
+    }
+
+    /// The entry since which an artifact is hit, or cleared, without a break. Where issuers have roles it is not only the
+    /// verdict that says which of these it is.
+    fn held_since(&self, digest: &str) -> Result<Option<u64>, Error> {
+        match self.reach.case() {
+            Some(case) if !case.has_roles()? => self.reach.scope.held_since(digest, &case.vulnerability().name),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// The matching components of some sets, with the way to each, and how many more there are.

@@ -97,6 +97,44 @@ async fn what_is_hit_is_told_apart_from_what_is_cleared_and_unknown() {
 }
 
 #[tokio::test]
+async fn what_was_cleared_for_a_while_is_known_since_it_is_hit_again() {
+    let world = world();
+    let at = |n: usize| format!("2026-01-{n:02}T00:00:00Z");
+    let says = |status: VexStatus, n: usize| {
+        let statement = VexStatement {
+            vulnerability: CVE.into(),
+            product: digest("1"),
+            product_digests: vec![digest("1")],
+            status: status.into(),
+            ..VexStatement::default()
+        };
+        let (document_id, document_version) = ("one".into(), n.to_string());
+        let statements = vec![statement];
+        let event =
+            VexIssued { issuer: "maker".into(), document_id, document_version, statements, ..VexIssued::default() };
+        sent(&at(n), event)
+    };
+    let statuses = [VexStatus::NotAffected, VexStatus::Fixed, VexStatus::Affected, VexStatus::UnderInvestigation];
+    for (n, status) in (11..).zip(statuses) {
+        world.append(&[says(status, n)]);
+    }
+    let client = world.client();
+    let impact =
+        async |as_of: usize| client.get(&format!("/api/v1/vulnerabilities/{CVE}/impact?asOf={as_of}")).await.json();
+    let recorded =
+        async |index: usize| client.get(&format!("/api/v1/entries/{index}")).await.json()["recordedAt"].clone();
+    // The entries of the statements are the last four.
+    let begun = impact(10).await["deployed"][0]["firstKnownAt"].clone();
+    assert_eq!(begun, recorded(8).await, "since it runs");
+    for (as_of, list, since) in [(11, "cleared", 11), (12, "cleared", 11), (13, "deployed", 13), (14, "deployed", 13)] {
+        let row = impact(as_of).await[list]
+            .as_array()
+            .and_then(|rows| rows.iter().find(|row| row["digest"] == digest("1").as_str()).cloned());
+        assert_eq!(row.expect("a row")["firstKnownAt"], recorded(since).await, "as of {as_of}");
+    }
+}
+
+#[tokio::test]
 async fn who_says_what_is_shown_and_never_as_markup() {
     let client = world().client();
     let path = format!("artifacts/{}/verdicts/{CVE}", digest("2"));

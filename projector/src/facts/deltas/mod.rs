@@ -28,6 +28,9 @@ pub(crate) struct Names {
     pub(crate) until: Option<String>,
 }
 
+/// Changes of one verdict among which a break is looked for.
+const CHANGES_LOOKED_THROUGH_MAX: usize = 64;
+
 /// (artifact, vulnerability).
 pub(crate) type Judged = (String, String);
 /// (from, to, vulnerability).
@@ -73,6 +76,26 @@ impl<'a> Deltas<'a> {
         let key = standings(self.tenant, digest).text(name);
         let row = newest_below::<Standing>(self.store, &key, self.below)?;
         Ok(row.filter(|row| row.value != Standing::None).map(|row| (row.value, row.stamp.index)))
+    }
+
+    /// The entry since which an artifact's verdict is open, or since which it is cleared, without a break; `None` where
+    /// there is none, or where more changed than is looked through.
+    pub(crate) fn held_since(&self, digest: &str, name: &str) -> Result<Option<u64>, Error> {
+        let key = standings(self.tenant, digest).text(name);
+        let end = key.clone().since(self.below);
+        let rows = self.store.scan(key.as_bytes(), end.as_bytes(), true, CHANGES_LOOKED_THROUGH_MAX)?;
+        let all = rows.len() < CHANGES_LOOKED_THROUGH_MAX;
+        let (mut since, mut ended, mut held) = (None, false, Standing::None);
+        for (_, bytes) in rows {
+            let row = Stamped::<Standing>::decode(&bytes)?;
+            held = if since.is_none() { row.value } else { held };
+            ended = row.value == Standing::None || row.value.is_open() != held.is_open();
+            if ended {
+                break;
+            }
+            since = Some(row.stamp.index);
+        }
+        Ok(since.filter(|_| ended || all))
     }
 
     /// What differs along an edge.
