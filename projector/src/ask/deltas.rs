@@ -176,6 +176,16 @@ impl Scope {
         })
     }
 
+    /// What the verdict on an artifact is, as the view of deltas keeps it; `None` where that does not say so for this
+    /// question.
+    pub(super) fn kept_standing(&self, digest: &str, vulnerability: &str) -> Result<Option<Standing>, Error> {
+        if self.at.is_some() || !self.shows_all_deltas() {
+            return Ok(None);
+        }
+        let (digest, name) = (self.canonical_digest(digest)?, key_name(vulnerability));
+        self.kept_deltas(self.bound).standing(&digest, &name).map(Some)
+    }
+
     /// The entry since which the verdict on an artifact is open, or cleared, without a break, as the view of deltas keeps
     /// it; `None` where that does not say so for this question.
     pub(super) fn held_since(&self, digest: &str, vulnerability: &str) -> Result<Option<u64>, Error> {

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::facts::components::rows::{
     EXTENDED, LINKS, PACKAGE_KEY_BYTES, PACKAGES, SET_SUBJECTS, clipped, table, table_key, unreadable,
 };
+use crate::facts::deltas::rows::Standing;
 use crate::rows::stamp::split_stamp;
 use crate::store;
 use crate::store::key::Key;
@@ -195,15 +196,31 @@ impl<'a> Reach<'a> {
         once(&self.verdicts, digest, || case.whole(digest).map(Rc::new)).map(Some)
     }
 
-    /// What an artifact that holds it, or is named with it, is to the answer.
+    /// What an artifact that holds it, or is named with it, is to the answer: as the view of verdicts keeps it, a seek
+    /// where a verdict reads dozens of rows, and else from the verdict.
     pub(super) fn class(&self, digest: &str) -> Result<Class, Error> {
-        let (Some(case), Some(whole)) = (&self.case, self.verdict(digest)?) else { return Ok(Class::Open) };
+        let Some(case) = &self.case else { return Ok(Class::Open) };
+        if let Some(kept) = self.kept_class(case, digest)? {
+            return Ok(kept);
+        }
+        let Some(whole) = self.verdict(digest)? else { return Ok(Class::Open) };
         Ok(match whole.consensus {
             Some(found) if found.is_open() => Class::Open,
             Some(found) if found.by_role || !case.has_roles()? => Class::Cleared,
             Some(_) => Class::Open,
             None if whole.unclear().is_some() => Class::Unclear,
             None => Class::Free,
+        })
+    }
+
+    /// The same by the status that is kept, where it says all: nothing is kept of why it cannot be told, nor of who won.
+    fn kept_class(&self, case: &Case<'_>, digest: &str) -> Result<Option<Class>, Error> {
+        let Some(kept) = self.scope.kept_standing(digest, &case.vulnerability().name)? else { return Ok(None) };
+        Ok(match kept {
+            Standing::Affected | Standing::UnderInvestigation => Some(Class::Open),
+            Standing::Fixed | Standing::NotAffected if !case.has_roles()? => Some(Class::Cleared),
+            Standing::None if !self.may_be_unclear => Some(Class::Free),
+            Standing::Fixed | Standing::NotAffected | Standing::None => None,
         })
     }
 
