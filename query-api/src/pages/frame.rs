@@ -89,7 +89,7 @@ pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> 
         query,
         &content,
         &html! {
-            span { (freshness_line(fresh)) }
+            span data-as-of=[fresh.as_of] { (freshness_line(fresh)) }
             a href=(frame.json) { "JSON" }
             @if !frame.command.is_empty() { span { "CLI: " code { (frame.command) } } }
         },
@@ -120,17 +120,36 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
                 header {
                     a .name href="/" { "Pedigraph" }
                     form action="/search" method="get" role="search" {
-                        label for="q" { "Digest, tag, commit, package, service or environment" }
-                        input id="q" name="q" type="search" value=(query) placeholder="digest, app:v1.2, commit, pkg:npm/…, prod" maxlength="4096";
+                        label for="q" { "Digest, tag, commit, package, vulnerability, service or environment" }
+                        input id="q" name="q" type="search" value=(query) placeholder="digest, app:v1.2, commit, pkg:npm/…, CVE-…, prod" maxlength="4096";
                         button type="submit" { "Search" }
                     }
-                    nav aria-label="Main" { a href="/freshness" { "Freshness" } a href="/openapi.json" { "API" } }
+                    (navigation())
                 }
                 main id="content" { (content) }
                 footer { (footer) }
             }
         }
     }
+}
+
+/// What every page leads to.
+fn navigation() -> Markup {
+    const PLACES: [(&str, &str); 5] = [
+        ("/on-call", "On call"),
+        ("/overview", "Overview"),
+        ("/entries", "Ledger"),
+        ("/freshness", "Freshness"),
+        ("/openapi.json", "API"),
+    ];
+    html! { nav aria-label="Main" { @for (address, name) in PLACES { a href=(address) { (name) } } } }
+}
+
+/// A part of a page that a browser with scripts keeps up to date, by its name on the page (`live.js`). What was asked of
+/// a fixed moment, or is a further page of a list, stays as it is.
+pub fn live(name: &str, read: &Read, content: &Markup) -> Markup {
+    let is_fixed = ["at", "asOf", "pageToken"].iter().any(|fixed| read.params.get(fixed).is_some());
+    html! { @if is_fixed { (content) } @else { div data-live=(name) { (content) } } }
 }
 
 /// A problem for a person; what they searched for stays in the box.

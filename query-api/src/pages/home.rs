@@ -51,7 +51,7 @@ fn recent(app: &App, read: &Read, as_of: Option<u64>) -> Result<Vec<EntryRow>, P
 fn content(freshness: &Freshness, environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow]) -> Markup {
     html! {
         h1 { "What is this running thing, and where does it come from?" }
-        p .lead { "Paste a digest, a tag, a commit, a package URL, a service or an environment into the box above." }
+        p .lead { "Paste a digest, a tag, a commit, a package, a vulnerability, a service or an environment into the box above." }
         p {
             span .chip { (freshness.head.size) " entries" } " "
             span .chip { "signed up to " (freshness.head.checkpoint_size) } " "
