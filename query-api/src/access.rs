@@ -6,4 +6,5 @@
 
 pub mod check;
 pub mod scope;
+pub(crate) mod sessions;
 pub mod tokens;

@@ -5,6 +5,7 @@
 //! reader.
 
 pub mod deltas;
+pub mod entries;
 pub mod entry;
 pub mod environment;
 pub mod error;

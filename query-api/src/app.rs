@@ -9,6 +9,7 @@ use pedigraph_projector::Views;
 use pedigraph_proto::TenantId;
 use tokio::sync::Semaphore;
 
+use crate::access::sessions::Sessions;
 use crate::access::tokens::Tokens;
 use crate::behind::AtStart;
 use crate::cache::Answers;
@@ -147,6 +148,8 @@ pub struct Inner {
     /// Requests with a token.
     pub(crate) asking: Arc<Shares>,
     pub(crate) limiters: Limiters,
+    /// Browsers that are signed in.
+    pub(crate) sessions: Sessions,
     /// Evidence packs that wait to be fetched.
     pub packs: Spool,
     /// Streamed bodies at once.
@@ -185,6 +188,7 @@ impl App {
             exports: Shares::new(limits.exports_max),
             waiters: Shares::new(limits.waiters_max),
             asking: Shares::new(limits.requests_max),
+            sessions: Sessions::default(),
             limiters: Limiters::new(&config.rates, config.tokens.is_some()),
             packs: Spool::new(config.packs_dir.clone(), limits.packs),
             bodies: Shares::new(limits.bodies_max),

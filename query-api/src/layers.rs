@@ -85,7 +85,7 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let method = method_label(request.method());
-    let page = prefers_html(&request).then(|| searched(&request));
+    let page = prefers_html(&request).then(|| Asked::of(&request));
     let span = span_of(&request, &route, &id);
     let in_flight = app.metrics.in_flight();
     let response = next.run(request).instrument(span.clone()).await;
@@ -94,7 +94,7 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     let labels = RequestLabels { route, method, status: response.status().as_u16() };
     app.metrics.answered(labels, taken);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), taken_us = taken.as_micros(), "answered"));
-    let mut response = finish(response, &id, page.as_deref());
+    let mut response = finish(response, &id, page.as_ref());
     trace::answer(&span, response.headers_mut());
     response
 }
@@ -130,15 +130,25 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-/// What was typed into the search box; a page that says what is wrong with it still has it there.
-fn searched(request: &Request) -> String {
-    let params = Params::of(request.uri()).unwrap_or_default();
-    params.get("q").unwrap_or_default().to_owned()
+/// What a person asked for, of which a page says what is wrong.
+struct Asked {
+    /// What was typed into the search box: it is still there.
+    searched: String,
+    /// Path and query, to come back to.
+    address: String,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Asked {
+        let params = Params::of(request.uri()).unwrap_or_default();
+        let address = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+        Asked { searched: params.get("q").unwrap_or_default().to_owned(), address: address.to_owned() }
+    }
 }
 
 /// Writes the body of a problem, also for errors that came without one, and the headers that every answer has. A
-/// browser gets it as a page with a text in its search box.
-fn finish(response: Response, id: &RequestId, page: Option<&str>) -> Response {
+/// browser gets it as a page.
+fn finish(response: Response, id: &RequestId, page: Option<&Asked>) -> Response {
     let error = response.status().is_client_error() || response.status().is_server_error();
     let own_body = response.extensions().get::<OwnBody>().is_some();
     let mut response = if error && !own_body { with_problem(response, id, page) } else { response };
@@ -157,14 +167,14 @@ fn finish(response: Response, id: &RequestId, page: Option<&str>) -> Response {
     response
 }
 
-fn with_problem(response: Response, id: &RequestId, page: Option<&str>) -> Response {
+fn with_problem(response: Response, id: &RequestId, page: Option<&Asked>) -> Response {
     let (mut parts, _body) = response.into_parts();
     let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(parts.status));
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let (content_type, body) = if let Some(query) = page {
+    let (content_type, body) = if let Some(asked) = page {
         parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(frame::CSP));
-        ("text/html; charset=utf-8", frame::problem(&problem, query, &id.0).into_string())
+        ("text/html; charset=utf-8", frame::problem(&problem, &asked.searched, &id.0, &asked.address).into_string())
     } else {
         ("application/problem+json", problem.to_json(&id.0).to_string())
     };

@@ -26,6 +26,9 @@ pub struct Percentiles {
     pub p99: Option<f64>,
 }
 
+/// Upper ends of the buckets of a histogram, milliseconds; one more bucket has the rest.
+pub const BUCKETS_MS: [f64; 9] = [5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0, 5_000.0, 60_000.0];
+
 /// The newest latencies until visible. Clones share them.
 #[derive(Clone, Default, Debug)]
 pub struct EndToEnd(Arc<Mutex<Samples>>);
@@ -49,6 +52,15 @@ impl EndToEnd {
     /// Percentiles of the time from durable to visible.
     pub fn durable_to_visible(&self) -> Percentiles {
         Percentiles::of(&self.0.lock().unwrap_or_else(PoisonError::into_inner).from_durable)
+    }
+
+    /// How many of these newest times are in each bucket of [`BUCKETS_MS`], and in the one above them.
+    pub fn durable_to_visible_counts(&self) -> [usize; BUCKETS_MS.len() + 1] {
+        let mut counts = [0; BUCKETS_MS.len() + 1];
+        for ms in &self.0.lock().unwrap_or_else(PoisonError::into_inner).from_durable {
+            counts[BUCKETS_MS.partition_point(|end| end < ms)] += 1;
+        }
+        counts
     }
 
     /// Percentiles of the time from the event's own time to visible.
@@ -117,6 +129,7 @@ mod tests {
         (1..=100).rev().for_each(|ms| end_to_end.record(f64::from(ms), f64::from(ms * 10)));
         let expected = Percentiles { p50: Some(50.0), p90: Some(90.0), p99: Some(99.0) };
         assert_eq!(end_to_end.durable_to_visible(), expected);
+        assert_eq!(end_to_end.durable_to_visible_counts(), [5, 5, 15, 25, 50, 0, 0, 0, 0, 0]);
         let expected = Percentiles { p50: Some(500.0), p90: Some(900.0), p99: Some(990.0) };
         assert_eq!(end_to_end.event_to_visible(), expected);
     }

@@ -17,6 +17,8 @@ mod failing;
 mod kept;
 #[path = "http/ledger.rs"]
 mod ledger;
+#[path = "http/overviews.rs"]
+mod overviews;
 #[path = "http/packs.rs"]
 mod packs;
 #[path = "http/pages.rs"]
@@ -25,6 +27,8 @@ mod pages;
 mod reads;
 #[path = "http/serving.rs"]
 mod serving;
+#[path = "http/sessions.rs"]
+mod sessions;
 #[path = "http/streams.rs"]
 mod streams;
 #[path = "http/vulnerabilities.rs"]

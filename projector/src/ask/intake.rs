@@ -40,10 +40,25 @@ impl Scope {
         self.indexes(&subject_key(&self.tenant, digest), from, limit)
     }
 
+    /// As [`Scope::entries_by_status`], descending from before an index.
+    pub fn entries_by_status_before(&self, status: &str, before: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        let prefix = self.key(VIEW).byte(BY_STATUS).text(status);
+        self.indexes_between(&prefix, &prefix.clone().number(before), true, limit)
+    }
+
+    /// As [`Scope::entries_by_subject`], descending from before an index.
+    pub fn entries_by_subject_before(&self, digest: &str, before: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        let prefix = subject_key(&self.tenant, digest);
+        self.indexes_between(&prefix, &prefix.clone().number(before), true, limit)
+    }
+
     fn indexes(&self, prefix: &Key, from: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        self.indexes_between(&prefix.clone().number(from), &prefix.prefix_end(), false, limit)
+    }
+
+    fn indexes_between(&self, from: &Key, to: &Key, reverse: bool, limit: usize) -> Result<Vec<u64>, Error> {
         let mut indexes: Vec<u64> = Vec::new();
-        let start = prefix.clone().number(from);
-        self.each::<()>(&start, &prefix.prefix_end(), false, Clocks::Known, |_, row| {
+        self.each::<()>(from, to, reverse, Clocks::Known, |_, row| {
             if indexes.last() != Some(&row.stamp.index) {
                 if indexes.len() == limit {
                     return Ok(ControlFlow::Break(()));

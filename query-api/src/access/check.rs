@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use pedigraph_proto::TenantId;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::access::tokens::Token;
+use crate::access::sessions::{Key, key_of};
+use crate::access::tokens::{Token, Tokens};
 use crate::app::App;
-use crate::browser::prefers_html;
 use crate::problem::{Code, Problem};
 use crate::rates::{Class, Whom};
 use crate::serve::{Peer, network_of};
@@ -22,7 +22,11 @@ use crate::tenant::Tenant;
 
 /// Whose token came with the request; among its extensions where there are tokens.
 #[derive(Clone)]
-pub struct Caller(pub(crate) Arc<Token>);
+pub struct Caller {
+    pub(crate) token: Arc<Token>,
+    /// The session that stands for it, of a browser that signed in.
+    pub(crate) session: Option<Key>,
+}
 
 /// What a route asks for, and what kind of work it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +43,12 @@ pub async fn check(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Response> {
-    let token = admit(&app, asks.access, request.headers()).await.map_err(|problem| refused(problem, &request))?;
-    let counted = Counted::of(&app, asks.class, token.as_deref(), &request);
-    let held = counted.admit(&app).map_err(|problem| refused(problem, &request))?;
-    if let Some(token) = token {
-        request.extensions_mut().insert(Tenant(token.tenant.clone()));
-        request.extensions_mut().insert(Caller(token));
+    let caller = admit(&app, asks.access, request.method(), request.headers()).await.map_err(refused)?;
+    let counted = Counted::of(&app, asks.class, caller.as_ref().map(|caller| &*caller.token), &request);
+    let held = counted.admit(&app).map_err(refused)?;
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(Tenant(caller.token.tenant.clone()));
+        request.extensions_mut().insert(caller);
     }
     let response = next.run(request).await;
     drop(held);
@@ -106,24 +110,49 @@ fn waits(request: &Request) -> bool {
     query.split('&').any(|pair| pair.starts_with("minIndex=") || pair == "wait=visible")
 }
 
-/// The token of a request that may pass; `None` where none is needed and none was looked at.
-async fn admit(app: &App, access: Access, headers: &HeaderMap) -> Result<Option<Arc<Token>>, Problem> {
+/// Who asks, of a request that may pass; `None` where no token is needed and none was looked at.
+async fn admit(app: &App, access: Access, method: &Method, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     let Some(tokens) = &app.config.tokens else { return Ok(None) };
+    let says_who = headers.contains_key(header::AUTHORIZATION) || key_of(headers).is_some();
     let scope = match access {
         Access::Public => return Ok(None),
-        Access::Hashes if !headers.contains_key(header::AUTHORIZATION) => return Ok(None),
+        Access::Hashes if !says_who => return Ok(None),
         Access::Bundles if app.config.public_ledger => return Ok(None),
         Access::Hashes | Access::Token => None,
         Access::Needs(scope) => Some(scope),
         Access::Bundles => Some(TokenScope::LedgerRead),
     };
-    let given = given(headers).ok_or_else(missing)?;
-    tokens.refresh(app.now()).await;
-    let token = tokens.find(&given, app.now()).ok_or_else(unknown)?;
-    match scope {
-        Some(scope) if !token.scopes.contains(&scope) => Err(scope_missing(scope)),
-        Some(_) | None => Ok(Some(token)),
+    if !says_who {
+        return Err(missing());
     }
+    tokens.refresh(app.now()).await;
+    let caller = caller_of(app, tokens, headers)?;
+    if caller.session.is_some() && !method.is_safe() && !is_said_to_be_ours(headers) {
+        return Err(Problem::new(Code::OriginNotAllowed, "with a session only pages of this server may send this"));
+    }
+    match scope {
+        Some(scope) if !caller.token.scopes.contains(&scope) => Err(scope_missing(scope)),
+        Some(_) | None => Ok(Some(caller)),
+    }
+}
+
+/// By the token that a request carries; only without one by its session.
+fn caller_of(app: &App, tokens: &Tokens, headers: &HeaderMap) -> Result<Caller, Problem> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let given = given(headers).ok_or_else(missing)?;
+        let token = tokens.find(&given, app.now()).ok_or_else(unknown)?;
+        return Ok(Caller { token, session: None });
+    }
+    let key = key_of(headers).ok_or_else(missing)?;
+    let token = app.sessions.find(&key, tokens, app.now()).ok_or_else(ended)?;
+    Ok(Caller { token, session: Some(key) })
+}
+
+/// A browser adds the cookie by itself, so it must also say whose page made it send this: [`host::check`] refused others.
+///
+/// [`host::check`]: crate::host::check
+fn is_said_to_be_ours(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin")
 }
 
 /// The token, as a bearer's or as the password of any user: browsers and `curl -u` know only that. Never from a URL,
@@ -154,6 +183,10 @@ fn unknown() -> Problem {
     Problem::new(Code::Unauthenticated, advice)
 }
 
+fn ended() -> Problem {
+    Problem::new(Code::Unauthenticated, "the session has ended, or its token was taken away; sign in again")
+}
+
 fn scope_missing(scope: TokenScope) -> Problem {
     let scope = scope.as_str();
     let advice = format!(
@@ -169,17 +202,13 @@ pub(crate) fn other_tenant() -> Problem {
     Problem::new(Code::ScopeMissing, advice).member("scope", scope)
 }
 
-fn refused(problem: Problem, request: &Request) -> Response {
-    let unauthenticated = problem.status() == axum::http::StatusCode::UNAUTHORIZED;
+/// A person is asked on the page itself; a challenge that makes the browser ask for a password would cover it.
+fn refused(problem: Problem) -> Response {
+    let is_unauthenticated = problem.status() == axum::http::StatusCode::UNAUTHORIZED;
     let mut response = problem.into_response();
-    if unauthenticated {
-        let headers = response.headers_mut();
-        headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pedigraph\""));
-        // Asks a person for a password, which must not happen to who fetches data.
-        if prefers_html(request) {
-            let basic = HeaderValue::from_static("Basic realm=\"pedigraph\", charset=\"UTF-8\"");
-            headers.append(header::WWW_AUTHENTICATE, basic);
-        }
+    if is_unauthenticated {
+        let challenge = HeaderValue::from_static("Bearer realm=\"pedigraph\"");
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -6,9 +6,13 @@ use pedigraph_proto::event::MessageRejected;
 use pedigraph_proto::fact::{Event, decode_chunk};
 use pedigraph_proto::{Digest, EventId, Nanos, json, wire};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::answer::error::{Error, Missing};
 use crate::pack::Consistency;
+
+/// Bytes of a fact that are shown to a person.
+const FACT_BYTES_MAX: usize = 4_096;
 
 /// An entry as it stands in lists.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -133,6 +137,50 @@ pub fn entry_row(ledger: &Reader, log: &LogId, index: u64) -> Result<Option<Entr
     };
     let (code, reason) = reject.map(|reject| (reject.code, reject.reason)).unzip();
     Ok(Some(row_of(index, entry.leaf_hash.to_string(), leaf, code, reason)))
+}
+
+/// The first facts of an entry as JSON for a person, each cut where it is long; none where they are erased.
+pub fn facts_of(ledger: &Reader, log: &LogId, index: u64, limit: usize) -> Result<Vec<String>, Error> {
+    let entry = ledger.entry(log, index)?.ok_or_else(|| unknown_entry(index))?;
+    let Some(first) = entry.facts.first() else { return Ok(Vec::new()) };
+    let facts = ledger.part(first)?.and_then(decode_chunk).unwrap_or_default();
+    Ok(facts.into_iter().take(limit).filter_map(|fact| told(&fact.event?)).collect())
+}
+
+fn told(event: &Event) -> Option<String> {
+    let mut value = event.to_json().ok()?;
+    leave_out_unsaid(&mut value);
+    let mut text = serde_json::to_string_pretty(&value).ok()?;
+    let kept = text.floor_char_boundary(FACT_BYTES_MAX);
+    if kept < text.len() {
+        let more = text.len() - kept;
+        text.truncate(kept);
+        text.push_str(&format!("\n… {more} bytes more"));
+    }
+    Some(format!("{} {text}", event.name()))
+}
+
+/// Leaves out members that say nothing: protobuf has a value for each that nobody gave.
+fn leave_out_unsaid(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(leave_out_unsaid);
+            members.retain(|_, value| !is_unsaid(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_out_unsaid),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn is_unsaid(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    }
 }
 
 /// Code and reason are facts: the leaf names, it does not tell.

@@ -4,16 +4,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use pedigraph_ledger::{LogId, Reader};
-use pedigraph_projector::Scope;
 use pedigraph_proto::Digest;
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::entries::{Filter, Listing, Order};
 use crate::answer::entry::{EntryRow, body_of, consistency_of, entry_row, unknown_entry};
 use crate::api::stream::{Place, stream_of};
 use crate::app::App;
-use crate::fresh::Fresh;
 use crate::problem::{Code, Problem};
 use crate::rates::Class;
 use crate::read::Read;
@@ -21,8 +19,6 @@ use crate::respond::TEXT;
 use crate::route::Routes;
 use crate::tenant::log_of;
 
-/// Entries that one page looks at when a filter lets few through.
-const EXAMINED_MAX: usize = 10_000;
 /// Their routes.
 pub fn routes() -> Routes {
     Routes::new()
@@ -46,91 +42,38 @@ struct Entries {
 }
 
 /// Which entries are listed.
-#[derive(Clone, PartialEq, Debug)]
-struct Filter {
-    status: Option<String>,
-    subject: Option<String>,
-    kind: Option<String>,
-}
-
-impl Filter {
-    fn of(read: &Read) -> Result<Filter, Problem> {
-        let status = read.params.get("status");
-        if status.is_some_and(|status| !matches!(status, "accepted" | "conflict" | "rejected")) {
-            return Err(Problem::parameter("status", "accepted, conflict or rejected; a duplicate adds no entry"));
-        }
-        let digest =
-            |text: &str| text.parse::<Digest>().map_err(|_| Problem::parameter("subject", "a digest, alg:hex"));
-        let subject = read.params.get("subject").map(digest).transpose()?.map(|digest| digest.to_string());
-        Ok(Filter { status: status.map(str::to_owned), subject, kind: read.params.get("type").map(str::to_owned) })
+fn filter_of(read: &Read) -> Result<Filter, Problem> {
+    let status = read.params.get("status");
+    if status.is_some_and(|status| !matches!(status, "accepted" | "conflict" | "rejected")) {
+        return Err(Problem::parameter("status", "accepted, conflict or rejected; a duplicate adds no entry"));
     }
-
-    fn lets_through(&self, row: &EntryRow) -> bool {
-        self.status.as_ref().is_none_or(|status| *status == row.status)
-            && self.kind.as_ref().is_none_or(|kind| *kind == row.kind)
-    }
-
-    /// Indexes worth looking at from `from` on, ascending.
-    fn candidates(&self, scope: &Scope, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Problem> {
-        match (&self.subject, self.status.as_deref()) {
-            (Some(subject), _) => Ok(scope.entries_by_subject(subject, from, limit)?),
-            (None, Some(status @ ("conflict" | "rejected"))) => Ok(scope.entries_by_status(status, from, limit)?),
-            (None, _) => Ok((from..end).take(limit).collect()),
-        }
-    }
+    let digest = |text: &str| text.parse::<Digest>().map_err(|_| Problem::parameter("subject", "a digest, alg:hex"));
+    let subject = read.params.get("subject").map(digest).transpose()?.map(|digest| digest.to_string());
+    let kind = read.params.get("type").map(str::to_owned);
+    // Lists take `at` as their upper end.
+    Ok(Filter { status: status.map(str::to_owned), subject, kind, at: read.moment.at })
 }
 
 async fn list(State(app): State<App>, read: Read) -> Result<Response, Problem> {
-    let filter = Filter::of(&read)?;
+    let filter = filter_of(&read)?;
     let from = match read.after.as_deref() {
-        Some(key) => page_start(key)?,
+        Some(key) => page_index(key)?,
         None => read.params.number("from")?.unwrap_or(0),
     };
     let (ledger, log) = (app.ledger().clone(), log_of(&read.tenant)?);
     app.list(read, move |scope, read, fresh| {
-        let (entries, next) = page(&ledger, &log, scope, &filter, from, read, fresh)?;
-        let key = next.map(|index| index.to_be_bytes().to_vec());
+        let listing = Listing { ledger: &ledger, log: &log, scope, filter: &filter, order: Order::OldestFirst };
+        let (entries, left) = listing.page(from, fresh.as_of.map_or(0, |index| index + 1), read.page_size)?;
+        let key = left.map(|(from, _)| from.to_be_bytes().to_vec());
         Ok(Entries { entries, next_page_token: read.next(fresh, key) })
     })
     .await
 }
 
-fn page_start(key: &[u8]) -> Result<u64, Problem> {
+/// The index in a page's key.
+pub(crate) fn page_index(key: &[u8]) -> Result<u64, Problem> {
     let bytes = key.try_into().map_err(|_| Problem::new(Code::InvalidPageToken, "ask for the first page again"))?;
     Ok(u64::from_be_bytes(bytes))
-}
-
-/// Rows from an index on, and the index where the next page begins.
-fn page(
-    ledger: &Reader,
-    log: &LogId,
-    scope: &Scope,
-    filter: &Filter,
-    mut from: u64,
-    read: &Read,
-    fresh: &Fresh,
-) -> Result<(Vec<EntryRow>, Option<u64>), Problem> {
-    let end = fresh.as_of.map_or(0, |index| index + 1);
-    let (mut rows, mut examined) = (Vec::new(), 0);
-    while examined < EXAMINED_MAX {
-        let candidates = filter.candidates(scope, from, end, read.page_size)?;
-        let Some(last) = candidates.last().copied() else { return Ok((rows, None)) };
-        for index in candidates {
-            if rows.len() == read.page_size {
-                return Ok((rows, Some(index)));
-            }
-            examined += 1;
-            scope.spend(1)?;
-            rows.extend(entry_row(ledger, log, index)?.filter(|row| filter.lets_through(row) && happened(read, row)));
-        }
-        from = last + 1;
-    }
-    Ok((rows, (from < end).then_some(from)))
-}
-
-/// Lists take `at` as their upper end.
-fn happened(read: &Read, row: &EntryRow) -> bool {
-    read.moment.at.is_none_or(|at| row.occurred_at <= at)
 }
 
 async fn one(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {

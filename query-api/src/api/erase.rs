@@ -76,8 +76,8 @@ fn not_erased(error: NotErased) -> Problem {
 fn actor(said: String, caller: Option<&Caller>) -> String {
     match (said.is_empty(), caller) {
         (_, None) => said,
-        (true, Some(Caller(token))) => format!("token {}", token.name),
-        (false, Some(Caller(token))) => format!("{said} (token {})", token.name),
+        (true, Some(Caller { token, .. })) => format!("token {}", token.name),
+        (false, Some(Caller { token, .. })) => format!("{said} (token {})", token.name),
     }
 }
 

@@ -257,9 +257,11 @@ impl Subscriber {
 
     /// Asked before each event, as a stream lives longer than the check at its beginning.
     async fn is_allowed(&self) -> bool {
-        let (Some(Caller(token)), Some(tokens)) = (&self.caller, &self.app.config.tokens) else { return true };
+        let (Some(caller), Some(tokens)) = (&self.caller, &self.app.config.tokens) else { return true };
         tokens.refresh(self.app.now()).await;
-        tokens.still_has(token, self.app.now())
+        let now = self.app.now();
+        let is_signed_in = caller.session.is_none_or(|key| self.app.sessions.find(&key, tokens, now).is_some());
+        is_signed_in && tokens.still_has(&caller.token, now)
     }
 
     /// Reads on; whether there was anything, also if nothing of it is wanted.

@@ -27,6 +27,9 @@ const ALL: &[Asset] = &[
     Asset { name: "style.css", content_type: CSS, text: include_str!("assets/style.css") },
     Asset { name: "page.js", content_type: JS, text: include_str!("assets/page.js") },
     Asset { name: "keys.js", content_type: JS, text: include_str!("assets/keys.js") },
+    Asset { name: "live.js", content_type: JS, text: include_str!("assets/live.js") },
+    Asset { name: "proof.js", content_type: JS, text: include_str!("assets/proof.js") },
+    Asset { name: "search.js", content_type: JS, text: include_str!("assets/search.js") },
 ];
 
 /// Changes whenever one of them does.

@@ -5,13 +5,17 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::entry::{EntryRow, entry_row, unknown_entry};
+use crate::answer::entry::{EntryRow, entry_row, facts_of, unknown_entry};
 use crate::app::App;
 use crate::pages::frame::{Frame, artifact_link, page, status, text, time};
+use crate::pages::proof::{path_of, section};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::tenant::log_of;
+
+/// Facts that a page shows.
+const FACTS_MAX: usize = 10;
 
 /// Its route.
 pub fn routes() -> Routes {
@@ -23,30 +27,58 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
     app.page(read.volatile(), move |_, read, fresh| {
         let log = log_of(&read.tenant)?;
         let row = entry_row(&ledger, &log, index)?.ok_or_else(|| unknown_entry(index))?;
-        let signed = ledger.checkpoint(&log).map_or(0, |checkpoint| checkpoint.size);
+        let path = path_of(&ledger, &log, index)?;
+        let facts = facts_of(&ledger, &log, index, FACTS_MAX)?;
         let (title, json) = (format!("Entry {index}"), format!("/api/v1/entries/{index}"));
         let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}") };
         let next = fresh.as_of.filter(|newest| index < *newest).map(|_| index + 1);
-        Ok(page(&frame, "", fresh, &content(&row, read.tenant.as_str(), signed, next)))
+        let content = html! {
+            (head(&row))
+            (facts_list(&row, &facts))
+            (section(path.as_ref(), index, read.tenant.as_str()))
+            (tail(&row, next))
+        };
+        Ok(page(&frame, "", fresh, &content))
     })
     .await
 }
 
-fn content(row: &EntryRow, tenant: &str, signed: u64, next: Option<u64>) -> Markup {
+fn head(row: &EntryRow) -> Markup {
     html! {
         h1 { "Entry " (row.index) ": " (row.kind) }
         p .lead { "The leaf names the event; its hash is in the tree that every checkpoint signs." }
+        @if row.status == "rejected" {
+            p .warn {
+                "It was not understood: " code { (row.code.as_deref().unwrap_or_default()) } ". Once the decoder reads it, drive it again: "
+                code { "pedigraph rejects replay " (row.index) } ". Its received bytes are kept below."
+            }
+        }
         (leaf(row))
-        h2 { "Proof" }
-        @if row.index < signed {
-            p { a href={ "/api/v1/entries/" (row.index) "/proof" } { "Inclusion proof" } " under the checkpoint of size " (signed) ", checked with the "
-                a href={ "/ledger/" (tenant) "/vkey" } { "verifier key" } "." }
-        } @else { p { "No checkpoint covers this entry yet; look again in a moment." } }
+    }
+}
+
+/// What it says: the first facts, each as it is recorded.
+fn facts_list(row: &EntryRow, facts: &[String]) -> Markup {
+    let more = u64::from(row.facts_count).saturating_sub(facts.len() as u64);
+    html! {
+        h2 id="facts" { "Facts" }
+        @if facts.is_empty() { p .empty { "none that can be shown" } }
+        @if !facts.is_empty() { p .lead { "As they are recorded; what has no value is left out." } }
+        @for fact in facts { pre { code { (fact) } } }
+        @if more > 0 {
+            p { (more) " more; " a href={ "/api/v1/entries/" (row.index) "/body" } { "the received bytes" } " have all of them." }
+        }
+    }
+}
+
+fn tail(row: &EntryRow, next: Option<u64>) -> Markup {
+    html! {
         h2 { "Body" }
         p { a href={ "/api/v1/entries/" (row.index) "/body" } { "The " (row.body_size) " received bytes" } ", digest " code { (row.body_digest) } }
         p {
             @if let Some(before) = row.index.checked_sub(1) { a href={ "/entries/" (before) } rel="prev" { "Entry " (before) } " · " }
             @match next { Some(after) => a href={ "/entries/" (after) } rel="next" { "Entry " (after) }, None => "the newest" }
+            " · " a href="/entries" { "All entries" }
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::answer::environment::{changes_of, environment_of};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, moment_options, moment_query, page, proof, quoted, short, table,
-    text, time,
+    Frame, artifact_link, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, short,
+    table, text, time,
 };
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_MAX, Read};
@@ -79,7 +79,7 @@ async fn environment(State(app): State<App>, Path(name): Path<String>, read: Rea
         let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
         let frame = Frame { title: &environment.environment, json: &json, command: &command };
         let content = html! {
-            (content(&environment, next.as_deref(), &changes.rows))
+            (live("environment", read, &content(&environment, next.as_deref(), &changes.rows)))
             @if let Some(older) = older { p { "These are the newest. " a href=(older) { "More changes as JSON" } } }
         };
         Ok(page(&frame, "", fresh, &content))

@@ -1,7 +1,7 @@
 //! What surrounds a page, and the parts that pages are made of.
 
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
 use pedigraph_projector::answers::Candidate;
 use pedigraph_proto::Nanos;
@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::assets::address;
+use crate::pages::form::{local, sign_in};
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 
@@ -127,7 +128,7 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
                     (navigation())
                 }
                 main id="content" { (content) }
-                footer { (footer) }
+                footer { (footer) a href="/account" { "Account" } }
             }
         }
     }
@@ -152,11 +153,22 @@ pub fn live(name: &str, read: &Read, content: &Markup) -> Markup {
     html! { @if is_fixed { (content) } @else { div data-live=(name) { (content) } } }
 }
 
-/// A problem for a person; what they searched for stays in the box.
-pub fn problem(problem: &Problem, query: &str, request_id: &str) -> Markup {
+/// A page about no data: it is read from nothing, and kept by nobody.
+pub fn notice(title: &str, content: &Markup) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, HTML), (header::CONTENT_SECURITY_POLICY, CSP), (header::CACHE_CONTROL, "no-store")];
+    (headers, document(title, "", content, &html! {}).into_string()).into_response()
+}
+
+/// A problem for a person who asked for an address; what they searched for stays in the box.
+pub fn problem(problem: &Problem, query: &str, request_id: &str, address: &str) -> Markup {
     let content = html! {
         h1 { (problem.title()) }
         p { (problem.detail()) }
+        @if problem.status() == StatusCode::UNAUTHORIZED {
+            (sign_in(address))
+            p { "Signed in already, and came here from another site? " a href=(local(address)) { "Open this page again" } }
+        }
         dl { dt { "Code" } dd { code { (problem.code()) } } dt { "Request" } dd { code { (request_id) } } }
         p { a href="/" { "Back to the start" } }
     };

@@ -9,7 +9,7 @@ use crate::access::scope::{Access, TokenScope};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::pages::frame::{Frame, page, table, time};
-use crate::percentiles::Percentiles;
+use crate::percentiles::{BUCKETS_MS, Percentiles};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::report::SourceLag;
@@ -26,7 +26,9 @@ async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Probl
         let freshness = freshness_of(&server, &read.tenant)?;
         let command = "curl -s $PEDIGRAPH_URL/api/v1/freshness";
         let frame = Frame { title: "Freshness", json: "/api/v1/freshness", command };
-        Ok(page(&frame, "", fresh, &content(&freshness)))
+        let counts = server.config.end_to_end.durable_to_visible_counts();
+        let content = html! { (content(&freshness)) (histogram(&counts)) };
+        Ok(page(&frame, "", fresh, &content))
     })
     .await
 }
@@ -57,6 +59,50 @@ fn span(ms: f64) -> String {
     let units = [(86_400_000.0, "d"), (3_600_000.0, "h"), (60_000.0, "min"), (1_000.0, "s")];
     let (size, unit) = units.into_iter().find(|(size, _)| ms >= 2.0 * size).unwrap_or((1.0, "ms"));
     format!("{:.1} {unit}", ms / size)
+}
+
+/// Of the picture of times, in its own units: width and distance of its bars, and height of the highest.
+const BAR: usize = 56;
+const GAP: usize = 8;
+const HEIGHT: usize = 120;
+
+/// The newest times from durable to visible, as a picture and as a table; nothing before the first.
+fn histogram(counts: &[usize]) -> Markup {
+    let all: usize = counts.iter().sum();
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let names: Vec<String> = (0..counts.len()).map(bucket).collect();
+    let rows = names.iter().zip(counts).map(|(name, count)| {
+        let percent = (count * 100).checked_div(all).unwrap_or(0);
+        html! { th scope="row" { (name) } td { (count) } td { (percent) " %" } }
+    });
+    let (width, foot) = (counts.len() * (BAR + GAP), HEIGHT + 20);
+    html! {
+        @if all > 0 {
+            h2 { "From durable to visible" }
+            svg .chart role="img" aria-label={ "Times of the newest " (all) " entries; the table below has the same" } viewBox={ "0 0 " (width) " " (foot + 20) } {
+                @for (n, count) in counts.iter().enumerate() {
+                    @let (x, high) = (n * (BAR + GAP), count * HEIGHT / most);
+                    rect .bar x=(x) y=(HEIGHT + 16 - high) width=(BAR) height=(high) {}
+                    @if *count > 0 { text x=(x + BAR / 2) y=(HEIGHT + 12 - high) text-anchor="middle" { (count) } }
+                    text x=(x + BAR / 2) y=(foot + 14) text-anchor="middle" { (names[n]) }
+                }
+                line x1="0" x2=(width) y1=(HEIGHT + 16) y2=(HEIGHT + 16) {}
+            }
+            (table("Times by size", &format!("Of the newest {all} entries"), &["Until visible", "Entries", "Part"], &rows.collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// What a bucket is called.
+fn bucket(n: usize) -> String {
+    match BUCKETS_MS.get(n) {
+        Some(end) => format!("≤ {}", short_span(*end)),
+        None => format!("> {}", short_span(BUCKETS_MS[BUCKETS_MS.len() - 1])),
+    }
+}
+
+fn short_span(ms: f64) -> String {
+    if ms < 1_000.0 { format!("{ms} ms") } else { format!("{} s", ms / 1_000.0) }
 }
 
 fn source(source: &SourceLag) -> Markup {

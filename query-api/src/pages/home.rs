@@ -9,7 +9,7 @@ use crate::answer::entry::{EntryRow, entry_row};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::pages::environment::environments_table;
-use crate::pages::frame::{Frame, artifact_link, page, short, status, table, text, time};
+use crate::pages::frame::{Frame, artifact_link, live, page, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -36,7 +36,7 @@ async fn home(State(app): State<App>, read: Read) -> Result<Response, Problem> {
         };
         let recent = recent(&server, read, fresh.as_of)?;
         let frame = Frame { title: "Start", json: "/api/v1/freshness", command: "pedigraph trace REF" };
-        Ok(page(&frame, "", fresh, &content(&freshness, environments.as_ref(), &recent)))
+        Ok(page(&frame, "", fresh, &content(&freshness, environments.as_ref(), &recent, read)))
     })
     .await
 }
@@ -48,15 +48,32 @@ fn recent(app: &App, read: &Read, as_of: Option<u64>) -> Result<Vec<EntryRow>, P
     Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
 }
 
-fn content(freshness: &Freshness, environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow]) -> Markup {
+fn content(
+    freshness: &Freshness,
+    environments: Option<&Page<EnvironmentSummary>>,
+    recent: &[EntryRow],
+    read: &Read,
+) -> Markup {
     html! {
         h1 { "What is this running thing, and where does it come from?" }
         p .lead { "Paste a digest, a tag, a commit, a package, a vulnerability, a service or an environment into the box above." }
+        (live("state", read, &state(freshness)))
+        (live("recent", read, &lists(environments, recent)))
+    }
+}
+
+fn state(freshness: &Freshness) -> Markup {
+    html! {
         p {
             span .chip { (freshness.head.size) " entries" } " "
             span .chip { "signed up to " (freshness.head.checkpoint_size) } " "
             span .chip { (freshness.views.len()) " views, at most " (slowest_ms(freshness)) " ms behind" }
         }
+    }
+}
+
+fn lists(environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow]) -> Markup {
+    html! {
         @if recent.is_empty() { (first_event()) } @else {
             @if let Some(environments) = environments {
                 (environments_table(&environments.rows))
@@ -65,6 +82,7 @@ fn content(freshness: &Freshness, environments: Option<&Page<EnvironmentSummary>
                 p .warn { "More runs than this page can count; search for an environment or a service by its name." }
             }
             (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(row).collect::<Vec<_>>()))
+            p { a href="/entries" { "All entries" } }
         }
     }
 }
