@@ -34,15 +34,20 @@ class Browser:
         self.driver = playwright.sync_playwright().start()
         # The sandbox of Chromium cannot be had as root.
         self.chromium = self.driver.chromium.launch(executable_path=executable, chromium_sandbox=os.getuid() != 0)
-        self.page = self.chromium.new_page(viewport={"width": WIDTHS[0], "height": 800})
-        self.page.set_default_timeout(TIMEOUT_MS)
         self.base, self.faults, self.errors = "", [], []
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", self._request)
-        self.page.on("requestfailed", self._failed)
-        self.page.on("response", self._response)
+        self.page = self.tab()
+
+    def tab(self, **more):
+        """A tab of its own, with its own cookies, whose faults are noted like those of the first."""
+        page = self.chromium.new_page(**{"viewport": {"width": WIDTHS[0], "height": 800}, **more})
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+        page.on("requestfailed", self._failed)
+        page.on("response", self._response)
+        return page
 
     def close(self):
         self.chromium.close()
@@ -61,7 +66,9 @@ class Browser:
             self.faults.append(f"external request: {request.url[:200]}")
 
     def _failed(self, request):
-        self.faults.append(f"failed: {request.url[:200]}: {request.failure}")
+        # Whoever leaves a page cuts off its stream of changes, and what its modules were asking.
+        if request.failure != "net::ERR_ABORTED" or request.resource_type not in ("fetch", "eventsource"):
+            self.faults.append(f"failed: {request.url[:200]}: {request.failure}")
 
     def _response(self, response):
         if response.status >= 500 or (response.status >= 400 and not response.request.is_navigation_request()):

@@ -157,12 +157,12 @@ def test_any_address_is_served_and_everything_asks_for_a_token(nodes, tokens):
         assert "[+]tokens ok" in session.get(node.url + "/readyz?verbose").text
 
 
-def test_a_browser_logs_in_with_a_password(nodes, tokens):
+def test_a_browser_is_asked_for_its_token_on_the_page_and_a_password_works_too(nodes, tokens):
     token = tokens.new("person", "lineage:read")
     node = guarded(nodes, tokens)
     page = node.get("/", headers={"accept": "text/html"})
     assert page.status_code == 401 and "text/html" in page.headers["content-type"]
-    assert 'Basic realm="pedigraph"' in page.headers["www-authenticate"]
+    assert page.headers["www-authenticate"] == 'Bearer realm="pedigraph"' and 'action="/sign-in"' in page.text
     assert node.get("/assets/x/style.css").status_code == 404
     assert "Pedigraph" in node.get("/", headers={"accept": "text/html", **basic(token)}).text
     assert requests.get(node.url + "/api/v1/freshness", auth=("", token)).status_code == 200

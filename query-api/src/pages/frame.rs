@@ -246,9 +246,15 @@ pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
     html! { a href={ "/entries/" (proof.index) } title={ "leaf " (proof.leaf_hash) } { "#" (proof.index) } }
 }
 
+/// A name that may be long: lines break after its separators, as no browser does by itself.
+pub fn wrapped(name: &str) -> Markup {
+    let pieces = name.split_inclusive(['/', ':', '@']).enumerate();
+    html! { @for (n, piece) in pieces { @if n > 0 { wbr; } (piece) } }
+}
+
 /// A link to an artifact, shown short.
 pub fn artifact_link(digest: &str, text: &str) -> Markup {
-    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (text) } }
+    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (wrapped(text)) } }
 }
 
 /// A link to an environment. Names as long as early versions took them are shown by their beginning, and lead nowhere:

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
     Frame, artifact_link, environment_link, how_to_send, live, moment_query, next_page, page, proof, short, table,
-    text, time,
+    text, time, wrapped,
 };
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
@@ -234,7 +234,7 @@ fn side(of: Option<&str>) -> Markup {
         @match of {
             None => {},
             Some(digest) if digest.parse::<Digest>().is_ok() => (artifact_link(digest, &short(digest))),
-            Some(name) => a .mono href=(address(name)) { (name) },
+            Some(name) => a .mono href=(address(name)) { (wrapped(name)) },
         }
     }
 }

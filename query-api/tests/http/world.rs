@@ -180,8 +180,9 @@ impl Answer {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
+    /// Its bytes as a text; where lines of a page may break is no part of it.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes).replace("<wbr>", "")
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

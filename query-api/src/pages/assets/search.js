@@ -87,8 +87,12 @@ class Suggestions {
         kind.className = "chip";
         kind.textContent = candidate.type;
         label.textContent = candidate.label;
-        option.title = candidate.id;
         option.append(kind, " ", label);
+        if (!candidate.label.includes(candidate.id)) {
+            const id = document.createElement("small");
+            id.textContent = candidate.id;
+            option.append(" ", id);
+        }
         option.addEventListener("click", () => location.assign(candidate.href));
         return option;
     }

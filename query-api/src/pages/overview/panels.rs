@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::link::encoded;
-use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table};
+use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table, wrapped};
 use crate::pages::impact::words;
 use crate::pages::overview::Thing;
 use crate::pages::overview::known::{Known, Of, SEVERITIES};
@@ -111,7 +111,7 @@ fn artifact(thing: &Thing, read: &Read) -> Markup {
     html! {
         @match &running.digest {
             Some(digest) => (artifact_link(digest, &running.artifact_ref)),
-            None => a href=(found) { (running.artifact_ref) },
+            None => a .mono href=(found) { (wrapped(&running.artifact_ref)) },
         }
     }
 }
