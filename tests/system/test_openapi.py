@@ -109,7 +109,7 @@ class Story:
         moments = [entry["occurredAt"] for entry in entries[::5]]
         self.values = {
             "digest": references, "ref": references, "from": references, "to": references, "subject": digests,
-            "env": environments, "environment": environments, "moment": [*moments, "2h"], "purl": purls, "id": vulnerabilities, "index": indexes,
+            "env": environments, "environment": environments, "moment": [*moments, "2h"], "next": ["/entries"], "purl": purls, "id": vulnerabilities, "index": indexes,
             "q": [*references, *purls, *vulnerabilities, "cart"], "commit": named("commit"), "run": named("run"),
             "versions": ["vers:npm/>=4.0.0|<5.0.0", "vers:maven/<2.17.0", "*"],
             "pageToken": tokens, "at": [*moments, "2h", "1d"], "asOf": [*moments, *map(str, range(self.size)), "2h"],

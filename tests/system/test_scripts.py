@@ -179,7 +179,8 @@ def test_a_wrong_proof_does_not_match(page, demo):
         "another root": [*proof[:root], swapped(proof[root]), *proof[root + 1:]],
     }
     for what, lines in wrong.items():
-        page.route("**/proof", lambda route, lines=lines: route.fulfill(body="\n".join(lines)))
+        body = "\n".join(lines)
+        page.route("**/proof", lambda route: route.fulfill(body=body))
         kind, text = checked(page, url)
         assert (kind, "Does not match" in text) == ("bad", True), f"{what}: {text}"
         page.unroute("**/proof")

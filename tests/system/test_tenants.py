@@ -155,6 +155,8 @@ class Asked:
         text = answer.text.replace(answer.headers["x-request-id"], "request").replace(self.url, "")
         text = self.pattern.sub(lambda found: self.words[found[0]], text)
         text = re.sub(r'"elapsedMs":[0-9.e-]+', '"elapsedMs":0', text)
+        # A proof is of hashes, and a leaf says when it was recorded.
+        text = re.sub(r'<h2 id="proof">.*?<h2>Body', "the proof", text)
         headers = {name: answer.headers.get(name) for name in HEADERS}
         # Of what moves without the log growing it is a hash of the bytes.
         headers["etag"] = headers["etag"] if INDEXED.fullmatch(headers["etag"] or "") else "of the bytes"
@@ -214,7 +216,7 @@ def pools(tenants, tenant):
         "q": [*things, *vulnerabilities, *packages, *environments, *services, *MARKS.values(), *MARKS, "web"],
         "commit": [f"{number:040x}" for number in range(3)], "run": [f"build-{history.space}" for history in histories],
         "versions": ["vers:npm/>=1.0.0|<2.0.0", "vers:npm/<1.2.0"], "service": services, "environment": environments,
-        "moment": [minute(number) for number in range(0, 45, 9)],
+        "moment": [minute(number) for number in range(0, 45, 9)], "next": ["/entries"],
         "at": [minute(number) for number in range(0, 45, 3)], "asOf": indexes, "pageSize": [1, 2, 7], "limit": [1, 3, 1000],
         "status": ["accepted", "rejected", "conflict"], "subject": digests, "type": ["VexIssued", "SbomAttached"],
         "tenant": [tenant.name], "path": [f"0/000.p/{size}", f"000.p/{size}"],

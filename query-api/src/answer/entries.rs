@@ -32,6 +32,9 @@ pub enum Order {
     NewestFirst,
 }
 
+/// Rows, and the indexes (from, and before) that are left where there may be more.
+pub type Part = (Vec<EntryRow>, Option<(u64, u64)>);
+
 /// What is listed of which log.
 #[derive(Clone, Copy)]
 pub struct Listing<'a> {
@@ -61,7 +64,7 @@ impl Listing<'_> {
     ///
     /// # Errors
     /// What reading gives.
-    pub fn page(&self, from: u64, end: u64, limit: usize) -> Result<(Vec<EntryRow>, Option<(u64, u64)>), Error> {
+    pub fn page(&self, from: u64, end: u64, limit: usize) -> Result<Part, Error> {
         let (mut rows, mut examined, mut left) = (Vec::new(), 0, (from, end));
         while examined < EXAMINED_MAX {
             let candidates = self.candidates(left, limit)?;

@@ -64,7 +64,7 @@ fn facts_list(row: &EntryRow, facts: &[String]) -> Markup {
         h2 id="facts" { "Facts" }
         @if facts.is_empty() { p .empty { "none that can be shown" } }
         @if !facts.is_empty() { p .lead { "As they are recorded; what has no value is left out." } }
-        @for fact in facts { pre { code { (fact) } } }
+        @for fact in facts { pre tabindex="0" { code { (fact) } } }
         @if more > 0 {
             p { (more) " more; " a href={ "/api/v1/entries/" (row.index) "/body" } { "the received bytes" } " have all of them." }
         }

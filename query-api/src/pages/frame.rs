@@ -177,11 +177,14 @@ pub fn problem(problem: &Problem, query: &str, request_id: &str, address: &str) 
 
 /// A section with a table; the caption says what its rows are, and an empty one says so.
 pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> Markup {
+    // What is wider than the window is scrolled with the keys, too: by a link in it, else by itself.
+    let has_link = rows.iter().any(|row| row.0.contains("<a "));
+    let (stop, role) = if has_link { (None, None) } else { (Some("0"), Some("region")) };
     html! {
         section {
             h2 { (title) }
             @if rows.is_empty() { p .empty { "none recorded" } } @else {
-                div .scroll { table {
+                div .scroll tabindex=[stop] role=[role] aria-label=[stop.map(|_| title)] { table {
                     caption { (caption) }
                     thead { tr { @for column in columns { th scope="col" { (column) } } } }
                     tbody { @for row in rows { tr { (row) } } }

@@ -111,9 +111,9 @@ fn first_event() -> Markup {
         section {
             h2 { "Send a first event" }
             p { "Nothing has been recorded yet. Three ways to begin:" }
-            pre { code { (EVENT) } }
-            pre { code { "pedigraph publish FILE" } }
-            pre { code { "pedigraph demo" } }
+            pre tabindex="0" { code { (EVENT) } }
+            pre tabindex="0" { code { "pedigraph publish FILE" } }
+            pre tabindex="0" { code { "pedigraph demo" } }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `/on-call`: what changed in the last 24 hours, in every environment, and the way to what ran at a moment.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -11,8 +13,8 @@ use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, environment_link, how_to_send, live, moment_query, next_page, page, proof, short, table,
-    text, time, wrapped,
+    Frame, artifact_link, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof, short,
+    table, text, time, wrapped,
 };
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
@@ -125,7 +127,7 @@ impl Recent {
                 added => added?,
             }
         }
-        recent.changes.sort_by(|a, b| (b.change.at, b.change.proof.index).cmp(&(a.change.at, a.change.proof.index)));
+        recent.changes.sort_by_key(|changed| Reverse((changed.change.at, changed.change.proof.index)));
         if recent.changes.len() > ROWS_MAX {
             let cut = recent.changes.split_off(ROWS_MAX).into_iter().map(|changed| changed.environment);
             recent.more_in.extend(cut);
@@ -169,7 +171,8 @@ fn content(recent: &Recent, asked: &Asked, next: Option<&str>, read: &Read) -> M
         h1 { "On call" }
         p .lead {
             "What changed in the 24 hours " @match read.moment.at { Some(at) => { "before " (time(at)) }, None => "until now" }
-            ", newest first, over " (recent.environments) @if recent.environments == 1 { " environment." } @else { " environments." }
+            ", newest first, over "
+            a href=(at_moment("/environments", read)) { (recent.environments) @if recent.environments == 1 { " environment" } @else { " environments" } } "."
         }
         (form(asked, read))
         (live("canaries", read, &canary_table(&recent.canaries)))

@@ -6,7 +6,6 @@ mod panels;
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::Running;
 use pedigraph_projector::{Error, Scope};
 
 use crate::access::scope::{Access, TokenScope};
@@ -16,7 +15,7 @@ use crate::link::encoded;
 use crate::pages::frame::{
     Frame, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, quoted,
 };
-use crate::pages::overview::known::Known;
+use crate::pages::overview::known::{Known, Thing};
 use crate::pages::overview::panels::panels;
 use crate::problem::Problem;
 use crate::read::Read;
@@ -32,13 +31,6 @@ const PRODUCTION: [&str; 4] = ["prod", "production", "prd", "live"];
 /// Its route.
 pub fn routes() -> Routes {
     Routes::new().get("/overview", Access::Needs(TokenScope::LineageRead), overview)
-}
-
-/// Something that runs.
-pub(super) struct Thing {
-    environment: String,
-    service: String,
-    running: Running,
 }
 
 /// What is looked at.

@@ -106,7 +106,7 @@ fn commands(index: u64) -> Markup {
     html! {
         details {
             summary { "Check it without this server" }
-            pre { code {
+            pre tabindex="0" { code {
                 "pedigraph log proof " (index) " > proof\npedigraph log entry " (index) " > entry\n"
                 "pedigraph log vkey > vkey      # once, by a way that you trust\n"
                 "pedigraph verify --proof proof --entry entry --vkey vkey"

@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use pedigraph_projector::answers::{Verdict, VerdictHere};
+use pedigraph_projector::answers::{Running, Verdict, VerdictHere};
 use pedigraph_projector::{Error, Found, Scope};
 
-use crate::pages::overview::Thing;
 use crate::problem::Problem;
 
 /// Verdicts that are looked into for their severity.
 const VERDICTS_MAX: usize = 200;
 /// As scanners and advisories say it, worst first; the last is what nobody says.
 pub(super) const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
+
+/// Something that runs.
+pub(super) struct Thing {
+    pub(super) environment: String,
+    pub(super) service: String,
+    pub(super) running: Running,
+}
 
 /// One artifact.
 #[derive(Default)]

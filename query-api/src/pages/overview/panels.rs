@@ -7,8 +7,7 @@ use maud::{Markup, html};
 use crate::link::encoded;
 use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table, wrapped};
 use crate::pages::impact::words;
-use crate::pages::overview::Thing;
-use crate::pages::overview::known::{Known, Of, SEVERITIES};
+use crate::pages::overview::known::{Known, Of, SEVERITIES, Thing};
 use crate::read::Read;
 
 /// Vulnerabilities of an artifact that one row names.
