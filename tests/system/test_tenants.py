@@ -156,7 +156,7 @@ class Asked:
         text = self.pattern.sub(lambda found: self.words[found[0]], text)
         text = re.sub(r'"elapsedMs":[0-9.e-]+', '"elapsedMs":0', text)
         # A proof is of hashes, and a leaf says when it was recorded.
-        text = re.sub(r'<h2 id="proof">.*?<h2>Body', "the proof", text)
+        text = re.sub(r'(?s)<h2 id="proof">.*?<h2>Body', "the proof", text)
         headers = {name: answer.headers.get(name) for name in HEADERS}
         # Of what moves without the log growing it is a hash of the bytes.
         headers["etag"] = headers["etag"] if INDEXED.fullmatch(headers["etag"] or "") else "of the bytes"
