@@ -164,11 +164,11 @@ pub fn notice(title: &str, content: &Markup) -> Response {
 pub fn problem(problem: &Problem, query: &str, request_id: &str, address: &str) -> Markup {
     let content = html! {
         h1 { (problem.title()) }
-        p { (problem.detail()) }
         @if problem.status() == StatusCode::UNAUTHORIZED {
             (sign_in(address))
             p { "Signed in already, and came here from another site? " a href=(local(address)) { "Open this page again" } }
         }
+        p { (problem.detail()) }
         dl { dt { "Code" } dd { code { (problem.code()) } } dt { "Request" } dd { code { (request_id) } } }
         p { a href="/" { "Back to the start" } }
     };
@@ -251,7 +251,7 @@ pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
 
 /// A name that may be long: lines break after its separators, as no browser does by itself.
 pub fn wrapped(name: &str) -> Markup {
-    let pieces = name.split_inclusive(['/', ':', '@']).enumerate();
+    let pieces = name.split_inclusive(['/', '@']).enumerate();
     html! { @for (n, piece) in pieces { @if n > 0 { wbr; } (piece) } }
 }
 

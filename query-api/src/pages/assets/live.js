@@ -125,7 +125,7 @@ class Live {
         }
         const now = page.querySelector("[data-as-of]"), before = document.querySelector("[data-as-of]");
         if (now && before) before.replaceWith(now);
-        if (changed > 0) this.told.textContent = `${changed} rows changed`;
+        if (changed > 0) this.told.textContent = changed === 1 ? "1 row changed" : `${changed} rows changed`;
         this.behind(Number(answer.headers.get("pedigraph-lag-ms") ?? 0));
     }
 }
