@@ -27,6 +27,8 @@ mod reads;
 mod serving;
 #[path = "http/streams.rs"]
 mod streams;
+#[path = "http/versions.rs"]
+mod versions;
 #[path = "http/vulnerabilities.rs"]
 mod vulnerabilities;
 #[path = "http/world.rs"]

@@ -27,6 +27,9 @@ const ALL: &[Asset] = &[
     Asset { name: "style.css", content_type: CSS, text: include_str!("assets/style.css") },
     Asset { name: "page.js", content_type: JS, text: include_str!("assets/page.js") },
     Asset { name: "keys.js", content_type: JS, text: include_str!("assets/keys.js") },
+    Asset { name: "hovercard.js", content_type: JS, text: include_str!("assets/hovercard.js") },
+    Asset { name: "lanes.js", content_type: JS, text: include_str!("assets/lanes.js") },
+    Asset { name: "timeline.js", content_type: JS, text: include_str!("assets/timeline.js") },
 ];
 
 /// Changes whenever one of them does.

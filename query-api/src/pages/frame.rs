@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::assets::address;
+use crate::pages::badges::wrapped;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 
@@ -217,7 +218,7 @@ pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
 
 /// A link to an artifact, shown short.
 pub fn artifact_link(digest: &str, text: &str) -> Markup {
-    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (text) } }
+    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (wrapped(text)) } }
 }
 
 /// A link to an environment. Names as long as early versions took them are shown by their beginning, and lead nowhere:

@@ -1,8 +1,9 @@
 // `/` puts the cursor into the search box.
 // @ts-check
 
-/** @param {EventTarget | null} target */
-function isWriting(target) {
+/** Whether keys are text where they are pressed.
+ * @param {EventTarget | null} target */
+export function isWriting(target) {
     return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName));
 }
 

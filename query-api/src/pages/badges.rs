@@ -1,0 +1,102 @@
+//! What an artifact is like at a glance, as chips: each is a word, and a colour beside it.
+
+use maud::{Markup, html};
+use pedigraph_projector::answers::{Badges, Node};
+
+use crate::link::encoded;
+use crate::pages::frame::at_moment;
+use crate::read::Read;
+
+/// Names in one chip.
+pub const NAMES_MAX: usize = 3;
+/// Bytes of a word that stay together: about half of a digest.
+const WORD_BYTES_MAX: usize = 32;
+
+/// The chips of a node; one that was not described says so.
+pub fn badges(node: &Node, read: &Read) -> Markup {
+    let Some(badges) = &node.badges else { return html! { span .chip .warn { "not described" } } };
+    html! {
+        (vulnerabilities(badges))
+        @match badges.signature_status.as_deref() {
+            Some("valid") => span .chip .good { "signed" },
+            Some("none") => span .chip { "unsigned" },
+            Some("invalid") => span .chip .bad { "signature invalid" },
+            Some(other) => span .chip .warn { "signature " (other) },
+            None => span .chip .warn { "signature not looked at" },
+        }
+        " "
+        @if badges.sbom { span .chip .good { "SBOM" } } @else { span .chip .warn { "no SBOM" } }
+        (runs_in(badges, read))
+    }
+}
+
+fn vulnerabilities(badges: &Badges) -> Markup {
+    html! {
+        @if badges.new_vulns > 0 {
+            span .chip .bad title="vulnerabilities that are open here and in no parent" { "+" (badges.new_vulns) " new" } " "
+        }
+        @if badges.resolved_vulns > 0 {
+            span .chip .good title="vulnerabilities that are open in a parent and not here" { "−" (badges.resolved_vulns) " resolved" } " "
+        }
+        @if let Some(index) = badges.vulns_as_of { span .chip .warn { "vulnerabilities as of entry " (index) } " " }
+    }
+}
+
+fn runs_in(badges: &Badges, read: &Read) -> Markup {
+    let more = badges.deployed_in_cut + badges.deployed_in.len().saturating_sub(NAMES_MAX) as u64;
+    let environment = |name: &str| at_moment(&format!("/environments/{}", encoded(name)), read);
+    html! {
+        @if !badges.deployed_in.is_empty() || more > 0 {
+            " " span .chip .runs {
+                "runs in "
+                @for (n, name) in badges.deployed_in.iter().take(NAMES_MAX).enumerate() {
+                    @if n > 0 { ", " }
+                    a href=(environment(name)) { (name) }
+                }
+                @if more > 0 { " and " (more) " more" }
+            }
+        }
+        @if badges.deployed_in_at_least { " " span .chip .warn { "may run in more" } }
+    }
+}
+
+/// A link to an artifact at the moment of the question; its card opens beside it.
+pub fn artifact_at(digest: &str, text: &str, read: &Read) -> Markup {
+    let address = at_moment(&format!("/artifacts/{}", encoded(digest)), read);
+    html! { a .mono href=(address) title=(digest) { (wrapped(text)) } }
+}
+
+/// A name that breaks at its separators, and within a word only where that is longer than any line.
+pub fn wrapped(name: &str) -> Markup {
+    let parts = name.split_inclusive(['/', ':', '@', '-', '_', '.', '+', '?', '&', '%', ' ', ',']);
+    html! {
+        @for part in parts {
+            @if part.len() <= WORD_BYTES_MAX { (part) wbr; }
+            @else { @for piece in pieces(part) { (piece) wbr; } }
+        }
+    }
+}
+
+/// Pieces of a long word.
+fn pieces(word: &str) -> impl Iterator<Item = &str> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(WORD_BYTES_MAX));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_break_at_separators_and_long_words_somewhere() {
+        assert_eq!(wrapped("r.io/a:1").into_string(), "r.<wbr>io/<wbr>a:<wbr>1<wbr>");
+        let long = wrapped(&"é".repeat(40)).into_string();
+        assert_eq!(long.matches("<wbr>").count(), 3);
+        assert_eq!(long.replace("<wbr>", ""), "é".repeat(40));
+        assert_eq!(wrapped("<b>").into_string(), "&lt;b&gt;<wbr>");
+    }
+}
