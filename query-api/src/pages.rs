@@ -21,6 +21,7 @@ pub mod gutter;
 pub mod home;
 pub mod impact;
 pub mod lanes;
+pub mod names;
 pub mod search;
 pub mod timeline;
 pub mod verdict;

@@ -308,14 +308,16 @@ def test_how_far_a_fix_is_rolled_out_is_a_bar_and_a_text(browser, shared):
     vulnerability, package = pedigraph.rolled_out(shared, "77002")
     visit = browser.open(f"{shared.url}/vulnerabilities/{vulnerability}")
     assert not bad(visit), told(bad(visit))
-    cells = browser.page.locator("td:has(progress)")
+    cells = browser.page.locator("td:has(progress[aria-label='Fix rolled out'])")
     bars = cells.locator("progress").evaluate_all("bars => bars.map(bar => [bar.value, bar.max, bar.getAttribute('aria-label')])")
     assert bars == [[3, 5, "Fix rolled out"]] * 2
     texts = cells.all_inner_texts()
     assert all("3 of 5 in 77002-prod" in text and "4 of 6 everywhere" in text for text in texts), texts
+    by_environment = browser.page.locator("progress[aria-label='Fixed in 77002-prod']")
+    assert by_environment.count() == 1 and "3 of 5 places" in visit.text, visit.text
     visit = browser.open(f"{shared.url}/components/impact?purl={quote(package)}")
     assert not bad(visit) and browser.page.locator("progress").count() == 0
     visit = browser.click(browser.page.get_by_role("link", name="Show how far fixes are rolled out"))
     assert not bad(visit), told(bad(visit))
-    assert browser.page.locator("progress").count() == 2 and "free of it: r.example/77002:1.4.1" in visit.text
+    assert cells.count() == 2 and "free of it: r.example/77002:1.4.1" in visit.text
     assert f"pedigraph impact {package} --progress" in browser.page.locator("footer").inner_text()

@@ -11,11 +11,12 @@ use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at, wrapped};
+use crate::pages::badges::{NAMES_MAX, artifact_at};
 use crate::pages::frame::{
     Frame, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
 };
 use crate::pages::impact::words;
+use crate::pages::names::wrapped;
 use crate::pages::versions::{Versions, around, legend, older_than};
 use crate::problem::Problem;
 use crate::read::Read;

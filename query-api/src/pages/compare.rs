@@ -10,9 +10,10 @@ use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, compare_of};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at, badges, wrapped};
-use crate::pages::compared::{Tab, tab};
+use crate::pages::badges::{NAMES_MAX, artifact_at, badges};
+use crate::pages::compared::{Asked, Tab, tab};
 use crate::pages::frame::{Frame, at_moment, moment_options, page, proof, quoted, short, table, time};
+use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -20,33 +21,6 @@ use crate::route::Routes;
 /// Its route.
 pub fn routes() -> Routes {
     Routes::new().get("/compare", Access::Needs(TokenScope::LineageRead), compare)
-}
-
-/// What was asked.
-pub(super) struct Asked<'a> {
-    /// The first reference, as it was given.
-    pub(super) a: &'a str,
-    /// The second.
-    pub(super) b: &'a str,
-    /// Which part is shown.
-    pub(super) tab: Tab,
-    /// What is the same on both sides is left out.
-    pub(super) only: bool,
-    /// The moment.
-    pub(super) read: &'a Read,
-}
-
-impl Asked<'_> {
-    /// The same question of another part.
-    pub(super) fn of(&self, tab: Tab, only: bool) -> String {
-        let only = if only { "&only=true" } else { "" };
-        let sides = format!("a={}&b={}", encoded(self.a), encoded(self.b));
-        at_moment(&format!("/compare?{sides}&tab={}{only}", tab.word()), self.read)
-    }
-
-    fn swapped(&self) -> String {
-        Asked { a: self.b, b: self.a, ..*self }.of(self.tab, self.only)
-    }
 }
 
 async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem> {
@@ -106,7 +80,7 @@ fn form(asked: &Asked<'_>) -> Markup {
     let side = |name: &str, label: &str, value: &str| {
         html! {
             label for={ "side-" (name) } { (label) }
-            input id={ "side-" (name) } name=(name) type="text" value=(value) maxlength="4096" placeholder="app:v1.2, sha256:…, prod/cart, prod@{2h}/cart";
+            input id={ "side-" (name) } name=(name) type="text" value=(value) maxlength="4096" placeholder="app:v1.2, sha256:…, prod/cart, prod/cart~1";
         }
     };
     html! {
@@ -141,10 +115,7 @@ fn neighbours(node: &Node, parents: &[String], children: &[String], asked: &Aske
 
 /// Why there is nothing to compare, and what to do.
 fn refused(error: &Error, asked: &Asked<'_>) -> Markup {
-    let candidates: &[Candidate] = match error {
-        Error::Ambiguous { candidates, .. } => candidates,
-        _ => &[],
-    };
+    let candidates: &[Candidate] = if let Error::Ambiguous { candidates, .. } = error { candidates } else { &[] };
     let search = |side: &str| at_moment(&format!("/search?q={}", encoded(side)), asked.read);
     html! {
         p .warn role="status" { (error) "." }

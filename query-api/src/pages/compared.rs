@@ -8,14 +8,42 @@ use pedigraph_projector::answers::{
 };
 
 use crate::link::encoded;
-use crate::pages::badges::wrapped;
-use crate::pages::compare::Asked;
 use crate::pages::deltas::{verdict, why};
 use crate::pages::frame::{at_moment, proof, short, table, text, time};
 use crate::pages::impact::words;
+use crate::pages::names::wrapped;
+use crate::read::Read;
 
 /// Rows of one table.
 const ROWS_MAX: usize = 500;
+
+/// What was asked.
+pub(super) struct Asked<'a> {
+    /// The first reference, as it was given.
+    pub(super) a: &'a str,
+    /// The second.
+    pub(super) b: &'a str,
+    /// Which part is shown.
+    pub(super) tab: Tab,
+    /// What is the same on both sides is left out.
+    pub(super) only: bool,
+    /// The moment.
+    pub(super) read: &'a Read,
+}
+
+impl Asked<'_> {
+    /// The same question of another part.
+    pub(super) fn of(&self, tab: Tab, only: bool) -> String {
+        let only = if only { "&only=true" } else { "" };
+        let sides = format!("a={}&b={}", encoded(self.a), encoded(self.b));
+        at_moment(&format!("/compare?{sides}&tab={}{only}", tab.word()), self.read)
+    }
+
+    /// The same question with its sides swapped.
+    pub(super) fn swapped(&self) -> String {
+        Asked { a: self.b, b: self.a, ..*self }.of(self.tab, self.only)
+    }
+}
 
 /// A part of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

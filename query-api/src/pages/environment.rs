@@ -5,14 +5,18 @@ use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Page, Running, ServiceState};
 
+use pedigraph_projector::Scope;
+
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::{changes_of, environment_of};
+use crate::answer::error::Error;
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::{artifact_at, wrapped};
+use crate::pages::badges::artifact_at;
 use crate::pages::frame::{
     Frame, at_moment, environment_link, moment_options, moment_query, page, proof, quoted, table, text, time,
 };
+use crate::pages::names::wrapped;
 use crate::pages::timeline;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_MAX, Read};
@@ -73,33 +77,56 @@ async fn environment(State(app): State<App>, Path(name): Path<String>, read: Rea
             at_moment(&path, read)
         });
         let changes = changes_of(scope, &name, None, CHANGES)?;
+        let reached = later_changes(scope, &name, read)?;
         let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
         let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
         let frame = Frame { title: &environment.environment, json: &json, command: &command };
-        let content = content(&environment, next.as_deref(), &changes, read);
+        let content =
+            content(&environment, next.as_deref(), &changes, reached.as_deref().unwrap_or(&changes.rows), read);
         Ok(page(&frame, "", fresh, &content))
     })
     .await
 }
 
-fn content(environment: &Environment, next: Option<&str>, changes: &Page<Change>, read: &Read) -> Markup {
-    let rows: Vec<Markup> = environment.services.iter().flat_map(|service| service_rows(service, read)).collect();
+/// At an earlier moment: the newest changes of all, where they go back that far, so that one can go forward again.
+fn later_changes(scope: &Scope, name: &str, read: &Read) -> Result<Option<Vec<Change>>, Error> {
+    let Some(at) = read.moment.at else { return Ok(None) };
+    let rows = changes_of(&scope.when(None), name, None, CHANGES)?.rows;
+    Ok(rows.last().is_some_and(|oldest| oldest.at <= at).then_some(rows))
+}
+
+fn content(
+    environment: &Environment,
+    next: Option<&str>,
+    changes: &Page<Change>,
+    reached: &[Change],
+    read: &Read,
+) -> Markup {
+    let around = Around { environment: &environment.environment, changes: &changes.rows, read };
+    let rows: Vec<Markup> = environment.services.iter().flat_map(|service| service_rows(service, &around)).collect();
     let columns = ["Service", "Artifact", "Share", "Since", "How", "By", "Proof"];
     html! {
         h1 { (environment.environment) }
         p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
-        (timeline::control(&environment.environment, &changes.rows, read))
+        (timeline::control(&environment.environment, reached, read))
         (table("What runs", "By service", &columns, &rows))
         @if let Some(next) = next { p { a href=(next) rel="next" { "More services" } } }
         (timeline::changes(&environment.environment, changes, read))
     }
 }
 
-fn service_rows(service: &ServiceState, read: &Read) -> Vec<Markup> {
-    service.running.iter().map(|running| service_row(service, running, read)).collect()
+/// What a row of a service is shown among.
+struct Around<'a> {
+    environment: &'a str,
+    changes: &'a [Change],
+    read: &'a Read,
 }
 
-fn service_row(service: &ServiceState, running: &Running, read: &Read) -> Markup {
+fn service_rows(service: &ServiceState, around: &Around<'_>) -> Vec<Markup> {
+    service.running.iter().map(|running| service_row(service, running, around)).collect()
+}
+
+fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
     let place: Vec<&str> = [&running.cluster, &running.namespace].into_iter().flatten().map(String::as_str).collect();
     html! {
         th scope="row" {
@@ -108,8 +135,9 @@ fn service_row(service: &ServiceState, running: &Running, read: &Read) -> Markup
             @if !place.is_empty() { " " span .chip { (place.join("/")) } }
         }
         td {
-            (artifact(&running.artifact_ref, running.digest.as_deref(), read))
-            (beside(service, running, read))
+            (artifact(&running.artifact_ref, running.digest.as_deref(), around.read))
+            (beside(service, running, around.read))
+            (before(service, running, around))
         }
         td {
             (running.weight) " %"
@@ -120,6 +148,21 @@ fn service_row(service: &ServiceState, running: &Running, read: &Read) -> Markup
         td { (running.strategy.as_deref().unwrap_or_default()) }
         td { @for who in [&running.actor, &running.run].into_iter().flatten() { (text(who)) " " } }
         td { (proof(&running.proof)) }
+    }
+}
+
+/// Of what runs alone after something else: the comparison with that (`prod/cart~1`), where the names can be written so.
+fn before(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
+    let place = format!("{}/{}", around.environment, service.service);
+    let alone = service.running.len() == 1 && running.digest.is_some();
+    let replaced = |change: &Change| {
+        change.service == service.service && change.kind != "canary" && change.from.is_some() && change.to.is_some()
+    };
+    html! {
+        @if alone && !place.contains(['~', '#', '@']) && around.changes.iter().any(replaced) {
+            @let address = format!("/compare?a={}~1&b={}", encoded(&place), encoded(&place));
+            br; a href=(at_moment(&address, around.read)) { "Compare with what ran before" }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::assets::address;
-use crate::pages::badges::wrapped;
+use crate::pages::names::wrapped;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 

@@ -10,12 +10,12 @@ use pedigraph_projector::answers::{FixCount, Impact, ImpactRow, UnknownRow};
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::wrapped;
 use crate::pages::csv;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, proof,
     quoted, table, time,
 };
+use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::question;
 use crate::read::Read;

@@ -11,8 +11,8 @@ use crate::answer::lineage::lineage_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::artifact::{cut, edges_table};
-use crate::pages::badges::{artifact_at, wrapped};
 use crate::pages::frame::{Frame, at_moment, moment_options, page, quoted};
+use crate::pages::names::wrapped;
 use crate::pages::versions::{Versions, around, legend, older_than};
 use crate::problem::Problem;
 use crate::read::Read;
@@ -59,7 +59,7 @@ fn content(lineage: &Lineage, direction: Direction, json: &str, read: &Read) -> 
         h1 { "Versions of " (wrapped(&here.artifact_ref)) }
         p .lead {
             @if direction == Direction::Up { "Those that it comes from, newest first. " } @else { "Those around it, newest first. " }
-            (artifact_at(&here.digest, "Its page", read)) " · "
+            a href=(at_moment(&format!("/artifacts/{}", encoded(&here.digest)), read)) { "Its page" } " · "
             @if direction == Direction::Up { a href=(around(&here.digest, read)) { "Also newer ones" } }
             @else { a href=(older_than(&here.digest, read)) { "Only what it comes from" } }
             @if let Some(newest) = versions.newest().filter(|newest| newest.digest != here.digest && direction == Direction::Both) {

@@ -5,8 +5,8 @@ use pedigraph_projector::answers::{Change, Page};
 use pedigraph_proto::Nanos;
 
 use crate::link::encoded;
-use crate::pages::badges::wrapped;
 use crate::pages::frame::{at_moment, proof, table, text, time};
+use crate::pages::names::wrapped;
 use crate::read::{PAGE_SIZE_MAX, Read};
 
 /// Units of the line that marks stand on.
@@ -87,7 +87,7 @@ fn row(name: &str, change: &Change, read: &Read) -> Markup {
             }
         }
         td { @if let Some(reason) = &change.reason { (text(reason)) } }
-        td { a href=(then(name, change, read)) data-moment=(change.at) { "Show" } }
+        td { a href=(then(name, change, read)) { "Show" } }
         td { (proof(&change.proof)) }
     }
 }
@@ -102,7 +102,9 @@ fn marks(changes: &[Change]) -> Markup {
     html! {
         svg .marks viewBox={ "-10 0 " (WIDTH + 20) " 24" } preserveAspectRatio="none" role="img" aria-label="Changes over time; the table below lists them" {
             path .parent d={ "M0 12H" (WIDTH) } {}
-            @for change in changes { path .mark d={ "M" (x(change)) " 4V20" } { title { (change.at) " " (change.service) ": " (change.kind) } } }
+            @for change in changes {
+                path .mark d={ "M" (x(change)) " 4V20" } data-moment=(change.at) { title { (change.service) ": " (change.kind) } }
+            }
         }
         p .ends { span { (time(oldest.at)) } span { (changes.len()) " changes" } span { (time(newest.at)) } }
     }

@@ -9,10 +9,14 @@ use pedigraph_projector::answers::{Edge, Lineage, Node};
 
 use crate::lanes::{Row, Version, rows};
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at, badges, wrapped};
+use crate::pages::badges::{NAMES_MAX, artifact_at, badges};
 use crate::pages::frame::{at_moment, proof, short, text, time};
 use crate::pages::gutter::{Gutter, Signs};
+use crate::pages::names::wrapped;
 use crate::read::Read;
+
+/// Rows of one list: many small ones, and few large ones, are both slow to scroll.
+const PART_ROWS: usize = 100;
 
 /// Edges of one relationship by their ends: from what each digest comes, to what it leads.
 #[derive(Default)]
@@ -81,13 +85,13 @@ impl<'a> Versions<'a> {
         self.rows.iter().rev().find(|row| self.goes_on(row)).map(|row| self.nodes[row.version])
     }
 
-    /// A list of some of the rows.
+    /// Some of the rows, in lists that browsers lay out when they come near.
     pub fn list(&self, shown: Range<usize>, read: &Read) -> Markup {
         let shown = self.rows.get(shown).unwrap_or_default();
         let gutter = Gutter::of(shown);
         html! {
-            ol .versions {
-                @for row in shown { (self.row(row, gutter, read)) }
+            div .versions {
+                @for part in shown.chunks(PART_ROWS) { ol { @for row in part { (self.row(row, gutter, read)) } } }
             }
         }
     }

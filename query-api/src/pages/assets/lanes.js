@@ -12,6 +12,9 @@ const parentsOf = (row) => (row.getAttribute("data-parents") ?? "").split(" ").f
 /** @param {string} id */
 const rowOf = (id) => document.getElementById(`v-${id}`);
 
+/** @param {Element} list */
+const rowsOf = (list) => [...list.querySelectorAll("ol > li")];
+
 /** @param {Element | null | undefined} row */
 function focusOn(row) {
     const link = row?.querySelector("a.mono");
@@ -24,7 +27,7 @@ function focusOn(row) {
  * @param {string} key
  * @returns {boolean} whether the key is one of ours */
 function move(list, key) {
-    const rows = [...list.children];
+    const rows = rowsOf(list);
     const at = rows.findIndex((row) => row.contains(document.activeElement));
     const row = rows[at] ?? null;
     if (key === "j") focusOn(row ? rows[at + 1] : (list.querySelector("li[aria-current]") ?? rows[0]));
@@ -63,16 +66,16 @@ function muting(list, tools) {
     const show = () => {
         const on = button.getAttribute("aria-pressed") === "true";
         const kept = on && chosen ? ancestors(chosen) : null;
-        for (const row of list.children) row.classList.toggle("muted", kept !== null && !kept.has(idOf(row)));
+        for (const row of rowsOf(list)) row.classList.toggle("muted", kept !== null && !kept.has(idOf(row)));
         const name = chosen?.querySelector("a.mono")?.textContent ?? "";
-        if (status) status.textContent = kept ? `${kept.size} of ${list.children.length} rows lead to ${name}` : "";
+        if (status) status.textContent = kept ? `${kept.size} of ${rowsOf(list).length} rows lead to ${name}` : "";
     };
     button.addEventListener("click", () => {
         button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
         show();
     });
     list.addEventListener("focusin", (event) => {
-        const row = event.target instanceof Element ? event.target.closest("ol.versions > li") : null;
+        const row = event.target instanceof Element ? event.target.closest(".versions li") : null;
         if (row && row !== chosen) {
             chosen = row;
             show();
@@ -98,9 +101,11 @@ function older(list, changed) {
             const answer = await fetch(link.href, { headers: { accept: "text/html" } });
             if (!answer.ok) throw new Error(`${answer.status}`);
             const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-            const rows = [...page.querySelectorAll("ol.versions > li")].filter((row) => !document.getElementById(row.id));
+            const rows = [...page.querySelectorAll(".versions > ol > li")].filter((row) => !document.getElementById(row.id));
             for (const row of rows) row.removeAttribute("aria-current");
-            list.append(...rows.map((row) => document.importNode(row, true)));
+            const part = document.createElement("ol");
+            part.append(...rows.map((row) => document.importNode(row, true)));
+            list.append(part);
             const next = page.querySelector("p.older");
             if (next && rows.length > 0) place.replaceChildren(...document.importNode(next, true).childNodes);
             else place.remove();
@@ -125,7 +130,7 @@ function older(list, changed) {
 
 /** On a page with a list of versions. */
 export function lanes() {
-    const list = document.querySelector("ol.versions");
+    const list = document.querySelector(".versions");
     if (!(list instanceof HTMLElement)) return;
     for (const hidden of document.querySelectorAll(".legend .keys, .tools[hidden]")) hidden.removeAttribute("hidden");
     const tools = document.querySelector(".tools:has([data-mute])");

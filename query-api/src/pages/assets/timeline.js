@@ -7,14 +7,12 @@ export function timeline() {
     const field = form?.querySelector("input[name=at]");
     if (!(form instanceof HTMLFormElement) || !(field instanceof HTMLInputElement)) return;
     // Oldest first, each moment once.
-    const links = [...document.querySelectorAll("#changes a[data-moment]")].reverse();
+    const marks = [...document.querySelectorAll("svg.marks [data-moment]")].reverse();
     /** @type {Map<string, string>} */
     const moments = new Map();
-    for (const link of links) {
-        const at = link.getAttribute("data-moment") ?? "";
-        const row = link.closest("tr");
-        const cells = [1, 2].map((n) => row?.children[n]?.textContent?.trim() ?? "");
-        moments.set(at, `${at.slice(0, 19).replace("T", " ")} UTC: ${cells.join(", ")}`);
+    for (const mark of marks) {
+        const at = mark.getAttribute("data-moment") ?? "";
+        moments.set(at, `${at.slice(0, 19).replace("T", " ")} UTC: ${mark.textContent?.trim() ?? ""}`);
     }
     if (moments.size < 2) return;
     const all = [...moments.keys()];
