@@ -158,7 +158,8 @@ impl<'a> Versions<'a> {
                     @let address = format!("/compare?a={}&b={}", encoded(parent), encoded(id));
                     a href=(at_moment(&address, read)) { "Compare with " (self.name(parent)) } " · "
                 }
-                a href=(around(id, read)) { "Versions around it" }
+                a href=(around(id, read)) { "Versions around it" } " · "
+                a href=(at_moment(&format!("/artifacts/{}/card", encoded(id)), read)) { "Card with its proof" }
             }
         }
     }
