@@ -1,7 +1,7 @@
 //! What an artifact is like at a glance, as chips: each is a word, and a colour beside it.
 
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Badges, Node};
+use pedigraph_projector::answers::{Badges, Node, VerdictCounts};
 
 use crate::link::encoded;
 use crate::pages::frame::at_moment;
@@ -15,6 +15,7 @@ pub const NAMES_MAX: usize = 3;
 pub fn badges(node: &Node, read: &Read) -> Markup {
     let Some(badges) = &node.badges else { return html! { span .chip .warn { "not described" } } };
     html! {
+        @if let Some(counts) = node.verdict_counts { (open_verdicts(counts)) }
         (vulnerabilities(badges))
         @match badges.signature_status.as_deref() {
             Some("valid") => span .chip .good { "signed" },
@@ -26,6 +27,14 @@ pub fn badges(node: &Node, read: &Read) -> Markup {
         " "
         @if badges.sbom { span .chip .good { "SBOM" } } @else { span .chip .warn { "no SBOM" } }
         (runs_in(badges, read))
+    }
+}
+
+/// Verdicts that are open. Where nobody looked into a version, the chip of its SBOM says enough.
+fn open_verdicts(counts: VerdictCounts) -> Markup {
+    html! {
+        @if counts.affected > 0 { span .chip .bad { (counts.affected) " affected" } " " }
+        @if counts.under_investigation > 0 { span .chip .warn { (counts.under_investigation) " under investigation" } " " }
     }
 }
 
