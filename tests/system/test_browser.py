@@ -14,8 +14,8 @@ import pedigraph
 
 PAGES_MAX = 600
 # Of pages that say the same of another moment, pair or part, so many are looked at; and of what hangs on one artifact.
-ASKED_MAX = 10
-PARTS_MAX = 40
+ASKED_MAX = 3
+PARTS_MAX = 15
 UNKNOWN = {
     "digest": "sha256:" + "0badc0de" * 8,
     "short digest": "sha256:0badc0de0bad",
