@@ -7,20 +7,31 @@ use crate::route::Routes;
 pub mod account;
 pub mod artifact;
 pub mod assets;
+pub mod badges;
 pub mod built;
+pub mod card;
+pub mod compare;
+pub mod compared;
+pub mod csv;
+pub mod deltas;
 pub mod entries;
 pub mod entry;
 pub mod environment;
 pub mod form;
 pub mod frame;
 pub mod freshness;
+pub mod gutter;
 pub mod home;
 pub mod impact;
+pub mod lanes;
+pub mod names;
 pub mod on_call;
 pub mod overview;
 pub mod proof;
 pub mod search;
+pub mod timeline;
 pub mod verdict;
+pub mod versions;
 
 /// Their routes.
 pub fn routes() -> Routes {
@@ -28,11 +39,15 @@ pub fn routes() -> Routes {
         .and(home::routes())
         .and(search::routes())
         .and(artifact::routes())
+        .and(lanes::routes())
+        .and(card::routes())
+        .and(compare::routes())
         .and(environment::routes())
         .and(built::routes())
         .and(impact::routes())
         .and(verdict::routes())
         .and(entries::routes())
+        .and(deltas::routes())
         .and(entry::routes())
         .and(on_call::routes())
         .and(overview::routes())

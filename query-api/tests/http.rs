@@ -31,6 +31,8 @@ mod serving;
 mod sessions;
 #[path = "http/streams.rs"]
 mod streams;
+#[path = "http/versions.rs"]
+mod versions;
 #[path = "http/vulnerabilities.rs"]
 mod vulnerabilities;
 #[path = "http/world.rs"]

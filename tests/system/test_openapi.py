@@ -121,6 +121,7 @@ class Story:
         }
         self.by_operation = {
             ("getExport", "digest"): [pack["bundleDigest"]],
+            ("componentImpactPage", "format"): ["csv"], ("vulnerabilityPage", "format"): ["csv"],
             ("listEntries", "from"): indexes, ("getConsistency", "from"): [1, size], ("getConsistency", "to"): [1, size],
         }
         self.bodies = {"exportLineage": [packed], "postEvents": [deployed("fuzzed", "r.example/fuzzed:1")], "postDocument": [CYCLONEDX]}

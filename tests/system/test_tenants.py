@@ -223,7 +223,8 @@ def pools(tenants, tenant):
         "version": [re.search(r"/assets/([^/\"]+)", tenant.both.get("/").text)[1]], "name": ["style.css", "page.js"],
         "maxDepth": [0, 1, 10], "direction": ["up", "down", "both"], "for": ["intake", "answers"], "verbose": [""],
         "includeVerdicts": ["true", "false"], "includeBadges": ["true", "false"], "includeRemoved": ["true", "false"], "progress": ["true", "false"],
-        "disagreements": ["true", "false"], "minIndex": [0, 1],
+        "disagreements": ["true", "false"], "minIndex": [0, 1], "only": ["true", "false"], "format": ["html", "csv"],
+        "tab": ["components", "verdicts", "inputs", "tests", "deployments"], ("pageLanes", "direction"): ["up", "both"],
         # Counted by commit, which is cut elsewhere on each server.
         ("getIntake", "asOf"): [size - 1, size],
         ("getConsistency", "from"): [1, 2, size], ("getConsistency", "to"): [size], ("listEntries", "from"): indexes,

@@ -11,16 +11,23 @@ use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::link::encoded;
+use crate::pages::badges::{NAMES_MAX, artifact_at};
 use crate::pages::frame::{
-    Frame, artifact_link, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
+    Frame, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
 };
 use crate::pages::impact::words;
+use crate::pages::names::wrapped;
+use crate::pages::versions::{Versions, around, legend, older_than};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
 
 /// Steps of lineage in each direction.
-const DEPTH: usize = 3;
+const DEPTH: usize = 10;
+/// Versions that the page shows.
+const VERSIONS_MAX: usize = 50;
+/// Edges that a page shows.
+const EDGES_MAX: usize = 200;
 
 /// Its route.
 pub fn routes() -> Routes {
@@ -31,7 +38,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
     app.page(read, move |scope, read, fresh| {
         let artifact = artifact_of(scope, &reference)?;
         let digest = artifact.node.digest.clone();
-        let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both, Shown::NONE)?;
+        let lineage = lineage_of(scope, &digest, DEPTH, Direction::Both, Shown::ALL)?;
         let trace = match trace_of(scope, &digest) {
             Err(Error::Missing { .. } | Error::Ambiguous { .. }) => None,
             trace => Some(trace?),
@@ -39,18 +46,20 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
         let json = format!("/api/v1/artifacts/{}{}", encoded(&digest), moment_query(read));
         let command = format!("pedigraph trace {}{}", quoted(&digest), moment_options(read));
         let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command };
-        Ok(page(&frame, "", fresh, &content(&artifact, &lineage, trace.as_ref())))
+        Ok(page(&frame, "", fresh, &content(&artifact, &lineage, trace.as_ref(), read)))
     })
     .await
 }
 
-fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>) -> Markup {
+fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>, read: &Read) -> Markup {
     html! {
-        (head(artifact))
+        (head(artifact, read))
         @if let Some(trace) = trace { (trace_table(trace)) }
+        (versions(lineage, read))
         (items("Where it runs and ran", "Deployments, newest first", &artifact.deployments))
         (table("Tags", "Names that point or pointed here, newest first", &["Name", "From", "Until", "Proof"], &artifact.tags.iter().map(tag).collect::<Vec<_>>()))
-        (lineage_table(artifact, lineage))
+        (edges_table(lineage, "Lineage", &lineage_json(lineage, read), read))
+        (cut(lineage))
         (items("SBOMs", "Newest first", &artifact.sboms))
         (items("Attestations and signatures", "Newest first", &artifact.attestations))
         (items("Tests", "Newest first", &artifact.tests))
@@ -63,8 +72,31 @@ fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>) -> Mar
     }
 }
 
-fn head(artifact: &Artifact) -> Markup {
+/// The line that it is of, as far as the page shows it.
+fn versions(lineage: &Lineage, read: &Read) -> Markup {
+    let versions = Versions::of(lineage);
+    let shown = versions.window(VERSIONS_MAX);
+    let more = versions.count() - shown.len();
+    let all = around(&lineage.artifact.digest, read);
+    html! {
+        section #versions {
+            h2 { "Versions" }
+            (legend())
+            (versions.list(shown, read))
+            p {
+                @if more > 0 { a href=(all) { (more) " more" } " around it. " } @else { a href=(all) { "More versions around it" } }
+                @if let Some(oldest) = versions.oldest_cut() {
+                    " · " a href=(older_than(&oldest.digest, read)) rel="next" { "Load older versions" }
+                }
+            }
+        }
+    }
+}
+
+fn head(artifact: &Artifact, read: &Read) -> Markup {
     let node = &artifact.node;
+    let compare = at_moment(&format!("/compare?b={}", encoded(&node.digest)), read);
+    let with = |parent: &str| at_moment(&format!("/compare?a={}&b={}", encoded(parent), encoded(&node.digest)), read);
     html! {
         h1 { (node.artifact_ref) }
         p .lead .mono { (node.digest) }
@@ -77,6 +109,13 @@ fn head(artifact: &Artifact) -> Markup {
             @if let Some(commit) = &artifact.commit { dt { "Commit" } dd { (line(commit)) } }
             @if let Some(run) = &artifact.run { dt { "Run" } dd { (line(run)) } }
             dt { "Source" } dd { (text(&node.source)) }
+            dt { "Compare" }
+            dd {
+                @for parent in artifact.lineage.parents.iter().take(NAMES_MAX) {
+                    a href=(with(parent)) { "with its parent " (short(parent)) } " · "
+                }
+                a href=(compare) { "with another version" }
+            }
         }
     }
 }
@@ -106,7 +145,7 @@ fn hop(hop: &Hop) -> Markup {
     html! {
         th scope="row" { (hop.kind) }
         td { (status(&hop.status)) }
-        td { (text(&hop.summary)) @if let Some(reason) = &hop.reason { " — " (reason) } }
+        td { (text(&hop.summary)) @if let Some(reason) = &hop.reason { " — " (wrapped(reason)) } }
         td { @if let Some(at) = hop.occurred_at { (time(at)) } }
         td { @if let Some(entry) = &hop.proof { (proof(entry)) } }
     }
@@ -121,14 +160,15 @@ fn tag(tag: &Tag) -> Markup {
     }
 }
 
-fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
+/// The edges of a lineage: what its picture shows, and what it does not.
+pub(super) fn edges_table(lineage: &Lineage, title: &str, json: &str, read: &Read) -> Markup {
     let name = |digest: &str| {
         let node = lineage.nodes.iter().find(|node| node.digest == digest);
         node.map_or_else(|| short(digest), |node| node.artifact_ref.clone())
     };
     let end = |digest: &str| {
         html! {
-            @if digest == artifact.node.digest { strong { "this" } } @else { (artifact_link(digest, &name(digest))) }
+            @if digest == lineage.artifact.digest { strong { "this" } } @else { (artifact_at(digest, &name(digest), read)) }
         }
     };
     let row = |edge: &Edge| {
@@ -141,12 +181,27 @@ fn lineage_table(artifact: &Artifact, lineage: &Lineage) -> Markup {
             td { (proof(&edge.proof)) }
         }
     };
-    let caption = format!("Edges within {DEPTH} steps, older to newer");
+    let more = lineage.edges.len().saturating_sub(EDGES_MAX);
+    let rows: Vec<Markup> = lineage.edges.iter().take(EDGES_MAX).map(row).collect();
     let columns = ["From", "Edge", "To", "Method", "Confidence", "Proof"];
     html! {
-        (table("Lineage", &caption, &columns, &lineage.edges.iter().map(row).collect::<Vec<_>>()))
-        @if let Some(cut) = &lineage.truncated {
-            p .warn { "Not shown: " (cut.nodes) " artifacts and " (cut.edges) " edges beyond the limit of " (cut.by) "." }
+        div #edges { (table(title, "Edges between the artifacts around it, older to newer", &columns, &rows)) }
+        @if more > 0 { p { a href=(json) { (more) " more edges as JSON" } } }
+    }
+}
+
+fn lineage_json(lineage: &Lineage, read: &Read) -> String {
+    at_moment(&format!("/api/v1/lineage/{}?maxDepth={DEPTH}", encoded(&lineage.artifact.digest)), read)
+}
+
+/// What a lineage leaves out.
+pub(super) fn cut(lineage: &Lineage) -> Markup {
+    let Some(cut) = &lineage.truncated else { return html! {} };
+    html! {
+        p .warn {
+            "Not shown: " @if cut.at_least { "at least " } (cut.nodes) " artifacts and " (cut.edges)
+            " edges beyond the limit of " (cut.by) "."
+            @if cut.not_described > 0 { " Without badges: " (cut.not_described) "." }
         }
     }
 }

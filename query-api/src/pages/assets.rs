@@ -30,6 +30,9 @@ const ALL: &[Asset] = &[
     Asset { name: "live.js", content_type: JS, text: include_str!("assets/live.js") },
     Asset { name: "proof.js", content_type: JS, text: include_str!("assets/proof.js") },
     Asset { name: "search.js", content_type: JS, text: include_str!("assets/search.js") },
+    Asset { name: "hovercard.js", content_type: JS, text: include_str!("assets/hovercard.js") },
+    Asset { name: "lanes.js", content_type: JS, text: include_str!("assets/lanes.js") },
+    Asset { name: "timeline.js", content_type: JS, text: include_str!("assets/timeline.js") },
 ];
 
 /// Changes whenever one of them does.

@@ -3,16 +3,21 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Running, ServiceState};
+use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Page, Running, ServiceState};
+
+use pedigraph_projector::Scope;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::{changes_of, environment_of};
+use crate::answer::error::Error;
 use crate::app::App;
 use crate::link::encoded;
+use crate::pages::badges::artifact_at;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, short,
-    table, text, time,
+    Frame, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, table, text, time,
 };
+use crate::pages::names::wrapped;
+use crate::pages::timeline;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_MAX, Read};
 use crate::route::Routes;
@@ -72,38 +77,56 @@ async fn environment(State(app): State<App>, Path(name): Path<String>, read: Rea
             at_moment(&path, read)
         });
         let changes = changes_of(scope, &name, None, CHANGES)?;
-        let older = changes.next.is_some().then(|| {
-            at_moment(&format!("/api/v1/environments/{}/changes?pageSize={PAGE_SIZE_MAX}", encoded(&name)), read)
-        });
+        let reached = later_changes(scope, &name, read)?;
         let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
         let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
         let frame = Frame { title: &environment.environment, json: &json, command: &command };
-        let content = html! {
-            (live("environment", read, &content(&environment, next.as_deref(), &changes.rows)))
-            @if let Some(older) = older { p { "These are the newest. " a href=(older) { "More changes as JSON" } } }
-        };
+        let content =
+            content(&environment, next.as_deref(), &changes, reached.as_deref().unwrap_or(&changes.rows), read);
         Ok(page(&frame, "", fresh, &content))
     })
     .await
 }
 
-fn content(environment: &Environment, next: Option<&str>, changes: &[Change]) -> Markup {
-    let rows: Vec<Markup> = environment.services.iter().flat_map(service_rows).collect();
+/// At an earlier moment: the newest changes of all, where they go back that far, so that one can go forward again.
+fn later_changes(scope: &Scope, name: &str, read: &Read) -> Result<Option<Vec<Change>>, Error> {
+    let Some(at) = read.moment.at else { return Ok(None) };
+    let rows = changes_of(&scope.when(None), name, None, CHANGES)?.rows;
+    Ok(rows.last().is_some_and(|oldest| oldest.at <= at).then_some(rows))
+}
+
+fn content(
+    environment: &Environment,
+    next: Option<&str>,
+    changes: &Page<Change>,
+    reached: &[Change],
+    read: &Read,
+) -> Markup {
+    let around = Around { environment: &environment.environment, changes: &changes.rows, read };
+    let rows: Vec<Markup> = environment.services.iter().flat_map(|service| service_rows(service, &around)).collect();
     let columns = ["Service", "Artifact", "Share", "Since", "How", "By", "Proof"];
     html! {
         h1 { (environment.environment) }
         p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
-        (table("What runs", "By service", &columns, &rows))
+        (timeline::control(&environment.environment, reached, read))
+        (live("running", read, &table("What runs", "By service", &columns, &rows)))
         @if let Some(next) = next { p { a href=(next) rel="next" { "More services" } } }
-        (table("Changes", "Newest first", &["When", "Service", "Change", "From", "To", "Why", "Proof"], &changes.iter().map(change).collect::<Vec<_>>()))
+        (live("changes", read, &timeline::changes(&environment.environment, changes, read)))
     }
 }
 
-fn service_rows(service: &ServiceState) -> Vec<Markup> {
-    service.running.iter().map(|running| service_row(service, running)).collect()
+/// What a row of a service is shown among.
+struct Around<'a> {
+    environment: &'a str,
+    changes: &'a [Change],
+    read: &'a Read,
 }
 
-fn service_row(service: &ServiceState, running: &Running) -> Markup {
+fn service_rows(service: &ServiceState, around: &Around<'_>) -> Vec<Markup> {
+    service.running.iter().map(|running| service_row(service, running, around)).collect()
+}
+
+fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
     let place: Vec<&str> = [&running.cluster, &running.namespace].into_iter().flatten().map(String::as_str).collect();
     html! {
         th scope="row" {
@@ -111,8 +134,16 @@ fn service_row(service: &ServiceState, running: &Running) -> Markup {
             @if service.frozen { " " span .chip { "frozen" } }
             @if !place.is_empty() { " " span .chip { (place.join("/")) } }
         }
-        td { (artifact(&running.artifact_ref, running.digest.as_deref())) }
-        td { (running.weight) " %" }
+        td {
+            (artifact(&running.artifact_ref, running.digest.as_deref(), around.read))
+            (beside(service, running, around.read))
+            (before(service, running, around))
+        }
+        td {
+            (running.weight) " %"
+            @if running.weight < 100 { br; progress value=(running.weight) max="100" aria-label="Share" {} }
+            @if service.canaries_cut > 0 { br; (service.canaries_cut) " canaries are not listed" }
+        }
         td { (time(running.since)) }
         td { (running.strategy.as_deref().unwrap_or_default()) }
         td { @for who in [&running.actor, &running.run].into_iter().flatten() { (text(who)) " " } }
@@ -120,20 +151,33 @@ fn service_row(service: &ServiceState, running: &Running) -> Markup {
     }
 }
 
-fn artifact(reference: &str, digest: Option<&str>) -> Markup {
-    html! { @match digest { Some(digest) => (artifact_link(digest, reference)), None => { (reference) " " span .chip { "digest unknown" } } } }
+/// Of what runs alone after something else: the comparison with that (`prod/cart~1`), where the names can be written so.
+fn before(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
+    let place = format!("{}/{}", around.environment, service.service);
+    let alone = service.running.len() == 1 && running.digest.is_some();
+    let replaced = |change: &Change| {
+        change.service == service.service && change.kind != "canary" && change.from.is_some() && change.to.is_some()
+    };
+    html! {
+        @if alone && !place.contains(['~', '#', '@']) && around.changes.iter().any(replaced) {
+            @let address = format!("/compare?a={}~1&b={}", encoded(&place), encoded(&place));
+            br; a href=(at_moment(&address, around.read)) { "Compare with what ran before" }
+        }
+    }
 }
 
-fn change(change: &Change) -> Markup {
-    let side =
-        |side: &Option<String>| html! { @if let Some(side) = side { span .mono title=(side) { (short(side)) } } };
+/// Of what runs beside others: the comparison with what has the greatest share.
+fn beside(service: &ServiceState, running: &Running, read: &Read) -> Markup {
+    let main = service.running.iter().max_by_key(|other| other.weight).and_then(|main| main.digest.as_deref());
+    let pair = main.zip(running.digest.as_deref()).filter(|(main, here)| main != here);
     html! {
-        td { (time(change.at)) }
-        th scope="row" { (change.service) }
-        td { span .chip { (change.kind) } }
-        td { (side(&change.from)) }
-        td { (side(&change.to)) }
-        td { @if let Some(reason) = &change.reason { (text(reason)) } }
-        td { (proof(&change.proof)) }
+        @if let Some((main, here)) = pair {
+            @let address = format!("/compare?a={}&b={}", encoded(main), encoded(here));
+            br; a href=(at_moment(&address, read)) { "Compare with what runs beside it" }
+        }
     }
+}
+
+fn artifact(reference: &str, digest: Option<&str>, read: &Read) -> Markup {
+    html! { @match digest { Some(digest) => (artifact_at(digest, reference, read)), None => { (wrapped(reference)) " " span .chip { "digest unknown" } } } }
 }

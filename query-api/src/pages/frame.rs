@@ -11,6 +11,7 @@ use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::assets::address;
 use crate::pages::form::{local, sign_in};
+use crate::pages::names::wrapped;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 
@@ -247,12 +248,6 @@ pub fn time(at: Nanos) -> Markup {
 /// A link to the entry that proves something.
 pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
     html! { a href={ "/entries/" (proof.index) } title={ "leaf " (proof.leaf_hash) } { "#" (proof.index) } }
-}
-
-/// A name that may be long: lines break after its separators, as no browser does by itself.
-pub fn wrapped(name: &str) -> Markup {
-    let pieces = name.split_inclusive(['/', '@']).enumerate();
-    html! { @for (n, piece) in pieces { @if n > 0 { wbr; } (piece) } }
 }
 
 /// A link to an artifact, shown short.

@@ -1,17 +1,21 @@
 //! `/components/impact?purl=` and `/vulnerabilities/{id}`: what is affected, and where it runs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Impact, ImpactRow, UnknownRow};
+use pedigraph_projector::answers::{FixCount, Impact, ImpactRow, UnknownRow};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
+use crate::pages::csv;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, proof,
     quoted, table, time,
 };
+use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::question;
 use crate::read::Read;
@@ -33,6 +37,9 @@ pub fn routes() -> Routes {
 
 async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Read) -> Result<Response, Problem> {
     let question = question::vulnerability(&read, &id)?;
+    if csv::is_asked(&read)? {
+        return csv::answer(&app, read, question, format!("/vulnerabilities/{}", encoded(&id))).await;
+    }
     app.page(read, move |scope, read, fresh| {
         let (impact, next) = scope.impact(&question)?;
         let path = format!("/vulnerabilities/{}", encoded(&id));
@@ -40,7 +47,8 @@ async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Rea
         let json = at_moment(&format!("/api/v1/vulnerabilities/{}/impact", encoded(&id)), read);
         let command = format!("pedigraph impact {}{}", quoted(&id), moment_options(read));
         let frame = Frame { title: &id, json: &json, command: &command };
-        let asked = Asked { text: &id, progress: question.progress, progress_at: None };
+        let csv = csv::address(&path, read);
+        let asked = Asked { text: &id, progress: question.progress, progress_at: None, csv: &csv, read };
         Ok(page(&frame, "", fresh, &content(&impact, &asked, next.as_deref())))
     })
     .await
@@ -48,6 +56,9 @@ async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Rea
 
 async fn component(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let question = question::impact(&read)?;
+    if csv::is_asked(&read)? {
+        return csv::answer(&app, read, question, "/components/impact".to_owned()).await;
+    }
     app.page(read, move |scope, read, fresh| {
         let (impact, next) = scope.impact(&question)?;
         let next = read.next(fresh, next).map(|token| next_page("/components/impact", &token, read));
@@ -57,7 +68,9 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
         let command = format!("pedigraph impact {}{option}{}", quoted(purl), moment_options(read));
         let frame = Frame { title: purl, json: &address, command: &command };
         let with_progress = (!question.progress).then(|| with_progress(read));
-        let asked = Asked { text: purl, progress: question.progress, progress_at: with_progress.as_deref() };
+        let csv = csv::address("/components/impact", read);
+        let progress_at = with_progress.as_deref();
+        let asked = Asked { text: purl, progress: question.progress, progress_at, csv: &csv, read };
         Ok(page(&frame, "", fresh, &content(&impact, &asked, next.as_deref())))
     })
     .await
@@ -78,6 +91,10 @@ struct Asked<'a> {
     progress: bool,
     /// Where the same is told with it, if it is not here.
     progress_at: Option<&'a str>,
+    /// Where the same is a table for spreadsheets.
+    csv: &'a str,
+    /// The moment.
+    read: &'a Read,
 }
 
 fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
@@ -120,6 +137,14 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
             }
             (how_to_send())
         }
+        p .tools {
+            @if let Some(id) = of {
+                @let address = format!("/vulnerabilities/{}/deltas", encoded(id));
+                a href=(at_moment(&address, asked.read)) { "Where the verdict changes from version to version" } " · "
+            }
+            a href=(asked.csv) download="impact.csv" { "As CSV" }
+        }
+        (bars(&impact.deployed))
         (table("Where it runs", "By environment and service", &running, &runs))
         @if let Some(address) = asked.progress_at {
             p { a href=(address) { "Show how far fixes are rolled out" } }
@@ -130,6 +155,35 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
         (table("In artifacts that run nowhere", "By name", &columns(&RESTS, of), &rests))
         (table("Running, and unknown", "No SBOM was recorded, or versions cannot be compared", &UNKNOWN, &unknown))
         (further(next))
+    }
+}
+
+/// How far the fix is rolled out in each environment of these rows, as bars.
+fn bars(rows: &[ImpactRow]) -> Markup {
+    let mut bars: BTreeMap<&str, (FixCount, bool)> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        let (Some(environment), Some(progress)) = (row.environment.as_deref(), row.fix_progress) else { continue };
+        // Rows of one line in one environment tell the same numbers.
+        if seen.insert((environment, row.fixed_in.as_deref().unwrap_or_default())) {
+            let (count, at_least) = bars.entry(environment).or_default();
+            count.lanes += progress.in_environment.lanes;
+            count.fixed += progress.in_environment.fixed;
+            *at_least |= progress.at_least;
+        }
+    }
+    let row = |(environment, (count, at_least)): (&&str, &(FixCount, bool))| {
+        html! {
+            th scope="row" { (environment_link(environment)) }
+            td { progress value=(count.fixed) max=(count.lanes) aria-label={ "Fixed in " (environment) } {} }
+            td { @if *at_least { "at least " } (count.fixed) " of " (count.lanes) " places" }
+        }
+    };
+    let rows: Vec<Markup> = bars.iter().filter(|(_, (count, _))| count.lanes > 0).map(row).collect();
+    html! {
+        @if !rows.is_empty() {
+            (table("How far the fix is", "Places that run a version which is free of it, of those on this page", &["Environment", "Fixed", "Places"], &rows))
+        }
     }
 }
 
@@ -236,8 +290,8 @@ fn unknown_row(row: &UnknownRow) -> Markup {
 fn components(row: &ImpactRow) -> Markup {
     html! {
         @for component in &row.components {
-            span .mono { (component.purl) }
-            @if component.path.len() > 1 { " by " (component.path.join(" → ")) }
+            span .mono { (wrapped(&component.purl)) }
+            @if component.path.len() > 1 { " by " (wrapped(&component.path.join(" → "))) }
             br;
         }
         @if row.components_cut > 0 { "and " (row.components_cut) " more" }

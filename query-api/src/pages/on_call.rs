@@ -14,8 +14,9 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof, short,
-    table, text, time, wrapped,
+    table, text, time,
 };
+use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
 use crate::route::Routes;

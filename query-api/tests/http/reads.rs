@@ -184,7 +184,8 @@ async fn an_age_is_counted_from_the_question_and_gives_no_stale_304() {
     for path in paths {
         set_now("2026-01-02T01:00:00Z");
         let first = client.get(path).await;
-        assert!(first.text().contains("example.org/cart:1"), "{path}: {}", first.text());
+        let text = first.text().replace("<wbr>", "");
+        assert!(text.contains("example.org/cart:1"), "{path}: {text}");
         set_now("2026-01-02T02:00:00Z");
         let etag = first.header("etag").expect("an ETag").to_owned();
         let second = client.get_with(path, &[("if-none-match", &etag)]).await;

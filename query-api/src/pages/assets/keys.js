@@ -9,7 +9,8 @@ export function shortcut(key, what) {
     SHORTCUTS.push([key, what]);
 }
 
-/** @param {EventTarget | null} target */
+/** Whether keys are text where they are pressed.
+ * @param {EventTarget | null} target */
 export function isWriting(target) {
     return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName));
 }

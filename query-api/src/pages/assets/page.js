@@ -1,11 +1,17 @@
 // What pages do beyond links and forms. Every page works without it.
 // @ts-check
+import { hovercard } from "./hovercard.js";
 import { keys } from "./keys.js";
+import { lanes } from "./lanes.js";
 import { live } from "./live.js";
 import { proof } from "./proof.js";
 import { search } from "./search.js";
+import { timeline } from "./timeline.js";
 
 keys();
 search();
 live();
 proof();
+hovercard();
+lanes();
+timeline();

@@ -68,7 +68,7 @@ class Suggestions {
 
     /** @param {Candidate[]} candidates */
     show(candidates) {
-        this.candidates = candidates.filter((candidate) => candidate.href.startsWith("/")).slice(0, SHOWN_MAX);
+        this.candidates = candidates.filter((candidate) => /^\/(?!\/)/.test(candidate.href)).slice(0, SHOWN_MAX);
         this.active = -1;
         this.list.replaceChildren(...this.candidates.map((candidate, at) => this.option(candidate, at)));
         const some = this.candidates.length > 0;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::link::encoded;
-use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table, wrapped};
+use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table};
 use crate::pages::impact::words;
+use crate::pages::names::wrapped;
 use crate::pages::overview::known::{Known, Of, SEVERITIES, Thing};
 use crate::read::Read;
 
