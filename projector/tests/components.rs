@@ -129,6 +129,42 @@ fn impact_says_where_a_package_runs_and_what_is_unknown() {
 }
 
 #[test]
+fn packages_are_found_by_what_people_call_them() {
+    let mut world = World::new();
+    let of = |purls: &[&str]| purls.iter().map(|purl| component(purl)).collect::<Vec<_>>();
+    let log4j = "pkg:maven/org.apache.logging.log4j/log4j";
+    let first = of(&[&format!("{log4j}-core@2.14.1"), &format!("{log4j}-core@2.15.0"), &format!("{log4j}-api@2.14.1")]);
+    let second = of(&["pkg:npm/%40angular/core@17.0.0", "pkg:npm/core@1.0.0", "pkg:pypi/Django@4.2"]);
+    world.append(&[
+        sent(0, 10, sbom(&digest(1), &digest(101), "syft", first, 2)),
+        sent(1, 11, sbom(&digest(2), &digest(102), "syft", second, 10)),
+        sent(2, 12, vec![deployed("prod", "core", &digest(1))]),
+    ]);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    let found = |query: &str| -> Vec<String> {
+        let found = now.resolve(query).expect("answered").into_iter();
+        found.filter(|candidate| candidate.kind == "purl").map(|candidate| candidate.id).collect()
+    };
+    assert_eq!(found("log4j-core"), [format!("{log4j}-core")]);
+    for query in ["log4j-core 2.14.1", "Log4j-Core@2.14.1", "org.apache.logging.log4j:log4j-core:2.14.1"] {
+        assert_eq!(found(query), [format!("{log4j}-core@2.14.1")], "{query}");
+    }
+    assert_eq!(found("org.apache.logging.log4j/log4j-api"), [format!("{log4j}-api")]);
+    assert_eq!(found("log4j"), [format!("{log4j}-api"), format!("{log4j}-core")], "what begins so");
+    assert_eq!(found("django"), ["pkg:pypi/django"]);
+    assert_eq!(found("@angular/core"), ["pkg:npm/%40angular/core"]);
+    assert_eq!(found("core"), ["pkg:npm/%40angular/core", "pkg:npm/core"], "beside the service of that name");
+    assert_eq!(found("prod"), [""; 0], "an environment");
+    for none in ["lo", "log5j", "org.other:log4j-core", "a b c d e"] {
+        assert_eq!(found(none), [""; 0], "{none}");
+    }
+    let before = scope(&views, None, Some(0));
+    assert!(before.resolve("django").expect("answered").is_empty(), "nobody knew it");
+    assert_eq!(before.resolve("log4j-api").expect("answered").len(), 1);
+}
+
+#[test]
 fn the_newest_sbom_of_each_tool_counts_and_links_bring_contents() {
     let mut world = World::new();
     let link = SbomAttached { artifact_digest: digest(2), sbom_digest: digest(103), ..SbomAttached::default() };

@@ -9,10 +9,16 @@ use super::identity::{Graph, fields};
 use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text, service_candidate};
 use super::scope::Clocks;
 use crate::error::Error;
+use crate::facts::components::rows as components;
+use crate::facts::components::rows::{PACKAGE_NAMES, bare_name};
 use crate::facts::lineage::rows;
 use crate::facts::lineage::rows::{RunId, table};
 use crate::store::key::{Key, KeyReader};
 
+/// Words of a text that may name a package: namespace, name, version, and one more.
+const PACKAGE_WORDS_MAX: usize = 4;
+/// Letters from which on packages are found whose names only begin so.
+const PACKAGE_BEGINNING_MIN: usize = 3;
 /// Bytes of a query.
 const QUERY_BYTES_MAX: usize = 4_096;
 
@@ -33,6 +39,7 @@ impl Graph<'_> {
         self.runs(query, &mut found)?;
         self.vulnerabilities(query, &mut found)?;
         self.purls(query, &mut found)?;
+        self.packages(query, &mut found)?;
         let mut seen = BTreeSet::new();
         found.retain(|candidate| {
             // Runs of one id differ by what numbers them.
@@ -158,6 +165,47 @@ impl Graph<'_> {
         Ok(())
     }
 
+    /// Packages that go by a name without kind and namespace, with or without a version behind it: `log4j-core 2.14.1`,
+    /// `org.apache.logging.log4j:log4j-core`. Names that only begin so are listed where nothing else is found.
+    fn packages(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let words: Vec<&str> = query.split([' ', '@', ':']).filter(|word| !word.is_empty()).collect();
+        if query.starts_with("pkg:") || words.len() > PACKAGE_WORDS_MAX {
+            return Ok(());
+        }
+        for (at, word) in words.iter().enumerate() {
+            let (before, after) = (&words[..at], &words[at + 1..]);
+            let name = bare_name(word);
+            if after.len() > 1 || name.is_empty() {
+                continue;
+            }
+            let exactly = components::table(&self.scope.tenant, PACKAGE_NAMES).text(&name);
+            for package in self.next_texts(&exactly, &exactly)? {
+                if is_named_so(&package, word, before) {
+                    found.push(package_candidate(&package, after.first().copied()));
+                }
+            }
+        }
+        match words[..] {
+            [word] if found.is_empty() && word.len() >= PACKAGE_BEGINNING_MIN => self.packages_from(word, found),
+            _ => Ok(()),
+        }
+    }
+
+    /// Packages whose names begin with a word.
+    fn packages_from(&self, word: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let names = components::table(&self.scope.tenant, PACKAGE_NAMES);
+        for name in self.next_texts(&names, &names.clone().text_prefix(&bare_name(word)))? {
+            let of_name = names.clone().text(&name);
+            let packages =
+                self.next_texts(&of_name, &of_name)?.into_iter().filter(|package| is_named_so(package, word, &[]));
+            found.extend(packages.map(|package| package_candidate(&package, None)));
+            if found.len() >= CANDIDATES_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn purls(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
         let Some(purl) = Purl::parse(query) else { return Ok(()) };
         let id = purl.as_str().to_owned();
@@ -166,4 +214,16 @@ impl Graph<'_> {
         found.push(Candidate { kind, label, id, digest, environment: None });
         Ok(())
     }
+}
+
+/// Whether a package has all of a namespace that a word has before its name, and the words before it.
+fn is_named_so(package: &str, word: &str, before: &[&str]) -> bool {
+    let package = package.to_lowercase();
+    let namespace = word.rsplit_once('/').map(|(namespace, _)| namespace);
+    namespace.into_iter().chain(before.iter().copied()).all(|part| package.contains(&part.to_lowercase()))
+}
+
+fn package_candidate(package: &str, version: Option<&str>) -> Candidate {
+    let id = version.map_or_else(|| package.to_owned(), |version| format!("{package}@{version}"));
+    Candidate { kind: "purl".to_owned(), label: id.clone(), id, digest: None, environment: None }
 }

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use self::postings::Postings;
 use self::rows::{
-    BINDINGS, Bound, COMPONENTS, EXTENDED, KEYS, Known, LINKS, PACKAGES, PAGES, PageRow, SET_PAGES, SET_SUBJECTS, SETS,
-    clipped, digest_text, package_key, table, table_key, unreadable,
+    BINDINGS, Bound, COMPONENTS, EXTENDED, KEYS, Known, LINKS, PACKAGE_NAMES, PACKAGES, PAGES, PageRow, SET_PAGES,
+    SET_SUBJECTS, SETS, bare_name, clipped, digest_text, package_key, table, table_key, unreadable,
 };
 use crate::error::Error;
 use crate::facts::view::{FactAt, StandsAt, View};
@@ -275,10 +275,12 @@ impl Memory {
     }
 }
 
-/// Notes under which keys advisories on a component stand beside that of its own package: a distribution's name the
-/// source package, and some packages have several spellings.
+/// Notes what the package of a component is called, and under which keys advisories stand beside that of its own package:
+/// a distribution's name the source package, and some packages have several spellings.
 fn note_keys(tenant: &TenantId, purl: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
     let Some(purl) = Purl::parse(purl) else { return Ok(()) };
+    let name = table(tenant, PACKAGE_NAMES).text(&bare_name(purl.package()));
+    rows.put_first(name.text(clipped(purl.package())), &())?;
     for key in packages_of(&purl).iter().filter(|key| key.as_str() != purl.package()) {
         rows.put_first(table(tenant, KEYS).text(clipped(key)).text(clipped(purl.package())), &())?;
     }

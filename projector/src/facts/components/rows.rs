@@ -34,6 +34,9 @@ pub(crate) const LINKS: u8 = b'k';
 /// (key, package) → nothing: advisories on some component of the package stand under this key of a package too.
 pub(crate) const KEYS: u8 = b'u';
 
+/// (name in small letters, package) → nothing: what a package is called without its kind and namespace.
+pub(crate) const PACKAGE_NAMES: u8 = b'q';
+
 /// What a component is, wherever it is contained.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Known {
@@ -101,6 +104,12 @@ pub(crate) fn package_key(purl: &str, name: &str) -> (String, String) {
         Some(purl) => (clipped(purl.package()).to_owned(), clipped(purl.version()).to_owned()),
         None => (clipped(&format!("\u{1}{}", if purl.is_empty() { name } else { purl })).to_owned(), String::new()),
     }
+}
+
+/// What a package is called without its kind and namespace, in small letters, as keys have it.
+pub(crate) fn bare_name(package: &str) -> String {
+    let name = package.rsplit('/').next().unwrap_or_default();
+    clipped(&name.to_lowercase()).to_owned()
 }
 
 pub(crate) fn clipped(package: &str) -> &str {
