@@ -1,6 +1,6 @@
 //! Pages over much at once: the ledger, who is on call, and the overview; each says what it leaves out.
 
-use pedigraph_proto::event::{ArtifactPublished, MessageRejected, VexIssued, VexStatement, VexStatus};
+use pedigraph_proto::event::{ArtifactPublished, MessageRejected, ServiceDeployed, VexIssued, VexStatement, VexStatus};
 use pedigraph_proto::wire::Status;
 
 use crate::pages::check_page;
@@ -196,4 +196,27 @@ async fn the_overview_counts_what_runs_in_production_and_lists_what_is_missing()
     assert!(cut.contains("More runs in: <a href=\"/overview?environment=eu-prod\""), "{cut}");
     let unknown = client.get("/overview?environment=none").await;
     assert_eq!(unknown.problem(), (404, "ENVIRONMENT_NOT_FOUND".into()));
+}
+
+#[tokio::test]
+async fn what_is_open_is_counted_though_only_cleared_verdicts_are_listed() {
+    let world = World::new();
+    let statement = |n: usize| VexStatement {
+        vulnerability: format!("CVE-2031-{n:04}"),
+        product: digest("1"),
+        product_digests: vec![digest("1")],
+        status: if n < 40 { VexStatus::Fixed } else { VexStatus::Affected }.into(),
+        ..VexStatement::default()
+    };
+    let said = VexIssued { issuer: "us".into(), statements: (0..43).map(statement).collect(), ..VexIssued::default() };
+    let runs = ServiceDeployed {
+        environment: "prod".into(),
+        service: "cart".into(),
+        artifact_digest: digest("1"),
+        ..ServiceDeployed::default()
+    };
+    world.append(&[sent("2026-01-01T00:00:01Z", said), sent("2026-01-02T00:00:00Z", runs)]);
+    let page = check_page(&world.client().get("/overview").await);
+    assert!(page.contains("3 more</a>") && !page.contains("Nobody says of any of these"), "{page}");
+    assert!(page.contains("The severity of 3 more was not looked into"), "{page}");
 }

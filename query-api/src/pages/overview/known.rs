@@ -32,10 +32,10 @@ pub(super) struct Of {
     pub(super) gaps: Vec<String>,
     /// Some scan is recorded.
     pub(super) scanned: bool,
-    /// Vulnerabilities that it is said to have, worst first.
+    /// Vulnerabilities that it is said to have, worst first, among the first verdicts on it.
     pub(super) open: Vec<Open>,
-    /// There are more verdicts than are read here.
-    pub(super) open_at_least: bool,
+    /// How many it is said to have.
+    pub(super) open_count: usize,
 }
 
 /// A vulnerability that is not cleared.
@@ -98,13 +98,15 @@ impl Known {
             Found::Ambiguous(_) | Found::Nothing => vec!["artifact".to_owned()],
         };
         let artifact = scope.artifact(digest)?;
-        let cut = artifact.as_ref().is_some_and(|artifact| artifact.truncated.iter().any(|list| list == "verdicts"));
         let mut open = Vec::new();
         for verdict in artifact.map(|artifact| artifact.verdicts).unwrap_or_default() {
             if matches!(verdict.verdict_status.as_str(), "affected" | "under_investigation") {
                 open.push(self.rated(scope, digest, verdict)?);
             }
         }
+        let counts = scope.verdict_counts(digest)?;
+        let open_count = usize::try_from(counts.affected + counts.under_investigation).unwrap_or(usize::MAX);
+        self.unrated += open_count.saturating_sub(open.len());
         open.sort_by(|a, b| (a.severity, &a.id).cmp(&(b.severity, &b.id)));
         Ok(Of {
             sbom: badges.as_ref().is_some_and(|badges| badges.sbom),
@@ -112,8 +114,8 @@ impl Known {
             attested: card.counts.attestations > 0,
             scanned: card.counts.scans > 0,
             gaps,
+            open_count: open_count.max(open.len()),
             open,
-            open_at_least: cut,
         })
     }
 

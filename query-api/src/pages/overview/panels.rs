@@ -124,8 +124,8 @@ fn vulnerable(known: &Known, things: &[Thing], read: &Read) -> Markup {
             places.entry(digest).or_default().push(thing);
         }
     }
-    let mut open: Vec<(&str, &Of)> = known.artifacts().filter(|(_, of)| !of.open.is_empty()).collect();
-    open.sort_by_key(|(digest, of)| (of.open.first().map(|worst| worst.severity), *digest));
+    let mut open: Vec<(&str, &Of)> = known.artifacts().filter(|(_, of)| of.open_count > 0).collect();
+    open.sort_by_key(|(digest, of)| (worst(of), *digest));
     let blind = things.iter().filter(|thing| known.get(thing).is_none_or(|of| !of.sbom && !of.scanned)).count();
     let rows: Vec<Markup> = open.iter().map(|(digest, of)| open_row(digest, of, places.get(digest), read)).collect();
     html! {
@@ -145,9 +145,14 @@ fn vulnerable(known: &Known, things: &[Thing], read: &Read) -> Markup {
     }
 }
 
+/// The place of the worst in [`SEVERITIES`].
+fn worst(of: &Of) -> usize {
+    of.open.first().map_or(SEVERITIES.len() - 1, |open| open.severity.min(SEVERITIES.len() - 1))
+}
+
 fn by_severity(open: &[(&str, &Of)]) -> Vec<Markup> {
     let counted = SEVERITIES.iter().enumerate().map(|(at, name)| {
-        let artifacts = open.iter().filter(|(_, of)| of.open.first().is_some_and(|worst| worst.severity == at)).count();
+        let artifacts = open.iter().filter(|(_, of)| worst(of) == at).count();
         let all = open.iter().flat_map(|(_, of)| &of.open).filter(|open| open.severity == at).count();
         (name, artifacts, all)
     });
@@ -158,18 +163,17 @@ fn by_severity(open: &[(&str, &Of)]) -> Vec<Markup> {
 fn open_row(digest: &str, of: &Of, places: Option<&Vec<&Thing>>, read: &Read) -> Markup {
     let places = places.map(Vec::as_slice).unwrap_or_default();
     let name = places.first().map_or(digest, |thing| thing.running.artifact_ref.as_str());
-    let worst = of.open.first().and_then(|worst| SEVERITIES.get(worst.severity)).unwrap_or(&"unknown");
-    let more = of.open.len().saturating_sub(NAMED_MAX);
+    let more = of.open_count.saturating_sub(of.open.len().min(NAMED_MAX));
     let verdict = |id: &str| at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(digest), encoded(id)), read);
     html! {
-        td { span .chip { (worst) } }
+        td { span .chip { (SEVERITIES[worst(of)]) } }
         th scope="row" { (artifact_link(digest, name)) }
         td { @for thing in places { (environment_link(&thing.environment)) " / " (thing.service) br; } }
         td {
             @for open in of.open.iter().take(NAMED_MAX) {
                 a href=(verdict(&open.id)) { (open.id) } " " (words(&open.status)) ", " (SEVERITIES[open.severity.min(SEVERITIES.len() - 1)]) br;
             }
-            @if more > 0 || of.open_at_least { (artifact_link(digest, &if more > 0 { format!("{more} more") } else { "there may be more".to_owned() })) }
+            @if more > 0 { (artifact_link(digest, &format!("{more} more"))) }
         }
     }
 }
