@@ -2,7 +2,7 @@
 // @ts-check
 import { isWriting, shortcut } from "./keys.js";
 
-/** Parts that are read in a row before somebody has to ask for more: ten thousand rows. */
+/** Parts that are read in a row before somebody has to ask for more: twenty thousand rows. */
 const PARTS_MAX = 200;
 
 /** @param {Element} row */
