@@ -190,7 +190,8 @@ async fn an_age_is_counted_from_the_question_and_gives_no_stale_304() {
         let etag = first.header("etag").expect("an ETag").to_owned();
         let second = client.get_with(path, &[("if-none-match", &etag)]).await;
         assert_eq!(second.status, 200, "{path}");
-        assert!(second.text().contains("example.org/cart:2"), "{path}: {}", second.text());
+        let text = second.text().replace("<wbr>", "");
+        assert!(text.contains("example.org/cart:2"), "{path}: {text}");
     }
     let known = client.get("/api/v1/environments/prod?asOf=2h").await;
     assert_eq!(known.problem(), (404, "ENVIRONMENT_NOT_FOUND".into()), "nothing was recorded then");

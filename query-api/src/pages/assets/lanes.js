@@ -2,7 +2,7 @@
 // @ts-check
 import { isWriting, shortcut } from "./keys.js";
 
-/** Parts that are read in a row before somebody has to ask for more: ten thousand rows. */
+/** Parts that are read in a row before somebody has to ask for more: twenty thousand rows. */
 const PARTS_MAX = 200;
 
 /** @param {Element} row */
@@ -117,8 +117,11 @@ function older(list, changed) {
             busy = false;
             place.removeAttribute("aria-busy");
         }
-        // What is still near the end is not told again.
-        if (place.isConnected && place.getBoundingClientRect().top < 2 * innerHeight) void load(place);
+        // A new watch tells once how it stands: what is still near the end is no change, and would not be told again.
+        if (place.isConnected) {
+            watch.unobserve(place);
+            watch.observe(place);
+        }
     }
     const place = document.querySelector("p.older");
     if (!(place instanceof HTMLElement)) return;
