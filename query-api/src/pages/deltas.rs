@@ -38,7 +38,7 @@ async fn deltas(State(app): State<App>, Path(id): Path<String>, read: Read) -> R
             p .lead {
                 "From one version of an artifact to the next. " a href=(impact) { "What it affects now" }
             }
-            (shown(&deltas, read))
+            (shown(&deltas, next.is_some(), read))
             (further(next.as_deref()))
         };
         Ok(page(&frame, "", fresh, &content))
@@ -46,10 +46,12 @@ async fn deltas(State(app): State<App>, Path(id): Path<String>, read: Read) -> R
     .await
 }
 
-fn shown(deltas: &[VexDelta], read: &Read) -> Markup {
+fn shown(deltas: &[VexDelta], goes_on: bool, read: &Read) -> Markup {
     let rows: Vec<Markup> = deltas.iter().map(|delta| row(delta, read)).collect();
     html! {
-        @if rows.is_empty() {
+        @if rows.is_empty() && goes_on {
+            p .empty { "None among the versions that were looked at for this page." }
+        } @else if rows.is_empty() {
             p .empty { "No version of what was recorded has another verdict on it than the version before." }
         } @else {
             (table(

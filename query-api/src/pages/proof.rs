@@ -62,8 +62,10 @@ pub fn section(path: Option<&Path>, index: u64, tenant: &str) -> Markup {
             Some(path) => (way(path, tenant)),
         }
         p {
-            a href={ "/api/v1/entries/" (index) "/proof" } { "Inclusion proof" } " · "
-            a href={ "/ledger/" (tenant) "/checkpoint" } { "Newest checkpoint" } " · "
+            @if path.is_some() {
+                a href={ "/api/v1/entries/" (index) "/proof" } { "Inclusion proof" } " · "
+                a href={ "/ledger/" (tenant) "/checkpoint" } { "Newest checkpoint" } " · "
+            }
             a href={ "/ledger/" (tenant) "/vkey" } { "Verifier key" }
         }
         (commands(index))

@@ -9,6 +9,8 @@ use crate::problem::Problem;
 
 /// Verdicts that are looked into for their severity.
 const VERDICTS_MAX: usize = 200;
+/// Hops of a trace that lead to the source; the others are evidence on the way.
+const TO_SOURCE: [&str; 3] = ["artifact", "run", "commit"];
 /// As scanners and advisories say it, worst first; the last is what nobody says.
 pub(super) const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "unknown"];
 
@@ -28,7 +30,7 @@ pub(super) struct Of {
     pub(super) signature: String,
     /// Some attestation is recorded.
     pub(super) attested: bool,
-    /// Hops of its trace that are missing or contradict each other.
+    /// Hops on the way to its source that are missing or contradict each other.
     pub(super) gaps: Vec<String>,
     /// Some scan is recorded.
     pub(super) scanned: bool,
@@ -93,7 +95,8 @@ impl Known {
         let badges = card.node.badges;
         let gaps = match scope.trace(digest)? {
             Found::One(trace) => {
-                trace.hops.into_iter().filter(|hop| hop.status != "found").map(|hop| hop.kind).collect()
+                let gaps = trace.hops.into_iter().filter(|hop| hop.status != "found").map(|hop| hop.kind);
+                gaps.filter(|kind| TO_SOURCE.contains(&kind.as_str())).collect()
             }
             Found::Ambiguous(_) | Found::Nothing => vec!["artifact".to_owned()],
         };
