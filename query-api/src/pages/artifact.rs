@@ -11,9 +11,10 @@ use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at};
+use crate::pages::badges::NAMES_MAX;
 use crate::pages::frame::{
-    Frame, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text, time,
+    Frame, artifact_link, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text,
+    time,
 };
 use crate::pages::impact::words;
 use crate::pages::names::wrapped;
@@ -64,7 +65,7 @@ fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>, read: 
         (items("Attestations and signatures", "Newest first", &artifact.attestations))
         (items("Tests", "Newest first", &artifact.tests))
         (items("Scans", "Newest first", &artifact.scans))
-        (verdicts_table(artifact))
+        (verdicts_table(artifact, read))
         (items("VEX statements", "Newest first", &artifact.statements))
         @if !artifact.truncated.is_empty() {
             p .warn { "Cut at the server's limit: " (artifact.truncated.join(", ")) ". The newest rows are shown." }
@@ -168,7 +169,7 @@ pub(super) fn edges_table(lineage: &Lineage, title: &str, json: &str, read: &Rea
     };
     let end = |digest: &str| {
         html! {
-            @if digest == lineage.artifact.digest { strong { "this" } } @else { (artifact_at(digest, &name(digest), read)) }
+            @if digest == lineage.artifact.digest { strong { "this" } } @else { (artifact_link(digest, &name(digest), read)) }
         }
     };
     let row = |edge: &Edge| {
@@ -207,9 +208,10 @@ pub(super) fn cut(lineage: &Lineage) -> Markup {
 }
 
 /// What all that is said comes to, each with the way to who says so.
-fn verdicts_table(artifact: &Artifact) -> Markup {
+fn verdicts_table(artifact: &Artifact, read: &Read) -> Markup {
     let row = |verdict: &VerdictHere| {
-        let address = format!("/artifacts/{}/verdicts/{}", encoded(&artifact.node.digest), encoded(&verdict.cve));
+        let path = format!("/artifacts/{}/verdicts/{}", encoded(&artifact.node.digest), encoded(&verdict.cve));
+        let address = at_moment(&path, read);
         html! {
             th scope="row" { a href=(address) { (verdict.cve) } }
             td { (words(&verdict.verdict_status)) }

@@ -5,7 +5,6 @@ use pedigraph_projector::answers::{Badges, Node, VerdictCounts};
 
 use crate::link::encoded;
 use crate::pages::frame::at_moment;
-use crate::pages::names::wrapped;
 use crate::read::Read;
 
 /// Names in one chip.
@@ -66,10 +65,4 @@ fn runs_in(badges: &Badges, read: &Read) -> Markup {
         }
         @if badges.deployed_in_at_least { " " span .chip .warn { "may run in more" } }
     }
-}
-
-/// A link to an artifact at the moment of the question; its card opens beside it.
-pub fn artifact_at(digest: &str, text: &str, read: &Read) -> Markup {
-    let address = at_moment(&format!("/artifacts/{}", encoded(digest)), read);
-    html! { a .mono href=(address) title=(digest) { (wrapped(text)) } }
 }

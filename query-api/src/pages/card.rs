@@ -11,8 +11,8 @@ use crate::answer::lineage::hover_of;
 use crate::app::App;
 use crate::fresh::{Fresh, Sealed};
 use crate::link::encoded;
-use crate::pages::badges::{artifact_at, badges};
-use crate::pages::frame::{Frame, at_moment, moment_options, page, proof, quoted, text, time};
+use crate::pages::badges::badges;
+use crate::pages::frame::{Frame, artifact_link, at_moment, moment_options, page, proof, quoted, text, time};
 use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::Read;
@@ -45,7 +45,7 @@ fn shown(hover: &Hover, fresh: &Fresh, read: &Read) -> Markup {
     let node = &hover.node;
     html! {
         article .card {
-            p .name { (artifact_at(&node.digest, &node.artifact_ref, read)) }
+            p .name { (artifact_link(&node.digest, &node.artifact_ref, read)) }
             p { (badges(node, read)) }
             dl {
                 dt { "Digest" } dd .mono { (node.digest) }

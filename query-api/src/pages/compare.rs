@@ -10,9 +10,9 @@ use crate::answer::error::Error;
 use crate::answer::lineage::{artifact_of, compare_of};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at, badges};
+use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::compared::{Asked, Tab, tab};
-use crate::pages::frame::{Frame, at_moment, moment_options, page, proof, quoted, short, table, time};
+use crate::pages::frame::{Frame, artifact_link, at_moment, moment_options, page, proof, quoted, short, table, time};
 use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::Read;
@@ -104,7 +104,7 @@ fn neighbours(node: &Node, parents: &[String], children: &[String], asked: &Aske
     let pair = |a: &str, b: &str| Asked { a, b, ..*asked }.of(asked.tab, asked.only);
     let around = at_moment(&format!("/artifacts/{}/lanes", encoded(digest)), asked.read);
     html! {
-        p { "One side is " (artifact_at(digest, &node.artifact_ref, asked.read)) ". Name the other one above, or choose:" }
+        p { "One side is " (artifact_link(digest, &node.artifact_ref, asked.read)) ". Name the other one above, or choose:" }
         ul {
             @for parent in parents.iter().take(NAMES_MAX) { li { a href=(pair(parent, digest)) { "its parent " (short(parent)) } } }
             @for child in children.iter().take(NAMES_MAX) { li { a href=(pair(digest, child)) { "the version after it, " (short(child)) } } }
@@ -148,7 +148,7 @@ fn sides(compare: &Compare, read: &Read) -> Markup {
         html! { th scope="row" { (title) } td { (of(&compare.a)) } td { (of(&compare.b)) } }
     };
     let rows = [
-        row("Artifact", &|node| artifact_at(&node.digest, &node.artifact_ref, read)),
+        row("Artifact", &|node| artifact_link(&node.digest, &node.artifact_ref, read)),
         row("Digest", &|node| html! { span .mono title=(node.digest) { (short(&node.digest)) } }),
         row("Version", &|node| html! { "number " (node.sequence_number) " of its line" }),
         row("Created", &|node| html! { (time(node.created_at)) " " (proof(&node.proof)) }),
@@ -165,7 +165,7 @@ fn sides(compare: &Compare, read: &Read) -> Markup {
 fn ancestors(compare: &Compare, read: &Read) -> Markup {
     let step = |edge: &Edge| {
         html! {
-            li { (artifact_at(&edge.from, &short(&edge.from), read)) " is " span .chip { (edge.relationship) } " of " (artifact_at(&edge.to, &short(&edge.to), read)) " " (proof(&edge.proof)) }
+            li { (artifact_link(&edge.from, &short(&edge.from), read)) " is " span .chip { (edge.relationship) } " of " (artifact_link(&edge.to, &short(&edge.to), read)) " " (proof(&edge.proof)) }
         }
     };
     let more = compare.common_ancestors_cut + compare.common_ancestors.len().saturating_sub(NAMES_MAX) as u64;
@@ -175,7 +175,7 @@ fn ancestors(compare: &Compare, read: &Read) -> Markup {
                 "Both come from "
                 @for (n, ancestor) in compare.common_ancestors.iter().take(NAMES_MAX).enumerate() {
                     @if n > 0 { ", " }
-                    (artifact_at(&ancestor.digest, &ancestor.artifact_ref, read))
+                    (artifact_link(&ancestor.digest, &ancestor.artifact_ref, read))
                     " (" (ancestor.steps_from_a) " from A, " (ancestor.steps_from_b) " from B)"
                 }
                 @if more > 0 { " and " (more) " more" }

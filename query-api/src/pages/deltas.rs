@@ -8,8 +8,7 @@ use pedigraph_projector::answers::VexDelta;
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::artifact_at;
-use crate::pages::frame::{Frame, at_moment, further, next_page, page, quoted, short, table, time};
+use crate::pages::frame::{Frame, artifact_link, at_moment, further, next_page, page, quoted, short, table, time};
 use crate::pages::impact::words;
 use crate::problem::Problem;
 use crate::question::check_vulnerability;
@@ -68,8 +67,8 @@ fn row(delta: &VexDelta, read: &Read) -> Markup {
     let (from, to) = (&delta.from_artifact_digest, &delta.to_artifact_digest);
     let compare = format!("/compare?a={}&b={}&tab=verdicts", encoded(from), encoded(to));
     html! {
-        th scope="row" { (artifact_at(from, &short(from), read)) }
-        td { (artifact_at(to, &short(to), read)) }
+        th scope="row" { (artifact_link(from, &short(from), read)) }
+        td { (artifact_link(to, &short(to), read)) }
         td { (verdict(&delta.from_status, from, &delta.cve, read)) }
         td { (verdict(&delta.to_status, to, &delta.cve, read)) }
         td { (why(&delta.rationale.reason, &delta.rationale.reason_code, delta.rationale.evidence_link.as_deref())) }

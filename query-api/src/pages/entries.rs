@@ -49,7 +49,7 @@ async fn entries(State(app): State<App>, read: Read) -> Result<Response, Problem
             h1 { "Ledger" }
             p .lead { "Every message that came in, newest first; none is ever changed or removed. A duplicate adds no entry." }
             (form(read, odd.as_deref()))
-            (live("entries", read, &list(&rows, next.as_deref(), odd.is_some() || is_narrowed(&filter))))
+            (live("entries", read, &list(&rows, next.as_deref(), odd.is_some() || is_narrowed(&filter), read)))
         };
         Ok(page(&frame, "", fresh, &content))
     })
@@ -129,8 +129,8 @@ fn form(read: &Read, odd: Option<&str>) -> Markup {
     }
 }
 
-fn list(rows: &[EntryRow], next: Option<&str>, is_narrowed: bool) -> Markup {
-    let listed: Vec<Markup> = rows.iter().map(row).collect();
+fn list(rows: &[EntryRow], next: Option<&str>, is_narrowed: bool, read: &Read) -> Markup {
+    let listed: Vec<Markup> = rows.iter().map(|entry| row(entry, read)).collect();
     html! {
         @if rows.is_empty() {
             @if is_narrowed || next.is_some() {
@@ -143,7 +143,7 @@ fn list(rows: &[EntryRow], next: Option<&str>, is_narrowed: bool) -> Markup {
     }
 }
 
-fn row(entry: &EntryRow) -> Markup {
+fn row(entry: &EntryRow, read: &Read) -> Markup {
     let more = entry.subjects.len().saturating_sub(1);
     html! {
         th scope="row" { a href={ "/entries/" (entry.index) } { "#" (entry.index) } }
@@ -158,7 +158,7 @@ fn row(entry: &EntryRow) -> Markup {
         }
         td {
             @match &entry.subject {
-                Some(digest) => { (artifact_link(digest, &short(digest))) @if more > 0 { " and " (more) " more" } },
+                Some(digest) => { (artifact_link(digest, &short(digest), read)) @if more > 0 { " and " (more) " more" } },
                 None => (text(&entry.source)),
             }
         }

@@ -33,7 +33,7 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}") };
         let next = fresh.as_of.filter(|newest| index < *newest).map(|_| index + 1);
         let content = html! {
-            (head(&row))
+            (head(&row, read))
             (facts_list(&row, &facts))
             (section(path.as_ref(), index, read.tenant.as_str()))
             (tail(&row, next))
@@ -43,7 +43,7 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
     .await
 }
 
-fn head(row: &EntryRow) -> Markup {
+fn head(row: &EntryRow, read: &Read) -> Markup {
     html! {
         h1 { "Entry " (row.index) ": " (row.kind) }
         p .lead { "The leaf names the event; its hash is in the tree that every checkpoint signs." }
@@ -53,7 +53,7 @@ fn head(row: &EntryRow) -> Markup {
                 code { "pedigraph rejects replay " (row.index) } ". Its received bytes are kept below."
             }
         }
-        (leaf(row))
+        (leaf(row, read))
     }
 }
 
@@ -83,7 +83,7 @@ fn tail(row: &EntryRow, next: Option<u64>) -> Markup {
     }
 }
 
-fn leaf(row: &EntryRow) -> Markup {
+fn leaf(row: &EntryRow, read: &Read) -> Markup {
     let subjects: Vec<&String> =
         if row.subjects.is_empty() { row.subject.iter().collect() } else { row.subjects.iter().collect() };
     html! {
@@ -102,7 +102,7 @@ fn leaf(row: &EntryRow) -> Markup {
             dt { "Came from" } dd { (row.origin.kind) " " (row.origin.topic) @if let Some(partition) = row.origin.partition { "[" (partition) "]" }
                 @if let Some(offset) = row.origin.offset { " at offset " (offset) } }
             @if !subjects.is_empty() {
-                dt { "Subjects" } dd { @for digest in subjects { (artifact_link(digest, digest)) " " } }
+                dt { "Subjects" } dd { @for digest in subjects { (artifact_link(digest, digest, read)) " " } }
             }
             dt { "Facts" } dd { (row.facts_count) @if !row.format.is_empty() { ", read by " (row.format) } }
         }

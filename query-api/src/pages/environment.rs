@@ -12,9 +12,9 @@ use crate::answer::environment::{changes_of, environment_of};
 use crate::answer::error::Error;
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::badges::artifact_at;
 use crate::pages::frame::{
-    Frame, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, table, text, time,
+    Frame, artifact_link, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, table,
+    text, time,
 };
 use crate::pages::names::wrapped;
 use crate::pages::timeline;
@@ -39,7 +39,7 @@ async fn environments(State(app): State<App>, read: Read) -> Result<Response, Pr
         let next = read.next(fresh, page_of.next).map(|token| next_page(&token, read));
         let content = html! {
             h1 { "Environments" }
-            (environments_table(&page_of.rows))
+            (environments_table(&page_of.rows, read))
             @if let Some(next) = next { p { a href=(next) rel="next" { "Next page" } } }
         };
         let json = format!("/api/v1/environments{}", moment_query(read));
@@ -55,14 +55,14 @@ fn next_page(token: &str, read: &Read) -> String {
 }
 
 /// Where something was deployed.
-pub fn environments_table(environments: &[EnvironmentSummary]) -> Markup {
-    let rows: Vec<Markup> = environments.iter().map(environment_row).collect();
+pub fn environments_table(environments: &[EnvironmentSummary], read: &Read) -> Markup {
+    let rows: Vec<Markup> = environments.iter().map(|environment| environment_row(environment, read)).collect();
     table("Environments", "Where something was deployed", &["Environment", "Services", "Last change"], &rows)
 }
 
-fn environment_row(environment: &EnvironmentSummary) -> Markup {
+fn environment_row(environment: &EnvironmentSummary, read: &Read) -> Markup {
     html! {
-        th scope="row" { (environment_link(&environment.environment)) }
+        th scope="row" { (environment_link(&environment.environment, read)) }
         td { (environment.services) }
         td { @if let Some(at) = environment.last_change { (time(at)) } }
     }
@@ -179,5 +179,5 @@ fn beside(service: &ServiceState, running: &Running, read: &Read) -> Markup {
 }
 
 fn artifact(reference: &str, digest: Option<&str>, read: &Read) -> Markup {
-    html! { @match digest { Some(digest) => (artifact_at(digest, reference, read)), None => { (wrapped(reference)) " " span .chip { "digest unknown" } } } }
+    html! { @match digest { Some(digest) => (artifact_link(digest, reference, read)), None => { (wrapped(reference)) " " span .chip { "digest unknown" } } } }
 }

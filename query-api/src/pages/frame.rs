@@ -250,17 +250,19 @@ pub fn proof(proof: &pedigraph_projector::answers::Proof) -> Markup {
     html! { a href={ "/entries/" (proof.index) } title={ "leaf " (proof.leaf_hash) } { "#" (proof.index) } }
 }
 
-/// A link to an artifact, shown short.
-pub fn artifact_link(digest: &str, text: &str) -> Markup {
-    html! { a .mono href={ "/artifacts/" (encoded(digest)) } title=(digest) { (wrapped(text)) } }
+/// A link to an artifact at the moment of the question; its card opens beside it.
+pub fn artifact_link(digest: &str, text: &str, read: &Read) -> Markup {
+    let address = at_moment(&format!("/artifacts/{}", encoded(digest)), read);
+    html! { a .mono href=(address) title=(digest) { (wrapped(text)) } }
 }
 
-/// A link to an environment. Names as long as early versions took them are shown by their beginning, and lead nowhere:
+/// A link to an environment at the moment of the question. Names as long as early versions took them are shown by their beginning, and lead nowhere:
 /// no address can be so long.
-pub fn environment_link(name: &str) -> Markup {
+pub fn environment_link(name: &str, read: &Read) -> Markup {
     let shown = clipped(name);
+    let address = at_moment(&format!("/environments/{}", encoded(name)), read);
     html! {
-        @if shown.len() == name.len() { a href={ "/environments/" (encoded(name)) } { (name) } }
+        @if shown.len() == name.len() { a href=(address) { (name) } }
         @else { span { (shown) "…" } " " span .chip { (name.len()) " bytes" } }
     }
 }

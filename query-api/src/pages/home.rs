@@ -58,7 +58,7 @@ fn content(
         h1 { "What is this running thing, and where does it come from?" }
         p .lead { "Paste a digest, a tag, a commit, a package, a vulnerability, a service or an environment into the box above." }
         (live("state", read, &state(freshness)))
-        (live("recent", read, &lists(environments, recent)))
+        (live("recent", read, &lists(environments, recent, read)))
     }
 }
 
@@ -72,16 +72,16 @@ fn state(freshness: &Freshness) -> Markup {
     }
 }
 
-fn lists(environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow]) -> Markup {
+fn lists(environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow], read: &Read) -> Markup {
     html! {
         @if recent.is_empty() { (first_event()) } @else {
             @if let Some(environments) = environments {
-                (environments_table(&environments.rows))
+                (environments_table(&environments.rows, read))
                 @if environments.next.is_some() { p { a href="/environments" { "All environments" } } }
             } @else {
                 p .warn { "More runs than this page can count; search for an environment or a service by its name." }
             }
-            (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(row).collect::<Vec<_>>()))
+            (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(|entry| row(entry, read)).collect::<Vec<_>>()))
             p { a href="/entries" { "All entries" } }
         }
     }
@@ -91,12 +91,12 @@ fn slowest_ms(freshness: &Freshness) -> u64 {
     freshness.views.iter().map(|view| view.lag_ms).max().unwrap_or(0)
 }
 
-fn row(entry: &EntryRow) -> Markup {
+fn row(entry: &EntryRow, read: &Read) -> Markup {
     html! {
         th scope="row" { a href={ "/entries/" (entry.index) } { "#" (entry.index) } }
         td { (entry.kind) }
         td { (status(&entry.status)) @if let Some(code) = &entry.code { " " code { (code) } } }
-        td { @match &entry.subject { Some(digest) => (artifact_link(digest, &short(digest))), None => (text(&entry.source)) } }
+        td { @match &entry.subject { Some(digest) => (artifact_link(digest, &short(digest), read)), None => (text(&entry.source)) } }
         td { (time(entry.occurred_at)) }
     }
 }

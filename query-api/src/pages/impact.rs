@@ -98,18 +98,18 @@ struct Asked<'a> {
 }
 
 fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
-    let counts = impact.counts;
+    let (counts, read) = (impact.counts, asked.read);
     let at_least = |list: &str| if impact.at_least.iter().any(|name| name == list) { "at least " } else { "" };
     let elsewhere = impact.not_deployed.as_deref().unwrap_or_default();
     let of = impact.vulnerability.as_deref();
-    let runs: Vec<Markup> = impact.deployed.iter().map(|row| deployed(row, of, asked.progress)).collect();
+    let runs: Vec<Markup> = impact.deployed.iter().map(|row| deployed(row, of, asked.progress, read)).collect();
     let mut running = columns(&RUNS, of);
     if asked.progress {
         running.insert(running.len() - 1, "Fix rolled out");
     }
-    let rests: Vec<Markup> = elsewhere.iter().map(|row| not_deployed(row, of)).collect();
-    let cleared: Vec<Markup> = impact.cleared.iter().map(|row| cleared_row(row, of)).collect();
-    let unknown: Vec<Markup> = impact.unknown.iter().map(unknown_row).collect();
+    let rests: Vec<Markup> = elsewhere.iter().map(|row| not_deployed(row, of, read)).collect();
+    let cleared: Vec<Markup> = impact.cleared.iter().map(|row| cleared_row(row, of, read)).collect();
+    let unknown: Vec<Markup> = impact.unknown.iter().map(|row| unknown_row(row, read)).collect();
     html! {
         h1 { span .mono { (of.unwrap_or(asked.text)) } }
         @if let Some(aliases) = impact.aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
@@ -144,7 +144,7 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
             }
             a href=(asked.csv) download="impact.csv" { "As CSV" }
         }
-        (bars(&impact.deployed))
+        (bars(&impact.deployed, read))
         (table("Where it runs", "By environment and service", &running, &runs))
         @if let Some(address) = asked.progress_at {
             p { a href=(address) { "Show how far fixes are rolled out" } }
@@ -159,7 +159,7 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
 }
 
 /// How far the fix is rolled out in each environment of these rows, as bars.
-fn bars(rows: &[ImpactRow]) -> Markup {
+fn bars(rows: &[ImpactRow], read: &Read) -> Markup {
     let mut bars: BTreeMap<&str, (FixCount, bool)> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for row in rows {
@@ -174,7 +174,7 @@ fn bars(rows: &[ImpactRow]) -> Markup {
     }
     let row = |(environment, (count, at_least)): (&&str, &(FixCount, bool))| {
         html! {
-            th scope="row" { (environment_link(environment)) }
+            th scope="row" { (environment_link(environment, read)) }
             td { progress value=(count.fixed) max=(count.lanes) aria-label={ "Fixed in " (environment) } {} }
             td { @if *at_least { "at least " } (count.fixed) " of " (count.lanes) " places" }
         }
@@ -200,48 +200,48 @@ fn number(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 
-fn deployed(row: &ImpactRow, of: Option<&str>, progress: bool) -> Markup {
+fn deployed(row: &ImpactRow, of: Option<&str>, progress: bool, read: &Read) -> Markup {
     html! {
-        th scope="row" { @if let Some(name) = &row.environment { (environment_link(name)) } }
+        th scope="row" { @if let Some(name) = &row.environment { (environment_link(name, read)) } }
         td { (row.service.as_deref().unwrap_or_default()) }
-        td { (artifact_link(&row.digest, &row.artifact_ref)) }
+        td { (artifact_link(&row.digest, &row.artifact_ref, read)) }
         td { (components(row)) }
         td { @if let Some(since) = row.since { (time(since)) } }
-        (verdict(row, of))
+        (verdict(row, of, read))
         @if progress { td { (rollout(row, of)) } }
         td { (proof(&row.proof)) }
     }
 }
 
-fn cleared_row(row: &ImpactRow, of: Option<&str>) -> Markup {
+fn cleared_row(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
     html! {
-        th scope="row" { (artifact_link(&row.digest, &row.artifact_ref)) }
+        th scope="row" { (artifact_link(&row.digest, &row.artifact_ref, read)) }
         td {
             @match &row.environment {
-                Some(name) => { (environment_link(name)) " / " (row.service.as_deref().unwrap_or_default()) }
+                Some(name) => { (environment_link(name, read)) " / " (row.service.as_deref().unwrap_or_default()) }
                 None => "nowhere",
             }
         }
         td { (components(row)) }
-        (verdict(row, of))
+        (verdict(row, of, read))
         td { (proof(&row.proof)) }
     }
 }
 
-fn not_deployed(row: &ImpactRow, of: Option<&str>) -> Markup {
+fn not_deployed(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
     html! {
-        th scope="row" { (artifact_link(&row.digest, &row.artifact_ref)) }
+        th scope="row" { (artifact_link(&row.digest, &row.artifact_ref, read)) }
         td { (components(row)) }
         td { (time(row.first_known_at)) }
-        (verdict(row, of))
+        (verdict(row, of, read))
         td { (proof(&row.proof)) }
     }
 }
 
 /// What the verdict is, with the way to who says so; and the next version that is free of it.
-fn verdict(row: &ImpactRow, of: Option<&str>) -> Markup {
+fn verdict(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
     let Some((verdict, id)) = row.verdict.as_ref().zip(of) else { return html! {} };
-    let address = format!("/artifacts/{}/verdicts/{}", encoded(&row.digest), encoded(id));
+    let address = at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(&row.digest), encoded(id)), read);
     html! {
         td {
             a href=(address) { (words(&verdict.status)) }
@@ -272,13 +272,13 @@ pub(super) fn words(status: &str) -> String {
     status.replace('_', " ")
 }
 
-fn unknown_row(row: &UnknownRow) -> Markup {
+fn unknown_row(row: &UnknownRow, read: &Read) -> Markup {
     html! {
-        th scope="row" { (environment_link(&row.environment)) }
+        th scope="row" { (environment_link(&row.environment, read)) }
         td { (row.service) }
         td {
             @match &row.digest {
-                Some(digest) => (artifact_link(digest, &row.artifact_ref)),
+                Some(digest) => (artifact_link(digest, &row.artifact_ref, read)),
                 None => (row.artifact_ref),
             }
         }

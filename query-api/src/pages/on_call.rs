@@ -176,8 +176,8 @@ fn content(recent: &Recent, asked: &Asked, next: Option<&str>, read: &Read) -> M
             a href=(at_moment("/environments", read)) { (recent.environments) @if recent.environments == 1 { " environment" } @else { " environments" } } "."
         }
         (form(asked, read))
-        (live("canaries", read, &canary_table(&recent.canaries)))
-        (live("changes", read, &change_table(recent)))
+        (live("canaries", read, &canary_table(&recent.canaries, read)))
+        (live("changes", read, &change_table(recent, read)))
         @if let Some(next) = next {
             p { "These are the environments up to one of " (recent.environments) " by name. " a href=(next) rel="next" { "Further environments" } }
         }
@@ -196,8 +196,8 @@ fn form(asked: &Asked, read: &Read) -> Markup {
     }
 }
 
-fn change_table(recent: &Recent) -> Markup {
-    let rows: Vec<Markup> = recent.changes.iter().map(change_row).collect();
+fn change_table(recent: &Recent, read: &Read) -> Markup {
+    let rows: Vec<Markup> = recent.changes.iter().map(|changed| change_row(changed, read)).collect();
     html! {
         @if rows.is_empty() {
             p .empty { "Nothing changed in these 24 hours, as far as was recorded." }
@@ -206,53 +206,53 @@ fn change_table(recent: &Recent) -> Markup {
             (table("Changes", "Newest first", &["When", "Environment", "Service", "Change", "From", "To", "Why", "Proof"], &rows))
         }
         @if !recent.more_in.is_empty() {
-            p { "More changed than is shown in: " @for name in &recent.more_in { (environment_link(name)) " " } }
+            p { "More changed than is shown in: " @for name in &recent.more_in { (environment_link(name, read)) " " } }
         }
         @if !recent.left_out.is_empty() {
             p .warn {
-                "Not looked at, since one question may not cost more: " @for name in &recent.left_out { (environment_link(name)) " " }
+                "Not looked at, since one question may not cost more: " @for name in &recent.left_out { (environment_link(name, read)) " " }
                 a href="/on-call?pageSize=5" { "Look at five environments at a time" }
             }
         }
     }
 }
 
-fn change_row(changed: &Changed) -> Markup {
+fn change_row(changed: &Changed, read: &Read) -> Markup {
     let change = &changed.change;
     html! {
         td { (time(change.at)) }
-        td { (environment_link(&changed.environment)) }
+        td { (environment_link(&changed.environment, read)) }
         th scope="row" { (change.service) }
         td { span .chip { (change.kind) } }
-        td { (side(change.from.as_deref())) }
-        td { (side(change.to.as_deref())) }
+        td { (side(change.from.as_deref(), read)) }
+        td { (side(change.to.as_deref(), read)) }
         td { @if let Some(reason) = &change.reason { (text(reason)) } }
         td { (proof(&change.proof)) }
     }
 }
 
 /// What ran before or after: a digest has a page, a tag that nobody resolved is searched for.
-fn side(of: Option<&str>) -> Markup {
+fn side(of: Option<&str>, read: &Read) -> Markup {
     let address = |name: &str| format!("/search?q={}", encoded(name));
     html! {
         @match of {
             None => {},
-            Some(digest) if digest.parse::<Digest>().is_ok() => (artifact_link(digest, &short(digest))),
+            Some(digest) if digest.parse::<Digest>().is_ok() => (artifact_link(digest, &short(digest), read)),
             Some(name) => a .mono href=(address(name)) { (wrapped(name)) },
         }
     }
 }
 
-fn canary_table(canaries: &[Canary]) -> Markup {
+fn canary_table(canaries: &[Canary], read: &Read) -> Markup {
     let row = |canary: &Canary| {
         let running = &canary.running;
         html! {
-            td { (environment_link(&canary.environment)) }
+            td { (environment_link(&canary.environment, read)) }
             th scope="row" { (canary.service) }
             td {
                 @match &running.digest {
-                    Some(digest) => (artifact_link(digest, &running.artifact_ref)),
-                    None => (side(Some(&running.artifact_ref))),
+                    Some(digest) => (artifact_link(digest, &running.artifact_ref, read)),
+                    None => (side(Some(&running.artifact_ref), read)),
                 }
             }
             td { (running.weight) " %" }

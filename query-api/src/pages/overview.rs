@@ -128,7 +128,7 @@ fn content(looked: &Looked, known: &Known, next: Option<&str>, read: &Read) -> M
         p .lead {
             "How well is known what runs in "
             @if looked.environments.is_empty() { "production" }
-            @for (n, name) in looked.environments.iter().enumerate() { @if n > 0 { ", " } (environment_link(name)) }
+            @for (n, name) in looked.environments.iter().enumerate() { @if n > 0 { ", " } (environment_link(name, read)) }
             ", and what of it is vulnerable."
         }
         (form(read))

@@ -32,18 +32,18 @@ async fn verdict(
         let path = format!("/api/v1/artifacts/{}/verdicts/{}", encoded(&reference), encoded(&id));
         let command = format!("pedigraph verdict {} {}{}", quoted(&reference), quoted(&id), moment_options(read));
         let frame = Frame { title: &verdict.vulnerability, json: &at_moment(&path, read), command: &command };
-        Ok(page(&frame, "", fresh, &content(&verdict)))
+        Ok(page(&frame, "", fresh, &content(&verdict, read)))
     })
     .await
 }
 
-fn content(verdict: &Verdict) -> Markup {
+fn content(verdict: &Verdict, read: &Read) -> Markup {
     let said: Vec<Markup> = verdict.explanation.iter().map(row).collect();
-    let platforms: Vec<Markup> = verdict.platforms.iter().map(platform).collect();
+    let platforms: Vec<Markup> = verdict.platforms.iter().map(|part| platform(part, read)).collect();
     html! {
         h1 { (verdict.vulnerability) ": " (words(&verdict.summary.status)) }
         p .lead {
-            "Of " (artifact_link(&verdict.digest, &verdict.digest)) ", with confidence "
+            "Of " (artifact_link(&verdict.digest, &verdict.digest, read)) ", with confidence "
             (format!("{:.4}", verdict.summary.confidence))
             @if verdict.summary.conflict { "; not everybody says the same" }
             "."
@@ -88,10 +88,10 @@ fn row(said: &Explained) -> Markup {
     }
 }
 
-fn platform(part: &PlatformVerdict) -> Markup {
+fn platform(part: &PlatformVerdict, read: &Read) -> Markup {
     let name = if part.platform.is_empty() { &part.digest } else { &part.platform };
     html! {
-        th scope="row" { (artifact_link(&part.digest, name)) }
+        th scope="row" { (artifact_link(&part.digest, name, read)) }
         td { (words(&part.status)) }
         td { @if let Some(confidence) = part.confidence { (format!("{confidence:.4}")) } }
     }

@@ -9,8 +9,8 @@ use pedigraph_projector::answers::{Edge, Lineage, Node};
 
 use crate::lanes::{Row, Version, rows};
 use crate::link::encoded;
-use crate::pages::badges::{NAMES_MAX, artifact_at, badges};
-use crate::pages::frame::{at_moment, proof, short, text, time};
+use crate::pages::badges::{NAMES_MAX, badges};
+use crate::pages::frame::{artifact_link, at_moment, proof, short, text, time};
 use crate::pages::gutter::{Gutter, Signs};
 use crate::pages::names::wrapped;
 use crate::read::Read;
@@ -119,7 +119,7 @@ impl<'a> Versions<'a> {
                 (gutter.draw(row, signs))
                 div .said {
                     div .head {
-                        (artifact_at(id, &node.artifact_ref, read))
+                        (artifact_link(id, &node.artifact_ref, read))
                         @if here { " " strong .chip { "this one" } }
                         " " span .soft { "#" (node.sequence_number) " · " (time(node.created_at)) } " "
                         (badges(node, read))
@@ -173,7 +173,7 @@ impl<'a> Versions<'a> {
                 dd {
                     @for (n, digest) in ends.iter().take(NAMES_MAX).enumerate() {
                         @if n > 0 { ", " }
-                        (artifact_at(digest, &self.name(digest), read))
+                        (artifact_link(digest, &self.name(digest), read))
                     }
                     @if more > 0 {
                         @let all = at_moment(&format!("/artifacts/{}", encoded(of)), read);

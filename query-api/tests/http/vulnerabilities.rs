@@ -179,3 +179,27 @@ async fn a_diff_says_what_changed_and_why() {
     let same = client.get(&diff(&digest("1"), "example.org%2Fshop%2Foven:1.0.0")).await;
     assert_eq!(same.problem(), (400, "LINEAGE_DIFF_INVALID".to_owned()));
 }
+
+#[tokio::test]
+async fn links_keep_the_moment_of_the_question() {
+    let client = world().client();
+    let of_artifact = format!("/artifacts/{}", digest("2"));
+    let pages = [
+        format!("/vulnerabilities/{CVE}"),
+        format!("/vulnerabilities/{CVE}/deltas"),
+        "/overview?environment=kitchen".to_owned(),
+        "/environments".to_owned(),
+        "/environments/kitchen".to_owned(),
+        format!("{of_artifact}/verdicts/{CVE}"),
+        of_artifact,
+    ];
+    for address in pages {
+        let and = if address.contains('?') { '&' } else { '?' };
+        let page = client.get(&format!("{address}{and}asOf=10")).await.text();
+        let content = page.split("<main").nth(1).and_then(|rest| rest.split("</main>").next()).expect("content");
+        let links: Vec<&str> = content.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let lost = links.iter().filter(|link| link.starts_with("/artifacts/") || link.starts_with("/environments/"));
+        let lost: Vec<_> = lost.filter(|link| !link.contains("asOf=10")).collect();
+        assert!(lost.is_empty(), "{address}: {lost:?}");
+    }
+}

@@ -92,7 +92,7 @@ fn coverage(kind: &Kind, all: usize, missing: usize) -> Markup {
 }
 
 fn missing_list(kind: &Kind, missing: &[(&Thing, String)], read: &Read) -> Markup {
-    let row = |(thing, why): &(&Thing, String)| html! { (place(thing)) td { (artifact(thing, read)) } td { (why) } td { (proof(&thing.running.proof)) } };
+    let row = |(thing, why): &(&Thing, String)| html! { (place(thing, read)) td { (artifact(thing, read)) } td { (why) } td { (proof(&thing.running.proof)) } };
     let rows: Vec<Markup> = missing.iter().map(row).collect();
     html! {
         div id={ "missing-" (kind.id) } {
@@ -101,8 +101,8 @@ fn missing_list(kind: &Kind, missing: &[(&Thing, String)], read: &Read) -> Marku
     }
 }
 
-fn place(thing: &Thing) -> Markup {
-    html! { td { (environment_link(&thing.environment)) } th scope="row" { (thing.service) } }
+fn place(thing: &Thing, read: &Read) -> Markup {
+    html! { td { (environment_link(&thing.environment, read)) } th scope="row" { (thing.service) } }
 }
 
 fn artifact(thing: &Thing, read: &Read) -> Markup {
@@ -110,7 +110,7 @@ fn artifact(thing: &Thing, read: &Read) -> Markup {
     let found = at_moment(&format!("/search?q={}", encoded(&running.artifact_ref)), read);
     html! {
         @match &running.digest {
-            Some(digest) => (artifact_link(digest, &running.artifact_ref)),
+            Some(digest) => (artifact_link(digest, &running.artifact_ref, read)),
             None => a .mono href=(found) { (wrapped(&running.artifact_ref)) },
         }
     }
@@ -167,13 +167,13 @@ fn open_row(digest: &str, of: &Of, places: Option<&Vec<&Thing>>, read: &Read) ->
     let verdict = |id: &str| at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(digest), encoded(id)), read);
     html! {
         td { span .chip { (SEVERITIES[worst(of)]) } }
-        th scope="row" { (artifact_link(digest, name)) }
-        td { @for thing in places { (environment_link(&thing.environment)) " / " (thing.service) br; } }
+        th scope="row" { (artifact_link(digest, name, read)) }
+        td { @for thing in places { (environment_link(&thing.environment, read)) " / " (thing.service) br; } }
         td {
             @for open in of.open.iter().take(NAMED_MAX) {
                 a href=(verdict(&open.id)) { (open.id) } " " (words(&open.status)) ", " (SEVERITIES[open.severity.min(SEVERITIES.len() - 1)]) br;
             }
-            @if more > 0 { (artifact_link(digest, &format!("{more} more"))) }
+            @if more > 0 { (artifact_link(digest, &format!("{more} more"), read)) }
         }
     }
 }
