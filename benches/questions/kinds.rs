@@ -85,7 +85,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("diff, 2,000 components each", DIFF, diff, of_diff, (15_500, 1)),
     kind("page: start", None, |_, _| "/".to_owned(), lines_of_tables, (60, 60)),
     kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 7)),
-    kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), lines_of_tables, (430, 14)),
+    kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), of_artifact_page, (430, 30)),
     kind("page: search", None, search, lines_of_tables, (24, 8)),
     kind("page: impact", None, |mix, n| page(&impact_of_common(mix, n)), of_impact_page, (14_000, 5)),
 ];
@@ -334,6 +334,12 @@ fn of_impact_page(answer: &[u8]) -> usize {
     let sentence = answer.split_once("Runs in ").and_then(|(_, rest)| rest.split_once(" nowhere"));
     let words = sentence.map_or("", |(sentence, _)| sentence).split_whitespace();
     words.filter_map(|word| word.parse::<usize>().ok()).sum::<usize>() + lines_of_tables(answer.as_bytes())
+}
+
+/// Of a page with versions: their rows too, each with badges.
+fn of_artifact_page(answer: &[u8]) -> usize {
+    const VERSION: &[u8] = b"<li id=\"v-";
+    lines_of_tables(answer) + answer.windows(VERSION.len()).filter(|bytes| *bytes == VERSION).count()
 }
 
 /// Of a page.
