@@ -18,8 +18,8 @@ from test_access import Tokens, guarded
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ROOT / "query-api" / "src" / "pages" / "assets"
 TSC = Path(os.environ.get("PEDIGRAPH_TEST_NPM", ROOT / ".cache" / "npm")) / "node_modules" / "typescript" / "bin" / "tsc"
-STRICT = ("--noEmit", "--checkJs", "--allowJs", "--strict", "--noUnusedLocals", "--target", "es2022", "--module", "es2022",
-          "--moduleResolution", "bundler", "--lib", "es2022,dom,dom.iterable")
+STRICT = ("--noEmit", "--checkJs", "--allowJs", "--strict", "--noUnusedLocals", "--target", "es2023", "--module", "es2022",
+          "--moduleResolution", "bundler", "--lib", "es2023,dom,dom.iterable")
 
 
 def test_modules_have_types(figure):
