@@ -57,6 +57,17 @@ impl Scope {
         Deltas::below(self.shared.store.as_ref(), &self.tenant, (bound, 0))
     }
 
+    /// What is kept as far as its view has come, and the index up to which that is where it is behind the answer.
+    fn deltas_so_far(&self) -> (Deltas<'_>, Option<u64>) {
+        let bound = self.bound.min(self.deltas_bound);
+        (self.kept_deltas(bound), (bound < self.bound).then(|| bound.saturating_sub(1)))
+    }
+
+    /// What is kept, where that says all that this question asks: it knows one clock.
+    fn deltas_for_all(&self) -> Option<Deltas<'_>> {
+        (self.at.is_none() && self.shows_all_deltas()).then(|| self.kept_deltas(self.bound))
+    }
+
     /// Whether anybody looked into an artifact: it, or each manifest under it, has an SBOM or was scanned. Of what nobody
     /// looked into it is not known that nothing is said.
     ///
@@ -153,9 +164,8 @@ impl Scope {
     /// # Errors
     /// What reading gives.
     pub fn vuln_badges(&self, digest: &str) -> Result<VulnBadges, Error> {
-        let bound = self.bound.min(self.deltas_bound);
-        let badge = self.kept_deltas(bound).badge(&self.canonical_digest(digest)?)?;
-        let as_of = (bound < self.bound).then(|| bound.saturating_sub(1));
+        let (kept, as_of) = self.deltas_so_far();
+        let badge = kept.badge(&self.canonical_digest(digest)?)?;
         Ok(VulnBadges { new_vulns: u64::from(badge.new), resolved_vulns: u64::from(badge.resolved), as_of })
     }
 
@@ -164,36 +174,30 @@ impl Scope {
     /// # Errors
     /// What reading gives.
     pub fn verdict_counts(&self, digest: &str) -> Result<VerdictCounts, Error> {
-        let bound = self.bound.min(self.deltas_bound);
-        let tally = self.kept_deltas(bound).tally(&self.canonical_digest(digest)?)?;
+        let (kept, as_of) = self.deltas_so_far();
+        let tally = kept.tally(&self.canonical_digest(digest)?)?;
         Ok(VerdictCounts {
             affected: u64::from(tally.affected),
             under_investigation: u64::from(tally.under_investigation),
             fixed: u64::from(tally.fixed),
             not_affected: u64::from(tally.not_affected),
             looked_into: tally.looked_into,
-            as_of: (bound < self.bound).then(|| bound.saturating_sub(1)),
+            as_of,
         })
     }
 
     /// What the verdict on an artifact is, as the view of deltas keeps it; `None` where that does not say so for this
     /// question.
     pub(super) fn kept_standing(&self, digest: &str, vulnerability: &str) -> Result<Option<Standing>, Error> {
-        if self.at.is_some() || !self.shows_all_deltas() {
-            return Ok(None);
-        }
-        let (digest, name) = (self.canonical_digest(digest)?, key_name(vulnerability));
-        self.kept_deltas(self.bound).standing(&digest, &name).map(Some)
+        let Some(kept) = self.deltas_for_all() else { return Ok(None) };
+        kept.standing(&self.canonical_digest(digest)?, &key_name(vulnerability)).map(Some)
     }
 
     /// The entry since which the verdict on an artifact is open, or cleared, without a break, as the view of deltas keeps
     /// it; `None` where that does not say so for this question.
     pub(super) fn held_since(&self, digest: &str, vulnerability: &str) -> Result<Option<u64>, Error> {
-        if self.at.is_some() || !self.shows_all_deltas() {
-            return Ok(None);
-        }
-        let (digest, name) = (self.canonical_digest(digest)?, key_name(vulnerability));
-        self.kept_deltas(self.bound).held_since(&digest, &name)
+        let Some(kept) = self.deltas_for_all() else { return Ok(None) };
+        kept.held_since(&self.canonical_digest(digest)?, &key_name(vulnerability))
     }
 
     /// Where verdicts differ along an edge, by vulnerability.
@@ -355,8 +359,7 @@ impl Scope {
         graph: &Graph<'_>,
         digest: &str,
     ) -> Result<(Vec<VerdictHere>, Option<u64>, bool), Error> {
-        let bound = self.bound.min(self.deltas_bound);
-        let (kept, as_of) = (self.kept_deltas(bound), (bound < self.bound).then(|| bound.saturating_sub(1)));
+        let (kept, as_of) = self.deltas_so_far();
         let (mut found, mut looks, mut last) = (Vec::new(), 0, String::new());
         while let Some(name) = kept.judged_of(digest, &last, 1)?.names.pop_first() {
             let standing = kept.standing_since(digest, &name)?.filter(|_| name != LOOKED_INTO);

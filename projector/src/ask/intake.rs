@@ -1,7 +1,7 @@
 //! What came in, as answers: counts, and entries by status and subject (SPEC §9, `GET /api/v1/intake`).
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::answers;
 use super::scope::{Clocks, Scope};
@@ -29,36 +29,32 @@ impl Scope {
         Ok(intake)
     }
 
-    /// Indexes of entries with this status (`conflict`, `rejected`), ascending from `from`.
-    pub fn entries_by_status(&self, status: &str, from: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        let prefix = self.key(VIEW).byte(BY_STATUS).text(status);
-        self.indexes(&prefix, from, limit)
+    /// Indexes of entries with this status (`conflict`, `rejected`) within some, ascending, or from the newest back.
+    pub fn entries_by_status(
+        &self,
+        status: &str,
+        within: Range<u64>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<u64>, Error> {
+        self.indexes(&self.key(VIEW).byte(BY_STATUS).text(status), within, newest_first, limit)
     }
 
-    /// Indexes of entries that are about a digest, ascending from `from`.
-    pub fn entries_by_subject(&self, digest: &str, from: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        self.indexes(&subject_key(&self.tenant, digest), from, limit)
+    /// The same of entries that are about a digest.
+    pub fn entries_by_subject(
+        &self,
+        digest: &str,
+        within: Range<u64>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<u64>, Error> {
+        self.indexes(&subject_key(&self.tenant, digest), within, newest_first, limit)
     }
 
-    /// As [`Scope::entries_by_status`], descending from before an index.
-    pub fn entries_by_status_before(&self, status: &str, before: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        let prefix = self.key(VIEW).byte(BY_STATUS).text(status);
-        self.indexes_between(&prefix, &prefix.clone().number(before), true, limit)
-    }
-
-    /// As [`Scope::entries_by_subject`], descending from before an index.
-    pub fn entries_by_subject_before(&self, digest: &str, before: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        let prefix = subject_key(&self.tenant, digest);
-        self.indexes_between(&prefix, &prefix.clone().number(before), true, limit)
-    }
-
-    fn indexes(&self, prefix: &Key, from: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        self.indexes_between(&prefix.clone().number(from), &prefix.prefix_end(), false, limit)
-    }
-
-    fn indexes_between(&self, from: &Key, to: &Key, reverse: bool, limit: usize) -> Result<Vec<u64>, Error> {
+    fn indexes(&self, prefix: &Key, within: Range<u64>, newest_first: bool, limit: usize) -> Result<Vec<u64>, Error> {
+        let (from, to) = (prefix.clone().number(within.start), prefix.clone().number(within.end));
         let mut indexes: Vec<u64> = Vec::new();
-        self.each::<()>(from, to, reverse, Clocks::Known, |_, row| {
+        self.each::<()>(&from, &to, newest_first, Clocks::Known, |_, row| {
             if indexes.last() != Some(&row.stamp.index) {
                 if indexes.len() == limit {
                     return Ok(ControlFlow::Break(()));

@@ -153,7 +153,7 @@ impl Folder {
         if !self.apart_waits {
             self.turn(reader, |turn| turn.apart(APART_ROWS.min(turn.rows_max), 0))?;
         }
-        self.apart_has = self.is_behind(true).then(|| self.folding.spent() - (self.end - self.rows_max));
+        self.apart_has = self.is_behind(true).then(|| self.took_so_far());
         Ok(())
     }
 
@@ -280,8 +280,12 @@ impl Folder {
 
     /// Whether there was little to do for the commits of the step at hand: they are of tenants that are behind.
     pub(crate) fn did_little(&self) -> bool {
-        let begun = self.end - self.rows_max;
-        self.folding.spent() - begun < self.rows_max / LITTLE_OF_STEP
+        self.took_so_far() < self.rows_max / LITTLE_OF_STEP
+    }
+
+    /// Rows that the step at hand spent on facts.
+    fn took_so_far(&self) -> u64 {
+        self.folding.spent() - (self.end - self.rows_max)
     }
 
     /// Ends a step: progress is written after its rows, then what `show` gives is called. Only then is what was folded

@@ -133,7 +133,7 @@ fn questions() -> Vec<(&'static str, Ask)> {
         ("resolve", |scope| Ok(format!("{:?}", scope.resolve("alarm")?))),
         ("components", |scope| Ok(format!("{:?}", scope.components(&pump(), None, 100)?))),
         ("intake", |scope| Ok(format!("{:?}", scope.intake()?))),
-        ("entries", |scope| Ok(format!("{:?}", scope.entries_by_subject(&pump(), 0, 100)?))),
+        ("entries", |scope| Ok(format!("{:?}", scope.entries_by_subject(&pump(), 0..u64::MAX, false, 100)?))),
         ("impact", |scope| {
             let purl = "pkg:npm/valve".to_owned();
             let of = Affecting::Package { purl, versions: None };

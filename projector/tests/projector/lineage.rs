@@ -421,9 +421,9 @@ fn intake_is_counted_and_changes_are_told() {
     assert_eq!(counts, BTreeMap::from([("accepted", 2), ("duplicate", 3), ("rejected", 1)]));
     assert_eq!(intake.by_code["MALFORMED_JSON"], 1);
     assert_eq!(intake.by_source["http"], 6);
-    assert_eq!(scope.entries_by_status("rejected", 0, 9).expect("read"), [1]);
-    assert_eq!(scope.entries_by_subject(&digest("a"), 0, 9).expect("read"), [0, 2]);
-    assert_eq!(scope.entries_by_subject(&digest("a"), 1, 9).expect("read"), [2]);
+    assert_eq!(scope.entries_by_status("rejected", 0..u64::MAX, false, 9).expect("read"), [1]);
+    assert_eq!(scope.entries_by_subject(&digest("a"), 0..u64::MAX, false, 9).expect("read"), [0, 2]);
+    assert_eq!(scope.entries_by_subject(&digest("a"), 1..u64::MAX, false, 9).expect("read"), [2]);
     let before = views.at(&TenantId::default(), Moment { at: None, as_of: Some(AsOf::Index(0)) }).expect("a scope");
     assert_eq!(before.intake().expect("read").total, 0, "counted with the commit as a whole");
     let changes =

@@ -90,13 +90,12 @@ impl Listing<'_> {
     /// Indexes worth looking at, in order.
     fn candidates(&self, (from, end): (u64, u64), limit: usize) -> Result<Vec<u64>, Error> {
         let status = self.filter.status.as_deref().filter(|status| *status != "accepted");
-        match (&self.filter.subject, status, self.order) {
-            (Some(subject), _, Order::OldestFirst) => Ok(self.scope.entries_by_subject(subject, from, limit)?),
-            (Some(subject), _, Order::NewestFirst) => Ok(self.scope.entries_by_subject_before(subject, end, limit)?),
-            (None, Some(status), Order::OldestFirst) => Ok(self.scope.entries_by_status(status, from, limit)?),
-            (None, Some(status), Order::NewestFirst) => Ok(self.scope.entries_by_status_before(status, end, limit)?),
-            (None, None, Order::OldestFirst) => Ok((from..end).take(limit).collect()),
-            (None, None, Order::NewestFirst) => Ok((from..end).rev().take(limit).collect()),
-        }
+        let (within, newest_first) = (from..end, self.order == Order::NewestFirst);
+        Ok(match (&self.filter.subject, status) {
+            (Some(subject), _) => self.scope.entries_by_subject(subject, within, newest_first, limit)?,
+            (None, Some(status)) => self.scope.entries_by_status(status, within, newest_first, limit)?,
+            (None, None) if newest_first => within.rev().take(limit).collect(),
+            (None, None) => within.take(limit).collect(),
+        })
     }
 }

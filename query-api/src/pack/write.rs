@@ -176,7 +176,9 @@ pub fn plan(
     let mut indexes: BTreeSet<u64> = proofs.into_keys().chain(links).collect();
     check_count("entries", indexes.len(), limits.entries_max)?;
     for name in artifacts.values().flatten() {
-        indexes.extend(scope.entries_by_subject(name, 0, limits.entries_max + 1).map_err(answer::Error::from)?);
+        indexes.extend(
+            scope.entries_by_subject(name, 0..u64::MAX, false, limits.entries_max + 1).map_err(answer::Error::from)?,
+        );
         check_count("entries", indexes.len(), limits.entries_max)?;
     }
     let root = ledger.root_at(log, checkpoint.size)?.to_string();
