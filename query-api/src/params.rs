@@ -18,13 +18,22 @@ impl Params {
     /// there it is a space (SPEC §8).
     pub fn of(uri: &Uri) -> Result<Params, Problem> {
         let plus = if is_page(uri.path()) { b' ' } else { b'+' };
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let unreadable = || Problem::new(Code::BadRequest, "the query is not UTF-8; percent-encode it");
+        Params::parse(uri.query().unwrap_or_default(), plus).ok_or_else(unreadable)
+    }
+
+    /// Of the body of a form that a browser sent; `None` for what is not UTF-8.
+    pub(crate) fn of_form(body: &str) -> Option<Params> {
+        Params::parse(body, b' ')
+    }
+
+    fn parse(text: &str, plus: u8) -> Option<Params> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let decoded = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((decoded(name, plus)?, decoded(value, plus)?))
         });
-        let unreadable = || Problem::new(Code::BadRequest, "the query is not UTF-8; percent-encode it");
-        decoded.collect::<Option<_>>().map(Params).ok_or_else(unreadable)
+        decoded.collect::<Option<_>>().map(Params)
     }
 
     /// Whether a name is there, also without a value.

@@ -113,20 +113,18 @@ fn waits(request: &Request) -> bool {
 /// Who asks, of a request that may pass; `None` where no token is needed and none was looked at.
 async fn admit(app: &App, access: Access, method: &Method, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     let Some(tokens) = &app.config.tokens else { return Ok(None) };
-    let says_who = headers.contains_key(header::AUTHORIZATION) || key_of(headers).is_some();
+    let says = Says::of(headers);
     let scope = match access {
         Access::Public => return Ok(None),
-        Access::Hashes if !says_who => return Ok(None),
+        Access::Hashes if says.is_none() => return Ok(None),
         Access::Bundles if app.config.public_ledger => return Ok(None),
         Access::Hashes | Access::Token => None,
         Access::Needs(scope) => Some(scope),
         Access::Bundles => Some(TokenScope::LedgerRead),
     };
-    if !says_who {
-        return Err(missing());
-    }
+    let says = says.ok_or_else(missing)?;
     tokens.refresh(app.now()).await;
-    let caller = caller_of(app, tokens, headers)?;
+    let caller = says.caller(app, tokens)?;
     if caller.session.is_some() && !method.is_safe() && !is_said_to_be_ours(headers) {
         return Err(Problem::new(Code::OriginNotAllowed, "with a session only pages of this server may send this"));
     }
@@ -136,16 +134,35 @@ async fn admit(app: &App, access: Access, method: &Method, headers: &HeaderMap) 
     }
 }
 
-/// By the token that a request carries; only without one by its session.
-fn caller_of(app: &App, tokens: &Tokens, headers: &HeaderMap) -> Result<Caller, Problem> {
-    if headers.contains_key(header::AUTHORIZATION) {
-        let given = given(headers).ok_or_else(missing)?;
-        let token = tokens.find(&given, app.now()).ok_or_else(unknown)?;
-        return Ok(Caller { token, session: None });
+/// By what a request says who asks.
+enum Says {
+    /// A token; `None` for a header that has none.
+    Token(Option<String>),
+    /// A session.
+    Session(Key),
+}
+
+impl Says {
+    /// The token that a request carries; only without one its session.
+    fn of(headers: &HeaderMap) -> Option<Says> {
+        if headers.contains_key(header::AUTHORIZATION) {
+            return Some(Says::Token(given(headers)));
+        }
+        key_of(headers).map(Says::Session)
     }
-    let key = key_of(headers).ok_or_else(missing)?;
-    let token = app.sessions.find(&key, tokens, app.now()).ok_or_else(ended)?;
-    Ok(Caller { token, session: Some(key) })
+
+    fn caller(self, app: &App, tokens: &Tokens) -> Result<Caller, Problem> {
+        match self {
+            Says::Token(given) => {
+                let token = tokens.find(&given.ok_or_else(missing)?, app.now()).ok_or_else(unknown)?;
+                Ok(Caller { token, session: None })
+            }
+            Says::Session(key) => {
+                let token = app.sessions.find(&key, tokens, app.now()).ok_or_else(ended)?;
+                Ok(Caller { token, session: Some(key) })
+            }
+        }
+    }
 }
 
 /// A browser adds the cookie by itself, so it must also say whose page made it send this: [`host::check`] refused others.

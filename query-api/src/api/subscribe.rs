@@ -260,8 +260,10 @@ impl Subscriber {
         let (Some(caller), Some(tokens)) = (&self.caller, &self.app.config.tokens) else { return true };
         tokens.refresh(self.app.now()).await;
         let now = self.app.now();
-        let is_signed_in = caller.session.is_none_or(|key| self.app.sessions.find(&key, tokens, now).is_some());
-        is_signed_in && tokens.still_has(&caller.token, now)
+        match caller.session {
+            Some(key) => self.app.sessions.find(&key, tokens, now).is_some(),
+            None => tokens.still_has(&caller.token, now),
+        }
     }
 
     /// Reads on; whether there was anything, also if nothing of it is wanted.

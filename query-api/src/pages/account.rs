@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::layers::OwnBody;
 use crate::pages::form::{local, sign_in};
 use crate::pages::frame::{notice, table, time};
-use crate::params::{Params, decoded};
+use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::route::Routes;
 
@@ -57,12 +57,8 @@ async fn form(body: Body) -> Result<(String, String), Problem> {
     let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
     let bytes =
         bytes.map_err(|_| Problem::new(Code::TooLarge, format!("a form has at most {FORM_BYTES_MAX} bytes")))?;
-    let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
-    let value = |wanted: &str| {
-        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-        let mut found = pairs.filter(|(name, _)| *name == wanted).filter_map(|(_, value)| decoded(value, b' '));
-        found.next().unwrap_or_default()
-    };
+    let form = std::str::from_utf8(&bytes).ok().and_then(Params::of_form).unwrap_or_default();
+    let value = |name: &str| form.get(name).unwrap_or_default().to_owned();
     Ok((value("token").trim().to_owned(), value("next")))
 }
 
