@@ -14,7 +14,7 @@ use crate::link::encoded;
 use crate::pages::badges::NAMES_MAX;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text,
-    time,
+    time, verdict_address,
 };
 use crate::pages::impact::words;
 use crate::pages::names::wrapped;
@@ -210,8 +210,7 @@ pub(super) fn cut(lineage: &Lineage) -> Markup {
 /// What all that is said comes to, each with the way to who says so.
 fn verdicts_table(artifact: &Artifact, read: &Read) -> Markup {
     let row = |verdict: &VerdictHere| {
-        let path = format!("/artifacts/{}/verdicts/{}", encoded(&artifact.node.digest), encoded(&verdict.cve));
-        let address = at_moment(&path, read);
+        let address = verdict_address(&artifact.node.digest, &verdict.cve, read);
         html! {
             th scope="row" { a href=(address) { (verdict.cve) } }
             td { (words(&verdict.verdict_status)) }

@@ -3,8 +3,7 @@
 use maud::{Markup, html};
 use pedigraph_projector::answers::{Badges, Node, VerdictCounts};
 
-use crate::link::encoded;
-use crate::pages::frame::at_moment;
+use crate::pages::frame::environment_link;
 use crate::read::Read;
 
 /// Names in one chip.
@@ -51,14 +50,13 @@ fn vulnerabilities(badges: &Badges) -> Markup {
 
 fn runs_in(badges: &Badges, read: &Read) -> Markup {
     let more = badges.deployed_in_cut + badges.deployed_in.len().saturating_sub(NAMES_MAX) as u64;
-    let environment = |name: &str| at_moment(&format!("/environments/{}", encoded(name)), read);
     html! {
         @if !badges.deployed_in.is_empty() || more > 0 {
             " " span .chip .runs {
                 "runs in "
                 @for (n, name) in badges.deployed_in.iter().take(NAMES_MAX).enumerate() {
                     @if n > 0 { ", " }
-                    a href=(environment(name)) { (name) }
+                    (environment_link(name, read))
                 }
                 @if more > 0 { " and " (more) " more" }
             }

@@ -12,7 +12,10 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::compared::{Asked, Tab, tab};
-use crate::pages::frame::{Frame, artifact_link, at_moment, moment_options, page, proof, quoted, short, table, time};
+use crate::pages::frame::{
+    Frame, artifact_link, at_moment, moment_fields, moment_options, page, proof, quoted, search_address, short, table,
+    time,
+};
 use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::Read;
@@ -89,9 +92,7 @@ fn form(asked: &Asked<'_>) -> Markup {
             div { (side("b", "After (B)", asked.b)) }
             @if asked.tab != Tab::Components { input type="hidden" name="tab" value=(asked.tab.word()); }
             @if asked.only { input type="hidden" name="only" value="true"; }
-            @for name in ["at", "asOf"] {
-                @if let Some(value) = asked.read.params.get(name) { input type="hidden" name=(name) value=(value); }
-            }
+            (moment_fields(asked.read))
             button type="submit" { "Compare" }
             @if !asked.a.is_empty() || !asked.b.is_empty() { a href=(asked.swapped()) { "Swap A and B" } }
         }
@@ -116,7 +117,7 @@ fn neighbours(node: &Node, parents: &[String], children: &[String], asked: &Aske
 /// Why there is nothing to compare, and what to do.
 fn refused(error: &Error, asked: &Asked<'_>) -> Markup {
     let candidates: &[Candidate] = if let Error::Ambiguous { candidates, .. } = error { candidates } else { &[] };
-    let search = |side: &str| at_moment(&format!("/search?q={}", encoded(side)), asked.read);
+    let search = |side: &str| search_address(side, asked.read);
     html! {
         p .warn role="status" { (error) "." }
         @if candidates.is_empty() {

@@ -9,8 +9,7 @@ use pedigraph_projector::ImpactQuestion;
 use pedigraph_projector::answers::{Impact, ImpactRow, UnknownRow};
 
 use crate::app::App;
-use crate::link::encoded;
-use crate::pages::frame::next_page;
+use crate::pages::frame::{PAGING, asked_again, next_page};
 use crate::problem::{Code, Problem};
 use crate::read::{PAGE_SIZE_MAX, Read};
 
@@ -32,6 +31,7 @@ const COLUMNS: [&str; 14] = [
     "why",
     "entry",
 ];
+
 /// Whether a page is asked for as a table.
 pub(super) fn is_asked(read: &Read) -> Result<bool, Problem> {
     match read.params.get("format") {
@@ -43,10 +43,8 @@ pub(super) fn is_asked(read: &Read) -> Result<bool, Problem> {
 
 /// The address of the same question as a table.
 pub(super) fn address(path: &str, read: &Read) -> String {
-    let paging = ["pageToken", "pageSize", "limit", "minIndex", "format"];
-    let asked = read.params.0.iter().filter(|(name, _)| !paging.contains(&name.as_str()));
-    let asked: String = asked.map(|(name, value)| format!("{}={}&", encoded(name), encoded(value))).collect();
-    format!("{path}?{asked}format=csv&pageSize={PAGE_SIZE_MAX}")
+    let without = [&PAGING[..], &["format"]].concat();
+    format!("{}format=csv&pageSize={PAGE_SIZE_MAX}", asked_again(path, read, &without))
 }
 
 /// Answers with the table. What does not fit its page is told in its last row.

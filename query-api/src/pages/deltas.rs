@@ -8,7 +8,9 @@ use pedigraph_projector::answers::VexDelta;
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::frame::{Frame, artifact_link, at_moment, further, next_page, page, quoted, short, table, time};
+use crate::pages::frame::{
+    Frame, artifact_link, at_moment, further, next_page, page, quoted, short, table, time, verdict_address,
+};
 use crate::pages::impact::words;
 use crate::problem::Problem;
 use crate::question::check_vulnerability;
@@ -79,9 +81,8 @@ fn row(delta: &VexDelta, read: &Read) -> Markup {
 
 /// A status with the way to who says so; where nobody says anything there is none.
 pub(super) fn verdict(status: &str, digest: &str, id: &str, read: &Read) -> Markup {
-    let address = format!("/artifacts/{}/verdicts/{}", encoded(digest), encoded(id));
     html! {
-        @if status == "none" { "no verdict" } @else { a href=(at_moment(&address, read)) { (words(status)) } }
+        @if status == "none" { "no verdict" } @else { a href=(verdict_address(digest, id, read)) { (words(status)) } }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::api::entries::page_index;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, how_to_send, live, next_page, page, quoted, short, status, table, text, time,
+    Frame, artifact_link, at_moment, how_to_send, live, moment_fields, next_page, page, quoted, short, status, table,
+    text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;
@@ -117,9 +118,7 @@ fn form(read: &Read, odd: Option<&str>) -> Markup {
             label { "Status" select name="status" { option value="" { "any" } @for value in STATUSES { (option("status", value)) } } }
             label { "Type" select name="type" { option value="" { "any" } @for value in kinds() { (option("type", &value)) } } }
             label { "About" input name="subject" type="text" value=(get("subject")) placeholder="digest or app:v1.2" maxlength=(REFERENCE_BYTES_MAX); }
-            @for name in ["at", "asOf"] {
-                @if let Some(value) = read.params.get(name) { input type="hidden" name=(name) value=(value); }
-            }
+            (moment_fields(read))
             button type="submit" { "Show" }
             @if ["status", "type", "subject"].iter().any(|name| read.params.get(name).is_some()) {
                 a href=(at_moment("/entries", read)) { "All entries" }

@@ -23,6 +23,9 @@ const NAME_BYTES_MAX: usize = 1_024;
 /// Content type of a page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
+/// Parameters that say of which moment something is asked.
+const MOMENT: [&str; 2] = ["at", "asOf"];
+
 /// An address with the moment of the question.
 pub fn at_moment(address: &str, read: &Read) -> String {
     let query = moment_query(read);
@@ -35,7 +38,7 @@ pub fn at_moment(address: &str, read: &Read) -> String {
 
 /// The moment of the question, to be carried from page to page.
 pub fn moment_query(read: &Read) -> String {
-    let given = ["at", "asOf"].iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
+    let given = MOMENT.iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
     let query = given.collect::<Vec<_>>().join("&");
     if query.is_empty() { query } else { format!("?{query}") }
 }
@@ -205,12 +208,28 @@ pub fn how_to_send() -> Markup {
     }
 }
 
-/// The same list, further on: what was asked, as it was asked.
-pub fn next_page(path: &str, token: &str, read: &Read) -> String {
-    let paging = ["pageToken", "pageSize", "limit", "minIndex"];
-    let asked = read.params.0.iter().filter(|(name, _)| !paging.contains(&name.as_str()));
+/// Parameters that say which part of a list is asked for.
+pub const PAGING: [&str; 4] = ["pageToken", "pageSize", "limit", "minIndex"];
+
+/// What was asked, as it was asked, but for some parameters; others may follow.
+pub fn asked_again(path: &str, read: &Read, without: &[&str]) -> String {
+    let asked = read.params.0.iter().filter(|(name, _)| !without.contains(&name.as_str()));
     let asked: String = asked.map(|(name, value)| format!("{}={}&", encoded(name), encoded(value))).collect();
-    format!("{path}?{asked}pageSize={}&pageToken={}", read.page_size, encoded(token))
+    format!("{path}?{asked}")
+}
+
+/// The same list, further on.
+pub fn next_page(path: &str, token: &str, read: &Read) -> String {
+    format!("{}pageSize={}&pageToken={}", asked_again(path, read, &PAGING), read.page_size, encoded(token))
+}
+
+/// The moment of the question as fields of a form, so that what it asks is asked of the same one.
+pub fn moment_fields(read: &Read) -> Markup {
+    html! {
+        @for name in MOMENT {
+            @if let Some(value) = read.params.get(name) { input type="hidden" name=(name) value=(value); }
+        }
+    }
 }
 
 /// A link to the next page, where there is one.
@@ -256,8 +275,28 @@ pub fn artifact_link(digest: &str, text: &str, read: &Read) -> Markup {
     html! { a .mono href=(address) title=(digest) { (wrapped(text)) } }
 }
 
-/// A link to an environment at the moment of the question. Names as long as early versions took them are shown by their beginning, and lead nowhere:
-/// no address can be so long.
+/// What runs: its page where its digest is known, else a search for what it is called.
+pub fn running_link(digest: Option<&str>, reference: &str, read: &Read) -> Markup {
+    html! { @match digest { Some(digest) => (artifact_link(digest, reference, read)), None => (search_link(reference, read)) } }
+}
+
+/// A search for a name at the moment of the question.
+pub fn search_link(name: &str, read: &Read) -> Markup {
+    html! { a .mono href=(search_address(name, read)) { (wrapped(name)) } }
+}
+
+/// Where a name is searched for.
+pub fn search_address(name: &str, read: &Read) -> String {
+    at_moment(&format!("/search?q={}", encoded(name)), read)
+}
+
+/// Where it is told who says what of an artifact and a vulnerability.
+pub fn verdict_address(digest: &str, vulnerability: &str, read: &Read) -> String {
+    at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(digest), encoded(vulnerability)), read)
+}
+
+/// A link to an environment at the moment of the question. Names as long as early versions took them are shown by their
+/// beginning, and lead nowhere: no address can be so long.
 pub fn environment_link(name: &str, read: &Read) -> Markup {
     let shown = clipped(name);
     let address = at_moment(&format!("/environments/{}", encoded(name)), read);

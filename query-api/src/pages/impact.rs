@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::csv;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, proof,
-    quoted, table, time,
+    Frame, artifact_link, asked_again, at_moment, environment_link, further, how_to_send, moment_options, next_page,
+    page, proof, quoted, table, time, verdict_address,
 };
 use crate::pages::names::wrapped;
 use crate::problem::Problem;
@@ -78,9 +78,7 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
 
 /// The same page of a package, which also tells how far fixes are rolled out.
 fn with_progress(read: &Read) -> String {
-    let asked = read.params.0.iter().filter(|(name, _)| name != "progress");
-    let asked: String = asked.map(|(name, value)| format!("{}={}&", encoded(name), encoded(value))).collect();
-    format!("/components/impact?{asked}progress=true")
+    format!("{}progress=true", asked_again("/components/impact", read, &["progress"]))
 }
 
 /// What a page is about.
@@ -241,10 +239,9 @@ fn not_deployed(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
 /// What the verdict is, with the way to who says so; and the next version that is free of it.
 fn verdict(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
     let Some((verdict, id)) = row.verdict.as_ref().zip(of) else { return html! {} };
-    let address = at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(&row.digest), encoded(id)), read);
     html! {
         td {
-            a href=(address) { (words(&verdict.status)) }
+            a href=(verdict_address(&row.digest, id, read)) { (words(&verdict.status)) }
             @if verdict.conflict { " (disputed)" }
             @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) }
         }

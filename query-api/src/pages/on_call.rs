@@ -13,10 +13,9 @@ use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof, short,
-    table, text, time,
+    Frame, artifact_link, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof,
+    running_link, search_link, short, table, text, time,
 };
-use crate::pages::names::wrapped;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
 use crate::route::Routes;
@@ -233,12 +232,11 @@ fn change_row(changed: &Changed, read: &Read) -> Markup {
 
 /// What ran before or after: a digest has a page, a tag that nobody resolved is searched for.
 fn side(of: Option<&str>, read: &Read) -> Markup {
-    let address = |name: &str| format!("/search?q={}", encoded(name));
     html! {
         @match of {
             None => {},
             Some(digest) if digest.parse::<Digest>().is_ok() => (artifact_link(digest, &short(digest), read)),
-            Some(name) => a .mono href=(address(name)) { (wrapped(name)) },
+            Some(name) => (search_link(name, read)),
         }
     }
 }
@@ -249,12 +247,7 @@ fn canary_table(canaries: &[Canary], read: &Read) -> Markup {
         html! {
             td { (environment_link(&canary.environment, read)) }
             th scope="row" { (canary.service) }
-            td {
-                @match &running.digest {
-                    Some(digest) => (artifact_link(digest, &running.artifact_ref, read)),
-                    None => (side(Some(&running.artifact_ref), read)),
-                }
-            }
+            td { (running_link(running.digest.as_deref(), &running.artifact_ref, read)) }
             td { (running.weight) " %" }
             td { (time(running.since)) }
             td { (proof(&running.proof)) }

@@ -5,8 +5,7 @@ use pedigraph_projector::answers::{Change, Page};
 use pedigraph_proto::Nanos;
 
 use crate::link::encoded;
-use crate::pages::frame::{at_moment, proof, table, text, time};
-use crate::pages::names::wrapped;
+use crate::pages::frame::{at_moment, proof, search_link, table, text, time};
 use crate::read::{PAGE_SIZE_MAX, Read};
 
 /// Units of the line that marks stand on.
@@ -27,9 +26,8 @@ pub fn control(name: &str, changes: &[Change], read: &Read) -> Markup {
             @if let Some(known) = known { input type="hidden" name="asOf" value=(known); }
             button type="submit" { "Show" }
             @if read.moment.at.is_some() { a href=(now) { "Back to now" } }
-            @if let Some(change) = changes.get(1).filter(|_| !changes.is_empty()) {
-                @let before = format!("{address}?at={}{}", encoded(&change.at.to_string()), known.map(|known| format!("&asOf={}", encoded(known))).unwrap_or_default());
-                a href=(before) { "Before the newest change" }
+            @if let Some(change) = changes.get(1) {
+                a href=(then(name, change, read)) { "Before the newest change" }
             }
         }
         (marks(changes))
@@ -68,9 +66,7 @@ fn then(name: &str, change: &Change, read: &Read) -> String {
 fn row(name: &str, change: &Change, read: &Read) -> Markup {
     let side = |side: Option<&str>| {
         html! {
-            @if let Some(side) = side {
-                a .mono href=(at_moment(&format!("/search?q={}", encoded(side)), read)) { (wrapped(side)) }
-            }
+            @if let Some(side) = side { (search_link(side, read)) }
         }
     };
     let pair = change.from.as_deref().zip(change.to.as_deref()).filter(|(from, to)| from != to);

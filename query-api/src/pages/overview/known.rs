@@ -92,7 +92,7 @@ impl Known {
         let Some(card) = scope.hover(digest)? else {
             return Ok(Of { gaps: vec!["artifact".to_owned()], ..Of::default() });
         };
-        let badges = card.node.badges;
+        let (badges, counts) = (card.node.badges, card.node.verdict_counts);
         let gaps = match scope.trace(digest)? {
             Found::One(trace) => {
                 let gaps = trace.hops.into_iter().filter(|hop| hop.status != "found").map(|hop| hop.kind);
@@ -100,15 +100,16 @@ impl Known {
             }
             Found::Ambiguous(_) | Found::Nothing => vec!["artifact".to_owned()],
         };
-        let artifact = scope.artifact(digest)?;
+        let open_count = counts.map_or(0, |counts| counts.affected + counts.under_investigation);
+        let open_count = usize::try_from(open_count).unwrap_or(usize::MAX);
+        // All that is known of an artifact is read only where something of it is shown.
+        let artifact = if open_count > 0 { scope.artifact(digest)? } else { None };
         let mut open = Vec::new();
         for verdict in artifact.map(|artifact| artifact.verdicts).unwrap_or_default() {
             if matches!(verdict.verdict_status.as_str(), "affected" | "under_investigation") {
                 open.push(self.rated(scope, digest, verdict)?);
             }
         }
-        let counts = scope.verdict_counts(digest)?;
-        let open_count = usize::try_from(counts.affected + counts.under_investigation).unwrap_or(usize::MAX);
         self.unrated += open_count.saturating_sub(open.len());
         open.sort_by(|a, b| (a.severity, &a.id).cmp(&(b.severity, &b.id)));
         Ok(Of {
@@ -117,8 +118,8 @@ impl Known {
             attested: card.counts.attestations > 0,
             scanned: card.counts.scans > 0,
             gaps,
-            open_count: open_count.max(open.len()),
             open,
+            open_count,
         })
     }
 

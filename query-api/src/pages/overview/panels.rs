@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::link::encoded;
-use crate::pages::frame::{artifact_link, at_moment, environment_link, proof, table};
+use crate::pages::frame::{artifact_link, environment_link, proof, running_link, table, verdict_address};
 use crate::pages::impact::words;
-use crate::pages::names::wrapped;
 use crate::pages::overview::known::{Known, Of, SEVERITIES, Thing};
 use crate::read::Read;
 
@@ -92,7 +90,7 @@ fn coverage(kind: &Kind, all: usize, missing: usize) -> Markup {
 }
 
 fn missing_list(kind: &Kind, missing: &[(&Thing, String)], read: &Read) -> Markup {
-    let row = |(thing, why): &(&Thing, String)| html! { (place(thing, read)) td { (artifact(thing, read)) } td { (why) } td { (proof(&thing.running.proof)) } };
+    let row = |(thing, why): &(&Thing, String)| html! { (place(thing, read)) td { (running_link(thing.running.digest.as_deref(), &thing.running.artifact_ref, read)) } td { (why) } td { (proof(&thing.running.proof)) } };
     let rows: Vec<Markup> = missing.iter().map(row).collect();
     html! {
         div id={ "missing-" (kind.id) } {
@@ -103,17 +101,6 @@ fn missing_list(kind: &Kind, missing: &[(&Thing, String)], read: &Read) -> Marku
 
 fn place(thing: &Thing, read: &Read) -> Markup {
     html! { td { (environment_link(&thing.environment, read)) } th scope="row" { (thing.service) } }
-}
-
-fn artifact(thing: &Thing, read: &Read) -> Markup {
-    let running = &thing.running;
-    let found = at_moment(&format!("/search?q={}", encoded(&running.artifact_ref)), read);
-    html! {
-        @match &running.digest {
-            Some(digest) => (artifact_link(digest, &running.artifact_ref, read)),
-            None => a .mono href=(found) { (wrapped(&running.artifact_ref)) },
-        }
-    }
 }
 
 /// Artifacts that run and have open vulnerabilities, by the worst of each.
@@ -164,14 +151,13 @@ fn open_row(digest: &str, of: &Of, places: Option<&Vec<&Thing>>, read: &Read) ->
     let places = places.map(Vec::as_slice).unwrap_or_default();
     let name = places.first().map_or(digest, |thing| thing.running.artifact_ref.as_str());
     let more = of.open_count.saturating_sub(of.open.len().min(NAMED_MAX));
-    let verdict = |id: &str| at_moment(&format!("/artifacts/{}/verdicts/{}", encoded(digest), encoded(id)), read);
     html! {
         td { span .chip { (SEVERITIES[worst(of)]) } }
         th scope="row" { (artifact_link(digest, name, read)) }
         td { @for thing in places { (environment_link(&thing.environment, read)) " / " (thing.service) br; } }
         td {
             @for open in of.open.iter().take(NAMED_MAX) {
-                a href=(verdict(&open.id)) { (open.id) } " " (words(&open.status)) ", " (SEVERITIES[open.severity.min(SEVERITIES.len() - 1)]) br;
+                a href=(verdict_address(digest, &open.id, read)) { (open.id) } " " (words(&open.status)) ", " (SEVERITIES[open.severity.min(SEVERITIES.len() - 1)]) br;
             }
             @if more > 0 { (artifact_link(digest, &format!("{more} more"), read)) }
         }
