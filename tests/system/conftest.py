@@ -1,7 +1,8 @@
-"""Fixtures: servers in temporary directories, the broker, the corpora, and the figures printed at the end."""
+"""Fixtures: servers in temporary directories, the broker, the browser, the corpora, and the figures printed at the end."""
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import browser as browser_module  # noqa: E402
 import kafka as kafka_module  # noqa: E402
 import pedigraph  # noqa: E402
 
@@ -46,6 +48,17 @@ def corpora():
     if not (pedigraph.CORPORA / "README.md").exists():
         missing(f"no corpora in {pedigraph.CORPORA} (set PEDIGRAPH_CORPORA)")
     return pedigraph.CORPORA
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser of one module of tests."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        missing("no Chromium (./tests/run installs Debian's)")
+    opened = browser_module.Browser(executable)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

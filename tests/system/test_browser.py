@@ -1,7 +1,6 @@
 """The pages in a real browser: each page of the demo, its links and forms, the box with everything one may type."""
 
 import re
-import shutil
 from collections import Counter, deque
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -9,7 +8,6 @@ import pytest
 import requests
 
 import browser as browser_module
-import conftest
 import pedigraph
 
 PAGES_MAX = 600
@@ -45,16 +43,6 @@ HOSTILE = [
     "prod@{soon}", "🚀🧬", "שלום עולם", "\u202egnp.exe", "e\u0301\u200b", "+", "a+b", "sha256:", "pkg:",
     "pkg:oci/%00", "CVE-", ":", "@", "x" * 4096,
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    if executable is None:
-        conftest.missing("no Chromium (./tests/run installs Debian's)")
-    opened = browser_module.Browser(executable)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

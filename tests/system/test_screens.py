@@ -4,7 +4,6 @@ Screenshots stay in `.cache/log/screens/` of the repository: whoever changes a p
 
 import os
 import re
-import shutil
 from collections import deque
 from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -32,16 +31,6 @@ def shape(url):
     words = parts.path.split("/")[1:]
     fixed = [word if at % 2 == 0 else "*" for at, word in enumerate(words)]
     return "/".join(fixed) + "".join(f"+{name}" for name in sorted(parse_qs(parts.query)))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    if executable is None:
-        conftest.missing("no Chromium (./tests/run installs Debian's)")
-    opened = browser_module.Browser(executable)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import browser as browser_module
 import conftest
 import pedigraph
 from pedigraph import until
@@ -32,16 +31,6 @@ def test_modules_have_types(figure):
     unchecked = [module.name for module in modules if "// @ts-check" not in module.read_text()]
     assert not unchecked, unchecked
     figure(f"modules: {len(modules)} of {sum(module.stat().st_size for module in modules)} bytes, without a fault of types")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    if executable is None:
-        conftest.missing("no Chromium (./tests/run installs Debian's)")
-    opened = browser_module.Browser(executable)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 import time
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -11,8 +10,6 @@ from urllib.parse import quote
 import pytest
 import requests
 
-import browser as browser_module
-import conftest
 import pedigraph
 
 LINE = 10_000
@@ -25,16 +22,6 @@ FRAME_MS_BUSY = 250
 NAMES = [
     "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "\u202egnp.exe", "🚀🧬", "x" * 900, "שלום עולם", "e\u0301\u200b",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium")
-    if executable is None:
-        conftest.missing("no Chromium (./tests/run installs Debian's)")
-    opened = browser_module.Browser(executable)
-    yield opened
-    opened.close()
 
 
 def of(number, name="long"):
