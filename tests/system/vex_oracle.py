@@ -606,9 +606,12 @@ class World:
         return {self.canonical(digest) for entry in self.entries for digest in named_in(entry)}
 
     def is_undescribed(self, digest):
-        """Nobody listed the components of it, or of one of its manifests."""
-        leaves = [one for one in self.below(digest) if not self.below(one)] or [digest]
-        return digest not in self.sboms and any(leaf not in self.sboms for leaf in leaves)
+        """Nobody listed the components of it, or of one of its manifests: an index under it may be listed as a whole."""
+        below = self.below(digest)
+        described = {one for one in (digest, *below) if one in self.sboms}
+        described |= {lower for one in described for lower in self.below(one)}
+        leaves = [one for one in below if not self.below(one)] or [digest]
+        return digest not in described and any(leaf not in described for leaf in leaves)
 
     def has_unknown(self, verdict):
         """Of one of the manifests nothing is known: who clears the others does not clear that."""
