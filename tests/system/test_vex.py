@@ -538,6 +538,17 @@ def test_vex_inside_an_sbom_lives_with_it(case):
     assert len([each for each in case.verdict(asOf=other)["explanation"] if each["applies"]]) == 2
 
 
+def test_the_same_sbom_may_be_that_of_two(case):
+    lib = case.package("lib", "1.0.0")
+    analysed = {"id": case.cve, "analysis": {"state": "exploitable"}, "affects": [{"ref": "component-0"}]}
+    serial = f"urn:uuid:00000000-0000-4000-8000-000000{case.space}"
+    for subject in (case.image, case.other):
+        case.sbom(subject, lib, at=5, vulnerabilities=[analysed], serialNumber=serial)
+    assert (case.status(case.image), case.status(case.other)) == (AFFECTED, AFFECTED)
+    case.sbom(case.image, lib, at=3, version=2, serialNumber=serial)
+    assert case.status() == AFFECTED, "a newer version of the document, but an older SBOM"
+
+
 def test_an_openvex_document_has_the_time_of_its_last_update(case):
     document = {
         "@context": "https://openvex.dev/ns/v0.2.0",
@@ -875,24 +886,36 @@ class History:
     def sbom(self):
         roots = [{"name": f"app{self.space}"}, {"name": "part", "purl": f"pkg:npm/part{self.space}@1.0.0"}]
         name, time, installed = self.chance.choice(roots), self.moment(), self.installed()
-        more = {"vulnerabilities": [self.listed(installed)]} if self.likely(0.25) else {}
+        more = {"vulnerabilities": [self.listed(installed)]} if self.likely(0.4) else {}
+        if self.likely(0.4):
+            more["serialNumber"] = f"urn:uuid:00000000-0000-4000-8000-000000{self.space}"
         tool, version = self.chance.choice(TOOLS[:2]), self.chance.randint(1, 2)
-        subjects = self.indexes if self.indexes and self.likely(0.1) else self.chance.choice(self.manifests)
-        event = cloudevent(
-            "org.example.sbom",
-            cyclonedx(installed, name, tool, version, time, **more),
-            source=SOURCE,
-            id_=f"{self.space}-{len(self.events)}",
-            subject=self.chance.choice(subjects),
-            time_=self.moment() if self.likely(0.5) else None,
-        )
-        self.events.append({**event, "datacontenttype": CYCLONEDX})
+        document = cyclonedx(installed, name, tool, version, time, **more)
+        # The same document may be that of several.
+        for _ in range(2 if self.likely(0.25) else 1):
+            subjects = self.indexes if self.indexes and self.likely(0.1) else self.chance.choice(self.manifests)
+            event = cloudevent(
+                "org.example.sbom",
+                document,
+                source=SOURCE,
+                id_=f"{self.space}-{len(self.events)}",
+                subject=self.chance.choice(subjects),
+                time_=self.moment() if self.likely(0.5) else None,
+            )
+            self.events.append({**event, "datacontenttype": CYCLONEDX})
 
     def listed(self, installed):
-        """A vulnerability in an SBOM: analysed, or only found."""
-        affected = [{"ref": f"component-{self.chance.randrange(len(installed))}"}]
-        analysis = {"analysis": {"state": self.chance.choice(list(vex_oracle.STATES))}} if self.likely(0.7) else {}
-        return {"id": self.chance.choice(self.ids), "affects": affected, **analysis}
+        """A vulnerability in an SBOM: analysed, or only found; sometimes rejected, or of some versions."""
+        affected = {"ref": f"component-{self.chance.randrange(len(installed))}"}
+        if self.likely(0.3):
+            affected["versions"] = [
+                {"version": self.chance.choice(self.VERSIONS), "status": self.chance.choice(["affected", "unaffected"])}
+                for _ in range(self.chance.randint(1, 3))
+            ]
+        more = {"analysis": {"state": self.chance.choice(list(vex_oracle.STATES))}} if self.likely(0.7) else {}
+        if self.likely(0.1):
+            more["rejected"] = self.moment()
+        return {"id": self.chance.choice(self.ids), "affects": [affected], **more}
 
     def aliases(self, id_):
         """Other names, sometimes: never two CVEs beside each other."""
@@ -1162,6 +1185,7 @@ def of_oracle(verdict, world):
         "conflict": verdict.conflict,
         "platforms": verdict.platforms,
         "explanation": told,
+        "superseded": world.superseded(verdict.digest, ids),
         "replayHash": verdict.replay_hash,
         "consensusProjectionId": verdict.consensus_id,
     }
@@ -1178,6 +1202,7 @@ def of_answer(verdict, world):
         **{name: verdict[name] for name in same},
         "aliases": sorted(verdict["aliases"]),
         "explanation": told,
+        "superseded": verdict.get("superseded", 0),
         # Those of indexes are there too where something is said of an index itself.
         "platforms": {
             each["digest"]: each["status"] for each in verdict.get("platforms", ()) if not world.below(each["digest"])

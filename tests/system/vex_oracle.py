@@ -410,23 +410,24 @@ class World:
 
     def _current_documents(self):
         """Of each document the version that holds: the greatest whose time has come. And what SBOMs say."""
-        newest = {}
+        versions, self.replaced = {}, []
         for entry in self.of("vex-issued"):
             id_, version = entry.data.get("documentId"), entry.data.get("documentVersion", "")
             document = Document(entry, entry.data["issuer"], version, document_time(entry), entry.data["statements"])
-            key = (document.issuer, id_) if id_ else entry.index
-            order = by_version(version), document.time, entry.index
-            if document.time <= self.at and (key not in newest or newest[key][0] < order):
-                newest[key] = order, document
-        return [document for _, document in newest.values()] + [
-            document for document in map(self._of_sbom, self._sboms()) if document.time <= self.at
-        ]
+            if document.time <= self.at:
+                versions.setdefault((document.issuer, id_) if id_ else entry.index, []).append(document)
+        held = []
+        for issued in versions.values():
+            *older, newest = sorted(issued, key=lambda one: (by_version(one.version), one.time, one.entry.index))
+            held.append(newest)
+            self.replaced += older
+        return held + [document for document in map(self._of_sbom, self._sboms()) if document.time <= self.at]
 
     def _sboms(self):
         return [entry for entry in self.entries if entry.data.get("bomFormat") == "CycloneDX"]
 
     def _of_sbom(self, entry):
-        """What is analysed in an SBOM: it counts while that is current."""
+        """What is analysed in an SBOM: it counts while that is current, whichever version of which document it is."""
         told = [each for each in entry.data.get("vulnerabilities", ()) if "analysis" in each]
         current = any(entry is one for sboms in self.sboms.values() for one in sboms)
         statements = [
@@ -437,6 +438,7 @@ class World:
                 "status": STATES[each["analysis"]["state"]],
             }
             for each in told
+            if says_something(entry, each)
         ]
         version, time = str(entry.data["version"]), seconds(entry.data["metadata"]["timestamp"])
         return Document(entry, tool_of(entry), version, time, statements, current)
@@ -447,19 +449,19 @@ class World:
             yield Scan(entry, data["artifactDigest"], data["scanner"], data.get("target", ""), data["findings"])
         for entry in self._sboms():
             listed = [each for each in entry.data.get("vulnerabilities", ()) if "analysis" not in each]
-            findings = [{"vulnerability": each["id"], "purl": component_of(entry, each)} for each in listed]
-            if findings:
+            found = [each for each in listed if says_something(entry, each)]
+            findings = [{"vulnerability": each["id"], "purl": component_of(entry, each)} for each in found]
+            # One that finds nothing any more is a scan too.
+            if listed:
                 yield Scan(entry, entry.event["subject"], tool_of(entry), "", findings)
 
     def _scans(self, digest):
-        """The newest scan of each scanner and target."""
-        newest = {}
-        for scan in self._reports():
+        """The scans of each scanner and target, the newest last."""
+        scans = {}
+        for scan in sorted(self._reports(), key=lambda scan: (scan.entry.time, scan.entry.index)):
             if scan.entry.time <= self.at and scan.subject in self.class_of(digest):
-                key, order = (scan.scanner, scan.target), (scan.entry.time, scan.entry.index)
-                if key not in newest or newest[key][0] < order:
-                    newest[key] = order, scan
-        return [scan for _, scan in newest.values()]
+                scans.setdefault((scan.scanner, scan.target), []).append(scan)
+        return scans.values()
 
     def _advisories(self):
         """Of each the state with the greatest `modified`, unless that is withdrawn."""
@@ -472,7 +474,7 @@ class World:
         return [entry for _, entry in newest.values() if "withdrawn" not in entry.data]
 
     def findings(self, digest, ids):
-        for scan in self._scans(digest):
+        for *_, scan in self._scans(digest):
             for finding in scan.findings:
                 if finding["vulnerability"] in ids:
                     found = {plain(finding["purl"])}
@@ -540,6 +542,19 @@ class World:
             item.components = matched or held or set()
             item.counts = bool(matched) or None in counting
             yield item
+
+    def superseded(self, digest, ids):
+        """Statements of versions of documents and scans that found it, which newer ones replace: they are counted."""
+        parts = [digest, *self.below(digest)]
+        statements = sum(
+            statement["vulnerability"] in ids
+            and own_time(statement, document) <= self.at
+            and any(self.rank(statement, part)[0] for part in parts)
+            for document in self.replaced
+            for statement in document.statements
+        )
+        older = [scan for part in parts for *older, _ in self._scans(part) for scan in older]
+        return statements + sum(any(each["vulnerability"] in ids for each in scan.findings) for scan in older)
 
     def single(self, digest, vulnerability, ids):
         """The verdict of one artifact by itself; None where nobody says anything."""
@@ -671,6 +686,25 @@ def own_time(statement, document):
 
 def tool_of(sbom):
     return sbom.data["metadata"]["tools"]["components"][0]["name"]
+
+
+def says_something(sbom, vulnerability):
+    """Whether a vulnerability of an SBOM is said of the version that is installed.
+
+    Nobody is affected by one that was rejected. Of the versions that are named those count that are the installed one:
+    one that contradicts itself is affected; where only others are affected nothing is said of this one, and where only
+    others are not, nothing clears this one.
+    """
+    clears = STATES.get(vulnerability.get("analysis", {}).get("state")) in CAUTIOUS[2:]
+    named = vulnerability["affects"][0].get("versions", ())
+    installed = purl_of(component_of(sbom, vulnerability)).version
+    said = {each.get("status", "affected") for each in named if each["version"] == installed}
+    elsewhere = {each.get("status", "affected") for each in named} - {"unaffected"}
+    if "rejected" in vulnerability and not clears:
+        return False
+    if not named or said - {"unaffected"}:
+        return True
+    return clears if said else not clears and not elsewhere
 
 
 def component_of(sbom, vulnerability):

@@ -4,7 +4,7 @@ use pedigraph_projector::answers::Verdict;
 use pedigraph_projector::store::Budget;
 use pedigraph_projector::{Affecting, ImpactQuestion, Moment, Scope};
 use pedigraph_proto::event::{
-    AdvisoryPublished, AffectedPackage, AffectedRange, Component, ComponentsListed, Finding, ImageObserved,
+    AdvisoryPublished, AffectedPackage, AffectedRange, Component, ComponentsListed, DigestKind, Finding, ImageObserved,
     PlatformManifest, RangeEvent, SbomAttached, ScanCompleted, ServiceDeployed, VexIssued, VexStatement, VexStatus,
 };
 use pedigraph_proto::wire::Fact;
@@ -158,6 +158,51 @@ fn who_says_what_comes_to_one_verdict() {
     assert_eq!(purls, [left_pad, "pkg:npm/right-pad@2.0.0"]);
     assert_eq!(row.verdict.as_ref().map(|found| found.status.as_str()), Some("affected"));
     assert_eq!((listed.counts.deployed, listed.counts.cleared, listed.counts.not_deployed), (1, 1, 0), "{listed:?}");
+}
+
+#[test]
+fn what_an_sbom_says_lives_with_it_and_no_other_version_replaces_it() {
+    let listed = ["left-pad@1.3.0".to_owned()];
+    let of = |name: &str, at: i64, status: VexStatus| {
+        let mut attached = sbom(name, at, &listed);
+        attached.facts.extend(statement("lister", "urn:uuid:one", at, &digest(name), status).facts);
+        attached
+    };
+    let mut book = Book::of(&[of("app", 1, VexStatus::Affected), of("other", 2, VexStatus::Affected)]);
+    for name in ["app", "other"] {
+        let found = verdict(&book.scope(), name);
+        assert_eq!((status_of(&found), found.superseded), (("affected", 1.0), 0), "{name}: {found:?}");
+    }
+    book.commit(&[of("app", 3, VexStatus::Fixed)]);
+    for (name, status, said) in [("app", "fixed", 2), ("other", "affected", 1)] {
+        let found = verdict(&book.scope(), name);
+        assert_eq!((status_of(&found), found.explanation.len()), ((status, 1.0), said), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn what_newer_ones_replace_is_counted_once_also_of_an_index() {
+    let manifest = |name: &str| PlatformManifest { digest: digest(name), ..PlatformManifest::default() };
+    let index = ImageObserved {
+        digest: digest("index"),
+        digest_kind: DigestKind::Index.into(),
+        manifests: vec![manifest("amd"), manifest("arm")],
+        ..ImageObserved::default()
+    };
+    let found = "pkg:npm/left-pad@1.3.0";
+    let mut later = statement("vendor", "doc", 1, &digest("index"), VexStatus::Affected);
+    if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut later.facts[0].event {
+        event.statements[0].time = minute(5);
+    }
+    let replaced = statement("vendor", "doc", 2, &digest("index"), VexStatus::Affected);
+    let holds = statement("vendor", "doc", 3, &digest("index"), VexStatus::Fixed);
+    let book =
+        Book::of(&[said("index", 0, index), later, replaced, holds, scan("index", 1, &[found]), scan("index", 2, &[])]);
+    assert_eq!(verdict(&book.scope(), "index").superseded, 3, "two statements and a scan");
+    assert_eq!(verdict(&book.scope(), "amd").superseded, 2);
+    let moment = Moment { at: Some(Nanos(NEW_YEAR + 4 * MINUTE)), ..Moment::default() };
+    let then = book.views().at(&pedigraph_proto::TenantId::default(), moment).expect("a scope");
+    assert_eq!(verdict(&then, "index").superseded, 2, "what is not yet said is not yet replaced");
 }
 
 #[test]

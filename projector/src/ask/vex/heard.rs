@@ -60,8 +60,8 @@ struct Speaks {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hearing {
     pub(crate) heard: Vec<Heard>,
-    /// Versions of documents that are replaced, by statements that they had on it.
-    pub(crate) superseded: u64,
+    /// Statements on it of versions of documents that are replaced.
+    pub(super) superseded: BTreeSet<StatementAt>,
     pub(crate) consensus: Option<Consensus>,
     /// Why it is not known whether it is affected, where that cannot be told.
     pub(crate) unclear: Option<String>,
@@ -80,15 +80,15 @@ impl Case<'_> {
     }
 
     /// What is said of the contents of an index itself, as a scan or an SBOM of it has them: what its manifests contain
-    /// counts for it (SPEC §2.3). `None` where nothing that counts is.
-    pub(crate) fn hear_index(&self, digest: &str) -> Result<Option<Hearing>, Error> {
+    /// counts for it (SPEC §2.3). It says nothing where nothing of it counts.
+    pub(crate) fn hear_index(&self, digest: &str) -> Result<Hearing, Error> {
         let mut about = (*self.subjects.of(digest)?).clone();
         let mut hearing = Hearing::default();
         self.scanned(&about, &mut hearing)?;
         self.advised(&about, &mut hearing)?;
         let own = about.current.clone();
         if own.is_empty() && hearing.heard.is_empty() {
-            return Ok(None);
+            return Ok(hearing);
         }
         for member in self.subjects.graph.below(digest)?.digests() {
             about.current.extend(self.scope.current_sboms(member)?);
@@ -107,7 +107,7 @@ impl Case<'_> {
         let is_of_it = |heard: &Heard| heard.components.is_empty() || heard.components.iter().any(is_named);
         hearing.heard.retain(|heard| heard.is_finding || is_of_it(heard));
         weigh(&mut hearing, Some(named));
-        Ok(Some(hearing).filter(|hearing| hearing.heard.iter().any(|heard| heard.counts)))
+        Ok(hearing)
     }
 
     fn statements(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
@@ -151,12 +151,17 @@ impl Case<'_> {
         hearing: &mut Hearing,
     ) -> Result<(), Error> {
         let Some(issued) = self.issued(&pointer.document, pointer.at.0)? else { return Ok(()) };
-        if issued.replaced_by.is_some() {
-            hearing.superseded += 1;
+        // That it was said by now is told without reading it.
+        if issued.is_replaced && self.scope.at.is_none() {
+            hearing.superseded.insert(pointer.at);
             return Ok(());
         }
         let Some(statement) = self.statement(pointer.at)? else { return Ok(()) };
         if self.scope.at.is_some_and(|at| statement.from > at.0) {
+            return Ok(());
+        }
+        if issued.is_replaced {
+            hearing.superseded.insert(pointer.at);
             return Ok(());
         }
         let (role, signs) = self.role(&issued.issue)?;

@@ -49,8 +49,8 @@ pub(super) struct Pointer {
 pub(super) struct Issued {
     pub(super) issue: Issue,
     pub(super) index: u64,
-    /// The version that holds, if another one does.
-    pub(super) replaced_by: Option<u64>,
+    /// Another version holds.
+    pub(super) is_replaced: bool,
 }
 
 /// A finding of a current scan.
@@ -262,7 +262,7 @@ impl<'a> Case<'a> {
         let Some(issue) = self.scope.issue(document, index)? else { return Ok(None) };
         let Some(holds) = self.scope.holding_issue(document)? else { return Ok(None) };
         let in_force = self.scope.at.is_none_or(|at| issue.time <= at.0);
-        Ok(in_force.then(|| Issued { issue, index, replaced_by: (holds != index).then_some(holds) }))
+        Ok(in_force.then(|| Issued { issue, index, is_replaced: holds != index }))
     }
 
     /// Findings of the newest scan of each scanner and target.

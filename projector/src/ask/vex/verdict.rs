@@ -6,7 +6,7 @@ use pedigraph_proto::{Digest, EventId, Nanos, canonical, json};
 
 use super::consensus::{self, Consensus, ONE};
 use super::heard::{Heard, Hearing};
-use super::said::Case;
+use super::said::{Case, StatementAt};
 use crate::ask::answers::{Explained, PlatformVerdict, Proof, Verdict, VerdictSummary};
 use crate::ask::identity::Graph;
 use crate::ask::scope::{FIRST_SCAN_ROWS, Scope};
@@ -23,6 +23,10 @@ pub(crate) struct Whole {
     parts: Vec<(PlatformVerdict, Hearing)>,
     is_index: bool,
     pub(crate) consensus: Option<Consensus>,
+    /// Canonical digests of all that was listened to, also where nothing of it counts.
+    asked: Vec<String>,
+    /// Statements of versions of documents that are replaced, each once.
+    superseded: BTreeSet<StatementAt>,
 }
 
 impl Scope {
@@ -54,26 +58,31 @@ impl Case<'_> {
     /// of theirs (SPEC §2.3).
     pub(crate) fn whole(&self, digest: &str) -> Result<Whole, Error> {
         let digest = self.scope.canonical_digest(digest)?;
-        let (mut parts, mut is_index) = (Vec::new(), false);
+        let mut whole = Whole::of(digest.clone());
         for member in &self.subjects.graph.below(&digest)?.members {
             if self.subjects.graph.known_profile(&member.digest)?.is_some_and(|profile| profile.aside) {
                 continue;
             }
-            is_index = true;
-            let hearing = match self.subjects.graph.below(&member.digest)?.members.is_empty() {
-                true => Some(self.hear(&member.digest)?),
-                false => self.hear_index(&member.digest)?,
-            };
-            if let Some(hearing) = hearing {
-                parts.push((platform(&member.platform, &member.digest, &hearing), hearing));
-            }
+            whole.is_index = true;
+            let is_index = !self.subjects.graph.below(&member.digest)?.members.is_empty();
+            self.listen(&mut whole, (&member.platform, &member.digest), is_index)?;
         }
-        let own = if is_index { self.hear_index(&digest)? } else { Some(self.hear(&digest)?) };
-        if let Some(own) = own {
-            parts.push((platform("", &digest, &own), own));
+        let is_index = whole.is_index;
+        self.listen(&mut whole, ("", &digest), is_index)?;
+        let verdicts: Vec<Consensus> = whole.parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();
+        whole.consensus = consensus::of_parts(&verdicts);
+        Ok(whole)
+    }
+
+    /// Adds what is said of a part; of an index only where anything of it counts.
+    fn listen(&self, whole: &mut Whole, (name, digest): (&str, &str), is_index: bool) -> Result<(), Error> {
+        let mut hearing = if is_index { self.hear_index(digest)? } else { self.hear(digest)? };
+        whole.asked.push(digest.to_owned());
+        whole.superseded.append(&mut hearing.superseded);
+        if !is_index || hearing.heard.iter().any(|heard| heard.counts) {
+            whole.parts.push((platform(name, digest, &hearing), hearing));
         }
-        let verdicts: Vec<Consensus> = parts.iter().filter_map(|(_, hearing)| hearing.consensus).collect();
-        Ok(Whole { digest, parts, is_index, consensus: consensus::of_parts(&verdicts) })
+        Ok(())
     }
 
     /// `None` where nothing was said.
@@ -104,17 +113,17 @@ impl Case<'_> {
             summary: self.summary(whole, &replay_hash),
             platforms: if whole.is_index { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
             explanation,
-            superseded: superseded + whole.parts.iter().map(|(_, hearing)| hearing.superseded).sum::<u64>(),
+            superseded: superseded + whole.superseded.len() as u64,
             superseded_at_least: at_least,
             replay_hash,
         }))
     }
 
-    /// Scans that found it and are replaced, of each part, and whether there may be more.
+    /// Scans that found it and are replaced, of all that was listened to, and whether there may be more.
     fn superseded_scans_of(&self, whole: &Whole) -> Result<(u64, bool), Error> {
         let (mut count, mut at_least) = (0, false);
-        for (part, _) in &whole.parts {
-            let subject = self.subjects.of(&part.digest)?;
+        for digest in &whole.asked {
+            let subject = self.subjects.of(digest)?;
             let (scans, cut) = self.superseded_scans(&subject, SUPERSEDED_LOOKS_MAX)?;
             count += scans;
             at_least |= cut;
@@ -169,6 +178,10 @@ impl Case<'_> {
 }
 
 impl Whole {
+    fn of(digest: String) -> Whole {
+        Whole { digest, parts: vec![], is_index: false, consensus: None, asked: vec![], superseded: BTreeSet::new() }
+    }
+
     fn heard(&self) -> impl Iterator<Item = &Heard> {
         self.parts.iter().flat_map(|(_, hearing)| &hearing.heard)
     }

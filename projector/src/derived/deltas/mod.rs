@@ -16,7 +16,7 @@ mod judge;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted, VexIssued};
+use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted};
 use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -195,10 +195,7 @@ fn touch_said(fact: &FactAt<'_>, touch: &mut dyn FnMut(Key)) {
         Family::Evidence(Evidence::ComponentsListed(ComponentsListed { component_set, .. })) => {
             touch(Key::Set(component_set.clone()));
         }
-        Family::Evidence(Evidence::VexIssued(VexIssued { issuer, document_id, .. })) => {
-            let event_id: [u8; 16] = fact.entry.event_id.as_ref().try_into().unwrap_or_default();
-            touch(Key::Document(document_key(issuer, document_id, &event_id)));
-        }
+        Family::Evidence(Evidence::VexIssued(event)) => touch(Key::Document(document_key(event, fact))),
         Family::Evidence(Evidence::ScanCompleted(ScanCompleted { artifact_digest, findings, .. })) => {
             touch(Key::Scan(digest_text(artifact_digest)));
             let aliased = findings.iter().filter(|finding| !finding.aliases.is_empty());

@@ -89,15 +89,6 @@ impl Fold<'_, '_, '_> {
         table(self.at.tenant, of)
     }
 
-    fn event_id(&self) -> [u8; 16] {
-        self.at.entry.event_id.as_ref().try_into().unwrap_or_default()
-    }
-
-    /// The entry is an SBOM, and what it says of vulnerabilities a part of it.
-    fn is_of_sbom(&self) -> bool {
-        self.at.entry.r#type == "SbomAttached"
-    }
-
     /// A time that a document says; one that lies ahead of intake counts as that of intake (SPEC §2.3).
     fn said_time(&self, text: &str) -> Option<Nanos> {
         let recorded = self.at.entry.recorded_at;
@@ -147,14 +138,14 @@ impl Fold<'_, '_, '_> {
         }
         for (digest, from) in on {
             let key = self.table(ISSUED_ON).text(&digest).bytes(&document).place(self.at);
-            self.rows.put(key, &IssuedOn { from, in_sbom: self.is_of_sbom() })?;
+            self.rows.put(key, &IssuedOn { from, in_sbom: is_of_sbom(self.at) })?;
         }
         Ok(())
     }
 
     /// A version of a document, with the greatest version of it so far. A document without an id replaces nothing.
     fn document(&mut self, event: &VexIssued, issued: Nanos) -> Result<DocumentKey, Error> {
-        let document = document_key(&event.issuer, &event.document_id, &self.event_id());
+        let document = document_key(event, self.at);
         let group = self.table(DOCUMENTS).bytes(&document);
         let known = self.rows.nearest::<Issue>(&group, &group, &group.prefix_end(), true)?;
         let own = (clip(&event.document_version), issued.0, self.at.index, self.at.ordinal);
@@ -167,7 +158,7 @@ impl Fold<'_, '_, '_> {
             Some((_, known)) if issue_order(&known.greatest, &own).is_gt() => known.greatest,
             Some(_) | None => own.clone(),
         };
-        let in_sbom = self.is_of_sbom();
+        let in_sbom = is_of_sbom(self.at);
         let subjects = self.at.entry.subjects.iter().take(if in_sbom { SUBJECTS_MAX } else { 0 });
         let issue = Issue {
             issuer: clip(&event.issuer),
@@ -282,11 +273,18 @@ pub(crate) fn issue_order(a: &IssueOrder, b: &IssueOrder) -> std::cmp::Ordering 
     version_order(&a.0, &b.0).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
 }
 
-/// A document's key.
-pub(crate) fn document_key(issuer: &str, id: &str, event_id: &[u8; 16]) -> DocumentKey {
+/// The entry is an SBOM, and what it says of vulnerabilities a part of it.
+fn is_of_sbom(at: &FactAt<'_>) -> bool {
+    at.entry.r#type == "SbomAttached"
+}
+
+/// The key of the document that statements are from. What an SBOM says lives with that SBOM, and no other document
+/// replaces it: the same SBOM may be that of several artifacts.
+pub(crate) fn document_key(event: &VexIssued, at: &FactAt<'_>) -> DocumentKey {
     let mut hasher = blake3::Hasher::new();
-    let unnamed = if id.is_empty() { &event_id[..] } else { &[] };
-    for part in [issuer.as_bytes(), id.as_bytes(), unnamed] {
+    let id = if is_of_sbom(at) { "" } else { event.document_id.as_str() };
+    let unnamed = if id.is_empty() { at.entry.event_id.as_ref() } else { &[] };
+    for part in [event.issuer.as_bytes(), id.as_bytes(), unnamed] {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
     }
     let mut key = [0; 16];
