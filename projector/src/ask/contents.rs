@@ -12,7 +12,7 @@ use super::answers::ComponentPath;
 use super::identity::Graph;
 use super::kept::once_of;
 use super::scope::{Clocks, Scope};
-use super::sets::{COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Component, Contents, Placed};
+use super::sets::{BOUND_KEPT_MAX, COMPONENTS_KEPT_MAX, CONTENTS_KEPT_MAX, Component, Contents, Placed};
 use crate::error::Error;
 use crate::facts::components::rows::{
     BINDINGS, Bound, COMPONENTS, Known, PAGES, PageRow, SET_PAGES, digest_text, table, table_key, unreadable,
@@ -120,6 +120,10 @@ impl Scope {
         if digest.is_empty() {
             return Ok(false);
         }
+        let known = self.contents.bound.lock().get(digest).cloned();
+        if let Some(known) = known {
+            return known.iter().try_fold(false, |found, row| Ok(found || passes(&row.value)?));
+        }
         let mut found = false;
         for alias in self.aliases_of(digest)? {
             let bound = table(&self.tenant, BINDINGS).text(&alias);
@@ -136,17 +140,16 @@ impl Scope {
 
     /// The newest SBOM of each (tool, root component), by event time; links stand for the SBOM that they name.
     pub(super) fn current_sboms(&self, digest: &str) -> Result<Vec<Current>, Error> {
-        self.current_among(self.sboms_of(digest)?)
+        self.current_among(&self.sboms_of(digest)?)
     }
 
     /// As [`Scope::current_sboms`], of all SBOMs of an artifact.
-    pub(super) fn current_among(&self, sboms: Vec<Stamped<Bound>>) -> Result<Vec<Current>, Error> {
+    pub(super) fn current_among(&self, sboms: &[Stamped<Bound>]) -> Result<Vec<Current>, Error> {
         let mut newest: BTreeMap<(String, String), (Written, Current)> = BTreeMap::new();
-        for row in sboms {
-            let (stamp, bound) = (row.stamp, row.value);
-            let document = bound.other.clone();
+        for Stamped { stamp, value: bound } in sboms {
+            let (stamp, document) = (*stamp, bound.other.clone());
             let resolved = match bound.set {
-                Some(_) => Some((stamp, bound)),
+                Some(_) => Some((stamp, bound.clone())),
                 None => self.linked_sbom(&bound.sbom)?,
             };
             let Some((written, Bound { set: Some(set), tool, root, reference, version, .. })) = resolved else {
@@ -164,15 +167,20 @@ impl Scope {
 
     /// The newest description that an SBOM's own digest is bound to.
     fn linked_sbom(&self, sbom: &str) -> Result<Option<(Stamp, Bound)>, Error> {
-        let newest = self.sboms_of(sbom)?.into_iter().rev().find(|row| row.value.set.is_some());
-        Ok(newest.map(|row| (row.stamp, row.value)))
+        let sboms = self.sboms_of(sbom)?;
+        let newest = sboms.iter().rev().find(|row| row.value.set.is_some());
+        Ok(newest.map(|row| (row.stamp, row.value.clone())))
     }
 
     /// Every SBOM bound to a digest or an alias of it, by event time.
-    pub(super) fn sboms_of(&self, digest: &str) -> Result<Vec<Stamped<Bound>>, Error> {
+    pub(super) fn sboms_of(&self, digest: &str) -> Result<Arc<Vec<Stamped<Bound>>>, Error> {
         if digest.is_empty() {
-            return Ok(vec![]);
+            return Ok(Arc::default());
         }
+        once_of(BOUND_KEPT_MAX, &self.contents.bound, digest, || self.read_sboms_of(digest).map(Arc::new))
+    }
+
+    fn read_sboms_of(&self, digest: &str) -> Result<Vec<Stamped<Bound>>, Error> {
         let mut rows = Vec::new();
         for alias in self.aliases_of(digest)? {
             rows.extend(self.rows::<Bound>(&table(&self.tenant, BINDINGS).text(&alias), Clocks::Known, SBOMS_MAX)?);

@@ -424,9 +424,9 @@ impl Scope {
         if let Some(artifact) = linked.first() {
             return self.canonical_digest(artifact).map(Some);
         }
-        let bound = self.sboms_of(sbom)?.into_iter().rev().find(|row| row.value.set.is_some());
-        let Some(bound) = bound else { return Ok(None) };
-        let artifact = Some(bound.value.other).filter(|artifact| !artifact.is_empty());
-        self.canonical_digest(artifact.as_deref().unwrap_or(sbom)).map(Some)
+        let sboms = self.sboms_of(sbom)?;
+        let Some(bound) = sboms.iter().rev().find(|row| row.value.set.is_some()) else { return Ok(None) };
+        let artifact = Some(bound.value.other.as_str()).filter(|artifact| !artifact.is_empty());
+        self.canonical_digest(artifact.unwrap_or(sbom)).map(Some)
     }
 }

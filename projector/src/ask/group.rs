@@ -112,14 +112,19 @@ impl Graph<'_> {
     /// Each is found once for a question. What is found of rows at hand costs as well: it could be as much as the square
     /// of them.
     fn joined(&self, digest: &str, way: Way) -> Result<Arc<Members>, Error> {
-        let start = (way, self.canonical(digest)?);
-        if let Some(known) = self.scope.groups.members.lock().get(&start) {
+        let group = self.group(digest)?;
+        let start = group.digests.first().map_or(digest, String::as_str);
+        let members = match way {
+            Way::Above => &self.scope.groups.above,
+            Way::Below => &self.scope.groups.below,
+        };
+        if let Some(known) = members.lock().get(start) {
             return Ok(known.clone());
         }
-        let found = Arc::new(self.find_joined(&start.1, way)?);
+        let found = Arc::new(self.find_joined(start, way)?);
         let bytes: usize = found.members.iter().map(|member| member.digest.len() + member.platform.len()).sum();
         self.scope.meter.spend(found.members.len() as u64, bytes as u64)?;
-        self.scope.groups.members.lock().insert(start, found.clone());
+        members.lock().insert(start.to_owned(), found.clone());
         Ok(found)
     }
 

@@ -1,6 +1,6 @@
 //! What is known for a question of digests that are one artifact, and of indexes and manifests joined to it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,10 +11,12 @@ use crate::rows::stamp::Stamp;
 #[derive(Default)]
 pub(crate) struct Groups {
     /// By each of their digests.
-    pub(super) groups: Mutex<BTreeMap<String, Arc<Group>>>,
-    pub(super) members: Mutex<BTreeMap<(Way, String), Arc<Members>>>,
+    pub(super) groups: Mutex<HashMap<String, Arc<Group>>>,
+    /// By canonical digest: what is above, and what is below.
+    pub(super) above: Mutex<HashMap<String, Arc<Members>>>,
+    pub(super) below: Mutex<HashMap<String, Arc<Members>>>,
     /// All rows of a digest; `None` where it has many.
-    pub(super) few: Mutex<BTreeMap<String, Option<Arc<Vec<Joined>>>>>,
+    pub(super) few: Mutex<HashMap<String, Option<Arc<Vec<Joined>>>>>,
 }
 
 /// What another digest is to a digest.

@@ -1,7 +1,7 @@
 //! What a digest is: aliases, names, line, time. Computed from rows when asked, so that a late fact changes the answer.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -106,7 +106,7 @@ pub(super) struct Image {
 /// One question's reads, each done once.
 pub(crate) struct Graph<'a> {
     pub(super) scope: &'a Scope,
-    profiles: RefCell<BTreeMap<String, Option<Rc<Profile>>>>,
+    profiles: RefCell<HashMap<String, Option<Rc<Profile>>>>,
     pub(super) statements: RefCell<BTreeMap<StatementId, Option<Rc<Stamped<Statement>>>>>,
     /// By the beginning of their keys; whether more than are listed.
     pub(super) products: RefCell<BTreeMap<Key, (Rc<Products>, bool)>>,

@@ -517,11 +517,11 @@ impl RowMaker<'_> {
         let (scope, held) = (self.reach.scope, self.reach.held(digest)?);
         let all = scope.sboms_of(digest)?;
         let mut first = u64::MAX;
-        for row in &all {
+        for row in all.iter() {
             let says_so = row.value.set.map_or(Ok(true), |set| self.reach.holds(set))?;
             first = if says_so { first.min(row.stamp.index) } else { first };
         }
-        let current = scope.current_among(all)?.into_iter().filter(|sbom| held.sets.contains(&sbom.set));
+        let current = scope.current_among(&all)?.into_iter().filter(|sbom| held.sets.contains(&sbom.set));
         let current: Vec<_> = current.collect();
         let newest = current.iter().max_by_key(|sbom| sbom.stamp.order()).map(|sbom| sbom.stamp.index);
         let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();

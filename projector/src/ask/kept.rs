@@ -1,20 +1,21 @@
 //! What is kept for a question, or for several, so that each thing is read once.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 use parking_lot::Mutex;
 
 use crate::error::Error;
 
 /// What was read, by what it is of.
-pub(super) type Kept<K, V> = Mutex<BTreeMap<K, V>>;
+pub(super) type Kept<K, V> = Mutex<HashMap<K, V>>;
 
 /// What is kept; it is read when it is first asked for.
 pub(super) fn once<K, Q, V>(kept: &Kept<K, V>, of: &Q, read: impl FnOnce() -> Result<V, Error>) -> Result<V, Error>
 where
-    K: Ord + Borrow<Q>,
-    Q: Ord + ToOwned<Owned = K> + ?Sized,
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     V: Clone,
 {
     once_of(usize::MAX, kept, of, read)
@@ -28,8 +29,8 @@ pub(super) fn once_of<K, Q, V>(
     read: impl FnOnce() -> Result<V, Error>,
 ) -> Result<V, Error>
 where
-    K: Ord + Borrow<Q>,
-    Q: Ord + ToOwned<Owned = K> + ?Sized,
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     V: Clone,
 {
     if let Some(known) = kept.lock().get(of) {

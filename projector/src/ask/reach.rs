@@ -81,6 +81,7 @@ pub(super) struct Reach<'a> {
     /// Of a vulnerability: canonical digests of artifacts that are named with it.
     named: BTreeSet<String>,
     verdicts: Kept<String, Rc<Whole>>,
+    classes: Kept<String, Class>,
 }
 
 /// What an artifact that may hold what is asked for is to an answer.
@@ -159,6 +160,7 @@ impl<'a> Reach<'a> {
             may_be_unclear: false,
             named,
             verdicts: Kept::default(),
+            classes: Kept::default(),
         })
     }
 
@@ -200,6 +202,10 @@ impl<'a> Reach<'a> {
     /// where a verdict reads dozens of rows, and else from the verdict.
     pub(super) fn class(&self, digest: &str) -> Result<Class, Error> {
         let Some(case) = &self.case else { return Ok(Class::Open) };
+        once(&self.classes, digest, || self.find_class(case, digest))
+    }
+
+    fn find_class(&self, case: &Case<'a>, digest: &str) -> Result<Class, Error> {
         if let Some(kept) = self.kept_class(case, digest)? {
             return Ok(kept);
         }
@@ -234,7 +240,7 @@ impl<'a> Reach<'a> {
         if !self.sets.is_empty() {
             let bound = self.scope.sboms_of(digest)?;
             held.links = bound.iter().filter(|row| row.value.set.is_none()).map(|row| row.value.sbom.clone()).collect();
-            for current in self.scope.current_among(bound)? {
+            for current in self.scope.current_among(&bound)? {
                 if self.holds(current.set)? {
                     held.sets.push(current.set);
                 }

@@ -16,6 +16,8 @@ use crate::store::key::Key;
 
 /// Bytes of a lane's key that a page's key repeats: a key travels in an address.
 pub(super) const KEY_BYTES_MAX: usize = 1_024;
+/// Deployments under one name that are read at once: most are few, and where they are many they are to few lanes.
+const NAMES_AT_ONCE: usize = 4;
 /// Lanes that are read at once.
 const LANES_AT_ONCE: usize = 64;
 
@@ -141,7 +143,7 @@ impl Scope {
         Ok(runs)
     }
 
-    /// Visits lanes to which one of these digests was ever deployed, by one seek each: those of one name under which it
+    /// Visits lanes to which one of these digests was ever deployed, by a few rows each: those of one name under which it
     /// was, then those of the next. The visit says whether to go past the rest of the lane's environment, or, with
     /// `None`, to end; then it is `true`.
     pub(super) fn each_lane_of(
@@ -152,11 +154,21 @@ impl Scope {
         for digest in digests {
             for prefix in self.deployed_as(digest)? {
                 let (mut from, end) = (prefix.clone(), prefix.prefix_end());
-                while let Some((key, _)) = self.keyed::<()>(&from, &end, false, Clocks::Both, 1)?.pop() {
-                    let lane = lane_of(&key)?;
-                    let Some(past) = visit(&lane)? else { return Ok(true) };
-                    let here = if past { prefix.clone().text(&lane.environment) } else { prefix.clone().lane(&lane) };
-                    from = here.prefix_end();
+                loop {
+                    let rows = self.keyed::<()>(&from, &end, false, Clocks::Both, NAMES_AT_ONCE)?;
+                    for (key, _) in &rows {
+                        if key.as_slice() < from.as_bytes() {
+                            continue;
+                        }
+                        let lane = lane_of(key)?;
+                        let Some(past) = visit(&lane)? else { return Ok(true) };
+                        let here =
+                            if past { prefix.clone().text(&lane.environment) } else { prefix.clone().lane(&lane) };
+                        from = here.prefix_end();
+                    }
+                    if rows.len() < NAMES_AT_ONCE {
+                        break;
+                    }
                 }
             }
         }
@@ -173,15 +185,23 @@ impl Scope {
         Ok(false)
     }
 
-    /// Lanes in keys of the form (..., lane, stamp), by one seek each.
+    /// Lanes in keys of the form (..., lane, stamp), by a few rows each.
     pub(super) fn lanes_under(&self, prefix: &Key, lanes: &mut BTreeSet<Lane>) -> Result<(), Error> {
         let (mut from, end) = (prefix.clone(), prefix.prefix_end());
-        while let Some((key, _)) = self.keyed::<()>(&from, &end, false, Clocks::Both, 1)?.pop() {
-            let lane = lane_of(&key)?;
-            from = prefix.clone().lane(&lane).prefix_end();
-            lanes.insert(lane);
+        loop {
+            let rows = self.keyed::<()>(&from, &end, false, Clocks::Both, NAMES_AT_ONCE)?;
+            for (key, _) in &rows {
+                if key.as_slice() < from.as_bytes() {
+                    continue;
+                }
+                let lane = lane_of(key)?;
+                from = prefix.clone().lane(&lane).prefix_end();
+                lanes.insert(lane);
+            }
+            if rows.len() < NAMES_AT_ONCE {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Lanes of one environment or of all in the order of their names, from a place on, with what runs in each.

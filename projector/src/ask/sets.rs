@@ -6,18 +6,24 @@ use std::sync::{Arc, OnceLock};
 use pedigraph_proto::Purl;
 
 use super::kept::Kept;
-use crate::facts::components::rows::Known;
+use crate::facts::components::rows::{Bound, Known};
+use crate::rows::stamp::Stamped;
 
 /// Sets whose contents one question keeps: artifacts of one build often share theirs.
 pub(super) const CONTENTS_KEPT_MAX: usize = 16;
 /// Components that one question keeps: sets of one line share most of theirs, and each set is searched again and again.
 pub(super) const COMPONENTS_KEPT_MAX: usize = 20_000;
 
+/// Artifacts of which one question keeps to which SBOMs they are bound.
+pub(super) const BOUND_KEPT_MAX: usize = 4_096;
+
 /// What was read of contents for a question.
 #[derive(Default)]
 pub(crate) struct ReadContents {
     pub(super) sets: Kept<u32, Arc<Contents>>,
     pub(super) components: Kept<u32, Arc<Component>>,
+    /// By digest, as it was asked for.
+    pub(super) bound: Kept<String, Arc<Vec<Stamped<Bound>>>>,
 }
 
 /// A component, and its purl, which is taken apart once for a question: sets share most of theirs.

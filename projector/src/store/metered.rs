@@ -61,6 +61,12 @@ impl Meter {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether more than a quarter of the budget is used: what is looked for to be listed then ends here, so that some of
+    /// it can be listed.
+    pub fn is_quarter_spent(&self) -> bool {
+        self.rows() > self.budget.rows_max / 4 || self.bytes() > self.budget.bytes_max / 4
+    }
+
     /// Whether more than half of the budget is used: a list that can go on in a next page ends here.
     pub fn is_half_spent(&self) -> bool {
         self.rows() > self.budget.rows_max / 2 || self.bytes() > self.budget.bytes_max / 2
@@ -123,12 +129,16 @@ impl Store for Metered {
 
     /// In parts, so that a scan with a large limit ends in time too.
     fn scan(&self, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Result<Vec<Row>, Error> {
+        if limit <= ROWS_PER_CHECK {
+            let rows = self.store.scan(from, to, reverse, limit)?;
+            self.meter.spend(rows.len() as u64 + 1, bytes_of(&rows))?;
+            return Ok(rows);
+        }
         let (mut from, mut to, mut rows) = (from.to_vec(), to.to_vec(), Vec::new());
         loop {
             let part_max = limit.saturating_sub(rows.len()).min(ROWS_PER_CHECK);
             let part = self.store.scan(&from, &to, reverse, part_max)?;
-            let bytes: usize = part.iter().map(|(key, value)| key.len() + value.len()).sum();
-            self.meter.spend(part.len() as u64 + 1, bytes as u64)?;
+            self.meter.spend(part.len() as u64 + 1, bytes_of(&part))?;
             let full = part.len() == part_max;
             rows.extend(part);
             let Some((last, _)) = rows.last().filter(|_| full && rows.len() < limit) else { return Ok(rows) };
@@ -142,6 +152,10 @@ impl Store for Metered {
     fn flush(&self) -> Result<(), Error> {
         Err(writes_nothing())
     }
+}
+
+fn bytes_of(rows: &[Row]) -> u64 {
+    rows.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64
 }
 
 fn writes_nothing() -> Error {

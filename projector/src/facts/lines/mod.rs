@@ -156,9 +156,15 @@ impl<'a> Lines<'a> {
 
     /// The last seen row of `from <= key < to`, with its key.
     fn last<T: DeserializeOwned>(&self, from: &Key, to: &Key) -> Result<Last<T>, Error> {
+        let last = self.last_row(from, to)?;
+        last.map(|(key, bytes)| Ok((key, Stamped::decode(&bytes)?))).transpose()
+    }
+
+    /// The same as it is stored.
+    fn last_row(&self, from: &Key, to: &Key) -> Result<Option<Row>, Error> {
         let mut found = None;
         self.each((from.as_bytes(), to.as_bytes()), true, SEEK_ROWS, |key, bytes| {
-            found = Some((key.to_vec(), Stamped::decode(bytes)?));
+            found = Some((key.to_vec(), bytes.to_vec()));
             Ok(ControlFlow::Break(()))
         })?;
         Ok(found)

@@ -5,9 +5,9 @@
 use std::ops::ControlFlow;
 
 use super::Lines;
-use super::rows::{Chunk, Head, InLine, Late, LineId, PackedLate, Place, Pos, table};
+use super::rows::{Chunk, Head, InLine, Late, LineId, PackedLate, Place, Pos, StoredChunk, StoredLate, table};
 use crate::error::Error;
-use crate::rows::stamp::Stamped;
+use crate::rows::stamp::{Stamped, split_stamp};
 use crate::store::key::Key;
 
 /// Late changes in the shortest run; fewer are read one by one.
@@ -108,10 +108,11 @@ impl Lines<'_> {
 
     fn run_below(&self, line: &LineId, pos: &Pos, level: u8, run: u64) -> Result<i64, Error> {
         let prefix = self.run_key(line, level, run);
-        let Some((_, row)) = self.last::<Chunk>(&prefix, &prefix.clone().pos(pos))? else { return Ok(0) };
-        let chunk = row.value;
-        let below = chunk.changes.iter().take_while(|late| late_is_below(late, pos));
-        Ok(chunk.before + below.map(PackedLate::weight).sum::<i64>())
+        let Some((_, row)) = self.last_row(&prefix, &prefix.clone().pos(pos))? else { return Ok(0) };
+        let unreadable = |error| Error::Store(format!("lines: a run cannot be read: {error}"));
+        let chunk: StoredChunk<'_> = postcard::from_bytes(split_stamp(&row)?.1).map_err(unreadable)?;
+        let below = chunk.changes.iter().take_while(|late| late.is_below(pos));
+        Ok(chunk.before + below.map(StoredLate::weight).sum::<i64>())
     }
 
     fn run_key(&self, line: &LineId, level: u8, run: u64) -> Key {

@@ -167,8 +167,42 @@ pub(crate) struct PackedLate {
 impl PackedLate {
     /// What it comes to.
     pub(crate) fn weight(&self) -> i64 {
-        if self.left { -1 } else { 1 }
+        weight(self.left)
     }
+}
+
+/// A [`Chunk`] as it stands in its row: a rank looks at all of its changes, and at the digests of hardly any.
+#[derive(Deserialize)]
+pub(crate) struct StoredChunk<'a> {
+    pub(crate) before: i64,
+    #[serde(borrow)]
+    pub(crate) changes: Vec<StoredLate<'a>>,
+}
+
+/// A [`PackedLate`] of it.
+#[derive(Deserialize)]
+pub(crate) struct StoredLate<'a> {
+    time: i64,
+    digest: &'a [u8],
+    _number: u64,
+    left: bool,
+}
+
+impl StoredLate<'_> {
+    /// Whether it is below a place.
+    pub(crate) fn is_below(&self, pos: &Pos) -> bool {
+        let same_time = || crate::store::digest::unpack(self.digest).is_some_and(|digest| digest < pos.digest);
+        self.time < pos.time || (self.time == pos.time && same_time())
+    }
+
+    /// What it comes to.
+    pub(crate) fn weight(&self) -> i64 {
+        weight(self.left)
+    }
+}
+
+fn weight(left: bool) -> i64 {
+    if left { -1 } else { 1 }
 }
 
 /// What an artifact is a version of.
