@@ -370,3 +370,50 @@ fn the_order_in_which_things_become_known_means_nothing() {
         assert_eq!(told(&backwards), in_order, "backwards in steps of {step}");
     }
 }
+
+/// A document with statements on so many packages that nothing has.
+fn strangers(from: usize, packages: usize) -> Said {
+    let statement = |n: usize| VexStatement {
+        vulnerability: CVE.to_owned(),
+        product: format!("pkg:npm/stranger-{n}"),
+        status: VexStatus::Affected.into(),
+        ..VexStatement::default()
+    };
+    let event = VexIssued {
+        issuer: "talker".to_owned(),
+        document_id: format!("from {from}"),
+        statements: (from..from + packages).map(statement).collect(),
+        ..VexIssued::default()
+    };
+    said(&format!("strangers from {from}"), 9, event)
+}
+
+#[test]
+fn who_names_very_many_packages_that_nothing_has_makes_no_question_expensive() {
+    let rows = |documents: usize| {
+        let mut events = vec![
+            sbom("buoy", 1, &["valve@1.0.0".to_owned(), "screen@2.0.0".to_owned()]),
+            statement("vendor", "doc", 2, "pkg:npm/valve@1.0.0", VexStatus::Affected),
+        ];
+        events.extend((0..documents).map(|n| strangers(n * 1_000, 1_000)));
+        let counted = Counted::of(&events);
+        let (scope, meter) = counted.scope(Budget::NONE);
+        let found = impact(&scope);
+        assert_eq!((found.counts.not_deployed, found.at_least), (1, vec![]), "the one that has a package is found");
+        meter.rows()
+    };
+    let (few, many) = (rows(1), rows(20));
+    assert!(many <= few && many < 1_500, "{few} rows of 1,000 packages, {many} of 20,000");
+}
+
+#[test]
+fn what_is_found_in_more_artifacts_than_a_question_may_look_at_is_listed_in_part_and_said_so() {
+    let events: Vec<Said> = (0..2_000).map(|n| scan(&format!("hull {n}"), n, &["pkg:npm/valve@1.0.0"])).collect();
+    let counted = Counted::of(&events);
+    let (scope, _) = counted.scope(Budget::NONE);
+    assert_eq!((impact(&scope).counts.not_deployed, impact(&scope).at_least), (2_000, vec![]));
+    let (scope, _) = counted.scope(Budget { rows_max: 9_000, ..Budget::NONE });
+    let found = impact(&scope);
+    assert!(found.not_deployed.is_some_and(|rows| rows.len() == 100), "a page of them");
+    assert!(found.at_least.contains(&"notDeployed".to_owned()), "{:?}", found.at_least);
+}

@@ -9,7 +9,7 @@ use pedigraph_proto::advisory::Covers;
 
 use super::heard::covers;
 use super::said::Case;
-use crate::ask::scope::Clocks;
+use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
 use crate::facts::findings::rows::{said_of, target, unreadable};
@@ -21,7 +21,7 @@ use crate::store::key::KeyReader;
 pub(crate) struct Candidates {
     /// Numbers of components.
     pub(crate) components: BTreeSet<u32>,
-    /// There are more than were looked at.
+    /// There may be more than were looked for: the counts of who lists them are lower bounds.
     pub(crate) cut: bool,
     /// Canonical digests of artifacts that are named by digest or purl, or are under an index that is.
     pub(crate) named: BTreeSet<String>,
@@ -30,27 +30,57 @@ pub(crate) struct Candidates {
     pub(crate) may_be_unclear: bool,
 }
 
+impl Candidates {
+    /// Whether to look for more, which a quarter of a question's budget is for.
+    fn goes_on(&mut self, scope: &Scope) -> bool {
+        let spent = scope.meter.is_quarter_spent();
+        self.tell_cut(spent);
+        !spent
+    }
+
+    /// Of what is not looked for nothing is said, and so nothing is called safe.
+    fn tell_cut(&mut self, cut: bool) {
+        self.cut |= cut;
+        self.may_be_unclear |= cut;
+    }
+}
+
 impl Case<'_> {
-    /// It costs rows by the digests and packages that are named with the vulnerability, the versions of these packages,
-    /// and the artifacts that are called by such a purl.
+    /// It costs rows by the digests that are named with the vulnerability, by the packages that are named with it or by
+    /// those that are known at all, whichever are fewer, by the versions of those that are both, and by the artifacts
+    /// that are called by such a purl.
     pub(crate) fn candidates(&self) -> Result<Candidates, Error> {
         let mut found = Candidates::default();
-        for package in &self.packages(target::PACKAGE, usize::MAX)? {
+        self.advised_on(&mut found)?;
+        for kind in [target::DIGEST, target::FINDING] {
+            self.named_by_digest(kind, &mut found)?;
+        }
+        let (packages, cut) = self.packages_known(target::PACKAGE)?;
+        found.tell_cut(cut);
+        for package in &packages {
+            if !found.goes_on(self.scope) {
+                break;
+            }
             found.may_be_unclear = true;
             let versions = self.versions_named(package)?;
             let is_named = |version: &str| versions.contains("") || versions.contains(clipped(version));
             self.named_by(package, is_named, &mut found)?;
         }
-        self.advised_on(&mut found)?;
+        Ok(found)
+    }
+
+    fn named_by_digest(&self, kind: u8, found: &mut Candidates) -> Result<(), Error> {
         for name in &self.vulnerability().keys {
-            for kind in [target::DIGEST, target::FINDING] {
-                for digest in self.targets(name, kind, usize::MAX)? {
-                    found.may_be_unclear |= kind == target::DIGEST;
-                    self.add(&digest, &mut found.named)?;
-                }
+            let mut after = String::new();
+            while found.goes_on(self.scope)
+                && let Some(digest) = self.target_after(name, kind, &after)?
+            {
+                found.may_be_unclear |= kind == target::DIGEST;
+                self.add(&digest, &mut found.named)?;
+                after = digest;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// What a statement on a purl may be about.
@@ -62,7 +92,12 @@ impl Case<'_> {
     /// What the advisories in the state that holds may concern.
     pub(crate) fn advised_on(&self, found: &mut Candidates) -> Result<(), Error> {
         let unclear = Cell::new(false);
-        for package in &self.packages(target::ADVISORY, usize::MAX)? {
+        let (packages, cut) = self.packages_known(target::ADVISORY)?;
+        found.tell_cut(cut);
+        for package in &packages {
+            if !found.goes_on(self.scope) {
+                break;
+            }
             let advisories = self.advisories(package)?;
             let concerns = |purl: &Purl| {
                 advisories.iter().map(|advised| covers(&advised.affected, purl)).fold(false, |is_hit, covers| {

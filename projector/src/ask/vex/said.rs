@@ -21,12 +21,13 @@ use crate::ask::scope::{Clocks, Scope};
 use crate::ask::sets::Component;
 use crate::error::Error;
 use crate::facts::components;
-use crate::facts::components::rows::KEYS;
+use crate::facts::components::rows::{KEYS, PACKAGES};
 use crate::facts::findings::issue_order;
 use crate::facts::findings::rows::{
     ADVISORIES, Advisory, DOCUMENTS, DocumentKey, Found, Issue, SAID, STATEMENTS, Statement, said_of, table, target,
     unreadable,
 };
+use crate::facts::lineage;
 use crate::rows::encoded::Encoded;
 use crate::rows::stamp::Stamp;
 use crate::store::key::{Key, KeyReader};
@@ -201,7 +202,7 @@ impl<'a> Case<'a> {
 
     /// Packages of which something is said, under each name at most so many, by one seek each.
     pub(super) fn packages(&self, kind: u8, limit: usize) -> Result<BTreeSet<String>, Error> {
-        let of_name = |name: &str| self.targets(name, kind, limit);
+        let of_name = |name: &str| self.scope.texts_under(&self.table(SAID).text(name).byte(kind), limit);
         Ok(self.each_name(of_name)?.into_iter().collect())
     }
 
@@ -239,9 +240,38 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// At most so many digests or packages of which something is said under one name, by one seek each.
-    pub(super) fn targets(&self, name: &str, kind: u8, limit: usize) -> Result<Vec<String>, Error> {
-        self.scope.texts_under(&self.table(SAID).text(name).byte(kind), limit)
+    /// Packages of which something is said and that something is known to have, or to be. Where very many are named, it
+    /// goes from one that is both to the next: it costs seeks for the fewer of the two. It ends when a quarter of the
+    /// question's budget is used; then it is `true`.
+    pub(super) fn packages_known(&self, kind: u8) -> Result<(BTreeSet<String>, bool), Error> {
+        if let Some(few) = self.few_packages(kind)? {
+            return Ok(((*few).clone(), false));
+        }
+        let mut known = BTreeSet::new();
+        for name in self.said.names() {
+            let said = self.table(SAID).text(name).byte(kind);
+            let mut next = self.scope.text_from(&said, "")?;
+            while let Some(package) = next.take() {
+                if self.scope.meter.is_quarter_spent() {
+                    return Ok((known, true));
+                }
+                let Some(here) = self.scope.known_package(&package)? else { break };
+                let is_named = here == package;
+                next = match is_named {
+                    true => self.scope.texts_after(&said, &package, 1)?.pop(),
+                    false => self.scope.text_from(&said, &here)?,
+                };
+                if is_named {
+                    known.insert(package);
+                }
+            }
+        }
+        Ok((known, false))
+    }
+
+    /// The first digest of which something is said under one name, after one.
+    pub(super) fn target_after(&self, name: &str, kind: u8, after: &str) -> Result<Option<String>, Error> {
+        Ok(self.scope.texts_after(&self.table(SAID).text(name).byte(kind), after, 1)?.pop())
     }
 
     /// A statement by its place.
@@ -400,6 +430,30 @@ impl Scope {
             rows.into_iter().map(|(_, row)| (row.value.version, row.value.time, row.stamp.index, row.stamp.ordinal));
         let issued = issued.filter(|(_, time, _, _)| *time <= at.0);
         Ok(issued.max_by(issue_order).map(|(_, _, index, _)| index))
+    }
+
+    /// The first package, from one on in the order of keys, that a component is of, or is made from, or that an artifact
+    /// is called by.
+    fn known_package(&self, from: &str) -> Result<Option<String>, Error> {
+        let of = components::rows::table;
+        let called = lineage::rows::key(&self.tenant, lineage::rows::table::PURLS);
+        let mut first: Option<(Key, String)> = None;
+        for table in [of(&self.tenant, PACKAGES), of(&self.tenant, KEYS), called.clone()] {
+            let Some(package) = self.text_from(&table, from)? else { continue };
+            // Keys have an order of their own.
+            let place = called.clone().text(&package);
+            if first.as_ref().is_none_or(|(known, _)| place < *known) {
+                first = Some((place, package));
+            }
+        }
+        Ok(first.map(|(_, package)| package))
+    }
+
+    /// The first text that follows a beginning in keys, from one on in their order; an empty one is before all.
+    fn text_from(&self, prefix: &Key, from: &str) -> Result<Option<String>, Error> {
+        let here = if from.is_empty() { prefix.clone() } else { prefix.clone().text(from) };
+        let Some(key) = self.next_key(&here, &prefix.prefix_end(), Clocks::Known)? else { return Ok(None) };
+        KeyReader::after(&key, prefix).text().ok_or_else(unreadable).map(Some)
     }
 
     /// At most so many texts that follow a beginning in keys, each once, by one seek each.
