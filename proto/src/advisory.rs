@@ -118,6 +118,42 @@ pub fn package_of(purl: &Purl) -> String {
     .unwrap_or_else(|| purl.package().to_owned())
 }
 
+/// What the qualifiers of a purl say of an installed component of the same package.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Qualified {
+    /// Nothing against its being meant.
+    Same,
+    /// Another one is meant.
+    Other,
+    /// It cannot be told; why, in words for people.
+    Unknown(&'static str),
+}
+
+/// Whether a purl that a CSAF document names means an installed component of the same package: `distro`, `epoch` and
+/// `upstream` must not differ where both have them, and a release that one of them lacks tells nothing (SPEC §5).
+pub fn qualified(named: &Purl, installed: &Purl) -> Qualified {
+    let (Some(named), Some(component)) = (Installed::of(named), Installed::of(installed)) else {
+        return Qualified::Same;
+    };
+    let both = |name: &str| named.qualifier(name).zip(component.qualifier(name));
+    let other_epoch = both("epoch").is_some_and(|(named, installed)| named != installed);
+    let other_source = named.source().zip(component.source()).is_some_and(|((name, version), (of, of_version))| {
+        name != of || (!version.is_empty() && !of_version.is_empty() && version != of_version)
+    });
+    if other_epoch || other_source {
+        return Qualified::Other;
+    }
+    let (wanted, found) = (named.qualifier("distro"), component.qualifier("distro"));
+    if wanted.is_none() && found.is_none() {
+        return Qualified::Same;
+    }
+    match of_releases(wanted.and_then(Release::of), found.and_then(Release::of)) {
+        Agreement::Agrees => Qualified::Same,
+        Agreement::Contradicts => Qualified::Other,
+        Agreement::Lacks => Qualified::Unknown(why::NO_RELEASE),
+    }
+}
+
 /// Whether an installed component is one of the versions that an affected package names.
 pub fn covers(package: &AffectedPackage, installed: &Purl) -> Covers {
     let Some(component) = Installed::of(installed) else { return Covers::Out };
@@ -383,7 +419,12 @@ fn agree(ecosystem: &str, distro: &str) -> Agreement {
     }
     // Behind a product of Red Hat stands what it runs on.
     let release = release.split_once("::el").map_or(release, |(_, release)| release);
-    let (Some(wanted), Some(found)) = (Release::of(release), Release::of(distro)) else { return Agreement::Lacks };
+    of_releases(Release::of(release), Release::of(distro))
+}
+
+/// A release that is as exact as the wanted one, or more, tells whether it is that.
+fn of_releases(wanted: Option<Release>, found: Option<Release>) -> Agreement {
+    let (Some(wanted), Some(found)) = (wanted, found) else { return Agreement::Lacks };
     match (wanted, found) {
         (Release::Numbers(wanted), Release::Numbers(found)) => {
             let same = wanted.iter().zip(&found).all(|(a, b)| a == b);
@@ -476,6 +517,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn qualifiers_of_a_named_purl_tell_releases_epochs_and_sources_apart() {
+        let said = |named: &str, installed: &str| {
+            let purl = |qualifiers: &str| Purl::parse(&format!("pkg:rpm/redhat/x@1{qualifiers}")).expect("a purl");
+            qualified(&purl(named), &purl(installed))
+        };
+        let unknown = Qualified::Unknown(why::NO_RELEASE);
+        for (named, installed, want) in [
+            ("", "", Qualified::Same),
+            ("?arch=src", "?arch=x86_64", Qualified::Same),
+            ("?distro=redhat-8", "?distro=redhat-8.8", Qualified::Same),
+            ("?distro=redhat-8.8", "?distro=redhat-8", unknown),
+            ("?distro=redhat-8", "?distro=redhat-9.2", Qualified::Other),
+            ("?distro=redhat-8", "", unknown),
+            ("", "?distro=redhat-8", unknown),
+            ("?epoch=1", "?epoch=2", Qualified::Other),
+            ("?epoch=1", "", Qualified::Same),
+            ("?upstream=y-1-2.src.rpm", "?upstream=y-1-2.src.rpm", Qualified::Same),
+            ("?upstream=y", "?upstream=y-1-2.src.rpm", Qualified::Same),
+            ("?upstream=z", "?upstream=y-1-2.src.rpm", Qualified::Other),
+            ("?distro=redhat-8&epoch=1", "?distro=redhat-8&epoch=2", Qualified::Other),
+        ] {
+            assert_eq!(said(named, installed), want, "{named} {installed}");
+        }
+    }
 
     /// Events as `introduced`, `fixed`, `last_affected`, `limit` by their first letter: `i0 f1.2`.
     fn range(kind: &str, events: &str) -> AffectedRange {

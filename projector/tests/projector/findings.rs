@@ -371,6 +371,49 @@ fn the_order_in_which_things_become_known_means_nothing() {
     }
 }
 
+#[test]
+fn a_statement_of_csaf_clears_no_other_release() {
+    let status = |format: &str, named: &str, installed: &str| {
+        let product = format!("pkg:rpm/redhat/curl{named}");
+        let statement = VexStatement {
+            vulnerability: CVE.to_owned(),
+            product,
+            status: VexStatus::NotAffected.into(),
+            ..VexStatement::default()
+        };
+        let event = VexIssued {
+            issuer: "vendor".to_owned(),
+            format: format.to_owned(),
+            statements: vec![statement],
+            ..VexIssued::default()
+        };
+        let mut book = Book::new();
+        book.commit(&[
+            sbom("ship", 1, &[format!("pkg:rpm/redhat/curl@7.61.1-30?{installed}")]),
+            said("vendor's", 2, event),
+            deployed("ship", 3, "quay"),
+        ]);
+        let found = impact(&book.scope());
+        let (verdict, counts) = (verdict(&book.scope(), "ship"), found.counts);
+        let why = found.unknown.first().map(|row| row.why.clone()).unwrap_or_default();
+        (verdict.summary.status, counts.cleared, counts.unknown, why)
+    };
+    let is_unclear = |(status, cleared, unknown, why): (String, u64, u64, String)| {
+        (status.as_str(), cleared, unknown) == ("unknown", 0, 1) && why.contains("release")
+    };
+    assert_eq!(status("csaf", "?distro=redhat-8", "distro=redhat-8.8"), ("not_affected".into(), 1, 0, String::new()));
+    let other = status("csaf", "?distro=redhat-8", "distro=redhat-9.2");
+    assert_eq!((other.0.as_str(), other.1), ("unknown", 0), "it is of another release");
+    for (named, installed) in [("", "distro=redhat-9.2"), ("@7.61.1-30", "distro=redhat-8.8"), ("?distro=redhat-8", "")]
+    {
+        let said = status("csaf", named, installed);
+        assert!(is_unclear(said.clone()), "{named} {installed}: {said:?}");
+    }
+    assert_eq!(status("csaf", "", "arch=x86_64").0, "not_affected", "neither says a release");
+    let elsewhere = status("openvex", "?distro=redhat-8", "distro=redhat-9.2");
+    assert_eq!(elsewhere.0, "not_affected", "qualifiers of other formats are ignored");
+}
+
 /// A document with statements on so many packages that nothing has.
 fn strangers(from: usize, packages: usize) -> Said {
     let statement = |n: usize| VexStatement {

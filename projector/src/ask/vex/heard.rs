@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pedigraph_proto::Purl;
-use pedigraph_proto::advisory::{self, Covers};
+use pedigraph_proto::advisory::{self, Covers, Qualified, qualified};
 use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
 
 use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
@@ -183,7 +183,12 @@ impl Case<'_> {
                 let order = (statement.time, version, pointer.at);
                 heard.voice = Some(Speaks { rank: fit.rank, role, unsigned, on, order });
             }
-            Err(reason) => heard.reason = reason,
+            Err(Misfit { reason, may_fit }) => {
+                if may_fit {
+                    hearing.unclear.get_or_insert_with(|| format!("{} may mean {reason}", heard.issuer));
+                }
+                heard.reason = reason;
+            }
         }
         hearing.heard.push(heard);
         Ok(())
@@ -196,58 +201,83 @@ impl Case<'_> {
         statement: &Statement,
         issued: &Issued,
         rank: Rank,
-    ) -> Result<Result<Fit, String>, Error> {
+    ) -> Result<Result<Fit, Misfit>, Error> {
+        let misfit = |reason: String| Ok(Err(Misfit { reason, may_fit: false }));
+        let may_fit = |reason: String| Ok(Err(Misfit { reason, may_fit: true }));
         if issued.issue.in_sbom && !self.sbom_is_current(about, issued)? {
-            return Ok(Err("the SBOM that it is part of was replaced by a newer one".to_owned()));
+            return misfit("the SBOM that it is part of was replaced by a newer one".to_owned());
         }
         if statement.status() == VexStatus::Unspecified {
-            return Ok(Err(format!("its status {:?} is none that counts", statement.raw_status)));
+            return misfit(format!("its status {:?} is none that counts", statement.raw_status));
         }
         let mut fit = Fit { rank, components: BTreeSet::new(), subcomponents: vec![] };
         let purl = Purl::parse(&statement.product);
         match (rank, &purl) {
             (Rank::Purl | Rank::VersionedPurl, Some(purl)) => {
                 if !about.own.iter().any(|own| is_own(purl, own)) {
-                    return Ok(Err("its purl names another repository".to_owned()));
+                    return misfit("its purl names another repository".to_owned());
                 }
                 fit.rank = if purl.version().is_empty() { Rank::Purl } else { Rank::VersionedPurl };
             }
             (Rank::Component | Rank::VersionedComponent, Some(purl)) => {
-                fit.components = self.held(about, purl)?;
-                if fit.components.is_empty() {
-                    return Ok(Err("its SBOM has no such component".to_owned()));
+                let held = self.held(about, purl, issued)?;
+                match held.unclear {
+                    Some(why) if held.components.is_empty() => return may_fit(why),
+                    None if held.components.is_empty() => {
+                        return misfit("its SBOM has no such component".to_owned());
+                    }
+                    Some(_) | None => fit.components = held.components,
                 }
                 fit.rank = if purl.version().is_empty() { Rank::Component } else { Rank::VersionedComponent };
             }
             _ => {}
         }
-        if !statement.subcomponents.is_empty() {
-            let mut parts = BTreeSet::new();
-            for subcomponent in &statement.subcomponents {
-                let held = match Purl::parse(subcomponent) {
-                    Some(purl) => self.held(about, &purl)?,
-                    None => BTreeSet::new(),
-                };
-                if !held.is_empty() {
-                    fit.subcomponents.push(subcomponent.clone());
-                    parts.extend(held);
-                }
-            }
-            if parts.is_empty() {
-                return Ok(Err("its SBOM has none of the subcomponents".to_owned()));
-            }
-            fit.components = parts;
+        if statement.subcomponents.is_empty() {
+            return Ok(Ok(fit));
         }
-        Ok(Ok(fit))
+        let (parts, there) = self.subcomponents(about, statement, issued)?;
+        match parts.unclear {
+            Some(why) if parts.components.is_empty() => may_fit(why),
+            None if parts.components.is_empty() => misfit("its SBOM has none of the subcomponents".to_owned()),
+            Some(_) | None => Ok(Ok(Fit { components: parts.components, subcomponents: there, ..fit })),
+        }
     }
 
-    /// Purls of the components that a purl names.
-    fn held(&self, about: &Subject, purl: &Purl) -> Result<BTreeSet<String>, Error> {
-        let mut held = BTreeSet::new();
+    /// What an artifact holds of the subcomponents that a statement names, and which of these it does.
+    fn subcomponents(
+        &self,
+        about: &Subject,
+        statement: &Statement,
+        issued: &Issued,
+    ) -> Result<(Held, Vec<String>), Error> {
+        let (mut parts, mut there) = (Held::default(), Vec::new());
+        for subcomponent in &statement.subcomponents {
+            let Some(purl) = Purl::parse(subcomponent) else { continue };
+            let held = self.held(about, &purl, issued)?;
+            if !held.components.is_empty() {
+                there.push(subcomponent.clone());
+            }
+            parts.components.extend(held.components);
+            parts.unclear = parts.unclear.or(held.unclear);
+        }
+        Ok((parts, there))
+    }
+
+    /// The components that a purl of a document names.
+    fn held(&self, about: &Subject, purl: &Purl, issued: &Issued) -> Result<Held, Error> {
+        let mut held = Held::default();
         for current in &about.current {
             for known in self.components(current, purl.package())?.iter() {
-                if known.parsed().is_some_and(|component| is_asked_for(purl, None, component)) {
-                    held.insert(known.purl.clone());
+                let Some(component) = known.parsed().filter(|component| is_asked_for(purl, None, component)) else {
+                    continue;
+                };
+                let qualified = if issued.issue.by_release { qualified(purl, component) } else { Qualified::Same };
+                match qualified {
+                    Qualified::Same => drop(held.components.insert(known.purl.clone())),
+                    Qualified::Other => {}
+                    Qualified::Unknown(why) => {
+                        held.unclear.get_or_insert_with(|| format!("{}: {why}", known.purl));
+                    }
                 }
             }
         }
@@ -340,6 +370,22 @@ impl Case<'_> {
         }
         Ok(())
     }
+}
+
+/// What an artifact holds of what a purl names.
+#[derive(Default)]
+struct Held {
+    /// Purls of components.
+    components: BTreeSet<String>,
+    /// A component of which it cannot be told whether it is meant, and why.
+    unclear: Option<String>,
+}
+
+/// Why a statement is not about an artifact.
+struct Misfit {
+    reason: String,
+    /// It may be, which cannot be told.
+    may_fit: bool,
 }
 
 /// How a statement fits.

@@ -32,6 +32,8 @@ pub(crate) mod rows;
 const TEXT_BYTES_MAX: usize = 2_048;
 /// Things that one SBOM describes which are kept.
 const SUBJECTS_MAX: usize = 4;
+/// The format whose purls are compared with their releases (SPEC §5).
+const CSAF: &str = "csaf";
 /// Bytes of a scanner's name, and of what of an artifact it scanned, in keys.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -168,6 +170,7 @@ impl Fold<'_, '_, '_> {
             source: clip(&self.at.entry.source),
             verification: event.verification,
             in_sbom,
+            by_release: event.format == CSAF,
             subjects: subjects.cloned().collect(),
             greatest,
         };

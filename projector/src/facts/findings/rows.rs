@@ -91,6 +91,8 @@ pub(crate) struct Issue {
     pub(crate) verification: i32,
     /// It is part of an SBOM and lives with it.
     pub(crate) in_sbom: bool,
+    /// Its purls say by qualifiers which release of a distribution they mean (SPEC §5).
+    pub(crate) by_release: bool,
     /// What that SBOM describes.
     pub(crate) subjects: Vec<String>,
     /// The greatest version of all so far, this one too.
