@@ -56,7 +56,8 @@ impl Publish {
             ("REASON", "/detail"),
         ];
         answer(self.client.output, &json!({ "results": rows }), &rows, &columns);
-        let rejected = rows.iter().filter(|row| row["status"] == "rejected").count();
+        // A duplicate of what was rejected is not taken either.
+        let rejected = rows.iter().filter(|row| row["status"] == "rejected" || row["code"].is_string()).count();
         if rejected > 0 {
             let hint = "see `pedigraph rejects show INDEX`; their bytes are kept";
             return Err(Failure::error(Exit::Error, format!("{rejected} of {} rejected; {hint}", rows.len())));
@@ -162,6 +163,10 @@ pub(super) fn results(answer: Answer, base: &str, file: &str) -> anyhow::Result<
     };
     for row in rows.iter_mut().filter_map(Value::as_object_mut) {
         row.insert("file".to_owned(), json!(file));
+        // A message alone is refused with a detail, one of several is listed with its reason.
+        if let Some(reason) = row.get("reason").cloned() {
+            row.entry("detail").or_insert(reason);
+        }
     }
     Ok(rows)
 }
@@ -169,6 +174,19 @@ pub(super) fn results(answer: Answer, base: &str, file: &str) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_row_says_why_it_was_rejected() {
+        let of = |status: u16, body: Value| {
+            let answer = Answer { status, body: body.to_string().into_bytes() };
+            results(answer, "http://localhost", "one.json").expect("rows").remove(0)
+        };
+        let alone = of(422, json!({ "index": 4, "code": "SCHEMA_VIOLATION", "detail": "no type" }));
+        let among = json!({ "status": "duplicate", "index": 4, "code": "SCHEMA_VIOLATION", "reason": "no type" });
+        for row in [alone, of(200, json!({ "results": [among] }))] {
+            assert_eq!((&row["code"], &row["detail"]), (&json!("SCHEMA_VIOLATION"), &json!("no type")), "{row}");
+        }
+    }
 
     #[test]
     fn lines_are_told_from_a_document() {
