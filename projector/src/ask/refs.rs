@@ -222,9 +222,8 @@ impl Graph<'_> {
 
     /// What a tag points at: of the repository as written, else of any whose name ends so.
     pub(super) fn by_tag(&self, text: &str) -> Result<Vec<String>, Error> {
-        let Some(reference) = ArtifactRef::parse(text).filter(|reference| reference.digest.is_none()) else {
-            return Ok(vec![]);
-        };
+        let has_tag = |reference: &ArtifactRef| reference.digest.is_none() && !reference.tag.is_empty();
+        let Some(reference) = ArtifactRef::parse(text).filter(has_tag) else { return Ok(vec![]) };
         let exact = self.tagged(&reference.repository_key(), &reference.tag)?;
         if exact.is_some() || text.starts_with("pkg:") {
             return Ok(exact.into_iter().collect());

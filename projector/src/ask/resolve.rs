@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pedigraph_proto::Purl;
+use pedigraph_proto::{ArtifactRef, Purl};
 
 use super::answers::{Candidate, Found};
 use super::identity::{Graph, fields};
@@ -19,6 +19,12 @@ use crate::store::key::{Key, KeyReader};
 const PACKAGE_WORDS_MAX: usize = 4;
 /// Letters from which on packages are found whose names only begin so.
 const PACKAGE_BEGINNING_MIN: usize = 3;
+/// Repositories of one last part that are looked at for those that end as a query does.
+const REPOSITORIES_MAX: usize = 100;
+/// Artifacts of a repository that are looked at for the lines that it has.
+const MEMBERS_LOOKED_AT_MAX: usize = 16;
+/// Versions of a line that are looked at for the newest at the question's moment.
+const NEWEST_LOOKED_AT_MAX: usize = 16;
 /// Bytes of a query.
 const QUERY_BYTES_MAX: usize = 4_096;
 
@@ -37,6 +43,7 @@ impl Graph<'_> {
         self.environments_and_services(query, &mut found)?;
         self.commits(query, &mut found)?;
         self.runs(query, &mut found)?;
+        self.repositories(query, &mut found)?;
         self.vulnerabilities(query, &mut found)?;
         self.purls(query, &mut found)?;
         self.packages(query, &mut found)?;
@@ -63,6 +70,51 @@ impl Graph<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Repositories by their names without a tag, each by its newest version: the one that is written so, else, where
+    /// nothing else is found, those whose names end so.
+    fn repositories(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let is_name = |reference: &ArtifactRef| reference.digest.is_none() && reference.tag.is_empty();
+        let Some(reference) = ArtifactRef::parse(query).filter(is_name) else { return Ok(()) };
+        if let Some(newest) = self.newest_in(&reference.repository_key())? {
+            found.push(newest);
+            return Ok(());
+        }
+        if !found.is_empty() {
+            return Ok(());
+        }
+        let last = query.rsplit('/').next().unwrap_or(query);
+        let (short, path) = (self.key(table::SHORT).text(last).text(""), format!("/{query}"));
+        let mut after = String::new();
+        for _ in 0..REPOSITORIES_MAX {
+            let Some(repository) = self.scope.texts_after(&short, &after, 1)?.pop() else { break };
+            if repository.ends_with(&path) {
+                found.extend(self.newest_in(&repository)?);
+            }
+            if found.len() == CANDIDATES_MAX {
+                break;
+            }
+            after = repository;
+        }
+        Ok(())
+    }
+
+    /// The newest version in a repository: of several lines, as those of platforms are, some are looked at, and what is no
+    /// part of an index goes before what is.
+    fn newest_in(&self, repository: &str) -> Result<Option<Candidate>, Error> {
+        let members = self.key(table::LINE).text(repository);
+        let (mut lines, mut newest) = (BTreeSet::new(), None);
+        for digest in self.scope.texts_under(&members, MEMBERS_LOOKED_AT_MAX)? {
+            let Some(line) = self.line_of(&digest)?.filter(|line| lines.insert(*line)) else { continue };
+            for version in self.newest_of_line(&line, NEWEST_LOOKED_AT_MAX)?.0 {
+                let Some(profile) = self.profile(&version)? else { continue };
+                let is_part = !self.above(&profile.digest)?.members.is_empty();
+                newest = newest.max(Some((!is_part, profile.created.time, version, profile.reference.clone())));
+                break;
+            }
+        }
+        Ok(newest.map(|(_, _, digest, reference)| artifact_candidate(&digest, &reference)))
     }
 
     fn environments_and_services(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {

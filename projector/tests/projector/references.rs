@@ -1,7 +1,7 @@
 //! What references lead to: a tag that runs, a commit of many builds, a service of several places.
 
 use pedigraph_projector::Found;
-use pedigraph_proto::event::{ImageObserved, PlatformManifest, ServiceDeployed};
+use pedigraph_proto::event::{ArtifactPublished, ImageObserved, PlatformManifest, ServiceDeployed};
 
 use crate::book::{Book, Said, digest, packaged, said};
 
@@ -86,4 +86,44 @@ fn a_service_of_two_places_is_ambiguous_only_where_they_run_different_things() {
     };
     let labels: Vec<bool> = found.iter().map(|candidate| candidate.label.contains("porto")).collect();
     assert_eq!(labels, [false, true, false], "{found:?}");
+}
+
+#[test]
+fn a_repository_is_found_by_what_people_call_it() {
+    let published = |reference: &str, minute: i64| {
+        let event = ArtifactPublished {
+            artifact_digest: digest(reference),
+            artifact_ref: reference.to_owned(),
+            ..ArtifactPublished::default()
+        };
+        said(reference, minute, event)
+    };
+    let manifests = vec![PlatformManifest { digest: digest("quay.example/pos/till:7.3"), ..Default::default() }];
+    let index = ImageObserved {
+        digest: digest("index of 7.3"),
+        artifact_ref: "quay.example/pos/till:7.3".to_owned(),
+        digest_kind: 1,
+        manifests,
+        ..ImageObserved::default()
+    };
+    let mut events = vec![
+        published("quay.example/pos/till:7.2", 2),
+        published("quay.example/pos/till:7.3", 3),
+        said("index", 4, index),
+        published("quay.example/back/till:1.0", 5),
+        published("quay.example/pos/drawer:1.0", 6),
+    ];
+    let found = |events: &[Said], query: &str| {
+        let found = Book::of(events).scope().resolve(query).expect("answered");
+        found.into_iter().map(|found| (found.kind, found.id)).collect::<Vec<_>>()
+    };
+    let artifact = |name: &str| ("artifact".to_owned(), digest(name));
+    for query in ["quay.example/pos/till", "pos/till"] {
+        assert_eq!(found(&events, query), [artifact("index of 7.3")], "{query}");
+    }
+    assert_eq!(found(&events, "till"), [artifact("quay.example/back/till:1.0"), artifact("index of 7.3")]);
+    assert_eq!(found(&events, "drawer"), [artifact("quay.example/pos/drawer:1.0")]);
+    assert_eq!(found(&events, "ill"), [], "a name is not found by its end alone");
+    events.push(deployed("runs", 7, |event| event.artifact_digest = digest("quay.example/back/till:1.0")));
+    assert_eq!(found(&events, "till"), [("service".to_owned(), "shop/till".to_owned())], "what runs goes before");
 }

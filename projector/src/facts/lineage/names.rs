@@ -74,6 +74,7 @@ impl Fold<'_, '_, '_> {
             say(&mut self.said.called, (&mut self.memory.called, &mut *self.rows), key, called, Called::join)?;
         if first_here {
             self.rows.put_first(self.key(table::LINE).text(&repository).text(digest), &())?;
+            self.short_name(&repository, "")?;
         }
         for tag in naming.tags.iter().take(calls) {
             let key = self.key(table::CALLS).text(digest).text(&repository).text(tag);
