@@ -34,6 +34,7 @@ const ALL: &[Asset] = &[
     Asset { name: "lanes.js", content_type: JS, text: include_str!("assets/lanes.js") },
     Asset { name: "timeline.js", content_type: JS, text: include_str!("assets/timeline.js") },
 ];
+    Asset { name: "times.js", content_type: JS, text: include_str!("assets/times.js") },
 
 /// Changes whenever one of them does.
 static VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -1,6 +1,7 @@
 // A card beside a link to an artifact: what it is and what proves it. It opens by pointing, by focus and by `i`.
 // @ts-check
 import { isWriting, shortcut } from "./keys.js";
+import { treat } from "./times.js";
 
 /** How long one points before it opens, milliseconds. */
 const DWELL_MS = 60;

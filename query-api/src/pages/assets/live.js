@@ -130,8 +130,13 @@ class Live {
     }
 }
 
-/** @param {Element} row */
-const words = (row) => row.textContent?.replace(/\s+/g, " ") ?? "";
+/** What something says, with its times as they were written: how long ago they were is no change.
+ * @param {Element} row */
+function words(row) {
+    const copy = /** @type {Element} */ (row.cloneNode(true));
+    for (const time of copy.querySelectorAll("time")) time.textContent = time.getAttribute("datetime");
+    return copy.textContent?.replace(/\s+/g, " ") ?? "";
+}
 
 /**
  * Puts a part in the place of what it was, and marks rows that are other ones; gives their number.

@@ -8,7 +8,9 @@ import { proof } from "./proof.js";
 import { search } from "./search.js";
 import { timeline } from "./timeline.js";
 
+import { times } from "./times.js";
 keys();
+times();
 search();
 live();
 proof();
