@@ -28,6 +28,7 @@ pub mod names;
 pub mod on_call;
 pub mod overview;
 pub mod proof;
+pub mod pinned;
 pub mod search;
 pub mod timeline;
 pub mod verdict;

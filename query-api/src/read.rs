@@ -64,8 +64,7 @@ impl FromRequestParts<App> for Read {
 
 impl Read {
     fn parse(tenant: TenantId, path: &str, params: Params, headers: &HeaderMap, now: Nanos) -> Result<Read, Problem> {
-        let paging = ["pageToken", "pageSize", "limit", "minIndex"];
-        let question = format!("{tenant} {path}?{}", params.without(&paging));
+        let question = question(&tenant, path, &params);
         let mut moment = Moment { at: params.time("at", now)?, as_of: as_of(&params, now)? };
         let token = page_token(&params, &question)?;
         if let Some(index) = token.as_ref().and_then(|token| token.as_of) {
@@ -108,6 +107,11 @@ impl Read {
         self
     }
 
+    /// The question of another path and other parameters.
+    pub(crate) fn question_of(&self, path: &str, params: &Params) -> String {
+        question(&self.tenant, path, params)
+    }
+
     /// The token of the next page.
     pub fn next(&self, fresh: &Fresh, key: Option<Vec<u8>>) -> Option<String> {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))
@@ -136,6 +140,11 @@ impl Read {
     pub(crate) fn knows_any(&self) -> bool {
         self.if_none_match.as_deref().is_some_and(|known| known.trim() == "*")
     }
+}
+
+/// All that selects and orders rows.
+fn question(tenant: &TenantId, path: &str, params: &Params) -> String {
+    format!("{tenant} {path}?{}", params.without(&["pageToken", "pageSize", "limit", "minIndex"]))
 }
 
 /// Whether a question has an age in it, such as `prod@{2h}` or `at=2h`: its answer changes while the log does not.

@@ -27,6 +27,8 @@ mod pages;
 mod reads;
 #[path = "http/serving.rs"]
 mod serving;
+#[path = "http/pinned.rs"]
+mod pinned;
 #[path = "http/sessions.rs"]
 mod sessions;
 #[path = "http/streams.rs"]

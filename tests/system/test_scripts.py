@@ -151,6 +151,35 @@ def test_shortcuts_are_listed(page, demo):
     assert page.locator("#q").input_value() == "?" and page.get_by_role("dialog").count() == 0
 
 
+def test_the_link_to_an_answer_and_commands_are_copied(page, demo):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=demo.url)
+    clipboard = lambda: page.evaluate("navigator.clipboard.readText()")
+    page.goto(f"{demo.url}/environments/prod")
+    link = page.locator("footer a[rel=bookmark]")
+    page.get_by_role("button", name="Copy the link to this answer").click()
+    page.get_by_role("status").filter(has_text="Copied: http").wait_for()
+    assert clipboard() == demo.url + link.get_attribute("href") and "asOf=" in clipboard()
+    index = re.search(r"asOf=(\d+)", clipboard())[1]
+    newest = lambda: int(re.search(r"asOf=(\d+)", link.get_attribute("href"))[1])
+    page.get_by_role("button", name="Copy the command").last.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("status").filter(has_text="Copied: pedigraph env prod").wait_for()
+    assert clipboard() == "pedigraph env prod"
+    until(lambda: newest() > int(index), "the link of what is shown, after a change", 60)
+    page.keyboard.press("y")
+    until(lambda: "asOf=" in clipboard(), "the key of the link", 5)
+    page.goto(clipboard())
+    assert link.get_attribute("href") in page.url, "the address of the same answer"
+
+
+def test_what_the_browser_does_not_let_be_copied_is_said(page, demo):
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false;")
+    page.goto(demo.url)
+    page.get_by_role("button", name="Copy the link to this answer").click()
+    page.get_by_role("status").filter(has_text="mark it and copy it by hand").wait_for()
+    page.get_by_role("button", name="Copy the link").wait_for()
+
+
 def checked(page, url):
     page.goto(url)
     verdict = page.locator("#verdict")

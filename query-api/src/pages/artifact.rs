@@ -46,7 +46,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
         };
         let json = format!("/api/v1/artifacts/{}{}", encoded(&digest), moment_query(read));
         let command = format!("pedigraph trace {}{}", quoted(&digest), moment_options(read));
-        let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command };
+        let frame = Frame { title: &artifact.node.artifact_ref, json: &json, command: &command, read };
         Ok(page(&frame, "", fresh, &content(&artifact, &lineage, trace.as_ref(), read)))
     })
     .await

@@ -26,6 +26,7 @@ struct Asset {
 const ALL: &[Asset] = &[
     Asset { name: "style.css", content_type: CSS, text: include_str!("assets/style.css") },
     Asset { name: "page.js", content_type: JS, text: include_str!("assets/page.js") },
+    Asset { name: "copy.js", content_type: JS, text: include_str!("assets/copy.js") },
     Asset { name: "keys.js", content_type: JS, text: include_str!("assets/keys.js") },
     Asset { name: "live.js", content_type: JS, text: include_str!("assets/live.js") },
     Asset { name: "proof.js", content_type: JS, text: include_str!("assets/proof.js") },
@@ -33,8 +34,8 @@ const ALL: &[Asset] = &[
     Asset { name: "hovercard.js", content_type: JS, text: include_str!("assets/hovercard.js") },
     Asset { name: "lanes.js", content_type: JS, text: include_str!("assets/lanes.js") },
     Asset { name: "timeline.js", content_type: JS, text: include_str!("assets/timeline.js") },
-];
     Asset { name: "times.js", content_type: JS, text: include_str!("assets/times.js") },
+];
 
 /// Changes whenever one of them does.
 static VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -35,7 +35,7 @@ async fn commit(State(app): State<App>, Path(commit): Path<String>, read: Read) 
         };
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&commit)), read);
         let command = format!("pedigraph trace {}{}", quoted(&commit), moment_options(read));
-        let frame = Frame { title: &format!("Commit {commit}"), json: &json, command: &command };
+        let frame = Frame { title: &format!("Commit {commit}"), json: &json, command: &command, read };
         Ok(page(&frame, "", fresh, &content))
     })
     .await
@@ -52,7 +52,7 @@ async fn run(State(app): State<App>, Path(run): Path<String>, read: Read) -> Res
             (further(next.as_deref()))
         };
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&run)), read);
-        let frame = Frame { title: &format!("Run {run}"), json: &json, command: "" };
+        let frame = Frame { title: &format!("Run {run}"), json: &json, command: "", read };
         Ok(page(&frame, "", fresh, &content))
     })
     .await

@@ -31,7 +31,7 @@ async fn card(State(app): State<App>, Path(reference): Path<String>, read: Read)
         let hover = hover_of(scope, &reference)?;
         let json = at_moment(&format!("/api/v1/artifacts/{}/hover", encoded(&hover.node.digest)), read);
         let command = format!("pedigraph trace {}{}", quoted(&hover.node.digest), moment_options(read));
-        let frame = Frame { title: &hover.node.artifact_ref, json: &json, command: &command };
+        let frame = Frame { title: &hover.node.artifact_ref, json: &json, command: &command, read };
         let content = html! {
             h1 { (wrapped(&hover.node.artifact_ref)) }
             (shown(&hover, fresh, read))

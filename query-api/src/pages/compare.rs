@@ -13,8 +13,8 @@ use crate::link::encoded;
 use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::compared::{Asked, Tab, tab};
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, moment_fields, moment_options, page, proof, quoted, search_address, short, table,
-    time,
+    Frame, artifact_link, at_moment, command, moment_fields, moment_options, page, proof, quoted, search_address,
+    short, table, time,
 };
 use crate::pages::names::wrapped;
 use crate::problem::Problem;
@@ -56,7 +56,7 @@ async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem
             (form(&asked))
             (content)
         };
-        Ok(page(&Frame { title: "Compare", json: &json, command: &command }, "", fresh, &content))
+        Ok(page(&Frame { title: "Compare", json: &json, command: &command, read }, "", fresh, &content))
     })
     .await
 }
@@ -138,7 +138,7 @@ fn compared(compare: &Compare, asked: &Asked<'_>) -> Markup {
         p { "Replay hash of what changed: " span .mono { (compare.diff.replay_hash) } }
         p {
             "The evidence of both as a pack that is checked without a server: "
-            code { "pedigraph export " (quoted(&compare.a.digest)) " " (quoted(&compare.b.digest)) }
+            (command(&format!("pedigraph export {} {}", quoted(&compare.a.digest), quoted(&compare.b.digest))))
         }
     }
 }

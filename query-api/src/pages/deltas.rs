@@ -32,7 +32,7 @@ async fn deltas(State(app): State<App>, Path(id): Path<String>, read: Read) -> R
         // The list knows one clock.
         let known = read.params.get("asOf").map(|known| format!(" --as-of {}", quoted(known))).unwrap_or_default();
         let command = format!("pedigraph deltas {}{known}", quoted(&id));
-        let frame = Frame { title: &format!("Changes of {id}"), json: &json, command: &command };
+        let frame = Frame { title: &format!("Changes of {id}"), json: &json, command: &command, read };
         let impact = at_moment(&format!("/vulnerabilities/{}", encoded(&id)), read);
         let content = html! {
             h1 { "Where verdicts on " span .mono { (id) } " change" }

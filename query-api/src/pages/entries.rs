@@ -14,8 +14,8 @@ use crate::api::entries::page_index;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, how_to_send, live, moment_fields, next_page, page, quoted, short, status, table,
-    text, time,
+    Frame, artifact_link, at_moment, command, how_to_send, live, moment_fields, next_page, page, quoted, short, status,
+    table, text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;
@@ -45,7 +45,7 @@ async fn entries(State(app): State<App>, read: Read) -> Result<Response, Problem
         let next = read.next(fresh, key).map(|token| next_page("/entries", &token, read));
         let json = json_of(&filter, read);
         let command = command_of(&filter, &json);
-        let frame = Frame { title: "Ledger", json: &json, command: &command };
+        let frame = Frame { title: "Ledger", json: &json, command: &command, read };
         let content = html! {
             h1 { "Ledger" }
             p .lead { "Every message that came in, newest first; none is ever changed or removed. A duplicate adds no entry." }
@@ -151,7 +151,7 @@ fn row(entry: &EntryRow, read: &Read) -> Markup {
             (status(&entry.status))
             @if let Some(code) = &entry.code { " " code { (code) } }
             @if let Some(reason) = &entry.reason { br; small { (reason) } }
-            @if entry.status == "rejected" { br; small { "mend the decoder or the event, then " code { "pedigraph rejects replay " (entry.index) } } }
+            @if entry.status == "rejected" { br; small { "mend the decoder or the event, then " (command(&format!("pedigraph rejects replay {}", entry.index))) } }
             @if let Some(first) = entry.conflicts_with { " with " a href={ "/entries/" (first) } { "#" (first) } }
             @if let Some(first) = entry.replay_of { " replay of " a href={ "/entries/" (first) } { "#" (first) } }
         }

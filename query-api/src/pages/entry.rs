@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::entry::{EntryRow, entry_row, facts_of, unknown_entry};
 use crate::app::App;
-use crate::pages::frame::{Frame, artifact_link, page, status, text, time};
+use crate::pages::frame::{Frame, artifact_link, command, page, status, text, time};
 use crate::pages::proof::{path_of, section};
 use crate::problem::Problem;
 use crate::read::Read;
@@ -30,7 +30,7 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         let path = path_of(&ledger, &log, index)?;
         let facts = facts_of(&ledger, &log, index, FACTS_MAX)?;
         let (title, json) = (format!("Entry {index}"), format!("/api/v1/entries/{index}"));
-        let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}") };
+        let frame = Frame { title: &title, json: &json, command: &format!("pedigraph log proof {index}"), read };
         let next = fresh.as_of.filter(|newest| index < *newest).map(|_| index + 1);
         let content = html! {
             (head(&row, read))
@@ -50,7 +50,7 @@ fn head(row: &EntryRow, read: &Read) -> Markup {
         @if row.status == "rejected" {
             p .warn {
                 "It was not understood: " code { (row.code.as_deref().unwrap_or_default()) } ". Once the decoder reads it, drive it again: "
-                code { "pedigraph rejects replay " (row.index) } ". Its received bytes are kept below."
+                (command(&format!("pedigraph rejects replay {}", row.index))) ". Its received bytes are kept below."
             }
         }
         (leaf(row, read))

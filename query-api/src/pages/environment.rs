@@ -43,7 +43,7 @@ async fn environments(State(app): State<App>, read: Read) -> Result<Response, Pr
             @if let Some(next) = next { p { a href=(next) rel="next" { "Next page" } } }
         };
         let json = format!("/api/v1/environments{}", moment_query(read));
-        let frame = Frame { title: "Environments", json: &json, command: "pedigraph env" };
+        let frame = Frame { title: "Environments", json: &json, command: "pedigraph env", read };
         Ok(page(&frame, "", fresh, &content))
     })
     .await
@@ -80,7 +80,7 @@ async fn environment(State(app): State<App>, Path(name): Path<String>, read: Rea
         let reached = later_changes(scope, &name, read)?;
         let json = format!("/api/v1/environments/{}{}", encoded(&name), moment_query(read));
         let command = format!("pedigraph env {}{}", quoted(&name), moment_options(read));
-        let frame = Frame { title: &environment.environment, json: &json, command: &command };
+        let frame = Frame { title: &environment.environment, json: &json, command: &command, read };
         let content =
             content(&environment, next.as_deref(), &changes, reached.as_deref().unwrap_or(&changes.rows), read);
         Ok(page(&frame, "", fresh, &content))

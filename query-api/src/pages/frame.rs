@@ -12,6 +12,7 @@ use crate::link::encoded;
 use crate::pages::assets::address;
 use crate::pages::form::{local, sign_in};
 use crate::pages::names::wrapped;
+use crate::pages::pinned;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 
@@ -57,6 +58,8 @@ pub struct Frame<'a> {
     pub json: &'a str,
     /// The same in a terminal.
     pub command: &'a str,
+    /// What was asked.
+    pub read: &'a Read,
 }
 
 impl App {
@@ -95,10 +98,28 @@ pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> 
         &content,
         &html! {
             span data-as-of=[fresh.as_of] { (freshness_line(fresh)) }
+            @if let Some(address) = pinned::address(frame.read, fresh) {
+                span { a href=(address) rel="bookmark" { "Link to this answer" } (copy("Copy the link to this answer")) }
+            }
             a href=(frame.json) { "JSON" }
-            @if !frame.command.is_empty() { span { "CLI: " code { (frame.command) } } }
+            @if !frame.command.is_empty() { span { "CLI: " (command(frame.command)) } }
         },
     )
+}
+
+/// A command for a terminal, with a button that copies it.
+pub fn command(text: &str) -> Markup {
+    copied(text, "Copy the command")
+}
+
+/// A text for elsewhere, with a button that copies it.
+pub fn copied(text: &str, label: &str) -> Markup {
+    html! { code { (text) } (copy(label)) }
+}
+
+/// A button that copies what stands before it (`copy.js`); it is not shown where there are no scripts.
+fn copy(label: &str) -> Markup {
+    html! { " " button .plain.copy type="button" aria-label=(label) { "Copy" } }
 }
 
 fn freshness_line(fresh: &Fresh) -> String {
@@ -202,7 +223,7 @@ pub fn table(title: &str, caption: &str, columns: &[&str], rows: &[Markup]) -> M
 pub fn how_to_send() -> Markup {
     html! {
         p {
-            "It may not have been sent yet. " code { "pedigraph publish FILE" } " sends an event, an SBOM, a scan, VEX or "
+            "It may not have been sent yet. " (command("pedigraph publish FILE")) " sends an event, an SBOM, a scan, VEX or "
             "provenance; pipelines post the same to " code { "/api/v1/events" } "."
         }
     }

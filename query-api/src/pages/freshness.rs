@@ -25,7 +25,7 @@ async fn freshness(State(app): State<App>, read: Read) -> Result<Response, Probl
     app.page(read.volatile(), move |_, read, fresh| {
         let freshness = freshness_of(&server, &read.tenant)?;
         let command = "curl -s $PEDIGRAPH_URL/api/v1/freshness";
-        let frame = Frame { title: "Freshness", json: "/api/v1/freshness", command };
+        let frame = Frame { title: "Freshness", json: "/api/v1/freshness", command, read };
         let counts = server.config.end_to_end.durable_to_visible_counts();
         let content = html! { (content(&freshness)) (histogram(&counts)) };
         Ok(page(&frame, "", fresh, &content))

@@ -9,7 +9,7 @@ use crate::answer::entry::{EntryRow, entry_row};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::pages::environment::environments_table;
-use crate::pages::frame::{Frame, artifact_link, live, page, short, status, table, text, time};
+use crate::pages::frame::{Frame, artifact_link, command, live, page, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -35,7 +35,7 @@ async fn home(State(app): State<App>, read: Read) -> Result<Response, Problem> {
             environments => Some(environments?),
         };
         let recent = recent(&server, read, fresh.as_of)?;
-        let frame = Frame { title: "Start", json: "/api/v1/freshness", command: "pedigraph trace REF" };
+        let frame = Frame { title: "Start", json: "/api/v1/freshness", command: "pedigraph trace REF", read };
         Ok(page(&frame, "", fresh, &content(&freshness, environments.as_ref(), &recent, read)))
     })
     .await
@@ -112,8 +112,8 @@ fn first_event() -> Markup {
             h2 { "Send a first event" }
             p { "Nothing has been recorded yet. Three ways to begin:" }
             pre tabindex="0" { code { (EVENT) } }
-            pre tabindex="0" { code { "pedigraph publish FILE" } }
-            pre tabindex="0" { code { "pedigraph demo" } }
+            pre tabindex="0" { (command("pedigraph publish FILE")) }
+            pre tabindex="0" { (command("pedigraph demo")) }
         }
     }
 }

@@ -46,7 +46,7 @@ async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Rea
         let next = read.next(fresh, next).map(|token| next_page(&path, &token, read));
         let json = at_moment(&format!("/api/v1/vulnerabilities/{}/impact", encoded(&id)), read);
         let command = format!("pedigraph impact {}{}", quoted(&id), moment_options(read));
-        let frame = Frame { title: &id, json: &json, command: &command };
+        let frame = Frame { title: &id, json: &json, command: &command, read };
         let csv = csv::address(&path, read);
         let asked = Asked { text: &id, progress: question.progress, progress_at: None, csv: &csv, read };
         Ok(page(&frame, "", fresh, &content(&impact, &asked, next.as_deref())))
@@ -66,7 +66,7 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
         let (told, option) = if question.progress { ("&progress=true", " --progress") } else { ("", "") };
         let address = at_moment(&format!("/api/v1/components/impact?purl={}{told}", encoded(purl)), read);
         let command = format!("pedigraph impact {}{option}{}", quoted(purl), moment_options(read));
-        let frame = Frame { title: purl, json: &address, command: &command };
+        let frame = Frame { title: purl, json: &address, command: &command, read };
         let with_progress = (!question.progress).then(|| with_progress(read));
         let csv = csv::address("/components/impact", read);
         let progress_at = with_progress.as_deref();

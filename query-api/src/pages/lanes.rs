@@ -44,7 +44,7 @@ async fn lanes(State(app): State<App>, Path(reference): Path<String>, read: Read
         let command = format!("pedigraph lanes {} --depth {depth}{}", quoted(digest), moment_options(read));
         let title = format!("Versions of {}", lineage.artifact.artifact_ref);
         let json = at_moment(&json, read);
-        let frame = Frame { title: &title, json: &json, command: &command };
+        let frame = Frame { title: &title, json: &json, command: &command, read };
         Ok(page(&frame, "", fresh, &content(&lineage, direction, &json, read)))
     })
     .await

@@ -46,7 +46,7 @@ async fn on_call(State(app): State<App>, read: Read) -> Result<Response, Problem
         let next = recent.next.clone().and_then(|key| read.next(fresh, Some(key)));
         let next = next.map(|token| next_page("/on-call", &token, read));
         let json = format!("/api/v1/environments{}", moment_query(read));
-        let frame = Frame { title: "On call", json: &json, command: "pedigraph env ENVIRONMENT" };
+        let frame = Frame { title: "On call", json: &json, command: "pedigraph env ENVIRONMENT", read };
         Ok(page(&frame, "", fresh, &content(&recent, &asked, next.as_deref(), read)))
     })
     .await

@@ -59,7 +59,7 @@ async fn overview(State(app): State<App>, read: Read) -> Result<Response, Proble
         );
         let name = one.map_or_else(String::new, |name| format!(" {}", quoted(name)));
         let command = format!("pedigraph env{name}{}", moment_options(read));
-        let frame = Frame { title: "Overview", json: &at_moment(&path, read), command: &command };
+        let frame = Frame { title: "Overview", json: &at_moment(&path, read), command: &command, read };
         Ok(page(&frame, "", fresh, &content(&looked, &known, next.as_deref(), read)))
     })
     .await

@@ -35,7 +35,7 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
         }
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&query)), read);
         let command = format!("pedigraph trace {}{}", quoted(&query), moment_options(read));
-        let frame = Frame { title: &query, json: &json, command: &command };
+        let frame = Frame { title: &query, json: &json, command: &command, read };
         Ok(page(&frame, &query, fresh, &content(&query, &candidates, read)))
     });
     let answer = answer.await?;

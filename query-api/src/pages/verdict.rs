@@ -31,7 +31,7 @@ async fn verdict(
         let verdict = verdict_of(scope, &reference, &id)?;
         let path = format!("/api/v1/artifacts/{}/verdicts/{}", encoded(&reference), encoded(&id));
         let command = format!("pedigraph verdict {} {}{}", quoted(&reference), quoted(&id), moment_options(read));
-        let frame = Frame { title: &verdict.vulnerability, json: &at_moment(&path, read), command: &command };
+        let frame = Frame { title: &verdict.vulnerability, json: &at_moment(&path, read), command: &command, read };
         Ok(page(&frame, "", fresh, &content(&verdict, read)))
     })
     .await

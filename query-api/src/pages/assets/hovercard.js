@@ -76,6 +76,7 @@ async function open(link) {
         shown.id = "card";
         shown.classList.add("open");
         shown.setAttribute("role", "tooltip");
+        treat(shown);
         link.setAttribute("aria-describedby", "card");
         document.body.append(shown);
         card = shown;

@@ -125,6 +125,8 @@ class Live {
         }
         const now = page.querySelector("[data-as-of]"), before = document.querySelector("[data-as-of]");
         if (now && before) before.replaceWith(now);
+        const [link, other] = [document, page].map((of) => of.querySelector("footer a[rel=bookmark]"));
+        link?.setAttribute("href", other?.getAttribute("href") ?? "");
         if (changed > 0) this.told.textContent = changed === 1 ? "1 row changed" : `${changed} rows changed`;
         this.behind(Number(answer.headers.get("pedigraph-lag-ms") ?? 0));
     }

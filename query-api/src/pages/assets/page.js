@@ -1,5 +1,6 @@
 // What pages do beyond links and forms. Every page works without it.
 // @ts-check
+import { copy } from "./copy.js";
 import { hovercard } from "./hovercard.js";
 import { keys } from "./keys.js";
 import { lanes } from "./lanes.js";
@@ -7,10 +8,11 @@ import { live } from "./live.js";
 import { proof } from "./proof.js";
 import { search } from "./search.js";
 import { timeline } from "./timeline.js";
-
 import { times } from "./times.js";
-keys();
+
 times();
+copy();
+keys();
 search();
 live();
 proof();
