@@ -12,6 +12,9 @@ mod rows;
 mod run;
 pub mod store;
 
-pub use ask::{Affecting, AsOf, Disagreements, EnvironmentPage, Found, ImpactQuestion, Moment, Scope, answers};
+pub use ask::{
+    Affecting, AsOf, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements, EnvironmentDiff,
+    EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion, Moment, Scope, answers,
+};
 pub use error::Error;
 pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

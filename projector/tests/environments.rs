@@ -12,6 +12,8 @@ use pedigraph_proto::event::{
 };
 use world::{Random, SECOND, Sent, World, scope, seed};
 
+#[path = "environments/sides.rs"]
+mod sides;
 mod world;
 
 /// Histories, unless the environment says how many; each has an environment of its own.
@@ -629,6 +631,7 @@ fn environments_are_what_the_events_say_at_any_moment_of_both_clocks() {
     let views = world.views();
     for (number, told) in histories.iter().enumerate() {
         check(&views, number, told, &mut random);
+        sides::check_history(&views, number, histories.len(), told, &mut random);
     }
 }
 

@@ -17,6 +17,7 @@ pub mod deltas;
 pub mod entries;
 pub mod entry;
 pub mod environment;
+pub mod environments_compared;
 pub mod form;
 pub mod frame;
 pub mod freshness;

@@ -151,7 +151,17 @@ fn question(tenant: &TenantId, path: &str, params: &Params) -> String {
 fn moves_with_the_clock(path: &str, params: &Params) -> bool {
     let is_age = |name: &str| params.get(name).is_some_and(|text| text.trim_end().ends_with(['s', 'm', 'h', 'd', 'w']));
     let path = decoded(path, b'+').unwrap_or_default();
-    path.contains("@{") || params.any_contains("@{") || is_age("at") || is_age("asOf")
+    // These are references elsewhere, of which none is a number and a unit.
+    let is_plain_age = |name: &str| {
+        let digits = params.get(name).and_then(|text| text.trim().strip_suffix(['s', 'm', 'h', 'd', 'w']));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    is_plain_age("from")
+        || is_plain_age("to")
+        || path.contains("@{")
+        || params.any_contains("@{")
+        || is_age("at")
+        || is_age("asOf")
 }
 
 fn as_of(params: &Params, now: Nanos) -> Result<Option<AsOf>, Problem> {
@@ -239,11 +249,14 @@ mod tests {
             ("/api/v1/artifacts/prod@{3h}", &[]),
             ("/api/v1/resolve", &[("q", "prod@{3h}/cart")]),
             ("/api/v1/environments/prod", &[("at", "3h")]),
+            ("/api/v1/environments/prod/diff", &[("from", "3h")]),
+            ("/api/v1/environments/prod/diff", &[("to", "30m")]),
             ("/api/v1/environments/prod", &[("asOf", "3h")]),
         ] {
             assert_eq!(volatile(path, query), Ok(true), "{path} {query:?}");
         }
         assert_eq!(volatile("/api/v1/environments/prod", &[("at", NOW), ("asOf", "7")]), Ok(false));
+        assert_eq!(volatile("/api/v1/lineage/diff", &[("from", "app:third"), ("to", "d")]), Ok(false));
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod budgets;
 mod deltas;
 #[path = "http/events.rs"]
 mod events;
+#[path = "http/environments_compared.rs"]
+mod environments_compared;
 #[path = "http/failing.rs"]
 mod failing;
 #[path = "http/kept.rs"]

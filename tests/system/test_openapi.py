@@ -102,7 +102,7 @@ class Story:
         indexes = list(range(self.size)) + [self.size + 1_000]
         tokens = [self.ask(path).get("nextPageToken", "") for path in (
             "/api/v1/environments?pageSize=1", "/api/v1/environments/prod?pageSize=1", "/api/v1/entries?limit=1",
-            "/api/v1/environments/prod/changes?pageSize=1", f"/api/v1/components/impact?purl={purls[0]}&pageSize=1",
+            "/api/v1/environments/prod/changes?pageSize=1", "/api/v1/environments/prod/diff?with=staging&pageSize=1", f"/api/v1/components/impact?purl={purls[0]}&pageSize=1",
             "/api/v1/vulnerabilities/CVE-2021-44228/impact?pageSize=1",
         )]
         assets = re.search(r"/assets/([^/\"]+)", self.session.get(url, timeout=REQUEST_SECONDS).text)[1]
@@ -113,7 +113,7 @@ class Story:
             "q": [*references, *purls, *vulnerabilities, "cart"], "commit": named("commit"), "run": named("run"),
             "versions": ["vers:npm/>=4.0.0|<5.0.0", "vers:maven/<2.17.0", "*"],
             "pageToken": tokens, "at": [*moments, "2h", "1d"], "asOf": [*moments, *map(str, range(self.size)), "2h"],
-            "a": references, "b": references, "cve": vulnerabilities,
+            "a": references, "b": references, "with": environments, "cve": vulnerabilities,
             "sbomVersionId": [sbom["id"] for artifact in details for sbom in artifact["sboms"]], "tenant": ["default"], "minIndex": [0, 1, self.size - 1],
             "version": [assets], "name": ["style.css", "page.js"], "type": ["SbomAttached"],
             "path": [f"0/000.p/{size}", f"000.p/{size}", "0/000"], "wait": ["durable", "visible"],
@@ -122,6 +122,7 @@ class Story:
         self.by_operation = {
             ("getExport", "digest"): [pack["bundleDigest"]],
             ("componentImpactPage", "format"): ["csv"], ("vulnerabilityPage", "format"): ["csv"],
+            ("getEnvironmentDiff", "from"): [*moments, "2h"], ("getEnvironmentDiff", "to"): [*moments, "30m"],
             ("listEntries", "from"): indexes, ("getConsistency", "from"): [1, size], ("getConsistency", "to"): [1, size],
         }
         self.bodies = {"exportLineage": [packed], "postEvents": [deployed("fuzzed", "r.example/fuzzed:1")], "postDocument": [CYCLONEDX]}

@@ -228,7 +228,8 @@ def pools(tenants, tenant):
         # Counted by commit, which is cut elsewhere on each server.
         ("getIntake", "asOf"): [size - 1, size],
         ("getConsistency", "from"): [1, 2, size], ("getConsistency", "to"): [size], ("listEntries", "from"): indexes,
-        "from": digests, "to": digests, "window": ["30d"],
+        ("getEnvironmentDiff", "from"): [minute(number) for number in range(0, 45, 9)], ("getEnvironmentDiff", "to"): [minute(44)],
+        "with": environments, "onlyChanges": ["true", "false"], "from": digests, "to": digests, "window": ["30d"],
     }
 
 

@@ -12,6 +12,7 @@ pub(crate) mod deltas;
 mod diff;
 mod edges;
 mod environment;
+mod environment_diff;
 mod graph;
 mod group;
 mod groups;
@@ -53,6 +54,9 @@ pub use self::artifact::ITEMS_MAX;
 pub use self::changes::{BACK_MAX, LastKnown};
 pub use self::edges::BREADTH_MAX;
 pub use self::environment::LANES_MAX;
+pub use self::environment_diff::{
+    COMPARED_MAX, Compared, ComparedCounts, ComparedService, EnvironmentDiff, EnvironmentDiffPage, EnvironmentSide,
+};
 pub use self::graph::NODES_MAX;
 pub use self::impact::{Affecting, COUNTED_MAX, ImpactQuestion, PATHS_PER_ROW_MAX};
 pub use self::reach::{MATCHES_MAX, SETS_MAX};

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
 
 use super::answers::{Candidate, Found, Proof, Running};
+use super::environment_diff::EnvironmentSide;
 use super::identity::{Graph, fields};
-use super::scope::Clocks;
+use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::deployments::rows::{Lane, REFERENCE, by_artifact, reference_key, table_key, unreadable};
 use crate::facts::lineage::rows::table;
@@ -19,6 +20,9 @@ pub const SHORT_DIGEST_MIN: usize = 6;
 pub const SHORT_COMMIT_MIN: usize = 7;
 /// Candidates of one answer.
 pub const CANDIDATES_MAX: usize = 20;
+
+/// Changes that `prod~n` goes back at most where it means all of an environment.
+const WHOLE_BACK_MAX: usize = 1_000;
 
 /// What a reference led to.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,6 +55,14 @@ enum When {
     /// Right after the change that this ledger entry proves.
     Number(u64),
     At(Nanos),
+}
+
+impl Scope {
+    /// The environment that a reference names as a whole, with its moment, such as `prod` and `prod@{2h}`; `None` for
+    /// all else.
+    pub fn whole_environment(&self, reference: &str) -> Result<Option<EnvironmentSide>, Error> {
+        Graph::new(self).whole(reference)
+    }
 }
 
 impl Graph<'_> {
@@ -295,6 +307,34 @@ impl Graph<'_> {
             return Ok(found.map_or(Found::Nothing, Found::One));
         }
         Ok(Found::Nothing)
+    }
+
+    /// The environment that a reference names as a whole, and the moment: `prod`, `prod/`, `prod@{2h}`, `prod#42`,
+    /// `prod~1` (before its newest change). `None` where nobody has named such an environment, or it has not changed so
+    /// often.
+    fn whole(&self, reference: &str) -> Result<Option<EnvironmentSide>, Error> {
+        let Some((name, when)) = self.split_when(reference.trim())? else { return Ok(None) };
+        let is_named = |name: &str| self.scope.environment_is_named(name);
+        let environment = match (is_named(&name)?, name.strip_suffix('/')) {
+            (true, _) => name,
+            (false, Some(rest)) if is_named(rest)? => rest.to_owned(),
+            (false, _) => return Ok(None),
+        };
+        let at = match when {
+            When::Now | When::Back(0) => self.scope.at,
+            When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
+            When::Number(number) => match self.scope.numbered_change(&environment, number)? {
+                Some(change) => Some(change.at),
+                None => return Ok(None),
+            },
+            When::Back(back) if back > WHOLE_BACK_MAX => return Ok(None),
+            When::Back(back) => {
+                let changes = self.scope.changes(&environment, None, back)?.map(|page| page.rows).unwrap_or_default();
+                let Some(change) = changes.get(back - 1) else { return Ok(None) };
+                Some(Nanos(change.at.0.saturating_sub(1)))
+            }
+        };
+        Ok(Some(EnvironmentSide { environment, at }))
     }
 
     fn ran_before(&self, environment: &str, service: &str, back: usize) -> Result<Option<Place>, Error> {

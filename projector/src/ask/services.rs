@@ -73,7 +73,7 @@ impl Scope {
     }
 
     /// A walk over the services of an environment from a page's key on.
-    fn walk<'s>(
+    pub(super) fn walk<'s>(
         &'s self,
         environment: &'s str,
         after: Option<&[u8]>,
@@ -271,15 +271,15 @@ struct Asked {
 }
 
 /// What runs of a service, in one lane or in all of them.
-struct ServiceRuns {
-    service: String,
-    running: Vec<(bool, Running)>,
-    cut: u64,
-    frozen: bool,
+pub(super) struct ServiceRuns {
+    pub(super) service: String,
+    pub(super) running: Vec<(bool, Running)>,
+    pub(super) cut: u64,
+    pub(super) frozen: bool,
 }
 
 /// A walk over the services of an environment.
-struct Walk<'s> {
+pub(super) struct Walk<'s> {
     scope: &'s Scope,
     environment: &'s str,
     /// The freeze of all of it.
@@ -294,7 +294,7 @@ struct Walk<'s> {
 
 impl Walk<'_> {
     /// The next service of which something was said.
-    fn next_service(&mut self) -> Result<Option<ServiceRuns>, Error> {
+    pub(super) fn next_service(&mut self) -> Result<Option<ServiceRuns>, Error> {
         let Some(mut service) = self.next_lane(None)? else { return Ok(None) };
         while let Some(lane) = self.next_lane(Some(&service.service))? {
             service.running.extend(lane.running);

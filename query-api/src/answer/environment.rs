@@ -1,7 +1,7 @@
 //! What runs where, and what changed.
 
 use pedigraph_projector::answers::{Change, Page};
-use pedigraph_projector::{EnvironmentPage, Scope};
+use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Scope};
 
 use crate::answer::error::{Error, Missing, quoted};
 
@@ -24,6 +24,30 @@ pub fn changes_of(scope: &Scope, name: &str, after: Option<&[u8]>, limit: usize)
     match scope.changes(name, after, limit)? {
         Some(changes) => Ok(changes),
         None => Err(unknown(scope, name)?),
+    }
+}
+
+/// Two environments side by side, or one at two moments: a page of services, and the key of the next one.
+pub fn environment_diff_of(
+    scope: &Scope,
+    sides: (&EnvironmentSide, &EnvironmentSide),
+    only_changes: bool,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<EnvironmentDiffPage, Error> {
+    if sides.0 == sides.1 {
+        let allowed = "an environment other than the first, or from and to two moments".to_owned();
+        return Err(Error::Parameter { name: "with", allowed });
+    }
+    match scope.environment_diff(sides, only_changes, after, limit)? {
+        Some(page) => Ok(page),
+        None => {
+            for side in [sides.0, sides.1] {
+                // Says which of both it is.
+                environment_of(&scope.when(side.at), &side.environment, false, None, 1)?;
+            }
+            Err(unknown(scope, &sides.0.environment)?)
+        }
     }
 }
 

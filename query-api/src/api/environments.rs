@@ -3,10 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary};
+use pedigraph_projector::{EnvironmentDiff, EnvironmentSide};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::environment::{changes_of, environment_of};
+use crate::answer::environment::{changes_of, environment_diff_of, environment_of};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
@@ -18,6 +19,7 @@ pub fn routes() -> Routes {
         .get("/api/v1/environments", Access::Needs(TokenScope::LineageRead), list)
         .get("/api/v1/environments/{env}", Access::Needs(TokenScope::LineageRead), one)
         .get("/api/v1/environments/{env}/changes", Access::Needs(TokenScope::LineageRead), changes)
+        .get("/api/v1/environments/{env}/diff", Access::Needs(TokenScope::LineageRead), diff)
 }
 
 #[derive(Serialize)]
@@ -72,6 +74,33 @@ async fn changes(State(app): State<App>, Path(name): Path<String>, read: Read) -
     app.list(read, move |scope, read, fresh| {
         let page = changes_of(scope, &name, read.after.as_deref(), read.page_size)?;
         Ok(Changes { changes: page.rows, next_page_token: read.next(fresh, page.next) })
+    })
+    .await
+}
+
+/// A page of a comparison.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Diff {
+    #[serde(flatten)]
+    diff: EnvironmentDiff,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+async fn diff(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
+    let only_changes = read.params.flag("onlyChanges", false)?;
+    // As everywhere, what happened after the question's own moment is not seen.
+    let moment = |of: &str| {
+        let at = read.params.time(of, read.now)?;
+        Ok::<_, Problem>(at.into_iter().chain(read.moment.at).min())
+    };
+    let from = EnvironmentSide { environment: name.clone(), at: moment("from")? };
+    let to = EnvironmentSide { environment: read.params.get("with").unwrap_or(&name).to_owned(), at: moment("to")? };
+    app.list(read, move |scope, read, fresh| {
+        let (diff, next) =
+            environment_diff_of(scope, (&from, &to), only_changes, read.after.as_deref(), read.page_size)?;
+        Ok(Diff { diff, next_page_token: read.next(fresh, next) })
     })
     .await
 }

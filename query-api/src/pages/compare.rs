@@ -1,8 +1,10 @@
-//! `/compare?a=&b=`: two artifacts side by side, in parts; what is the same on both sides can be left out.
+//! `/compare?a=&b=`: two artifacts side by side, in parts, or two environments; what is the same on both sides can be left
+//! out.
 
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
+use pedigraph_projector::Scope;
 use pedigraph_projector::answers::{Candidate, Compare, Edge, Node};
 
 use crate::access::scope::{Access, TokenScope};
@@ -12,6 +14,7 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::compared::{Asked, Tab, tab};
+use crate::pages::environments_compared;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, command, moment_fields, moment_options, page, proof, quoted, search_address,
     short, table, time,
@@ -35,21 +38,17 @@ async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem
     let only = read.params.flag("only", false)?;
     app.page(read, move |scope, read, fresh| {
         let asked = Asked { a: &a, b: &b, tab, only, read };
-        let (json, command) = same_elsewhere(&asked);
-        let content = if a.is_empty() || b.is_empty() {
-            let known = [&a, &b].into_iter().find(|side| !side.is_empty());
-            let near = known.map(|side| artifact_of(scope, side)).filter(|near| !not_found(near)).transpose()?;
-            let unknown = known.filter(|_| near.is_none());
-            html! {
-                @if let Some(name) = unknown { p .warn { "Nothing that was recorded is called “" (name) "”." } }
-                @if let Some(near) = &near { (neighbours(&near.node, &near.lineage.parents, &near.lineage.children, &asked)) }
-            }
-        } else {
-            match compare_of(scope, &a, &b) {
-                Ok(compare) => compared(&compare, &asked),
-                Err(error @ (Error::Missing { .. } | Error::Ambiguous { .. } | Error::Same(_) | Error::Parameter { .. })) => refused(&error, &asked),
-                Err(error) => return Err(error.into()),
-            }
+        let sides = environments_compared::sides(scope, &asked)?;
+        let (json, command) = match &sides {
+            Some(sides) => environments_compared::same_elsewhere(sides, &asked),
+            None => same_elsewhere(&asked),
+        };
+        let content = match &sides {
+            Some(sides) => match environments_compared::content(scope, sides, &asked, fresh) {
+                Err(error) if is_refused(&error) => refused(&error, &asked),
+                content => content?,
+            },
+            None => artifacts(scope, &asked)?,
         };
         let content = html! {
             h1 { "Compare" }
@@ -59,6 +58,33 @@ async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem
         Ok(page(&Frame { title: "Compare", json: &json, command: &command, read }, "", fresh, &content))
     })
     .await
+}
+
+/// Two artifacts, or what is missing of the question.
+fn artifacts(scope: &Scope, asked: &Asked<'_>) -> Result<Markup, Problem> {
+    if !asked.a.is_empty() && !asked.b.is_empty() {
+        return match compare_of(scope, asked.a, asked.b) {
+            Ok(compare) => Ok(compared(&compare, asked)),
+            Err(error) if is_refused(&error) => Ok(refused(&error, asked)),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let Some(known) = [asked.a, asked.b].into_iter().find(|side| !side.is_empty()) else { return Ok(html! {}) };
+    if let Some(others) = environments_compared::others(scope, known, asked)? {
+        return Ok(others);
+    }
+    let near = Some(artifact_of(scope, known)).filter(|near| !not_found(near)).transpose()?;
+    Ok(html! {
+        @match &near {
+            Some(near) => (neighbours(&near.node, &near.lineage.parents, &near.lineage.children, asked)),
+            None => p .warn { "Nothing that was recorded is called “" (known) "”." },
+        }
+    })
+}
+
+/// Whether it is said on the page why there is nothing to compare.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Missing { .. } | Error::Ambiguous { .. } | Error::Same(_) | Error::Parameter { .. })
 }
 
 fn trimmed(read: &Read, name: &str) -> String {
@@ -83,7 +109,7 @@ fn form(asked: &Asked<'_>) -> Markup {
     let side = |name: &str, label: &str, value: &str| {
         html! {
             label for={ "side-" (name) } { (label) }
-            input id={ "side-" (name) } name=(name) type="text" value=(value) maxlength="4096" placeholder="app:v1.2, sha256:…, prod/cart, prod/cart~1";
+            input id={ "side-" (name) } name=(name) type="text" value=(value) maxlength="4096" placeholder="app:v1.2, prod/cart~1, prod, prod@{2h}";
         }
     };
     html! {

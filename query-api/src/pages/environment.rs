@@ -12,6 +12,7 @@ use crate::answer::environment::{changes_of, environment_of};
 use crate::answer::error::Error;
 use crate::app::App;
 use crate::link::encoded;
+use crate::pages::environments_compared::is_plain;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, table,
     text, time,
@@ -109,9 +110,30 @@ fn content(
         h1 { (environment.environment) }
         p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
         (timeline::control(&environment.environment, reached, read))
+        (compare_links(&environment.environment, read))
         (live("running", read, &table("What runs", "By service", &columns, &rows)))
         @if let Some(next) = next { p { a href=(next) rel="next" { "More services" } } }
         (live("changes", read, &timeline::changes(&environment.environment, changes, read)))
+    }
+}
+
+/// Comparisons of an environment: with now, or with how it was, and with another one.
+fn compare_links(name: &str, read: &Read) -> Markup {
+    let known = read.params.get("asOf").map(|known| format!("&asOf={}", encoded(known))).unwrap_or_default();
+    let now = format!("b={}{known}", encoded(name));
+    let then = |moment: &str| encoded(&format!("{name}@{{{moment}}}"));
+    html! {
+        @if is_plain(name) {
+            p {
+                "Compare with "
+                @match read.moment.at {
+                    Some(at) => a href={ "/compare?a=" (then(&at.to_string())) "&" (now) } { "how it is now" },
+                    None => a href={ "/compare?a=" (then("24h")) "&" (now) } { "how it was a day ago" },
+                }
+                " · "
+                a href=(at_moment(&format!("/compare?a={}", encoded(name)), read)) { "another environment or moment" }
+            }
+        }
     }
 }
 
@@ -159,7 +181,7 @@ fn before(service: &ServiceState, running: &Running, around: &Around<'_>) -> Mar
         change.service == service.service && change.kind != "canary" && change.from.is_some() && change.to.is_some()
     };
     html! {
-        @if alone && !place.contains(['~', '#', '@']) && around.changes.iter().any(replaced) {
+        @if alone && is_plain(&place) && around.changes.iter().any(replaced) {
             @let address = format!("/compare?a={}~1&b={}", encoded(&place), encoded(&place));
             br; a href=(at_moment(&address, around.read)) { "Compare with what ran before" }
         }
