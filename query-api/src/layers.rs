@@ -1,11 +1,11 @@
 //! What lies around every route, from the outside in: request id, span, metrics and the body of problems · panics ·
-//! requests at once · host and origin. Each route has the check of its access within ([`access`](crate::access)).
+//! requests at once · host and origin · compression. Each route has the check of its access within ([`access`](crate::access)).
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::browser::prefers_html;
+use crate::compress;
 use crate::host;
 use crate::metrics::RequestLabels;
 use crate::pages::frame;
@@ -35,6 +36,8 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 /// Puts the layers around the routes.
 pub fn around(routes: Router<App>, app: &App) -> Router<App> {
     routes
+        .layer(compress::layer())
+        .layer(from_fn(compress::for_our_own))
         .layer(from_fn_with_state(app.clone(), check_host))
         .layer(from_fn_with_state(app.clone(), limit_requests))
         .layer(CatchPanicLayer::custom(panicked))

@@ -12,6 +12,7 @@ pub mod app;
 pub mod behind;
 mod browser;
 pub mod cache;
+mod compress;
 pub mod fresh;
 pub mod gate;
 pub mod host;

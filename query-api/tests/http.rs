@@ -7,6 +7,8 @@ mod access;
 mod artifacts;
 #[path = "http/budgets.rs"]
 mod budgets;
+#[path = "http/compressed.rs"]
+mod compressed;
 #[path = "http/deltas.rs"]
 mod deltas;
 #[path = "http/events.rs"]
