@@ -14,6 +14,8 @@ use world::{Random, SECOND, Sent, World, scope, seed};
 
 #[path = "environments/sides.rs"]
 mod sides;
+#[path = "environments/spells.rs"]
+mod spells;
 mod world;
 
 /// Histories, unless the environment says how many; each has an environment of its own.
@@ -632,6 +634,7 @@ fn environments_are_what_the_events_say_at_any_moment_of_both_clocks() {
     for (number, told) in histories.iter().enumerate() {
         check(&views, number, told, &mut random);
         sides::check_history(&views, number, histories.len(), told, &mut random);
+        spells::check_spells(&views, number, told, &mut random);
     }
 }
 

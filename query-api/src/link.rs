@@ -9,7 +9,14 @@ pub fn page_of(candidate: &Candidate) -> Option<String> {
     match candidate.kind.as_str() {
         "artifact" => Some(format!("/artifacts/{id}")),
         "environment" => Some(format!("/environments/{id}")),
-        "service" => Some(format!("/environments/{}", encoded(candidate.environment.as_deref()?))),
+        "service" => {
+            let environment = candidate.environment.as_deref()?;
+            let service = candidate.id.strip_prefix(environment)?.strip_prefix('/')?;
+            if service.is_empty() {
+                return Some(format!("/environments/{}", encoded(environment)));
+            }
+            Some(format!("/environments/{}/services/{}", encoded(environment), encoded(service)))
+        }
         "commit" => Some(format!("/commits/{id}")),
         "run" => Some(format!("/runs/{id}")),
         "vulnerability" => Some(format!("/vulnerabilities/{id}")),
@@ -65,7 +72,7 @@ mod tests {
         };
         check("artifact", "sha256:ab", "/artifacts/sha256:ab");
         check("environment", "eu/blue?#%", "/environments/eu%2Fblue%3F%23%25");
-        check("service", "eu/blue/a b", "/environments/eu%2Fblue");
+        check("service", "eu/blue/a b", "/environments/eu%2Fblue/services/a%20b");
         check("commit", "0a1b2c3", "/commits/0a1b2c3");
         check("run", "https://ci.test/7?x=é", "/runs/https:%2F%2Fci.test%2F7%3Fx%3D%C3%A9");
         check("vulnerability", "GHSA-a", "/vulnerabilities/GHSA-a");

@@ -28,9 +28,10 @@ pub mod lanes;
 pub mod names;
 pub mod on_call;
 pub mod overview;
-pub mod proof;
 pub mod pinned;
+pub mod proof;
 pub mod search;
+pub mod service;
 pub mod timeline;
 pub mod verdict;
 pub mod versions;
@@ -45,6 +46,7 @@ pub fn routes() -> Routes {
         .and(card::routes())
         .and(compare::routes())
         .and(environment::routes())
+        .and(service::routes())
         .and(built::routes())
         .and(impact::routes())
         .and(verdict::routes())

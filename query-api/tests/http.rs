@@ -11,10 +11,10 @@ mod budgets;
 mod compressed;
 #[path = "http/deltas.rs"]
 mod deltas;
-#[path = "http/events.rs"]
-mod events;
 #[path = "http/environments_compared.rs"]
 mod environments_compared;
+#[path = "http/events.rs"]
+mod events;
 #[path = "http/failing.rs"]
 mod failing;
 #[path = "http/kept.rs"]
@@ -27,12 +27,14 @@ mod overviews;
 mod packs;
 #[path = "http/pages.rs"]
 mod pages;
-#[path = "http/reads.rs"]
-mod reads;
-#[path = "http/serving.rs"]
-mod serving;
 #[path = "http/pinned.rs"]
 mod pinned;
+#[path = "http/reads.rs"]
+mod reads;
+#[path = "http/service.rs"]
+mod service;
+#[path = "http/serving.rs"]
+mod serving;
 #[path = "http/sessions.rs"]
 mod sessions;
 #[path = "http/streams.rs"]

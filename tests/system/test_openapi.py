@@ -113,7 +113,7 @@ class Story:
             "q": [*references, *purls, *vulnerabilities, "cart"], "commit": named("commit"), "run": named("run"),
             "versions": ["vers:npm/>=4.0.0|<5.0.0", "vers:maven/<2.17.0", "*"],
             "pageToken": tokens, "at": [*moments, "2h", "1d"], "asOf": [*moments, *map(str, range(self.size)), "2h"],
-            "a": references, "b": references, "with": environments, "cve": vulnerabilities,
+            "a": references, "b": references, "with": environments, "service": ["cart", "invoices", "nothing"], "cve": vulnerabilities,
             "sbomVersionId": [sbom["id"] for artifact in details for sbom in artifact["sboms"]], "tenant": ["default"], "minIndex": [0, 1, self.size - 1],
             "version": [assets], "name": ["style.css", "page.js"], "type": ["SbomAttached"],
             "path": [f"0/000.p/{size}", f"000.p/{size}", "0/000"], "wait": ["durable", "visible"],

@@ -133,7 +133,7 @@ impl Scope {
         }
         let mut moves = Vec::new();
         for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
-            moves.extend(self.newest_full_moves(&lane, back + 1)?);
+            moves.extend(self.newest_moves(&lane, back + 1, Move::is_full)?);
         }
         moves.sort_by_key(|change: &Move| std::cmp::Reverse(change.stamp));
         let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
@@ -146,8 +146,8 @@ impl Scope {
         }))
     }
 
-    /// Up to `back` newest moves that changed what runs alone.
-    fn newest_full_moves(&self, lane: &Lane, back: usize) -> Result<Vec<Move>, Error> {
+    /// Up to `back` newest moves of a kind, such as those that changed what runs alone.
+    pub(super) fn newest_moves(&self, lane: &Lane, back: usize, wanted: fn(&Move) -> bool) -> Result<Vec<Move>, Error> {
         let prefix = self.candidates(lane)?;
         let Some(known_until) = self.known_until(lane)? else { return Ok(vec![]) };
         let end = prefix.clone().until(Some(known_until));
@@ -156,7 +156,7 @@ impl Scope {
             let newest = self.keyed::<()>(&prefix, &end, true, Clocks::Known, rows_max)?;
             let first = newest.last().map(|(key, _)| candidate_stamp(key)).transpose()?;
             let rows = self.lane_rows(lane, first.as_ref(), None)?;
-            let moves: Vec<Move> = timeline::replay(&rows).1.into_iter().rev().filter(Move::is_full).collect();
+            let moves: Vec<Move> = timeline::replay(&rows).1.into_iter().rev().filter(wanted).collect();
             let exact = moves.iter().filter(|change| first.is_some_and(|first| change.stamp >= first)).count();
             if exact >= back || newest.len() < rows_max {
                 return Ok(moves.into_iter().take(back).collect());

@@ -309,6 +309,11 @@ impl Move {
         matches!(self.how, How::Full { .. })
     }
 
+    /// Does what ran alone no longer run alone?
+    pub(crate) fn is_end_of_spell(&self) -> bool {
+        self.is_full() || self.how == How::Remove
+    }
+
     /// The kind of change, as SPEC §6 has it.
     pub(crate) fn kind(&self, history: &dyn History) -> Result<&'static str, Error> {
         let (How::Full { marked, since }, Some(to)) = (self.how, &self.to) else {

@@ -1,7 +1,7 @@
 //! What runs where, and what changed.
 
 use pedigraph_projector::answers::{Change, Page};
-use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Scope};
+use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Scope, ServiceHere};
 
 use crate::answer::error::{Error, Missing, quoted};
 
@@ -49,6 +49,16 @@ pub fn environment_diff_of(
             Err(unknown(scope, &sides.0.environment)?)
         }
     }
+}
+
+/// A service of an environment, with at most `spells` of each lane's past.
+pub fn service_of(scope: &Scope, environment: &str, service: &str, spells: usize) -> Result<ServiceHere, Error> {
+    if let Some(here) = scope.service_here(environment, service, spells)? {
+        return Ok(here);
+    }
+    environment_of(scope, environment, false, None, 1)?;
+    let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
+    Err(Error::missing(Missing::Reference, detail))
 }
 
 /// Nobody has named it, or only later than the question's moment.

@@ -18,12 +18,14 @@ use crate::pages::frame::{
     text, time,
 };
 use crate::pages::names::wrapped;
-use crate::pages::timeline;
+use crate::pages::{service, timeline};
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_MAX, Read};
 use crate::route::Routes;
 
 const CHANGES: usize = 50;
+/// Bytes of the names in an address.
+const ADDRESS_BYTES_MAX: usize = 1_024;
 
 /// Its route.
 pub fn routes() -> Routes {
@@ -152,7 +154,7 @@ fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -
     let place: Vec<&str> = [&running.cluster, &running.namespace].into_iter().flatten().map(String::as_str).collect();
     html! {
         th scope="row" {
-            (service.service)
+            (service_link(around.environment, &service.service, around.read))
             @if service.frozen { " " span .chip { "frozen" } }
             @if !place.is_empty() { " " span .chip { (place.join("/")) } }
         }
@@ -171,6 +173,12 @@ fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -
         td { @for who in [&running.actor, &running.run].into_iter().flatten() { (text(who)) " " } }
         td { (proof(&running.proof)) }
     }
+}
+
+/// A link to a service. Names as long as early versions took them lead nowhere: no address can be so long.
+fn service_link(environment: &str, service: &str, read: &Read) -> Markup {
+    let has_address = !service.is_empty() && environment.len() + service.len() <= ADDRESS_BYTES_MAX;
+    html! { @if has_address { a href=(service::address(environment, service, read)) { (service) } } @else { (service) } }
 }
 
 /// Of what runs alone after something else: the comparison with that (`prod/cart~1`), where the names can be written so.

@@ -54,6 +54,7 @@ fn path_of(route: &Route) -> String {
     let filled = route.path.replace("{tenant}", "default").replace("{*path}", tile).replace("{index}", "0");
     let filled = filled
         .replace("{env}", "prod")
+        .replace("{service}", "cart")
         .replace("{version}/{name}", "x/style.css")
         .replace("{digest}", &format!("sha256:{:064x}", 1));
     let filled = filled.replace("{commit}", "0a1b2c3").replace("{run}", "7").replace("{id}", "CVE-2031-1");

@@ -1,0 +1,118 @@
+//! What ran when in a service, against the environment as it was at those moments.
+
+use pedigraph_projector::answers::Running;
+use pedigraph_projector::{LanePast, Scope, Spell, Views};
+use pedigraph_proto::Nanos;
+use pedigraph_proto::event::{ServiceDeployed, ServiceRemoved};
+
+use super::world::{Random, SECOND, Sent, World, scope};
+use super::{BEGIN, Told, environment};
+
+/// What runs in a lane of a service at a moment.
+fn running(scope: &Scope, name: &str, service: &str, lane: &LanePast, at: Nanos) -> Vec<Running> {
+    let environment = scope.when(Some(at)).environment(name, false).expect("readable");
+    let services = environment.map(|environment| environment.services).unwrap_or_default();
+    let of_it = services.into_iter().filter(|of| of.service == service).flat_map(|of| of.running);
+    of_it.filter(|run| run.cluster == lane.cluster && run.namespace == lane.namespace).collect()
+}
+
+/// Names are learned later, and so are digests.
+fn may_be(run: &Running, spell: &Spell) -> bool {
+    match (&run.digest, &spell.digest) {
+        (Some(run), Some(spell)) => run == spell,
+        _ => true,
+    }
+}
+
+/// Services of a history; with what is seen of it at a moment of both clocks.
+pub(super) fn check_spells(views: &Views, number: usize, told: &[Told], random: &mut Random) {
+    let name = environment(number);
+    let at = (random.below(2) == 0).then(|| told[random.below(told.len())].order.0);
+    let as_of = (random.below(2) == 0).then(|| told[random.below(told.len())].order.1);
+    let scope = scope(views, at, as_of);
+    for service in ["s0", "s1", "s2"] {
+        let Some(here) = scope.service_here(&name, service, 100).expect("readable") else { continue };
+        let what = || format!("history {number} {service} at={at:?} asOf={as_of:?}\n{told:#?}");
+        for lane in &here.lanes {
+            check_lane(&scope, &name, service, lane, told, random, &what);
+            let few = scope.service_here(&name, service, 2).expect("readable").expect("known");
+            let few = few.lanes.iter().find(|of| (&of.cluster, &of.namespace) == (&lane.cluster, &lane.namespace));
+            let few = few.expect("the same lanes");
+            assert_eq!(few.spells, lane.spells[..lane.spells.len().min(2)], "{}", what());
+            assert_eq!(few.cut, lane.spells.len() > 2, "{}", what());
+        }
+    }
+}
+
+fn check_lane(
+    scope: &Scope,
+    name: &str,
+    service: &str,
+    lane: &LanePast,
+    told: &[Told],
+    random: &mut Random,
+    what: &dyn Fn() -> String,
+) {
+    let runs = |moment: Nanos| running(scope, name, service, lane, moment);
+    for spell in &lane.spells {
+        let lasts = spell.until.is_none_or(|until| until > spell.since);
+        let last = spell.until.map_or(Nanos(i64::MAX / 2), |until| Nanos(until.0 - 1));
+        for moment in [spell.since, last].into_iter().filter(|_| lasts) {
+            let bound = scope.at().map_or(moment, |at| at.min(moment));
+            let found = runs(bound);
+            assert!(found.iter().any(|run| may_be(run, spell)), "{spell:?} at {moment}: {found:?} {}", what());
+        }
+    }
+    for pair in lane.spells.windows(2) {
+        assert!(
+            pair[1].since <= pair[0].since && pair[1].until.is_some_and(|until| until <= pair[0].since),
+            "{}",
+            what()
+        );
+    }
+    // Whatever ran alone at any moment is among them.
+    let moment = Nanos(told[random.below(told.len())].order.0);
+    let moment = scope.at().map_or(moment, |at| at.min(moment));
+    if let [only] = runs(moment).as_slice()
+        && only.weight == 100
+    {
+        let covers = |spell: &&Spell| spell.since <= moment && spell.until.is_none_or(|until| moment < until);
+        let covering = lane.spells.iter().find(covers);
+        assert!(covering.is_some_and(|spell| may_be(only, spell)), "{only:?} at {moment}: {lane:?} {}", what());
+    }
+}
+
+#[test]
+fn what_ran_before_is_the_newest_other_one() {
+    let at = |minute: i64| BEGIN + minute * 60 * SECOND;
+    let deployed = |minute: i64, tag: &str| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: format!("r.io/cart:{tag}"),
+            ..ServiceDeployed::default()
+        };
+        Sent { time: at(minute), id: format!("{minute} {tag}"), events: vec![event.into()] }
+    };
+    let removed = |minute: i64| {
+        let event = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
+        Sent { time: at(minute), id: format!("{minute} removed"), events: vec![event.into()] }
+    };
+    let told = |sent: &[Sent]| {
+        let mut world = World::new();
+        world.append(sent);
+        let here = scope(&world.views(), None, None).service_here("prod", "cart", 10).expect("readable");
+        let lane = here.expect("known").lanes.swap_remove(0);
+        let minutes = |time: Nanos| (time.0 - BEGIN) / SECOND / 60;
+        lane.before().map(|spell| {
+            let tag = spell.artifact_ref.rsplit(':').next().unwrap_or_default().to_owned();
+            (tag, minutes(spell.since), spell.until.map(minutes))
+        })
+    };
+    let was = |tag: &str, since: i64, until: i64| Some((tag.to_owned(), since, Some(until)));
+    assert_eq!(told(&[deployed(1, "1")]), None);
+    assert_eq!(told(&[deployed(1, "1"), deployed(2, "1"), deployed(3, "2"), deployed(4, "2")]), was("1", 1, 3));
+    assert_eq!(told(&[deployed(1, "1"), deployed(2, "2"), removed(3)]), was("2", 2, 3));
+    let again = [deployed(1, "1"), deployed(2, "2"), removed(3), deployed(5, "2")];
+    assert_eq!(told(&again), was("1", 1, 2), "it ran before itself, and that is nothing to go back to");
+}

@@ -1,0 +1,87 @@
+//! The page of a service: what runs, and what to go back to.
+
+use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed};
+
+use crate::pages::check_page;
+use crate::world::{Sent, World, deployed, sent};
+
+fn digest(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+fn published(at: &str, tag: &str) -> Sent {
+    let event = ArtifactPublished {
+        artifact_digest: digest(tag),
+        artifact_ref: format!("example.org/cart:{tag}"),
+        ..ArtifactPublished::default()
+    };
+    sent(at, event)
+}
+
+#[tokio::test]
+async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
+    let world = World::new();
+    world.append(&[
+        published("2026-01-01T00:00:00Z", "1"),
+        published("2026-01-01T00:00:01Z", "2"),
+        deployed("2026-01-02T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-03T00:00:00Z", "prod", "cart", "2"),
+        deployed("2026-01-03T00:00:00Z", "prod", "<b>alone", "9"),
+        deployed("2026-01-04T00:00:00Z", "prod", "till", "8"),
+        deployed("2026-01-05T00:00:00Z", "prod", "till", "9"),
+    ]);
+    let client = world.client();
+    let page = check_page(&client.get("/environments/prod/services/cart").await);
+    let reference = format!("<code>example.org/cart@{}</code>", digest("1"));
+    let compare = format!("/compare?a={}&amp;b={}", digest("1"), digest("2"));
+    for part in [
+        "What ran before",
+        reference.as_str(),
+        compare.as_str(),
+        "since <time datetime=\"2026-01-02T00:00:00Z\"",
+        "until <time datetime=\"2026-01-03T00:00:00Z\"",
+        "<code>pedigraph trace prod/cart</code>",
+        "href=\"/entries/2\"",
+        "data-live=\"service\"",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert!(!page.to_lowercase().contains("known good"), "nobody said that it was");
+    let alone = check_page(&client.get("/environments/prod/services/%3Cb%3Ealone").await);
+    assert!(alone.contains("&lt;b&gt;alone") && !alone.contains("What ran before"), "{alone}");
+    let unknown = check_page(&client.get("/environments/prod/services/till").await);
+    assert!(
+        unknown.contains("<code>example.org/till:8</code>") && unknown.contains("Its digest is unknown"),
+        "{unknown}"
+    );
+    let then = check_page(&client.get("/environments/prod/services/cart?at=2026-01-02T12:00:00Z").await);
+    assert!(!then.contains("What ran before") && !then.contains("data-live"), "{then}");
+    let environment = check_page(&client.get("/environments/prod").await);
+    assert!(environment.contains("href=\"/environments/prod/services/cart\""), "{environment}");
+    for (path, code) in [
+        ("/environments/prod/services/nothing", "REFERENCE_NOT_FOUND"),
+        ("/environments/nowhere/services/cart", "ENVIRONMENT_NOT_FOUND"),
+    ] {
+        assert_eq!(client.get(path).await.problem(), (404, code.to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn each_cluster_has_a_past_of_its_own() {
+    let world = World::new();
+    let in_cluster = |day: u32, cluster: &str, tag: &str| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            cluster: cluster.into(),
+            artifact_ref: format!("example.org/cart:{tag}"),
+            artifact_digest: digest(tag),
+            ..ServiceDeployed::default()
+        };
+        sent(&format!("2026-01-{day:02}T00:00:00Z"), event)
+    };
+    world.append(&[in_cluster(1, "north", "1"), in_cluster(2, "south", "2"), in_cluster(3, "south", "3")]);
+    let page = check_page(&world.client().get("/environments/prod/services/cart").await);
+    assert!(page.contains("What ran before in south") && !page.contains("What ran before in north"), "{page}");
+    assert!(page.contains("In north, newest first") && page.contains("In south, newest first"), "{page}");
+}
