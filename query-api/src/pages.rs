@@ -18,6 +18,7 @@ pub mod entries;
 pub mod entry;
 pub mod environment;
 pub mod environments_compared;
+pub mod evidence_pack;
 pub mod form;
 pub mod frame;
 pub mod freshness;
@@ -57,6 +58,7 @@ pub fn routes() -> Routes {
         .and(overview::routes())
         .and(freshness::routes())
         .and(account::routes())
+        .and(evidence_pack::routes())
         .merge(Class::Open, account::open_routes())
         .merge(Class::Open, assets::routes())
 }

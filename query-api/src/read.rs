@@ -7,6 +7,8 @@ use pedigraph_projector::{AsOf, Moment};
 use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::{Nanos, TenantId};
 
+use crate::access::check::Caller;
+use crate::access::scope::TokenScope;
 use crate::app::App;
 use crate::fresh::Fresh;
 use crate::params::{Params, decoded, parse_time};
@@ -41,6 +43,8 @@ pub struct Read {
     pub now: Nanos,
     /// The index that must be visible.
     pub min_index: Option<u64>,
+    /// Who asks may make evidence packs.
+    pub(crate) may_export: bool,
     if_none_match: Option<String>,
     /// The answer is to say how many rows it was read from.
     pub(crate) counts_rows: bool,
@@ -58,7 +62,10 @@ impl FromRequestParts<App> for Read {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Read, Problem> {
         let Ok(Tenant(tenant)) = Tenant::from_request_parts(parts, app).await;
         let now = Nanos(app.now());
-        Read::parse(tenant, parts.uri.path(), Params::of(&parts.uri)?, &parts.headers, now)
+        let caller = parts.extensions.get::<Caller>();
+        let may_export = caller.is_none_or(|caller| caller.token.scopes.contains(&TokenScope::LineageExport));
+        let read = Read::parse(tenant, parts.uri.path(), Params::of(&parts.uri)?, &parts.headers, now)?;
+        Ok(Read { may_export, ..read })
     }
 }
 
@@ -82,6 +89,7 @@ impl Read {
             now,
             uri: format!("{path}?{}", params.without(&[])),
             min_index: params.number("minIndex")?,
+            may_export: true,
             if_none_match: if_none_match.map(str::to_owned),
             counts_rows: headers.contains_key(ROWS_READ),
             question,
@@ -125,7 +133,9 @@ impl Read {
     pub(crate) fn etag(&self, fresh: &Fresh) -> String {
         let version = env!("CARGO_PKG_VERSION");
         let sealed = fresh.checkpoint.map(|of| format!("{} {} ", of.size, of.cosignatures)).unwrap_or_default();
-        let hash = sha256(format!("{version} {sealed}{} {}", self.question, self.uri).as_bytes());
+        // A page has a button for who may make packs.
+        let may = if self.may_export { "" } else { "may not export " };
+        let hash = sha256(format!("{version} {sealed}{may}{} {}", self.question, self.uri).as_bytes());
         let index = fresh.as_of.map_or_else(|| "empty".to_owned(), |index| index.to_string());
         format!("W/\"{index}-{}\"", hex::encode(&hash[..8]))
     }

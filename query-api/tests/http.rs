@@ -15,6 +15,8 @@ mod deltas;
 mod environments_compared;
 #[path = "http/events.rs"]
 mod events;
+#[path = "http/evidence_pack.rs"]
+mod evidence_pack;
 #[path = "http/failing.rs"]
 mod failing;
 #[path = "http/kept.rs"]

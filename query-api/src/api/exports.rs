@@ -37,25 +37,26 @@ pub fn routes() -> Routes {
 /// The body of `POST /api/v1/lineage/export`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
-    artifact_digests: Vec<String>,
+pub(crate) struct Asked {
+    pub(crate) artifact_digests: Vec<String>,
     #[serde(default = "yes")]
-    include_attestations: bool,
+    pub(crate) include_attestations: bool,
     #[serde(default = "yes")]
-    sign: bool,
+    pub(crate) sign: bool,
     #[serde(default)]
-    since: Option<u64>,
+    pub(crate) since: Option<u64>,
 }
 
 fn yes() -> bool {
     true
 }
 
+/// A pack that was made.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Exported {
+pub(crate) struct Exported {
     download_url: String,
-    bundle_digest: String,
+    pub(crate) bundle_digest: String,
     expires_at: Nanos,
     bytes: u64,
 }
@@ -67,29 +68,33 @@ async fn export(
     body: Body,
 ) -> Result<Response, Problem> {
     let asked = question(&app, &tenant, &headers, body).await?;
-    let signer = signer(&app, asked.sign)?;
+    Ok(Json(exported(&app, &tenant, asked).await?).into_response())
+}
+
+/// Makes a pack, and keeps it to be fetched.
+pub(crate) async fn exported(app: &App, tenant: &TenantId, asked: Asked) -> Result<Exported, Problem> {
+    let signer = signer(app, asked.sign)?;
     if matches!(app.config.write.as_ref().and_then(|write| write.refuses()), Some(Refused::NoRoom)) {
         let advice = "the server's disk is full up to its reserve; ask again when the operator has made room";
         return Err(Problem::new(Code::InsufficientStorage, advice).retry_after(30));
     }
-    let Some(place) = app.share(&app.exports, &tenant) else {
+    let Some(place) = app.share(&app.exports, tenant) else {
         return Err(Problem::new(Code::Overloaded, "too many packs are being made; try again").retry_after(5));
     };
-    let plan = planned(&app, &tenant, asked).await?;
-    let (spool, clock) = (app.clone(), app.config.clock);
+    let plan = planned(app, tenant, asked).await?;
+    let (spool, of, clock) = (app.clone(), tenant.clone(), app.config.clock);
     // Not under the time limit of reads: what a pack may hold is limited instead.
     let task = tokio::task::spawn_blocking(move || {
         let _place = place;
-        make(&spool, plan, signer.as_ref(), &tenant, clock())
+        make(&spool, plan, signer.as_ref(), &of, clock())
     });
     let (written, expires_ns) = task.await.map_err(|error| Problem::internal("an export panicked", &error))??;
-    let exported = Exported {
+    Ok(Exported {
         download_url: format!("/api/v1/exports/{}", written.digest),
         bundle_digest: written.digest,
         expires_at: Nanos(expires_ns),
         bytes: written.bytes,
-    };
-    Ok(Json(exported).into_response())
+    })
 }
 
 async fn question(app: &App, tenant: &TenantId, headers: &HeaderMap, body: Body) -> Result<Asked, Problem> {

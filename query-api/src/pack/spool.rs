@@ -93,6 +93,13 @@ impl Spool {
         Ok(expires_ns)
     }
 
+    /// Bytes of a tenant's pack, and until when it is kept; `None` when there is none of this digest, or no longer.
+    pub fn find(&self, tenant: &TenantId, digest: &str, now_ns: i64) -> Option<(u64, i64)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.iter().find(|pack| pack.tenant == *tenant && pack.digest == digest);
+        found.filter(|pack| pack.expires_ns > now_ns).map(|pack| (pack.bytes, pack.expires_ns))
+    }
+
     /// Opens a tenant's pack; `None` when there is none of this digest, or no longer.
     pub fn open(&self, tenant: &TenantId, digest: &str, now_ns: i64) -> io::Result<Option<(File, u64)>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

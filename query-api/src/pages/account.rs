@@ -12,10 +12,10 @@ use crate::access::scope::{Access, TokenScope};
 use crate::access::sessions::{key_of, set_cookie};
 use crate::app::App;
 use crate::layers::OwnBody;
-use crate::pages::form::{local, sign_in};
+use crate::pages::form::{local, sign_in, values};
 use crate::pages::frame::{notice, table, time};
 use crate::params::Params;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::route::Routes;
 
 /// Most bytes of a form.
@@ -54,10 +54,7 @@ fn page(app: &App, next: &str, odd: Option<&str>) -> Markup {
 
 /// The values of a form; empty where it has none.
 async fn form(body: Body) -> Result<(String, String), Problem> {
-    let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
-    let bytes =
-        bytes.map_err(|_| Problem::new(Code::TooLarge, format!("a form has at most {FORM_BYTES_MAX} bytes")))?;
-    let form = std::str::from_utf8(&bytes).ok().and_then(Params::of_form).unwrap_or_default();
+    let form = values(body, FORM_BYTES_MAX).await?;
     let value = |name: &str| form.get(name).unwrap_or_default().to_owned();
     Ok((value("token").trim().to_owned(), value("next")))
 }

@@ -12,6 +12,7 @@ use crate::answer::lineage::{artifact_of, lineage_of, trace_of};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::badges::NAMES_MAX;
+use crate::pages::evidence_pack;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, moment_options, moment_query, page, proof, quoted, short, status, table, text,
     time, verdict_address,
@@ -55,6 +56,7 @@ async fn artifact(State(app): State<App>, Path(reference): Path<String>, read: R
 fn content(artifact: &Artifact, lineage: &Lineage, trace: Option<&Trace>, read: &Read) -> Markup {
     html! {
         (head(artifact, read))
+        (evidence_pack::button(&[artifact.node.digest.as_str()], read))
         @if let Some(trace) = trace { (trace_table(trace)) }
         (versions(lineage, read))
         (items("Where it runs and ran", "Deployments, newest first", &artifact.deployments))

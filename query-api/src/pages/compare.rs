@@ -14,12 +14,12 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::compared::{Asked, Tab, tab};
-use crate::pages::environments_compared;
 use crate::pages::frame::{
     Frame, artifact_link, at_moment, command, moment_fields, moment_options, page, proof, quoted, search_address,
     short, table, time,
 };
 use crate::pages::names::wrapped;
+use crate::pages::{environments_compared, evidence_pack};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -162,8 +162,9 @@ fn compared(compare: &Compare, asked: &Asked<'_>) -> Markup {
         (tab(compare, asked))
         @if !compare.cut.is_empty() { p .warn { "Cut at the server's limit: " (compare.cut.join(", ")) ". The newest are shown." } }
         p { "Replay hash of what changed: " span .mono { (compare.diff.replay_hash) } }
+        (evidence_pack::button(&[compare.a.digest.as_str(), compare.b.digest.as_str()], asked.read))
         p {
-            "The evidence of both as a pack that is checked without a server: "
+            "The same in a terminal: "
             (command(&format!("pedigraph export {} {}", quoted(&compare.a.digest), quoted(&compare.b.digest))))
         }
     }

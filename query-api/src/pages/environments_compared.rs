@@ -140,7 +140,7 @@ fn runs(run: &Running, asked: &Asked<'_>) -> Markup {
         (running_link(run.digest.as_deref(), &run.artifact_ref, asked.read))
         @if run.weight < 100 { " " span .chip { (run.weight) " %" } }
         @if !place.is_empty() { " " span .chip { (place.join("/")) } }
-        " " span .soft { "since " (time(run.since)) } " " (proof(&run.proof))
+        br; span .soft { "since " (time(run.since)) } " " (proof(&run.proof))
     }
 }
 

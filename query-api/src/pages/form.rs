@@ -1,8 +1,11 @@
-//! The form that takes a token. It stands on the page of its own and wherever a page needs one.
+//! What forms send, and the form that takes a token: it stands on the page of its own and wherever a page needs one.
 
+use axum::body::Body;
 use maud::{Markup, html};
 
 use crate::access::tokens::TOKEN_BYTES_MAX;
+use crate::params::Params;
+use crate::problem::{Code, Problem};
 
 /// Longest address that a browser is sent back to, bytes.
 const NEXT_BYTES_MAX: usize = 2_048;
@@ -20,6 +23,13 @@ pub fn sign_in(next: &str) -> Markup {
             "and kept neither in addresses nor in the browser's storage."
         }
     }
+}
+
+/// The values of a form that a browser sent; none where it cannot be read.
+pub(crate) async fn values(body: Body, bytes_max: usize) -> Result<Params, Problem> {
+    let bytes = axum::body::to_bytes(body, bytes_max).await;
+    let bytes = bytes.map_err(|_| Problem::new(Code::TooLarge, format!("a form has at most {bytes_max} bytes")))?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(Params::of_form).unwrap_or_default())
 }
 
 /// An address of this server, whatever was given: nobody is sent elsewhere.

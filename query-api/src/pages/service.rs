@@ -1,5 +1,7 @@
 //! `/environments/{env}/services/{service}`: one service of an environment: what runs there, and what ran before.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -12,6 +14,7 @@ use crate::answer::environment::service_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::environments_compared::is_plain;
+use crate::pages::evidence_pack;
 use crate::pages::frame::{
     Frame, at_moment, copied, environment_link, live, moment_options, page, proof, quoted, running_link, table, text,
     time,
@@ -65,9 +68,16 @@ fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
     html! {
         @if rows.is_empty() { p { "Nothing runs there: it was removed." } }
         @else { (table("What runs", "Each with its share of the traffic", &columns, &rows)) }
+        (evidence_pack::button(&digests(here), read))
         @for lane in &here.lanes { (before(lane, here, place, read)) (past(lane, here, read)) }
         @if here.lanes_cut > 0 { p { "The past of " (here.lanes_cut) " more clusters or namespaces is not shown." } }
     }
+}
+
+/// Of what runs, each once.
+fn digests(here: &ServiceHere) -> Vec<&str> {
+    let digests: BTreeSet<&str> = here.state.running.iter().filter_map(|run| run.digest.as_deref()).collect();
+    digests.into_iter().collect()
 }
 
 fn running_row(running: &Running, read: &Read) -> Markup {

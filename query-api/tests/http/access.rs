@@ -98,6 +98,7 @@ fn wanted(path: &str, method: &str) -> Option<TokenScope> {
         path if path.starts_with("/ledger/") => None,
         "/api/v1/entries/{index}/erase" | "/api/v1/rejects/{index}/replay" => Some(TokenScope::Admin),
         "/api/v1/lineage/export" | "/api/v1/exports/{digest}" => Some(TokenScope::LineageExport),
+        path if path.starts_with("/evidence-packs") => Some(TokenScope::LineageExport),
         "/api/v1/events" | "/api/v1/documents" => Some(TokenScope::EventsWrite),
         _ if method == "get" => Some(TokenScope::LineageRead),
         _ => panic!("say here who may {method} {path}"),

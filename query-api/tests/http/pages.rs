@@ -148,7 +148,7 @@ async fn the_box_ends_on_a_page_whatever_is_typed() {
     check("sha256:33333333", &artifact, "example.org/till:7").await;
     check("example.org/till:7", &artifact, "example.org/till:7").await;
     check("eu/blue #1%", "/environments/eu%2Fblue%20%231%25", "till").await;
-    check("till", "/environments/eu%2Fblue%20%231%25", "till").await;
+    check("till", "/environments/eu%2Fblue%20%231%25/services/till", "till in").await;
     check(MERGED, &format!("/commits/{MERGED}"), "pedigraph publish FILE").await;
     check(COMMIT, "", &format!("/commits/{COMMIT}")).await;
     check("job/7?x=é#1", "/runs/job%2F7%3Fx%3D%C3%A9%231", "example.org/till:7").await;

@@ -226,7 +226,7 @@ async fn a_plus_in_a_query_is_a_plus_sign() {
     assert_eq!(found["candidates"][0]["id"], "on call/a+b", "{found}");
     assert_eq!(client.get("/api/v1/environments/on%20call?at=2026-01-02T01:00:00+00:30").await.status, 200);
     let page = client.get("/search?q=on+call%2Fa%2Bb+").await;
-    assert_eq!((page.status.as_u16(), page.header("location")), (303, Some("/environments/on%20call")));
+    assert_eq!((page.status.as_u16(), page.header("location")), (303, Some("/environments/on%20call/services/a%2Bb")));
 }
 
 /// Views that show half of what the ledger held when the server started.

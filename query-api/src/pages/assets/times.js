@@ -1,5 +1,5 @@
-// Times as how long ago they were. The exact ones stay in their places, so nothing moves, and are shown while one points
-// at them or is in their row; in the zone of who looks, or in UTC. A page of a fixed moment shows exact times alone:
+// Times as how long ago they were. In tables the exact ones keep their places, so no column moves. They are shown while
+// one points at them or is in their row; in the zone of who looks, or in UTC. A page of a fixed moment shows exact times alone:
 // "2 h ago" would not say before when, and the page is to read the same whenever it is opened.
 // @ts-check
 
@@ -20,7 +20,7 @@ function distance(ms) {
     const [, unit, name] = UNITS.find(([from]) => Math.abs(ms) >= from) ?? [0, 0, ""];
     if (unit === 0) return "just now";
     const count = Math.floor(Math.abs(ms) / unit);
-    const words = `${count} ${name.length > 3 && count > 1 ? `${name}s` : name}`;
+    const words = `${count} ${name.length > 1 && name !== "min" && count > 1 ? `${name}s` : name}`;
     return ms > 0 ? `${words} ago` : `in ${words}`;
 }
 
