@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use renderdag::pipeline::types::{Ancestor, GraphRowShape, PrefixLine, PrefixLineKind, PrefixLinePart};
 use renderdag::pipeline::{BoxDrawing, GraphRowShaper, PrefixLineRenderer};
 
+use crate::rails::Rails;
+
 /// Lanes that stand beside each other; a version that nothing leads to has one more for its row.
 pub const LANES_MAX: usize = 16;
 
@@ -96,15 +98,24 @@ fn root(joined: &mut [usize], mut position: usize) -> usize {
     position
 }
 
-/// Rows as text, line by line, without an end of line after the last. `label` is given a row and the columns that are
-/// taken to the left of what it says, and gives the sign of the version, one column wide, and one line of text.
-pub fn text(rows: &[Row<'_>], mut label: impl FnMut(&Row<'_>, usize) -> (&'static str, String)) -> String {
+/// Rows as text, line by line, without an end of line after the last; `rails` stand to the right of the lanes. `label` is
+/// given a row and the columns that are taken to the left of what it says, and gives the sign of the version, one column
+/// wide, and one line of text.
+pub fn text(
+    rows: &[Row<'_>],
+    rails: &Rails,
+    mut label: impl FnMut(&Row<'_>, usize) -> (&'static str, String),
+) -> String {
     let mut lanes: BoxDrawing = BoxDrawing::new();
     let mut lines: Vec<String> = Vec::new();
     let mut lines_of_last = 0;
-    for row in rows {
-        // Two columns a cell, and a space.
-        let (sign, said) = label(row, 2 * row.cells.node_line.len() + 1);
+    // Two columns a cell; with rails all lanes are as wide as the widest, so that these stand below each other.
+    let widest = rows.iter().map(|row| 2 * row.cells.node_line.len().max(row.cells.ancestry_line.len())).max();
+    let width = widest.filter(|_| rails.columns() > 0).unwrap_or(0);
+    let beside = 2 * rails.columns();
+    for (place, row) in rows.iter().enumerate() {
+        // And a space.
+        let (sign, said) = label(row, (2 * row.cells.node_line.len()).max(width) + beside + 1);
         let mut node = lines.len();
         for line in lanes.next_prefix_lines(&row.cells) {
             let shown = match line.kind {
@@ -115,8 +126,21 @@ pub fn text(rows: &[Row<'_>], mut label: impl FnMut(&Row<'_>, usize) -> (&'stati
             };
             if shown {
                 node += usize::from(line.kind == PrefixLineKind::PreNode);
-                let said = if line.kind == PrefixLineKind::Node { said.as_str() } else { "" };
-                lines.push(format!("{} {said}", prefix(&line, sign)).trim_end().to_owned());
+                let (rails, said) = match line.kind {
+                    PrefixLineKind::Node => (rails.node_text(place), said.as_str()),
+                    // It stands above its row.
+                    PrefixLineKind::PreNode => {
+                        (place.checked_sub(1).map(|above| rails.below_text(above)).unwrap_or_default(), "")
+                    }
+                    PrefixLineKind::Separator
+                    | PrefixLineKind::PostNode
+                    | PrefixLineKind::Link
+                    | PrefixLineKind::Term
+                    | PrefixLineKind::Ancestry
+                    | PrefixLineKind::PostAncestry => (rails.below_text(place), ""),
+                };
+                let lanes = prefix(&line, sign);
+                lines.push(format!("{lanes:width$}{rails:beside$} {said}").trim_end().to_owned());
             }
         }
         lines_of_last = lines.len() - node;
@@ -140,6 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rails::{Kind, Tie, rails};
 
     fn versions<'a>(graph: &'a str) -> Vec<Version<'a>> {
         let version = |line: &'a str| {
@@ -157,7 +182,7 @@ mod tests {
             let undrawn = row.undrawn.iter().map(|parent| format!(" ({parent})")).collect::<String>();
             (if id == first { "@" } else { "o" }, format!("{id}{undrawn}"))
         };
-        expected.assert_eq(&text(&rows(&versions, first), label));
+        expected.assert_eq(&text(&rows(&versions, first), &Rails::default(), label));
     }
 
     #[test]
@@ -294,9 +319,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn rails_stand_below_each_other_whatever_the_lanes() {
+        let versions = versions("m a b c\nc r\nb r\na r\nr");
+        let of = |kind, hub, end| Tie { kind, hub, end };
+        let rails = rails(5, &[of(Kind::Base, 4, 0), of(Kind::Build, 2, 1)]);
+        let drawn = text(&rows(&versions, "m"), &rails, |row, _| ("o", versions[row.version].id.to_owned()));
+        expect![[r#"
+            o     ╌╮   m
+            ├─┬─╮  ╎
+            │ │ o ┈┼┈╮ c
+            │ o │ ┈┼┈╯ b
+            │ ├─╯  ╎
+            o │    ╎   a
+            ├─╯    ╎
+            o     ╌╯   r"#]]
+        .assert_eq(&drawn);
+    }
+
     /// What the lines lead to from the version in a row: down, to the sides, never up.
     fn reached(rows: &[Row<'_>]) -> Vec<BTreeSet<usize>> {
-        let drawn = text(rows, |row, _| ("o", format!("={}", row.version)));
+        let drawn = text(rows, &Rails::default(), |row, _| ("o", format!("={}", row.version)));
         let grid: Vec<Vec<char>> =
             drawn.lines().map(|line| line.split('=').next().unwrap().chars().collect()).collect();
         let of_line = |line: &str| line.split_once('=').map(|(_, version)| version.parse::<usize>().unwrap());
@@ -381,7 +424,8 @@ mod tests {
             let parents =
                 |n: usize| shape(n).iter().filter_map(|parent| names.get(*parent)).map(String::as_str).collect();
             let versions: Vec<_> = (0..COUNT).map(|n| Version { id: &names[n], parents: parents(n) }).collect();
-            let drawn = text(&rows(&versions, "77"), |row, _| ("o", versions[row.version].id.to_owned()));
+            let drawn =
+                text(&rows(&versions, "77"), &Rails::default(), |row, _| ("o", versions[row.version].id.to_owned()));
             assert!(drawn.lines().count() >= COUNT);
             assert!(drawn.lines().all(|line| line.chars().count() <= 2 * (LANES_MAX + 1) + 6));
         }

@@ -30,6 +30,7 @@ pub mod params;
 pub mod percentiles;
 pub mod problem;
 pub mod question;
+pub mod rails;
 pub mod rates;
 pub mod read;
 pub mod reads;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use pedigraph_query_api::lanes::{Row, Version, rows, text};
+use pedigraph_query_api::rails::{Kind, Rails, Tie, rails};
 use serde_json::{Value, json};
 
 use crate::arguments::{Client, Clocks};
@@ -107,7 +108,8 @@ fn graph(body: &Value, columns: usize) -> String {
     };
     let versions: Vec<Version<'_>> = nodes.iter().map(version).collect();
     let asked = name(&body["artifact"], "digest");
-    text(&rows(&versions, asked), |row, taken| {
+    let rows = rows(&versions, asked);
+    text(&rows, &beside(&rows, &versions, &builds, &bases), |row, taken| {
         let node = &nodes[row.version];
         let mut words = verdicts(&node["verdictCounts"]);
         words.extend(badges(&node["badges"]));
@@ -118,6 +120,21 @@ fn graph(body: &Value, columns: usize) -> String {
         let sign = if versions[row.version].id == asked { "@" } else { "o" };
         (sign, said(node, &words.join("  "), columns.saturating_sub(taken).max(SAID_COLUMNS_MIN)))
     })
+}
+
+/// Rails between rows that were built together, or on one another.
+fn beside(rows: &[Row<'_>], versions: &[Version<'_>], builds: &Edges<'_>, bases: &Edges<'_>) -> Rails {
+    let places = rows.iter().enumerate().map(|(place, row)| (versions[row.version].id, place));
+    let places: BTreeMap<&str, usize> = places.collect();
+    let mut ties = Vec::new();
+    for (kind, edges) in [(Kind::Base, bases), (Kind::Build, builds)] {
+        for (hub, ends) in &edges.to {
+            ties.extend(
+                ends.iter().filter_map(|end| Some(Tie { kind, hub: *places.get(hub)?, end: *places.get(end)? })),
+            );
+        }
+    }
+    rails(rows.len(), &ties)
 }
 
 /// What is said of a version. Where the line is too long its reference is cut in front, then the line at its end.
@@ -266,15 +283,15 @@ mod tests {
         let minus = '\u{2212}';
         let expected = format!(
             "\
-o    cccccccccccc  r.io/cart:1.2  #3  2026-11-13T10:00:00Z  4 affected  1 under investigation  +3 new  {minus}2 resolved  signed  SBOM  \
+o   ┈╮╌╮ cccccccccccc  r.io/cart:1.2  #3  2026-11-13T10:00:00Z  4 affected  1 under investigation  +3 new  {minus}2 resolved  signed  SBOM  \
 in lab, prod, qa and 3 more  may run in more  base dd  built with 1
-├─╮
-│ @  bb  r.io/cart  #2  2026-11-12T10:00:00Z  unsigned  no SBOM  built with 1  base r.io/base:8, digest unknown
-├─╯
-o  aa  r.io/cart:1.0  #1  2026-11-11T10:00:00Z  vulnerabilities as of entry 7  signature invalid  SBOM  \
+├─╮  ┊ ╎
+│ @ ┈╯ ╎ bb  r.io/cart  #2  2026-11-12T10:00:00Z  unsigned  no SBOM  built with 1  base r.io/base:8, digest unknown
+├─╯    ╎
+o   ╌╌╌┤ aa  r.io/cart:1.0  #1  2026-11-11T10:00:00Z  vulnerabilities as of entry 7  signature invalid  SBOM  \
 parent ee  base dd
-
-o  dd  r.io/base:9  #1  2026-11-11T10:00:00Z  not described  base of 2"
+       ╎
+o   ╌╌╌╯ dd  r.io/base:9  #1  2026-11-11T10:00:00Z  not described  base of 2"
         );
         assert_eq!(graph(&line(), COLUMNS_MAX), expected);
     }
@@ -294,7 +311,7 @@ o  dd  r.io/base:9  #1  2026-11-11T10:00:00Z  not described  base of 2"
                 let text = graph(&body, columns);
                 assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text}");
                 let width = |line: &str| unicode_width::UnicodeWidthStr::width(line);
-                assert!(text.lines().all(|line| width(line) <= columns.max(SAID_COLUMNS_MIN + 7)), "{text}");
+                assert!(text.lines().all(|line| width(line) <= columns.max(SAID_COLUMNS_MIN + 9)), "{text}");
                 assert!(text.len() < 4_096, "{}", text.len());
             }
         }

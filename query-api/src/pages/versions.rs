@@ -13,6 +13,7 @@ use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::frame::{artifact_link, at_moment, proof, short, text, time};
 use crate::pages::gutter::{Gutter, Signs};
 use crate::pages::names::wrapped;
+use crate::rails::{Kind, Rails, Tie, rails};
 use crate::read::Read;
 
 /// Rows of one list: many small ones, and few large ones, are both slow to scroll.
@@ -88,10 +89,13 @@ impl<'a> Versions<'a> {
     /// Some of the rows, in lists that browsers lay out when they come near.
     pub fn list(&self, shown: Range<usize>, read: &Read) -> Markup {
         let shown = self.rows.get(shown).unwrap_or_default();
-        let gutter = Gutter::of(shown);
+        let beside = Beside::of(self, shown);
+        let rows: Vec<(usize, &Row<'_>)> = shown.iter().enumerate().collect();
         html! {
             div .versions {
-                @for part in shown.chunks(PART_ROWS) { ol { @for row in part { (self.row(row, gutter, read)) } } }
+                @for part in rows.chunks(PART_ROWS) {
+                    ol { @for (place, row) in part { (self.row(row, *place, &beside, read)) } }
+                }
             }
         }
     }
@@ -107,16 +111,17 @@ impl<'a> Versions<'a> {
         self.lineage.truncated.is_some() && without && node.sequence_number > 1
     }
 
-    fn row(&self, row: &Row<'_>, gutter: Gutter, read: &Read) -> Markup {
+    fn row(&self, row: &Row<'_>, place: usize, beside: &Beside<'_>, read: &Read) -> Markup {
         let (node, here, goes_on) = (self.nodes[row.version], self.is_here(row), self.goes_on(row));
         let id = node.digest.as_str();
         let builds = [&self.builds.from, &self.builds.to].into_iter().filter_map(|of| of.get(id)).flatten();
-        let (builds, bases) = (builds.copied().collect::<Vec<_>>(), self.bases.from.get(id));
-        let signs = Signs { here, base: bases.is_some(), build: !builds.is_empty(), goes_on };
+        let builds = builds.copied().collect::<Vec<_>>();
+        let base = beside.leads_off(self, id, Kind::Base);
+        let signs = Signs { here, base, build: beside.leads_off(self, id, Kind::Build), goes_on };
         let parents = self.parents.from.get(id).map(|all| all.join(" "));
         html! {
             li id={ "v-" (id) } aria-current=[here.then_some("true")] data-parents=[parents] {
-                (gutter.draw(row, signs))
+                (beside.gutter.draw(row, beside.rails.of(place), signs))
                 div .said {
                     div .head {
                         (artifact_link(id, &node.artifact_ref, read))
@@ -187,6 +192,46 @@ impl<'a> Versions<'a> {
     fn name(&self, digest: &str) -> String {
         let node = self.lineage.nodes.iter().find(|node| node.digest == digest);
         node.map_or_else(|| short(digest), |node| node.artifact_ref.clone())
+    }
+}
+
+/// What stands beside the rows of one list.
+struct Beside<'a> {
+    gutter: Gutter,
+    rails: Rails,
+    /// Places of the rows by digest.
+    places: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Beside<'a> {
+    fn of(versions: &Versions<'a>, shown: &[Row<'_>]) -> Beside<'a> {
+        let places = shown.iter().enumerate().map(|(place, row)| (versions.nodes[row.version].digest.as_str(), place));
+        let places: BTreeMap<&str, usize> = places.collect();
+        let mut ties = Vec::new();
+        for (kind, ends) in [(Kind::Base, &versions.bases), (Kind::Build, &versions.builds)] {
+            for (hub, others) in &ends.to {
+                let others =
+                    others.iter().filter_map(|end| Some(Tie { kind, hub: *places.get(hub)?, end: *places.get(end)? }));
+                ties.extend(others);
+            }
+        }
+        let rails = rails(shown.len(), &ties);
+        Beside { gutter: Gutter::of(shown, &rails), rails, places }
+    }
+
+    /// Whether something that a version is built on, or with, has no rail to it.
+    fn leads_off(&self, versions: &Versions<'_>, id: &str, kind: Kind) -> bool {
+        let tied = |kind: Kind, hub: &str, end: &str| {
+            let tie = self.places.get(hub).zip(self.places.get(end));
+            tie.is_some_and(|(hub, end)| self.rails.has(&Tie { kind, hub: *hub, end: *end }))
+        };
+        match kind {
+            Kind::Base => ends_of(&versions.bases.from, id).iter().any(|base| !tied(Kind::Base, base, id)),
+            Kind::Build => {
+                ends_of(&versions.builds.from, id).iter().any(|hub| !tied(Kind::Build, hub, id))
+                    || ends_of(&versions.builds.to, id).iter().any(|end| !tied(Kind::Build, id, end))
+            }
+        }
     }
 }
 

@@ -129,6 +129,40 @@ async fn bases_and_builds_are_stubs_and_words_and_markup_is_text() {
 }
 
 #[tokio::test]
+async fn rows_that_belong_together_are_joined_by_rails() {
+    let world = World::new();
+    let packaged = |n: u64, base: Option<u64>, run: &str| {
+        let event = ArtifactPackaged {
+            artifact_digest: digest(n),
+            artifact_ref: format!("example.org/cart:1.{n}.0"),
+            base_digest: base.map(digest).unwrap_or_default(),
+            run: run.into(),
+            ..ArtifactPackaged::default()
+        };
+        sent(&format!("2026-01-01T00:{n:02}:00Z"), event)
+    };
+    world.append(&[
+        packaged(1, None, "one"),
+        packaged(2, None, "two"),
+        packaged(3, Some(1), "three"),
+        packaged(4, None, "two"),
+    ]);
+    let text = page(&world.client(), &format!("/artifacts/{}/lanes", digest(2))).await;
+    let of: Vec<&str> = text.split("<li id=\"v-").skip(1).collect();
+    let lines = |row: usize, class: &str| -> Vec<&str> {
+        let path = format!("<path class=\"{class}\" d=\"");
+        let paths = of[row].split(&path).skip(1);
+        paths.filter_map(|path| path.split('"').next()).collect()
+    };
+    assert_eq!(rows(&text), [digest(4), digest(3), digest(2), digest(1)]);
+    assert!(lines(0, "build").iter().any(|path| path.contains("V34")), "down from 4: {:?}", lines(0, "build"));
+    assert!(lines(1, "build").iter().any(|path| path.ends_with("0V34")), "past 3: {:?}", lines(1, "build"));
+    assert!(lines(2, "build").iter().any(|path| path.contains("0V15")), "to 2: {:?}", lines(2, "build"));
+    assert!(lines(3, "build").is_empty() && lines(0, "base").is_empty(), "{text}");
+    assert!(lines(1, "base").iter().any(|path| path.contains("V34")) && lines(3, "base").len() == 1, "{text}");
+}
+
+#[tokio::test]
 async fn a_card_says_what_proves_it() {
     let world = line(2);
     let client = world.client();
