@@ -72,6 +72,8 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("changes, first page", LIST, changes, of_changes, (60, 27)),
     kind("changes, restless", LIST, restless_changes, of_changes, (60, 27)),
     kind("environments", LIST, environments, of_environments, (24, 20)),
+    kind("environment beside another", LIST, environment_diff, services, (160, 12)),
+    kind("environment beside its past", PAST_LIST, environment_diff_at, services, (160, 24)),
     kind("environment at", PAST_LIST, environment_at, services, (100, 12)),
     kind("environment asOf", PAST_LIST, environment_as_of, services, (100, 12)),
     kind("environment at, asOf", PAST_LIST, environment_at_as_of, services, (100, 12)),
@@ -176,6 +178,15 @@ fn lineage_of_base(mix: Mix, _: u64) -> String {
 
 fn environment(_: Mix, n: u64) -> String {
     format!("/api/v1/environments/env-{}", n % ENVIRONMENTS)
+}
+
+/// A page of what runs in two of them; most of it differs.
+fn environment_diff(mix: Mix, n: u64) -> String {
+    format!("{}/diff?with=env-{}", environment(mix, n), (n + 1) % ENVIRONMENTS)
+}
+
+fn environment_diff_at(mix: Mix, n: u64) -> String {
+    format!("{}/diff?from={}", environment(mix, n), mix.moment(n))
 }
 
 /// Where the same is deployed again and again.
