@@ -110,7 +110,7 @@ fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Mark
             }
             p {
                 (running_link(spell.digest.as_deref(), &spell.artifact_ref, read))
-                " ran alone since " (time(spell.since))
+                " ran alone from " (time(spell.since))
                 @if let Some(until) = spell.until { " until " (time(until)) }
                 " " (proof(&spell.proof))
             }

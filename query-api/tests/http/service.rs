@@ -38,7 +38,7 @@ async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
         "What ran before",
         reference.as_str(),
         compare.as_str(),
-        "since <time datetime=\"2026-01-02T00:00:00Z\"",
+        "from <time datetime=\"2026-01-02T00:00:00Z\"",
         "until <time datetime=\"2026-01-03T00:00:00Z\"",
         "<code>pedigraph trace prod/cart</code>",
         "href=\"/entries/2\"",
