@@ -120,12 +120,12 @@ class Story:
             "format": ["cyclonedx", "openvex"], "Pedigraph-Subject": digests,
         }
         self.by_operation = {
-            ("getExport", "digest"): [pack["bundleDigest"]],
+            ("getExport", "digest"): [pack["bundleDigest"]], ("evidencePackPage", "digest"): [pack["bundleDigest"]],
             ("componentImpactPage", "format"): ["csv"], ("vulnerabilityPage", "format"): ["csv"],
             ("getEnvironmentDiff", "from"): [*moments, "2h"], ("getEnvironmentDiff", "to"): [*moments, "30m"],
             ("listEntries", "from"): indexes, ("getConsistency", "from"): [1, size], ("getConsistency", "to"): [1, size],
         }
-        self.bodies = {"exportLineage": [packed], "postEvents": [deployed("fuzzed", "r.example/fuzzed:1")], "postDocument": [CYCLONEDX]}
+        self.bodies = {"exportLineage": [packed], "makeEvidencePack": [{"artifact": digests[:2]}], "postEvents": [deployed("fuzzed", "r.example/fuzzed:1")], "postDocument": [CYCLONEDX]}
 
     def ask(self, path):
         answer = self.session.get(self.url + path, timeout=REQUEST_SECONDS)
