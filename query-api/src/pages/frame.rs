@@ -146,7 +146,7 @@ fn document(title: &str, query: &str, content: &Markup, footer: &Markup) -> Mark
                 header {
                     a .name href="/" { "Pedigraph" }
                     form action="/search" method="get" role="search" {
-                        label for="q" { "Digest, tag, commit, package, vulnerability, service or environment" }
+                        label for="q" { "Digest, image, tag, commit, package, vulnerability, service or environment" }
                         input id="q" name="q" type="search" value=(query) placeholder="digest, app:v1.2, commit, pkg:npm/…, CVE-…, prod" maxlength="4096";
                         button type="submit" { "Search" }
                     }
