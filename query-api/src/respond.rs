@@ -22,7 +22,8 @@ pub const JSON: &str = "application/json";
 /// Text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-fn not_modified(etag: &str) -> Response {
+/// The client has this very answer.
+pub(crate) fn not_modified(etag: &str) -> Response {
     (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response()
 }
 
@@ -33,7 +34,12 @@ impl App {
     }
 
     /// For answers that change without the index: their bytes name them.
-    fn tagged_by_content(&self, read: &Read, content_type: &'static str, body: Vec<u8>) -> Result<Response, Problem> {
+    pub(crate) fn tagged_by_content(
+        &self,
+        read: &Read,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Response, Problem> {
         let etag = format!("W/\"{}\"", hex::encode(&sha256(&body)[..16]));
         match read.is_known(&etag) || read.knows_any() {
             true => Ok(not_modified(&etag)),

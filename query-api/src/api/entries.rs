@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::rates::Class;
 use crate::read::Read;
-use crate::respond::TEXT;
+use crate::respond::{TEXT, not_modified};
 use crate::route::Routes;
 use crate::tenant::log_of;
 
@@ -83,7 +83,7 @@ async fn one(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Resu
 
 async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {
     let limit = app.limits().document_bytes_max;
-    let place = Place::take(&app, &read.tenant)?;
+    let (place, asked) = (Place::take(&app, &read.tenant)?, read.clone());
     app.ledger_response(read, move |ledger, log| {
         let erased =
             || Problem::new(Code::BodyErased, "the received bytes were erased; the entry still proves their digest");
@@ -92,14 +92,19 @@ async fn body(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Res
         if part.size > limit {
             return Err(Problem::new(Code::AnswerTooLarge, format!("the body has {} bytes", part.size)));
         }
-        Ok(attachment(index, part.size, stream_of(place, from, part.size)))
+        let etag = format!("\"{}\"", part.digest);
+        if asked.is_known(&etag) || asked.knows_any() {
+            return Ok(not_modified(&etag));
+        }
+        Ok(attachment(index, part.size, etag, stream_of(place, from, part.size)))
     })
     .await
 }
 
 /// Bytes that others sent must never be shown as a page of ours.
-fn attachment(index: u64, size: u64, body: Body) -> Response {
-    let mut response = ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response();
+fn attachment(index: u64, size: u64, etag: String, body: Body) -> Response {
+    let kind = "application/octet-stream".to_owned();
+    let mut response = ([(header::CONTENT_TYPE, kind), (header::ETAG, etag)], body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"entry-{index}.bin\"")) {
@@ -109,6 +114,7 @@ fn attachment(index: u64, size: u64, body: Body) -> Response {
 }
 
 async fn proof(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Result<Response, Problem> {
+    let (answering, asked) = (app.clone(), read.clone());
     app.ledger_response(read, move |ledger, log| {
         if index >= ledger.head(log).size {
             return Err(unknown_entry(index).into());
@@ -116,7 +122,7 @@ async fn proof(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
         let pending =
             || Problem::new(Code::CheckpointPending, "no checkpoint covers this entry yet; try again").retry_after(1);
         let text = ledger.tlog_proof(log, index)?.ok_or_else(pending)?;
-        Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
+        answering.tagged_by_content(&asked, TEXT, text.into_bytes())
     })
     .await
 }
