@@ -1,8 +1,9 @@
 //! What views cost: rows and bytes of each table per event of a mix, and what each store makes of them on disk. `cargo bench -p pedigraph-projector --bench sizes`; `PEDIGRAPH_BENCH_ARTIFACTS` sets the number of artifacts.
 //!
 //! Each artifact is packaged with its run and commit from a base, described by an SBOM that shares 95 % with the version
-//! before, published and deployed; of ten SBOMs one is sent again, with another serial number. A table is printed by
-//! the two bytes that its keys have after the tenant: view and table, as `facts/*/rows.rs` name them.
+//! before, published and deployed; of ten SBOMs one is sent again, with another serial number. Then some are sent again,
+//! and some for artifacts that nothing else names. A table is printed by the two bytes that its keys have after the
+//! tenant: view and table, as `facts/*/rows.rs` name them.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench measures time and prints it")]
 
 use std::collections::BTreeMap;
@@ -53,6 +54,13 @@ fn main() {
     let ledger = (ledger_bytes(&book) - ledger_before) / again.len();
     println!("an SBOM sent again: {ledger} B of ledger");
     print_tables(&grown(&before, &after), again.len());
+    let others: Vec<Said> = (0..artifacts).step_by(5).map(for_another).collect();
+    let ledger_before = ledger_bytes(&book);
+    others.chunks(COMMIT_EVENTS).for_each(|events| book.commit(events));
+    let ledger = (ledger_bytes(&book) - ledger_before) / others.len();
+    println!("an SBOM sent for another artifact: {ledger} B of ledger");
+    print_tables(&grown(&after, &folded(&book)), others.len());
+    let again = [again, others].concat();
     backends(&book, mix.len() + again.len());
     alone(&mut book);
 }
@@ -117,6 +125,15 @@ fn sbom(n: usize, serial: &str) -> Said {
     let listed = ComponentsListed { component_set: set, first: 0, components };
     let facts = vec![Fact::now(attached), Fact::now(listed)];
     Said { id: format!("{n} sbom {serial}"), minute: i64::try_from(n).expect("few"), facts }
+}
+
+/// The first SBOM of an artifact, as that of one that nothing else names.
+fn for_another(n: usize) -> Said {
+    let mut said = sbom(n, "first");
+    if let Some(pedigraph_proto::Event::SbomAttached(attached)) = &mut said.facts[0].event {
+        attached.artifact_digest = digest(&format!("other {n}"));
+    }
+    Said { id: format!("{n} sbom for another"), ..said }
 }
 
 /// Rows, bytes of keys, bytes of values.
