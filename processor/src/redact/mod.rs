@@ -38,7 +38,7 @@ pub(crate) use search::is_hex_and_dashes;
 use search::{Needle, for_needles};
 
 /// Bytes of a file that are looked at together; neighbours overlap by twice the longest secret.
-const WINDOW_BYTES: usize = 4 << 20;
+const WINDOW_BYTES: usize = 1 << 20;
 /// How far after a prefix an escape makes the plain form worth looking at, bytes.
 const NEAR_BYTES: usize = 300;
 
@@ -83,9 +83,11 @@ pub(crate) fn redact_file(
     mut before: impl FnMut(&mut File) -> io::Result<()>,
 ) -> io::Result<u32> {
     let size = file.metadata()?.len();
-    let (mut start, mut count) = (0, overwrite_fields(file, size, fields, &mut before)?);
+    // Memory of its own for each window costs more than to look through it: the system gives it as zeros.
+    let mut window = Vec::with_capacity(usize::try_from(size).unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES));
+    let (mut start, mut count) = (0, overwrite_fields(file, size, (fields, &mut window), &mut before)?);
     while start < size {
-        let window = read_window(file, start)?;
+        read_window(file, start, &mut window)?;
         for edit in edits(&window, fields) {
             if count == 0 {
                 before(file)?;
@@ -103,33 +105,34 @@ pub(crate) fn redact_file(
 fn overwrite_fields(
     file: &mut File,
     size: u64,
-    fields: &Fields,
+    (fields, window): (&Fields, &mut Vec<u8>),
     before: &mut impl FnMut(&mut File) -> io::Result<()>,
 ) -> io::Result<u32> {
     let Some(mut scan) = fields.scan() else { return Ok(0) };
     let mut start = 0;
     while start < size {
-        let (mut window, earlier) = (read_window(file, start)?, scan.overwritten);
+        read_window(file, start, window)?;
+        let earlier = scan.overwritten;
         if window.is_empty() {
             break;
         }
-        if scan.feed(&mut window) {
+        if scan.feed(window) {
             if earlier == 0 {
                 before(file)?;
             }
             file.seek(SeekFrom::Start(start))?;
-            file.write_all(&window)?;
+            file.write_all(window)?;
         }
         start += window.len() as u64;
     }
     Ok(scan.overwritten)
 }
 
-fn read_window(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
-    let mut window = Vec::new();
+fn read_window(file: &mut File, start: u64, window: &mut Vec<u8>) -> io::Result<()> {
+    window.clear();
     file.seek(SeekFrom::Start(start))?;
-    file.take(WINDOW_BYTES as u64).read_to_end(&mut window)?;
-    Ok(window)
+    file.take(WINDOW_BYTES as u64).read_to_end(window)?;
+    Ok(())
 }
 
 /// Bytes to write over as many others.
