@@ -41,6 +41,20 @@ mod why {
 /// for deb, rpm and apk that of the source package which its `upstream` qualifier names. A distribution that tools call
 /// by several names has one key for each of them.
 pub fn packages_of(purl: &Purl) -> Vec<String> {
+    if has_one_key(purl) {
+        return vec![purl.package().to_owned()];
+    }
+    keys_of(purl)
+}
+
+/// Whether its key can only be its own: this is asked of each component of an SBOM, and most are such.
+fn has_one_key(purl: &Purl) -> bool {
+    // With a subpath, or an empty part, it has that without them too.
+    let is_plain = !purl.package().contains('#') && !purl.package().contains("//");
+    is_plain && !is_of_distribution(purl.kind()) && !has_spellings(purl.kind())
+}
+
+fn keys_of(purl: &Purl) -> Vec<String> {
     let Some(component) = Installed::of(purl) else { return vec![purl.package().to_owned()] };
     let mut keys = component.own_keys(purl);
     keys.extend(component.source_keys().into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
@@ -191,9 +205,8 @@ impl<'a> Installed<'a> {
         Some(Installed { purl: PackageUrl::from_str(purl.as_str()).ok()? })
     }
 
-    /// Whether it is a package of a distribution, which has releases and is built from source packages.
     fn is_of_distribution(&self) -> bool {
-        matches!(self.purl.ty(), "deb" | "rpm" | "apk")
+        is_of_distribution(self.purl.ty())
     }
 
     fn qualifier(&self, name: &str) -> Option<&str> {
@@ -280,6 +293,11 @@ fn key(kind: &str, namespace: &str, name: &str) -> Option<String> {
         purl.with_namespace(namespace.to_owned()).ok()?;
     }
     Purl::parse(&purl.to_string()).map(|purl| purl.package().to_owned())
+}
+
+/// Whether a type of packages is that of a distribution, which has releases and is built from source packages.
+fn is_of_distribution(kind: &str) -> bool {
+    matches!(kind, "deb" | "rpm" | "apk")
 }
 
 /// Whether names of a type of packages are the same in several spellings that the canonical purl keeps apart.
@@ -792,6 +810,20 @@ mod tests {
             let inside = of(&package, &format!("pkg:npm/x@1.{version}.0")) != Covers::Out;
             // An end before its beginning ends nothing.
             prop_assert_eq!(inside, version >= a && (version < b || b < a));
+        }
+
+        /// What is told without taking a purl apart is what it comes to.
+        #[test]
+        fn one_key_is_that_of_the_whole_purl(
+            kind in "(npm|maven|golang|pypi|nuget|deb|rpm|apk|oci|generic|docker|github|cargo|composer|gem|swift|[a-z]{2,6})",
+            namespace in "(%40|@)?[a-zA-Z0-9._~+-]{0,8}(/\\PC{1,5})?",
+            name in "[a-zA-Z0-9]\\PC{0,8}",
+            rest in "(@[0-9a-z.+-]{1,8})?([?](arch=x|repository_url=r.example/x|distro=debian-12|upstream=y))?(#a/b)?",
+        ) {
+            let purl = format!("pkg:{kind}/{namespace}/{name}{rest}").replace("//", "/");
+            if let Some(purl) = Purl::parse(&purl) {
+                prop_assert_eq!(packages_of(&purl), keys_of(&purl), "{:?}", purl);
+            }
         }
 
         #[test]
