@@ -292,7 +292,7 @@ impl<'a> Case<'a> {
         let Some(issue) = self.scope.issue(document, index)? else { return Ok(None) };
         let Some(holds) = self.scope.holding_issue(document)? else { return Ok(None) };
         let in_force = self.scope.at.is_none_or(|at| issue.time <= at.0);
-        Ok(in_force.then(|| Issued { issue, index, is_replaced: holds != index }))
+        Ok(in_force.then_some(Issued { issue, index, is_replaced: holds != index }))
     }
 
     /// Findings of the newest scan of each scanner and target.
