@@ -23,8 +23,9 @@ QUESTIONS = int(os.environ.get("PEDIGRAPH_EXAMPLES", "24"))
 UNTAGGED = set("""
     getCheckpoint getVerifierKey getKeyChain getTile getBundle livez readyz metrics openapi signInPage accountPage asset favicon
 """.split())
-# They say how far the server is, and so another thing each time: a name of each answer is all that can be asked for.
-MOVES = {"getFreshness", "freshnessPage", "homePage"}
+# They say how far the server is, or how long ago things were, and so another thing each time: a name of each answer is
+# all that can be asked for.
+MOVES = {"getFreshness", "freshnessPage", "homePage", "onCallPage"}
 # What no later event changes.
 FIXED = {"getEntry", "getBody"}
 # Artifacts that one statement is about: more than the view of deltas does at once.
