@@ -74,8 +74,9 @@ impl Fold<'_, '_, '_> {
             say(&mut self.said.called, (&mut self.memory.called, &mut *self.rows), key, called, Called::join)?;
         if first_here {
             self.rows.put_first(self.key(table::LINE).text(&repository).text(digest), &())?;
-            self.short_name(&repository, "")?;
         }
+        // What is named in passing and without a tag, such as a material, is found by its whole name alone.
+        let mut has_name = first_here && naming.class != Class::Other;
         for tag in naming.tags.iter().take(calls) {
             let key = self.key(table::CALLS).text(digest).text(&repository).text(tag);
             let call = FirstCalled { order: naming.order, repository: naming.repository.to_owned() };
@@ -86,7 +87,11 @@ impl Fold<'_, '_, '_> {
             };
             if say(&mut self.said.calls, (&mut self.memory.calls, &mut *self.rows), key, call, earliest)? {
                 self.short_name(&repository, tag)?;
+                has_name = true;
             }
+        }
+        if has_name {
+            self.short_name(&repository, "")?;
         }
         Ok(())
     }
