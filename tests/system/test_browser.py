@@ -17,6 +17,7 @@ PARTS_MAX = 15
 UNKNOWN = {
     "digest": "sha256:" + "0badc0de" * 8,
     "short digest": "sha256:0badc0de0bad",
+    "image": "registry.example/shop/nothing",
     "tag": "registry.example/shop/nothing:9.9",
     "commit": "0badc0de" * 5,
     "purl": "pkg:npm/never-heard-of@1.0.0",
@@ -28,6 +29,7 @@ UNKNOWN = {
 # How the box names what it takes: each word of its placeholder and its label is of one kind.
 WORDS = {
     "digest": r"digest",
+    "image": r"image",
     "tag": r"tag\b|\w:v?\d",
     "commit": r"commit",
     "purl": r"package|purl|pkg:",
@@ -67,6 +69,7 @@ def known(demo):
     return {
         "digest": (cart["digest"], cart["digest"]),
         "short digest": (cart["digest"][:19], cart["digest"]),
+        "image": (cart["artifactRef"].rpartition(":")[0], f"{cart['artifactRef'].rpartition(':')[0]}:"),
         "tag": (cart["artifactRef"], cart["digest"]),
         "commit": (artifact["commit"]["id"], artifact["commit"]["id"]),
         "purl": (purl, purl.rpartition("/")[2]),
