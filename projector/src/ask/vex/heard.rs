@@ -203,7 +203,6 @@ impl Case<'_> {
         rank: Rank,
     ) -> Result<Result<Fit, Misfit>, Error> {
         let misfit = |reason: String| Ok(Err(Misfit { reason, may_fit: false }));
-        let may_fit = |reason: String| Ok(Err(Misfit { reason, may_fit: true }));
         if issued.issue.in_sbom && !self.sbom_is_current(about, issued)? {
             return misfit("the SBOM that it is part of was replaced by a newer one".to_owned());
         }
@@ -220,13 +219,9 @@ impl Case<'_> {
                 fit.rank = if purl.version().is_empty() { Rank::Purl } else { Rank::VersionedPurl };
             }
             (Rank::Component | Rank::VersionedComponent, Some(purl)) => {
-                let held = self.held(about, purl, issued)?;
-                match held.unclear {
-                    Some(why) if held.components.is_empty() => return may_fit(why),
-                    None if held.components.is_empty() => {
-                        return misfit("its SBOM has no such component".to_owned());
-                    }
-                    Some(_) | None => fit.components = held.components,
+                match self.held(about, purl, issued)?.components_or("its SBOM has no such component") {
+                    Ok(components) => fit.components = components,
+                    Err(misfit) => return Ok(Err(misfit)),
                 }
                 fit.rank = if purl.version().is_empty() { Rank::Component } else { Rank::VersionedComponent };
             }
@@ -236,11 +231,8 @@ impl Case<'_> {
             return Ok(Ok(fit));
         }
         let (parts, there) = self.subcomponents(about, statement, issued)?;
-        match parts.unclear {
-            Some(why) if parts.components.is_empty() => may_fit(why),
-            None if parts.components.is_empty() => misfit("its SBOM has none of the subcomponents".to_owned()),
-            Some(_) | None => Ok(Ok(Fit { components: parts.components, subcomponents: there, ..fit })),
-        }
+        let components = parts.components_or("its SBOM has none of the subcomponents");
+        Ok(components.map(|components| Fit { components, subcomponents: there, ..fit }))
     }
 
     /// What an artifact holds of the subcomponents that a statement names, and which of these it does.
@@ -379,6 +371,17 @@ struct Held {
     components: BTreeSet<String>,
     /// A component of which it cannot be told whether it is meant, and why.
     unclear: Option<String>,
+}
+
+impl Held {
+    /// The components; where there is none, why it cannot be told whether there is, else what there is none of.
+    fn components_or(self, none: &str) -> Result<BTreeSet<String>, Misfit> {
+        if !self.components.is_empty() {
+            return Ok(self.components);
+        }
+        let may_fit = self.unclear.is_some();
+        Err(Misfit { reason: self.unclear.unwrap_or_else(|| none.to_owned()), may_fit })
+    }
 }
 
 /// Why a statement is not about an artifact.
