@@ -98,7 +98,7 @@ impl Lines<'_> {
                 None => {
                     let end = to.min((at / RUN + 1) * RUN);
                     let single = self.lates(line, at, end)?;
-                    sum += single.iter().filter(|late| late_is_below(late, pos)).map(PackedLate::weight).sum::<i64>();
+                    sum += single.iter().filter(|late| late.is_below(pos)).map(PackedLate::weight).sum::<i64>();
                     at = end;
                 }
             }
@@ -176,10 +176,6 @@ impl Lines<'_> {
         }
         Ok(())
     }
-}
-
-fn late_is_below(late: &PackedLate, pos: &Pos) -> bool {
-    late.time < pos.time || (late.time == pos.time && late.digest < pos.digest)
 }
 
 /// The level and length of the longest run that begins after so many late changes and ends no later.

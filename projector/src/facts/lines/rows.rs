@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::derived_key;
 use crate::rows::stamp::Order;
+use crate::store::digest;
 use crate::store::key::{Key, KeyReader};
 
 /// The view's byte, after that of derived views.
@@ -165,6 +166,11 @@ pub(crate) struct PackedLate {
 }
 
 impl PackedLate {
+    /// Whether it is below a place.
+    pub(crate) fn is_below(&self, pos: &Pos) -> bool {
+        is_below(self.time, pos, || self.digest < pos.digest)
+    }
+
     /// What it comes to.
     pub(crate) fn weight(&self) -> i64 {
         weight(self.left)
@@ -191,14 +197,18 @@ pub(crate) struct StoredLate<'a> {
 impl StoredLate<'_> {
     /// Whether it is below a place.
     pub(crate) fn is_below(&self, pos: &Pos) -> bool {
-        let same_time = || crate::store::digest::unpack(self.digest).is_some_and(|digest| digest < pos.digest);
-        self.time < pos.time || (self.time == pos.time && same_time())
+        is_below(self.time, pos, || digest::unpack(self.digest).is_some_and(|text| text < pos.digest))
     }
 
     /// What it comes to.
     pub(crate) fn weight(&self) -> i64 {
         weight(self.left)
     }
+}
+
+/// By time, then by digest, which is looked at only at one time.
+fn is_below(time: i64, pos: &Pos, digest_is: impl FnOnce() -> bool) -> bool {
+    time < pos.time || (time == pos.time && digest_is())
 }
 
 fn weight(left: bool) -> i64 {
