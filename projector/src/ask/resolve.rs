@@ -86,16 +86,10 @@ impl Graph<'_> {
         }
         let last = query.rsplit('/').next().unwrap_or(query);
         let (short, path) = (self.key(table::SHORT).text(last).text(""), format!("/{query}"));
-        let mut after = String::new();
-        for _ in 0..REPOSITORIES_MAX {
-            let Some(repository) = self.scope.texts_after(&short, &after, 1)?.pop() else { break };
-            if repository.ends_with(&path) {
+        for repository in self.scope.texts_under(&short, REPOSITORIES_MAX)? {
+            if found.len() < CANDIDATES_MAX && repository.ends_with(&path) {
                 found.extend(self.newest_in(&repository)?);
             }
-            if found.len() == CANDIDATES_MAX {
-                break;
-            }
-            after = repository;
         }
         Ok(())
     }

@@ -153,22 +153,8 @@ impl Scope {
     ) -> Result<bool, Error> {
         for digest in digests {
             for prefix in self.deployed_as(digest)? {
-                let (mut from, end) = (prefix.clone(), prefix.prefix_end());
-                loop {
-                    let rows = self.keyed::<()>(&from, &end, false, Clocks::Both, NAMES_AT_ONCE)?;
-                    for (key, _) in &rows {
-                        if key.as_slice() < from.as_bytes() {
-                            continue;
-                        }
-                        let lane = lane_of(key)?;
-                        let Some(past) = visit(&lane)? else { return Ok(true) };
-                        let here =
-                            if past { prefix.clone().text(&lane.environment) } else { prefix.clone().lane(&lane) };
-                        from = here.prefix_end();
-                    }
-                    if rows.len() < NAMES_AT_ONCE {
-                        break;
-                    }
+                if self.each_lane_under(&prefix, &mut visit)? {
+                    return Ok(true);
                 }
             }
         }
@@ -185,8 +171,12 @@ impl Scope {
         Ok(false)
     }
 
-    /// Lanes in keys of the form (..., lane, stamp), by a few rows each.
-    pub(super) fn lanes_under(&self, prefix: &Key, lanes: &mut BTreeSet<Lane>) -> Result<(), Error> {
+    /// Visits the lanes in keys of the form (..., lane, stamp), as [`Scope::each_lane_of`] does.
+    fn each_lane_under(
+        &self,
+        prefix: &Key,
+        visit: &mut impl FnMut(&Lane) -> Result<Option<bool>, Error>,
+    ) -> Result<bool, Error> {
         let (mut from, end) = (prefix.clone(), prefix.prefix_end());
         loop {
             let rows = self.keyed::<()>(&from, &end, false, Clocks::Both, NAMES_AT_ONCE)?;
@@ -195,13 +185,23 @@ impl Scope {
                     continue;
                 }
                 let lane = lane_of(key)?;
-                from = prefix.clone().lane(&lane).prefix_end();
-                lanes.insert(lane);
+                let Some(past) = visit(&lane)? else { return Ok(true) };
+                let here = if past { prefix.clone().text(&lane.environment) } else { prefix.clone().lane(&lane) };
+                from = here.prefix_end();
             }
             if rows.len() < NAMES_AT_ONCE {
-                return Ok(());
+                return Ok(false);
             }
         }
+    }
+
+    /// The lanes in keys of the form (..., lane, stamp).
+    pub(super) fn lanes_under(&self, prefix: &Key, lanes: &mut BTreeSet<Lane>) -> Result<(), Error> {
+        let mut take = |lane: &Lane| {
+            lanes.insert(lane.clone());
+            Ok(Some(false))
+        };
+        self.each_lane_under(prefix, &mut take).map(drop)
     }
 
     /// Lanes of one environment or of all in the order of their names, from a place on, with what runs in each.

@@ -451,8 +451,12 @@ impl Scope {
 
     /// The first text that follows a beginning in keys, from one on in their order; an empty one is before all.
     fn text_from(&self, prefix: &Key, from: &str) -> Result<Option<String>, Error> {
-        let here = if from.is_empty() { prefix.clone() } else { prefix.clone().text(from) };
-        let Some(key) = self.next_key(&here, &prefix.prefix_end(), Clocks::Known)? else { return Ok(None) };
+        self.text_at(prefix, &if from.is_empty() { prefix.clone() } else { prefix.clone().text(from) })
+    }
+
+    /// The first text that follows a beginning in keys, from a key on, by one seek.
+    fn text_at(&self, prefix: &Key, from: &Key) -> Result<Option<String>, Error> {
+        let Some(key) = self.next_key(from, &prefix.prefix_end(), Clocks::Known)? else { return Ok(None) };
         KeyReader::after(&key, prefix).text().ok_or_else(unreadable).map(Some)
     }
 
@@ -463,11 +467,10 @@ impl Scope {
 
     /// The same, after one of them.
     pub(crate) fn texts_after(&self, prefix: &Key, after: &str, limit: usize) -> Result<Vec<String>, Error> {
-        let (mut from, end, mut texts) = (prefix.after_text(after), prefix.prefix_end(), Vec::new());
+        let (mut from, mut texts) = (prefix.after_text(after), Vec::new());
         while texts.len() < limit
-            && let Some(key) = self.next_key(&from, &end, Clocks::Known)?
+            && let Some(text) = self.text_at(prefix, &from)?
         {
-            let text = KeyReader::after(&key, prefix).text().ok_or_else(unreadable)?;
             from = prefix.clone().text(&text).prefix_end();
             texts.push(text);
         }

@@ -35,7 +35,8 @@ pub(crate) mod table {
     /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment
     /// does.
     pub(crate) const NAMED: u8 = b'n';
-    /// last part of a repository, tag, repository key → (); the first fact that says so. A repository has a row without a tag too.
+    /// last part of a repository, tag, repository key → (); the first fact that says so. A repository has a row without
+    /// a tag too, unless it is only named in passing.
     pub(crate) const SHORT: u8 = b's';
     /// digest, role, other digest, platform → (); the first fact that says so.
     pub(crate) const ALIAS: u8 = b'a';
