@@ -1,5 +1,6 @@
 //! What lies around every route, from the outside in: request id, span, metrics and the body of problems · panics ·
-//! requests at once · host and origin · compression. Each route has the check of its access within ([`access`](crate::access)).
+//! requests at once · host and origin · compression. Each route has the check of its access within
+//! ([`access`](crate::access)).
 
 use axum::Router;
 use axum::body::Body;

@@ -1,7 +1,8 @@
 //! What joins rows of versions beside their parents: products of one build, and bases. Each is a rail, a line down the
 //! right of the lanes, from the first row that it joins to the last one.
 //!
-//! A pure function from ties between rows to cells, and one from the cells of a row to text, as in [`lanes`](crate::lanes).
+//! A pure function from ties between rows to cells, and one from the cells of a row to text, as in
+//! [`lanes`](crate::lanes).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,27 @@ pub struct Cell {
     pub down: bool,
     /// The row is one of those that it joins.
     pub joins: bool,
+}
+
+/// Edges of one relationship by their ends: from what each version comes, to what it leads.
+#[derive(Clone, Debug, Default)]
+pub struct Ends<'a> {
+    /// By what they lead to.
+    pub from: BTreeMap<&'a str, Vec<&'a str>>,
+    /// By what they come from.
+    pub to: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Ends<'a> {
+    /// Of edges, each as (from, to).
+    pub fn of(edges: impl IntoIterator<Item = (&'a str, &'a str)>) -> Ends<'a> {
+        let mut ends = Ends::default();
+        for (from, to) in edges {
+            ends.from.entry(to).or_default().push(from);
+            ends.to.entry(from).or_default().push(to);
+        }
+        ends
+    }
 }
 
 /// Rails beside some rows.
@@ -82,6 +104,18 @@ pub fn rails(rows: usize, ties: &[Tie]) -> Rails {
     }
     rails.columns = taken.len();
     rails
+}
+
+/// The rails beside so many rows, of which the places are given by version: of all edges that join two of them.
+pub fn beside(rows: usize, places: &BTreeMap<&str, usize>, bases: &Ends<'_>, builds: &Ends<'_>) -> Rails {
+    let mut ties = Vec::new();
+    for (kind, edges) in [(Kind::Base, bases), (Kind::Build, builds)] {
+        for (hub, ends) in &edges.to {
+            let tie = |end: &&str| Some(Tie { kind, hub: *places.get(hub)?, end: *places.get(end)? });
+            ties.extend(ends.iter().filter_map(tie));
+        }
+    }
+    rails(rows, &ties)
 }
 
 impl Rails {

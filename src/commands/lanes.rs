@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use pedigraph_query_api::lanes::{Row, Version, rows, text};
-use pedigraph_query_api::rails::{Kind, Rails, Tie, rails};
+use pedigraph_query_api::rails::{Ends, beside};
 use serde_json::{Value, json};
 
 use crate::arguments::{Client, Clocks};
@@ -57,23 +57,10 @@ impl Lanes {
     }
 }
 
-/// Edges of one relationship by their ends: to what each digest leads, from what it comes.
-#[derive(Default)]
-struct Edges<'a> {
-    from: BTreeMap<&'a str, Vec<&'a str>>,
-    to: BTreeMap<&'a str, Vec<&'a str>>,
-}
-
-impl<'a> Edges<'a> {
-    fn of(body: &'a Value, relationship: &str) -> Edges<'a> {
-        let mut edges = Edges::default();
-        for edge in list(body, "edges").iter().filter(|edge| edge["relationship"] == relationship) {
-            let (from, to) = (name(edge, "from"), name(edge, "to"));
-            edges.from.entry(to).or_default().push(from);
-            edges.to.entry(from).or_default().push(to);
-        }
-        edges
-    }
+/// Edges of one relationship.
+fn edges<'a>(body: &'a Value, relationship: &str) -> Ends<'a> {
+    let of_it = list(body, "edges").iter().filter(|edge| edge["relationship"] == relationship);
+    Ends::of(of_it.map(|edge| (name(edge, "from"), name(edge, "to"))))
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -86,7 +73,7 @@ fn name<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// The nodes of an answer, each with the digests of its parents, and the one asked for marked.
 fn nodes(body: &Value) -> Vec<Value> {
-    let parents = Edges::of(body, "parent").from;
+    let parents = edges(body, "parent").from;
     let with_parents = |node: &Value| {
         let mut node = node.clone();
         node["parents"] = json!(parents.get(name(&node, "digest")).cloned().unwrap_or_default());
@@ -101,7 +88,7 @@ fn nodes(body: &Value) -> Vec<Value> {
 /// The graph, in lines that are at most so many columns wide.
 fn graph(body: &Value, columns: usize) -> String {
     let nodes = list(body, "nodes");
-    let (parents, builds, bases) = (Edges::of(body, "parent"), Edges::of(body, "build"), Edges::of(body, "base"));
+    let (parents, builds, bases) = (edges(body, "parent"), edges(body, "build"), edges(body, "base"));
     let version = |node| {
         let id = name(node, "digest");
         Version { id, parents: parents.from.get(id).cloned().unwrap_or_default() }
@@ -109,7 +96,8 @@ fn graph(body: &Value, columns: usize) -> String {
     let versions: Vec<Version<'_>> = nodes.iter().map(version).collect();
     let asked = name(&body["artifact"], "digest");
     let rows = rows(&versions, asked);
-    text(&rows, &beside(&rows, &versions, &builds, &bases), |row, taken| {
+    let places = rows.iter().enumerate().map(|(place, row)| (versions[row.version].id, place)).collect();
+    text(&rows, &beside(rows.len(), &places, &bases, &builds), |row, taken| {
         let node = &nodes[row.version];
         let mut words = verdicts(&node["verdictCounts"]);
         words.extend(badges(&node["badges"]));
@@ -120,21 +108,6 @@ fn graph(body: &Value, columns: usize) -> String {
         let sign = if versions[row.version].id == asked { "@" } else { "o" };
         (sign, said(node, &words.join("  "), columns.saturating_sub(taken).max(SAID_COLUMNS_MIN)))
     })
-}
-
-/// Rails between rows that were built together, or on one another.
-fn beside(rows: &[Row<'_>], versions: &[Version<'_>], builds: &Edges<'_>, bases: &Edges<'_>) -> Rails {
-    let places = rows.iter().enumerate().map(|(place, row)| (versions[row.version].id, place));
-    let places: BTreeMap<&str, usize> = places.collect();
-    let mut ties = Vec::new();
-    for (kind, edges) in [(Kind::Base, bases), (Kind::Build, builds)] {
-        for (hub, ends) in &edges.to {
-            ties.extend(
-                ends.iter().filter_map(|end| Some(Tie { kind, hub: *places.get(hub)?, end: *places.get(end)? })),
-            );
-        }
-    }
-    rails(rows.len(), &ties)
 }
 
 /// What is said of a version. Where the line is too long its reference is cut in front, then the line at its end.
@@ -193,7 +166,7 @@ fn badges(badges: &Value) -> Vec<String> {
 }
 
 /// What is not a line: parents without one, bases, what it is the base of, what was built with it.
-fn around(row: &Row<'_>, id: &str, builds: &Edges<'_>, bases: &Edges<'_>) -> Vec<String> {
+fn around(row: &Row<'_>, id: &str, builds: &Ends<'_>, bases: &Ends<'_>) -> Vec<String> {
     let digests = |what: &str, all: &[&str]| {
         let names: Vec<String> = all.iter().take(NAMES_MAX).map(|digest| short(digest)).collect();
         let more = all.len().saturating_sub(NAMES_MAX) as u64;

@@ -13,28 +13,16 @@ use crate::pages::badges::{NAMES_MAX, badges};
 use crate::pages::frame::{artifact_link, at_moment, proof, short, text, time};
 use crate::pages::gutter::{Gutter, Signs};
 use crate::pages::names::wrapped;
-use crate::rails::{Kind, Rails, Tie, rails};
+use crate::rails::{Ends, Kind, Rails, Tie, beside};
 use crate::read::Read;
 
 /// Rows of one list: many small ones, and few large ones, are both slow to scroll.
 const PART_ROWS: usize = 100;
 
-/// Edges of one relationship by their ends: from what each digest comes, to what it leads.
-#[derive(Default)]
-struct Ends<'a> {
-    from: BTreeMap<&'a str, Vec<&'a str>>,
-    to: BTreeMap<&'a str, Vec<&'a str>>,
-}
-
-impl<'a> Ends<'a> {
-    fn of(edges: &'a [Edge], relationship: &str) -> Ends<'a> {
-        let mut ends = Ends::default();
-        for edge in edges.iter().filter(|edge| edge.relationship == relationship) {
-            ends.from.entry(&edge.to).or_default().push(&edge.from);
-            ends.to.entry(&edge.from).or_default().push(&edge.to);
-        }
-        ends
-    }
+/// Edges of one relationship.
+fn ends<'a>(edges: &'a [Edge], relationship: &str) -> Ends<'a> {
+    let of_it = edges.iter().filter(|edge| edge.relationship == relationship);
+    Ends::of(of_it.map(|edge| (edge.from.as_str(), edge.to.as_str())))
 }
 
 /// The versions that edges of `parent` join with one, as a list.
@@ -50,7 +38,7 @@ pub struct Versions<'a> {
 impl<'a> Versions<'a> {
     /// Of the artifact that a lineage was asked for.
     pub fn of(lineage: &'a Lineage) -> Versions<'a> {
-        let of = |relationship: &str| Ends::of(&lineage.edges, relationship);
+        let of = |relationship: &str| ends(&lineage.edges, relationship);
         let (parents, builds, bases) = (of("parent"), of("build"), of("base"));
         let joined = joined(&lineage.artifact.digest, &parents);
         let nodes: Vec<&Node> = lineage.nodes.iter().filter(|node| joined.contains(node.digest.as_str())).collect();
@@ -207,15 +195,7 @@ impl<'a> Beside<'a> {
     fn of(versions: &Versions<'a>, shown: &[Row<'_>]) -> Beside<'a> {
         let places = shown.iter().enumerate().map(|(place, row)| (versions.nodes[row.version].digest.as_str(), place));
         let places: BTreeMap<&str, usize> = places.collect();
-        let mut ties = Vec::new();
-        for (kind, ends) in [(Kind::Base, &versions.bases), (Kind::Build, &versions.builds)] {
-            for (hub, others) in &ends.to {
-                let others =
-                    others.iter().filter_map(|end| Some(Tie { kind, hub: *places.get(hub)?, end: *places.get(end)? }));
-                ties.extend(others);
-            }
-        }
-        let rails = rails(shown.len(), &ties);
+        let rails = beside(shown.len(), &places, &versions.bases, &versions.builds);
         Beside { gutter: Gutter::of(shown, &rails), rails, places }
     }
 
