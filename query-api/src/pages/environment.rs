@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::link::encoded;
 use crate::pages::environments_compared::is_plain;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, live, moment_options, moment_query, page, proof, quoted, table,
-    text, time,
+    Frame, artifact_link, as_of_known, at_moment, environment_link, live, moment_options, moment_query, page,
+    place_chip, proof, quoted, table, text, time,
 };
 use crate::pages::names::wrapped;
 use crate::pages::{service, timeline};
@@ -121,16 +121,17 @@ fn content(
 
 /// Comparisons of an environment: with now, or with how it was, and with another one.
 fn compare_links(name: &str, read: &Read) -> Markup {
-    let known = read.params.get("asOf").map(|known| format!("&asOf={}", encoded(known))).unwrap_or_default();
-    let now = format!("b={}{known}", encoded(name));
-    let then = |moment: &str| encoded(&format!("{name}@{{{moment}}}"));
+    let with_now = |moment: &str| {
+        let then = format!("{name}@{{{moment}}}");
+        as_of_known(&format!("/compare?a={}&b={}", encoded(&then), encoded(name)), read)
+    };
     html! {
         @if is_plain(name) {
             p {
                 "Compare with "
                 @match read.moment.at {
-                    Some(at) => a href={ "/compare?a=" (then(&at.to_string())) "&" (now) } { "how it is now" },
-                    None => a href={ "/compare?a=" (then("24h")) "&" (now) } { "how it was a day ago" },
+                    Some(at) => a href=(with_now(&at.to_string())) { "how it is now" },
+                    None => a href=(with_now("24h")) { "how it was a day ago" },
                 }
                 " · "
                 a href=(at_moment(&format!("/compare?a={}", encoded(name)), read)) { "another environment or moment" }
@@ -151,12 +152,11 @@ fn service_rows(service: &ServiceState, around: &Around<'_>) -> Vec<Markup> {
 }
 
 fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
-    let place: Vec<&str> = [&running.cluster, &running.namespace].into_iter().flatten().map(String::as_str).collect();
     html! {
         th scope="row" {
             (service_link(around.environment, &service.service, around.read))
             @if service.frozen { " " span .chip { "frozen" } }
-            @if !place.is_empty() { " " span .chip { (place.join("/")) } }
+            (place_chip(running))
         }
         td {
             (artifact(&running.artifact_ref, running.digest.as_deref(), around.read))

@@ -10,7 +10,8 @@ use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::compared::Asked;
 use crate::pages::frame::{
-    at_moment, environment_link, moment_options, next_page, proof, quoted, running_link, table, time,
+    as_of_known, at_moment, environment_link, moment_options, next_page, place_chip, proof, quoted, running_link,
+    table, time,
 };
 use crate::read::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
@@ -87,9 +88,8 @@ fn side(side: &EnvironmentSide, asked: &Asked<'_>) -> Markup {
         @match side.at {
             None => (environment_link(&side.environment, asked.read)),
             Some(at) => {
-                @let known = asked.read.params.get("asOf").map(|known| format!("&asOf={}", encoded(known)));
-                @let moment = format!("?at={}{}", encoded(&at.to_string()), known.unwrap_or_default());
-                a href={ "/environments/" (encoded(&side.environment)) (moment) } { (side.environment) } " at " (time(at))
+                @let address = format!("/environments/{}?at={}", encoded(&side.environment), encoded(&at.to_string()));
+                a href=(as_of_known(&address, asked.read)) { (side.environment) } " at " (time(at))
             }
         }
     }
@@ -135,11 +135,10 @@ fn row(service: &ComparedService, asked: &Asked<'_>) -> Markup {
 }
 
 fn runs(run: &Running, asked: &Asked<'_>) -> Markup {
-    let place: Vec<&str> = [&run.cluster, &run.namespace].into_iter().flatten().map(String::as_str).collect();
     html! {
         (running_link(run.digest.as_deref(), &run.artifact_ref, asked.read))
         @if run.weight < 100 { " " span .chip { (run.weight) " %" } }
-        @if !place.is_empty() { " " span .chip { (place.join("/")) } }
+        (place_chip(run))
         br; span .soft { "since " (time(run.since)) } " " (proof(&run.proof))
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
-use pedigraph_projector::answers::Candidate;
+use pedigraph_projector::answers::{Candidate, Running};
 use pedigraph_proto::Nanos;
 
 use crate::app::App;
@@ -29,7 +29,15 @@ const MOMENT: [&str; 2] = ["at", "asOf"];
 
 /// An address with the moment of the question.
 pub fn at_moment(address: &str, read: &Read) -> String {
-    let query = moment_query(read);
+    with(address, &query_of(&MOMENT, read))
+}
+
+/// An address of another moment, by what was known for the question.
+pub fn as_of_known(address: &str, read: &Read) -> String {
+    with(address, &query_of(&["asOf"], read))
+}
+
+fn with(address: &str, query: &str) -> String {
     if address.contains('?') {
         format!("{address}{}", query.replacen('?', "&", 1))
     } else {
@@ -39,7 +47,11 @@ pub fn at_moment(address: &str, read: &Read) -> String {
 
 /// The moment of the question, to be carried from page to page.
 pub fn moment_query(read: &Read) -> String {
-    let given = MOMENT.iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
+    query_of(&MOMENT, read)
+}
+
+fn query_of(names: &[&str], read: &Read) -> String {
+    let given = names.iter().filter_map(|name| Some(format!("{name}={}", encoded(read.params.get(name)?))));
     let query = given.collect::<Vec<_>>().join("&");
     if query.is_empty() { query } else { format!("?{query}") }
 }
@@ -105,6 +117,17 @@ pub fn page(frame: &Frame<'_>, query: &str, fresh: &Fresh, content: &Markup) -> 
             @if !frame.command.is_empty() { span { "CLI: " (command(frame.command)) } }
         },
     )
+}
+
+/// Cluster and namespace, as far as they are said.
+pub fn place_of(cluster: Option<&str>, namespace: Option<&str>) -> String {
+    [cluster, namespace].into_iter().flatten().collect::<Vec<_>>().join("/")
+}
+
+/// The same of something that runs, behind what it is called.
+pub fn place_chip(running: &Running) -> Markup {
+    let place = place_of(running.cluster.as_deref(), running.namespace.as_deref());
+    html! { @if !place.is_empty() { " " span .chip { (place) } } }
 }
 
 /// A command for a terminal, with a button that copies it.

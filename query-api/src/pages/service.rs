@@ -16,8 +16,8 @@ use crate::link::encoded;
 use crate::pages::environments_compared::is_plain;
 use crate::pages::evidence_pack;
 use crate::pages::frame::{
-    Frame, at_moment, copied, environment_link, live, moment_options, page, proof, quoted, running_link, table, text,
-    time,
+    Frame, as_of_known, at_moment, copied, environment_link, live, moment_options, page, place_of, proof, quoted,
+    running_link, table, text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;
@@ -92,10 +92,6 @@ fn running_row(running: &Running, read: &Read) -> Markup {
     }
 }
 
-fn place_of(cluster: Option<&str>, namespace: Option<&str>) -> String {
-    [cluster, namespace].into_iter().flatten().collect::<Vec<_>>().join("/")
-}
-
 /// What to go back to: what ran before what runs now. That it was good nobody recorded, and nothing here says so.
 fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Markup {
     let Some(spell) = lane.before() else { return html! {} };
@@ -159,8 +155,7 @@ fn past(lane: &LanePast, here: &ServiceHere, read: &Read) -> Markup {
 fn earlier(lane: &LanePast, read: &Read) -> String {
     let path = read.uri.split('?').next().unwrap_or_default();
     let at = lane.spells.last().map(|spell| encoded(&spell.since.to_string())).unwrap_or_default();
-    let known = read.params.get("asOf").map(|known| format!("&asOf={}", encoded(known))).unwrap_or_default();
-    format!("{path}?at={at}{known}")
+    as_of_known(&format!("{path}?at={at}"), read)
 }
 
 fn spell_row(spell: &Spell, read: &Read) -> Markup {

@@ -5,7 +5,7 @@ use pedigraph_projector::answers::{Change, Page};
 use pedigraph_proto::Nanos;
 
 use crate::link::encoded;
-use crate::pages::frame::{at_moment, proof, search_link, table, text, time};
+use crate::pages::frame::{as_of_known, at_moment, proof, search_link, table, text, time};
 use crate::read::{PAGE_SIZE_MAX, Read};
 
 /// Units of the line that marks stand on.
@@ -15,7 +15,7 @@ const WIDTH: u32 = 1_000;
 pub fn control(name: &str, changes: &[Change], read: &Read) -> Markup {
     let address = format!("/environments/{}", encoded(name));
     let known = read.params.get("asOf");
-    let now = known.map_or_else(|| address.clone(), |known| format!("{address}?asOf={}", encoded(known)));
+    let now = as_of_known(&address, read);
     let at = read.moment.at.map(field_of).unwrap_or_default();
     html! {
         form .moment action=(address) method="get" data-timeline="" {
@@ -59,8 +59,7 @@ pub fn changes(name: &str, page: &Page<Change>, read: &Read) -> Markup {
 
 /// The environment as it was at a change.
 fn then(name: &str, change: &Change, read: &Read) -> String {
-    let known = read.params.get("asOf").map(|known| format!("&asOf={}", encoded(known))).unwrap_or_default();
-    format!("/environments/{}?at={}{known}", encoded(name), encoded(&change.at.to_string()))
+    as_of_known(&format!("/environments/{}?at={}", encoded(name), encoded(&change.at.to_string())), read)
 }
 
 fn row(name: &str, change: &Change, read: &Read) -> Markup {
