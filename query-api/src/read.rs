@@ -146,6 +146,11 @@ impl Read {
         known.split(',').any(|tag| strong(tag) == strong(etag))
     }
 
+    /// Whether the client has the answer of this name, or wants none.
+    pub(crate) fn needs_none(&self, etag: &str) -> bool {
+        self.is_known(etag) || self.knows_any()
+    }
+
     /// Whether the client has some answer and wants none, whichever it is (`If-None-Match: *`).
     pub(crate) fn knows_any(&self) -> bool {
         self.if_none_match.as_deref().is_some_and(|known| known.trim() == "*")
