@@ -1,6 +1,6 @@
 // Buttons that copy what stands before them: the link to an answer, or a command.
 // @ts-check
-import { isWriting, shortcut } from "./keys.js";
+import { isAlone, shortcut } from "./keys.js";
 
 /** How long a button says that it was done, milliseconds. */
 const SAID_MS = 2_000;
@@ -63,7 +63,6 @@ export function copy() {
     if (!(link instanceof HTMLElement)) return;
     shortcut("y", "copy the link to this answer");
     document.addEventListener("keydown", (event) => {
-        if (event.ctrlKey || event.metaKey || event.altKey || event.key !== "y" || isWriting(event.target)) return;
-        void press(link);
+        if (event.key === "y" && isAlone(event)) void press(link);
     });
 }

@@ -1,6 +1,6 @@
 // A card beside a link to an artifact: what it is and what proves it. It opens by pointing, by focus and by `i`.
 // @ts-check
-import { isWriting, shortcut } from "./keys.js";
+import { isAlone, shortcut } from "./keys.js";
 import { treat } from "./times.js";
 
 /** How long one points before it opens, milliseconds. */
@@ -131,7 +131,7 @@ export function hovercard() {
     });
     document.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && of) close();
-        if (event.key !== "i" || event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+        if (event.key !== "i" || !isAlone(event)) return;
         const inRow = document.activeElement?.closest("li, tr")?.querySelector('a[href^="/artifacts/"]') ?? null;
         const link = linkOf(document.activeElement) ?? linkOf(inRow);
         if (link && link === of && card) close();

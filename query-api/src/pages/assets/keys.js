@@ -11,8 +11,14 @@ export function shortcut(key, what) {
 
 /** Whether keys are text where they are pressed.
  * @param {EventTarget | null} target */
-export function isWriting(target) {
+function isWriting(target) {
     return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName));
+}
+
+/** Whether a key alone was pressed, and not into a field: then it may be a shortcut.
+ * @param {KeyboardEvent} event */
+export function isAlone(event) {
+    return !event.ctrlKey && !event.metaKey && !event.altKey && !isWriting(event.target);
 }
 
 /** @template {keyof HTMLElementTagNameMap} T @param {T} tag @param {string} [text] */
@@ -53,7 +59,7 @@ function button() {
 export function keys() {
     button();
     document.addEventListener("keydown", (event) => {
-        if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+        if (!isAlone(event)) return;
         const box = document.getElementById("q");
         if (event.key === "/" && box instanceof HTMLInputElement && !document.querySelector("dialog[open]")) {
             event.preventDefault();

@@ -1,6 +1,6 @@
 // Lists of versions: keys for rows, muting what is no ancestor, and older rows while one scrolls.
 // @ts-check
-import { isWriting, shortcut } from "./keys.js";
+import { isAlone, shortcut } from "./keys.js";
 
 /** Parts that are read in a row before somebody has to ask for more: twenty thousand rows. */
 const PARTS_MAX = 200;
@@ -142,7 +142,7 @@ export function lanes() {
     shortcut("j k", "the next version of the list, the one before");
     shortcut("[ ]", "its parent, its child");
     document.addEventListener("keydown", (event) => {
-        if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+        if (!isAlone(event)) return;
         if (["j", "k", "[", "]"].includes(event.key) && move(list, event.key)) event.preventDefault();
     });
 }
