@@ -165,6 +165,23 @@ fn packages_are_found_by_what_people_call_them() {
 }
 
 #[test]
+fn a_package_is_found_by_its_namespace_among_very_many_of_its_name() {
+    let mut world = World::new();
+    let mut purls: Vec<_> = (0..60).map(|n| component(&format!("pkg:maven/org.a{n}/core@1"))).collect();
+    purls.extend((0..60).map(|n| component(&format!("pkg:npm/%40b{n}/corelike-{n}@1"))));
+    purls.push(component("pkg:maven/org.z/core@1"));
+    purls.push(component("pkg:npm/%40z/corelike-z@1"));
+    world.append(&[sent(0, 10, sbom(&digest(1), &digest(101), "syft", purls, 10))]);
+    let views = world.views();
+    let found = |query: &str| {
+        let found = scope(&views, None, None).resolve(query).expect("answered");
+        found.into_iter().map(|candidate| candidate.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found("org.z:core"), ["pkg:maven/org.z/core"]);
+    assert_eq!(found("@z/corelik"), ["pkg:npm/%40z/corelike-z"], "what begins so");
+}
+
+#[test]
 fn the_newest_sbom_of_each_tool_counts_and_links_bring_contents() {
     let mut world = World::new();
     let link = SbomAttached { artifact_digest: digest(2), sbom_digest: digest(103), ..SbomAttached::default() };

@@ -11,7 +11,7 @@ use super::identity::{Graph, fields};
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::deployments::rows::{Lane, REFERENCE, by_artifact, reference_key, table_key, unreadable};
-use crate::facts::lineage::rows::table;
+use crate::facts::lineage::rows::{from_its_begin, from_its_end, table};
 use crate::store::key::Key;
 
 /// Hex digits that a short digest has at least.
@@ -241,22 +241,27 @@ impl Graph<'_> {
             return Ok(exact.into_iter().collect());
         }
         let name = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(text, |(name, _)| name);
-        let last = name.rsplit('/').next().unwrap_or(name);
-        let prefix = self.key(table::SHORT).text(last).text(&reference.tag);
-        let (mut found, path) = (BTreeSet::new(), format!("/{name}"));
-        self.scope.each::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, _| {
-            let repository = fields(key).and_then(|mut reader| {
-                reader.text()?;
-                reader.text()?;
-                reader.text()
-            });
-            let repository = repository.ok_or_else(unreadable)?;
-            if repository == name || repository.ends_with(&path) {
-                found.extend(self.tagged(&repository, &reference.tag)?);
-            }
+        let mut found = BTreeSet::new();
+        self.each_repository(name, &reference.tag, |repository| {
+            found.extend(self.tagged(repository, &reference.tag)?);
             Ok(if found.len() > CANDIDATES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found.into_iter().collect())
+    }
+
+    /// Visits the repositories whose names are one or end so after a slash, that ever had a tag; of an empty one all of
+    /// them but those that are only named in passing. Others are not read.
+    pub(super) fn each_repository(
+        &self,
+        name: &str,
+        tag: &str,
+        mut visit: impl FnMut(&str) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let prefix = self.key(table::SHORT).text(tag).text_prefix(&from_its_end(name));
+        self.scope.each::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, _| {
+            let parts = fields(key).and_then(|mut reader| reader.text().and_then(|_| reader.text()));
+            visit(&from_its_begin(&parts.ok_or_else(unreadable)?))
+        })
     }
 
     fn tagged(&self, repository: &str, tag: &str) -> Result<Option<String>, Error> {

@@ -1,6 +1,7 @@
 //! One box for everything: typed guesses, best first.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use pedigraph_proto::{ArtifactRef, Purl};
 
@@ -19,8 +20,6 @@ use crate::store::key::{Key, KeyReader};
 const PACKAGE_WORDS_MAX: usize = 4;
 /// Letters from which on packages are found whose names only begin so.
 const PACKAGE_BEGINNING_MIN: usize = 3;
-/// Repositories of one last part that are looked at for those that end as a query does.
-const REPOSITORIES_MAX: usize = 100;
 /// Artifacts of a repository that are looked at for the lines that it has.
 const MEMBERS_LOOKED_AT_MAX: usize = 16;
 /// Versions of a line that are looked at for the newest at the question's moment.
@@ -84,14 +83,10 @@ impl Graph<'_> {
         if !found.is_empty() {
             return Ok(());
         }
-        let last = query.rsplit('/').next().unwrap_or(query);
-        let (short, path) = (self.key(table::SHORT).text(last).text(""), format!("/{query}"));
-        for repository in self.scope.texts_under(&short, REPOSITORIES_MAX)? {
-            if found.len() < CANDIDATES_MAX && repository.ends_with(&path) {
-                found.extend(self.newest_in(&repository)?);
-            }
-        }
-        Ok(())
+        self.each_repository(query, "", |repository| {
+            found.extend(self.newest_in(repository)?);
+            Ok(if found.len() < CANDIDATES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })
     }
 
     /// The newest version in a repository: of several lines, as those of platforms are, some are looked at, and what is no
@@ -218,36 +213,43 @@ impl Graph<'_> {
         if query.starts_with("pkg:") || words.len() > PACKAGE_WORDS_MAX {
             return Ok(());
         }
+        let names = components::table(&self.scope.tenant, PACKAGE_NAMES);
         for (at, word) in words.iter().enumerate() {
             let (before, after) = (&words[..at], &words[at + 1..]);
             let name = bare_name(word);
             if after.len() > 1 || name.is_empty() {
                 continue;
             }
-            let exactly = components::table(&self.scope.tenant, PACKAGE_NAMES).text(&name);
-            for package in self.next_texts(&exactly, &exactly)? {
-                if is_named_so(&package, word, before) {
-                    found.push(package_candidate(&package, after.first().copied()));
+            self.each_package(&names.clone().text(&name), |package| {
+                if is_named_so(package, word, before) {
+                    found.push(package_candidate(package, after.first().copied()));
                 }
-            }
+                found.len() < CANDIDATES_MAX
+            })?;
         }
         match words[..] {
-            [word] if found.is_empty() && word.len() >= PACKAGE_BEGINNING_MIN => self.packages_from(word, found),
+            [word] if found.is_empty() && word.len() >= PACKAGE_BEGINNING_MIN => {
+                self.each_package(&names.text_prefix(&bare_name(word)), |package| {
+                    found.extend(is_named_so(package, word, &[]).then(|| package_candidate(package, None)));
+                    found.len() < CANDIDATES_MAX
+                })
+            }
             _ => Ok(()),
         }
     }
 
-    /// Packages whose names begin with a word.
-    fn packages_from(&self, word: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+    /// Visits packages under a beginning of their names without kind and namespace, by a seek each, while the visit asks
+    /// for more.
+    fn each_package(&self, beginning: &Key, mut visit: impl FnMut(&str) -> bool) -> Result<(), Error> {
         let names = components::table(&self.scope.tenant, PACKAGE_NAMES);
-        for name in self.next_texts(&names, &names.clone().text_prefix(&bare_name(word)))? {
-            let of_name = names.clone().text(&name);
-            let packages =
-                self.next_texts(&of_name, &of_name)?.into_iter().filter(|package| is_named_so(package, word, &[]));
-            found.extend(packages.map(|package| package_candidate(&package, None)));
-            if found.len() >= CANDIDATES_MAX {
+        let (mut next, end) = (beginning.clone(), beginning.prefix_end());
+        while let Some(key) = self.scope.next_key(&next, &end, Clocks::Both)? {
+            let mut reader = KeyReader::after(&key, &names);
+            let Some((name, package)) = reader.text().zip(reader.text()) else { break };
+            if !visit(&package) {
                 break;
             }
+            next = names.clone().text(&name).text(&package).prefix_end();
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! What references lead to: a tag that runs, a commit of many builds, a service of several places.
 
 use pedigraph_projector::Found;
+use pedigraph_projector::store::Budget;
 use pedigraph_proto::event::{ArtifactPublished, ImageObserved, PlatformManifest, ServiceDeployed};
 
 use crate::book::{Book, Said, digest, packaged, said};
+use crate::budget::Counted;
 
 fn deployed(id: &str, minute: i64, with: impl FnOnce(&mut ServiceDeployed)) -> Said {
     let mut event =
@@ -126,4 +128,29 @@ fn a_repository_is_found_by_what_people_call_it() {
     assert_eq!(found(&events, "ill"), [], "a name is not found by its end alone");
     events.push(deployed("runs", 7, |event| event.artifact_digest = digest("quay.example/back/till:1.0")));
     assert_eq!(found(&events, "till"), [("service".to_owned(), "shop/till".to_owned())], "what runs goes before");
+}
+
+#[test]
+fn a_name_is_found_among_very_many_that_end_so() {
+    let published = |reference: &str, minute: i64| {
+        let event = ArtifactPublished {
+            artifact_digest: digest(reference),
+            artifact_ref: reference.to_owned(),
+            ..ArtifactPublished::default()
+        };
+        said(reference, minute, event)
+    };
+    let read = |others: i64| {
+        let mut events = vec![published("quay.example/pos/till:7.2", 1)];
+        events.extend((0..others).map(|n| published(&format!("quay.example/a{n}/till:7.2"), 2 + n)));
+        let counted = Counted::of(&events);
+        ["pos/till", "pos/till:7.2"].map(|query| {
+            let (scope, meter) = counted.scope(Budget::NONE);
+            let found = scope.resolve(query).expect("answered");
+            assert_eq!(found.first().map(|found| &found.id), Some(&digest("quay.example/pos/till:7.2")), "{query}");
+            assert_eq!(found.len(), 1, "{query}: {found:?}");
+            meter.rows()
+        })
+    };
+    assert_eq!(read(30), read(300), "what others are called is not read");
 }

@@ -6,7 +6,7 @@ use pedigraph_proto::{ArtifactRef, Purl, repository_key};
 use super::fold::Fold;
 use super::memory::{Memory, Pointer, STAMP_BYTES};
 use super::naming::{Called, Named, Naming, Source, greatest};
-use super::rows::{Class, FirstCalled, table};
+use super::rows::{Class, FirstCalled, from_its_end, table};
 use super::said::{say, up_to_here, write};
 use crate::error::Error;
 use crate::facts::deployments;
@@ -97,8 +97,7 @@ impl Fold<'_, '_, '_> {
     }
 
     fn short_name(&mut self, repository: &str, tag: &str) -> Result<(), Error> {
-        let last = repository.rsplit('/').next().unwrap_or(repository);
-        self.rows.put_first(self.key(table::SHORT).text(last).text(tag).text(repository), &())?;
+        self.rows.put_first(self.key(table::SHORT).text(tag).text(&from_its_end(repository)), &())?;
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub(crate) mod table {
     /// repository key, tag, stamp, digest → digest that some fact calls so without binding the tag, as a deployment
     /// does.
     pub(crate) const NAMED: u8 = b'n';
-    /// last part of a repository, tag, repository key → (); the first fact that says so. A repository has a row without
+    /// tag, repository key as [`super::from_its_end`] → (); the first fact that says so. A repository has a row without
     /// a tag too, unless it is only named in passing.
     pub(crate) const SHORT: u8 = b's';
     /// digest, role, other digest, platform → (); the first fact that says so.
@@ -122,6 +122,18 @@ pub(crate) mod class {
     pub(crate) const PUBLISHED: u8 = b'p';
     /// A label or annotation.
     pub(crate) const LABEL: u8 = b'a';
+}
+
+/// A repository's parts from the last to the first, each with a slash behind it: `till/pos/quay.example/`. Those whose
+/// names end alike begin alike.
+pub(crate) fn from_its_end(repository: &str) -> String {
+    repository.rsplit('/').fold(String::with_capacity(repository.len() + 1), |all, part| all + part + "/")
+}
+
+/// The repository that [`from_its_end`] wrote so.
+pub(crate) fn from_its_begin(parts: &str) -> String {
+    let parts: Vec<&str> = parts.strip_suffix('/').unwrap_or(parts).rsplit('/').collect();
+    parts.join("/")
 }
 
 /// A key of this view.
