@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::arguments::Serve;
 use crate::commands::{
     backup, compare, config, deltas, demo, diff, env, export, impact, key, lanes, log, publish, rebuild, rejects,
-    restore, token, topics, trace, verdict, verify,
+    restore, service, token, topics, trace, verdict, verify,
 };
 use crate::node;
 use crate::output::put;
@@ -51,6 +51,8 @@ enum Command {
     Compare(compare::Compare),
     /// What runs in an environment.
     Env(env::Env),
+    /// In which environments a service runs, and what ran before in one of them.
+    Service(service::Service),
     /// Everything that is known about artifacts as one signed zip, which is checked without a server.
     Export(export::Export),
     /// Check a ledger, completely and without trusting it: a data directory, a static copy, a log at a URL; or an
@@ -105,6 +107,7 @@ impl Cli {
             Command::Deltas(deltas) => deltas.run(),
             Command::Compare(compare) => compare.run(),
             Command::Env(env) => env.run(),
+            Command::Service(service) => service.run(),
             Command::Export(export) => export.run(),
             Command::Verify(verify) => verify.run(),
             Command::Rebuild(rebuild) => rebuild.run(),

@@ -16,6 +16,7 @@ pub(crate) mod publish;
 pub(crate) mod rebuild;
 pub(crate) mod rejects;
 pub(crate) mod restore;
+pub(crate) mod service;
 pub(crate) mod token;
 pub(crate) mod topics;
 pub(crate) mod trace;

@@ -428,6 +428,17 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+/// A service in one environment, as `GET /api/v1/services/{service}` lists it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceIn {
+    /// The environment's name.
+    pub environment: String,
+    /// What runs there.
+    #[serde(flatten)]
+    pub state: ServiceState,
+}
+
 /// `GET /api/v1/environments/{env}`.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,20 +10,38 @@ use crate::store::key::Key;
 impl Scope {
     /// Environments in which a service of this name was ever deployed, by name: the first ones.
     pub(crate) fn environments_of_service(&self, service: &str, limit: usize) -> Result<Vec<String>, Error> {
-        let prefix = self.table(SERVICES).text(service);
-        let mut from = prefix.clone();
         let mut environments = Vec::new();
-        while environments.len() < limit {
-            let next = self.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Known, 1)?;
-            let Some((key, _)) = next.first() else { break };
+        let _cut = self.each_environment_of(service, None, &mut |environment| {
+            if environments.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.has_service(environment, service)? {
+                environments.push(environment.to_owned());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(environments)
+    }
+
+    /// Visits the environments in which a service of this name may have been deployed, by name, after one of them: by a
+    /// seek each.
+    pub(super) fn each_environment_of(
+        &self,
+        service: &str,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let prefix = self.table(SERVICES).text(service);
+        let mut from = after.map_or_else(|| prefix.clone(), |after| prefix.clone().text(after).prefix_end());
+        while let Some((key, _)) = self.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Known, 1)?.first() {
             let mut reader = table_key(key)?;
             let environment = reader.text().and_then(|_| reader.text()).ok_or_else(unreadable)?;
             from = prefix.clone().text(&environment).prefix_end();
-            if self.has_service(&environment, service)? {
-                environments.push(environment);
+            if visit(&environment)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(environments)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The beginnings of keys under which rows of an artifact lie that was deployed by this digest, or by a tag that ever

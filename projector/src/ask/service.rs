@@ -1,8 +1,12 @@
-//! One service of an environment: what runs there, and lane by lane what ran there before, newest first (SPEC §6).
+//! A service: in which environments it runs, and of one of them lane by lane what ran there before, newest first
+//! (SPEC §6).
+
+use std::ops::ControlFlow;
 
 use pedigraph_proto::Nanos;
+use serde::Serialize;
 
-use super::answers::{Proof, ServiceState};
+use super::answers::{Page, Proof, ServiceIn};
 use super::past::Past;
 use super::scope::Scope;
 use super::timeline::Move;
@@ -15,23 +19,32 @@ pub const LANES_TOLD_MAX: usize = 20;
 pub const SPELLS_MAX: usize = 100;
 
 /// A service of an environment, with its past.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceHere {
     /// What runs, as the environment shows it.
-    pub state: ServiceState,
+    #[serde(flatten)]
+    pub state: ServiceIn,
     /// The past of each lane, in the order of their keys.
     pub lanes: Vec<LanePast>,
     /// Lanes of which it is not told.
+    #[serde(skip_serializing_if = "is_none_of_them")]
     pub lanes_cut: usize,
 }
 
 /// What ran in one lane.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LanePast {
     /// Cluster, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Namespace, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// What ran right before what runs now: the newest spell of another artifact. Where nothing runs, what ran last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Spell>,
     /// What ran alone there, newest first; the first runs now, if anything does.
     pub spells: Vec<Spell>,
     /// There were more, which are older.
@@ -39,36 +52,43 @@ pub struct LanePast {
 }
 
 /// One artifact that ran alone in a lane for a while.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Spell {
     /// `repository:tag` or `repository@digest`.
     pub artifact_ref: String,
     /// Known once the reference resolves.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Since when.
     pub since: Nanos,
     /// Until when; `None`: it does now.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Nanos>,
     /// How it came: `deploy`, `promote`, `rollback`, `rollforward`.
     pub kind: &'static str,
     /// Why, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Entry that proves it.
     pub proof: Proof,
 }
 
-impl LanePast {
-    /// What ran right before what runs now: the newest spell of another artifact. Where nothing runs, what ran last.
-    pub fn before(&self) -> Option<&Spell> {
-        let runs = self.spells.first().filter(|spell| spell.until.is_none());
-        let is_other = |spell: &&Spell| {
-            runs.is_none_or(|runs| match (&runs.digest, &spell.digest) {
-                (Some(runs), Some(other)) => runs != other,
-                _ => runs.artifact_ref != spell.artifact_ref,
-            })
-        };
-        self.spells.iter().skip(usize::from(runs.is_some())).find(is_other)
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none_of_them(count: &usize) -> bool {
+    *count == 0
+}
+
+/// The newest spell of another artifact than the one that runs; where nothing runs the newest.
+fn before(spells: &[Spell]) -> Option<&Spell> {
+    let runs = spells.first().filter(|spell| spell.until.is_none());
+    let is_other = |spell: &&Spell| {
+        runs.is_none_or(|runs| match (&runs.digest, &spell.digest) {
+            (Some(runs), Some(other)) => runs != other,
+            _ => runs.artifact_ref != spell.artifact_ref,
+        })
+    };
+    spells.iter().skip(usize::from(runs.is_some())).find(is_other)
 }
 
 impl Scope {
@@ -86,7 +106,38 @@ impl Scope {
                 known.push(past);
             }
         }
+        let state = ServiceIn { environment: environment.to_owned(), state };
         Ok(Some(ServiceHere { state, lanes: known, lanes_cut: cut }))
+    }
+
+    /// What runs of a service in each environment that ever had it, by name: at most `limit` after a page's key; `None`
+    /// while nothing was deployed anywhere by this name. It costs what its own lanes cost.
+    pub fn service_anywhere(
+        &self,
+        service: &str,
+        include_removed: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Option<Page<ServiceIn>>, Error> {
+        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
+        let after = after.map(std::str::from_utf8).transpose().map_err(foreign)?;
+        let (mut page, mut is_known) = (Page { rows: Vec::new(), next: None }, after.is_some());
+        let mut last = None;
+        let walked = self.each_environment_of(service, after, &mut |environment| {
+            let Some(state) = self.service(environment, service)? else { return Ok(ControlFlow::Continue(())) };
+            is_known = true;
+            if state.running.is_empty() && !include_removed {
+                return Ok(ControlFlow::Continue(()));
+            }
+            if page.rows.len() >= limit || (!page.rows.is_empty() && self.meter.is_half_spent()) {
+                return Ok(ControlFlow::Break(()));
+            }
+            last = Some(environment.as_bytes().to_vec());
+            page.rows.push(ServiceIn { environment: environment.to_owned(), state });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        page.next = last.filter(|_| walked.is_break());
+        Ok(is_known.then_some(page))
     }
 
     /// The past of a lane; `None` where nothing ever ran alone there.
@@ -114,6 +165,7 @@ impl Scope {
         }
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let (cluster, namespace) = (text(&lane.cluster), text(&lane.namespace));
-        Ok((!spells.is_empty()).then_some(LanePast { cluster, namespace, spells, cut }))
+        let before = before(&spells).cloned();
+        Ok((!spells.is_empty()).then_some(LanePast { cluster, namespace, before, spells, cut }))
     }
 }

@@ -104,7 +104,7 @@ fn what_ran_before_is_the_newest_other_one() {
         let here = scope(&world.views(), None, None).service_here("prod", "cart", 10).expect("readable");
         let lane = here.expect("known").lanes.swap_remove(0);
         let minutes = |time: Nanos| (time.0 - BEGIN) / SECOND / 60;
-        lane.before().map(|spell| {
+        lane.before.map(|spell| {
             let tag = spell.artifact_ref.rsplit(':').next().unwrap_or_default().to_owned();
             (tag, minutes(spell.since), spell.until.map(minutes))
         })

@@ -1,6 +1,6 @@
 //! What runs where, and what changed.
 
-use pedigraph_projector::answers::{Change, Page};
+use pedigraph_projector::answers::{Change, Page, ServiceIn};
 use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Scope, ServiceHere};
 
 use crate::answer::error::{Error, Missing, quoted};
@@ -59,6 +59,23 @@ pub fn service_of(scope: &Scope, environment: &str, service: &str, spells: usize
     environment_of(scope, environment, false, None, 1)?;
     let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
     Err(Error::missing(Missing::Reference, detail))
+}
+
+/// What runs of a service in each environment that has it, and the key of the next page.
+pub fn service_anywhere(
+    scope: &Scope,
+    service: &str,
+    include_removed: bool,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Page<ServiceIn>, Error> {
+    match scope.service_anywhere(service, include_removed, after, limit)? {
+        Some(page) => Ok(page),
+        None => {
+            let detail = format!("nothing was deployed as {}; /api/v1/resolve?q= looks for it", quoted(service));
+            Err(Error::missing(Missing::Reference, detail))
+        }
+    }
 }
 
 /// Nobody has named it, or only later than the question's moment.

@@ -2,12 +2,12 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary};
-use pedigraph_projector::{EnvironmentDiff, EnvironmentSide};
+use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, ServiceIn};
+use pedigraph_projector::{EnvironmentDiff, EnvironmentSide, SPELLS_MAX};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::environment::{changes_of, environment_diff_of, environment_of};
+use crate::answer::environment::{changes_of, environment_diff_of, environment_of, service_anywhere, service_of};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
@@ -20,6 +20,8 @@ pub fn routes() -> Routes {
         .get("/api/v1/environments/{env}", Access::Needs(TokenScope::LineageRead), one)
         .get("/api/v1/environments/{env}/changes", Access::Needs(TokenScope::LineageRead), changes)
         .get("/api/v1/environments/{env}/diff", Access::Needs(TokenScope::LineageRead), diff)
+        .get("/api/v1/environments/{env}/services/{service}", Access::Needs(TokenScope::LineageRead), service_here)
+        .get("/api/v1/services/{service}", Access::Needs(TokenScope::LineageRead), service)
 }
 
 #[derive(Serialize)]
@@ -101,6 +103,33 @@ async fn diff(State(app): State<App>, Path(name): Path<String>, read: Read) -> R
         let (diff, next) =
             environment_diff_of(scope, (&from, &to), only_changes, read.after.as_deref(), read.page_size)?;
         Ok(Diff { diff, next_page_token: read.next(fresh, next) })
+    })
+    .await
+}
+
+async fn service_here(
+    State(app): State<App>,
+    Path((environment, name)): Path<(String, String)>,
+    read: Read,
+) -> Result<Response, Problem> {
+    app.json(read, move |scope, _, _| Ok(service_of(scope, &environment, &name, SPELLS_MAX)?)).await
+}
+
+/// A service in each environment that has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Service {
+    service: String,
+    environments: Vec<ServiceIn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+async fn service(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
+    let removed = read.params.flag("includeRemoved", false)?;
+    app.list(read, move |scope, read, fresh| {
+        let page = service_anywhere(scope, &name, removed, read.after.as_deref(), read.page_size)?;
+        Ok(Service { service: name.clone(), environments: page.rows, next_page_token: read.next(fresh, page.next) })
     })
     .await
 }

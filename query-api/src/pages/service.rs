@@ -13,7 +13,6 @@ use crate::access::scope::{Access, TokenScope};
 use crate::answer::environment::service_of;
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::environments_compared::is_plain;
 use crate::pages::evidence_pack;
 use crate::pages::frame::{
     Frame, as_of_known, at_moment, copied, environment_link, live, moment_options, page, place_of, proof, quoted,
@@ -44,17 +43,14 @@ async fn service(
     app.page(read, move |scope, read, fresh| {
         let here = service_of(scope, &environment, &name, SPELLS)?;
         let place = format!("{environment}/{name}");
-        let json = at_moment(&format!("/api/v1/trace?ref={}", encoded(&place)), read);
-        let command = format!("pedigraph trace {}{}", quoted(&place), moment_options(read));
-        // Of names with marks of moments no reference can be written.
-        let (json, command) = match is_plain(&place) {
-            true => (json, command),
-            false => (at_moment(&format!("/api/v1/environments/{}", encoded(&environment)), read), String::new()),
-        };
+        let json =
+            at_moment(&format!("/api/v1/environments/{}/services/{}", encoded(&environment), encoded(&name)), read);
+        let named = format!("{} --env {}", quoted(&name), quoted(&environment));
+        let command = format!("pedigraph service {named}{}", moment_options(read));
         let title = format!("{name} in {environment}");
         let content = html! {
             h1 { (name) " in " (environment_link(&environment, read)) }
-            @if here.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
+            @if here.state.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
             (live("service", read, &parts(&here, &place, read)))
         };
         Ok(page(&Frame { title: &title, json: &json, command: &command, read }, "", fresh, &content))
@@ -63,7 +59,7 @@ async fn service(
 }
 
 fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
-    let rows: Vec<Markup> = here.state.running.iter().map(|running| running_row(running, read)).collect();
+    let rows: Vec<Markup> = here.state.state.running.iter().map(|running| running_row(running, read)).collect();
     let columns = ["Artifact", "Share", "Since", "Where", "How", "By", "Proof"];
     html! {
         @if rows.is_empty() { p { "Nothing runs there: it was removed." } }
@@ -76,7 +72,7 @@ fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
 
 /// Of what runs, each once.
 fn digests(here: &ServiceHere) -> Vec<&str> {
-    let digests: BTreeSet<&str> = here.state.running.iter().filter_map(|run| run.digest.as_deref()).collect();
+    let digests: BTreeSet<&str> = here.state.state.running.iter().filter_map(|run| run.digest.as_deref()).collect();
     digests.into_iter().collect()
 }
 
@@ -94,7 +90,7 @@ fn running_row(running: &Running, read: &Read) -> Markup {
 
 /// What to go back to: what ran before what runs now. That it was good nobody recorded, and nothing here says so.
 fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Markup {
-    let Some(spell) = lane.before() else { return html! {} };
+    let Some(spell) = &lane.before else { return html! {} };
     let now = lane.spells.first().filter(|spell| spell.until.is_none());
     let pair = now.and_then(|now| Some((spell.digest.as_deref()?, now.digest.as_deref()?)));
     let several = here.lanes.len() > 1;

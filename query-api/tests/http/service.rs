@@ -1,6 +1,7 @@
-//! The page of a service: what runs, and what to go back to.
+//! A service: where it runs, what runs there, and what to go back to.
 
-use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed};
+use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed, ServiceRemoved};
+use serde_json::{Value, json};
 
 use crate::pages::check_page;
 use crate::world::{Sent, World, deployed, sent};
@@ -40,7 +41,7 @@ async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
         compare.as_str(),
         "from <time datetime=\"2026-01-02T00:00:00Z\"",
         "until <time datetime=\"2026-01-03T00:00:00Z\"",
-        "<code>pedigraph trace prod/cart</code>",
+        "<code>pedigraph service cart --env prod</code>",
         "href=\"/entries/2\"",
         "data-live=\"service\"",
     ] {
@@ -84,4 +85,60 @@ async fn each_cluster_has_a_past_of_its_own() {
     let page = check_page(&world.client().get("/environments/prod/services/cart").await);
     assert!(page.contains("What ran before in south") && !page.contains("What ran before in north"), "{page}");
     assert!(page.contains("In north, newest first") && page.contains("In south, newest first"), "{page}");
+}
+
+#[tokio::test]
+async fn a_service_is_told_for_each_environment_and_with_its_past() {
+    let world = World::new();
+    let gone = ServiceRemoved { environment: "old".into(), service: "cart".into(), ..ServiceRemoved::default() };
+    world.append(&[
+        published("2026-01-01T00:00:00Z", "1"),
+        published("2026-01-01T00:00:01Z", "2"),
+        deployed("2026-01-02T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-02T00:00:00Z", "old", "cart", "1"),
+        deployed("2026-01-02T00:00:00Z", "test", "cart", "2"),
+        deployed("2026-01-02T00:00:00Z", "test", "till", "9"),
+        deployed("2026-01-03T00:00:00Z", "prod", "cart", "2"),
+        sent("2026-01-03T00:00:00Z", gone),
+    ]);
+    let client = world.client();
+    let body = client.get("/api/v1/environments/prod/services/cart").await.json();
+    assert_eq!((&body["environment"], &body["service"]), (&"prod".into(), &"cart".into()));
+    assert_eq!(body["running"][0]["digest"], digest("2"));
+    let lane = &body["lanes"][0];
+    assert_eq!(
+        (&lane["before"]["digest"], &lane["before"]["until"]),
+        (&digest("1").into(), &"2026-01-03T00:00:00Z".into())
+    );
+    let spells = lane["spells"].as_array().expect("a list");
+    assert_eq!(spells.iter().map(|spell| spell["digest"].clone()).collect::<Vec<_>>(), [digest("2"), digest("1")]);
+    assert_eq!((&lane["cut"], body.get("lanesCut")), (&false.into(), None));
+
+    let named = |body: &Value| -> Vec<String> {
+        let environments = body["environments"].as_array().expect("a list").iter();
+        environments.map(|here| here["environment"].as_str().expect("a name").to_owned()).collect()
+    };
+    let all = client.get("/api/v1/services/cart").await.json();
+    assert_eq!((named(&all), all.get("nextPageToken")), (vec!["prod".to_owned(), "test".to_owned()], None));
+    let removed = client.get("/api/v1/services/cart?includeRemoved=true").await.json();
+    assert_eq!(named(&removed), ["old", "prod", "test"]);
+    assert_eq!(removed["environments"][0]["running"], json!([]));
+    let then = client.get("/api/v1/services/cart?at=2026-01-02T12:00:00Z").await.json();
+    assert_eq!(named(&then), ["old", "prod", "test"]);
+    let mut pages = Vec::new();
+    let mut next = Some(String::new());
+    while let Some(token) = next {
+        let token = if token.is_empty() { token } else { format!("&pageToken={token}") };
+        let page = client.get(&format!("/api/v1/services/cart?pageSize=1{token}")).await.json();
+        pages.extend(named(&page));
+        next = page["nextPageToken"].as_str().map(str::to_owned);
+    }
+    assert_eq!(pages, ["prod", "test"], "each once, and no page behind the last one");
+    for (path, code) in [
+        ("/api/v1/services/nothing", "REFERENCE_NOT_FOUND"),
+        ("/api/v1/environments/prod/services/nothing", "REFERENCE_NOT_FOUND"),
+        ("/api/v1/environments/nowhere/services/cart", "ENVIRONMENT_NOT_FOUND"),
+    ] {
+        assert_eq!(client.get(path).await.problem(), (404, code.to_owned()), "{path}");
+    }
 }

@@ -1,0 +1,155 @@
+//! `pedigraph service`: in which environments a service runs, and what ran before in one of them.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::arguments::{Client, Clocks, Limit};
+use crate::client::{Server, escape};
+use crate::output::{Format, answer, field, say};
+
+/// `pedigraph service`
+#[derive(Args, Debug)]
+pub(crate) struct Service {
+    /// The service.
+    name: String,
+    /// One environment: what ran alone there, newest first, instead of what runs everywhere.
+    #[arg(long, value_name = "ENVIRONMENT")]
+    env: Option<String>,
+    #[command(flatten)]
+    limit: Limit,
+    #[command(flatten)]
+    clocks: Clocks,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Service {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let server = self.client.server();
+        match &self.env {
+            None => self.everywhere(&server)?,
+            Some(environment) => self.here(&server, environment)?,
+        }
+        server.up_to_date()
+    }
+
+    fn everywhere(&self, server: &Server) -> anyhow::Result<()> {
+        let path = format!("/api/v1/services/{}", escape(&self.name));
+        let body = server.list(&path, &self.clocks.query(), &["environments"], self.limit.rows())?;
+        let columns = [
+            ("ENVIRONMENT", "/environment"),
+            ("ARTIFACT", "/artifactRef"),
+            ("DIGEST", "/digest"),
+            ("WEIGHT", "/weight"),
+            ("CLUSTER", "/cluster"),
+            ("NAMESPACE", "/namespace"),
+            ("SINCE", "/since"),
+            ("ENTRY", "/proof/index"),
+        ];
+        answer(self.client.output, &body, &running(&body), &columns);
+        self.limit.say_if_cut(&body);
+        Ok(())
+    }
+
+    fn here(&self, server: &Server, environment: &str) -> anyhow::Result<()> {
+        let path = format!("/api/v1/environments/{}/services/{}", escape(environment), escape(&self.name));
+        let body = server.get(&path, &self.clocks.query())?;
+        let columns = [
+            ("SINCE", "/since"),
+            ("UNTIL", "/until"),
+            ("ARTIFACT", "/artifactRef"),
+            ("DIGEST", "/digest"),
+            ("KIND", "/kind"),
+            ("CLUSTER", "/cluster"),
+            ("NAMESPACE", "/namespace"),
+            ("REASON", "/reason"),
+            ("ENTRY", "/proof/index"),
+        ];
+        answer(self.client.output, &body, &spells(&body), &columns);
+        if self.client.output == Format::Table {
+            told(&body).iter().for_each(|line| say(line));
+        }
+        Ok(())
+    }
+}
+
+fn list<'a>(body: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    body[name].as_array().into_iter().flatten()
+}
+
+/// A line for each thing that runs, and one for each environment in which nothing does.
+fn running(body: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for here in list(body, "environments") {
+        let before = rows.len();
+        rows.extend(list(here, "running").cloned());
+        if rows.len() == before {
+            rows.push(json!({}));
+        }
+        rows[before..].iter_mut().for_each(|row| row["environment"] = here["environment"].clone());
+    }
+    rows
+}
+
+/// Of all lanes, each with its place.
+fn spells(body: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for lane in list(body, "lanes") {
+        for mut row in list(lane, "spells").cloned() {
+            row["cluster"] = lane["cluster"].clone();
+            row["namespace"] = lane["namespace"].clone();
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// What the table does not show: that nothing runs, that several things share the traffic, and what is left out.
+fn told(body: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let running: Vec<&Value> = list(body, "running").collect();
+    if running.is_empty() {
+        lines.push("nothing runs there now: it was removed".to_owned());
+    }
+    for run in running.iter().filter(|run| run["weight"].as_u64().is_some_and(|weight| weight < 100)) {
+        lines.push(format!("runs with {} % of the traffic: {}", field(run, "/weight"), field(run, "/artifactRef")));
+    }
+    if body["frozen"] == true {
+        lines.push("frozen: deployments are not allowed".to_owned());
+    }
+    if list(body, "lanes").any(|lane| lane["cut"] == true) {
+        lines.push("more: older ones are not shown; ask for an earlier moment with --at".to_owned());
+    }
+    if body.get("lanesCut").is_some() {
+        lines.push(format!("more: {} clusters or namespaces are not shown", field(body, "/lanesCut")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_row_of_a_table_is_told_beneath_it() {
+        let spell = json!({"artifactRef": "r.io/cart:1", "since": "2026-01-02T00:00:00Z"});
+        let body = json!({
+            "running": [{"artifactRef": "r.io/cart:1", "weight": 90}, {"artifactRef": "r.io/cart:2", "weight": 10}],
+            "lanes": [{"cluster": "oslo", "spells": [spell], "cut": true}],
+            "lanesCut": 3,
+        });
+        assert_eq!(spells(&body)[0]["cluster"], "oslo");
+        assert_eq!(
+            told(&body),
+            [
+                "runs with 90 % of the traffic: r.io/cart:1",
+                "runs with 10 % of the traffic: r.io/cart:2",
+                "more: older ones are not shown; ask for an earlier moment with --at",
+                "more: 3 clusters or namespaces are not shown",
+            ]
+        );
+        assert_eq!(told(&json!({"running": [], "lanes": []})), ["nothing runs there now: it was removed"]);
+        let empty = json!({"environments": [{"environment": "prod", "running": []}]});
+        assert_eq!(running(&empty), [json!({"environment": "prod"})]);
+    }
+}
