@@ -161,7 +161,8 @@ pub fn qualified(named: &Purl, installed: &Purl) -> Qualified {
     if wanted.is_none() && found.is_none() {
         return Qualified::Same;
     }
-    match of_releases(wanted.and_then(Release::of), found.and_then(Release::of)) {
+    let release = |of: &Installed<'_>, distro: Option<&str>| distro.and_then(Release::of).or_else(|| of.built_for());
+    match of_releases(release(&named, wanted), release(&component, found)) {
         Agreement::Agrees => Qualified::Same,
         Agreement::Contradicts => Qualified::Other,
         Agreement::Lacks => Qualified::Unknown(why::NO_RELEASE),
@@ -242,6 +243,13 @@ impl<'a> Installed<'a> {
             return Some((name, &file[name.len() + 1..]));
         }
         Some(upstream.split_once('@').unwrap_or((upstream, "")))
+    }
+
+    /// The release that the version of an RPM says it was built for: 9 of `1.2-3.el9`, 9.2 of `1.2-3.el9_2`.
+    fn built_for(&self) -> Option<Release> {
+        let version = self.purl.version().filter(|_| self.purl.ty() == "rpm")?;
+        let tag = version.rsplit('.').find_map(|part| part.strip_prefix("el"))?;
+        tag.starts_with(|first: char| first.is_ascii_digit()).then(|| Release::of(&tag.replace('_', ".")))?
     }
 
     fn version(&self) -> String {

@@ -8,6 +8,8 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::vers::Range;
+
 /// Longest vulnerability id that is indexed, bytes.
 pub const VULNERABILITY_BYTES_MAX: usize = 256;
 /// Longest purl that is parsed, bytes; a longer one is kept as text.
@@ -311,6 +313,50 @@ impl Purl {
         qualifier(&parsed, key)
     }
 
+    /// Whether it names a version of its package: its own one, else one in the range that its qualifier `vers` has, which
+    /// the purl specification has for that, else any. `None` where that cannot be told.
+    pub fn names_version(&self, version: &str) -> Option<bool> {
+        if !self.version.is_empty() {
+            return Some(*self.version == *version);
+        }
+        if !self.canonical.contains("vers=") {
+            return Some(true);
+        }
+        let Some(range) = self.qualifier("vers") else { return Some(true) };
+        Range::parse(&range, self.kind()).ok()?.tells(version)
+    }
+
+    /// The same package with a version; `None` where it has one, or a range, or would be too long.
+    pub fn with_version(&self, version: &str) -> Option<Purl> {
+        let mut purl = self.of_any_version()?;
+        purl.with_version(version.to_owned()).ok()?;
+        Purl::parse(&purl.to_string()).filter(|purl| *purl.version == *version)
+    }
+
+    /// The same package with a `vers:` range as its qualifier `vers`; `None` where it has a version or a range, where
+    /// versions of its type cannot be compared by the range, and where it would be too long.
+    pub fn with_range(&self, range: &str) -> Option<Purl> {
+        Range::parse(range, self.kind()).ok()?;
+        self.of_any_version()?;
+        self.with_qualifier("vers", range).filter(|purl| purl.qualifier("vers").as_deref() == Some(range))
+    }
+
+    /// The same with a qualifier, unless it has it; `None` where it would be too long.
+    pub fn with_qualifier(&self, key: &str, value: &str) -> Option<Purl> {
+        if self.qualifier(key).is_some() {
+            return Some(self.clone());
+        }
+        let mut purl = PackageUrl::from_str(&self.canonical).ok()?;
+        purl.add_qualifier(key.to_owned(), value.to_owned()).ok()?;
+        Purl::parse(&purl.to_string())
+    }
+
+    /// Taken apart, where it names neither a version nor a range.
+    fn of_any_version(&self) -> Option<PackageUrl<'_>> {
+        (self.version.is_empty() && self.qualifier("vers").is_none()).then_some(())?;
+        PackageUrl::from_str(&self.canonical).ok()
+    }
+
     /// The digest that a `pkg:oci` or `pkg:docker` purl names as its version, unless it is that of empty content.
     pub fn digest(&self) -> Option<Digest> {
         let digest: Digest = self.version.parse().ok().filter(|_| self.is_image())?;
@@ -395,6 +441,18 @@ impl ArtifactRef {
     /// The [`repository_key`] of its repository.
     pub fn repository_key(&self) -> String {
         repository_key(&self.repository)
+    }
+
+    /// The purl of the image repository that it names; `None` where it names none, or is a purl.
+    pub fn image_purl(&self) -> Option<String> {
+        let repository = self.repository_key();
+        let name = repository.rsplit('/').next().filter(|name| !name.is_empty())?;
+        if repository.starts_with("pkg:") {
+            return None;
+        }
+        let mut purl = PackageUrl::new("oci", name.to_owned()).ok()?;
+        purl.add_qualifier("repository_url", repository.as_str()).ok()?;
+        Some(purl.to_string())
     }
 
     /// The same reference under its key, to compare whole references.

@@ -406,7 +406,7 @@ impl<'p> Said<'p> {
     fn say_of(&mut self, product: Number, status: VexStatus, statement: &VexStatement) -> Result<(), Reject> {
         let clears = matches!(status, VexStatus::NotAffected | VexStatus::Fixed);
         let Named { products, digests, components } = self.products.named(product, clears);
-        for name in products {
+        for name in products.iter() {
             for parts in facts::portions(components) {
                 let texts = texts_bytes(digests) + texts_bytes(parts) + texts_bytes(&statement.aliases) + name.len();
                 self.budget.take_bytes::<VexStatement>(statement.encoded_len() + texts, 1)?;

@@ -5,6 +5,7 @@
 //! product and the innermost component (SPEC §5). Of two products of one id the first one counts, and what goes round
 //! in circles is a product of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -51,9 +52,9 @@ struct Node {
 /// What the document says of one product.
 #[derive(Default)]
 struct Product {
-    /// Canonical where they parse; those that name a version come first.
+    /// Canonical where they parse; those that name a version, or a range of them, come first.
     purls: Vec<String>,
-    /// How many of the purls name a version.
+    /// How many of the purls do.
     exact: usize,
     digests: Vec<String>,
     /// Its CPE, else its name.
@@ -65,7 +66,7 @@ struct Product {
 /// What an id stands for.
 pub(super) struct Named<'t> {
     /// Names of the product: one each where it has several.
-    pub(super) products: &'t [String],
+    pub(super) products: Cow<'t, [String]>,
     /// Digests of the product.
     pub(super) digests: &'t [String],
     /// Names of the component that alone is meant; empty where the product is.
@@ -201,12 +202,12 @@ impl<'de> Visitor<'de> for Branches<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         loop {
             let first = self.0.of_branches.len();
-            let mut branch = Branch { tree: &mut *self.0, is_range: false };
+            let mut branch = Branch { tree: &mut *self.0, narrows: None, name: String::new() };
             if seq.next_element_seed(Object(&mut branch))?.is_none() {
                 return Ok(());
             }
-            if branch.is_range {
-                self.0.mark_ranges(first);
+            if let Branch { narrows: Some(narrows), name, .. } = branch {
+                self.0.narrow(first, narrows, &name).map_err(|reject| refused(&reject))?;
             }
         }
     }
@@ -217,15 +218,30 @@ impl<'de> Visitor<'de> for Branches<'_, '_> {
 
 struct Branch<'t, 'g> {
     tree: &'t mut Tree<'g>,
-    /// It stands for a range of versions.
-    is_range: bool,
+    /// What it narrows the products beneath it to, by its name.
+    narrows: Option<Narrows>,
+    name: String,
+}
+
+/// What the name of a branch says of the products beneath it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Narrows {
+    Version,
+    Range,
 }
 
 impl<'de> Members<'de> for Branch<'_, '_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "branches" => map.next_value_seed(Branches(self.tree))?,
-            "category" => self.is_range = map.next_value::<Text<'de>>()?.as_str() == "product_version_range",
+            "category" => {
+                self.narrows = match map.next_value::<Text<'de>>()?.as_str() {
+                    "product_version" => Some(Narrows::Version),
+                    "product_version_range" => Some(Narrows::Range),
+                    _ => None,
+                };
+            }
+            "name" => self.name = map.next_value::<Text<'de>>()?.whole(),
             "product" => {
                 let Obj(product) = map.next_value::<Obj<FullName<'de>>>()?;
                 let defined = self.tree.define(&product).map_err(|reject| refused(&reject))?;
@@ -300,13 +316,15 @@ impl<'g> Tree<'g> {
         Ok(())
     }
 
-    /// The products of the branches since the n-th stand for ranges.
-    fn mark_ranges(&mut self, first: usize) {
+    /// The products of the branches since the n-th are of the version, or the range, that the branch is called by.
+    fn narrow(&mut self, first: usize, narrows: Narrows, name: &str) -> Result<(), Reject> {
         for number in &self.of_branches[first..] {
             if let Some(product) = &mut self.nodes[*number as usize].product {
-                product.is_range = true;
+                product.is_range |= narrows == Narrows::Range;
+                self.budget.hold(product.narrow(narrows, name))?;
             }
         }
+        Ok(())
     }
 
     /// Which ids mean which products, now that all are known.
@@ -383,6 +401,33 @@ impl Product {
         }
     }
 
+    /// Its purls that name no version do so now: the one that a branch is called by, or a range that can be compared.
+    /// Other names, as of a package or in words, say nothing of versions. How many bytes it takes more.
+    fn narrow(&mut self, narrows: Narrows, name: &str) -> usize {
+        let is_version = name.trim_start_matches(['v', 'V']).starts_with(|first: char| first.is_ascii_digit());
+        if narrows == Narrows::Version && (!is_version || name.contains(char::is_whitespace)) {
+            return 0;
+        }
+        let (exact, open) = self.purls.split_at(self.exact);
+        let (mut named, mut left) = (exact.to_vec(), Vec::new());
+        for text in open {
+            let purl = Purl::parse(text).filter(|purl| !purl.is_image());
+            let narrowed = purl.and_then(|purl| match narrows {
+                Narrows::Version => purl.with_version(name),
+                Narrows::Range => purl.with_range(name),
+            });
+            match narrowed {
+                Some(purl) => named.push(purl.to_string()),
+                None => left.push(text.clone()),
+            }
+        }
+        let more = (named.len() - self.exact) * (name.len() + 16);
+        self.exact = named.len();
+        named.append(&mut left);
+        self.purls = named;
+        more
+    }
+
     /// Memory that it takes, about.
     fn bytes(&self) -> usize {
         let lists = self.purls.iter().chain(&self.digests).map(|text| size_of::<String>() + text.len());
@@ -425,6 +470,46 @@ impl Names {
     }
 }
 
+impl Names {
+    /// The release of a distribution that it is, by its CPE alone: no artifact is called so, but packages are of it.
+    fn release(&self) -> Option<String> {
+        let [cpe] = self.names.as_slice() else { return None };
+        release_of(cpe).filter(|_| self.digests.is_empty())
+    }
+
+    /// Packages of a distribution, as those of a release of it: what is said of them as its components is said of them
+    /// wherever they are installed. Scanners have two names for the distribution.
+    fn packages_of(&self, release: &str, clears: bool) -> Vec<String> {
+        let mut packages = Vec::new();
+        for text in self.said(clears) {
+            let Some(rest) = text.strip_prefix("pkg:rpm/redhat/") else { continue };
+            for namespace in ["redhat", "rhel"] {
+                let purl = Purl::parse(&format!("pkg:rpm/{namespace}/{rest}"));
+                packages
+                    .extend(purl.and_then(|purl| purl.with_qualifier("distro", release)).map(|purl| purl.to_string()));
+            }
+        }
+        packages
+    }
+}
+
+/// The release of Red Hat Enterprise Linux that a CPE names: `cpe:/o:redhat:enterprise_linux:9::baseos`,
+/// `cpe:/a:redhat:rhel_eus:9.2`, `cpe:/a:redhat:rhel_software_collections:3::el7`.
+fn release_of(cpe: &str) -> Option<String> {
+    let fields = cpe.strip_prefix("cpe:/").or_else(|| cpe.strip_prefix("cpe:2.3:"))?;
+    let fields: Vec<&str> = fields.split(':').collect();
+    let [_, "redhat", product, version, rest @ ..] = fields.as_slice() else { return None };
+    let of_numbers = |text: &&str| text.starts_with(|first: char| first.is_ascii_digit());
+    let built_for = rest.iter().filter_map(|field| field.strip_prefix("el")).find(of_numbers);
+    let is_release =
+        matches!(*product, "enterprise_linux" | "rhel_eus" | "rhel_aus" | "rhel_tus" | "rhel_e4s" | "rhel_els");
+    let release = match product.starts_with("rhel_") || is_release {
+        true => built_for.or(Some(*version).filter(|_| is_release).filter(of_numbers)),
+        false => None,
+    };
+    release.map(|release| format!("rhel-{release}"))
+}
+
 /// All products of a document.
 pub(super) struct Products {
     names: Vec<Names>,
@@ -450,8 +535,14 @@ impl Products {
         };
         let product = &self.names[product as usize];
         let component = component.map(|component| &self.names[component as usize]);
+        if let Some(release) = product.release()
+            && let Some(packages) = component.map(|component| component.packages_of(&release, clears))
+            && !packages.is_empty()
+        {
+            return Named { products: packages.into(), digests: &[], components: &[] };
+        }
         Named {
-            products: product.said(clears),
+            products: product.said(clears).into(),
             digests: &product.digests,
             components: component.map_or(&[], |component| component.said(clears)),
         }

@@ -328,8 +328,8 @@ pub(super) fn split(
 
 impl Said<'_> {
     /// Says a vulnerability of a thing, as far as the listed versions let it. A package elsewhere that is named without
-    /// a version is each of the exact versions listed, and of ranges it is any: only what clears nobody may be said of
-    /// it then.
+    /// a version is each of the versions and ranges listed; by a range that cannot be compared it is any: only what
+    /// clears nobody may be said of it then.
     fn of(&mut self, affected: Affects, versions: &Versions, vulnerability: &Vulnerability) -> Result<(), Reject> {
         let purl = Purl::parse(&affected.purl);
         let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));
@@ -341,13 +341,9 @@ impl Said<'_> {
         };
         let mut any = false;
         for entry in &versions.0 {
-            let exact = match &entry.which {
-                Which::Exact(version) => Affects::version_of(purl, version),
-                Which::Range(_) => None,
-            };
             let reach = if entry.unaffected { Reach::Unaffected } else { Reach::Affected };
-            match exact {
-                Some(exact) => self.say(exact, reach, vulnerability)?,
+            match Affects::versions_of(purl, &entry.which) {
+                Some(named) => self.say(named, reach, vulnerability)?,
                 None => any = true,
             }
         }
@@ -469,11 +465,15 @@ impl Affects {
         [&self.product, &self.purl, &self.name, &self.version].map(String::len).iter().sum::<usize>() + lists
     }
 
-    /// One version of a package; `None` where its purl says more than type and name.
-    fn version_of(purl: &Purl, version: &str) -> Option<Affects> {
-        let named = Purl::parse(&format!("{}@{version}", purl.package()));
-        let named = named.filter(|named| named.version() == version && purl.package() == purl.as_str())?;
-        let (product, version) = (named.to_string(), version.to_owned());
+    /// One version of a package, or those of a range; `None` where its purl says more than type and name, and where
+    /// versions cannot be compared by the range.
+    fn versions_of(purl: &Purl, which: &Which) -> Option<Affects> {
+        let named = match which {
+            Which::Exact(version) => purl.with_version(version),
+            Which::Range(range) => purl.with_range(range),
+        };
+        let named = named.filter(|_| purl.package() == purl.as_str())?;
+        let (product, version) = (named.to_string(), named.version().to_owned());
         Some(Affects { product: product.clone(), purl: product, version, ..Affects::default() })
     }
 

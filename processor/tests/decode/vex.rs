@@ -112,6 +112,30 @@ fn first_of(list: &Value, id: &str, text: &str, fits: impl Fn(&Value) -> bool) -
     found.and_then(|element| element[text].as_str()).unwrap_or_default().to_owned()
 }
 
+/// `rhel-9` of `cpe:/o:redhat:enterprise_linux:9::baseos`, and of what is built for it.
+fn release_of(product: &str) -> Option<String> {
+    let rest = product.strip_prefix("cpe:/o:redhat:").or_else(|| product.strip_prefix("cpe:/a:redhat:"))?;
+    let built_for = rest.split("::el").nth(1).map(str::to_owned);
+    let (name, version) = rest.split_once(':')?;
+    let version = || version.split(':').next().map(str::to_owned);
+    let release = match name {
+        "enterprise_linux" | "rhel_eus" | "rhel_aus" | "rhel_tus" | "rhel_e4s" | "rhel_els" => {
+            built_for.or_else(version)
+        }
+        name if name.starts_with("rhel_") => built_for,
+        _ => None,
+    };
+    release.map(|release| format!("rhel-{release}"))
+}
+
+/// A package by both names of its distribution, as a product.
+fn of_release(component: &str, release: &str) -> Vec<(String, String)> {
+    let Some(rest) = component.strip_prefix("pkg:rpm/redhat/") else { return vec![] };
+    let end = if rest.contains('?') { "&" } else { "?" };
+    let named = ["redhat", "rhel"].map(|by| format!("pkg:rpm/{by}/{rest}{end}distro={release}"));
+    named.map(|purl| (Purl::canonical(&purl).expect("a purl"), String::new())).to_vec()
+}
+
 /// Everything that a CSAF document says, and the remediations that must be told with it.
 fn everything_said(document: &Value) -> BTreeMap<Said, BTreeSet<String>> {
     const LISTS: [(&str, &str); 7] = [
@@ -146,8 +170,14 @@ fn everything_said(document: &Value) -> BTreeMap<Said, BTreeSet<String>> {
                         remedies.filter(of_it).filter_map(|remedy| remedy["details"].as_str()).map(str::to_owned),
                     );
                 }
-                let said = [cve.to_owned(), product, component, status.to_owned(), justification, impact];
-                all.entry(said).or_default().extend(actions);
+                // Of a release of Red Hat Enterprise Linux the packages are meant, wherever they are.
+                let packages = release_of(&product).map_or_else(Vec::new, |release| of_release(&component, &release));
+                let named = if packages.is_empty() { vec![(product, component)] } else { packages };
+                for (product, component) in named {
+                    let [status, justification, impact] = [status, &justification, &impact].map(str::to_owned);
+                    let said = [cve.to_owned(), product, component, status, justification, impact];
+                    all.entry(said).or_default().extend(actions.clone());
+                }
             }
         }
     }
@@ -486,19 +516,71 @@ fn a_purl_that_does_not_say_which_versions_are_meant_clears_none() {
         let leaf = json!({"category": category, "name": "vers:npm/<2", "product": product("p", json!({"purl": purl}))});
         json!({"branches": [branch("vendor", "Acme", branch("product_name", "p", leaf))]})
     };
-    let open = || of("product_version_range", "pkg:npm/p");
-    assert_eq!(said_of(open(), json!({"known_affected": ["p"]})), ["pkg:npm/p: affected"]);
-    assert_eq!(said_of(open(), json!({"under_investigation": ["p"]})), ["pkg:npm/p: under_investigation"]);
+    let open = || of("product_version_range", "pkg:rpm/suse/p");
+    assert_eq!(said_of(open(), json!({"known_affected": ["p"]})), ["pkg:rpm/suse/p: affected"], "of another order");
+    assert_eq!(said_of(open(), json!({"under_investigation": ["p"]})), ["pkg:rpm/suse/p: under_investigation"]);
     assert_eq!(said_of(open(), json!({"known_not_affected": ["p"]})), ["the p: not_affected"]);
     assert_eq!(said_of(open(), json!({"fixed": ["p"]})), ["the p: fixed"]);
     assert_eq!(said_of(of("product_version_range", "pkg:npm/p@1"), json!({"fixed": ["p"]})), ["pkg:npm/p@1: fixed"]);
     assert_eq!(said_of(of("product_version", "pkg:npm/p"), json!({"fixed": ["p"]})), ["pkg:npm/p: fixed"]);
-    let mut nested = of("architecture", "pkg:npm/p");
+    let mut nested = of("architecture", "pkg:rpm/suse/p");
     nested["branches"][0]["branches"][0]["category"] = "product_version_range".into();
     assert_eq!(said_of(nested.clone(), json!({"fixed": ["p"]})), ["the p: fixed"]);
     nested["relationships"] = json!([relationship("r", "p", "image")]);
     assert_eq!(said_of(nested.clone(), json!({"fixed": ["r"]})), ["image < the p: fixed"]);
-    assert_eq!(said_of(nested, json!({"last_affected": ["r"]})), ["image < pkg:npm/p: affected"]);
+    assert_eq!(said_of(nested, json!({"last_affected": ["r"]})), ["image < pkg:rpm/suse/p: affected"]);
+}
+
+#[test]
+fn a_branch_says_which_versions_of_a_purl_are_meant() {
+    let of = |category: &str, name: &str, purl: &str| {
+        let leaf = json!({"category": category, "name": name, "product": product("p", json!({"purl": purl}))});
+        let above = |category: &str, beneath: Value| json!({"category": category, "name": "p", "branches": [beneath]});
+        let tree = json!({"branches": [above("vendor", above("product_name", leaf))]});
+        said_of(tree, json!({"fixed": ["p"]})).remove(0)
+    };
+    for (name, purl) in
+        [("7.0.0", "pkg:npm/p@7.0.0"), ("v7", "pkg:npm/p@v7"), ("p", "pkg:npm/p"), ("7 of p", "pkg:npm/p")]
+    {
+        assert_eq!(of("product_version", name, "pkg:npm/p"), format!("{purl}: fixed"));
+    }
+    assert_eq!(of("product_version", "8", "pkg:npm/p@7"), "pkg:npm/p@7: fixed", "its own goes before");
+    assert_eq!(of("product_version", "8", "pkg:oci/p"), "pkg:oci/p: fixed", "the version of an image is a digest");
+    let range = of("product_version_range", "vers:npm/>=6|<7.0.0", "pkg:npm/p");
+    assert_eq!(range, "pkg:npm/p?vers=vers:npm%2F%3E%3D6%7C%3C7.0.0: fixed");
+    for words in ["<7.0.0", "vers:npm/>=six", "vers:deb/<7"] {
+        assert_eq!(of("product_version_range", words, "pkg:npm/p"), "the p: fixed", "{words}");
+    }
+}
+
+#[test]
+fn packages_of_a_release_of_red_hat_are_meant_wherever_they_are_installed() {
+    let said = |cpe: &str, purl: &str| {
+        let names = json!([product("os", json!({"cpe": cpe})), product("p", json!({"purl": purl}))]);
+        let tree = json!({"full_product_names": names, "relationships": [relationship("os:p", "p", "os")]});
+        said_of(tree, json!({"known_affected": ["os:p"]}))
+    };
+    let openssl = "pkg:rpm/redhat/openssl@3.0.7-24.el9?arch=x86_64";
+    let both = |release: &str| {
+        ["redhat", "rhel"]
+            .map(|name| format!("pkg:rpm/{name}/openssl@3.0.7-24.el9?arch=x86_64&distro=rhel-{release}: affected"))
+    };
+    assert_eq!(said("cpe:/o:redhat:enterprise_linux:9::baseos", openssl), both("9"));
+    assert_eq!(said("cpe:2.3:a:redhat:enterprise_linux:9:*:*:*:*:*:*:*", openssl), both("9"));
+    assert_eq!(said("cpe:/a:redhat:rhel_eus:9.2::appstream", openssl), both("9.2"));
+    assert_eq!(said("cpe:/a:redhat:rhel_software_collections:3::el7", openssl), both("7"));
+    for other in
+        ["cpe:/a:redhat:openshift:4.12::el9", "cpe:/a:redhat:rhel_software_collections:3", "cpe:/o:suse:sles:15"]
+    {
+        assert_eq!(said(other, openssl), [format!("{other} < {openssl}: affected")]);
+    }
+    let maven = "pkg:maven/org.acme/core@1";
+    let product = "cpe:/o:redhat:enterprise_linux:9";
+    assert_eq!(
+        said(product, maven),
+        [format!("{product} < {maven}: affected")],
+        "it is no package of the distribution"
+    );
 }
 
 #[test]

@@ -104,9 +104,11 @@ impl Scope {
         let (purl, versions, reach) = match &question.of {
             Affecting::Package { purl, versions } => {
                 let purl = Purl::parse(purl).ok_or_else(|| Error::Question(format!("{purl:?} is not a purl")))?;
+                // A purl may have the range itself.
+                let versions = versions.clone().or_else(|| purl.qualifier("vers"));
                 let range = versions.as_deref().map(|range| Range::parse(range, purl.kind()));
                 let range = range.transpose().map_err(Error::Question)?;
-                (Some(purl.to_string()), versions.clone(), Reach::of(self, &purl, range.as_ref())?)
+                (Some(purl.to_string()), versions, Reach::of(self, &purl, range.as_ref())?)
             }
             Affecting::Vulnerability(id) => (None, None, Reach::of_case(self, Case::of(self, id)?)?),
         };
