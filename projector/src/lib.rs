@@ -13,9 +13,9 @@ mod run;
 pub mod store;
 
 pub use ask::{
-    Affecting, AsOf, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements, EnvironmentDiff,
-    EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion, LanePast, Moment, SPELLS_MAX, Scope,
-    ServiceHere, Spell, answers,
+    Affecting, AsOf, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
+    EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion, LanePast, Moment,
+    SPELLS_MAX, Scope, ServiceHere, Spell, answers,
 };
 pub use error::Error;
 pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

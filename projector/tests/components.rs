@@ -143,7 +143,7 @@ fn packages_are_found_by_what_people_call_them() {
     let views = world.views();
     let now = scope(&views, None, None);
     let found = |query: &str| -> Vec<String> {
-        let found = now.resolve(query).expect("answered").into_iter();
+        let found = now.resolve(query).expect("answered").candidates.into_iter();
         found.filter(|candidate| candidate.kind == "purl").map(|candidate| candidate.id).collect()
     };
     assert_eq!(found("log4j-core"), [format!("{log4j}-core")]);
@@ -160,8 +160,8 @@ fn packages_are_found_by_what_people_call_them() {
         assert_eq!(found(none), [""; 0], "{none}");
     }
     let before = scope(&views, None, Some(0));
-    assert!(before.resolve("django").expect("answered").is_empty(), "nobody knew it");
-    assert_eq!(before.resolve("log4j-api").expect("answered").len(), 1);
+    assert!(before.resolve("django").expect("answered").candidates.is_empty(), "nobody knew it");
+    assert_eq!(before.resolve("log4j-api").expect("answered").candidates.len(), 1);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_package_is_found_by_its_namespace_among_very_many_of_its_name() {
     world.append(&[sent(0, 10, sbom(&digest(1), &digest(101), "syft", purls, 10))]);
     let views = world.views();
     let found = |query: &str| {
-        let found = scope(&views, None, None).resolve(query).expect("answered");
+        let found = scope(&views, None, None).resolve(query).expect("answered").candidates;
         found.into_iter().map(|candidate| candidate.id).collect::<Vec<_>>()
     };
     assert_eq!(found("org.z:core"), ["pkg:maven/org.z/core"]);
@@ -519,7 +519,7 @@ fn an_sbom_of_nothing_named_is_a_node_of_its_own_until_it_is_linked() {
         assert_eq!((node.kind.as_str(), node.sequence_number), ("sbom", 1));
         let lineage = then.lineage(&digest(109), 3, Direction::Both).expect("answered").expect("a node");
         assert_eq!((lineage.nodes.len(), lineage.edges.len()), (1, 0));
-        let candidates = then.resolve(&digest(109)).expect("answered");
+        let candidates = then.resolve(&digest(109)).expect("answered").candidates;
         assert_eq!(candidates[0].digest, Some(digest(109)));
         let found = ask(&then, "pkg:gem/rack", None, None).not_deployed.expect("all");
         let of: Vec<String> = found.into_iter().map(|row| row.digest).collect();

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::arguments::{Client, Clocks};
+use crate::commands::diff::undescribed;
 use crate::output::{Format, answer, field, say};
 
 /// `pedigraph compare`
@@ -104,6 +105,9 @@ fn told(body: &Value) {
     say(&format!(
         "{components} components, {verdicts} verdicts and {reached} analyses of reachability differ; see pedigraph diff"
     ));
+    if let Some(unknown) = undescribed(&body["diff"]["sbomDiff"]) {
+        say(&unknown);
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ impl Diff {
         let server = self.client.server();
         let body = server.get("/api/v1/lineage/diff", &query)?;
         let rows = rows(&body);
+        let unknown = undescribed(&body["sbomDiff"]);
         let columns = [
             ("WHAT", "/what"),
             ("OF", "/of"),
@@ -52,13 +53,30 @@ impl Diff {
         if self.client.output == Format::Table {
             let unchanged = field(&body, "/sbomDiff/summary/unchanged");
             say(&format!("{} differences; {unchanged} components are the same", rows.len()));
+            if let Some(unknown) = &unknown {
+                say(unknown);
+            }
         }
         server.up_to_date()?;
         if self.exit_code && !rows.is_empty() {
             return Err(Failure::error(Exit::Error, format!("{} differences", rows.len())));
         }
+        if let Some(unknown) = unknown.filter(|_| self.exit_code) {
+            return Err(Failure::error(Exit::Error, unknown));
+        }
         Ok(())
     }
+}
+
+/// What to say of sides of which it is not known what they contain.
+pub(crate) fn undescribed(sbom_diff: &Value) -> Option<String> {
+    let sides: Vec<&str> = sbom_diff["undescribed"].as_array()?.iter().filter_map(Value::as_str).collect();
+    (!sides.is_empty()).then(|| {
+        let sides = sides.join(" and ");
+        format!(
+            "what \"{sides}\" contains is not known, or not all of it: send its SBOM; that nothing differs is not known"
+        )
+    })
 }
 
 fn rows(body: &Value) -> Vec<Value> {

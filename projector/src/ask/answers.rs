@@ -946,6 +946,10 @@ pub struct SbomDiff {
     pub content_changed: Vec<ContentChanged>,
     /// How many of each.
     pub summary: DiffSummary,
+    /// `from`, `to`: sides that no SBOM, or not one of each manifest, describes. Of one that nobody described the lists are
+    /// empty, since it is not known what differs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undescribed: Vec<String>,
 }
 
 /// How many components of each kind.
@@ -1195,12 +1199,21 @@ pub struct Candidate {
     pub environment: Option<String>,
 }
 
+/// What a text may name.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Candidates {
+    /// Best first, at most 20.
+    pub candidates: Vec<Candidate>,
+    /// There are more: more of the name tells them apart.
+    pub truncated: bool,
+}
+
 /// What a reference led to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Found<T> {
     /// This.
     One(T),
-    /// Several: say which.
+    /// Several, more than 20 where there are more than that: say which.
     Ambiguous(Vec<Candidate>),
     /// Nothing.
     Nothing,

@@ -13,7 +13,7 @@ use super::answers::{
     Added, ContentChanged, Diff, DiffSummary, LicenseChanged, Proof, ReachabilityChange, SbomDiff, VerdictChange,
     VersionChanged,
 };
-use super::contents::label;
+use super::contents::{Described, label};
 use super::identity::Graph;
 use super::licenses;
 use super::scope::{Clocks, Scope};
@@ -26,6 +26,9 @@ use crate::error::Error;
 use crate::facts::components::rows::Known;
 use crate::facts::findings::rows::key_name;
 use crate::facts::lineage::rows::{Evidence, EvidenceKind, table};
+
+/// The status of a vulnerability of which nothing is said.
+const NONE: &str = "none";
 
 /// Qualifiers of a purl that name another thing.
 const NAMING: [&str; 3] = ["classifier", "type", "repository_url"];
@@ -83,7 +86,17 @@ impl Scope {
         let mut entries = BTreeSet::new();
         let (before, after) = (self.side(from)?, self.side(to)?);
         entries.extend(before.sboms.iter().chain(&after.sboms));
-        let sbom_diff = compared(&before.components, &after.components);
+        let mut undescribed = Vec::new();
+        for (side, digest) in [("from", from), ("to", to)] {
+            if self.described(digest)? != Described::Whole {
+                undescribed.push(side.to_owned());
+            }
+        }
+        // Of a side that nobody described it is not known what came to it or went from it.
+        let sbom_diff = match before.sboms.is_empty() || after.sboms.is_empty() {
+            true => SbomDiff { undescribed, ..SbomDiff::default() },
+            false => SbomDiff { undescribed, ..compared(&before.components, &after.components) },
+        };
         let vex_diff = self.vex_diff((from, &before), (to, &after), &mut entries)?;
         let reachability_diff = self.reachability_diff(from, to, &mut entries)?;
         let replay_hash = graph.replay_hash(&format!("{from}..{to}"), entries.iter().copied())?;
@@ -114,6 +127,8 @@ impl Scope {
         for digest in [from, to] {
             names.extend(self.vulnerabilities_of(digest)?);
         }
+        // Nothing vanishes with a version that nobody looked into.
+        let none_is_known = self.is_looked_into(to)? || !self.is_looked_into(from)?;
         let (subjects, mut changes) = (Rc::new(Subjects::new(self)), BTreeMap::new());
         let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
         for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
@@ -124,6 +139,9 @@ impl Scope {
             }
             let (old, new) = (case.whole(from)?, case.whole(to)?);
             entries.extend(old.entries().chain(new.entries()));
+            if new.status_word() == NONE && !none_is_known {
+                continue;
+            }
             if let Some(change) = changed(&case, &old, &new, (before, after)) {
                 changes.insert(change.cve.clone(), change);
             }
@@ -378,8 +396,12 @@ fn without_version(known: &Component) -> String {
     known.parsed().map_or_else(String::new, |purl| purl.package().to_owned())
 }
 
-/// A component that what is said is about came, went or changed its version.
+/// A component that what is said is about came, went or changed its version. Of a side that nobody described none is
+/// known to have done so.
 fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Option<Cause> {
+    if before.sboms.is_empty() || after.sboms.is_empty() {
+        return None;
+    }
     let named: BTreeSet<&String> = old.components().into_iter().chain(new.components()).collect();
     let index = |side: &Side| side.sboms.last().copied();
     for purl in named {

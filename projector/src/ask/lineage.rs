@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::canonical;
 
-use super::answers::{Artifact, Candidate, Direction, Found, Lineage, Shown, Trace};
+use super::answers::{Artifact, Candidates, Direction, Found, Lineage, Shown, Trace};
 use super::identity::Graph;
 use super::refs::Target;
 use super::scope::Scope;
@@ -78,7 +78,7 @@ impl Scope {
     }
 
     /// What a text may name, best first, at most 20.
-    pub fn resolve(&self, query: &str) -> Result<Vec<Candidate>, Error> {
+    pub fn resolve(&self, query: &str) -> Result<Candidates, Error> {
         Graph::new(self).resolve(query)
     }
 

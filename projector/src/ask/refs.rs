@@ -20,6 +20,8 @@ pub const SHORT_DIGEST_MIN: usize = 6;
 pub const SHORT_COMMIT_MIN: usize = 7;
 /// Candidates of one answer.
 pub const CANDIDATES_MAX: usize = 20;
+/// Candidates that are looked for: one more says that there are more.
+pub(super) const CANDIDATES_SOUGHT: usize = CANDIDATES_MAX + 1;
 
 /// Changes that `prod~n` goes back at most where it means all of an environment.
 const WHOLE_BACK_MAX: usize = 1_000;
@@ -66,25 +68,39 @@ impl Scope {
 }
 
 impl Graph<'_> {
-    /// The best reading of a reference.
+    /// The best reading of a reference. A whole digest names one thing, whatever else somebody gave that name; of other
+    /// readings that are several things none goes before the others.
     pub(super) fn target(&self, reference: &str) -> Result<Found<Target>, Error> {
         let reference = reference.trim();
-        match self.place(reference)? {
-            Found::Nothing => {}
-            Found::One(place) => return Ok(Found::One(Target::Running(Box::new(place)))),
-            Found::Ambiguous(candidates) => return Ok(Found::Ambiguous(candidates)),
+        if let Some(digest) = whole_digest(reference) {
+            let known = self.profile(digest.as_str())?;
+            return Ok(known.map_or(Found::Nothing, |known| Found::One(Target::Artifact(known.digest.clone()))));
         }
-        let readings = [Graph::by_digest, Graph::by_short_digest, Graph::by_purl, Graph::by_commit, Graph::by_tag];
-        for reading in readings {
-            let digests = reading(self, reference)?;
-            if let Some(digest) = digests.first().filter(|_| digests.len() == 1) {
-                return Ok(Found::One(Target::Artifact(digest.clone())));
-            }
+        let place = self.place(reference)?;
+        let mut digests = Vec::new();
+        for reading in [Graph::by_short_digest, Graph::by_purl, Graph::by_commit, Graph::by_tag] {
+            digests = reading(self, reference)?;
             if !digests.is_empty() {
-                return self.candidates(digests.iter()).map(Found::Ambiguous);
+                break;
             }
         }
-        self.runs_by_tag(reference)
+        match (place, digests.as_slice()) {
+            (Found::Nothing, []) => self.runs_by_tag(reference),
+            (Found::Nothing, [digest]) => Ok(Found::One(Target::Artifact(digest.clone()))),
+            (Found::Nothing, _) => self.candidates(digests.iter()).map(Found::Ambiguous),
+            (Found::One(place), _) if digests.iter().all(|digest| place.digest.as_ref() == Some(digest)) => {
+                Ok(Found::One(Target::Running(Box::new(place))))
+            }
+            (Found::One(place), _) => {
+                let mut candidates = vec![service_candidate(&place.service, &place.environment)];
+                candidates.extend(self.candidates(digests.iter())?);
+                Ok(Found::Ambiguous(candidates))
+            }
+            (Found::Ambiguous(mut candidates), _) => {
+                candidates.extend(self.candidates(digests.iter())?);
+                Ok(Found::Ambiguous(candidates))
+            }
+        }
     }
 
     /// What was deployed by a tag alone, while no event says which digest that is: where it runs.
@@ -103,7 +119,7 @@ impl Graph<'_> {
             1 => Found::One(Target::Running(Box::new(places.swap_remove(0)))),
             _ => {
                 let candidate = |place: &Place| service_candidate(&place.service, &place.environment);
-                Found::Ambiguous(places.iter().take(CANDIDATES_MAX).map(candidate).collect())
+                Found::Ambiguous(places.iter().take(CANDIDATES_SOUGHT).map(candidate).collect())
             }
         })
     }
@@ -112,7 +128,7 @@ impl Graph<'_> {
     fn environments_of_reference(&self, key: &str) -> Result<Vec<String>, Error> {
         let prefix = by_artifact(&self.scope.tenant, REFERENCE, key);
         let (mut from, mut environments) = (prefix.clone(), Vec::new());
-        while environments.len() <= CANDIDATES_MAX {
+        while environments.len() < CANDIDATES_SOUGHT {
             let next = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Both, 1)?;
             let Some((key, _)) = next.first() else { break };
             let mut reader = table_key(key)?;
@@ -127,7 +143,7 @@ impl Graph<'_> {
     /// Artifacts as candidates.
     pub(super) fn candidates<'d>(&self, digests: impl Iterator<Item = &'d String>) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
-        for digest in digests.take(CANDIDATES_MAX) {
+        for digest in digests.take(CANDIDATES_SOUGHT) {
             if let Some(profile) = self.profile(digest)? {
                 candidates.push(artifact_candidate(&profile.digest, &profile.reference));
             }
@@ -137,12 +153,11 @@ impl Graph<'_> {
 
     /// A digest, whole, alone or in an image reference; known ones only.
     pub(super) fn by_digest(&self, text: &str) -> Result<Vec<String>, Error> {
-        let digest = text.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest);
-        let Some(digest) = digest else { return Ok(vec![]) };
+        let Some(digest) = whole_digest(text) else { return Ok(vec![]) };
         Ok(self.profile(digest.as_str())?.map(|profile| profile.digest.clone()).into_iter().collect())
     }
 
-    /// The beginning of a digest, with or without `sha256:`; at most one more than [`CANDIDATES_MAX`].
+    /// The beginning of a digest, with or without `sha256:`; at most [`CANDIDATES_SOUGHT`].
     pub(super) fn by_short_digest(&self, text: &str) -> Result<Vec<String>, Error> {
         let (algorithm, hex) = text.split_once(':').unwrap_or(("sha256", text));
         let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -162,7 +177,7 @@ impl Graph<'_> {
             if let Some(profile) = self.profile(digest)? {
                 found.insert(profile.digest.clone());
             }
-            Ok(if found.len() > CANDIDATES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if found.len() >= CANDIDATES_SOUGHT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found.into_iter().collect())
     }
@@ -207,8 +222,8 @@ impl Graph<'_> {
         Ok(false)
     }
 
-    /// Artifacts whose digest is the third text in keys that begin with `prefix`, at most one more than
-    /// [`CANDIDATES_MAX`] of those that are wanted: from one digest to the next by one seek each, however often each is
+    /// Artifacts whose digest is the third text in keys that begin with `prefix`, at most
+    /// [`CANDIDATES_SOUGHT`] of those that are wanted: from one digest to the next by one seek each, however often each is
     /// named.
     fn known(
         &self,
@@ -218,7 +233,7 @@ impl Graph<'_> {
     ) -> Result<Vec<String>, Error> {
         let (mut from, end) = (prefix.clone(), prefix.prefix_end());
         let (mut looked_at, mut found) = (BTreeSet::new(), BTreeSet::new());
-        while found.len() <= CANDIDATES_MAX {
+        while found.len() < CANDIDATES_SOUGHT {
             let next = self.scope.keyed::<()>(&from, &end, false, Clocks::Both, 1)?;
             let Some((key, _)) = next.first() else { break };
             let texts = fields(key).and_then(|mut reader| Some((reader.text()?, reader.text()?, reader.text()?)));
@@ -244,7 +259,7 @@ impl Graph<'_> {
         let mut found = BTreeSet::new();
         self.each_repository(name, &reference.tag, |repository| {
             found.extend(self.tagged(repository, &reference.tag)?);
-            Ok(if found.len() > CANDIDATES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if found.len() >= CANDIDATES_SOUGHT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found.into_iter().collect())
     }
@@ -270,48 +285,77 @@ impl Graph<'_> {
         Ok(self.profile(&digest)?.map(|profile| profile.digest.clone()))
     }
 
-    /// `prod/service`, `prod`, and moments of these: `~1`, `#42`, `@{2h}`, `@{2026-08-14T12:47Z}`.
+    /// `prod/service`, `prod`, and moments of these: `~1`, `#42`, `@{2h}`, `@{2026-08-14T12:47Z}`. What has such a mark in
+    /// its own name is found by it too.
     fn place(&self, reference: &str) -> Result<Found<Place>, Error> {
-        let Some((name, when)) = self.split_when(reference)? else { return Ok(Found::Nothing) };
-        for (environment, service) in splits(&name) {
-            let moment = match when {
-                When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
-                When::Now | When::Back(_) | When::Number(_) => self.scope.at,
-            };
-            let then = self.scope.when(moment);
-            // `prod#42` means the service that changed.
-            let changed = match when {
-                When::Number(number) if service.is_none() => self.scope.numbered_change(environment, number)?,
-                When::Number(_) | When::Now | When::At(_) | When::Back(_) => None,
-            };
-            let changed = changed.map(|change| change.service).filter(|service| !service.is_empty());
-            let state = match service.or(changed.as_deref()) {
-                Some(service) => then.service(environment, service)?,
-                None => {
-                    let mut services =
-                        then.environment(environment, true)?.map(|state| state.services).unwrap_or_default();
-                    if services.len() > 1 {
-                        let names: Vec<&str> = services.iter().map(|state| state.service.as_str()).collect();
-                        return Ok(Found::Ambiguous(services_of(environment, &names)));
-                    }
-                    services.pop()
-                }
-            };
-            let Some(state) = state else { continue };
-            let service = state.service;
-            let found = match when {
-                When::Back(back) => self.ran_before(environment, &service, back)?,
-                When::Number(number) => self.ran_after(environment, &service, number)?,
-                When::Now | When::At(_) => {
-                    if let Some(candidates) = different_places(environment, &service, &state.running) {
-                        return Ok(Found::Ambiguous(candidates));
-                    }
-                    main_of(environment, &service, state.running)
-                }
-            };
-            return Ok(found.map_or(Found::Nothing, Found::One));
+        let mut found = Vec::new();
+        if let Some((name, when)) = self.split_when(reference)? {
+            self.places(&name, when, &mut found)?;
+            if name != reference {
+                self.places(reference, When::Now, &mut found)?;
+            }
         }
-        Ok(Found::Nothing)
+        match found.len() {
+            0 => Ok(Found::Nothing),
+            1 => Ok(found.swap_remove(0)),
+            _ => {
+                let candidates = found.into_iter().flat_map(|found| match found {
+                    Found::One(place) => vec![service_candidate(&place.service, &place.environment)],
+                    Found::Ambiguous(candidates) => candidates,
+                    Found::Nothing => vec![],
+                });
+                Ok(Found::Ambiguous(candidates.take(CANDIDATES_SOUGHT).collect()))
+            }
+        }
+    }
+
+    /// What runs, or ran, in each place that a name may mean.
+    fn places(&self, name: &str, when: When, found: &mut Vec<Found<Place>>) -> Result<(), Error> {
+        for (environment, service) in splits(name) {
+            let here = self.place_in(environment, service, when)?;
+            if here != Found::Nothing {
+                found.push(here);
+            }
+        }
+        Ok(())
+    }
+
+    fn place_in(&self, environment: &str, service: Option<&str>, when: When) -> Result<Found<Place>, Error> {
+        let moment = match when {
+            When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
+            When::Now | When::Back(_) | When::Number(_) => self.scope.at,
+        };
+        let then = self.scope.when(moment);
+        // `prod#42` means the service that changed.
+        let changed = match when {
+            When::Number(number) if service.is_none() => self.scope.numbered_change(environment, number)?,
+            When::Number(_) | When::Now | When::At(_) | When::Back(_) => None,
+        };
+        let changed = changed.map(|change| change.service).filter(|service| !service.is_empty());
+        let state = match service.or(changed.as_deref()) {
+            Some(service) => then.service(environment, service)?,
+            None => {
+                let mut services = then.environment(environment, true)?.map(|state| state.services).unwrap_or_default();
+                if services.len() > 1 {
+                    let names: Vec<&str> = services.iter().map(|state| state.service.as_str()).collect();
+                    return Ok(Found::Ambiguous(services_of(environment, &names)));
+                }
+                services.pop()
+            }
+        };
+        let Some(state) = state else { return Ok(Found::Nothing) };
+        let service = state.service;
+        let found = match when {
+            When::Back(back) => self.ran_before(environment, &service, back)?,
+            When::Number(number) => self.ran_after(environment, &service, number)?,
+            When::Now | When::At(_) => {
+                if let Some(candidates) = different_places(environment, &service, &state.running) {
+                    return Ok(Found::Ambiguous(candidates));
+                }
+                main_of(environment, &service, state.running)
+            }
+        };
+        Ok(found.map_or(Found::Nothing, Found::One))
     }
 
     /// The environment that a reference names as a whole, and the moment: `prod`, `prod/`, `prod@{2h}`, `prod#42`,
@@ -416,6 +460,11 @@ pub(super) fn service_candidate(service: &str, environment: &str) -> Candidate {
     }
 }
 
+/// The digest that a text is, or an image reference has.
+fn whole_digest(text: &str) -> Option<Digest> {
+    text.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest)
+}
+
 /// A commit hash or the beginning of one, lower case.
 pub(super) fn commit_text(text: &str) -> Option<String> {
     let fits = (SHORT_COMMIT_MIN..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -431,7 +480,7 @@ fn splits(name: &str) -> Vec<(&str, Option<&str>)> {
 
 fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
     let candidate = |service: &&str| service_candidate(service, environment);
-    services.iter().take(CANDIDATES_MAX).map(candidate).collect()
+    services.iter().take(CANDIDATES_SOUGHT).map(candidate).collect()
 }
 
 /// One candidate a place, where the places of a service (cluster, namespace) run different things; else `None`.
@@ -458,7 +507,7 @@ fn different_places(environment: &str, service: &str, running: &[Running]) -> Op
             None => Candidate { label, ..service_candidate(service, environment) },
         }
     };
-    Some(mains.iter().take(CANDIDATES_MAX).map(candidate).collect())
+    Some(mains.iter().take(CANDIDATES_SOUGHT).map(candidate).collect())
 }
 
 /// What has the most traffic; of equals the newest.

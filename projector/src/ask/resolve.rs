@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use pedigraph_proto::{ArtifactRef, Purl};
 
-use super::answers::{Candidate, Found};
+use super::answers::{Candidate, Candidates, Found};
 use super::identity::{Graph, fields};
-use super::refs::{CANDIDATES_MAX, Target, artifact_candidate, commit_text, service_candidate};
+use super::refs::{CANDIDATES_MAX, CANDIDATES_SOUGHT, Target, artifact_candidate, commit_text, service_candidate};
 use super::scope::Clocks;
 use crate::error::Error;
 use crate::facts::components::rows as components;
@@ -29,10 +29,10 @@ const QUERY_BYTES_MAX: usize = 4_096;
 
 impl Graph<'_> {
     /// What a text may name.
-    pub(super) fn resolve(&self, query: &str) -> Result<Vec<Candidate>, Error> {
+    pub(super) fn resolve(&self, query: &str) -> Result<Candidates, Error> {
         let query = query.trim();
         if query.is_empty() {
-            return Ok(vec![]);
+            return Ok(Candidates::default());
         }
         if query.len() > QUERY_BYTES_MAX {
             return Err(Error::Question(format!("q is longer than {QUERY_BYTES_MAX} bytes: shorten it")));
@@ -52,8 +52,9 @@ impl Graph<'_> {
             let run = if candidate.kind == "run" { candidate.label.clone() } else { String::new() };
             seen.insert((candidate.kind.clone(), candidate.id.clone(), run))
         });
+        let truncated = found.len() > CANDIDATES_MAX;
         found.truncate(CANDIDATES_MAX);
-        Ok(found)
+        Ok(Candidates { candidates: found, truncated })
     }
 
     fn by_reference(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
@@ -85,7 +86,7 @@ impl Graph<'_> {
         }
         self.each_repository(query, "", |repository| {
             found.extend(self.newest_in(repository)?);
-            Ok(if found.len() < CANDIDATES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            Ok(if found.len() < CANDIDATES_SOUGHT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })
     }
 
@@ -120,20 +121,22 @@ impl Graph<'_> {
                 },
             );
         }
-        for environment in self.scope.environments_of_service(query, CANDIDATES_MAX)? {
+        for environment in self.scope.environments_of_service(query, CANDIDATES_SOUGHT)? {
             found.push(service_candidate(query, &environment));
         }
         Ok(())
     }
 
     fn commits(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
-        let Some(prefix) = commit_text(query) else { return Ok(()) };
+        // Behind a repository or in an address too.
+        let named = query.trim_end_matches('/').rsplit(['/', '@']).next().unwrap_or(query);
+        let Some(prefix) = commit_text(named) else { return Ok(()) };
         let mut commits = BTreeSet::new();
         for table in [table::CHANGES, table::BUILT_FROM] {
             let table = self.key(table);
             commits.extend(self.next_texts(&table, &table.clone().text_prefix(&prefix))?);
         }
-        for commit in commits.into_iter().take(CANDIDATES_MAX) {
+        for commit in commits.into_iter().take(CANDIDATES_SOUGHT) {
             let built = self.built_from(&commit, 2)?;
             let label = match built.len() {
                 0 => "no artifact is known".to_owned(),
@@ -151,7 +154,7 @@ impl Graph<'_> {
     fn next_texts(&self, beginning: &Key, from: &Key) -> Result<Vec<String>, Error> {
         let (mut next, end) = (from.clone(), from.prefix_end());
         let mut texts = Vec::new();
-        while texts.len() < CANDIDATES_MAX {
+        while texts.len() < CANDIDATES_SOUGHT {
             let Some(key) = self.scope.next_key(&next, &end, Clocks::Both)? else { break };
             let Some(text) = KeyReader::new(&key[beginning.as_bytes().len()..]).text() else { break };
             next = beginning.clone().text(&text).prefix_end();
@@ -198,7 +201,7 @@ impl Graph<'_> {
         let label = match known {
             0 => "no finding or statement is known".to_owned(),
             1 => "named for one artifact".to_owned(),
-            known if known == CANDIDATES_MAX => format!("named for {known} artifacts or more"),
+            known if known > CANDIDATES_MAX => format!("named for more than {CANDIDATES_MAX} artifacts"),
             known => format!("named for {known} artifacts"),
         };
         let (kind, id) = ("vulnerability".to_owned(), query.to_owned());
@@ -224,14 +227,14 @@ impl Graph<'_> {
                 if is_named_so(package, word, before) {
                     found.push(package_candidate(package, after.first().copied()));
                 }
-                found.len() < CANDIDATES_MAX
+                found.len() < CANDIDATES_SOUGHT
             })?;
         }
         match words[..] {
             [word] if found.is_empty() && word.len() >= PACKAGE_BEGINNING_MIN => {
                 self.each_package(&names.text_prefix(&bare_name(word)), |package| {
                     found.extend(is_named_so(package, word, &[]).then(|| package_candidate(package, None)));
-                    found.len() < CANDIDATES_MAX
+                    found.len() < CANDIDATES_SOUGHT
                 })
             }
             _ => Ok(()),

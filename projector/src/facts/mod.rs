@@ -7,6 +7,7 @@ pub(crate) mod entries;
 pub(crate) mod findings;
 pub(crate) mod lineage;
 pub(crate) mod lines;
+pub(crate) mod own;
 pub(crate) mod undescribed;
 pub(crate) mod view;
 

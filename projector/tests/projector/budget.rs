@@ -260,7 +260,7 @@ fn a_service_is_found_without_evaluating_what_runs_everywhere() {
     let read = |history: i64| {
         let counted = world(history);
         let (scope, meter) = counted.scope(Budget::NONE);
-        let found = scope.resolve("lamp").expect("answered");
+        let found = scope.resolve("lamp").expect("answered").candidates;
         assert_eq!(found.iter().filter(|found| found.kind == "service").count(), 5);
         assert!(matches!(scope.trace("nowhere/lamp"), Ok(Found::Nothing)));
         meter.rows()

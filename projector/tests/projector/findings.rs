@@ -4,8 +4,9 @@ use pedigraph_projector::answers::Verdict;
 use pedigraph_projector::store::Budget;
 use pedigraph_projector::{Affecting, ImpactQuestion, Moment, Scope};
 use pedigraph_proto::event::{
-    AdvisoryPublished, AffectedPackage, AffectedRange, Component, ComponentsListed, DigestKind, Finding, ImageObserved,
-    PlatformManifest, RangeEvent, SbomAttached, ScanCompleted, ServiceDeployed, VexIssued, VexStatement, VexStatus,
+    AdvisoryPublished, AffectedPackage, AffectedRange, ArtifactKind, ArtifactPublished, Component, ComponentsListed,
+    DigestKind, Finding, ImageObserved, PlatformManifest, RangeEvent, SbomAttached, ScanCompleted, ServiceDeployed,
+    VexIssued, VexStatement, VexStatus,
 };
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{Nanos, canonical};
@@ -21,13 +22,17 @@ fn minute(n: i64) -> String {
 
 /// An SBOM of an artifact with some packages, each a purl or `name@version` of one for npm.
 fn sbom(name: &str, at: i64, packages: &[String]) -> Said {
+    sbom_with(name, at, packages, |_| {})
+}
+
+fn sbom_with(name: &str, at: i64, packages: &[String], with: impl FnOnce(&mut SbomAttached)) -> Said {
     let purl =
         |package: &String| if package.starts_with("pkg:") { package.clone() } else { format!("pkg:npm/{package}") };
     let mut purls: Vec<String> = packages.iter().map(purl).collect();
     purls.sort();
     let components: Vec<Component> = purls.into_iter().map(|purl| Component { purl, ..Component::default() }).collect();
     let set = canonical::component_set(components.iter()).to_string();
-    let attached = SbomAttached {
+    let mut attached = SbomAttached {
         artifact_digest: digest(name),
         sbom_digest: digest(&format!("sbom of {name} {at}")),
         tool: "lister".to_owned(),
@@ -35,6 +40,7 @@ fn sbom(name: &str, at: i64, packages: &[String]) -> Said {
         component_count: u32::try_from(components.len()).expect("few"),
         ..SbomAttached::default()
     };
+    with(&mut attached);
     let listed = ComponentsListed { component_set: set, first: 0, components };
     let id = format!("sbom {name} {at}");
     Said { id, minute: at, facts: vec![Fact::now(attached), Fact::now(listed)] }
@@ -459,4 +465,109 @@ fn what_is_found_in_more_artifacts_than_a_question_may_look_at_is_listed_in_part
     let found = impact(&scope);
     assert!(found.not_deployed.is_some_and(|rows| rows.len() == 100), "a page of them");
     assert!(found.at_least.contains(&"notDeployed".to_owned()), "{:?}", found.at_least);
+}
+
+fn comes_to(events: &[Said], name: &str) -> Option<String> {
+    let verdict = Book::of(events).scope().verdict(&digest(name), CVE).expect("answered");
+    verdict.map(|verdict| verdict.summary.status)
+}
+
+#[test]
+fn a_range_that_a_purl_names_is_held_against_the_installed_version() {
+    let ranged = |range: &str| format!("pkg:npm/rope?vers={}", range.replace('<', "%3C").replace('>', "%3E"));
+    let of = |version: &str, said: &[(&str, VexStatus)]| {
+        let mut events = vec![sbom("ship", 1, &[format!("rope@{version}")])];
+        for (n, (range, status)) in said.iter().enumerate() {
+            events.push(statement("maker", &format!("document {n}"), 2, &ranged(range), *status));
+        }
+        comes_to(&events, "ship")
+    };
+    let affected = [("vers:npm/<7.0.0", VexStatus::Affected)];
+    assert_eq!(of("6.1.0", &affected).as_deref(), Some("affected"));
+    assert_eq!(of("7.0.0", &affected).as_deref(), Some("unknown"), "nothing counts of what names other versions");
+    let both = [("vers:npm/<6.0.0", VexStatus::Affected), ("vers:npm/>=6.0.0", VexStatus::Fixed)];
+    assert_eq!(of("5.9.0", &both).as_deref(), Some("affected"), "neither replaces the other");
+    assert_eq!(of("6.1.0", &both).as_deref(), Some("fixed"));
+    assert_eq!(of("no version", &affected).as_deref(), Some("unknown"), "it cannot be told, and is not safe");
+    assert_eq!(of("6.1.0", &[("vers:deb/<7", VexStatus::Fixed)]).as_deref(), Some("unknown"), "another order");
+}
+
+#[test]
+fn an_image_is_called_by_the_purl_of_its_repository() {
+    let published = |name: &str, reference: &str, kind: ArtifactKind| {
+        let event = ArtifactPublished {
+            artifact_digest: digest(name),
+            artifact_ref: reference.to_owned(),
+            kind: kind.into(),
+            ..ArtifactPublished::default()
+        };
+        said(&format!("published {name}"), 1, event)
+    };
+    let image = published("shop", "ghcr.io/acme/shop:1.0", ArtifactKind::ContainerImage);
+    let hub = published("proxy", "nginx:1.25", ArtifactKind::ContainerImage);
+    let package = published("kit", "ghcr.io/acme/kit:1.0", ArtifactKind::Package);
+    let of = |product: &str, name: &str| {
+        let events = [image.clone(), hub.clone(), package.clone()];
+        let vex = statement("maker", "d", 2, product, VexStatus::Affected);
+        // Whichever came first.
+        let before = comes_to(&[&events[..], &[vex.clone()]].concat(), name);
+        assert_eq!(comes_to(&[&[vex][..], &events].concat(), name), before, "{product}");
+        before
+    };
+    let affected = Some("affected".to_owned());
+    assert_eq!(of("pkg:oci/shop?repository_url=ghcr.io/acme/shop", "shop"), affected);
+    let no_such = Some("unknown".to_owned());
+    assert_eq!(of("pkg:oci/shop?repository_url=ghcr.io/other/shop", "shop"), no_such);
+    assert_eq!(of("pkg:oci/nginx?repository_url=docker.io/library/nginx", "proxy"), affected);
+    assert_eq!(of("pkg:oci/nginx?repository_url=index.docker.io/library/nginx", "proxy"), affected);
+    assert_eq!(of("pkg:oci/kit?repository_url=ghcr.io/acme/kit", "kit"), None, "it is no image");
+}
+
+#[test]
+fn an_image_scanned_under_another_tag_is_the_same_root() {
+    let scanned = |root: &str, at: i64, kind: ArtifactKind, packages: &[&str]| {
+        let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+        sbom_with("shop", at, &packages, |event| (event.root_name, event.kind) = (root.to_owned(), kind.into()))
+    };
+    let contains = |kind: ArtifactKind, second: &str| {
+        let events = [scanned("r.io/shop:1.0", 1, kind, &["keep@1", "gone@1"]), scanned(second, 2, kind, &["keep@1"])];
+        let listed = Book::of(&events).scope().components(&digest("shop"), None, 10).expect("listed");
+        listed.into_iter().map(|component| component.purl).collect::<Vec<_>>()
+    };
+    assert_eq!(contains(ArtifactKind::ContainerImage, "r.io/shop:latest"), ["pkg:npm/keep@1"]);
+    assert_eq!(contains(ArtifactKind::ContainerImage, "r.io/other:1.0").len(), 2, "another repository");
+    assert_eq!(contains(ArtifactKind::Package, "r.io/shop:latest").len(), 2, "of a package the name is what it is");
+}
+
+#[test]
+fn what_nobody_described_is_not_said_to_have_lost_or_gained_anything() {
+    let shop = sbom("one", 1, &["rope@1".to_owned()]);
+    let found = statement("maker", "d", 2, "pkg:npm/rope@1", VexStatus::Affected);
+    let only = said("two", 3, ImageObserved { digest: digest("two"), digest_kind: 2, ..ImageObserved::default() });
+    let scope = Book::of(&[shop.clone(), found.clone(), only]).scope();
+    let diff = scope.diff(&digest("one"), &digest("two")).expect("computed");
+    assert_eq!((diff.sbom_diff.undescribed.as_slice(), diff.sbom_diff.removed.len()), (&["to".to_owned()][..], 0));
+    assert_eq!(diff.vex_diff, [], "that nothing is said of it means nothing");
+    let back = scope.diff(&digest("two"), &digest("one")).expect("computed");
+    assert_eq!((back.sbom_diff.undescribed.as_slice(), back.sbom_diff.added.len()), (&["from".to_owned()][..], 0));
+    assert_eq!(back.vex_diff[0].reason_code, "statement_added", "no component is known to have come");
+    let scope = Book::of(&[shop, found, sbom("two", 4, &["line@1".to_owned()])]).scope();
+    let diff = scope.diff(&digest("one"), &digest("two")).expect("computed");
+    assert_eq!((diff.sbom_diff.undescribed.len(), diff.sbom_diff.summary.removed), (0, 1));
+    assert_eq!(diff.vex_diff[0].reason_code, "component_removed");
+}
+
+#[test]
+fn very_many_issuers_cost_what_they_are() {
+    let by_issuers = |count: i64| {
+        let mut events = vec![sbom("ship", 1, &["rope@1".to_owned()])];
+        events
+            .extend((0..count).map(|n| statement(&format!("maker {n}"), "d", 2, &digest("ship"), VexStatus::Affected)));
+        let (scope, meter) = Counted::of(&events).scope(Budget::NONE);
+        let verdict = scope.verdict(&digest("ship"), CVE).expect("answered").expect("a verdict");
+        assert_eq!(verdict.explanation.len(), usize::try_from(count).expect("few"));
+        meter.rows()
+    };
+    let (few, many) = (by_issuers(50), by_issuers(500));
+    assert!(many <= 11 * few, "{few} rows for 50, {many} for 500");
 }

@@ -139,13 +139,16 @@ fn what_happened_or_became_known_later_takes_no_place_among_candidates() {
     let as_it_was = Moment { at: Some(Nanos(NEW_YEAR + 2 * MINUTE)), as_of: None };
     for moment in [as_known, as_it_was] {
         let (scope, _) = counted.scope_at(moment, Budget::NONE);
-        let found = scope.resolve("abcdef12").expect("answered");
+        let found = scope.resolve("abcdef12").expect("answered").candidates;
         let ids: Vec<&str> = found.iter().map(|found| found.id.as_str()).collect();
         assert_eq!(ids, [first], "{moment:?}");
-        assert_eq!(scope.resolve("CVE-2026-0001").expect("answered")[0].label, "no finding or statement is known");
+        assert_eq!(
+            scope.resolve("CVE-2026-0001").expect("answered").candidates[0].label,
+            "no finding or statement is known"
+        );
     }
     let (scope, meter) = counted.scope(Budget::NONE);
-    let found = scope.resolve("CVE-2026-0001").expect("answered");
+    let found = scope.resolve("CVE-2026-0001").expect("answered").candidates;
     assert_eq!(found[0].label, "named for one artifact", "however often");
     assert!(meter.rows() < 40, "{} rows", meter.rows());
 }

@@ -343,7 +343,7 @@ fn a_trace_leads_from_an_environment_to_the_commit_and_says_what_to_send() {
     assert!(trace("4ba3d9ab").contains("artifact: found"));
     assert_eq!(trace("nothing:here"), "Nothing");
     let kinds = |query: &str| -> Vec<String> {
-        scope.resolve(query).expect("read").into_iter().map(|candidate| candidate.kind).collect()
+        scope.resolve(query).expect("read").candidates.into_iter().map(|candidate| candidate.kind).collect()
     };
     assert_eq!(kinds("prod"), ["environment", "service", "artifact"]);
     assert_eq!(kinds("cart"), ["service"]);
@@ -544,7 +544,7 @@ fn what_a_deployment_calls_a_digest_is_found_unless_the_tag_says_otherwise() {
     assert_eq!(ask("r.io/pay:latest", 30), "Nothing", "no tag was said");
     let scope = book.scope();
     assert!(scope.artifact(&digest("a")).expect("read").expect("known").tags.is_empty());
-    let found = scope.resolve("r.io/cart:1").expect("read");
+    let found = scope.resolve("r.io/cart:1").expect("read").candidates;
     assert_eq!(found.first().and_then(|found| found.digest.clone()), Some(digest("b")));
     assert!(matches!(scope.trace("r.io/cart:1").expect("read"), Found::One(_)));
 }

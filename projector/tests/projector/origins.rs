@@ -137,7 +137,7 @@ fn the_same_number_of_two_jobs_is_two_runs() {
     assert_eq!((joined("till"), joined("stock")), (2, 2));
     assert_eq!(joined("x"), 2, "an address is one run, whoever tells of it");
     assert_eq!(hop(&scope, &digest("till"), "run").summary, "build till 17");
-    let found = scope.resolve("17").expect("read");
+    let found = scope.resolve("17").expect("read").candidates;
     let labels: Vec<&str> =
         found.iter().filter(|found| found.kind == "run").map(|found| found.label.as_str()).collect();
     assert_eq!(labels, ["run 17 of /job/stock", "run 17 of /job/till"]);

@@ -21,7 +21,7 @@ fn a_tag_that_runs_is_found_though_nobody_said_which_digest_it_is() {
     let Found::One(trace) = scope.trace("quay.example/pos/till:7.2").expect("answered") else { panic!("not found") };
     let hops: Vec<(&str, &str)> = trace.hops.iter().map(|hop| (hop.kind.as_str(), hop.status.as_str())).collect();
     assert_eq!(hops, [("deployment", "found"), ("artifact", "missing")]);
-    let candidates = scope.resolve("quay.example/pos/till:7.2").expect("answered");
+    let candidates = scope.resolve("quay.example/pos/till:7.2").expect("answered").candidates;
     assert_eq!(candidates.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["shop/till"]);
     assert_eq!(scope.trace("quay.example/pos/till:7.3").expect("answered"), Found::Nothing);
 
@@ -116,7 +116,7 @@ fn a_repository_is_found_by_what_people_call_it() {
         published("quay.example/pos/drawer:1.0", 6),
     ];
     let found = |events: &[Said], query: &str| {
-        let found = Book::of(events).scope().resolve(query).expect("answered");
+        let found = Book::of(events).scope().resolve(query).expect("answered").candidates;
         found.into_iter().map(|found| (found.kind, found.id)).collect::<Vec<_>>()
     };
     let artifact = |name: &str| ("artifact".to_owned(), digest(name));
@@ -146,11 +146,75 @@ fn a_name_is_found_among_very_many_that_end_so() {
         let counted = Counted::of(&events);
         ["pos/till", "pos/till:7.2"].map(|query| {
             let (scope, meter) = counted.scope(Budget::NONE);
-            let found = scope.resolve(query).expect("answered");
+            let found = scope.resolve(query).expect("answered").candidates;
             assert_eq!(found.first().map(|found| &found.id), Some(&digest("quay.example/pos/till:7.2")), "{query}");
             assert_eq!(found.len(), 1, "{query}: {found:?}");
             meter.rows()
         })
     };
     assert_eq!(read(30), read(300), "what others are called is not read");
+}
+
+fn runs(id: &str, environment: &str, service: &str, name: &str) -> Said {
+    deployed(id, 1, |event| {
+        (event.environment, event.service) = (environment.to_owned(), service.to_owned());
+        event.artifact_digest = digest(name);
+    })
+}
+
+#[test]
+fn what_somebody_calls_an_environment_does_not_take_the_name_of_something_else() {
+    let commit = "5f1d7e0c9a3b4e6f8091a2b3c4d5e6f708192a3b";
+    let own = digest("till");
+    let till = said(
+        "tagged",
+        1,
+        ArtifactPublished {
+            artifact_digest: own.clone(),
+            artifact_ref: "quay.example/pos/till:7.2".to_owned(),
+            ..ArtifactPublished::default()
+        },
+    );
+    let built = packaged("till", 1, |event| event.commit = commit.into());
+    let names = [own.as_str(), &own[..19], &commit[..10], "pos/till:7.2"];
+    let mut events = vec![till, built];
+    events.extend(names.iter().map(|name| runs(name, name, "x", "other")));
+    let scope = Book::of(&events).scope();
+    assert_eq!(scope.artifact_digest(&own).expect("answered"), Found::One(own.clone()), "a digest is one thing");
+    let pinned = format!("quay.example/elsewhere@{own}");
+    assert_eq!(scope.artifact_digest(&pinned).expect("answered"), Found::One(own.clone()));
+    for name in &names[1..] {
+        let Found::Ambiguous(found) = scope.artifact_digest(name).expect("answered") else { panic!("{name}") };
+        let ids: Vec<&str> = found.iter().map(|candidate| candidate.id.as_str()).collect();
+        assert_eq!(ids, [format!("{name}/x").as_str(), &own], "{name}");
+        let listed = scope.resolve(name).expect("answered").candidates;
+        assert!(listed.iter().any(|candidate| candidate.id == own), "{name}: {listed:?}");
+    }
+    // A digest that nobody knows is not what an environment of that name runs.
+    let unknown = digest("nothing");
+    let scope = Book::of(&[runs("1", &unknown, "x", "other")]).scope();
+    assert_eq!(scope.artifact_digest(&unknown).expect("answered"), Found::Nothing);
+}
+
+#[test]
+fn slashes_and_marks_in_names_are_read_in_each_way_that_something_is_called() {
+    let all = [runs("1", "y/prod", "till", "a"), runs("2", "y", "prod/till", "b"), runs("3", "y", "a#1", "c")];
+    let scope = Book::of(&all).scope();
+    let Found::Ambiguous(found) = scope.artifact_digest("y/prod/till").expect("answered") else { panic!("two places") };
+    let labels: Vec<&str> = found.iter().map(|candidate| candidate.label.as_str()).collect();
+    assert_eq!(labels, ["prod/till in y", "till in y/prod"]);
+    assert_eq!(scope.artifact_digest("y/a#1").expect("answered"), Found::One(digest("c")), "a mark of its own name");
+    let scope = Book::of(&all[..1]).scope();
+    assert_eq!(scope.artifact_digest("y/prod/till").expect("answered"), Found::One(digest("a")));
+    assert_eq!(scope.artifact_digest("y/prod/till~1").expect("answered"), Found::Nothing, "nothing ran before");
+}
+
+#[test]
+fn more_candidates_than_are_listed_are_told() {
+    let many = |count: usize| {
+        let events: Vec<Said> = (0..count).map(|n| runs(&n.to_string(), &format!("env-{n:02}"), "till", "a")).collect();
+        let found = Book::of(&events).scope().resolve("till").expect("answered");
+        (found.candidates.len(), found.truncated)
+    };
+    assert_eq!((many(20), many(21), many(40)), ((20, false), (20, true), (20, true)));
 }

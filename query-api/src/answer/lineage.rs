@@ -1,9 +1,9 @@
 //! Artifacts, their lineage, traces and what a text may name.
 
 use pedigraph_projector::answers::{
-    Artifact, Candidate, Compare, Diff, Direction, Hover, Inputs, Lineage, Sboms, Shown, Trace, Verdict,
+    Artifact, Candidate, Candidates, Compare, Diff, Direction, Hover, Inputs, Lineage, Sboms, Shown, Trace, Verdict,
 };
-use pedigraph_projector::{Disagreements, Error as Views, Found, Scope};
+use pedigraph_projector::{CANDIDATES_MAX, Disagreements, Error as Views, Found, Scope};
 use pedigraph_proto::Digest;
 
 use crate::answer::error::{Error, Missing, quoted};
@@ -12,6 +12,9 @@ use crate::answer::error::{Error, Missing, quoted};
 pub const DEPTH_DEFAULT: usize = 10;
 /// Longest search text or reference, bytes.
 pub const REFERENCE_BYTES_MAX: usize = 4_096;
+
+/// Things of another kind that an error names, where a reference leads to no artifact.
+const MEANT_MAX: usize = 3;
 
 /// The graph around whatever a reference names.
 pub fn lineage_of(
@@ -123,7 +126,22 @@ fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
             Ok(Found::Nothing) | Err(_) => {}
         }
     }
-    Error::missing(what, format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="))
+    let meant = match scope.resolve(reference) {
+        Ok(found) => found.candidates,
+        Err(error @ (Views::TooExpensive { .. } | Views::Stopped)) => return error.into(),
+        Err(_) => vec![],
+    };
+    // A purl and a vulnerability are things to ask about, whether anybody knows them or not.
+    let is_known = |candidate: &&Candidate| !["purl", "vulnerability"].contains(&candidate.kind.as_str());
+    let told = meant.iter().filter(is_known).take(MEANT_MAX);
+    let told = told.map(|candidate| format!("{} {}", candidate.kind, candidate.id));
+    Error::missing(
+        what,
+        match told.collect::<Vec<_>>().as_slice() {
+            [] => format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="),
+            told => format!("{quoted} names no artifact and nothing that runs; what is called so: {}", told.join(", ")),
+        },
+    )
 }
 
 fn digest_of(scope: &Scope, reference: &str) -> Result<Option<String>, Error> {
@@ -144,12 +162,16 @@ fn check_reference(name: &'static str, reference: &str) -> Result<(), Error> {
 }
 
 fn ambiguous(reference: &str, candidates: Vec<Candidate>) -> Error {
-    let detail = format!("{} may be {} things; ask for one of the candidates", quoted(reference), candidates.len());
-    Error::Ambiguous { detail, candidates }
+    let count = match candidates.len() {
+        many if many > CANDIDATES_MAX => format!("more than {CANDIDATES_MAX}"),
+        few => few.to_string(),
+    };
+    let detail = format!("{} may be {count} things; ask for one of the candidates", quoted(reference));
+    Error::Ambiguous { detail, candidates: candidates.into_iter().take(CANDIDATES_MAX).collect() }
 }
 
 /// What a text may name, best first.
-pub fn resolve_of(scope: &Scope, query: &str) -> Result<Vec<Candidate>, Error> {
+pub fn resolve_of(scope: &Scope, query: &str) -> Result<Candidates, Error> {
     if query.len() > REFERENCE_BYTES_MAX {
         return Err(Error::Parameter { name: "q", allowed: format!("at most {REFERENCE_BYTES_MAX} bytes") });
     }

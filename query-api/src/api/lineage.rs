@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Direction, Shown, Trace};
+use pedigraph_projector::answers::{Candidates, Direction, Shown, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
@@ -104,13 +104,17 @@ async fn trace(State(app): State<App>, read: Read) -> Result<Response, Problem> 
 struct Resolved {
     query: String,
     candidates: Vec<Linked>,
+    /// There are more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 async fn resolve(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let query = read.params.need("q", "a text to look for")?.to_owned();
     app.json(read, move |scope, _, _| {
-        let candidates = resolve_of(scope, &query)?.into_iter().map(Linked::from).collect();
-        Ok(Resolved { query: query.clone(), candidates })
+        let Candidates { candidates, truncated } = resolve_of(scope, &query)?;
+        let candidates = candidates.into_iter().map(Linked::from).collect();
+        Ok(Resolved { query: query.clone(), candidates, truncated })
     })
     .await
 }

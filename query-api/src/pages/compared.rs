@@ -184,7 +184,14 @@ fn components(diff: &SbomDiff, asked: &Asked<'_>) -> Markup {
         (name(Some(&of.purl), of.name.as_deref())) td { span .chip .warn { "content" } } td .mono { (of.from_digest) } td .mono { (of.to_digest) } td { (of.version) }
     }));
     let sum = diff.summary;
+    let unknown = diff.undescribed.iter().map(|side| if side == "from" { "A" } else { "B" }).collect::<Vec<_>>();
     html! {
+        @if !unknown.is_empty() {
+            p .warn {
+                "What " (unknown.join(" and ")) " contains is not known, or not all of it: no SBOM describes "
+                @if unknown.len() == 1 { "it" } @else { "them" } ". What differs there is not listed."
+            }
+        }
         p .soft {
             (sum.added) " added, " (sum.removed) " removed, " (sum.version_changed) " of another version, "
             (sum.license_changed) " of another licence, " (sum.content_changed) " of another content; " (sum.unchanged) " are the same and are not listed."

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use pedigraph_projector::answers::Candidate;
+use pedigraph_projector::answers::{Candidate, Candidates};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::resolve_of;
@@ -30,7 +30,7 @@ async fn search(State(app): State<App>, read: Read) -> Result<Response, Problem>
     let found = Arc::clone(&only);
     let answer = app.page(read, move |scope, read, fresh| {
         let candidates = resolve_of(scope, &query)?;
-        if let Some(page) = only_page(&candidates) {
+        if let Some(page) = only_page(&candidates.candidates) {
             found.get_or_init(|| at_moment(&page, read));
         }
         let json = at_moment(&format!("/api/v1/resolve?q={}", encoded(&query)), read);
@@ -50,7 +50,8 @@ fn only_page(candidates: &[Candidate]) -> Option<String> {
     }
 }
 
-fn content(query: &str, candidates: &[Candidate], read: &Read) -> Markup {
+fn content(query: &str, found: &Candidates, read: &Read) -> Markup {
+    let Candidates { candidates, truncated } = found;
     let rows: Vec<Markup> = candidates.iter().map(|candidate| row(candidate, read)).collect();
     html! {
         h1 { "Results for “" (query) "”" }
@@ -63,6 +64,10 @@ fn content(query: &str, candidates: &[Candidate], read: &Read) -> Markup {
             (how_to_send())
         } @else {
             (table("Candidates", "Best first", &["Kind", "Name", "Id"], &rows))
+            @if *truncated {
+                p { "More than these have this name. Write more of it: the repository before a tag, the environment before a "
+                    "service, more digits of a digest." }
+            }
         }
     }
 }

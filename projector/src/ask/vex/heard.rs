@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pedigraph_proto::Purl;
 use pedigraph_proto::advisory::{self, Covers, Qualified, qualified};
 use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
+use pedigraph_proto::{Purl, repository_key};
 
 use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
 use super::said::{Case, Issued, Pointer, StatementAt};
 use super::subjects::Subject;
 use crate::ask::contents::{Current, is_asked_for};
+use crate::ask::scope::Scope;
 use crate::error::Error;
 use crate::facts::findings::rows::{Statement, target};
 use crate::facts::findings::{IssueOrder, issue_order};
+
+/// Why it is not known whether a component is in the range that a purl names.
+const NOT_COMPARED: &str = "its version cannot be compared by the range";
 
 /// Something that somebody says, as far as it is about an artifact.
 #[derive(Clone, Debug)]
@@ -75,7 +79,7 @@ impl Case<'_> {
         self.statements(&about, &mut hearing)?;
         self.scanned(&about, &mut hearing)?;
         self.advised(&about, &mut hearing)?;
-        weigh(&mut hearing, None);
+        weigh(self.scope, &mut hearing, None)?;
         Ok(hearing)
     }
 
@@ -106,7 +110,7 @@ impl Case<'_> {
         let is_named = |component: &String| named.contains(&compared(component));
         let is_of_it = |heard: &Heard| heard.components.is_empty() || heard.components.iter().any(is_named);
         hearing.heard.retain(|heard| heard.is_finding || is_of_it(heard));
-        weigh(&mut hearing, Some(named));
+        weigh(self.scope, &mut hearing, Some(named))?;
         Ok(hearing)
     }
 
@@ -169,9 +173,11 @@ impl Case<'_> {
         let mut heard = heard_of(&statement, &issued);
         match self.fits(about, &statement, &issued, rank)? {
             Ok(fit) => {
-                // Two purls of one package, with and without version, are two products.
+                // Two purls of one package, with and without version, are two products, and so are two ranges.
                 let product = match Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
-                    Some(purl) => format!("{}@{}", purl.package(), purl.version()),
+                    Some(purl) => {
+                        format!("{}@{}{}", purl.package(), purl.version(), purl.qualifier("vers").unwrap_or_default())
+                    }
                     None => product.to_owned(),
                 };
                 let on = match fit.subcomponents.as_slice() {
@@ -214,7 +220,7 @@ impl Case<'_> {
         match (rank, &purl) {
             (Rank::Purl | Rank::VersionedPurl, Some(purl)) => {
                 if !about.own.iter().any(|own| is_own(purl, own)) {
-                    return misfit("its purl names another repository".to_owned());
+                    return misfit("its purl names another repository or version".to_owned());
                 }
                 fit.rank = if purl.version().is_empty() { Rank::Purl } else { Rank::VersionedPurl };
             }
@@ -263,8 +269,13 @@ impl Case<'_> {
                 let Some(component) = known.parsed().filter(|component| is_asked_for(purl, None, component)) else {
                     continue;
                 };
-                let qualified = if issued.issue.by_release { qualified(purl, component) } else { Qualified::Same };
-                match qualified {
+                let meant = match purl.names_version(component.version()) {
+                    Some(true) if issued.issue.by_release => qualified(purl, component),
+                    Some(true) => Qualified::Same,
+                    Some(false) => Qualified::Other,
+                    None => Qualified::Unknown(NOT_COMPARED),
+                };
+                match meant {
                     Qualified::Same => drop(held.components.insert(known.purl.clone())),
                     Qualified::Other => {}
                     Qualified::Unknown(why) => {
@@ -422,10 +433,6 @@ impl Heard {
             voice: None,
         }
     }
-
-    fn is_about(&self, component: &str) -> bool {
-        self.compared.is_empty() || self.compared.contains(component)
-    }
 }
 
 fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
@@ -443,8 +450,9 @@ fn heard_of(statement: &Statement, issued: &Issued) -> Heard {
 }
 
 /// What counts of what was heard, and what it comes to: for each component that is named by itself, then the most
-/// cautious of them, since who clears one component says nothing of another. Which are named may be given.
-fn weigh(hearing: &mut Hearing, named: Option<BTreeSet<String>>) {
+/// cautious of them, since who clears one component says nothing of another. Which are named may be given. It is counted
+/// as rows what is looked at for each of them.
+fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) -> Result<(), Error> {
     drop_earlier(&mut hearing.heard);
     for heard in &mut hearing.heard {
         heard.compared = heard.components.iter().map(|purl| compared(purl)).collect();
@@ -453,15 +461,32 @@ fn weigh(hearing: &mut Hearing, named: Option<BTreeSet<String>>) {
         let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
         counting.flat_map(|heard| heard.compared.iter().cloned()).collect()
     });
+    let (mut of_all, mut about) = (Vec::new(), BTreeMap::<String, Vec<usize>>::new());
+    for (n, heard) in hearing.heard.iter().enumerate() {
+        if heard.compared.is_empty() {
+            of_all.push(n);
+        }
+        for component in heard.compared.iter().filter(|component| named.contains(*component)) {
+            about.entry(component.clone()).or_default().push(n);
+        }
+    }
     let parts: Vec<String> = if named.is_empty() { vec![String::new()] } else { named.into_iter().collect() };
-    let verdicts: Vec<Consensus> =
-        parts.iter().filter_map(|component| verdict_on(&mut hearing.heard, component)).collect();
+    let mut verdicts = Vec::new();
+    for component in parts {
+        let of_it = about.get(&component).map(Vec::as_slice).unwrap_or_default();
+        scope.spend((of_all.len() + of_it.len()) as u64)?;
+        verdicts.extend(verdict_on(&mut hearing.heard, of_all.iter().chain(of_it).copied()));
+    }
     hearing.consensus = consensus::of_parts(&verdicts);
     for heard in &mut hearing.heard {
+        if heard.counts {
+            heard.reason.clear();
+        }
         if heard.reason.is_empty() {
             heard.reason = why(heard).to_owned();
         }
     }
+    Ok(())
 }
 
 /// Why something counts.
@@ -512,48 +537,50 @@ fn order(a: &Order, b: &Order) -> std::cmp::Ordering {
     a.0.cmp(&b.0).then_with(|| issue_order(&a.1, &b.1)).then_with(|| a.2.cmp(&b.2))
 }
 
-/// The verdict on one component, or on the whole where none is named; marks what counts for it.
-fn verdict_on(all: &mut [Heard], component: &str) -> Option<Consensus> {
-    let mut voices = Vec::new();
-    let issuers: BTreeSet<String> =
-        all.iter().filter(|heard| heard.voice.is_some()).map(|heard| heard.issuer.clone()).collect();
-    for issuer in issuers {
-        let is_of = |heard: &Heard| heard.issuer == issuer && heard.is_about(component);
-        let speaking =
-            || all.iter().filter(|heard| is_of(heard)).filter_map(|heard| Some((heard, heard.voice.as_ref()?)));
-        let Some(rank) = speaking().map(|(_, voice)| voice.rank).min() else { continue };
-        let best = || speaking().filter(|(_, voice)| voice.rank == rank);
-        let Some(status) = best().map(|(heard, _)| heard.status).min_by_key(|status| caution(*status)) else {
-            continue;
-        };
-        let weight_of = |voice: &Speaks| consensus::weight(voice.role.unwrap_or_default(), rank, voice.unsigned);
-        let said = || best().filter(|(heard, _)| heard.status == status);
-        let weight = said().map(|(_, voice)| weight_of(voice)).max().unwrap_or_default();
-        let has_role = said().any(|(_, voice)| voice.role.is_some());
-        voices.push(Voice { status, weight, has_role });
-        for heard in all.iter_mut().filter(|heard| heard.issuer == issuer && heard.is_about(component)) {
-            let Some(voice) = &heard.voice else { continue };
-            if voice.rank == rank && heard.status == status {
-                (heard.counts, heard.weight) = (true, heard.weight.max(weight));
-            } else if !heard.counts {
-                heard.reason = match voice.rank == rank {
-                    true => "the same issuer is more cautious elsewhere".to_owned(),
-                    false => "the same issuer says something closer to the artifact".to_owned(),
-                };
-            }
+/// The verdict by what is said of one component, or of the whole where none is named; marks what counts for it.
+fn verdict_on(all: &mut [Heard], of_it: impl Iterator<Item = usize>) -> Option<Consensus> {
+    let (mut issuers, mut findings) = (BTreeMap::<String, Vec<usize>>::new(), Vec::new());
+    for n in of_it {
+        if all[n].voice.is_some() {
+            issuers.entry(all[n].issuer.clone()).or_default().push(n);
+        }
+        if is_finding(&all[n]) {
+            findings.push(n);
         }
     }
-    let mut findings = false;
-    for heard in all.iter_mut().filter(|heard| is_finding(heard) && heard.is_about(component)) {
-        (findings, heard.counts, heard.weight) = (true, true, OF_FINDINGS);
+    let mut voices: Vec<Voice> = issuers.into_values().filter_map(|said| voice_of(all, &said)).collect();
+    for n in &findings {
+        (all[*n].counts, all[*n].weight) = (true, OF_FINDINGS);
     }
-    if findings {
+    if !findings.is_empty() {
         voices.push(Voice { status: VexStatus::Affected, weight: OF_FINDINGS, has_role: false });
     }
-    for heard in all.iter_mut().filter(|heard| heard.counts) {
-        heard.reason.clear();
-    }
     consensus::of_voices(&voices)
+}
+
+/// The one voice of an issuer, of what it says: of the best rank the most cautious status.
+fn voice_of(all: &mut [Heard], said: &[usize]) -> Option<Voice> {
+    let speaking = || said.iter().filter_map(|n| Some((&all[*n], all[*n].voice.as_ref()?)));
+    let rank = speaking().map(|(_, voice)| voice.rank).min()?;
+    let best = || speaking().filter(|(_, voice)| voice.rank == rank);
+    let status = best().map(|(heard, _)| heard.status).min_by_key(|status| caution(*status))?;
+    let weight_of = |voice: &Speaks| consensus::weight(voice.role.unwrap_or_default(), rank, voice.unsigned);
+    let counting = || best().filter(|(heard, _)| heard.status == status);
+    let weight = counting().map(|(_, voice)| weight_of(voice)).max().unwrap_or_default();
+    let has_role = counting().any(|(_, voice)| voice.role.is_some());
+    for n in said {
+        let heard = &mut all[*n];
+        let Some(voice) = &heard.voice else { continue };
+        if voice.rank == rank && heard.status == status {
+            (heard.counts, heard.weight) = (true, heard.weight.max(weight));
+        } else if !heard.counts {
+            heard.reason = match voice.rank == rank {
+                true => "the same issuer is more cautious elsewhere".to_owned(),
+                false => "the same issuer says something closer to the artifact".to_owned(),
+            };
+        }
+    }
+    Some(Voice { status, weight, has_role })
 }
 
 /// What the packages that an advisory names say of an installed one: in the range of any of them, it is affected.
@@ -573,9 +600,10 @@ pub(super) fn covers(affected: &[AffectedPackage], installed: &Purl) -> Covers {
 fn is_own(purl: &Purl, (package, version, repository): &(String, String, String)) -> bool {
     let repository_fits = || {
         let named = purl.qualifier("repository_url").unwrap_or_default();
-        !purl.is_image() || named.is_empty() || repository.is_empty() || named == *repository
+        let same = || repository_key(&named) == repository_key(repository);
+        !purl.is_image() || named.is_empty() || repository.is_empty() || same()
     };
-    purl.package() == package && (purl.version().is_empty() || purl.version() == version) && repository_fits()
+    purl.package() == package && purl.names_version(version) == Some(true) && repository_fits()
 }
 
 /// A component as it is compared: type, namespace, name, version and subpath; of images also the repository.

@@ -7,6 +7,9 @@ use crate::error::Error;
 use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table, unreadable};
 use crate::store::key::KeyReader;
 
+/// How names of CVEs begin in keys.
+const CVE: &str = "CVE-";
+
 /// A vulnerability with all of its names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Vulnerability {
@@ -45,17 +48,24 @@ impl Scope {
         Ok(joined)
     }
 
-    /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed.
+    /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed. For a CVE others
+    /// are not read: an id may be joined to very many.
     pub(crate) fn joined_names(&self, start: &str) -> Result<BTreeSet<String>, Error> {
         let mut found = BTreeSet::from([start.to_owned()]);
         let mut todo = vec![start.to_owned()];
         while let Some(name) = todo.pop() {
             let prefix = table(&self.tenant, ALIASES).text(&name);
-            for (key, _) in self.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, usize::MAX)? {
-                let other = KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?;
-                let foreign = is_cve(&other) && is_cve(start);
-                if !foreign && found.insert(other.clone()) && !is_cve(&other) {
-                    todo.push(other);
+            let (cves, end) = (prefix.clone().text_prefix(CVE), prefix.prefix_end());
+            let ranges = match is_cve(start) {
+                true => vec![(prefix.clone(), cves.clone()), (cves.prefix_end(), end)],
+                false => vec![(prefix.clone(), end)],
+            };
+            for (from, to) in ranges {
+                for (key, _) in self.keyed::<()>(&from, &to, false, Clocks::Known, usize::MAX)? {
+                    let other = KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?;
+                    if found.insert(other.clone()) && !is_cve(&other) {
+                        todo.push(other);
+                    }
                 }
             }
         }
@@ -71,5 +81,5 @@ impl Scope {
 
 /// Whether a name in keys is that of a CVE.
 pub(crate) fn is_cve(key: &str) -> bool {
-    key.starts_with("CVE-")
+    key.starts_with(CVE)
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted};
-use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
+use pedigraph_proto::fact::{Control, Evidence, Family};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ use crate::facts::deltas::Deltas;
 use crate::facts::deltas::rows::BYTE;
 use crate::facts::findings::rows::DocumentKey;
 use crate::facts::findings::{document_key, vulnerability_name};
+use crate::facts::own;
 use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::rows::told::Told;
@@ -178,16 +179,11 @@ fn write(value: &impl Serialize) -> Result<Vec<u8>, Error> {
 
 /// What a fact says that verdicts hang on. It is the same whether the fact is folded or read again.
 fn touch_said(fact: &FactAt<'_>, touch: &mut dyn FnMut(Key)) {
-    let called = |digest: &str, purl: &str, touch: &mut dyn FnMut(Key)| {
-        if !purl.is_empty() {
-            touch(Key::Called(digest_text(digest)));
-        }
-    };
+    if let Some((artifact, _)) = own::called(fact.event) {
+        touch(Key::Called(digest_text(artifact)));
+    }
     match fact.event.family() {
-        Family::Artifact(Artifact::ArtifactPackaged(e)) => called(&e.artifact_digest, &e.purl, touch),
-        Family::Artifact(Artifact::ArtifactPublished(e)) => called(&e.artifact_digest, &e.purl, touch),
-        Family::Evidence(Evidence::SbomAttached(SbomAttached { artifact_digest, sbom_digest, purl, .. })) => {
-            called(artifact_digest, purl, touch);
+        Family::Evidence(Evidence::SbomAttached(SbomAttached { artifact_digest, sbom_digest, .. })) => {
             // A document is a thing of its own only where it describes no artifact.
             let described = if artifact_digest.is_empty() { sbom_digest } else { artifact_digest };
             touch(Key::Contents(digest_text(described)));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 use pedigraph_proto::advisory::packages_of;
-use pedigraph_proto::event::{Component, ComponentsListed, SbomAttached};
+use pedigraph_proto::event::{ArtifactKind, Component, ComponentsListed, SbomAttached};
 use pedigraph_proto::fact::{Evidence, Family};
 use pedigraph_proto::{ArtifactRef, Purl, TenantId};
 use serde::de::DeserializeOwned;
@@ -144,7 +144,7 @@ impl Memory {
         };
         let reference = ArtifactRef::parse(&event.artifact_ref).filter(|reference| !reference.repository.is_empty());
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
-        let root = Purl::parse(&event.purl).map_or_else(|| event.root_name.clone(), |purl| purl.package().to_owned());
+        let root = Purl::parse(&event.purl).map_or_else(|| root_name(event), |purl| purl.package().to_owned());
         let linked = if set.is_none() { sbom.clone() } else { String::new() };
         let (tool, version) = (event.tool.clone(), event.document_version);
         let bound = Bound { set, sbom: linked, tool, version, root, reference, other: sbom.clone() };
@@ -322,4 +322,10 @@ fn next_set(tenant: &TenantId, store: &dyn Store, next: u64) -> Result<u32, Erro
             None => return Ok(next_set),
         }
     }
+}
+
+/// What the root component is called; of an image without its tag: scanners call it by whatever they were pointed at.
+fn root_name(event: &SbomAttached) -> String {
+    let image = ArtifactRef::parse(&event.root_name).filter(|_| event.kind() == ArtifactKind::ContainerImage);
+    image.map_or_else(|| event.root_name.clone(), |image| image.repository_key())
 }

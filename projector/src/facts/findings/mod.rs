@@ -5,11 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use pedigraph_proto::event::{
-    AdvisoryPublished, ArtifactPackaged, ArtifactPublished, Finding, PolicyPublished, SbomAttached, ScanCompleted,
-    VexIssued, VexStatement,
-};
-use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
+use pedigraph_proto::event::{AdvisoryPublished, Finding, PolicyPublished, ScanCompleted, VexIssued, VexStatement};
+use pedigraph_proto::fact::{Control, Evidence, Family};
 use pedigraph_proto::time::SKEW_NS_MAX;
 use pedigraph_proto::{Nanos, Purl, VULNERABILITY_BYTES_MAX};
 
@@ -19,8 +16,8 @@ use self::rows::{
 };
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
-use crate::facts::digest;
 use crate::facts::view::{FactAt, StandsAt, View};
+use crate::facts::{digest, own};
 use crate::rows::Rows;
 use crate::rows::encoded::Encoded;
 use crate::rows::text::Text;
@@ -48,12 +45,10 @@ impl View for Findings {
 
     fn fold(&self, at: &FactAt<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         let mut fold = Fold { at, rows };
+        if let Some((artifact, purl)) = own::called(at.event) {
+            fold.own(artifact, &purl)?;
+        }
         match at.event.family() {
-            Family::Artifact(Artifact::ArtifactPackaged(ArtifactPackaged { artifact_digest, purl, .. }))
-            | Family::Artifact(Artifact::ArtifactPublished(ArtifactPublished { artifact_digest, purl, .. }))
-            | Family::Evidence(Evidence::SbomAttached(SbomAttached { artifact_digest, purl, .. })) => {
-                fold.own(artifact_digest, purl)
-            }
             Family::Evidence(Evidence::VexIssued(event)) => fold.vex(event),
             Family::Evidence(Evidence::ScanCompleted(event)) => fold.scan(event),
             Family::Evidence(Evidence::AdvisoryPublished(event)) => fold.advisory(event),

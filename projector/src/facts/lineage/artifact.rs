@@ -61,7 +61,6 @@ impl Fold<'_, '_, '_> {
         let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
         self.name(&subject, Class::Built, reference, kind_of(event.kind, &event.purl), &event.platform)?;
         self.tag_of(reference, &subject)?;
-        self.purl(&event.purl, &subject)?;
         let run = self.run_id(&event.run, &event.run_source);
         self.product(&run, &subject)?;
         let claim = Claim {
@@ -97,7 +96,6 @@ impl Fold<'_, '_, '_> {
             self.tag_beside_image(&named.tag, &subject)?;
         }
         self.tag_of(reference, &subject)?;
-        self.purl(&event.purl, &subject)?;
         let claim = Claim {
             commit: String::new(),
             repository: String::new(),

@@ -65,7 +65,6 @@ impl Fold<'_, '_, '_> {
                 self.named(&described, &subject)?;
                 let name = (described.repository.as_str(), described.tag.as_str());
                 self.name_as(&subject, Class::Other, name, event.kind, "")?;
-                self.purl(&event.purl, &subject)?;
                 subject
             }
             // It is a node of its own, without a line, until an event links it to an artifact (SPEC §2.4).

@@ -12,6 +12,7 @@ use self::memory::Memory;
 use self::said::Said;
 use crate::error::Error;
 use crate::facts::view::{FactAt, View};
+use crate::facts::{digest, own};
 use crate::rows::Rows;
 use crate::store::Store;
 
@@ -57,6 +58,11 @@ impl View for LineageFacts {
             Family::Deploy(event) => fold.of_deploy(event),
             Family::Control(_) => Ok(()),
         }?;
+        if let Some((named, purl)) = own::called(at.event)
+            && let Some(named) = digest(named)
+        {
+            fold.purl(&purl, &named)?;
+        }
         fold.write_names()
     }
 }
