@@ -48,9 +48,12 @@ impl Graph<'_> {
         self.packages(query, &mut found)?;
         let mut seen = BTreeSet::new();
         found.retain(|candidate| {
-            // Runs of one id differ by what numbers them.
-            let run = if candidate.kind == "run" { candidate.label.clone() } else { String::new() };
-            seen.insert((candidate.kind.clone(), candidate.id.clone(), run))
+            // Runs of one id differ by what numbers them, services by where the name of their environment ends.
+            let apart = match candidate.kind.as_str() {
+                "run" => Some(candidate.label.clone()),
+                _ => candidate.environment.clone(),
+            };
+            seen.insert((candidate.kind.clone(), candidate.id.clone(), apart))
         });
         let truncated = found.len() > CANDIDATES_MAX;
         found.truncate(CANDIDATES_MAX);

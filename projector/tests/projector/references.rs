@@ -203,6 +203,7 @@ fn slashes_and_marks_in_names_are_read_in_each_way_that_something_is_called() {
     let Found::Ambiguous(found) = scope.artifact_digest("y/prod/till").expect("answered") else { panic!("two places") };
     let labels: Vec<&str> = found.iter().map(|candidate| candidate.label.as_str()).collect();
     assert_eq!(labels, ["prod/till in y", "till in y/prod"]);
+    assert_eq!(scope.resolve("y/prod/till").expect("answered").candidates.len(), 2);
     assert_eq!(scope.artifact_digest("y/a#1").expect("answered"), Found::One(digest("c")), "a mark of its own name");
     let scope = Book::of(&all[..1]).scope();
     assert_eq!(scope.artifact_digest("y/prod/till").expect("answered"), Found::One(digest("a")));
