@@ -804,6 +804,35 @@ fn an_sbom_becomes_a_sorted_set_with_its_dependencies_and_vex() {
     assert_eq!(again.facts[1], decoded.facts[1]);
 }
 
+/// As Trivy writes them: advisories of distributions are on source packages.
+#[test]
+fn the_source_package_beside_a_purl_is_in_the_purl_of_the_component() {
+    let purls = |components: &str| {
+        let bom = format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{components}]}}"#);
+        let decoded = run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
+        let Some(Event::ComponentsListed(listed)) = &decoded.facts[1].event else { panic!("{:?}", decoded.facts[1]) };
+        listed.components.iter().map(|component| component.purl.clone()).collect::<Vec<_>>()
+    };
+    let property = |name: &str, value: &str| format!(r#"{{"name":"aquasecurity:trivy:{name}","value":{value}}}"#);
+    let of = |purl: &str, properties: &[String]| {
+        purls(&format!(r#"{{"name":"x","purl":"{purl}","properties":[{}]}}"#, properties.join(",")))
+    };
+    let deb = "pkg:deb/debian/libssl3@3.0.11-1~deb12u1?distro=debian-12";
+    let (name, version) = (property("SrcName", r#""openssl""#), property("SrcVersion", r#""3.0.11""#));
+    let (release, epoch) = (property("SrcRelease", r#""1~deb12u1""#), property("SrcEpoch", r#""1""#));
+    let parts = [property("PkgType", r#""debian""#), name.clone(), version.clone(), release.clone()];
+    assert_eq!(of(deb, &parts), [format!("{deb}&upstream=openssl")]);
+    let parts = [name.clone(), epoch, version.clone(), release];
+    assert_eq!(of(deb, &parts), [format!("{deb}&upstream=openssl%401:3.0.11-1~deb12u1")]);
+    let of_syft = format!("{deb}&upstream=openssl%403");
+    assert_eq!(of(&of_syft, std::slice::from_ref(&name)), [of_syft.as_str()], "the purl says it");
+    assert_eq!(of("pkg:npm/x@1", std::slice::from_ref(&name)), ["pkg:npm/x@1"]);
+    // Nobody has to have properties of these types.
+    let odd = [property("SrcName", "7"), r#""x""#.to_owned(), "null".to_owned(), r#"{"name":[1]}"#.to_owned()];
+    assert_eq!(of(deb, &odd), [deb]);
+    assert_eq!(purls(&format!(r#"{{"name":"x","purl":"{deb}","properties":{{"SrcName":"a"}}}}"#)), [deb]);
+}
+
 #[test]
 fn the_subject_of_an_sbom_is_found_where_tools_put_it() {
     let subject = |component: &str, outside: Option<&str>| {

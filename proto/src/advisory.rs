@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 use packageurl::PackageUrl;
 
 use crate::event::{AffectedPackage, AffectedRange, RangeEvent};
-use crate::ids::Purl;
+use crate::ids::{PURL_BYTES_MAX, Purl};
 use crate::versions::Scheme;
 
 /// What an affected package says of an installed component.
@@ -59,6 +59,30 @@ fn keys_of(purl: &Purl) -> Vec<String> {
     let mut keys = component.own_keys(purl);
     keys.extend(component.source_keys().into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
     keys
+}
+
+/// The canonical form of a deb, rpm or apk purl with the source package that a document names beside it, in the qualifier
+/// `upstream` as other tools write it: its name, and its version where that is not the package's own.
+///
+/// `version` is `[epoch:]version[-release]`, or empty where it is not known. `None` where the purl names a source or is
+/// its own, and where the name or the version cannot stand in a purl.
+pub fn with_upstream(purl: &str, name: &str, version: &str) -> Option<String> {
+    let purl = Purl::parse(purl).filter(|purl| is_of_distribution(purl.kind()))?;
+    let mut component = Installed::of(&purl)?;
+    let is_word = |text: &str| !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@');
+    if component.qualifier("upstream").is_some() || name.is_empty() || !is_word(name) || !is_word(version) {
+        return None;
+    }
+    let same_version = version.is_empty() || without_zero_epoch(&component.version()) == without_zero_epoch(version);
+    let upstream = match same_version {
+        true if name == component.purl.name() => return None,
+        true => name.to_owned(),
+        // The package's own epoch is not that of its source.
+        false if component.qualifier("epoch").is_some() && !version.contains(':') => format!("{name}@0:{version}"),
+        false => format!("{name}@{version}"),
+    };
+    component.purl.add_qualifier("upstream", upstream).ok()?;
+    Some(component.purl.to_string()).filter(|purl| purl.len() <= PURL_BYTES_MAX)
 }
 
 /// The purl without version of a package that an advisory names by ecosystem and name; `None` where the ecosystem has
@@ -276,6 +300,10 @@ impl<'a> Installed<'a> {
             _ => version.to_owned(),
         }
     }
+}
+
+fn without_zero_epoch(version: &str) -> &str {
+    version.strip_prefix("0:").unwrap_or(version)
 }
 
 /// Names that advisories and tools have for one distribution.
@@ -761,6 +789,39 @@ mod tests {
         check("openSUSE:Tumbleweed", "pkg:rpm/opensuse/x@1-1?distro=opensuse-tumbleweed-20240101", inside.clone());
         check("openSUSE:Leap 15.5", "pkg:rpm/opensuse/x@1-1?distro=opensuse-leap-15.5", inside.clone());
         check("Wolfi", "pkg:apk/wolfi/x@1-r0", inside);
+    }
+
+    #[test]
+    fn a_source_package_beside_a_purl_goes_into_it() {
+        let check = |purl: &str, name: &str, version: &str, want: Option<&str>| {
+            assert_eq!(with_upstream(purl, name, version).as_deref(), want, "{purl} {name} {version}");
+        };
+        let (libssl, libc) = ("pkg:deb/debian/libssl3@3.0.11-1?distro=debian-12", "pkg:deb/debian/libc6@2.36-9");
+        let with = |purl: &str, upstream: &str| format!("{purl}&upstream={upstream}");
+        check(libssl, "openssl", "", Some(&with(libssl, "openssl")));
+        check(libssl, "openssl", "3.0.11-1", Some(&with(libssl, "openssl")));
+        check(libssl, "openssl", "0:3.0.11-1", Some(&with(libssl, "openssl")));
+        check(libssl, "openssl", "3.0.10-1", Some(&with(libssl, "openssl%403.0.10-1")));
+        check(libssl, "openssl", "1:3.0.11-1", Some(&with(libssl, "openssl%401:3.0.11-1")));
+        check(libssl, "libssl3", "3.0.11-1", None);
+        check(libc, "libc6", "2.36-8", Some("pkg:deb/debian/libc6@2.36-9?upstream=libc6%402.36-8"));
+        check(
+            "pkg:apk/alpine/libcrypto3@3.1.0-r0",
+            "openssl",
+            "3.1.0-r0",
+            Some("pkg:apk/alpine/libcrypto3@3.1.0-r0?upstream=openssl"),
+        );
+        let acl = "pkg:rpm/centos/libacl@2.2.53-1.el8?epoch=1";
+        check(acl, "acl", "1:2.2.53-1.el8", Some(&with(acl, "acl")));
+        // The source has no epoch: it must not be given that of the package.
+        check(acl, "acl", "2.2.53-1.el8", Some(&with(acl, "acl%400:2.2.53-1.el8")));
+        for other in ["pkg:npm/a@1", "pkg:deb/debian/a@1?upstream=b", "no purl"] {
+            check(other, "openssl", "1", None);
+        }
+        for bad in ["", "a b", "a@b", "a\n", &"a".repeat(PURL_BYTES_MAX)] {
+            check(libssl, bad, "", None);
+            check(libssl, "a", &format!("{bad} "), None);
+        }
     }
 
     #[test]

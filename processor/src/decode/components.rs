@@ -1,16 +1,18 @@
 //! The components of an SBOM while it is read, and the set that they become: sorted, without repetition, with ordinals.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
-use pedigraph_proto::Digest;
 use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::event;
 use pedigraph_proto::protobuf::Message as _;
+use pedigraph_proto::{Digest, advisory};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::encoded::{Encoded, compare, decoded, field, put_text, texts};
 use super::facts::{canonical_purl, count};
-use super::read::{List, Obj, Text, clip, clip_to};
+use super::read::{Lax, List, Obj, Text, absent, clip, clip_to};
 use super::set::ComponentSet;
 
 /// Longest license name or expression that is kept, bytes.
@@ -30,6 +32,17 @@ pub(super) struct Component<'a> {
     pub(super) hashes: List<Obj<Hash<'a>>>,
     pub(super) licenses: List<Obj<LicenseChoice<'a>>>,
     pub(super) properties: List<Obj<Property<'a>>>,
+    pub(super) source: Source<'a>,
+}
+
+/// The source package that Trivy names beside the purl of a distribution's package: advisories of distributions are on
+/// those. Read from the properties of a component as they come, since a component may have very many.
+#[derive(Default)]
+pub(super) struct Source<'a> {
+    name: Text<'a, false>,
+    epoch: Text<'a, false>,
+    version: Text<'a, false>,
+    release: Text<'a, false>,
 }
 
 #[derive(Deserialize, Default)]
@@ -86,6 +99,68 @@ impl<'a> Property<'a> {
     /// A property as a document writes it.
     pub(super) fn new(name: Text<'a>, value: Text<'a>) -> Property<'a> {
         Property { name, value }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// What SPDX has as `sourceInfo`: `built package from: openssl 3.0.11-1~deb12u1`.
+    pub(super) fn of_info(info: &str) -> Source<'a> {
+        let said = info.strip_prefix("built package from:").unwrap_or_default().trim();
+        let (name, version) = said.split_once(' ').unwrap_or((said, ""));
+        let text = |text: &str| Text(Some(text.trim().to_owned().into()));
+        Source { name: text(name), version: text(version), ..Source::default() }
+    }
+
+    /// The canonical purl with it, where that does not name it by itself.
+    fn added_to(&self, purl: &str) -> Option<String> {
+        let name = self.name.get()?;
+        let epoch = self.epoch.get().map(|epoch| format!("{epoch}:")).unwrap_or_default();
+        let release = self.release.get().map(|release| format!("-{release}")).unwrap_or_default();
+        let version = self.version.get().map(|version| format!("{epoch}{version}{release}"));
+        advisory::with_upstream(purl, name, &version.unwrap_or_default())
+    }
+
+    fn take(&mut self, name: &str, value: Text<'a, false>) {
+        match name.strip_prefix("aquasecurity:trivy:Src") {
+            Some("Name") => self.name = value,
+            Some("Epoch") => self.epoch = value,
+            Some("Version") => self.version = value,
+            Some("Release") => self.release = value,
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// A property of a component, of whatever type its parts are.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LaxProperty<'a> {
+    #[serde(borrow)]
+    name: Text<'a, false>,
+    #[serde(borrow)]
+    value: Text<'a, false>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SourceVisitor;
+        impl<'de> Visitor<'de> for SourceVisitor {
+            type Value = Source<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of properties")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Source<'de>, A::Error> {
+                let mut source = Source::default();
+                while let Some(Lax(property)) = seq.next_element::<Lax<LaxProperty<'de>>>()? {
+                    source.take(property.name.as_str(), property.value);
+                }
+                Ok(source)
+            }
+            absent!(visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str));
+            absent!(unit);
+            absent!(map);
+        }
+        deserializer.deserialize_any(SourceVisitor)
     }
 }
 
@@ -183,7 +258,10 @@ impl Components {
         if self.own.len() >= self.limit {
             return false;
         }
-        let (purl, purl_ok) = canonical_purl(component.purl.as_str());
+        let (mut purl, purl_ok) = canonical_purl(component.purl.as_str());
+        if let Some(with_source) = component.source.added_to(&purl) {
+            purl = with_source;
+        }
         let digest = component.digest();
         let digest_ok = digest.is_some() || component.hashes.0.is_empty();
         self.skipped += u32::from(!purl_ok || !digest_ok);

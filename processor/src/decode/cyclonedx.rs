@@ -30,7 +30,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     predicate_type: |kind| kind.starts_with("https://cyclonedx.org/bom"),
     tells: &["$schema"],
     matches: |shape| shape.has("bomFormat") || shape.value("$schema").contains("cyclonedx.org") || is_unmarked(shape),
-    ..Decoder::new("cyclonedx", 3, Decode::Stream(decode))
+    ..Decoder::new("cyclonedx", 4, Decode::Stream(decode))
 }];
 
 /// A document that lacks its mark: the decoder says so better than detection could.
@@ -488,10 +488,11 @@ impl<'de> Visitor<'de> for ComponentSeed<'_, '_> {
                 ComponentKey::Purl => component.purl = map.next_value()?,
                 ComponentKey::Hashes => component.hashes = map.next_value()?,
                 ComponentKey::Licenses => component.licenses = map.next_value()?,
-                // Only the root's are asked for.
+                // Of all others it is only asked which source package they are of.
                 ComponentKey::Properties if self.root => component.properties = map.next_value()?,
+                ComponentKey::Properties => component.source = map.next_value()?,
                 ComponentKey::Components => map.next_value_seed(ComponentsSeed(&mut *self.bom))?,
-                ComponentKey::Properties | ComponentKey::Other => {
+                ComponentKey::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }

@@ -108,6 +108,7 @@ macro_rules! absent {
         }
     };
 }
+pub(super) use absent;
 
 impl<'de: 'a, 'a, const STRICT: bool> Deserialize<'de> for Text<'a, STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

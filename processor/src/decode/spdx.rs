@@ -14,7 +14,7 @@ use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
-use super::components::{Component, Components, Hash, LicenseChoice, Property};
+use super::components::{Component, Components, Hash, LicenseChoice, Property, Source};
 use super::document::{Document, Failure};
 use super::facts;
 use super::lengths::Fit as _;
@@ -122,6 +122,8 @@ struct Package<'a> {
     checksums: List<Obj<Checksum<'a>>>,
     #[serde(borrow)]
     external_refs: List<Obj<ExternalRef<'a>>>,
+    #[serde(borrow)]
+    source_info: Text<'a, false>,
     #[serde(borrow)]
     attribution_texts: LaxList<Text<'a, false>>,
     #[serde(borrow)]
@@ -361,6 +363,7 @@ impl<'a> Package<'a> {
             purl,
             hashes: List(hashes.collect()),
             licenses: List(licenses.into_iter().collect()),
+            source: Source::of_info(self.source_info.as_str()),
             ..Component::default()
         }
     }

@@ -269,6 +269,17 @@ fn packages_become_components() {
     );
     assert_eq!(refs(&["pkg:npm/x@1", "pkg:maven/g/x@1"]), ["pkg:maven/g/x@1", "pkg:npm/x@1"], "it is both");
     assert_eq!(refs(&["no purl"]), ["no purl"]);
+    let source = |info: &str| {
+        let deb = purl("pkg:deb/debian/libssl3@3.0.11-1");
+        let sbom = with(&format!(r#","sourceInfo":{info},"externalRefs":[{deb}]"#));
+        text(sbom.component("x"), "purl").to_owned()
+    };
+    let libssl = "pkg:deb/debian/libssl3@3.0.11-1";
+    assert_eq!(source(r#""built package from: openssl 3.0.11-1""#), format!("{libssl}?upstream=openssl"));
+    assert_eq!(source(r#""built package from: openssl 1:3.0""#), format!("{libssl}?upstream=openssl%401:3.0"));
+    for none in [r#""built package from: libssl3 3.0.11-1""#, r#""built package from: ""#, r#""openssl 3""#, "7"] {
+        assert_eq!(source(none), libssl, "{none}");
+    }
 
     let sums = [checksum("SHA1", "c3", 40), checksum("SHA256", "a1", 64), checksum("ADLER32", "a1", 8)].join(",");
     let sbom = with(&format!(r#","checksums":[{sums}],"primaryPackagePurpose":"OPERATING-SYSTEM""#));
