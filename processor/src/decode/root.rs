@@ -6,9 +6,7 @@ use pedigraph_proto::{ArtifactRef, Digest, Purl, names_nothing};
 
 use super::components::Component;
 use super::facts::{self, Aliases, ITEMS_MAX};
-
-/// Most digests of registries by which one SBOM is found.
-const REPO_DIGESTS_MAX: usize = 16;
+use super::scanned::{REPO_DIGESTS_MAX, REPO_TAGS_MAX, tags_of};
 
 /// The thing that the document describes.
 pub(super) struct Root {
@@ -22,12 +20,14 @@ pub(super) struct Root {
     pub(super) image: TrivyImage,
 }
 
-/// What Trivy says of an image beside its name: its configuration's digest, the layers of that, and every digest by
-/// which a registry knows it, whether of a manifest or of an index (SPEC §2.3).
+/// What Trivy says of an image beside its name: its configuration's digest, the layers of that, its tags, and every
+/// digest by which a registry knows it, whether of a manifest or of an index (SPEC §2.3).
 #[derive(Default)]
 pub(super) struct TrivyImage {
     id: Option<Digest>,
     diff_ids: Vec<String>,
+    /// References with a tag.
+    tags: Vec<ArtifactRef>,
     repo_digests: Vec<(ArtifactRef, Digest)>,
 }
 
@@ -148,10 +148,12 @@ impl TrivyImage {
         let named = component.properties("aquasecurity:trivy:RepoDigest").filter_map(ArtifactRef::parse);
         let named = named.filter_map(|name| name.digest.clone().map(|digest| (name, digest)));
         let ids = component.properties("aquasecurity:trivy:ImageID").filter_map(|id| id.parse::<Digest>().ok());
+        let tags = component.properties("aquasecurity:trivy:RepoTag").take(REPO_TAGS_MAX);
         let layers = component.properties("aquasecurity:trivy:DiffID").filter_map(|id| id.parse::<Digest>().ok());
         TrivyImage {
             id: facts::canonical_of(ids),
             diff_ids: layers.take(ITEMS_MAX).map(|digest| digest.to_string()).collect(),
+            tags: tags.filter_map(ArtifactRef::parse).collect(),
             repo_digests: named.take(REPO_DIGESTS_MAX).collect(),
         }
     }
@@ -178,12 +180,14 @@ impl TrivyImage {
             diff_ids: self.diff_ids.clone(),
             ..ImageObserved::default()
         };
-        let pulled = self.repo_digests.iter().map(|(name, digest)| (name.to_string(), digest));
+        let pulled = self.repo_digests.iter();
+        let pulled = pulled.map(|(name, digest)| (name.to_string(), tags_of(name, &self.tags), digest));
         let known = |digest: &Digest| digest == id || self.repo_digests.iter().any(|(_, pulled)| pulled == digest);
-        let named = named.filter(|digest| !known(digest)).map(|digest| (String::new(), digest));
-        let beside = pulled.chain(named).map(|(artifact_ref, digest)| ImageObserved {
+        let named = named.filter(|digest| !known(digest)).map(|digest| (String::new(), vec![], digest));
+        let beside = pulled.chain(named).map(|(artifact_ref, tags, digest)| ImageObserved {
             digest: digest.to_string(),
             artifact_ref,
+            tags,
             config_digest: id.to_string(),
             ..ImageObserved::default()
         });

@@ -10,10 +10,10 @@ use super::budget::Budget;
 use super::facts;
 use super::read::{List, Text};
 
-/// Most digests of registries by which one scan is found.
-const REPO_DIGESTS_MAX: usize = 16;
+/// Most digests of registries by which one scan, or one SBOM, is found.
+pub(super) const REPO_DIGESTS_MAX: usize = 16;
 /// Most tags that are looked at, once for each of those digests.
-const REPO_TAGS_MAX: usize = 1_024;
+pub(super) const REPO_TAGS_MAX: usize = 1_024;
 /// Most tags of one image.
 const TAGS_MAX: usize = 64;
 
@@ -80,11 +80,20 @@ impl Image {
         self.tags.first().cloned().or_else(named).map(|named| named.to_string()).unwrap_or_default()
     }
 
-    /// The digests that a scan is of, each with its reference: the one given outside; else every one that a registry
-    /// knows the image by; else its manifest's; else its configuration's. `reference` is the image's without a
-    /// registry's digest.
+    /// The digests that a scan is of, each with its reference: the one given outside; the manifest's, where the report
+    /// says which one was scanned; every one that a registry knows the image by; else its configuration's. `reference`
+    /// is the image's without a registry's digest.
     pub(super) fn subjects(&self, given: &Given<'_>, reference: String) -> Vec<(Digest, String)> {
-        let first = self.pulled.first().map_or(reference, |(name, _)| name.to_string());
+        let pulled_as = |digest: &Digest| self.pulled.iter().find(|(_, pulled)| pulled == digest);
+        let named = |digest: &Digest| match (pulled_as(digest), self.pulled.first()) {
+            (Some((name, _)), _) => name.to_string(),
+            // A tag may be that of the index which was pulled.
+            (None, Some((name, _))) if self.manifest.as_ref() == Some(digest) => {
+                ArtifactRef { tag: String::new(), digest: Some(digest.clone()), ..name.clone() }.to_string()
+            }
+            (None, Some((name, _))) => name.to_string(),
+            (None, None) => reference.clone(),
+        };
         let mut subjects: Vec<(Digest, String)> = Vec::new();
         let mut add = |digest: &Digest, reference: String| {
             if !subjects.iter().any(|(known, _)| known == digest) {
@@ -92,17 +101,19 @@ impl Image {
             }
         };
         if let Some(outside) = facts::outside(given) {
-            let own = self.pulled.iter().find(|(_, digest)| digest == outside);
-            let known = own.is_some() || [&self.manifest, &self.config].contains(&&Some(outside.clone()));
-            add(outside, own.map_or(first, |(name, _)| name.to_string()));
+            let known =
+                pulled_as(outside).is_some() || [&self.manifest, &self.config].contains(&&Some(outside.clone()));
+            add(outside, named(outside));
             if !known {
                 // Who sends the report knows better what was scanned.
                 return subjects;
             }
-        } else if let (Some(digest), []) = (self.manifest.as_ref().or(self.config.as_ref()), self.pulled.as_slice()) {
-            add(digest, first);
         }
+        self.manifest.iter().for_each(|digest| add(digest, named(digest)));
         self.pulled.iter().for_each(|(name, digest)| add(digest, name.to_string()));
+        if let (Some(config), []) = (&self.config, subjects.as_slice()) {
+            subjects.push((config.clone(), named(config)));
+        }
         subjects
     }
 
@@ -122,20 +133,20 @@ impl Image {
         };
         let pulled = self.pulled.iter().map(|(name, digest)| ImageObserved {
             artifact_ref: name.to_string(),
-            tags: self.tags_of(name),
+            tags: tags_of(name, &self.tags),
             ..beside(digest)
         });
         let is_pulled = |manifest: &&Digest| self.pulled.iter().any(|(_, digest)| digest == *manifest);
         let manifest = self.manifest.as_ref().filter(|manifest| !is_pulled(manifest)).map(&beside);
         pulled.chain(manifest).map(Fact::now).collect()
     }
+}
 
-    /// Its tags in one repository.
-    fn tags_of(&self, name: &ArtifactRef) -> Vec<String> {
-        let key = name.repository_key();
-        let tags = self.tags.iter().filter(|tag| tag.repository_key() == key).map(|tag| &tag.tag);
-        tags.filter(|tag| image::is_version_tag(tag)).take(TAGS_MAX).cloned().collect()
-    }
+/// The tags of an image in one repository.
+pub(super) fn tags_of(name: &ArtifactRef, tags: &[ArtifactRef]) -> Vec<String> {
+    let key = name.repository_key();
+    let tags = tags.iter().filter(|tag| tag.repository_key() == key).map(|tag| &tag.tag);
+    tags.filter(|tag| image::is_version_tag(tag)).take(TAGS_MAX).cloned().collect()
 }
 
 /// Says a scan of each of its subjects; the findings were taken from the budget once.

@@ -388,7 +388,7 @@ impl<'a> Package<'a> {
 
     /// What Trivy says of an image in texts such as `ImageID: sha256:…`, under the names that it has in CycloneDX.
     fn image_properties(&self) -> Vec<(String, String)> {
-        const SAID: [&str; 3] = ["ImageID", "DiffID", "RepoDigest"];
+        const SAID: [&str; 4] = ["ImageID", "DiffID", "RepoDigest", "RepoTag"];
         let annotations = self.annotations.0.iter().map(|Lax(annotation)| annotation.comment.as_str());
         let texts = self.attribution_texts.0.iter().map(Text::as_str).chain(annotations);
         let said = texts.filter_map(|text| text.split_once(": ")).filter(|(name, _)| SAID.contains(name));

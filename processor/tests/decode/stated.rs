@@ -267,6 +267,7 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
         property("ImageID", &sha256_of("2b")),
         property("RepoDigest", &reference("mirror", "3c")),
         property("RepoDigest", &reference("hub", "4d")),
+        property("RepoTag", "hub.example/ledger:4.2"),
         property("DiffID", &sha256_of("5e")),
     ];
     let root = format!(r#"{{"type":"container","name":"ledger","properties":[{}]}}"#, properties.join(","));

@@ -296,7 +296,7 @@ fn a_grype_report_is_a_scan_by_every_digest_that_registries_know() {
     assert_eq!(decoded.time.map(|(time, _)| time.to_string()).as_deref(), Some("2026-05-04T01:02:01Z"));
     let found = scans(&decoded);
     let of: Vec<_> = found.iter().map(|scan| scan.artifact_digest.clone()).collect();
-    assert_eq!(of, [sha256_of("3c"), sha256_of("1a")]);
+    assert_eq!(of, [sha256_of("1a"), sha256_of("3c")], "what was scanned, and what was pulled");
     for scan in &found {
         assert_eq!((scan.scanner_version.as_str(), scan.target.as_str(), scan.finding_count), ("0.104.0", "", 1));
         assert_eq!(scan.kind(), pedigraph_proto::event::ArtifactKind::ContainerImage);
@@ -330,6 +330,11 @@ fn a_grype_report_is_of_the_best_digest_that_it_names() {
     let found = scan(&both, None).expect("accepted");
     assert_eq!((found.artifact_digest, found.artifact_ref.as_str()), (manifest.clone(), "ledger:4.2"));
     assert_eq!(scan(&both, Some(&config)).expect("accepted").artifact_digest, config);
+    let pulled = image(json!({"manifestDigest": manifest, "imageID": config, "userInput": "hub.example/ledger:4.2",
+        "tags": ["hub.example/ledger:4.2"], "repoDigests": [format!("hub.example/ledger@{}", sha256_of("3c"))]}));
+    let found = scan(&pulled, None).expect("accepted");
+    let reference = format!("hub.example/ledger@{manifest}");
+    assert_eq!((found.artifact_digest, found.artifact_ref), (manifest.clone(), reference), "the tag is the index's");
     let alone = scan(&image(json!({"imageID": config, "userInput": "out/ledger.tar"})), None).expect("accepted");
     assert_eq!((alone.artifact_digest, alone.artifact_ref.as_str()), (config.clone(), ""));
     assert_eq!(scan(&image(json!({"userInput": "ledger:4.2"})), None), Err(Code::SubjectMissing));
