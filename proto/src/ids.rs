@@ -1,5 +1,6 @@
 //! Identifiers that cannot be wrong: parsed once at the edge, private inside (SPEC §2.3).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -264,7 +265,7 @@ impl Purl {
         if text.len() > PURL_BYTES_MAX || !text.get(..4)?.eq_ignore_ascii_case("pkg:") {
             return None;
         }
-        PackageUrl::from_str(text).ok()
+        PackageUrl::from_str(text).ok().or_else(|| oci_with_namespace(text))
     }
 
     /// The purl, and what it was made of: qualifiers need no second parse.
@@ -367,6 +368,30 @@ impl Purl {
     pub fn is_image(&self) -> bool {
         matches!(self.kind(), "oci" | "docker")
     }
+}
+
+/// A `pkg:oci` with a namespace, which its type forbids and tools write all the same: the namespace is a part of the
+/// repository, and so `pkg:oci/acme/web?repository_url=ghcr.io` is `pkg:oci/web?repository_url=ghcr.io/acme/web`.
+fn oci_with_namespace(text: &str) -> Option<PackageUrl<'static>> {
+    let (kind, rest) = text.get(4..)?.trim_start_matches('/').split_once('/')?;
+    // A type that is made up alike but for its namespace.
+    let written =
+        PackageUrl::from_str(&format!("pkg:docker/{rest}")).ok().filter(|_| kind.eq_ignore_ascii_case("oci"))?;
+    let name = format!("{}/{}", written.namespace()?, written.name());
+    let repository = purl_repository(&qualifier(&written, "repository_url").unwrap_or_default(), &name);
+    let mut purl = PackageUrl::new("oci", written.name().to_owned()).ok()?;
+    if let Some(version) = written.version() {
+        purl.with_version(version.to_owned()).ok()?;
+    }
+    if let Some(subpath) = written.subpath() {
+        purl.with_subpath(subpath.to_owned()).ok()?;
+    }
+    let others: BTreeMap<_, _> = written.qualifiers().iter().collect();
+    for (key, value) in others {
+        purl.add_qualifier(key.to_string(), value.to_string()).ok()?;
+    }
+    purl.add_qualifier("repository_url", repository).ok()?;
+    Some(purl)
 }
 
 fn qualifier(parsed: &PackageUrl<'_>, key: &str) -> Option<String> {
@@ -639,6 +664,39 @@ mod tests {
         let tagged =
             "pkg:docker/team/ledger@sha256:HEX?repository_url=gcr.io&tag=2.1.0".replace("HEX", &"c".repeat(64));
         assert_eq!(ArtifactRef::parse(&tagged).expect("a purl").to_string(), "gcr.io/team/ledger:2.1.0");
+    }
+
+    #[test]
+    fn a_namespace_of_an_oci_purl_is_a_part_of_its_repository() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let check = |text: &str, want: &str, repository: &str| {
+            let text = text.replace("DIGEST", &digest.replace(':', "%3A"));
+            let purl = Purl::parse(&text).expect("a purl");
+            assert_eq!(purl.as_str(), want.replace("DIGEST", &digest), "{text}");
+            assert_eq!(Purl::parse(purl.as_str()).as_ref(), Some(&purl), "{text}");
+            assert_eq!(purl.digest().map(|digest| digest.to_string()), Some(digest.clone()), "{text}");
+            let named = ArtifactRef::parse(&text).expect("a reference");
+            assert_eq!((named.repository.as_str(), named.digest), (repository, purl.digest()), "{text}");
+        };
+        check(
+            "pkg:oci/acme/web@DIGEST?repository_url=ghcr.io&tag=1",
+            "pkg:oci/web@DIGEST?repository_url=ghcr.io%2Facme%2Fweb&tag=1",
+            "ghcr.io/acme/web",
+        );
+        check(
+            "pkg:OCI/acme/shop/web@DIGEST?repository_url=https://ghcr.io/acme",
+            "pkg:oci/web@DIGEST?repository_url=ghcr.io%2Facme%2Fshop%2Fweb",
+            "ghcr.io/acme/shop/web",
+        );
+        check(
+            "pkg:oci/ghcr.io/acme/web@DIGEST",
+            "pkg:oci/web@DIGEST?repository_url=ghcr.io%2Facme%2Fweb",
+            "ghcr.io/acme/web",
+        );
+        check("pkg:oci/acme/web@DIGEST", "pkg:oci/web@DIGEST?repository_url=acme%2Fweb", "acme/web");
+        for none in ["pkg:oci/", "pkg:oci//", "pkg:oci/a/", "pkg:cargo/a/b@1", "pkg:gem/oci/b@1"] {
+            assert_eq!(Purl::parse(none), None, "{none}");
+        }
     }
 
     #[test]
