@@ -21,7 +21,7 @@ use super::{Found, Given, Understood};
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kind.starts_with("dev.cdevents."),
     matches: |shape| shape.all(&["context", "subject"]),
-    ..Decoder::new("cdevents", 2, Decode::Event(decode))
+    ..Decoder::new("cdevents", 3, Decode::Event(decode))
 }];
 
 /// Most flags of one deployment.

@@ -7,7 +7,7 @@ use pedigraph_proto::message::Reject;
 use pedigraph_proto::protobuf::Message as _;
 use pedigraph_proto::wire::Fact;
 
-use super::facts::FACT_BYTES_MAX;
+use super::facts::{self, FACT_BYTES_MAX};
 use super::lengths::Fit;
 use super::set::ComponentSet;
 
@@ -44,6 +44,11 @@ impl FactList {
         self.facts.extend(other.facts);
         self.of_sets += other.of_sets;
         self.sets.extend(other.sets.into_iter().map(|(at, set)| (before + at, set)));
+    }
+
+    /// Writes commits as everybody does.
+    pub(super) fn spell_commits(&mut self) {
+        self.facts.iter_mut().filter_map(|fact| fact.event.as_mut()).for_each(facts::spell_commits);
     }
 
     /// Cuts and refuses texts as [`Fit`] says; components were cut when they were read.

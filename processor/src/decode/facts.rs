@@ -6,6 +6,7 @@ use pedigraph_proto::event::{
     AdvisoryPublished, AffectedPackage, AliasObserved, AttestationAttached, Finding, Material, ScanCompleted,
     VexIssued, VexStatement,
 };
+use pedigraph_proto::fact::change::{Artifact, Evidence, Family, Source, Work};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::Message;
 use pedigraph_proto::wire::Fact;
@@ -386,6 +387,33 @@ pub(super) fn named_digest(name: &str) -> Option<Digest> {
 /// Whether a text is a commit id: 40 or 64 hex digits.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Commit ids in lower case, wherever an event names one: in upper case it is the same commit. What is no whole id stays
+/// as it is.
+pub(super) fn spell_commits(event: &mut Event) {
+    let spell = |text: &mut String| {
+        if is_commit(text) {
+            text.make_ascii_lowercase();
+        }
+    };
+    match event.family_mut() {
+        Family::Source(Source::ChangeMerged(e)) => [&mut e.commit, &mut e.change_id].into_iter().for_each(spell),
+        Family::Source(Source::RefUpdated(e)) => [&mut e.commit, &mut e.previous_commit].into_iter().for_each(spell),
+        Family::Work(Work::RunStarted(e)) => spell(&mut e.commit),
+        Family::Work(Work::RunFinished(e)) => spell(&mut e.commit),
+        Family::Artifact(Artifact::ArtifactPackaged(e)) => {
+            [&mut e.commit, &mut e.change_id].into_iter().for_each(spell);
+        }
+        Family::Artifact(Artifact::ImageObserved(e)) => spell(&mut e.commit),
+        Family::Evidence(Evidence::AttestationAttached(e)) => spell(&mut e.commit),
+        Family::Source(_)
+        | Family::Work(_)
+        | Family::Artifact(_)
+        | Family::Evidence(_)
+        | Family::Deploy(_)
+        | Family::Control(_) => {}
+    }
 }
 
 #[cfg(test)]

@@ -243,8 +243,9 @@ impl Understood {
     }
 }
 
-/// What was found, its texts cut or refused by their lengths.
+/// What was found, its texts cut or refused by their lengths, its commits in one spelling.
 fn fitting(mut found: Found) -> Result<Found, Reject> {
+    found.facts.spell_commits();
     found.facts.fit()?;
     if found.facts.too_large() {
         // Long strings were cut and long lists divided before: only a document made for it gets here.

@@ -20,7 +20,7 @@ use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
 /// Version of the rules by which these events are read, and written where the ledger speaks of itself.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kebab_name(kind).is_some(),

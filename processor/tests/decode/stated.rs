@@ -277,7 +277,50 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
     assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
     assert_eq!(sboms[0]["componentSet"], sboms[1]["componentSet"]);
     assert_eq!(named(&found, "ComponentsListed").len(), 1, "the set is stored once");
-    assert_eq!(named(&found, "ImageObserved").len(), 3);
+    let images = named(&found, "ImageObserved");
+    let tied = images.iter().filter(|image| text(image, "configDigest") == sha256_of("2b"));
+    let tied: Vec<_> = tied.map(|image| (text(image, "artifactRef"), image["tags"].clone())).collect();
+    let (mirror, hub) = (reference("mirror", "3c"), reference("hub", "4d"));
+    assert_eq!(tied, [(mirror.as_str(), Value::Null), (hub.as_str(), serde_json::json!(["4.2"]))]);
+    assert_eq!(images.len(), 3);
+}
+
+#[test]
+fn a_commit_is_the_same_in_upper_case() {
+    let (upper, lower) = ("EF".repeat(20), "ef".repeat(20));
+    let own = |name: &str, fields: &str| {
+        let data = format!(r#"{{{fields},"commit":"{upper}"}}"#);
+        facts(&binary(&format!("io.pedigraph.{name}.v1"), &[], data.as_bytes())).remove(0).1
+    };
+    let digest = format!(r#""artifactDigest":"{DIGEST}""#);
+    for event in [
+        own("artifact-packaged", &digest),
+        own("change-merged", r#""changeId":"7""#),
+        own("ref-updated", r#""repository":"r","ref":"main""#),
+        own("run-started", r#""run":"1""#),
+        own("run-finished", r#""run":"1""#),
+        own("attestation-attached", &format!(r#""predicateType":"p","artifactDigests":["{DIGEST}"]"#)),
+        own("image-observed", &format!(r#""digest":"{DIGEST}""#)),
+        provenance(
+            "v1",
+            &format!(
+                r#"{{"buildDefinition":{{"resolvedDependencies":[{{"uri":"git+https://g.example/a",
+            "digest":{{"gitCommit":"{upper}"}}}}]}}}}"#
+            ),
+        ),
+    ] {
+        assert_eq!(text(&event, "commit"), lower, "{event}");
+    }
+    let custom = format!(r#"{{"commit":"{upper}"}}"#);
+    let created = message(&cdevent("branch.created.0.2.0", "main", r#"{"repository":{"id":"r"}}"#, &custom));
+    assert_eq!(text(&facts(&created)[0].1, "commit"), lower);
+    let merged = message(&cdevent("change.merged.0.2.0", &upper, r#"{"repository":{"id":"r"}}"#, "{}"));
+    assert_eq!(
+        ["commit", "changeId"].map(|field| text(&facts(&merged)[0].1, field).to_owned()),
+        [lower.clone(), lower]
+    );
+    let tag = own("artifact-packaged", &format!(r#"{digest},"changeId":"Release-7""#));
+    assert_eq!(text(&tag, "changeId"), "Release-7", "what is no commit stays as it is");
 }
 
 /// A CDEvent with a source in its subject and its context.
