@@ -25,7 +25,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 2, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 3, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
 /// Length of most digests with their algorithm, bytes.
@@ -225,9 +225,10 @@ fn inner_facts(
     if let Some(decoder) = table::of_predicate_type(kind) {
         let document = unwrapped(predicate);
         let sha256 = pedigraph_proto::canonical::sha256(document.as_bytes());
-        let given = Given { subject: first, sha256, verification, ..given.clone() };
+        let other_subjects = subjects.get(1..).unwrap_or_default();
+        let given = Given { subject: first, other_subjects, sha256, verification, ..given.clone() };
         let mut found = decoder.read_text(&document, &given, &mut Understood::default())?;
-        link_others(&mut found, subjects.get(1..).unwrap_or_default(), given.budget)?;
+        link_others(&mut found, other_subjects, given.budget)?;
         return Ok(Some(found));
     }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {

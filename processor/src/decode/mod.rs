@@ -179,6 +179,8 @@ struct Found {
 struct Given<'a> {
     /// The subject artifact given outside the document.
     subject: Option<Digest>,
+    /// The other subjects of the statement whose predicate the document is, each with its name.
+    other_subjects: &'a [(String, String)],
     /// Digest of the document's bytes.
     sha256: [u8; 32],
     /// What is known of the signature around the document.
@@ -203,7 +205,8 @@ impl<'a> Given<'a> {
         hidden: &Hidden,
     ) -> Given<'a> {
         let (verification, hidden) = (Verification::None, hidden.clone());
-        Given { subject, sha256, verification, event_type: "", media_type: "", limits, budget, hidden }
+        let other_subjects = [].as_slice();
+        Given { subject, other_subjects, sha256, verification, event_type: "", media_type: "", limits, budget, hidden }
     }
 
     /// A text that stood in base64, as facts may tell it: redaction has not seen it before.

@@ -11,7 +11,6 @@ use pedigraph_proto::{Digest, Nanos, Purl};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::budget::Budget;
 use super::document::{Document, Failure};
 use super::facts::{self, Aliases, canonical_purl, first_time, named_digest, outside, texts_bytes};
 use super::read::{Each, List, Members, Obj, Object, Pairs, Text, TextOr, clip, skip};
@@ -26,7 +25,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let context = shape.value("@context");
         context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
     },
-    ..Decoder::new("openvex", 3, Decode::Stream(decode))
+    ..Decoder::new("openvex", 4, Decode::Stream(decode))
 }];
 
 /// Most digests of one product.
@@ -189,7 +188,7 @@ impl<'g> Reading<'_, 'g> {
     }
 
     fn take(&mut self, statement: &Statement<'_>) -> Result<(), Reject> {
-        statement.push_to(&mut self.statements, outside(self.given), self.given.budget)?;
+        statement.push_to(&mut self.statements, self.given)?;
         statement.products.0.iter().for_each(|product| self.aliases.note(hashes(product)));
         let statements_max = self.given.limits.statements_max;
         if self.statements.len() > statements_max {
@@ -237,18 +236,11 @@ fn check_version(context: &str) -> Result<(), Reject> {
 }
 
 impl Statement<'_> {
-    fn push_to(&self, out: &mut Vec<VexStatement>, subject: Option<&Digest>, budget: &Budget) -> Result<(), Reject> {
-        let about_all = self.without_product();
+    fn push_to(&self, out: &mut Vec<VexStatement>, given: &Given<'_>) -> Result<(), Reject> {
+        let (about_all, budget) = (self.without_product(), given.budget);
         let own_parts = self.own_subcomponents();
         if self.products.0.is_empty() {
-            let product_digests: Vec<String> = subject.iter().map(|digest| digest.to_string()).collect();
-            let product = product_digests.first().cloned().unwrap_or_default();
-            let mut subcomponents = own_parts;
-            subcomponents.truncate(facts::SUBCOMPONENTS_MAX);
-            let statement = VexStatement { product, product_digests, subcomponents, ..about_all };
-            budget.take(&statement)?;
-            out.push(statement);
-            return Ok(());
+            return of_subjects(VexStatement { subcomponents: own_parts, ..about_all }, out, given);
         }
         for product in &self.products.0 {
             let (product, product_digests, parts) = named(product);
@@ -297,6 +289,20 @@ impl Statement<'_> {
             ..VexStatement::default()
         }
     }
+}
+
+/// A statement without products is of what the document is of: of all subjects of the statement whose predicate that is.
+fn of_subjects(mut said: VexStatement, out: &mut Vec<VexStatement>, given: &Given<'_>) -> Result<(), Reject> {
+    said.subcomponents.truncate(facts::SUBCOMPONENTS_MAX);
+    let first = outside(given).map(Digest::to_string).unwrap_or_default();
+    let others = given.other_subjects.iter().map(|(digest, _)| digest.clone());
+    for product in std::iter::once(first).chain(others) {
+        let product_digests = Some(product.clone()).filter(|digest| !digest.is_empty()).into_iter().collect();
+        let statement = VexStatement { product, product_digests, ..said.clone() };
+        given.budget.take(&statement)?;
+        out.push(statement);
+    }
+    Ok(())
 }
 
 /// A product's name, its digests and its subcomponents.

@@ -387,6 +387,45 @@ fn findings_of_an_sboms_part_do_not_end_those_of_another_part() {
 }
 
 #[test]
+fn what_trivy_calls_not_affected_is_no_finding() {
+    let of = |status: &str| {
+        let report = json!({"SchemaVersion": 2, "ArtifactName": "x", "ArtifactType": "container_image",
+            "Results": [{"Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1", "PkgName": "p", "Status": status}]}]});
+        let message = Message { subject: Some(DIGEST.into()), ..message(report.to_string().as_bytes()) };
+        scans(&run(&message, &Limits::default()).expect("accepted")).remove(0).finding_count
+    };
+    assert_eq!([of("not_affected"), of("NOT_AFFECTED")], [0, 0]);
+    for status in ["", "affected", "fixed", "under_investigation", "will_not_fix", "fix_deferred", "end_of_life"] {
+        assert_eq!(of(status), 1, "{status}");
+    }
+}
+
+#[test]
+fn openvex_without_products_is_of_all_subjects_of_its_statement() {
+    let statement = |statements: Value| {
+        let vex = json!({"@context": "https://openvex.dev/ns/v0.2.0", "author": "a", "statements": statements});
+        let subjects = [DIGEST, OTHER].map(|digest| json!({"name": "x", "digest": {"sha256": &digest[7..]}}));
+        json!({"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://openvex.dev/ns/v0.2.0",
+            "subject": subjects, "predicate": vex})
+    };
+    let said = |document: &Value| {
+        let decoded = run(&message(document.to_string().as_bytes()), &Limits::default()).expect("accepted");
+        let all = statements(&decoded).into_iter();
+        all.map(|said| (said.product, said.product_digests)).collect::<Vec<_>>()
+    };
+    let of = |product: &str, digests: &[&str]| {
+        (product.to_owned(), digests.iter().map(|digest| (*digest).to_owned()).collect::<Vec<_>>())
+    };
+    let one = json!({"vulnerability": {"name": "CVE-2026-1"}, "status": "affected"});
+    assert_eq!(said(&statement(json!([one]))), [of(DIGEST, &[DIGEST]), of(OTHER, &[OTHER])]);
+    let named = json!({"vulnerability": {"name": "CVE-2026-1"}, "status": "affected", "products": ["pkg:npm/p@1"]});
+    assert_eq!(said(&statement(json!([named]))), [of("pkg:npm/p@1", &[])]);
+    let few = Limits { statements_max: 3, ..Limits::default() };
+    let rejected = run(&message(statement(json!([one, one])).to_string().as_bytes()), &few).expect_err("4 statements");
+    assert_eq!(rejected.reject.code, Code::TooManyItems);
+}
+
+#[test]
 fn a_component_that_openvex_names_by_its_hash_alone_is_no_whole_product() {
     let vex = json!({"@context": "https://openvex.dev/ns/v0.2.0", "author": "a", "statements": [{
         "vulnerability": {"name": "CVE-2026-1"}, "status": "not_affected", "products": [
