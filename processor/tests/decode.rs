@@ -1008,6 +1008,25 @@ fn a_statement_of_more_subjects_or_materials_than_views_fold_in_a_moment_is_refu
     }
 }
 
+/// As `base64` and mail programs print it.
+#[test]
+fn an_envelope_may_have_its_payload_in_lines() {
+    let said = |document: &str| {
+        let decoded = run(&message(document.as_bytes()), &Limits::default()).expect("accepted");
+        decoded.facts.iter().map(|fact| fact.event.clone()).collect::<Vec<_>>()
+    };
+    let plain = statement("v1", "https://slsa.dev/provenance/v1", SLSA_1);
+    let payload = base64(&plain);
+    for end in ["\\n", "\\r\\n"] {
+        let lines: Vec<&str> =
+            payload.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let in_lines = envelope(&plain).replace(&payload, &(lines.join(end) + end));
+        assert_eq!(said(&in_lines), said(&envelope(&plain)));
+    }
+    let rejected = run(&message(envelope(&plain).replace(&payload, "e30 =").as_bytes()), &Limits::default());
+    assert_eq!(rejected.expect_err("no base64").reject.code, Code::SchemaViolation);
+}
+
 #[test]
 fn oci_documents_are_images_by_their_own_digest() {
     let index = format!(
@@ -1045,7 +1064,7 @@ fn oci_documents_are_images_by_their_own_digest() {
         &message(referrer.as_bytes()),
         expect![[r#"
         oci-manifest document sha256:0f26da7ca668c1326020f9e0261fad11728a2382641f117d1176cf7ba19ac2ac
-        ImageObserved {"artifactType":"application/x","digest":"sha256:0f26da7ca668c1326020f9e0261fad11728a2382641f117d1176cf7ba19ac2ac","digestKind":"manifest","subjectDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"}
+        ImageObserved {"artifactType":"application/x","digest":"sha256:0f26da7ca668c1326020f9e0261fad11728a2382641f117d1176cf7ba19ac2ac","digestKind":"package","subjectDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"}
     "#]],
     );
     let config = format!(

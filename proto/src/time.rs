@@ -1,5 +1,7 @@
 //! Times: nanoseconds since 1970 UTC inside, RFC 3339 UTC outside.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -53,10 +55,20 @@ fn moment(text: &str) -> Option<Timestamp> {
     if text.len() < SHORTEST_BYTES {
         return None;
     }
+    let text = to_nanoseconds(text);
     let zoned = text.parse::<Timestamp>().ok();
     zoned
         .or_else(|| zoneless(text.parse::<DateTime>().ok()?))
         .or_else(|| zoneless(text.parse::<Date>().ok()?.to_datetime(jiff::civil::Time::midnight())))
+}
+
+/// A time without the digits of a second that are less than a nanosecond: RFC 3339 has any number of them.
+fn to_nanoseconds(text: &str) -> Cow<'_, str> {
+    let Some((start, digits)) = text.split_once('.') else { return Cow::Borrowed(text) };
+    match digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len()) {
+        0..=9 => Cow::Borrowed(text),
+        end => format!("{start}.{}{}", &digits[..9], &digits[end..]).into(),
+    }
 }
 
 /// An age in nanoseconds.
@@ -102,6 +114,11 @@ mod tests {
         };
         check("2023-03-20T14:27:05.315384Z", Some("2023-03-20T14:27:05.315384Z"));
         check("2023-03-20T15:27:05+01:00", Some("2023-03-20T14:27:05Z"));
+        check("2023-03-20T14:27:05.123456789987Z", Some("2023-03-20T14:27:05.123456789Z"));
+        check("2023-03-20T15:27:05.1234567899999+01:00", Some("2023-03-20T14:27:05.123456789Z"));
+        check("2023-03-20 14:27:05.1234567890", Some("2023-03-20T14:27:05.123456789Z"));
+        check("2023-03-20T14:27:05.1234567899é", None);
+        check("2023-03-20T14:27:05.Z", None);
         check("2023-03-20 14:27:05", Some("2023-03-20T14:27:05Z"));
         check("2023-03-20", Some("2023-03-20T00:00:00Z"));
         check("0001-01-01T00:00:00Z", None);

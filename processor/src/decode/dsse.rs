@@ -2,9 +2,11 @@
 //!
 //! Signatures are not verified here: no key is known to a decoder. What is recorded is whether there is one.
 
-use base64::Engine as _;
+use std::borrow::Cow;
+
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine as _};
 use pedigraph_proto::event::{ArtifactSigned, Verification};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
@@ -21,14 +23,14 @@ pub(super) static DECODERS: [Decoder; 3] = [
     Decoder {
         tells: &["mediaType", "_type"],
         matches: is_lines,
-        ..Decoder::new("jsonl", 2, Decode::Lines(decode_lines))
+        ..Decoder::new("jsonl", 3, Decode::Lines(decode_lines))
     },
     Decoder {
         media_types: &["application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto.bundle"],
         matches: is_envelope,
-        ..Decoder::new("dsse", 2, Decode::Text(decode))
+        ..Decoder::new("dsse", 3, Decode::Text(decode))
     },
-    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 2, Decode::Text(decode)) },
+    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 3, Decode::Text(decode)) },
 ];
 
 fn is_envelope(shape: &Shape<'_>) -> bool {
@@ -142,15 +144,22 @@ fn statement(
 }
 
 fn unbase64(text: &str) -> Result<Vec<u8>, Reject> {
-    let decoded = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text));
+    let decoded = decoded(text);
     decoded.map_err(|error| Reject::new(Code::SchemaViolation, format!("payload is not base64: {error}")))
+}
+
+/// Base64 as its usual readers take it: in either alphabet, and in lines, as tools print it.
+fn decoded(text: &str) -> Result<Vec<u8>, DecodeError> {
+    const LINE_ENDS: [char; 2] = ['\r', '\n'];
+    let text = if text.contains(LINE_ENDS) { text.replace(LINE_ENDS, "").into() } else { Cow::Borrowed(text) };
+    STANDARD.decode(text.as_ref()).or_else(|_| URL_SAFE.decode(text.as_ref()))
 }
 
 /// A bundle that signs an artifact itself.
 fn blob_signed(signed: &MessageSignature<'_>, given: &Given<'_>) -> Result<Found, Reject> {
     let Obj(named) = &signed.message_digest;
     let algorithm = named.algorithm.as_str().to_ascii_lowercase().replace("sha2_", "sha");
-    let hash = STANDARD.decode(named.digest.as_str()).unwrap_or_default();
+    let hash = decoded(named.digest.as_str()).unwrap_or_default();
     let signed_digest = Digest::from_parts(&algorithm, &hex::encode(hash)).ok();
     let digest = facts::outside(given).cloned().or(signed_digest.filter(|digest| !digest.is_of_empty_content()));
     let digest = digest.ok_or_else(|| Reject::new(Code::DigestInvalid, "messageDigest is no digest of any content"))?;

@@ -22,7 +22,7 @@ pub(super) static DECODERS: [Decoder; 3] = [
         matches: |shape| looks_like(shape, &INDEX_TYPES, shape.all(&["schemaVersion", "manifests"])),
         ..Decoder::new(
             "oci-index",
-            2,
+            3,
             Decode::Text(|text, given| named(text, given, |digest| index(&read(text)?, digest, given.budget))),
         )
     },
@@ -32,7 +32,7 @@ pub(super) static DECODERS: [Decoder; 3] = [
         matches: |shape| looks_like(shape, &MANIFEST_TYPES, shape.all(&["schemaVersion", "config", "layers"])),
         ..Decoder::new(
             "oci-manifest",
-            2,
+            3,
             Decode::Text(|text, given| named(text, given, |digest| manifest(&read(text)?, digest))),
         )
     },
@@ -45,7 +45,7 @@ pub(super) static DECODERS: [Decoder; 3] = [
         },
         ..Decoder::new(
             "oci-config",
-            2,
+            3,
             Decode::Text(|text, given| named(text, given, |digest| config(&read(text)?, digest))),
         )
     },
@@ -309,16 +309,20 @@ impl Platform<'_> {
 fn manifest(manifest: &Manifest<'_>, digest: String) -> Result<Found, Reject> {
     check_schema(manifest.schema_version)?;
     let Obj(config) = &manifest.config;
-    let mut image = labelled(digest, DigestKind::Manifest, &manifest.annotations);
+    let mut observed = labelled(digest, DigestKind::Manifest, &manifest.annotations);
     let layers = manifest.layers.0.iter().filter_map(|Obj(layer)| layer.digest.as_str().parse::<Digest>().ok());
-    image.layer_digests = layers.take(ITEMS_MAX).map(|digest| digest.to_string()).collect();
-    image.subject_digest = canonical_digest(manifest.subject.0.digest.as_str());
-    image.artifact_type = manifest.kind().to_owned();
-    if image.artifact_type.is_empty() {
-        image.config_digest = canonical_digest(config.digest.as_str());
+    observed.layer_digests = layers.take(ITEMS_MAX).map(|digest| digest.to_string()).collect();
+    observed.subject_digest = canonical_digest(manifest.subject.0.digest.as_str());
+    observed.artifact_type = manifest.kind().to_owned();
+    if !is_image_config(config.media_type.as_str()) && !image::is_evidence_type(&observed.artifact_type) {
+        // A chart, a module or whatever else a registry keeps: no container runs it.
+        observed.digest_kind = DigestKind::Package.into();
     }
-    let time = Nanos::parse(&image.created);
-    Ok(Found { facts: vec![Fact::now(image)].into(), time })
+    if observed.artifact_type.is_empty() {
+        observed.config_digest = canonical_digest(config.digest.as_str());
+    }
+    let time = Nanos::parse(&observed.created);
+    Ok(Found { facts: vec![Fact::now(observed)].into(), time })
 }
 
 impl Manifest<'_> {

@@ -25,7 +25,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let says = ["affected", "summary", "details", "schema_version"].iter().any(|name| shape.has(name));
         shape.has("id") && (shape.has("schema_version") || (shape.has("modified") && says))
     },
-    ..Decoder::new("osv", 1, Decode::Stream(decode))
+    ..Decoder::new("osv", 2, Decode::Stream(decode))
 }];
 
 /// Longest version that is kept, bytes: far beyond those that can be compared, so that what is cut equals nothing.

@@ -270,7 +270,7 @@ impl<'a> Declared<'a> {
     }
 
     fn of(resource: &'a Resource<'_>) -> Declared<'a> {
-        Declared { repository: repository(resource.uri.as_str()), commit: commit(&resource.digest) }
+        Declared { repository: repository(resource.uri.as_str()), commit: commit(resource) }
     }
 
     /// A work tree with changes of its own is not its commit: `-dirty` behind it claims none.
@@ -289,14 +289,13 @@ fn only(mut pairs: impl Iterator<Item = (String, String)>) -> Option<(String, St
 /// Repository and commit of a material that is a checkout of sources.
 fn revision(material: &Resource<'_>) -> Option<(String, String)> {
     let uri = material.uri.as_str();
-    let commit =
-        commit(&material.digest).filter(|_| is_checkout(uri) || !material.digest.get("gitCommit").is_empty())?;
+    let commit = commit(material).filter(|_| is_checkout(uri) || !material.digest.get("gitCommit").is_empty())?;
     Some((repository(uri).into_owned(), commit))
 }
 
 fn revision_in(name: &str, material: &Resource<'_>) -> Option<String> {
     let same = repository(material.uri.as_str()).eq_ignore_ascii_case(name);
-    same.then(|| commit(&material.digest)).flatten()
+    same.then(|| commit(material)).flatten()
 }
 
 /// Whether a SHA-1 beside this URI is a commit's and not a file's.
@@ -322,11 +321,20 @@ fn repository(uri: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
-/// A commit in a digest map. GitLab calls the SHA-1 of a commit `sha256`: its length tells.
-fn commit(digest: &Pairs<'_>) -> Option<String> {
+/// The commit of a resource by its digests, else by its URI. GitLab calls the SHA-1 of a commit `sha256`: its length
+/// tells.
+fn commit(resource: &Resource<'_>) -> Option<String> {
+    let digest = &resource.digest;
     let named = ["gitCommit", "sha1"].map(|name| digest.get(name)).into_iter().find(|hash| is_commit(hash));
     let short = Some(digest.get("sha256")).filter(|hash| hash.len() == 40 && is_commit(hash));
-    Some(named.or(short)?.to_ascii_lowercase())
+    let by_uri = || checked_out(resource.uri.as_str()).filter(|_| digest.0.is_empty());
+    Some(named.or(short).or_else(by_uri)?.to_ascii_lowercase())
+}
+
+/// The commit of `git+https://host/a/b@<40 hex digits>`.
+fn checked_out(uri: &str) -> Option<&str> {
+    let path = uri.strip_prefix("git+")?.split(['?', '#']).next()?;
+    path.rsplit_once('@').map(|(_, revision)| revision).filter(|revision| is_commit(revision))
 }
 
 fn material(resource: &Resource<'_>, tools: &Tools<'_>) -> Material {

@@ -26,8 +26,9 @@ use super::{FactList, Found, Given};
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/spdx+json", "text/spdx+json"],
     predicate_type: |kind| kind.starts_with("https://spdx.dev/Document") && !kind.contains("/v3"),
-    matches: |shape| shape.has("spdxVersion") || shape.all(&["SPDXID", "packages"]),
-    ..Decoder::new("spdx", 1, Decode::Stream(decode))
+    tells: &[OF_GITHUB],
+    matches: |shape| shape.has("spdxVersion") || shape.all(&["SPDXID", "packages"]) || shape.has(OF_GITHUB),
+    ..Decoder::new("spdx", 2, Decode::Stream(decode))
 }];
 
 /// Most digests of described things by which one SBOM is found.
@@ -38,12 +39,16 @@ const IMAGES_MAX: usize = 64;
 const PURLS_MAX: usize = 16;
 /// Most hashes of one package that are looked at.
 const HASHES_MAX: usize = 64;
+/// What GitHub's answer to `dependency-graph/sbom` has: the document is the value of its only member.
+const OF_GITHUB: &str = "sbom.spdxVersion";
 /// What a document calls itself.
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 
 /// What one pass over a document collects.
 struct Reading<'a, 'g> {
     given: &'g Given<'g>,
+    /// No member was read yet.
+    is_new: bool,
     version: Text<'a>,
     namespace: Text<'a>,
     created: Text<'a>,
@@ -65,7 +70,9 @@ struct Subject<'r> {
 
 impl<'de> Members<'de> for Reading<'de, '_> {
     fn member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let is_first = std::mem::take(&mut self.is_new);
         match name {
+            "sbom" if is_first => map.next_value_seed(Object(self))?,
             "spdxVersion" => self.version = map.next_value()?,
             "documentNamespace" => self.namespace = map.next_value()?,
             "creationInfo" => {
@@ -177,6 +184,7 @@ impl<'g> Reading<'_, 'g> {
     fn new(given: &'g Given<'g>) -> Self {
         Reading {
             given,
+            is_new: true,
             version: Text::default(),
             namespace: Text::default(),
             created: Text::default(),
@@ -323,8 +331,8 @@ fn spec_version(text: &Text<'_>) -> Result<String, Reject> {
 }
 
 impl CreationInfo<'_> {
-    /// The first tool, without the version that the specification puts behind its name: what a newer version of a tool
-    /// writes replaces what the older one wrote.
+    /// The first tool, without the version that the specification puts behind its name, or that ko puts there as a word of
+    /// its own: what a newer version of a tool writes replaces what the older one wrote.
     fn tool(&self) -> String {
         let tool = self.creators.0.iter().find_map(|creator| creator.as_str().strip_prefix("Tool:"));
         let tool = tool.unwrap_or_default().trim();
@@ -333,7 +341,9 @@ impl CreationInfo<'_> {
             text.starts_with(|c: char| c.is_ascii_digit() || c == '[')
         };
         let named = tool.match_indices('-').find(|(at, _)| is_version(&tool[at + 1..]));
-        named.map_or(tool, |(at, _)| &tool[..at]).to_owned()
+        let tool = named.map_or(tool, |(at, _)| &tool[..at]);
+        let named = tool.rsplit_once(' ').filter(|(_, word)| is_version(word));
+        named.map_or(tool, |(name, _)| name.trim_end()).to_owned()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Trivy's JSON report, schema version 2.
 //!
-//! `Status: fixed` of a finding means that a fix exists, not that this artifact is fixed. `RepoDigests` of an image are
+//! `Status: fixed` of a finding means that a fix exists, not that this artifact is fixed; only one that is `not_affected`
+//! is no finding. `RepoDigests` of an image are
 //! all digests under which registries know it.
 
 use pedigraph_proto::event::{ArtifactKind, Finding, ScanCompleted};
@@ -21,7 +22,7 @@ use super::{Found, Given};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     matches: |shape| shape.has("SchemaVersion") && (shape.has("ArtifactName") || shape.has("Results")),
-    ..Decoder::new("trivy", 3, Decode::Stream(decode))
+    ..Decoder::new("trivy", 4, Decode::Stream(decode))
 }];
 
 /// A report while it is read; of what it lists only the findings are kept.
@@ -59,7 +60,11 @@ impl<'de> Members<'de> for Results<'_> {
         if name != "Vulnerabilities" {
             return skip(map);
         }
-        map.next_value_seed(Each::new(|Obj(found): Obj<Vulnerability<'de>>| self.0.take(finding(&found))))?;
+        map.next_value_seed(Each::new(|Obj(found): Obj<Vulnerability<'de>>| {
+            // Its vendor looked into it: such a one is listed on request only.
+            let is_cleared = found.status.as_str().eq_ignore_ascii_case("not_affected");
+            if is_cleared { Ok(()) } else { self.0.take(finding(&found)) }
+        }))?;
         Ok(())
     }
 }

@@ -310,6 +310,26 @@ fn an_image_of_trivy_is_found_by_every_digest() {
     }
 }
 
+/// `GET /repos/{owner}/{repo}/dependency-graph/sbom`.
+#[test]
+fn the_answer_of_github_is_the_document_in_it() {
+    let document = document(&format!(r#""packages":[{},{}]"#, package("a", ""), package("b", "")));
+    let inner = String::from_utf8(bytes_of(&document).to_vec()).expect("text");
+    let answer = format!(r#"{{"sbom":{inner}}}"#);
+    let (of, plain) = (Sbom::of(&message(answer.as_bytes())), Sbom::of(&document));
+    assert_eq!(of.components, plain.components);
+    let own = |text: &str| format!("sha256:{}", hex::encode(sha256(text.as_bytes())));
+    assert_eq!([text(&of.heads[0], "sbomDigest"), text(&plain.heads[0], "sbomDigest")], [own(&answer), own(&inner)]);
+    let streamed = run_stream(&message(b""), answer.as_bytes(), &Limits::default()).expect("accepted");
+    assert_eq!(streamed.format, "spdx");
+    let refused = |text: &str, code: Code| {
+        let rejected = run(&message(text.as_bytes()), &Limits::default()).expect_err("refused");
+        assert_eq!(rejected.reject.code, code, "{text}");
+    };
+    refused(r#"{"sbom":{"name":"x"}}"#, Code::UnsupportedFormat);
+    refused(r#"{"sbom":{"spdxVersion":"SPDX-3.0"}}"#, Code::UnsupportedVersion);
+}
+
 #[test]
 fn a_tool_is_named_without_its_version() {
     let check = |creators: &str, want: &str| {
@@ -323,6 +343,10 @@ fn a_tool_is_named_without_its_version() {
     check(r#""Person: a","Tool: Microsoft.SBOMTool-2.2.7","Tool: other""#, "Microsoft.SBOMTool");
     check(r#""Tool: GitHub.com-Dependency-Graph""#, "GitHub.com-Dependency-Graph");
     check(r#""Tool: syft-[not provided]""#, "syft");
+    check(r#""Tool: ko v0.14.1""#, "ko");
+    check(r#""Tool: ko-v0.14.1""#, "ko");
+    check(r#""Tool: SPDX Tools 3.1""#, "SPDX Tools");
+    check(r#""Tool: Mend Renovate""#, "Mend Renovate");
     check(r#""Organization: acme""#, "");
 }
 

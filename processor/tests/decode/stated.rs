@@ -446,6 +446,26 @@ fn the_commit_is_the_one_that_the_build_type_calls_the_source() {
 }
 
 #[test]
+fn a_commit_in_the_uri_of_a_material_counts_where_it_has_no_digest() {
+    let checked_out = |uri: &str| {
+        let materials = format!(r#"{{"materials":[{{"uri":"{uri}"}}]}}"#);
+        let found = provenance("v0.2", &materials);
+        [text(&found, "repository").to_owned(), text(&found, "commit").to_owned()]
+    };
+    let at = |revision: &str| format!("git+https://git.example/bank/ledger@{revision}");
+    assert_eq!(
+        checked_out(&at(&hex("2B", 40))),
+        ["https://git.example/bank/ledger".to_owned(), hex("2b", 40)],
+        "without a digest its URI says it"
+    );
+    assert_eq!(checked_out(&at("refs/heads/main")), [String::new(), String::new()]);
+    assert_eq!(checked_out(&at(&hex("2b", 40))[4..]), [String::new(), String::new()], "no checkout by its scheme");
+    let source =
+        provenance("v0.2", &format!(r#"{{"invocation":{{"configSource":{{"uri":"{}"}}}}}}"#, at(&hex("2b", 40))));
+    assert_eq!(text(&source, "commit"), hex("2b", 40));
+}
+
+#[test]
 fn tools_of_a_build_are_told_from_what_went_into_its_product() {
     let tools = |kind: &str, predicate: &str| -> Vec<String> {
         let statement = provenance(kind, predicate);
@@ -643,6 +663,14 @@ fn what_a_registry_keeps_beside_images_says_what_it_is_and_of_what() {
         );
         facts(&message(text.as_bytes())).remove(0).1
     };
+    let helm =
+        manifest("application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "");
+    assert_eq!(text(&helm, "digestKind"), "package", "no container runs it");
+    let empty = "application/vnd.oci.empty.v1+json";
+    assert_eq!(
+        text(&manifest(empty, "text/plain", r#","artifactType":"application/vnd.acme.rules""#), "digestKind"),
+        "package"
+    );
     let cosign = "application/vnd.dev.cosign.simplesigning.v1+json";
     let signature = manifest(image_config, cosign, "");
     assert_eq!([text(&signature, "artifactType"), text(&signature, "configDigest")], [cosign, ""]);
@@ -655,6 +683,7 @@ fn what_a_registry_keeps_beside_images_says_what_it_is_and_of_what() {
     assert_eq!(text(&manifest(cache, layer, ""), "artifactType"), cache);
     let image = manifest(image_config, layer, "");
     assert_eq!([text(&image, "artifactType"), text(&image, "configDigest")], ["", sha256_of("0c").as_str()]);
+    assert_eq!([text(&image, "digestKind"), text(&notation, "digestKind")], ["manifest", "manifest"]);
 
     let index = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","mediaType":"{layer}"}},{{"digest":"{}","mediaType":"{cache}"}}]}}"#,
