@@ -804,6 +804,21 @@ fn an_sbom_becomes_a_sorted_set_with_its_dependencies_and_vex() {
     assert_eq!(again.facts[1], decoded.facts[1]);
 }
 
+#[test]
+fn a_version_that_stands_beside_a_purl_alone_goes_into_it() {
+    let purl = |purl: &str, version: &str| {
+        let component = format!(r#"{{"name":"x","purl":"{purl}","version":"{version}"}}"#);
+        let bom = format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{component}]}}"#);
+        let decoded = run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
+        let Some(Event::ComponentsListed(listed)) = &decoded.facts[1].event else { panic!("{:?}", decoded.facts[1]) };
+        listed.components[0].purl.clone()
+    };
+    assert_eq!(purl("pkg:npm/%40a/b?arch=x", "1.0"), "pkg:npm/%40a/b@1.0?arch=x");
+    assert_eq!(purl("pkg:npm/b@2", "1.0"), "pkg:npm/b@2", "its own goes before");
+    assert_eq!(purl("pkg:oci/b", "1.0"), "pkg:oci/b", "the version of an image is a digest");
+    assert_eq!(purl("no purl", "1.0"), "no purl");
+}
+
 /// As Trivy writes them: advisories of distributions are on source packages.
 #[test]
 fn the_source_package_beside_a_purl_is_in_the_purl_of_the_component() {

@@ -558,7 +558,10 @@ pub fn repository_key(repository: &str) -> String {
     let name = name.strip_prefix("docker.io/").unwrap_or(&name);
     match name.split_once('/') {
         None => format!("docker.io/library/{name}"),
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => name.to_owned(),
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
+            // Names of hosts are the same in any case.
+            format!("{}/{path}", host.to_ascii_lowercase())
+        }
         Some(_) => format!("docker.io/{name}"),
     }
 }
@@ -775,6 +778,7 @@ mod tests {
         check("localhost/cart:1", "localhost/cart");
         check("localhost:5000/cart", "localhost:5000/cart");
         check("ghcr.io/shop/cart:1", "ghcr.io/shop/cart");
+        check("GHCR.io/shop/cart:1", "ghcr.io/shop/cart");
         check("pkg:npm/left-pad@1.3.0", "pkg:npm/left-pad");
         check(&format!("sha256:{}", "a".repeat(64)), "");
     }

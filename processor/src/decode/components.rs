@@ -6,7 +6,7 @@ use std::fmt;
 use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::event;
 use pedigraph_proto::protobuf::Message as _;
-use pedigraph_proto::{Digest, advisory};
+use pedigraph_proto::{Digest, Purl, advisory};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -259,6 +259,11 @@ impl Components {
             return false;
         }
         let (mut purl, purl_ok) = canonical_purl(component.purl.as_str());
+        // In the canonical form an @ is before a version and nowhere else. Documents may have it beside the purl alone.
+        if let Some(version) = component.version.get().filter(|_| purl_ok && !purl.contains('@')) {
+            let versioned = Purl::parse(&purl).filter(|purl| !purl.is_image());
+            purl = versioned.and_then(|purl| purl.with_version(clip(version))).map_or(purl, |purl| purl.to_string());
+        }
         if let Some(with_source) = component.source.added_to(&purl) {
             purl = with_source;
         }

@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 
-use pedigraph_proto::event::{AttestationAttached, Material, Outcome, SbomAttached, TestsFinished, Verification};
+use pedigraph_proto::event::{
+    AttestationAttached, ImageObserved, Material, Outcome, SbomAttached, TestsFinished, Verification,
+};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Event, Nanos};
+use pedigraph_proto::{ArtifactRef, Digest, Event, Nanos, Purl};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -25,9 +27,11 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 3, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 4, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
+/// Most subjects of one statement that are named as images.
+const NAMED_MAX: usize = 256;
 /// Length of most digests with their algorithm, bytes.
 const DIGEST_BYTES: usize = 71;
 
@@ -142,8 +146,27 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
     facts.append(inner.map(|found| found.facts).unwrap_or_default());
+    let named: Vec<Fact> = subjects.iter().filter_map(image_of).take(NAMED_MAX).map(Fact::now).collect();
+    named.iter().try_for_each(|fact| given.budget.take(fact))?;
+    facts.extend(named);
     facts.extend(aliases.into_facts());
     Ok(Found { facts, time })
+}
+
+/// The image that a subject is called, by its repository: `ghcr.io/acme/till`, BuildKit's `pkg:docker/…`. A tag there is
+/// often that of the index above it, so it says nothing. A name without a registry may be that of any file.
+fn image_of((digest, name): &(String, String)) -> Option<ImageObserved> {
+    let reference = ArtifactRef::parse(name).filter(|reference| !reference.repository.is_empty())?;
+    let is_image = match Purl::parse(name) {
+        Some(purl) => purl.is_image(),
+        None => reference.repository.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':'])),
+    };
+    let reference = ArtifactRef { tag: String::new(), digest: digest.parse().ok(), ..reference };
+    is_image.then(|| ImageObserved {
+        digest: digest.clone(),
+        artifact_ref: reference.to_string(),
+        ..ImageObserved::default()
+    })
 }
 
 impl Statement<'_> {

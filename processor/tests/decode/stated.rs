@@ -577,8 +577,12 @@ fn the_root_and_packages_elsewhere_are_limited_too() {
     let resolved = r#""analysis":{"state":"resolved"},"#;
     assert_eq!(elsewhere("pkg:npm/q", resolved, r#"{"version":"1.0"}"#), ["pkg:npm/q@1.0 fixed"]);
     let range = r#"{"range":"vers:npm/<1.2"}"#;
-    assert_eq!(elsewhere("pkg:npm/q", "", range), ["pkg:npm/q finding"], "any version may be in it");
-    assert_eq!(elsewhere("pkg:npm/q", resolved, range), [""; 0], "a range clears no version that is not in it");
+    let ranged = "pkg:npm/q?vers=vers:npm%2F%3C1.2";
+    assert_eq!(elsewhere("pkg:npm/q", "", range), [format!("{ranged} finding")]);
+    assert_eq!(elsewhere("pkg:npm/q", resolved, range), [format!("{ranged} fixed")]);
+    let words = r#"{"range":"before 1.2"}"#;
+    assert_eq!(elsewhere("pkg:npm/q", "", words), ["pkg:npm/q finding"], "any version may be in it");
+    assert_eq!(elsewhere("pkg:npm/q", resolved, words), [""; 0], "it clears no version that is not in it");
 }
 
 #[test]
@@ -704,4 +708,25 @@ fn what_a_registry_keeps_beside_images_says_what_it_is_and_of_what() {
         ["digest", "subjectDigest", "artifactType"].map(|field| text(&attestation, field)),
         [OTHER, DIGEST, "attestation-manifest"]
     );
+}
+
+#[test]
+fn subjects_that_are_called_like_images_are_named_by_their_repository() {
+    let named = |name: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"https://slsa.dev/provenance/v1","predicate":{{}},
+            "subject":[{{"name":"{name}","digest":{{"sha256":"{}"}}}}]}}"#,
+            &DIGEST[7..]
+        );
+        let all = facts(&message(statement.as_bytes())).into_iter();
+        let named: Vec<_> = all.filter(|(kind, _)| *kind == "ImageObserved").collect();
+        named.first().map(|(_, image)| (text(image, "artifactRef").to_owned(), image.get("tags").is_some()))
+    };
+    let of = |repository: &str| Some((format!("{repository}@{DIGEST}"), false));
+    assert_eq!(named("ghcr.io/acme/till"), of("ghcr.io/acme/till"));
+    assert_eq!(named("ghcr.io/acme/till:1.0"), of("ghcr.io/acme/till"), "a tag may be that of an index");
+    assert_eq!(named("pkg:docker/ghcr.io/acme/shop@1.0?platform=linux%2Famd64"), of("ghcr.io/acme/shop"));
+    for file in ["till", "dist/till.tar.gz", "pkg:npm/till@1", "", "a b/c.d"] {
+        assert_eq!(named(file), None, "{file}");
+    }
 }

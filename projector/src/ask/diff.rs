@@ -259,7 +259,9 @@ pub(super) fn matched(known: &Component) -> (Matched, String) {
         Some(purl) => {
             let mut text = purl.package().to_owned();
             for name in NAMING {
-                if let Some(value) = purl.qualifier(name) {
+                // What Maven takes where none is written is not written by all.
+                let is_default = |value: &String| name == "type" && purl.kind() == "maven" && value == "jar";
+                if let Some(value) = purl.qualifier(name).filter(|value| !is_default(value)) {
                     text.push_str(&format!(";{name}={value}"));
                 }
             }

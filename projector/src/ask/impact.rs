@@ -535,7 +535,7 @@ impl RowMaker<'_> {
         if let Some(named) = whole.as_ref().map(|whole| whole.components()).filter(|named| !named.is_empty()) {
             let sets: Vec<u32> = scope.current_sboms(digest)?.iter().map(|current| current.set).collect();
             components = self.named_components(&named, &sets)?;
-            components_cut = (named.len() - components.len()) as u64;
+            components_cut = named.len().saturating_sub(PATHS_PER_ROW_MAX) as u64;
         }
         let (fixed_in, fix_search_cut) = self.fixed_in(digest)?;
         let named = self.reach.case().zip(whole.as_deref());
@@ -589,19 +589,35 @@ impl RowMaker<'_> {
 
     /// Components that somebody names, with the way to each where an SBOM has it.
     fn named_components(&mut self, named: &BTreeSet<&String>, sets: &[u32]) -> Result<Vec<ComponentPath>, Error> {
-        let mut components = Vec::new();
+        let mut components: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for purl in named.iter().take(PATHS_PER_ROW_MAX) {
-            let mut path = Vec::new();
-            for set in sets {
-                let contents = self.reach.scope.contents(*set)?;
-                if let Some(place) = contents.place_of(self.reach.scope, purl)? {
-                    path = contents.path(self.reach.scope, place)?;
-                    break;
-                }
-            }
-            components.push(ComponentPath { purl: (*purl).clone(), path });
+            let (purl, path) = self.named_component(purl, sets)?;
+            components.entry(purl).or_insert(path);
         }
-        Ok(components)
+        Ok(components.into_iter().map(|(purl, path)| ComponentPath { purl, path }).collect())
+    }
+
+    /// A component that somebody names, as an SBOM calls it that has it, and the way there. Tools write qualifiers as
+    /// they like: where no SBOM has the very purl, one of the same package and version is it.
+    fn named_component(&mut self, named: &str, sets: &[u32]) -> Result<(String, Vec<String>), Error> {
+        let scope = self.reach.scope;
+        for set in sets {
+            let contents = scope.contents(*set)?;
+            if let Some(place) = contents.place_of(scope, named)? {
+                return Ok((named.to_owned(), contents.path(scope, place)?));
+            }
+        }
+        let Some(purl) = Purl::parse(named) else { return Ok((named.to_owned(), vec![])) };
+        for set in sets {
+            let contents = scope.contents(*set)?;
+            let same = |other: &Purl| (other.package(), other.version()) == (purl.package(), purl.version());
+            let all = contents.of_package(scope, purl.package())?;
+            let Some(known) = all.iter().find(|known| known.parsed().is_some_and(same)) else { continue };
+            if let Some(place) = contents.place_of(scope, &known.purl)? {
+                return Ok((known.purl.clone(), contents.path(scope, place)?));
+            }
+        }
+        Ok((named.to_owned(), vec![]))
     }
 
     /// The next version of its line that is known to be free of it; whether more follow than were looked at.
