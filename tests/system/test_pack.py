@@ -311,7 +311,8 @@ def test_verdicts_and_changes_since_the_parent_are_proved_by_what_is_in_a_pack(w
     assert (parent["from"], parent["to"]) == (old, new)
     cleared = next(delta for delta in parent["deltas"] if delta["cve"] == cve)
     assert cleared["toStatus"] == "not_affected" and cleared["rationale"]["evidenceLink"].removeprefix("/api/v1/") in files
-    assert parent["diff"]["sbomDiff"]["removed"], "the next version has no SBOM"
+    sboms = parent["diff"]["sbomDiff"]
+    assert (sboms["undescribed"], sboms["removed"]) == (["to"], []), "the next version has no SBOM"
     for changed in (parent["diff"], *parent["deltas"]):
         assert changed["replayHash"] == replay_hash(files, f"{old}..{new}", changed["inputs"])
         hashes += 1

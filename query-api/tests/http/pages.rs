@@ -147,7 +147,8 @@ async fn the_box_ends_on_a_page_whatever_is_typed() {
     check(&digest("3"), &artifact, "example.org/till:7").await;
     check("sha256:33333333", &artifact, "example.org/till:7").await;
     check("example.org/till:7", &artifact, "example.org/till:7").await;
-    check("eu/blue #1%", "/environments/eu%2Fblue%20%231%25", "till").await;
+    // An environment, and what runs alone in it.
+    check("eu/blue #1%", "", "/environments/eu%2Fblue%20%231%25").await;
     check("till", "/environments/eu%2Fblue%20%231%25/services/till", "till in").await;
     check(MERGED, &format!("/commits/{MERGED}"), "pedigraph publish FILE").await;
     check(COMMIT, "", &format!("/commits/{COMMIT}")).await;
