@@ -510,7 +510,7 @@ fn an_image_is_called_by_the_purl_of_its_repository() {
         let events = [image.clone(), hub.clone(), package.clone()];
         let vex = statement("maker", "d", 2, product, VexStatus::Affected);
         // Whichever came first.
-        let before = comes_to(&[&events[..], &[vex.clone()]].concat(), name);
+        let before = comes_to(&[&events[..], std::slice::from_ref(&vex)].concat(), name);
         assert_eq!(comes_to(&[&[vex][..], &events].concat(), name), before, "{product}");
         before
     };

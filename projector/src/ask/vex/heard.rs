@@ -131,7 +131,9 @@ impl Case<'_> {
             add(&self.on_digest(digest)?, Rank::Index, canonical);
         }
         for (package, version, _) in &about.own {
-            add(&self.on_package(package, version)?, Rank::Purl, package);
+            if self.may_name(package)? {
+                add(&self.on_package(package, version)?, Rank::Purl, package);
+            }
         }
         for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
             for current in &about.current {

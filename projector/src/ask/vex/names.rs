@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table, unreadable};
-use crate::store::key::KeyReader;
+use crate::store::key::{Key, KeyReader};
 
+/// Names of one vulnerability that are read at once; most have fewer.
+const FEW_NAMES: usize = 16;
 /// How names of CVEs begin in keys.
 const CVE: &str = "CVE-";
 
@@ -54,22 +56,33 @@ impl Scope {
         let mut found = BTreeSet::from([start.to_owned()]);
         let mut todo = vec![start.to_owned()];
         while let Some(name) = todo.pop() {
-            let prefix = table(&self.tenant, ALIASES).text(&name);
-            let (cves, end) = (prefix.clone().text_prefix(CVE), prefix.prefix_end());
-            let ranges = match is_cve(start) {
-                true => vec![(prefix.clone(), cves.clone()), (cves.prefix_end(), end)],
-                false => vec![(prefix.clone(), end)],
-            };
-            for (from, to) in ranges {
-                for (key, _) in self.keyed::<()>(&from, &to, false, Clocks::Known, usize::MAX)? {
-                    let other = KeyReader::after(&key, &prefix).text().ok_or_else(unreadable)?;
-                    if found.insert(other.clone()) && !is_cve(&other) {
-                        todo.push(other);
-                    }
+            for other in self.aliases_beside(&name, is_cve(start))? {
+                if found.insert(other.clone()) && !is_cve(&other) {
+                    todo.push(other);
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Names that are joined to one directly, without CVEs where a CVE asks.
+    fn aliases_beside(&self, name: &str, of_cve: bool) -> Result<Vec<String>, Error> {
+        let prefix = table(&self.tenant, ALIASES).text(name);
+        let (cves, end) = (prefix.clone().text_prefix(CVE), prefix.prefix_end());
+        let read = |from: &Key, to: &Key, limit: usize| {
+            let rows = self.keyed::<()>(from, to, false, Clocks::Known, limit)?;
+            let others = rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable));
+            others.collect::<Result<Vec<_>, Error>>()
+        };
+        let mut all = read(&prefix, &end, FEW_NAMES)?;
+        if all.len() == FEW_NAMES {
+            all = match of_cve {
+                true => [read(&prefix, &cves, usize::MAX)?, read(&cves.prefix_end(), &end, usize::MAX)?].concat(),
+                false => read(&prefix, &end, usize::MAX)?,
+            };
+        }
+        all.retain(|other| !(of_cve && is_cve(other)));
+        Ok(all)
     }
 
     fn shown_name(&self, key: &str) -> Result<String, Error> {

@@ -232,6 +232,12 @@ impl<'a> Case<'a> {
         Ok(Arc::new(named))
     }
 
+    /// Whether a statement may be on a package: told without a look where few are named.
+    pub(super) fn may_name(&self, package: &str) -> Result<bool, Error> {
+        let few = self.few_packages(target::PACKAGE)?;
+        Ok(few.is_none_or(|few| few.contains(components::rows::clipped(package))))
+    }
+
     /// All packages of which something is said; `None` where these are very many.
     fn few_packages(&self, kind: u8) -> Result<Option<Arc<BTreeSet<String>>>, Error> {
         once(&self.said.packages, &kind, || {
