@@ -53,6 +53,11 @@ pub(super) enum Described {
 }
 
 impl Described {
+    /// Whether as much of another artifact is described: all, some or nothing.
+    pub(super) fn is_as_much_as(&self, other: &Described) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// Why it is not known what an artifact contains: it has no SBOM, and, if it is an index, neither have some of the
     /// manifests under it; `None` when all of it is described.
     pub(super) fn why_not(self) -> Option<String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pedigraph_proto::Digest;
 
-use super::groups::{Group, Member, Members, Way};
+use super::groups::{Group, Member, Members, Next, Way};
 use super::identity::Graph;
 use super::joined::ALIASES_MAX;
 use super::scope::Scope;
@@ -18,12 +18,19 @@ use crate::facts::lineage::rows::role;
 /// Digests of one artifact. Beyond it, what documents call the same is not followed from any of them, and answers say
 /// so.
 pub(super) const GROUP_MAX: usize = 64;
-/// Rows that say what is the same as one digest; more digests than [`GROUP_MAX`] are told to be too many.
-const SAME_ROWS_MAX: usize = 512;
+/// Rows that say what is the same as one digest, each another digest: so many are too many.
+const SAME_ROWS_MAX: usize = GROUP_MAX + 1;
+/// Configs of one manifest, which has one by its content: whatever else it is said to have, in the order of digests.
+const CONFIGS_MAX: usize = 16;
 /// Levels of indexes within indexes that are followed.
 pub(super) const LEVELS_MAX: usize = 4;
 /// Manifests under one index, and indexes above one manifest, over all levels.
 pub(super) const MEMBERS_MAX: usize = 2_000;
+/// Manifests that share a config and are one version by that: a config that more of them name joins none, as one without
+/// content does, which many things have that are nothing to each other.
+const SHARED_MAX: usize = 16;
+/// What the members of one walk may list in all: those of whom more would be walked are left out, and answers say so.
+const WALKED_MAX: usize = 16_384;
 const _: () = assert!(MEMBERS_MAX < ALIASES_MAX, "an index of so many is read in whole");
 
 impl Graph<'_> {
@@ -72,7 +79,7 @@ impl Graph<'_> {
             if called_same {
                 others.extend(self.others(&next, role::SAME, None, SAME_ROWS_MAX)?);
             }
-            for config in self.others(&next, role::CONFIG, None, SAME_ROWS_MAX)? {
+            for config in self.others(&next, role::CONFIG, None, CONFIGS_MAX)? {
                 if self.only_manifest(&config)?.as_ref() == Some(&next) {
                     others.push(config);
                 }
@@ -96,7 +103,11 @@ impl Graph<'_> {
             // Both rows may name it, for two platforms.
             [first, second, ..] => first == second && self.others(config, role::MANIFEST, Some(first), 1)?.is_empty(),
         };
-        Ok(if is_one { manifests.pop() } else { None })
+        let manifest = if is_one { manifests.pop() } else { None };
+        match manifest {
+            Some(manifest) if self.has_config(&manifest, config)? => Ok(Some(manifest)),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// What an index lists, also through indexes within it, and the manifests that share a config.
@@ -128,20 +139,42 @@ impl Graph<'_> {
         Ok(found)
     }
 
+    /// What is below some artifacts, as [`Graph::below`] of each has it, or more. Each is looked at once, with those that
+    /// are as near to any of them.
+    pub(super) fn all_below(&self, artifacts: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+        let (mut seen, mut here) = (artifacts.clone(), artifacts.clone());
+        let mut below = BTreeSet::new();
+        for _ in 0..LEVELS_MAX {
+            let mut next = BTreeSet::new();
+            for digest in &here {
+                let under = self.next_to(digest, Way::Below)?;
+                let new = under.others.iter().map(|(other, _)| other).filter(|other| seen.insert((*other).clone()));
+                next.extend(new.cloned());
+            }
+            below.extend(next.iter().cloned());
+            here = next;
+        }
+        Ok(below)
+    }
+
     fn find_joined(&self, start: &str, way: Way) -> Result<Members, Error> {
         let start = start.to_owned();
         let mut seen = BTreeSet::from([start.clone()]);
         let mut found = Members::default();
-        let mut level_before = vec![start];
+        let (mut level_before, mut walked) = (vec![start], 0);
         for level in 1..=LEVELS_MAX + 1 {
             let mut here: BTreeMap<String, String> = BTreeMap::new();
             for digest in &level_before {
-                let (next, next_cut) = self.next_to(digest, way)?;
-                found.cut |= next_cut;
-                for (other, platform) in next {
-                    let other = self.canonical(&other)?;
-                    if !seen.contains(&other) {
-                        here.entry(other).or_insert(platform);
+                if walked > WALKED_MAX {
+                    found.cut = true;
+                    break;
+                }
+                let next = self.next_to(digest, way)?;
+                walked += next.others.len();
+                found.cut |= next.cut;
+                for (other, platform) in next.others.iter().filter(|(other, _)| !seen.contains(other)) {
+                    if !here.contains_key(other) {
+                        here.insert(other.clone(), platform.clone());
                     }
                 }
             }
@@ -163,22 +196,61 @@ impl Graph<'_> {
         Ok(found)
     }
 
-    /// One level on; `true` where there is more.
-    fn next_to(&self, digest: &str, way: Way) -> Result<(Vec<(String, String)>, bool), Error> {
-        // Of one manifest alone the config is an alias, and in the group already.
-        let roles = match way {
-            Way::Below => [role::PLATFORM, role::MANIFEST],
-            Way::Above => [role::INDEX, role::CONFIG],
+    /// One level on. Each is read once for a question, by whatever way it is come to.
+    fn next_to(&self, digest: &str, way: Way) -> Result<Arc<Next>, Error> {
+        let known = match way {
+            Way::Below => &self.scope.groups.next_below,
+            Way::Above => &self.scope.groups.next_above,
         };
-        let (mut next, mut cut) = (Vec::new(), false);
+        if let Some(known) = known.lock().get(digest) {
+            return Ok(known.clone());
+        }
+        let next = Arc::new(self.read_next(digest, way)?);
+        known.lock().insert(digest.to_owned(), next.clone());
+        Ok(next)
+    }
+
+    fn read_next(&self, digest: &str, way: Way) -> Result<Next, Error> {
+        let mut next = Next::default();
+        // Of one manifest alone the config is an alias, and in the group already.
+        let (listed, others) = match way {
+            Way::Below => (role::PLATFORM, role::MANIFEST),
+            Way::Above => (role::INDEX, role::CONFIG),
+        };
         for member in &self.group(digest)?.digests {
-            for role in roles {
-                let (related, related_cut) = self.related(member, role)?;
-                next.extend(related);
-                cut |= related_cut;
+            let (mut related, cut) = self.related(member, listed)?;
+            next.cut |= cut;
+            match way {
+                Way::Above => {
+                    for config in self.others(member, others, None, CONFIGS_MAX)? {
+                        if self.others(&config, role::MANIFEST, None, SHARED_MAX + 1)?.len() <= SHARED_MAX {
+                            related.push((config, String::new()));
+                        }
+                    }
+                }
+                Way::Below => {
+                    let mut manifests = self.others(member, others, None, SHARED_MAX + 1)?;
+                    if manifests.len() > SHARED_MAX {
+                        next.cut = true;
+                        manifests.clear();
+                    }
+                    for manifest in manifests {
+                        if self.has_config(&manifest, member)? {
+                            related.push((manifest, String::new()));
+                        }
+                    }
+                }
+            }
+            for (other, platform) in related {
+                next.others.push((self.canonical(&other)?, platform));
             }
         }
-        Ok((next, cut))
+        Ok(next)
+    }
+
+    /// Whether a config is one of those that count of a manifest.
+    fn has_config(&self, manifest: &str, config: &str) -> Result<bool, Error> {
+        Ok(self.others(manifest, role::CONFIG, None, CONFIGS_MAX)?.iter().any(|known| known == config))
     }
 }
 

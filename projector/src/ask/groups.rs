@@ -15,6 +15,9 @@ pub(crate) struct Groups {
     /// By canonical digest: what is above, and what is below.
     pub(super) above: Mutex<HashMap<String, Arc<Members>>>,
     pub(super) below: Mutex<HashMap<String, Arc<Members>>>,
+    /// The same one level on.
+    pub(super) next_above: Mutex<HashMap<String, Arc<Next>>>,
+    pub(super) next_below: Mutex<HashMap<String, Arc<Next>>>,
     /// All rows of a digest; `None` where it has many.
     pub(super) few: Mutex<HashMap<String, Option<Arc<Vec<Joined>>>>>,
 }
@@ -68,6 +71,14 @@ impl Members {
     pub(super) fn digests(&self) -> impl Iterator<Item = &String> {
         self.members.iter().map(|member| &member.digest)
     }
+}
+
+/// Canonical digests of what is joined to an artifact itself, with platforms, as rows have them.
+#[derive(Default)]
+pub(super) struct Next {
+    pub(super) others: Vec<(String, String)>,
+    /// There is more.
+    pub(super) cut: bool,
 }
 
 /// Which way from an index to its manifests, or back.

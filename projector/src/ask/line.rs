@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::calls::NewCalls;
 use super::edges::Pairs;
 use super::identity::{Graph, LineKey, Profile};
 use super::scope::Scope;
@@ -108,7 +109,7 @@ impl Graph<'_> {
         Ok((versions, cut))
     }
 
-    /// What an artifact is a version of, by its canonical digest.
+    /// What an artifact is a version of, by its canonical digest; without its tags, which may be very many.
     fn version_of(&self, digest: &str) -> Result<Option<Version>, Error> {
         let profile = self.known_profile(digest)?.filter(|profile| profile.digest == digest);
         let Some(profile) = profile else { return Ok(None) };
@@ -118,17 +119,21 @@ impl Graph<'_> {
             pos: pos_of(&profile),
             published: profile.published,
             version: profile.version.as_ref().map(TagVersion::sort_key),
-            tags: self.called(&profile)?,
+            tags: BTreeSet::new(),
             above: self.above_of(digest)?,
         }))
     }
 
-    /// What parents and children of an artifact hang on of itself, by its canonical digest.
+    /// What parents and children of an artifact hang on of itself besides what it is a version of, by its canonical digest.
     pub(super) fn stands_as(&self, digest: &str) -> Result<Option<StandsAs>, Error> {
         let profile = self.known_profile(digest)?.filter(|profile| profile.digest == digest);
         let Some(profile) = profile else { return Ok(None) };
-        let (version, declares) = (self.version_of(digest)?, self.declares(&profile, &mut false)?);
-        Ok(Some(StandsAs { group: profile.group.clone(), version, declares }))
+        let declares = self.declares(&profile, &mut false)?;
+        Ok(Some(StandsAs { group: profile.group.clone(), declares }))
+    }
+
+    fn tags_of_version(&self, digest: &str) -> Result<BTreeSet<(TagId, Order)>, Error> {
+        self.known_profile(digest)?.map_or_else(|| Ok(BTreeSet::new()), |profile| self.called(&profile))
     }
 
     /// The tags that it was called by, and when.
@@ -160,7 +165,6 @@ fn pos_of(profile: &Profile) -> Pos {
 #[derive(PartialEq, Eq)]
 pub(super) struct StandsAs {
     group: Vec<String>,
-    version: Option<Version>,
     declares: Pairs,
 }
 
@@ -173,6 +177,29 @@ pub(crate) struct Versions<'a> {
 impl<'a> Versions<'a> {
     pub(crate) fn new(before: &'a Scope, after: &'a Scope) -> Versions<'a> {
         Versions { before: Graph::new(before), after: Graph::new(after) }
+    }
+
+    /// The artifact that a digest is of, with the entry.
+    pub(crate) fn canonical(&self, digest: &str) -> Result<String, Error> {
+        self.after.canonical(digest)
+    }
+
+    /// Every artifact that may be another version since an entry joins some digests to others: they, what they were one
+    /// with and are now, and all below them. Indexes are walked once for all of them.
+    pub(crate) fn changed_with_all(&self, joined: &BTreeSet<&str>) -> Result<BTreeSet<String>, Error> {
+        let mut one = BTreeSet::new();
+        for digest in joined {
+            for graph in [&self.before, &self.after] {
+                one.extend(graph.group(digest)?.digests.iter().cloned());
+            }
+        }
+        let mut changed = BTreeSet::new();
+        for graph in [&self.before, &self.after] {
+            let artifacts = one.iter().map(|digest| graph.canonical(digest)).collect::<Result<BTreeSet<_>, _>>()?;
+            changed.extend(graph.all_below(&artifacts)?);
+            changed.extend(artifacts);
+        }
+        Ok(changed)
     }
 
     /// Every artifact that may be another version since an entry names a digest or says what it is joined to: it, what it
@@ -195,14 +222,39 @@ impl<'a> Versions<'a> {
         Ok(changed.into_iter().collect())
     }
 
-    /// What becomes of an artifact.
+    /// What becomes of an artifact. Where it stands as before, its tags are those alone that the entry changes.
     pub(crate) fn change(&self, digest: &str) -> Result<Change, Error> {
         let (old, new) = (self.before.version_of(digest)?, self.after.version_of(digest)?);
-        Ok(Change { digest: digest.to_owned(), old, new })
+        let mut change = Change { digest: digest.to_owned(), old, new, calls_ends: vec![] };
+        let (before, after) = (self.before.group(digest)?, self.after.group(digest)?);
+        let is_it = after.digests.first().is_some_and(|first| first == digest);
+        let calls = NewCalls::read(&self.before, &self.after, if is_it { &after.digests } else { &[] })?;
+        change.calls_ends =
+            calls.ends.iter().filter_map(|(digest, end)| Some((digest.clone(), end.clone()?))).collect();
+        let is_as_before = before.digests == after.digests && change.old.is_some() && change.new.is_some();
+        let Change { old, new, .. } = &mut change;
+        if is_as_before && old.as_ref().map(Version::stands) == new.as_ref().map(Version::stands) {
+            let tags = calls.tags(&self.before, &self.after, &after.digests)?;
+            if let Some((old, new)) = old.as_mut().zip(new.as_mut()) {
+                (old.tags, new.tags) = tags;
+            }
+            return Ok(change);
+        }
+        for (graph, version) in [(&self.before, old), (&self.after, new)] {
+            if let Some(version) = version {
+                version.tags = graph.tags_of_version(digest)?;
+            }
+        }
+        Ok(change)
     }
 
-    /// What an artifact is a version of after the entry.
+    /// What an artifact is a version of after the entry, without its tags.
     pub(crate) fn after(&self, digest: &str) -> Result<Option<Version>, Error> {
         self.after.version_of(digest)
+    }
+
+    /// The tags that it has after the entry.
+    pub(crate) fn tags_after(&self, digest: &str) -> Result<BTreeSet<(TagId, Order)>, Error> {
+        self.after.tags_of_version(digest)
     }
 }

@@ -3,6 +3,7 @@
 pub mod answers;
 mod artifact;
 mod badges;
+mod calls;
 mod changes;
 pub(crate) mod children;
 mod claims;

@@ -301,8 +301,10 @@ impl<'a> Standings<'a> {
     /// parents only together with these: what is found does not hang on how many digests are looked at.
     pub(crate) fn versions_changed_with(&self, touched: &str) -> Result<BTreeSet<String>, Error> {
         let mut changed = BTreeSet::new();
-        for digest in Versions::new(self.before, self.after).changed_with(touched)? {
-            if self.graph_before.stands_as(&digest)? != self.graph.stands_as(&digest)? {
+        let versions = Versions::new(self.before, self.after);
+        for digest in versions.changed_with(touched)? {
+            let is_another = !versions.change(&digest)?.is_none();
+            if is_another || self.graph_before.stands_as(&digest)? != self.graph.stands_as(&digest)? {
                 changed.insert(digest);
             }
         }

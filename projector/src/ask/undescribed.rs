@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use pedigraph_proto::Nanos;
+
 use super::contents::Described;
 use super::identity::Graph;
 use super::running::{KEY_BYTES_MAX, LanePlace, Place, Visit};
-use super::scope::Scope;
+use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::{LINKS, table};
-use crate::facts::deployments::rows::{Lane, REFERENCE, by_artifact, unreadable};
+use crate::facts::deployments::rows::{Lane, REFERENCE, SHARED_BY, by_artifact, unreadable};
 use crate::facts::undescribed::Undescribed;
 use crate::facts::undescribed::rows::Bare;
 use crate::store::key::{Key, KeyReader};
@@ -67,16 +69,60 @@ impl Scope {
     }
 }
 
-/// Lanes in which something was ever deployed by a reference without a digest.
-pub(crate) fn lanes_by_reference(scope: &Scope, reference: &str) -> Result<BTreeSet<Lane>, Error> {
+/// Lanes in which something else may run undescribed since a tag points elsewhere from a time on. Where it pointed at
+/// something before and does now, of both of which as much is described, these are among those in which more than one
+/// thing may run: in all others one thing does, of which as much is described as before.
+pub(crate) fn lanes_tagged_otherwise(
+    before: &Scope,
+    after: &Scope,
+    reference: &str,
+    time: Nanos,
+) -> Result<BTreeSet<Lane>, Error> {
     let mut lanes = BTreeSet::new();
-    scope.lanes_under(&by_artifact(scope.tenant(), REFERENCE, reference), &mut lanes)?;
+    let deployed = by_artifact(after.tenant(), REFERENCE, reference);
+    if !after.has_lanes(std::slice::from_ref(&deployed))? {
+        return Ok(lanes);
+    }
+    let (old, new) = (before.tagged_digest(reference, time)?, after.tagged_digest(reference, time)?);
+    if old == new {
+        return Ok(lanes);
+    }
+    if let Some((old, new)) = old.zip(new)
+        && before.described(&old)?.is_as_much_as(&after.described(&new)?)
+    {
+        let shared = after.table(SHARED_BY).text(reference);
+        after.each::<()>(&shared, &shared.prefix_end(), false, Clocks::Known, |key, _| {
+            let mut reader = KeyReader::after(key, &shared);
+            lanes.insert(Lane::read(&mut reader).ok_or_else(unreadable)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        return Ok(lanes);
+    }
+    after.lanes_under(&deployed, &mut lanes)?;
     Ok(lanes)
+}
+
+/// Whether it is known as before an entry that somebody described a digest itself, and what its own SBOMs list.
+pub(crate) fn is_described_as_before(before: &Scope, after: &Scope, digest: &str) -> Result<bool, Error> {
+    let itself = |scope: &Scope| Ok::<_, Error>((scope.is_described(digest)?, scope.lists_components(digest)?));
+    Ok(itself(before)? == itself(after)?)
 }
 
 /// Lanes in which something was ever deployed of which is known what it contains since an entry says so of a digest, or
 /// says what it is joined to; or is not known any more.
 pub(crate) fn lanes_described_otherwise(before: &Scope, after: &Scope, digest: &str) -> Result<BTreeSet<Lane>, Error> {
+    let mut affected = BTreeSet::new();
+    for scope in [before, after] {
+        affected.extend(described_with(scope, digest)?);
+    }
+    // Most were never deployed when they are described, and an index may have very many manifests to look at.
+    let mut deployed = Vec::new();
+    for digest in affected {
+        let prefixes = after.deployed_as(&digest)?;
+        if after.has_lanes(&prefixes)? {
+            deployed.push((digest, prefixes));
+        }
+    }
     let itself = |scope: &Scope| {
         let graph = Graph::new(scope);
         let (above, below) = (graph.above(digest)?, graph.below(digest)?);
@@ -88,19 +134,13 @@ pub(crate) fn lanes_described_otherwise(before: &Scope, after: &Scope, digest: &
             scope.lists_components(digest)?,
         ))
     };
-    if itself(before)? == itself(after)? {
-        return Ok(BTreeSet::new());
-    }
-    let mut affected = BTreeSet::new();
-    for scope in [before, after] {
-        affected.extend(described_with(scope, digest)?);
-    }
     let mut lanes = BTreeSet::new();
-    for digest in affected {
-        // Most were never deployed when they are described, and an index may have very many manifests to look at.
-        let deployed = after.deployed_as(&digest)?;
-        if after.has_lanes(&deployed)? && before.described(&digest)? != after.described(&digest)? {
-            deployed.iter().try_for_each(|prefix| after.lanes_under(prefix, &mut lanes))?;
+    if deployed.is_empty() || itself(before)? == itself(after)? {
+        return Ok(lanes);
+    }
+    for (digest, prefixes) in deployed {
+        if before.described(&digest)? != after.described(&digest)? {
+            prefixes.iter().try_for_each(|prefix| after.lanes_under(prefix, &mut lanes))?;
         }
     }
     Ok(lanes)

@@ -23,6 +23,10 @@ use crate::rows::told::Told;
 /// About how many rows it costs to find a parent again.
 const ROWS_PER_PARENT: usize = 8;
 
+/// What keys of what is touched begin with: digests that are joined to others, and those of which anything else is said.
+const JOINED: u8 = b'j';
+const NAMED: u8 = b'n';
+
 /// The view of lines.
 pub(crate) struct LineOrder;
 
@@ -46,7 +50,7 @@ impl Derived for LineOrder {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn byte(&self) -> u8 {
@@ -55,16 +59,28 @@ impl Derived for LineOrder {
 
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>) {
         match told {
-            Some(told) => touched.extend(told.versions.iter().map(|digest| digest.clone().into_bytes())),
+            Some(told) => {
+                touched.extend(told.joined.iter().map(|digest| key(JOINED, digest)));
+                touched.extend(told.versions.difference(&told.joined).map(|digest| key(NAMED, digest)));
+            }
             None => touched::digests(fact.event, &mut |digest| {
-                touched.insert(digest.into_bytes());
+                touched.insert(key(JOINED, &digest));
             }),
         }
     }
 
-    fn subjects(&self, at: &DerivedAt<'_>, key: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
-        let Ok(touched) = std::str::from_utf8(&key) else { return Ok(vec![]) };
-        let changed = Versions::new(at.before, at.after).changed_with(touched)?;
+    fn subjects(&self, at: &DerivedAt<'_>, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+        let versions = Versions::new(at.before, at.after);
+        let (mut changed, mut joined) = (BTreeSet::new(), BTreeSet::new());
+        for key in &keys {
+            let Some((kind, digest)) = key.split_first() else { continue };
+            let digest = std::str::from_utf8(digest).unwrap_or_default();
+            match *kind {
+                JOINED => drop(joined.insert(digest)),
+                _ => drop(changed.insert(versions.canonical(digest)?)),
+            }
+        }
+        changed.extend(versions.changed_with_all(&joined)?);
         Ok(changed.into_iter().map(String::into_bytes).collect())
     }
 
@@ -78,7 +94,7 @@ impl Derived for LineOrder {
         let Ok(artifact) = std::str::from_utf8(subject) else { return Ok(None) };
         let versions = Versions::new(at.before, at.after);
         let change = versions.change(artifact)?;
-        if change.old == change.new {
+        if change.is_none() {
             return Ok(None);
         }
         let phase = if cursor.is_empty() { Phase::default() } else { read(cursor)? };
@@ -88,6 +104,10 @@ impl Derived for LineOrder {
         lines.insert_into(rows)?;
         next.map(|next| write(&next)).transpose()
     }
+}
+
+fn key(kind: u8, digest: &str) -> Vec<u8> {
+    [&[kind], digest.as_bytes()].concat()
 }
 
 fn read(cursor: &[u8]) -> Result<Phase, Error> {
@@ -141,7 +161,12 @@ impl Step<'_, '_> {
             if self.left == 0 {
                 return Ok(Phase::Near(last.to_owned()));
             }
-            if !self.is_found_before(digest, *how)? {
+            let is_itself = *digest == self.change.digest && self.change.old.is_some();
+            if is_itself && !self.change.counts_anew() {
+                self.left = self.left.saturating_sub(1);
+                let place = |other: &str| Ok(self.versions.after(other)?.map(|version| version.pos));
+                self.lines.find_parent_by_change(self.change, &place, &|| self.versions.tags_after(digest))?;
+            } else if !self.is_found_before(digest, *how)? {
                 self.find_again(digest)?;
             }
             last = digest;
@@ -178,7 +203,7 @@ impl Step<'_, '_> {
         let known = self.lines.membership(digest)?.and_then(|known| known.line);
         let version: Option<Version> = self.versions.after(digest)?;
         match version.filter(|version| is_of_change(version.line) && known == Some(version.line)) {
-            Some(version) => self.lines.find_parent_again(&version),
+            Some(version) => self.lines.find_parent_again(&version, &|| self.versions.tags_after(digest)),
             None => Ok(()),
         }
     }

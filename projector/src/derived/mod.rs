@@ -16,6 +16,9 @@ use crate::facts::view::FactAt;
 use crate::rows::Rows;
 use crate::rows::told::Told;
 
+/// Keys that an entry touches which are looked at together.
+const KEYS_AT_ONCE: usize = 64;
+
 /// A view that is derived: from what a fact touches, as of the entry that holds the fact.
 ///
 /// Its rows are a function of the ledger alone: of the rows below and at an entry, and of its own rows below it. They are
@@ -42,10 +45,15 @@ pub(crate) trait Derived: Send + Sync {
     /// Adds keys of what a fact touches, in the view's own encoding. Reads nothing. What folding the fact told is absent
     /// when it is read again from the ledger: then there may be more keys, of which nothing comes.
     fn touches(&self, fact: &FactAt<'_>, told: Option<&Told>, touched: &mut BTreeSet<Vec<u8>>);
-    /// What may have to be worked off since an entry touches a key, in the view's own encoding: from rows of facts alone.
-    fn subjects(&self, at: &DerivedAt<'_>, key: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+    /// What may have to be worked off since an entry touches some keys, in the view's own encoding: from rows of facts
+    /// alone. It gets at most [`Derived::keys_at_once`] of them.
+    fn subjects(&self, at: &DerivedAt<'_>, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
         let _ = at;
-        Ok(vec![key])
+        Ok(keys)
+    }
+    /// Keys of one entry that are looked at together, so that what is around several is walked once.
+    fn keys_at_once(&self) -> usize {
+        KEYS_AT_ONCE
     }
     /// One bounded step for one subject of one entry. `cursor` is where the last step for it ended, empty at first; gives
     /// the next one, and `None` when the subject is done. It reads and writes about [`DerivedAt::rows_max`] rows; where

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use pedigraph_proto::Event;
 use pedigraph_proto::fact::{Deploy, Family};
+use pedigraph_proto::{Event, Nanos};
 
 use super::{Derived, DerivedAt, touched};
-use crate::ask::undescribed::{lanes_by_reference, lanes_described_otherwise};
+use crate::ask::undescribed::{is_described_as_before, lanes_described_otherwise, lanes_tagged_otherwise};
 use crate::error::Error;
 use crate::facts::deployments::rows::{Lane, lane_rest};
 use crate::facts::undescribed::Undescribed;
@@ -22,7 +22,9 @@ use crate::rows::told::Told;
 /// What keys of what is touched begin with.
 const LANE: u8 = b'l';
 const TAG: u8 = b't';
+/// Of what it is joined to, and of nothing but what it contains.
 const DIGEST: u8 = b'd';
+const CONTENTS: u8 = b'c';
 
 /// The view of lanes with undescribed things.
 pub(super) struct UndescribedLanes;
@@ -44,13 +46,14 @@ impl Derived for UndescribedLanes {
         match told {
             Some(told) => {
                 touched.extend(told.lanes.iter().map(|lane| key(LANE, lane)));
-                touched.extend(told.tags.iter().map(|tag| key(TAG, tag.as_bytes())));
-                touched.extend(told.contents.iter().map(|digest| key(DIGEST, digest.as_bytes())));
+                touched.extend(told.tags.iter().map(|tag| tag_key(fact.occurred_at, tag)));
+                touched.extend(told.covers.iter().map(|digest| key(DIGEST, digest.as_bytes())));
+                touched.extend(told.contents.iter().map(|digest| key(CONTENTS, digest.as_bytes())));
             }
             None => {
                 lane_of(fact.event, touched);
                 touched::tags(fact.event, &mut |tag| {
-                    touched.insert(key(TAG, tag.as_bytes()));
+                    touched.insert(tag_key(fact.occurred_at, &tag));
                 });
                 touched::digests(fact.event, &mut |digest| {
                     touched.insert(key(DIGEST, digest.as_bytes()));
@@ -59,15 +62,32 @@ impl Derived for UndescribedLanes {
         }
     }
 
-    fn subjects(&self, at: &DerivedAt<'_>, key: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
-        let Some((kind, rest)) = key.split_first() else { return Ok(vec![]) };
-        let text = || std::str::from_utf8(rest).unwrap_or_default();
-        let lanes = match *kind {
-            LANE => return Ok(vec![rest.to_vec()]),
-            TAG => lanes_by_reference(at.after, text())?,
-            _ => lanes_described_otherwise(at.before, at.after, text())?,
-        };
-        Ok(lanes.iter().map(lane_rest).collect())
+    fn subjects(&self, at: &DerivedAt<'_>, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+        let mut subjects = Vec::new();
+        for key in keys {
+            let Some((kind, rest)) = key.split_first() else { continue };
+            let text = || std::str::from_utf8(rest).unwrap_or_default();
+            let lanes = match *kind {
+                LANE => {
+                    subjects.push(rest.to_vec());
+                    continue;
+                }
+                TAG => {
+                    let Some((time, tag)) = rest.split_first_chunk() else { continue };
+                    let tag = std::str::from_utf8(tag).unwrap_or_default();
+                    lanes_tagged_otherwise(at.before, at.after, tag, Nanos(i64::from_be_bytes(*time)))?
+                }
+                CONTENTS if is_described_as_before(at.before, at.after, text())? => continue,
+                _ => lanes_described_otherwise(at.before, at.after, text())?,
+            };
+            subjects.extend(lanes.iter().map(lane_rest));
+        }
+        Ok(subjects)
+    }
+
+    /// One tag may lead to very many lanes.
+    fn keys_at_once(&self) -> usize {
+        1
     }
 
     fn step(
@@ -85,6 +105,11 @@ impl Derived for UndescribedLanes {
 
 fn key(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&[kind], rest].concat()
+}
+
+/// A tag that moved at a time.
+fn tag_key(time: Nanos, tag: &str) -> Vec<u8> {
+    [&[TAG], &time.0.to_be_bytes()[..], tag.as_bytes()].concat()
 }
 
 fn lane_of(event: &Event, touched: &mut BTreeSet<Vec<u8>>) {

@@ -7,7 +7,11 @@ use std::collections::BTreeSet;
 pub(crate) struct Told {
     /// Digests of which it wrote what decides which versions they are: names, tags, what they are joined to.
     pub(crate) versions: BTreeSet<String>,
-    /// Digests of which it says what they contain, or what they are joined to.
+    /// Those of them that it joined to others: what indexes above them say may be another for all below them.
+    pub(crate) joined: BTreeSet<String>,
+    /// Those of them of which it says what is one with them, or below them.
+    pub(crate) covers: BTreeSet<String>,
+    /// Digests of which it says what they contain.
     pub(crate) contents: BTreeSet<String>,
     /// References with a tag that it moved.
     pub(crate) tags: BTreeSet<String>,

@@ -35,6 +35,8 @@ const TENANT_ROWS: u64 = 2_048;
 pub(super) const APART_ROWS: u64 = 512;
 /// About how many rows one step reads and writes.
 const STEP_ROWS: usize = 512;
+/// Rows that are kept of one entry at most, from turn to turn.
+const SEEN_ROWS_MAX: u64 = 65_536;
 /// Bytes of touched keys that wait in memory, by view; what comes beyond is read from the ledger when its turn comes.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 /// What is kept of a touched key besides its bytes.
@@ -94,6 +96,8 @@ struct Lane {
     /// Work that is no row, as rows.
     work: u64,
     buffer: Vec<u8>,
+    /// Of the entry at which the last turn ended: the next one reads it no second time.
+    seen: Option<Seen>,
     /// Filled and emptied again by each fact.
     touched: BTreeSet<Vec<u8>>,
     /// What may change the progress was done since it was last looked at.
@@ -101,6 +105,20 @@ struct Lane {
     /// The progress is in the store as it is shown.
     is_written: bool,
     shown: Arc<DerivedProgress>,
+}
+
+/// What was known before an entry and with it, with what was read of that.
+struct Seen {
+    before: Scope,
+    after: Scope,
+    /// What is spent when it has grown enough.
+    until: u64,
+}
+
+impl Seen {
+    fn is_of(&self, tenant: &TenantId, index: u64, spent: u64) -> bool {
+        self.before.tenant() == tenant && self.before.bound == index && spent < self.until
+    }
 }
 
 /// A tenant whose facts are folded further than the view is derived, or are about to be.
@@ -278,6 +296,7 @@ impl Lane {
             last: None,
             work: 0,
             buffer: Vec::new(),
+            seen: None,
             touched: BTreeSet::new(),
             changed: true,
             is_written: false,
@@ -419,16 +438,15 @@ impl Lane {
 
     /// Steps of an entry, until so much is spent; whether it is done.
     fn go_on(&mut self, view: &dyn Derived, tenant: &TenantId, unit: &mut Unfinished, end: u64) -> Result<bool, Error> {
-        let index = unit.stamp.index;
-        let store: Arc<dyn Store> = Arc::new(Remembered::new(self.shared.store.clone()));
-        let shared = Arc::new(Shared { store, views: self.shared.views.clone() });
-        let (before, after) = (self.scope(&shared, tenant, index), self.scope(&shared, tenant, index + 1));
-        let at = DerivedAt { tenant, before: &before, after: &after, rows_max: STEP_ROWS };
+        let seen = self.seen.take().filter(|seen| seen.is_of(tenant, unit.stamp.index, self.spent()));
+        let seen = seen.unwrap_or_else(|| self.look(tenant, unit.stamp.index));
+        let at = DerivedAt { tenant, before: &seen.before, after: &seen.after, rows_max: STEP_ROWS };
         self.sink.swap_unit(&mut unit.hashed);
         while self.spent() < end {
             self.work += 1;
-            if let Some(key) = unit.keys.pop_first() {
-                unit.subjects.extend(view.subjects(&at, key)?);
+            if !unit.keys.is_empty() {
+                let keys = std::iter::from_fn(|| unit.keys.pop_first()).take(view.keys_at_once()).collect();
+                unit.subjects.extend(view.subjects(&at, keys)?);
             } else if let Some(subject) = unit.subjects.first() {
                 let (store, sink, buffer) = (self.store.as_ref(), &mut self.sink, &mut self.buffer);
                 let (written, ordinal) = (sink.put(), unit.steps.saturating_add(1));
@@ -446,7 +464,15 @@ impl Lane {
             }
         }
         self.sink.swap_unit(&mut unit.hashed);
+        self.seen = Some(seen);
         Ok(false)
+    }
+
+    fn look(&self, tenant: &TenantId, index: u64) -> Seen {
+        let store: Arc<dyn Store> = Arc::new(Remembered::new(self.shared.store.clone()));
+        let shared = Arc::new(Shared { store, views: self.shared.views.clone() });
+        let (before, after) = (self.scope(&shared, tenant, index), self.scope(&shared, tenant, index + 1));
+        Seen { before, after, until: self.spent() + SEEN_ROWS_MAX }
     }
 
     fn scope(&self, shared: &Arc<Shared>, tenant: &TenantId, bound: u64) -> Scope {
@@ -575,5 +601,7 @@ fn remove_rows(store: &dyn Store, view: &dyn Derived) -> Result<(), Error> {
 
 #[cfg(test)]
 mod apart;
+#[cfg(test)]
+mod flat;
 #[cfg(test)]
 mod tests;

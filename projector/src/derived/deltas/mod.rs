@@ -115,7 +115,7 @@ impl Derived for VexDeltas {
         touch_said(fact, &mut touch);
         match told {
             Some(told) => {
-                told.contents.iter().for_each(|digest| touch(Key::Joined(digest.clone())));
+                told.contents.union(&told.joined).for_each(|digest| touch(Key::Joined(digest.clone())));
                 told.versions.iter().for_each(|digest| touch(Key::Version(digest.clone())));
             }
             None => touched::digests(fact.event, &mut |digest| {
@@ -125,15 +125,26 @@ impl Derived for VexDeltas {
         }
     }
 
-    fn subjects(&self, at: &DerivedAt<'_>, key: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+    fn subjects(&self, at: &DerivedAt<'_>, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
         let standings = Standings::new(at.before, at.after, at.index(), &self.sayings);
-        let (judged, parents) = subjects_of(&standings, at.index(), read(&key)?)?;
-        let any = !judged.is_empty();
-        let judged = judged.into_iter().map(Subject::Judge);
-        let changed = any.then_some(Subject::Changed);
-        let moved = (!parents.is_empty()).then_some(Subject::Moved);
-        let all = judged.chain(changed).chain(moved).chain(parents.into_iter().map(Subject::Parents));
-        all.map(|subject| write(&subject)).collect()
+        let mut subjects = Vec::new();
+        for key in keys {
+            let (judged, parents) = subjects_of(&standings, at.index(), read(&key)?)?;
+            let any = !judged.is_empty();
+            let judged = judged.into_iter().map(Subject::Judge);
+            let changed = any.then_some(Subject::Changed);
+            let moved = (!parents.is_empty()).then_some(Subject::Moved);
+            let all = judged.chain(changed).chain(moved).chain(parents.into_iter().map(Subject::Parents));
+            for subject in all {
+                subjects.push(write(&subject)?);
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// Each may lead to very many.
+    fn keys_at_once(&self) -> usize {
+        1
     }
 
     fn step(

@@ -1,6 +1,7 @@
 //! Head rows: what runs in a lane now, in one row that each fact about the lane writes anew.
 //!
-//! A head keeps the newest rows of its lane, as many as its newest state follows from, without those that repeat. Where
+//! A head keeps the newest rows of its lane, as many as its newest state follows from, without those that repeat or tell
+//! nothing any more of what runs. Where
 //! tags resolve is not known here, and a tag that is observed late changes it: so readers look whether these rows are
 //! enough, and seek in the lane's rows where they are not, as they do where a head is newer than what they may see.
 
@@ -19,7 +20,7 @@ pub(super) const SOUGHT_ROWS_MAX: usize = 64;
 pub(crate) struct Head {
     /// Ascending.
     pub(crate) rows: Vec<HeadRow>,
-    /// The first of them is the first of the lane.
+    /// Before the first of them nothing was said of the lane that still tells what runs.
     pub(crate) whole: bool,
     pub(crate) runs: Runs,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Head {
 pub(crate) struct Known {
     /// Of each row time, index and ordinal, ascending; the last is the newest of the lane.
     stamps: Vec<(i64, u64, u32)>,
-    /// The first of them is the first of the lane.
+    /// Before the first of them nothing was said of the lane that still tells what runs.
     pub(crate) whole: bool,
     /// None was passed over that names a configuration of its own.
     pub(crate) all_read: bool,
@@ -152,11 +153,13 @@ impl Head {
         first.is_some_and(|first| first.fact.anchors() && *stamp < first.stamp())
     }
 
-    /// A row that is the newest of its lane.
-    pub(super) fn push(&mut self, row: HeadRow) {
+    /// A row that is the newest of its lane. `drop_told` drops rows that tell nothing any more of what runs, the first of
+    /// which is the first of the lane where it is told so.
+    pub(super) fn push(&mut self, row: HeadRow, drop_told: impl FnOnce(&mut Vec<HeadRow>, bool)) {
         self.runs = self.runs.after(&row.fact);
         self.rows.push(row);
         self.drop_repeated();
+        drop_told(&mut self.rows, self.whole);
         self.drop_old();
     }
 

@@ -13,9 +13,9 @@ use self::head::{Count, Head, HeadRow, Known, Runs, SOUGHT_ROWS_MAX, enough};
 use self::rows::{
     ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
     CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES, LANES_RUNNING, Lane,
-    LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, Setting,
-    Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key, settings, table,
-    unreadable,
+    LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, SHARED,
+    SHARED_BY, Setting, Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key,
+    settings, table, unreadable,
 };
 use crate::error::Error;
 use crate::facts::lineage;
@@ -24,6 +24,7 @@ use crate::rows::text::Text;
 use crate::rows::{Found, Rows};
 use crate::store::key::{Key, KeyReader};
 
+mod beside;
 pub(crate) mod head;
 pub(crate) mod rows;
 
@@ -236,8 +237,32 @@ impl Fold<'_> {
             rows.put(key, &fact.config_digest)?;
         }
         self.named(&lane.environment, ABOUT_LANE, lane, rows)?;
+        self.note_shares(lane, fact, rows)?;
         let ends = fact.what == What::Removed || (fact.what == What::Canary && fact.weight == 0);
         if ends { Ok(()) } else { self.artifact_rows(lane, fact, again, rows) }
+    }
+
+    /// Where more than one thing may run, what does hangs on more of the tags by which it was deployed than what each of
+    /// these is: such lanes are found by their tags. Of a lane that gets its first share all rows are read once.
+    fn note_shares(&self, lane: &Lane, fact: &LaneFact, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let tenant = self.at.tenant;
+        let shares = |fact: &LaneFact| matches!(fact.effect(), Effect::Share | Effect::End);
+        let by_tag = |reference: &str| table(tenant, SHARED_BY).text(&reference_key(reference)).lane(lane);
+        let shared = table(tenant, SHARED).lane(lane);
+        if shares(fact) && rows.put_first(shared.clone(), &())? {
+            let group = table(tenant, LANE_ROWS).lane(lane);
+            let mut next = group.clone();
+            while let Some((key, before)) = rows.nearest::<LaneFact>(&group, &next, &group.prefix_end(), false)? {
+                next = Key::from_bytes(&key).byte(0);
+                if before.is_by_tag() {
+                    rows.put_first(by_tag(&before.reference), &())?;
+                }
+            }
+        }
+        if fact.is_by_tag() && (shares(fact) || rows.get::<()>(&shared)?.is_some()) {
+            rows.put_first(by_tag(&fact.reference), &())?;
+        }
+        Ok(())
     }
 
     /// Whether a row that is not the newest of its lane may be a change; so may be the row after it.
@@ -322,7 +347,8 @@ impl Fold<'_> {
     ) -> Result<(), Error> {
         let before = head.runs;
         if let Some((fact, candidate)) = newest {
-            head.push(HeadRow::of(&self.stamp, fact.clone(), candidate, self.at.leaf_hash.copied()));
+            let row = HeadRow::of(&self.stamp, fact.clone(), candidate, self.at.leaf_hash.copied());
+            head.push(row, beside::drop_told);
         } else if head.begins_after(&self.stamp) {
             return Ok(());
         } else {
@@ -470,7 +496,30 @@ impl Fold<'_> {
     fn artifact_row(&self, class: u8, artifact: &str, lane: &Lane, rows: &mut Rows<'_>) -> Result<(), Error> {
         let group = by_artifact(self.at.tenant, class, artifact);
         let key = group.clone().lane(lane).moment(&self.stamp);
-        if class == REFERENCE { rows.put_in(&group, key, &()) } else { rows.put(key, &()) }
+        if class != REFERENCE {
+            return rows.put(key, &());
+        }
+        if rows.nearest::<()>(&group, &group, &group.prefix_end(), false)?.is_none() {
+            self.first_by_tag(artifact, rows)?;
+        }
+        rows.put_in(&group, key, &())
+    }
+
+    /// It is the first deployment by a tag alone: whatever the tag pointed at so far may be deployed by it.
+    fn first_by_tag(&self, reference: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let Some(tag) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {
+            return Ok(());
+        };
+        let group = lineage::rows::key(self.at.tenant, lineage::rows::table::TAGS);
+        let group = group.text(&tag.repository_key()).text(&tag.tag);
+        let mut next = group.clone();
+        while let Some((key, Text(digest))) = rows.nearest(&group, &next, &group.prefix_end(), false)? {
+            next = Key::from_bytes(&key).byte(0);
+            if !digest.is_empty() {
+                rows.put_first(table(self.at.tenant, TAGGED).text(&digest).text(reference), &())?;
+            }
+        }
+        Ok(())
     }
 
     /// Among an artifact's rows only two are needed to tell where it ran before: the first, and the first in another
@@ -524,13 +573,18 @@ impl Fold<'_> {
     }
 }
 
-/// A tag points at a digest: what was deployed by the tag alone may be this.
+/// A tag points at a digest: what was deployed by the tag alone may be this. Most tags are deployed by nobody: of those
+/// there is nothing to look at for who asks where a digest runs that has very many.
 pub(crate) fn tagged(at: &FactAt<'_>, reference: &ArtifactRef, digest: &str, rows: &mut Rows<'_>) -> Result<(), Error> {
     if digest.is_empty() {
         return Ok(());
     }
-    let key = table(at.tenant, TAGGED).text(digest).text(&reference.keyed().to_string());
-    rows.put_first(key, &()).map(drop)
+    let name = reference.keyed().to_string();
+    let deployed = by_artifact(at.tenant, REFERENCE, &name);
+    if rows.nearest::<()>(&deployed, &deployed, &deployed.prefix_end(), false)?.is_none() {
+        return Ok(());
+    }
+    rows.put_first(table(at.tenant, TAGGED).text(digest).text(&name), &()).map(drop)
 }
 
 /// From the fact's time up to another a tag points elsewhere than was known: of what was deployed by it alone then, and
@@ -542,13 +596,25 @@ pub(crate) fn tag_moved(
     rows: &mut Rows<'_>,
 ) -> Result<(), Error> {
     let name = reference.keyed().to_string();
-    let Some(first) = deployed_after((at.tenant, &name), at.occurred_at, until, rows)? else {
-        return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
+    if rows.get::<()>(&table(at.tenant, UNMARKED).text(&name))?.is_some() {
+        return Ok(());
+    }
+    // Which lanes that concerns, who derives from them finds by the tag.
+    let lanes = std::mem::take(&mut rows.sink.told.lanes);
+    let marked = mark_moved(at, &name, until, rows);
+    rows.sink.told.lanes = lanes;
+    marked
+}
+
+/// Marks what may be a change since a tag moved.
+fn mark_moved(at: &FactAt<'_>, name: &str, until: Option<Nanos>, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let Some(first) = deployed_after((at.tenant, name), at.occurred_at, until, rows)? else {
+        return rows.put_first(table(at.tenant, UNMARKED).text(name), &()).map(drop);
     };
     let fold = Fold { at, stamp: stamp_of(at) };
     for (lane, stamp) in &first {
-        if !fold.each_is_candidate(&name, lane, until, rows)? {
-            return rows.put_first(table(at.tenant, UNMARKED).text(&name), &()).map(drop);
+        if !fold.each_is_candidate(name, lane, until, rows)? {
+            return rows.put_first(table(at.tenant, UNMARKED).text(name), &()).map(drop);
         }
         fold.resolves_anew(lane, stamp, until, rows)?;
     }

@@ -27,7 +27,8 @@ pub(crate) const CONFIG_OF: u8 = b'g';
 pub(crate) const BY_ARTIFACT: u8 = b'a';
 /// (service, environment) → nothing: where a service was deployed; by the first fact that says so.
 pub(crate) const SERVICES: u8 = b'v';
-/// (digest, reference key) → nothing: a tag that pointed at the digest; by the first fact that says so.
+/// (digest, reference key) → nothing: a tag that pointed at the digest and was deployed without one; by the first fact
+/// with which both is known.
 pub(crate) const TAGGED: u8 = b'w';
 /// (reference key, stamp, lane) → nothing: a row of a lane that says only the reference, by time.
 pub(crate) const BY_REFERENCE: u8 = b'p';
@@ -42,6 +43,10 @@ pub(crate) const UNMARKED: u8 = b'u';
 /// (reference key, lane) → nothing: a row of the lane that says only the reference was taken for a repetition of one
 /// that says a digest beside it, or the other way round.
 pub(crate) const BESIDE: u8 = b'e';
+/// (lane) → nothing: something had a share there, or its share ended.
+pub(crate) const SHARED: u8 = b'S';
+/// (reference key, lane) → nothing: such a lane to which something was deployed by a reference without a digest.
+pub(crate) const SHARED_BY: u8 = b'B';
 /// (lane, index, ordinal) → [`Known`](super::head::Known): the rows of the lane's head since then; in no root.
 pub(crate) const KNOWN: u8 = b'i';
 /// (environment, index, ordinal, time) → nothing: when the newest row of [`CHANGES`] happened since then.

@@ -20,6 +20,8 @@ pub(super) struct Memory {
     pub(super) named: Recent<Named>,
     pub(super) called: Recent<Called>,
     pub(super) calls: Recent<FirstCalled>,
+    /// By digest: how many rows there are of these.
+    pub(super) calls_len: Recent<u64>,
     pub(super) tags: Recent<Pointer>,
     pub(super) layers: Recent<FirstWith>,
 }

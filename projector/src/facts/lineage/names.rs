@@ -1,18 +1,20 @@
 //! What a fact calls an artifact: the row by which it exists, its line, tags, purls and aliases.
 
+use std::collections::BTreeMap;
+
 use pedigraph_proto::event::ArtifactKind;
 use pedigraph_proto::{ArtifactRef, Purl, repository_key};
 
 use super::fold::Fold;
 use super::memory::{Memory, Pointer, STAMP_BYTES};
 use super::naming::{Called, Named, Naming, Source, greatest};
-use super::rows::{Class, FirstCalled, from_its_end, table};
-use super::said::{say, up_to_here, write};
+use super::rows::{Class, FirstCalled, from_its_end, role, table};
+use super::said::{Change, say, up_to_here, write};
 use crate::error::Error;
 use crate::facts::deployments;
 use crate::facts::view::StandsAt;
 use crate::rows::text::Text;
-use crate::store::key::Key;
+use crate::store::key::{Key, KeyReader};
 
 impl Fold<'_, '_, '_> {
     /// A fact names a digest: the summaries by which it exists, its line.
@@ -108,10 +110,29 @@ impl Fold<'_, '_, '_> {
             let before = said.called.get(&called).and_then(|change| change.before.as_ref()?.newest(source).cloned());
             self.show(before, prefix.time(self.at.occurred_at), tag)?;
         }
+        self.count_calls(&said.calls)?;
         let Memory { named, called, calls, .. } = &mut *self.memory;
         write(said.named, named, (self.at, &mut *self.rows), Named::decides)?;
         write(said.called, called, (self.at, &mut *self.rows), Called::decides)?;
         write(said.calls, calls, (self.at, &mut *self.rows), |call| call.order)
+    }
+
+    /// Which tags of a digest a fact writes anew, and how many rows of them there are.
+    fn count_calls(&mut self, calls: &BTreeMap<Key, Change<FirstCalled>>) -> Result<(), Error> {
+        let mut counted: BTreeMap<Key, u64> = BTreeMap::new();
+        for (key, _) in calls.iter().filter(|(_, call)| call.is_new()) {
+            let Some((digest, repository, tag)) = call_of_key(key) else { continue };
+            let group = self.key(table::NEW_CALLS).text(&digest);
+            let before = match counted.get(&group) {
+                Some(known) => *known,
+                None => self.memory.calls_len.newest(&group, self.rows)?.unwrap_or(0),
+            };
+            counted.insert(group.clone(), before + 1);
+            let key = up_to_here(group.clone(), self.at).text(&repository).text(&tag);
+            self.rows.put_in(&group, key, &(before + 1))?;
+        }
+        counted.into_iter().for_each(|(group, len)| self.memory.calls_len.keep(group, len));
+        Ok(())
     }
 
     /// A tag by which a digest goes from a time on, unless a better one of that moment is known; `newest` is what it
@@ -221,10 +242,21 @@ impl Fold<'_, '_, '_> {
         let key = self.key(table::ALIAS).text(digest).byte(role).text(other).text(platform);
         if self.rows.put_first(key, &())? {
             self.rows.sink.told.versions.insert(digest.to_owned());
-            self.rows.sink.told.contents.insert(digest.to_owned());
+            self.rows.sink.told.joined.insert(digest.to_owned());
+            // What a manifest contains does not hang on the indexes that list it.
+            if role != role::INDEX {
+                self.rows.sink.told.covers.insert(digest.to_owned());
+            }
         }
         Ok(())
     }
+}
+
+/// The digest, repository and tag of a key of [`table::CALLS`] without where it stands.
+fn call_of_key(key: &Key) -> Option<(String, String, String)> {
+    let mut reader = KeyReader::after_view(key.as_bytes())?;
+    reader.byte()?;
+    Some((reader.text()?, reader.text()?, reader.text()?))
 }
 
 fn pointer(found: Option<(Vec<u8>, Text)>) -> Option<Pointer> {

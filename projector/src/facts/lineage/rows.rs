@@ -21,6 +21,9 @@ pub(crate) mod table {
     pub(crate) const SHOWN: u8 = b'j';
     /// digest, repository key, tag, index, ordinal → [`super::FirstCalled`]: as [`NAMES`].
     pub(crate) const CALLS: u8 = b'T';
+    /// digest, index, ordinal, repository key, tag → how many rows of [`CALLS`] there are of the digest with this one: what
+    /// an entry called it, of however many tags.
+    pub(crate) const NEW_CALLS: u8 = b'x';
     /// repository key, digest → (); the first fact that says so.
     pub(crate) const LINE: u8 = b'l';
     /// repository key, tag, stamp → digest, empty when the tag is gone.

@@ -29,6 +29,13 @@ pub(super) struct Change<V> {
     pub(super) now: V,
 }
 
+impl<V: PartialEq> Change<V> {
+    /// It says something else, or more.
+    pub(super) fn is_new(&self) -> bool {
+        self.before.as_ref() != Some(&self.now)
+    }
+}
+
 /// The digest of a key of any of these tables.
 fn digest_of(key: &Key) -> Option<String> {
     let mut reader = KeyReader::after_view(key.as_bytes())?;
@@ -73,8 +80,10 @@ pub(super) fn write<V: Serialize + Clone + PartialEq, D: PartialEq>(
     (at, rows): (&FactAt<'_>, &mut Rows<'_>),
     decides: impl Fn(&V) -> D,
 ) -> Result<(), Error> {
-    for (key, Change { before, now }) in said {
-        if before.as_ref() != Some(&now) {
+    for (key, change) in said {
+        let is_new = change.is_new();
+        let Change { before, now } = change;
+        if is_new {
             rows.put_in(&key, up_to_here(key.clone(), at), &now)?;
             if before.as_ref().map(&decides) != Some(decides(&now)) {
                 rows.sink.told.versions.extend(digest_of(&key));

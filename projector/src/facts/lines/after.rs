@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::rows::{FoundBy, InLine, LineId, Membership, Pos, Version, member_key, read_pos, table};
+use super::rows::{FoundBy, InLine, LineId, Membership, Pos, ReadTags, TagId, Version, member_key, read_pos, table};
 use super::{Lines, blocks};
 use crate::error::Error;
-use crate::rows::stamp::Stamped;
+use crate::rows::stamp::{Order, Stamped};
 use crate::store::key::{Key, KeyReader};
 
 /// What an artifact was a version of, and what it is now.
@@ -15,6 +15,8 @@ pub(crate) struct Change {
     pub(crate) digest: String,
     pub(crate) old: Option<Version>,
     pub(crate) new: Option<Version>,
+    /// Digests of which the tags that count end elsewhere, and where.
+    pub(crate) calls_ends: Vec<(String, Vec<u8>)>,
 }
 
 /// Versions whose parent may be another one.
@@ -26,14 +28,18 @@ pub(crate) struct Page {
 }
 
 impl Change {
+    /// Nothing of it is another.
+    pub(crate) fn is_none(&self) -> bool {
+        self.old == self.new && self.calls_ends.is_empty()
+    }
+
     /// It stands elsewhere, or among other kin.
-    fn moved(&self) -> bool {
-        let place = |version: &Version| (version.line, version.pos.clone(), version.above.clone());
-        self.old.as_ref().map(place) != self.new.as_ref().map(place)
+    pub(crate) fn moved(&self) -> bool {
+        self.old.as_ref().map(Version::stands) != self.new.as_ref().map(Version::stands)
     }
 
     /// Others may have it as their parent by version or order where they had not, or the other way round.
-    fn counts_anew(&self) -> bool {
+    pub(crate) fn counts_anew(&self) -> bool {
         let numbered = |version: &Version| (version.version.clone(), version.published);
         self.moved() || self.old.as_ref().map(numbered) != self.new.as_ref().map(numbered)
     }
@@ -42,7 +48,8 @@ impl Change {
 impl Lines<'_> {
     /// Writes what changes of one artifact, but for parents.
     pub(crate) fn change_to(&self, change: &Change) -> Result<(), Error> {
-        let Change { digest, old, new } = change;
+        let Change { digest, old, new, calls_ends } = change;
+        calls_ends.iter().try_for_each(|(digest, end)| self.put_calls_end(digest, end))?;
         let place = |version: &Option<Version>| version.as_ref().map(|version| (version.line, version.pos.clone()));
         let (left, came) = (place(old), place(new));
         if left != came {
@@ -107,10 +114,52 @@ impl Lines<'_> {
         Ok(())
     }
 
-    /// Finds the parent of a version anew, and writes it where it is another one.
-    pub(crate) fn find_parent_again(&self, of: &Version) -> Result<(), Error> {
-        let found = self.found_parent(of)?;
+    /// Finds the parent of a version anew, and writes it where it is another one. Its tags are read where they tell.
+    pub(crate) fn find_parent_again(&self, of: &Version, tags: ReadTags<'_>) -> Result<(), Error> {
+        let found = self.found_parent(of, tags)?;
         self.put_parent(&of.line, &of.pos.digest, found)
+    }
+
+    /// The same of a version of which nothing but tags changed: of those that it had, its parent tells all. `place` says
+    /// where another version of its line stands.
+    pub(crate) fn find_parent_by_change(
+        &self,
+        change: &Change,
+        place: &dyn Fn(&str) -> Result<Option<Pos>, Error>,
+        tags: ReadTags<'_>,
+    ) -> Result<(), Error> {
+        let Some((old, new)) = change.old.as_ref().zip(change.new.as_ref()) else { return Ok(()) };
+        let known = self.parent(&new.line, &change.digest)?;
+        let before = |tags: &BTreeSet<(TagId, Order)>| {
+            let mut best: Option<Pos> = None;
+            for (tag, order) in tags {
+                best = best.max(self.tagged_before(new, tag, *order)?.filter(|older| *older < new.pos));
+            }
+            Ok::<_, Error>(best)
+        };
+        let came = match known {
+            Some((_, FoundBy::Semver)) => return Ok(()),
+            Some((_, FoundBy::Tag | FoundBy::Order)) | None => {
+                before(&new.tags.difference(&old.tags).copied().collect())?
+            }
+        };
+        let by_tag = known.as_ref().filter(|(_, how)| *how == FoundBy::Tag);
+        let Some((parent, _)) = by_tag else {
+            return came
+                .map_or(Ok(()), |came| self.put_parent(&new.line, &change.digest, Some((came.digest, FoundBy::Tag))));
+        };
+        if came.as_ref().is_some_and(|came| came.digest == *parent) {
+            return Ok(());
+        }
+        let left = before(&old.tags.difference(&new.tags).copied().collect())?;
+        let (may_be_gone, place) = (left.is_some_and(|left| left.digest == *parent), place(parent)?);
+        match (came, place) {
+            (Some(came), Some(place)) if came > place => {
+                self.put_parent(&new.line, &change.digest, Some((came.digest, FoundBy::Tag)))
+            }
+            (_, Some(_)) if !may_be_gone => Ok(()),
+            _ => self.find_parent_again(new, tags),
+        }
     }
 
     fn put_parent(&self, line: &LineId, child: &str, parent: Option<(String, FoundBy)>) -> Result<(), Error> {

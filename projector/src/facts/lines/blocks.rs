@@ -235,7 +235,7 @@ mod tests {
             };
             let (old, new) = (old.map(|time| version(number, time)), published.map(|time| version(number, time)));
             let digest = version(number, 0).pos.digest;
-            self.rows.write(|lines| lines.change_to(&Change { digest, old, new }));
+            self.rows.write(|lines| lines.change_to(&Change { digest, old, new, calls_ends: vec![] }));
         }
 
         /// Which is the greatest lower one for a version published then, and how many rows were read for it.

@@ -18,7 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::rows::{
-    FoundBy, InLine, LineId, Membership, Pos, SINCE_BYTES, member_key, moved_key, of_line, read_pos, table,
+    FoundBy, InLine, LineId, Membership, Pos, SINCE_BYTES, calls_end_key, member_key, moved_key, of_line, read_pos,
+    table,
 };
 use crate::error::Error;
 use crate::rows::Rows;
@@ -211,6 +212,16 @@ impl<'a> Lines<'a> {
     /// What an artifact is a version of.
     pub(crate) fn membership(&self, digest: &str) -> Result<Option<Membership>, Error> {
         self.newest(&member_key(self.tenant, digest))
+    }
+
+    /// Where the rows of tags end that count of a digest; `None` while all do.
+    pub(crate) fn calls_end(&self, digest: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.newest(&calls_end_key(self.tenant, digest))
+    }
+
+    /// They end elsewhere.
+    pub(crate) fn put_calls_end(&self, digest: &str, end: &[u8]) -> Result<(), Error> {
+        self.put_since(calls_end_key(self.tenant, digest), &end)
     }
 
     /// The end of what is known of a thing. What is being written has the very bound as its since.

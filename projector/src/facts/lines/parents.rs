@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::rows::{FoundBy, InLine, LineId, Pos, SINCE_BYTES, TagId, Version, read_pos, table};
+use super::rows::{FoundBy, InLine, LineId, Pos, ReadTags, SINCE_BYTES, TagId, Version, read_pos, table};
 use super::{Goes, Lines};
 use crate::error::Error;
 use crate::rows::stamp::{Order, Stamped};
@@ -18,11 +18,11 @@ pub(super) struct Versioned {
 
 impl Lines<'_> {
     /// Finds the derived parent of a version anew.
-    pub(super) fn found_parent(&self, of: &Version) -> Result<Option<(String, FoundBy)>, Error> {
+    pub(super) fn found_parent(&self, of: &Version, tags: ReadTags<'_>) -> Result<Option<(String, FoundBy)>, Error> {
         if let Some(parent) = self.by_semver(of)? {
             return Ok(Some((parent, FoundBy::Semver)));
         }
-        if let Some(parent) = self.by_tag(of)? {
+        if let Some(parent) = self.by_tag(of, &tags()?)? {
             return Ok(Some((parent, FoundBy::Tag)));
         }
         Ok(self.by_order(of)?.map(|parent| (parent, FoundBy::Order)))
@@ -35,10 +35,10 @@ impl Lines<'_> {
 
     /// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
     /// version, so that a tag that moves back makes no circle.
-    fn by_tag(&self, of: &Version) -> Result<Option<String>, Error> {
+    fn by_tag(&self, of: &Version, tags: &BTreeSet<(TagId, Order)>) -> Result<Option<String>, Error> {
         let mut best: Option<Pos> = None;
         let mut before: Option<TagId> = None;
-        for (tag, order) in &of.tags {
+        for (tag, order) in tags {
             // In the order of tags and facts: only the first fact of each tag counts.
             if before.replace(*tag) == Some(*tag) {
                 continue;
@@ -50,7 +50,7 @@ impl Lines<'_> {
         Ok(best.map(|pos| pos.digest))
     }
 
-    fn tagged_before(&self, of: &Version, tag: &TagId, order: Order) -> Result<Option<Pos>, Error> {
+    pub(super) fn tagged_before(&self, of: &Version, tag: &TagId, order: Order) -> Result<Option<Pos>, Error> {
         let prefix = self.key(&of.line, table::TAGGED).bytes(tag);
         let mut found = None;
         self.each_newest((&prefix, &prefix.clone().order(order).pos(&of.pos)), true, |key, bytes| {

@@ -4,6 +4,7 @@
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::facts::derived_key;
 use crate::rows::stamp::Order;
 use crate::store::digest;
@@ -44,6 +45,8 @@ pub(crate) mod table {
 pub(crate) type LineId = [u8; 16];
 /// Which tag of which repository.
 pub(crate) type TagId = [u8; 16];
+/// Reads all tags of a version, and when it was called by each.
+pub(crate) type ReadTags<'r> = &'r dyn Fn() -> Result<std::collections::BTreeSet<(TagId, Order)>, Error>;
 /// A hash over texts, each after its length.
 pub(crate) fn id_of(texts: &[&str]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
@@ -76,6 +79,11 @@ pub(crate) fn line_key(tenant: &TenantId, line: &LineId) -> Key {
 /// digest, since → [`Membership`]: what it is a version of.
 pub(crate) fn member_key(tenant: &TenantId, digest: &str) -> Key {
     derived_key(tenant, BYTE).byte(b'M').text(digest)
+}
+
+/// digest, since → where the rows of tags end that count of it, of more than do: the end of a key.
+pub(crate) fn calls_end_key(tenant: &TenantId, digest: &str) -> Key {
+    derived_key(tenant, BYTE).byte(b'E').text(digest)
 }
 
 /// index, digest → nothing: an entry gave it another derived parent.
@@ -240,10 +248,17 @@ pub(crate) struct Version {
     pub(crate) published: i64,
     /// [`TagVersion::sort_key`](crate::facts::lineage::tag_order::TagVersion::sort_key).
     pub(crate) version: Option<Vec<u8>>,
-    /// Which tags it was called by, and when.
+    /// Which tags it was called by, and when: of a change of nothing else those that change.
     pub(crate) tags: std::collections::BTreeSet<(TagId, Order)>,
     /// The indexes above it: manifests of one index are one version, and never each other's parents.
     pub(crate) above: std::collections::BTreeSet<String>,
+}
+
+impl Version {
+    /// Where it stands, and among which kin.
+    pub(crate) fn stands(&self) -> (LineId, &Pos, &std::collections::BTreeSet<String>) {
+        (self.line, &self.pos, &self.above)
+    }
 }
 
 #[cfg(test)]
