@@ -139,7 +139,7 @@ fn unknown(scope: &Scope, what: Missing, reference: &str) -> Error {
         what,
         match told.collect::<Vec<_>>().as_slice() {
             [] => format!("nothing that was recorded names {quoted}; try /api/v1/resolve?q="),
-            told => format!("{quoted} names no artifact and nothing that runs; what is called so: {}", told.join(", ")),
+            told => format!("{quoted} is no whole reference; what has this name: {}", told.join(", ")),
         },
     )
 }
