@@ -38,3 +38,10 @@ pub enum Error {
     #[error("the question was told to end")]
     Stopped,
 }
+
+impl Error {
+    /// A page's key that is none of the list that was asked for.
+    pub(crate) fn foreign_page() -> Error {
+        Error::Question("the page token is not one of this list: begin again without it".to_owned())
+    }
+}

@@ -190,8 +190,7 @@ impl Scope {
     fn mark_after(&self, prefix: &Key, after: &[u8]) -> Result<Key, Error> {
         let key = [prefix.as_bytes(), after].concat();
         let mark = Mark::read(&key).filter(|mark| mark.key(prefix).as_bytes() == key);
-        let refused = || Error::Question("the page token is not one of this list: begin again without it".to_owned());
-        let mark = mark.ok_or_else(refused)?;
+        let mark = mark.ok_or_else(Error::foreign_page)?;
         Ok(mark.key(prefix))
     }
 

@@ -40,8 +40,10 @@ struct After(String, String);
 
 impl After {
     fn read(bytes: Option<&[u8]>) -> Result<After, Error> {
-        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
-        bytes.map_or_else(|| Ok(After::default()), |bytes| postcard::from_bytes(bytes).map_err(foreign))
+        bytes.map_or_else(
+            || Ok(After::default()),
+            |bytes| postcard::from_bytes(bytes).map_err(|_| Error::foreign_page()),
+        )
     }
 
     fn write(&self) -> Result<Vec<u8>, Error> {

@@ -390,7 +390,7 @@ impl Passed {
     /// Where a list of names under a prefix goes on after a page's key, and how many names are to be passed there.
     pub(super) fn from(prefix: &Key, after: Option<&[u8]>) -> Result<(Key, Passed, u64), Error> {
         let Some(after) = after else { return Ok((prefix.clone(), Passed::default(), 0)) };
-        let (beginning, alike) = read_page_key(after).ok_or_else(foreign_page)?;
+        let (beginning, alike) = read_page_key(after).ok_or_else(Error::foreign_page)?;
         let (from, passed) = match alike {
             None => (prefix.clone().text(&beginning).prefix_end(), 1),
             Some(_) => (prefix.clone().text_prefix(&beginning), 0),
@@ -424,10 +424,6 @@ fn read_page_key(key: &[u8]) -> Option<(String, Option<u64>)> {
         None => Some((text(key)?, None)),
         Some(at) => Some((text(&key[..at])?, Some(u64::from_be_bytes(key[at + 1..].try_into().ok()?)))),
     }
-}
-
-fn foreign_page() -> Error {
-    Error::Question("the page token is not one of this list: begin again without it".to_owned())
 }
 
 fn running(lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>, proof: Proof) -> Running {

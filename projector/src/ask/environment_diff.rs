@@ -122,7 +122,7 @@ impl Scope {
             return Ok(None);
         }
         let limit = limit.clamp(1, COMPARED_MAX);
-        let begin = after.map(|key| postcard::from_bytes(key).map_err(|_| foreign_page())).transpose()?;
+        let begin = after.map(|key| postcard::from_bytes(key).map_err(|_| Error::foreign_page())).transpose()?;
         let begin: Position = begin.unwrap_or_default();
         let (mut counts, mut services, mut next) = (begin.counts, Vec::new(), None);
         let mut a = Listed::of(&before, &from.environment, begin.from, limit)?;
@@ -131,7 +131,7 @@ impl Scope {
         while let Some(first) = first_of(&a, &b) {
             if compared >= limit || (compared > 0 && self.meter.is_half_spent()) {
                 let position = Position { from: a.page_key(), to: b.page_key(), counts };
-                next = Some(postcard::to_allocvec(&position).map_err(|_| foreign_page())?);
+                next = Some(postcard::to_allocvec(&position).map_err(|_| Error::foreign_page())?);
                 break;
             }
             compared += 1;
@@ -292,8 +292,4 @@ impl Shares {
         };
         self.known.iter().all(known) && self.nameless.iter().all(nameless)
     }
-}
-
-fn foreign_page() -> Error {
-    Error::Question("the page token is not one of this list: begin again without it".to_owned())
 }

@@ -156,8 +156,7 @@ impl Token {
     }
 
     fn read(bytes: &[u8]) -> Result<Token, Error> {
-        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
-        postcard::from_bytes(bytes).map_err(foreign)
+        postcard::from_bytes(bytes).map_err(|_| Error::foreign_page())
     }
 
     /// `None` where no list goes on.
