@@ -10,7 +10,7 @@ use super::environment_diff::EnvironmentSide;
 use super::identity::{Graph, fields};
 use super::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::deployments::rows::{Lane, REFERENCE, by_artifact, reference_key, table_key, unreadable};
+use crate::facts::deployments::rows::{REFERENCE, by_artifact, reference_key, unreadable};
 use crate::facts::lineage::rows::{from_its_begin, from_its_end, table};
 use crate::store::key::Key;
 
@@ -73,8 +73,8 @@ impl Graph<'_> {
     pub(super) fn target(&self, reference: &str) -> Result<Found<Target>, Error> {
         let reference = reference.trim();
         if let Some(digest) = whole_digest(reference) {
-            let known = self.profile(digest.as_str())?;
-            return Ok(known.map_or(Found::Nothing, |known| Found::One(Target::Artifact(known.digest.clone()))));
+            let known = self.known_digest(digest.as_str())?;
+            return Ok(known.map_or(Found::Nothing, |digest| Found::One(Target::Artifact(digest))));
         }
         let place = self.place(reference)?;
         let mut digests = Vec::new();
@@ -87,16 +87,11 @@ impl Graph<'_> {
         match (place, digests.as_slice()) {
             (Found::Nothing, []) => self.runs_by_tag(reference),
             (Found::Nothing, [digest]) => Ok(Found::One(Target::Artifact(digest.clone()))),
-            (Found::Nothing, _) => self.candidates(digests.iter()).map(Found::Ambiguous),
             (Found::One(place), _) if digests.iter().all(|digest| place.digest.as_ref() == Some(digest)) => {
                 Ok(Found::One(Target::Running(Box::new(place))))
             }
-            (Found::One(place), _) => {
-                let mut candidates = vec![service_candidate(&place.service, &place.environment)];
-                candidates.extend(self.candidates(digests.iter())?);
-                Ok(Found::Ambiguous(candidates))
-            }
-            (Found::Ambiguous(mut candidates), _) => {
+            (place, _) => {
+                let mut candidates = candidates_of(place);
                 candidates.extend(self.candidates(digests.iter())?);
                 Ok(Found::Ambiguous(candidates))
             }
@@ -124,19 +119,13 @@ impl Graph<'_> {
         })
     }
 
-    /// Environments in which something was deployed by this reference without a digest, by one seek each.
+    /// Environments in which something was deployed by this reference without a digest: a few rows of each.
     fn environments_of_reference(&self, key: &str) -> Result<Vec<String>, Error> {
-        let prefix = by_artifact(&self.scope.tenant, REFERENCE, key);
-        let (mut from, mut environments) = (prefix.clone(), Vec::new());
-        while environments.len() < CANDIDATES_SOUGHT {
-            let next = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Both, 1)?;
-            let Some((key, _)) = next.first() else { break };
-            let mut reader = table_key(key)?;
-            reader.byte().and_then(|_| reader.text()).ok_or_else(unreadable)?;
-            let lane = Lane::read(&mut reader).ok_or_else(unreadable)?;
-            from = prefix.clone().text(&lane.environment).prefix_end();
-            environments.push(lane.environment);
-        }
+        let mut environments = Vec::new();
+        self.scope.each_lane_under(&by_artifact(&self.scope.tenant, REFERENCE, key), &mut |lane| {
+            environments.push(lane.environment.clone());
+            Ok((environments.len() < CANDIDATES_SOUGHT).then_some(true))
+        })?;
         Ok(environments)
     }
 
@@ -151,10 +140,9 @@ impl Graph<'_> {
         Ok(candidates)
     }
 
-    /// A digest, whole, alone or in an image reference; known ones only.
-    pub(super) fn by_digest(&self, text: &str) -> Result<Vec<String>, Error> {
-        let Some(digest) = whole_digest(text) else { return Ok(vec![]) };
-        Ok(self.profile(digest.as_str())?.map(|profile| profile.digest.clone()).into_iter().collect())
+    /// The canonical digest of an artifact, if it is known.
+    fn known_digest(&self, digest: &str) -> Result<Option<String>, Error> {
+        Ok(self.profile(digest)?.map(|profile| profile.digest.clone()))
     }
 
     /// The beginning of a digest, with or without `sha256:`; at most [`CANDIDATES_SOUGHT`].
@@ -186,7 +174,7 @@ impl Graph<'_> {
     pub(super) fn by_purl(&self, text: &str) -> Result<Vec<String>, Error> {
         let Some(purl) = Purl::parse(text) else { return Ok(vec![]) };
         if let Some(digest) = purl.digest() {
-            return self.by_digest(digest.as_str());
+            return Ok(self.known_digest(digest.as_str())?.into_iter().collect());
         }
         let mut prefix = self.key(table::PURLS).text(purl.package());
         if !purl.version().is_empty() {
@@ -282,7 +270,7 @@ impl Graph<'_> {
     fn tagged(&self, repository: &str, tag: &str) -> Result<Option<String>, Error> {
         let moment = self.scope.at.unwrap_or(Nanos(i64::MAX));
         let Some(digest) = self.scope.named_at(repository, tag, moment)? else { return Ok(None) };
-        Ok(self.profile(&digest)?.map(|profile| profile.digest.clone()))
+        self.known_digest(&digest)
     }
 
     /// `prod/service`, `prod`, and moments of these: `~1`, `#42`, `@{2h}`, `@{2026-08-14T12:47Z}`. What has such a mark in
@@ -299,11 +287,7 @@ impl Graph<'_> {
             0 => Ok(Found::Nothing),
             1 => Ok(found.swap_remove(0)),
             _ => {
-                let candidates = found.into_iter().flat_map(|found| match found {
-                    Found::One(place) => vec![service_candidate(&place.service, &place.environment)],
-                    Found::Ambiguous(candidates) => candidates,
-                    Found::Nothing => vec![],
-                });
+                let candidates = found.into_iter().flat_map(candidates_of);
                 Ok(Found::Ambiguous(candidates.take(CANDIDATES_SOUGHT).collect()))
             }
         }
@@ -457,6 +441,15 @@ pub(super) fn service_candidate(service: &str, environment: &str) -> Candidate {
         label: format!("{service} in {environment}"),
         digest: None,
         environment: Some(environment.to_owned()),
+    }
+}
+
+/// What a place may be, as candidates.
+fn candidates_of(found: Found<Place>) -> Vec<Candidate> {
+    match found {
+        Found::One(place) => vec![service_candidate(&place.service, &place.environment)],
+        Found::Ambiguous(candidates) => candidates,
+        Found::Nothing => vec![],
     }
 }
 

@@ -172,7 +172,7 @@ impl Scope {
     }
 
     /// Visits the lanes in keys of the form (..., lane, stamp), as [`Scope::each_lane_of`] does.
-    fn each_lane_under(
+    pub(super) fn each_lane_under(
         &self,
         prefix: &Key,
         visit: &mut impl FnMut(&Lane) -> Result<Option<bool>, Error>,

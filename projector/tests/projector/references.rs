@@ -14,6 +14,16 @@ fn deployed(id: &str, minute: i64, with: impl FnOnce(&mut ServiceDeployed)) -> S
     said(id, minute, event)
 }
 
+/// An artifact that is called by its reference.
+fn published(reference: &str, minute: i64) -> Said {
+    let event = ArtifactPublished {
+        artifact_digest: digest(reference),
+        artifact_ref: reference.to_owned(),
+        ..ArtifactPublished::default()
+    };
+    said(reference, minute, event)
+}
+
 #[test]
 fn a_tag_that_runs_is_found_though_nobody_said_which_digest_it_is() {
     let only_tag = |event: &mut ServiceDeployed| event.artifact_ref = "quay.example/pos/till:7.2".into();
@@ -92,14 +102,6 @@ fn a_service_of_two_places_is_ambiguous_only_where_they_run_different_things() {
 
 #[test]
 fn a_repository_is_found_by_what_people_call_it() {
-    let published = |reference: &str, minute: i64| {
-        let event = ArtifactPublished {
-            artifact_digest: digest(reference),
-            artifact_ref: reference.to_owned(),
-            ..ArtifactPublished::default()
-        };
-        said(reference, minute, event)
-    };
     let manifests = vec![PlatformManifest { digest: digest("quay.example/pos/till:7.3"), ..Default::default() }];
     let index = ImageObserved {
         digest: digest("index of 7.3"),
@@ -132,14 +134,6 @@ fn a_repository_is_found_by_what_people_call_it() {
 
 #[test]
 fn a_name_is_found_among_very_many_that_end_so() {
-    let published = |reference: &str, minute: i64| {
-        let event = ArtifactPublished {
-            artifact_digest: digest(reference),
-            artifact_ref: reference.to_owned(),
-            ..ArtifactPublished::default()
-        };
-        said(reference, minute, event)
-    };
     let read = |others: i64| {
         let mut events = vec![published("quay.example/pos/till:7.2", 1)];
         events.extend((0..others).map(|n| published(&format!("quay.example/a{n}/till:7.2"), 2 + n)));
