@@ -24,11 +24,9 @@ use super::vex::subjects::Subjects;
 use super::vex::verdict::Whole;
 use crate::error::Error;
 use crate::facts::components::rows::Known;
+use crate::facts::deltas::rows::none_is_known;
 use crate::facts::findings::rows::key_name;
 use crate::facts::lineage::rows::{Evidence, EvidenceKind, table};
-
-/// The status of a vulnerability of which nothing is said.
-const NONE: &str = "none";
 
 /// Qualifiers of a purl that name another thing.
 const NAMING: [&str; 3] = ["classifier", "type", "repository_url"];
@@ -128,7 +126,7 @@ impl Scope {
             names.extend(self.vulnerabilities_of(digest)?);
         }
         // Nothing vanishes with a version that nobody looked into.
-        let none_is_known = self.is_looked_into(to)? || !self.is_looked_into(from)?;
+        let none_is_known = none_is_known(self.is_looked_into(to)?, self.is_looked_into(from)?);
         let (subjects, mut changes) = (Rc::new(Subjects::new(self)), BTreeMap::new());
         let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
         for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
@@ -139,7 +137,7 @@ impl Scope {
             }
             let (old, new) = (case.whole(from)?, case.whole(to)?);
             entries.extend(old.entries().chain(new.entries()));
-            if new.status_word() == NONE && !none_is_known {
+            if new.consensus.is_none() && !none_is_known {
                 continue;
             }
             if let Some(change) = changed(&case, &old, &new, (before, after)) {

@@ -8,7 +8,7 @@ use crate::ask::children::ChildPlace;
 use crate::ask::standings::Standings;
 use crate::derived::DerivedAt;
 use crate::error::Error;
-use crate::facts::deltas::rows::{Badge, Delta, LOOKED_INTO, Standing};
+use crate::facts::deltas::rows::{Badge, Delta, LOOKED_INTO, Standing, none_is_known};
 use crate::facts::deltas::{Deltas, Names};
 use crate::store::Store;
 
@@ -85,7 +85,7 @@ struct Beside<'h> {
 impl Beside<'_> {
     /// Whether that nothing is said of a vulnerability here means that it is not there.
     fn none_is_known(&self) -> bool {
-        self.looked_into || self.parents_looked_into.is_empty()
+        none_is_known(self.looked_into, !self.parents_looked_into.is_empty())
     }
 }
 
@@ -267,7 +267,8 @@ impl<'s, 'a> Walk<'s, 'a> {
     /// Writes what differs along the edge from a parent. Where somebody looked into the parent, and nobody into this
     /// version yet, that nothing is said of it is no difference.
     fn differs(&self, beside: &Beside<'_>, from: &str, name: &str, delta: Delta) -> Result<(), Error> {
-        let unknown = delta.to == Standing::None && !beside.looked_into && beside.parents_looked_into.contains(from);
+        let is_known = none_is_known(beside.looked_into, beside.parents_looked_into.contains(from));
+        let unknown = delta.to == Standing::None && !is_known;
         self.deltas.differs(from, beside.digest, name, if unknown { Delta::default() } else { delta })
     }
 

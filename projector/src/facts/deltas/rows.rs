@@ -163,3 +163,9 @@ impl Tally {
         *field = count(*field);
     }
 }
+
+/// Whether that nothing is said of a vulnerability here means that it is not there: where somebody looked into a version
+/// before, it does so only once somebody looked into this one too.
+pub(crate) fn none_is_known(looked_into: bool, before_looked_into: bool) -> bool {
+    looked_into || !before_looked_into
+}
