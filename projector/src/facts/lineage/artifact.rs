@@ -1,15 +1,13 @@
 //! Artifacts themselves: packaged, published, tagged, signed, deleted, downloaded.
 
 use pedigraph_proto::ArtifactRef;
-use pedigraph_proto::event::{
-    AliasObserved, ArtifactKind, ArtifactPackaged, ArtifactPublished, DigestKind, TagObserved,
-};
+use pedigraph_proto::event::{AliasObserved, ArtifactPackaged, ArtifactPublished, TagObserved};
 use pedigraph_proto::fact::Artifact;
 
 use super::fold::{Fold, clip, digest};
-use super::names::kind_of;
 use super::rows::{BaseClaim, BaseMethod, Claim, Class, Evidence, EvidenceKind, key_text, role};
 use crate::error::Error;
+use crate::facts::own::{kind_of, kind_of_published};
 
 /// Digests of one thing that one fact may name; the rest of them is not joined.
 const SAME_MAX: usize = 256;
@@ -87,11 +85,7 @@ impl Fold<'_, '_, '_> {
     fn published(&mut self, event: &ArtifactPublished) -> Result<(), Error> {
         let Some(subject) = digest(&event.artifact_digest) else { return Ok(()) };
         let reference = if event.artifact_ref.is_empty() { &event.purl } else { &event.artifact_ref };
-        let mut kind = kind_of(event.kind, &event.purl);
-        if kind == 0 && matches!(event.digest_kind(), DigestKind::Index | DigestKind::Manifest | DigestKind::Config) {
-            kind = ArtifactKind::ContainerImage.into();
-        }
-        self.name(&subject, Class::Published, reference, kind, &event.platform)?;
+        self.name(&subject, Class::Published, reference, kind_of_published(event), &event.platform)?;
         if let Some(named) = ArtifactRef::parse(reference) {
             self.tag_beside_image(&named.tag, &subject)?;
         }

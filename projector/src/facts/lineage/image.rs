@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pedigraph_proto::event::{ArtifactKind, DigestKind, ImageObserved};
-use pedigraph_proto::image::{self, is_evidence_type};
+use pedigraph_proto::image;
 use pedigraph_proto::{ArtifactRef, Digest, canonical};
 
 use super::fold::{Fold, clip, digest};
@@ -13,6 +13,7 @@ use super::rows::{
 };
 use super::said::up_to_here;
 use crate::error::Error;
+use crate::facts::own::is_evidence;
 use crate::facts::view::StandsAt;
 
 /// Layers of one image that base edges are sought by; OCI runtimes allow 127.
@@ -27,7 +28,7 @@ impl Fold<'_, '_, '_> {
         if matches!(event.digest_kind(), DigestKind::Layer | DigestKind::Blob | DigestKind::Git) {
             return Ok(());
         }
-        let evidence = is_evidence_type(&event.artifact_type) || event.platform.starts_with("unknown/");
+        let evidence = is_evidence(event);
         let kind = match event.digest_kind() {
             DigestKind::Package => ArtifactKind::Package,
             DigestKind::Unspecified

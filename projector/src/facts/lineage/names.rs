@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use pedigraph_proto::event::ArtifactKind;
 use pedigraph_proto::{ArtifactRef, Purl, repository_key};
 
 use super::fold::Fold;
@@ -269,16 +268,4 @@ fn stamp_of(key: &Key) -> [u8; STAMP_BYTES] {
 
 fn end_of(key: &[u8]) -> [u8; STAMP_BYTES] {
     *key.last_chunk().expect("a key that ends with a stamp")
-}
-
-/// What the event says, else what its purl implies.
-pub(super) fn kind_of(kind: i32, purl: &str) -> i32 {
-    if kind != 0 {
-        return kind;
-    }
-    match Purl::parse(purl) {
-        Some(purl) if matches!(purl.kind(), "oci" | "docker") => ArtifactKind::ContainerImage.into(),
-        Some(_) => ArtifactKind::Package.into(),
-        None => 0,
-    }
 }
