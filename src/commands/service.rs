@@ -79,26 +79,25 @@ fn list<'a>(body: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 
 /// A line for each thing that runs, and one for each environment in which nothing does.
 fn running(body: &Value) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for here in list(body, "environments") {
-        let before = rows.len();
-        rows.extend(list(here, "running").cloned());
-        if rows.len() == before {
-            rows.push(json!({}));
-        }
-        rows[before..].iter_mut().for_each(|row| row["environment"] = here["environment"].clone());
-    }
-    rows
+    rows(list(body, "environments"), "running", &["environment"])
 }
 
 /// Of all lanes, each with its place.
 fn spells(body: &Value) -> Vec<Value> {
+    rows(list(body, "lanes"), "spells", &["cluster", "namespace"])
+}
+
+/// A line for each item of a list of each holder, and one for a holder without any, with some fields of the holder.
+fn rows<'a>(holders: impl Iterator<Item = &'a Value>, items: &str, own: &[&str]) -> Vec<Value> {
     let mut rows = Vec::new();
-    for lane in list(body, "lanes") {
-        for mut row in list(lane, "spells").cloned() {
-            row["cluster"] = lane["cluster"].clone();
-            row["namespace"] = lane["namespace"].clone();
-            rows.push(row);
+    for holder in holders {
+        let before = rows.len();
+        rows.extend(list(holder, items).cloned());
+        if rows.len() == before {
+            rows.push(json!({}));
+        }
+        for row in &mut rows[before..] {
+            own.iter().for_each(|field| row[*field] = holder[*field].clone());
         }
     }
     rows

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use pedigraph_proto::Nanos;
 use serde::Serialize;
 
-use super::answers::{Page, Proof, ServiceIn};
+use super::answers::{Page, Proof, ServiceIn, is_zero};
 use super::past::Past;
 use super::scope::Scope;
 use super::timeline::Move;
@@ -24,12 +24,12 @@ pub const SPELLS_MAX: usize = 100;
 pub struct ServiceHere {
     /// What runs, as the environment shows it.
     #[serde(flatten)]
-    pub state: ServiceIn,
+    pub service: ServiceIn,
     /// The past of each lane, in the order of their keys.
     pub lanes: Vec<LanePast>,
     /// Lanes of which it is not told.
-    #[serde(skip_serializing_if = "is_none_of_them")]
-    pub lanes_cut: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lanes_cut: u64,
 }
 
 /// What ran in one lane.
@@ -74,11 +74,6 @@ pub struct Spell {
     pub proof: Proof,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_none_of_them(count: &usize) -> bool {
-    *count == 0
-}
-
 /// The newest spell of another artifact than the one that runs; where nothing runs the newest.
 fn before(spells: &[Spell]) -> Option<&Spell> {
     let runs = spells.first().filter(|spell| spell.until.is_none());
@@ -98,7 +93,7 @@ impl Scope {
         let Some(state) = self.service(environment, service)? else { return Ok(None) };
         let lanes = self.lanes_of(&self.table(LANES).text(environment).text(service))?;
         let mut known = Vec::new();
-        let mut cut = 0_usize;
+        let mut cut = 0;
         for lane in &lanes {
             if known.len() >= LANES_TOLD_MAX {
                 cut += 1;
@@ -106,8 +101,8 @@ impl Scope {
                 known.push(past);
             }
         }
-        let state = ServiceIn { environment: environment.to_owned(), state };
-        Ok(Some(ServiceHere { state, lanes: known, lanes_cut: cut }))
+        let service = ServiceIn { environment: environment.to_owned(), state };
+        Ok(Some(ServiceHere { service, lanes: known, lanes_cut: cut }))
     }
 
     /// What runs of a service in each environment that ever had it, by name: at most `limit` after a page's key; `None`
@@ -119,8 +114,7 @@ impl Scope {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Option<Page<ServiceIn>>, Error> {
-        let foreign = |_| Error::Question("the page token is not one of this list: begin again without it".to_owned());
-        let after = after.map(std::str::from_utf8).transpose().map_err(foreign)?;
+        let after = after.map(std::str::from_utf8).transpose().map_err(|_| Error::foreign_page())?;
         let (mut page, mut is_known) = (Page { rows: Vec::new(), next: None }, after.is_some());
         let mut last = None;
         let walked = self.each_environment_of(service, after, &mut |environment| {

@@ -50,7 +50,7 @@ async fn service(
         let title = format!("{name} in {environment}");
         let content = html! {
             h1 { (name) " in " (environment_link(&environment, read)) }
-            @if here.state.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
+            @if here.service.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
             (live("service", read, &parts(&here, &place, read)))
         };
         Ok(page(&Frame { title: &title, json: &json, command: &command, read }, "", fresh, &content))
@@ -59,7 +59,7 @@ async fn service(
 }
 
 fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
-    let rows: Vec<Markup> = here.state.state.running.iter().map(|running| running_row(running, read)).collect();
+    let rows: Vec<Markup> = here.service.state.running.iter().map(|running| running_row(running, read)).collect();
     let columns = ["Artifact", "Share", "Since", "Where", "How", "By", "Proof"];
     html! {
         @if rows.is_empty() { p { "Nothing runs there: it was removed." } }
@@ -72,7 +72,7 @@ fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
 
 /// Of what runs, each once.
 fn digests(here: &ServiceHere) -> Vec<&str> {
-    let digests: BTreeSet<&str> = here.state.state.running.iter().filter_map(|run| run.digest.as_deref()).collect();
+    let digests: BTreeSet<&str> = here.service.state.running.iter().filter_map(|run| run.digest.as_deref()).collect();
     digests.into_iter().collect()
 }
 
