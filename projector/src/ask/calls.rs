@@ -10,13 +10,11 @@ use super::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::lineage::rows::{FirstCalled, table};
 use crate::facts::lines::Lines;
-use crate::facts::lines::rows::{TagId, id_of};
+use crate::facts::lines::rows::{Tags, id_of};
 use crate::rows::stamp::Order;
 
 /// A repository and a tag of it.
 type Call = (String, String);
-/// Tags, and when an artifact was called so first.
-type Tags = BTreeSet<(TagId, Order)>;
 
 /// What an entry changes of the tags of some digests.
 #[derive(Default)]
@@ -80,11 +78,18 @@ impl NewCalls {
         digests: &[String],
     ) -> Result<(Tags, Tags), Error> {
         let (mut old, mut new) = (Tags::new(), Tags::new());
+        if self.changed.is_empty() {
+            return Ok((old, new));
+        }
+        let mut ends = Vec::new();
+        for digest in digests {
+            let end = calls_end(before.scope, digest)?;
+            let with = self.ends.get(digest).cloned().flatten().or_else(|| end.clone());
+            ends.push((digest, end, with));
+        }
         for (repository, tag) in &self.changed {
             let (mut first_old, mut first_new) = (None, None);
-            for digest in digests {
-                let end = calls_end(before.scope, digest)?;
-                let with = self.ends.get(digest).cloned().flatten().or_else(|| end.clone());
+            for (digest, end, with) in &ends {
                 first_old = least(first_old, call_of(before, digest, (repository, tag), end.as_deref())?);
                 first_new = least(first_new, call_of(after, digest, (repository, tag), with.as_deref())?);
             }

@@ -11,9 +11,9 @@ use super::scope::Scope;
 use crate::error::Error;
 use crate::facts::lineage::tag_order::TagVersion;
 use crate::facts::lines::after::Change;
-use crate::facts::lines::rows::{FoundBy, LineId, Pos, TagId, Version, id_of};
+use crate::facts::lines::rows::{FoundBy, LineId, Pos, Tags, Version, id_of};
 use crate::facts::lines::{Goes, Lines};
-use crate::rows::stamp::{Order, Stamp};
+use crate::rows::stamp::Stamp;
 
 /// Versions after one that are looked at for the next that is free of something.
 const NEXT_VERSIONS_MAX: usize = 1_000;
@@ -132,12 +132,12 @@ impl Graph<'_> {
         Ok(Some(StandsAs { group: profile.group.clone(), declares }))
     }
 
-    fn tags_of_version(&self, digest: &str) -> Result<BTreeSet<(TagId, Order)>, Error> {
+    fn tags_of_version(&self, digest: &str) -> Result<Tags, Error> {
         self.known_profile(digest)?.map_or_else(|| Ok(BTreeSet::new()), |profile| self.called(&profile))
     }
 
     /// The tags that it was called by, and when.
-    fn called(&self, profile: &Profile) -> Result<BTreeSet<(TagId, Order)>, Error> {
+    fn called(&self, profile: &Profile) -> Result<Tags, Error> {
         let (tags, _) = self.tags_of(profile)?;
         Ok(tags.iter().map(|tagged| (id_of(&[&tagged.repository, &tagged.tag]), tagged.stamp.order())).collect())
     }
@@ -254,7 +254,7 @@ impl<'a> Versions<'a> {
     }
 
     /// The tags that it has after the entry.
-    pub(crate) fn tags_after(&self, digest: &str) -> Result<BTreeSet<(TagId, Order)>, Error> {
+    pub(crate) fn tags_after(&self, digest: &str) -> Result<Tags, Error> {
         self.after.tags_of_version(digest)
     }
 }

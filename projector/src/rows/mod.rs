@@ -76,6 +76,20 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Visits all rows of a group of earlier facts, in order, as [`Rows::nearest`] finds them.
+    pub(crate) fn each_in<T: DeserializeOwned>(
+        &mut self,
+        group: &Key,
+        mut visit: impl FnMut(&mut Self, T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut next, end) = (group.clone(), group.prefix_end());
+        while let Some((key, row)) = self.nearest(group, &next, &end, false)? {
+            next = Key::from_bytes(&key).byte(0);
+            visit(self, row)?;
+        }
+        Ok(())
+    }
+
     /// The first row of an earlier fact in `from <= key < to`, or the last when `reverse`, with its key. Rows there
     /// were put by [`Rows::put_in`] of the group; those of later facts, which a crash may have left, are passed over.
     pub(crate) fn nearest<T: DeserializeOwned>(

@@ -250,14 +250,12 @@ impl Fold<'_> {
         let by_tag = |reference: &str| table(tenant, SHARED_BY).text(&reference_key(reference)).lane(lane);
         let shared = table(tenant, SHARED).lane(lane);
         if shares(fact) && rows.put_first(shared.clone(), &())? {
-            let group = table(tenant, LANE_ROWS).lane(lane);
-            let mut next = group.clone();
-            while let Some((key, before)) = rows.nearest::<LaneFact>(&group, &next, &group.prefix_end(), false)? {
-                next = Key::from_bytes(&key).byte(0);
+            rows.each_in(&table(tenant, LANE_ROWS).lane(lane), |rows, before: LaneFact| {
                 if before.is_by_tag() {
                     rows.put_first(by_tag(&before.reference), &())?;
                 }
-            }
+                Ok(())
+            })?;
         }
         if fact.is_by_tag() && (shares(fact) || rows.get::<()>(&shared)?.is_some()) {
             rows.put_first(by_tag(&fact.reference), &())?;
@@ -511,15 +509,12 @@ impl Fold<'_> {
             return Ok(());
         };
         let group = lineage::rows::key(self.at.tenant, lineage::rows::table::TAGS);
-        let group = group.text(&tag.repository_key()).text(&tag.tag);
-        let mut next = group.clone();
-        while let Some((key, Text(digest))) = rows.nearest(&group, &next, &group.prefix_end(), false)? {
-            next = Key::from_bytes(&key).byte(0);
+        rows.each_in(&group.text(&tag.repository_key()).text(&tag.tag), |rows, Text(digest)| {
             if !digest.is_empty() {
                 rows.put_first(table(self.at.tenant, TAGGED).text(&digest).text(reference), &())?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Among an artifact's rows only two are needed to tell where it ran before: the first, and the first in another

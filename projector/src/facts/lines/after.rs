@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::rows::{FoundBy, InLine, LineId, Membership, Pos, ReadTags, TagId, Version, member_key, read_pos, table};
+use super::rows::{FoundBy, InLine, LineId, Membership, Pos, ReadTags, Tags, Version, member_key, read_pos, table};
 use super::{Lines, blocks};
 use crate::error::Error;
-use crate::rows::stamp::{Order, Stamped};
+use crate::rows::stamp::Stamped;
 use crate::store::key::{Key, KeyReader};
 
 /// What an artifact was a version of, and what it is now.
@@ -130,7 +130,7 @@ impl Lines<'_> {
     ) -> Result<(), Error> {
         let Some((old, new)) = change.old.as_ref().zip(change.new.as_ref()) else { return Ok(()) };
         let known = self.parent(&new.line, &change.digest)?;
-        let before = |tags: &BTreeSet<(TagId, Order)>| {
+        let before = |tags: &Tags| {
             let mut best: Option<Pos> = None;
             for (tag, order) in tags {
                 best = best.max(self.tagged_before(new, tag, *order)?.filter(|older| *older < new.pos));

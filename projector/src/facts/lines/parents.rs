@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::rows::{FoundBy, InLine, LineId, Pos, ReadTags, SINCE_BYTES, TagId, Version, read_pos, table};
+use super::rows::{FoundBy, InLine, LineId, Pos, ReadTags, SINCE_BYTES, TagId, Tags, Version, read_pos, table};
 use super::{Goes, Lines};
 use crate::error::Error;
 use crate::rows::stamp::{Order, Stamped};
@@ -35,7 +35,7 @@ impl Lines<'_> {
 
     /// What a tag of this version pointed at before; of several tags the newest of these. Only from an older to a newer
     /// version, so that a tag that moves back makes no circle.
-    fn by_tag(&self, of: &Version, tags: &BTreeSet<(TagId, Order)>) -> Result<Option<String>, Error> {
+    fn by_tag(&self, of: &Version, tags: &Tags) -> Result<Option<String>, Error> {
         let mut best: Option<Pos> = None;
         let mut before: Option<TagId> = None;
         for (tag, order) in tags {

@@ -1,6 +1,8 @@
 //! The rows of lines: who is a version of which line, in which order, and after whom. Each row says what is true from
 //! its entry on; the last one below a bound counts.
 
+use std::collections::BTreeSet;
+
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +47,10 @@ pub(crate) mod table {
 pub(crate) type LineId = [u8; 16];
 /// Which tag of which repository.
 pub(crate) type TagId = [u8; 16];
-/// Reads all tags of a version, and when it was called by each.
-pub(crate) type ReadTags<'r> = &'r dyn Fn() -> Result<std::collections::BTreeSet<(TagId, Order)>, Error>;
+/// Tags by which a version was called, and when by each first.
+pub(crate) type Tags = BTreeSet<(TagId, Order)>;
+/// Reads all tags of a version.
+pub(crate) type ReadTags<'r> = &'r dyn Fn() -> Result<Tags, Error>;
 /// A hash over texts, each after its length.
 pub(crate) fn id_of(texts: &[&str]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
@@ -249,14 +253,14 @@ pub(crate) struct Version {
     /// [`TagVersion::sort_key`](crate::facts::lineage::tag_order::TagVersion::sort_key).
     pub(crate) version: Option<Vec<u8>>,
     /// Which tags it was called by, and when: of a change of nothing else those that change.
-    pub(crate) tags: std::collections::BTreeSet<(TagId, Order)>,
+    pub(crate) tags: Tags,
     /// The indexes above it: manifests of one index are one version, and never each other's parents.
-    pub(crate) above: std::collections::BTreeSet<String>,
+    pub(crate) above: BTreeSet<String>,
 }
 
 impl Version {
     /// Where it stands, and among which kin.
-    pub(crate) fn stands(&self) -> (LineId, &Pos, &std::collections::BTreeSet<String>) {
+    pub(crate) fn stands(&self) -> (LineId, &Pos, &BTreeSet<String>) {
         (self.line, &self.pos, &self.above)
     }
 }
