@@ -468,9 +468,7 @@ impl Names {
         let purls = if clears && self.is_range { self.exact } else { self.names.len() - 1 };
         if purls > 0 { &self.names[..purls] } else { &self.names[self.names.len() - 1..] }
     }
-}
 
-impl Names {
     /// The release of a distribution that it is, by its CPE alone: no artifact is called so, but packages are of it.
     fn release(&self) -> Option<String> {
         let [cpe] = self.names.as_slice() else { return None };
