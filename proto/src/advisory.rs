@@ -37,12 +37,11 @@ mod why {
     pub(super) const COMMITS: &str = "the advisory names commits only";
 }
 
-/// Keys (as [`Purl::package`] gives them) of the packages under which advisories on a component are found: its own, and
-/// for deb, rpm and apk that of the source package which its `upstream` qualifier names. A distribution that tools call
-/// by several names has one key for each of them.
+/// Keys (as [`Purl::package_key`] gives them) of the packages under which advisories on a component are found: its own,
+/// and for deb, rpm and apk that of the source package which its `upstream` qualifier names.
 pub fn packages_of(purl: &Purl) -> Vec<String> {
     if has_one_key(purl) {
-        return vec![purl.package().to_owned()];
+        return vec![purl.package_key().to_owned()];
     }
     keys_of(purl)
 }
@@ -51,13 +50,13 @@ pub fn packages_of(purl: &Purl) -> Vec<String> {
 fn has_one_key(purl: &Purl) -> bool {
     // With a subpath, or an empty part, it has that without them too.
     let is_plain = !purl.package().contains('#') && !purl.package().contains("//");
-    is_plain && !is_of_distribution(purl.kind()) && !has_spellings(purl.kind())
+    is_plain && !is_of_distribution(purl.kind())
 }
 
 fn keys_of(purl: &Purl) -> Vec<String> {
-    let Some(component) = Installed::of(purl) else { return vec![purl.package().to_owned()] };
+    let Some(component) = Installed::of(purl) else { return vec![purl.package_key().to_owned()] };
     let mut keys = component.own_keys(purl);
-    keys.extend(component.source_keys().into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>());
+    keys.extend(component.source_key().filter(|key| !keys.contains(key)));
     keys
 }
 
@@ -144,18 +143,6 @@ pub fn package_purl(ecosystem: &str, name: &str) -> Option<String> {
     key(kind, &namespace, &name)
 }
 
-/// The key of the package that an advisory names by a purl: where a type of packages has several spellings of one name,
-/// that which [`packages_of`] has too.
-pub fn package_of(purl: &Purl) -> String {
-    match Installed::of(purl) {
-        Some(named) if has_spellings(named.purl.ty()) => {
-            key(named.purl.ty(), named.purl.namespace().unwrap_or_default(), named.purl.name())
-        }
-        Some(_) | None => None,
-    }
-    .unwrap_or_else(|| purl.package().to_owned())
-}
-
 /// What the qualifiers of a purl say of an installed component of the same package.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Qualified {
@@ -196,13 +183,13 @@ pub fn qualified(named: &Purl, installed: &Purl) -> Qualified {
 /// Whether an installed component is one of the versions that an affected package names.
 pub fn covers(package: &AffectedPackage, installed: &Purl) -> Covers {
     let Some(component) = Installed::of(installed) else { return Covers::Out };
-    let named = Purl::parse(&package.purl).map(|purl| package_of(&purl));
+    let named = Purl::parse(&package.purl).map(|purl| purl.package_key().to_owned());
     let Some(named) = named.or_else(|| package_purl(&package.ecosystem, &package.name)) else {
         return Covers::Unknown(why::NO_TYPE);
     };
     let version = if component.own_keys(installed).contains(&named) {
         component.version()
-    } else if component.source_keys().contains(&named) {
+    } else if component.source_key().as_ref() == Some(&named) {
         component.source_version()
     } else {
         return Covers::Out;
@@ -238,23 +225,20 @@ impl<'a> Installed<'a> {
         self.purl.qualifiers().iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_ref())
     }
 
+    /// With a subpath, that of the package without it too.
     fn own_keys(&self, purl: &Purl) -> Vec<String> {
-        let mut keys = vec![purl.package().to_owned()];
-        let more = self.keys(self.purl.name());
-        keys.extend(more.into_iter().filter(|key| key != purl.package()));
-        keys
+        let own = purl.package_key().to_owned();
+        let whole = self.key(self.purl.name()).filter(|key| *key != own);
+        [own].into_iter().chain(whole).collect()
     }
 
-    fn source_keys(&self) -> Vec<String> {
-        self.source().map(|(name, _)| self.keys(name)).unwrap_or_default()
+    fn source_key(&self) -> Option<String> {
+        self.source().and_then(|(name, _)| self.key(name))
     }
 
-    /// The keys of a package of its kind and distribution, by all names of that.
-    fn keys(&self, name: &str) -> Vec<String> {
-        let namespace = self.purl.namespace().unwrap_or_default();
-        let names = SAME_DISTRIBUTION.iter().find(|names| names.contains(&namespace));
-        let names = names.filter(|_| self.is_of_distribution()).map_or(vec![namespace], |names| names.to_vec());
-        names.into_iter().filter_map(|namespace| key(self.purl.ty(), namespace, name)).collect()
+    /// The key of a package of its kind and namespace.
+    fn key(&self, name: &str) -> Option<String> {
+        key(self.purl.ty(), self.purl.namespace().unwrap_or_default(), name)
     }
 
     /// Name of the source package and its version, which is empty where it is not given: `openssl@3.0.11-1`,
@@ -306,44 +290,18 @@ fn without_zero_epoch(version: &str) -> &str {
     version.strip_prefix("0:").unwrap_or(version)
 }
 
-/// Names that advisories and tools have for one distribution.
-const SAME_DISTRIBUTION: [&[&str]; 6] = [
-    &["redhat", "rhel"],
-    &["rocky-linux", "rocky", "rockylinux"],
-    &["almalinux", "alma"],
-    &["suse", "sles", "sled"],
-    &["opensuse", "opensuse-leap", "opensuse-tumbleweed", "opensuse.leap", "opensuse.tumbleweed"],
-    &["azure-linux", "azurelinux", "mariner", "cbl-mariner"],
-];
-
-/// The purl of a package without version.
+/// The key of a package.
 fn key(kind: &str, namespace: &str, name: &str) -> Option<String> {
-    let name = match kind {
-        // The same whatever separates their words (PEP 503).
-        "pypi" => joined_by_hyphens(name),
-        "nuget" => name.to_ascii_lowercase(),
-        _ => name.to_owned(),
-    };
-    let mut purl = PackageUrl::new(kind.to_owned(), name).ok()?;
+    let mut purl = PackageUrl::new(kind.to_owned(), name.to_owned()).ok()?;
     if !namespace.is_empty() {
         purl.with_namespace(namespace.to_owned()).ok()?;
     }
-    Purl::parse(&purl.to_string()).map(|purl| purl.package().to_owned())
+    Purl::parse(&purl.to_string()).map(|purl| purl.package_key().to_owned())
 }
 
 /// Whether a type of packages is that of a distribution, which has releases and is built from source packages.
 fn is_of_distribution(kind: &str) -> bool {
     matches!(kind, "deb" | "rpm" | "apk")
-}
-
-/// Whether names of a type of packages are the same in several spellings that the canonical purl keeps apart.
-fn has_spellings(kind: &str) -> bool {
-    matches!(kind, "pypi" | "nuget")
-}
-
-fn joined_by_hyphens(name: &str) -> String {
-    let words = name.split(['.', '_', '-']).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 /// What the ranges and the list of versions say of one version.
@@ -836,11 +794,11 @@ mod tests {
         check("pkg:deb/debian/openssl@3?upstream=openssl", &["pkg:deb/debian/openssl"]);
         check(
             "pkg:rpm/rhel/glibc-common@2.34-60.el9?upstream=glibc-2.34-60.el9.src.rpm",
-            &["pkg:rpm/rhel/glibc-common", "pkg:rpm/redhat/glibc-common", "pkg:rpm/redhat/glibc", "pkg:rpm/rhel/glibc"],
+            &["pkg:rpm/redhat/glibc-common", "pkg:rpm/redhat/glibc"],
         );
         check("pkg:npm/x@1?upstream=y", &["pkg:npm/x"]);
-        check("pkg:pypi/zope.interface@5", &["pkg:pypi/zope.interface", "pkg:pypi/zope-interface"]);
-        check("pkg:nuget/Newtonsoft.Json@13", &["pkg:nuget/Newtonsoft.Json", "pkg:nuget/newtonsoft.json"]);
+        check("pkg:pypi/zope.interface@5", &["pkg:pypi/zope-interface"]);
+        check("pkg:nuget/Newtonsoft.Json@13", &["pkg:nuget/newtonsoft.json"]);
     }
 
     #[test]

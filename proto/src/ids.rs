@@ -1,5 +1,6 @@
 //! Identifiers that cannot be wrong: parsed once at the edge, private inside (SPEC §2.3).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::spelling;
 use crate::vers::Range;
 
 /// Longest vulnerability id that is indexed, bytes.
@@ -247,6 +249,8 @@ impl Serialize for EventId {
 pub struct Purl {
     canonical: Box<str>,
     package: Box<str>,
+    /// What the package is compared by, where that is another text.
+    package_key: Option<Box<str>>,
     version: Box<str>,
 }
 
@@ -278,12 +282,12 @@ impl Purl {
         if let Some(subpath) = parsed.subpath() {
             package.with_subpath(subpath.to_owned()).ok()?;
         }
-        let purl = Purl {
-            canonical: parsed.to_string().into(),
-            package: package.to_string().into(),
-            version: parsed.version().unwrap_or_default().into(),
-        };
-        Some((purl, parsed))
+        let canonical = parsed.to_string().into();
+        let text = package.to_string();
+        let package_key = spelling::has_spellings(parsed.ty()).then(|| in_one_spelling(&parsed));
+        let package_key = package_key.flatten().filter(|key| *key != text).map(String::into_boxed_str);
+        let version = parsed.version().unwrap_or_default().into();
+        Some((Purl { canonical, package: text.into(), package_key, version }, parsed))
     }
 
     /// The canonical form, whole.
@@ -291,9 +295,41 @@ impl Purl {
         &self.canonical
     }
 
-    /// The canonical form without version and qualifiers: type, namespace, name, subpath.
+    /// The canonical form without version and qualifiers: type, namespace, name, subpath. It is what people see; packages
+    /// are compared by [`Purl::package_key`].
     pub fn package(&self) -> &str {
         &self.package
+    }
+
+    /// What packages are compared and found by: [`Purl::package`] in the one spelling that stands for all of a name
+    /// (docs/decisions/021).
+    pub fn package_key(&self) -> &str {
+        self.package_key.as_deref().unwrap_or(&self.package)
+    }
+
+    /// What versions of one package are compared and found by where one is named: the version in the one spelling that
+    /// stands for all of it (docs/decisions/021).
+    pub fn version_key(&self) -> &str {
+        spelling::version(self.kind(), &self.version)
+    }
+
+    /// As [`Purl::version_key`] of a version of a package of this one's type.
+    pub fn version_key_of<'v>(&self, version: &'v str) -> &'v str {
+        spelling::version(self.kind(), version)
+    }
+
+    /// Whether there may be other spellings of its package.
+    pub fn has_spellings(&self) -> bool {
+        spelling::has_spellings(self.kind())
+    }
+
+    /// The version as the order of its type reads it: with the epoch that a qualifier of a deb or rpm has.
+    pub fn ordered_version(&self) -> Cow<'_, str> {
+        let has_epoch = matches!(self.kind(), "deb" | "rpm") && !self.version.is_empty() && !self.version.contains(':');
+        match has_epoch.then(|| self.qualifier("epoch")).flatten() {
+            Some(epoch) => Cow::Owned(format!("{epoch}:{}", self.version)),
+            None => Cow::Borrowed(&self.version),
+        }
     }
 
     /// The version, percent-decoded; empty when there is none.
@@ -314,11 +350,12 @@ impl Purl {
         qualifier(&parsed, key)
     }
 
-    /// Whether it names a version of its package: its own one, else one in the range that its qualifier `vers` has, which
-    /// the purl specification has for that, else any. `None` where that cannot be told.
+    /// Whether it names a version of its package, as [`Purl::ordered_version`] gives it: its own one, else one in the
+    /// range that its qualifier `vers` has, which the purl specification has for that, else any. `None` where that
+    /// cannot be told.
     pub fn names_version(&self, version: &str) -> Option<bool> {
         if !self.version.is_empty() {
-            return Some(*self.version == *version);
+            return Some(self.version_key() == self.version_key_of(version));
         }
         if !self.canonical.contains("vers=") {
             return Some(true);
@@ -368,6 +405,19 @@ impl Purl {
     pub fn is_image(&self) -> bool {
         matches!(self.kind(), "oci" | "docker")
     }
+}
+
+/// A package, taken apart without version and qualifiers, in the one spelling that stands for all of its name.
+fn in_one_spelling(parsed: &PackageUrl<'_>) -> Option<String> {
+    let (kind, namespace) = (parsed.ty(), parsed.namespace().unwrap_or_default());
+    let mut named = PackageUrl::new(kind.to_owned(), spelling::name(kind, parsed.name()).into_owned()).ok()?;
+    if !namespace.is_empty() {
+        named.with_namespace(spelling::namespace(kind, namespace).to_owned()).ok()?;
+    }
+    if let Some(subpath) = parsed.subpath() {
+        named.with_subpath(subpath.to_owned()).ok()?;
+    }
+    Some(named.to_string())
 }
 
 /// A `pkg:oci` with a namespace, which its type forbids and tools write all the same: the namespace is a part of the
@@ -763,6 +813,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packages_and_versions_are_compared_in_one_spelling() {
+        let keys = |text: &str| {
+            let purl = Purl::parse(text).expect("a purl");
+            (purl.package_key().to_owned(), purl.version_key().to_owned(), purl.ordered_version().into_owned())
+        };
+        let check = |text: &str, package: &str, version: &str, ordered: &str| {
+            assert_eq!(keys(text), (package.to_owned(), version.to_owned(), ordered.to_owned()), "{text}");
+        };
+        check("pkg:nuget/Newtonsoft.Json@13.0.1", "pkg:nuget/newtonsoft.json", "13.0.1", "13.0.1");
+        check("pkg:pypi/Zope.Interface_x@5", "pkg:pypi/zope-interface-x", "5", "5");
+        check("pkg:rpm/rhel/vim@2:9.0-1.el9#a/b", "pkg:rpm/redhat/vim#a/b", "9.0-1.el9", "2:9.0-1.el9");
+        check("pkg:rpm/sles/vim@9.0?epoch=2", "pkg:rpm/suse/vim", "9.0", "2:9.0");
+        check("pkg:deb/debian/vim@9.0?epoch=2", "pkg:deb/debian/vim", "9.0", "2:9.0");
+        check("pkg:deb/debian/vim?epoch=2", "pkg:deb/debian/vim", "", "");
+        check(
+            "pkg:golang/example.com/a@v1.2.3%2Bincompatible",
+            "pkg:golang/example.com/a",
+            "1.2.3+incompatible",
+            "v1.2.3+incompatible",
+        );
+        check("pkg:composer/a/b@v5.4", "pkg:composer/a/b", "5.4", "v5.4");
+        // A name, and not a version with a letter before it.
+        check("pkg:golang/example.com/a@vendored", "pkg:golang/example.com/a", "vendored", "vendored");
+        check("pkg:npm/Vim@v1", "pkg:npm/vim", "v1", "v1");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod json;
 pub mod message;
 #[cfg(test)]
 mod mutate;
+mod spelling;
 pub mod time;
 pub mod vers;
 pub mod versions;

@@ -3,7 +3,7 @@
 //! Only `aliases` are other names of the vulnerability: `related` and `upstream` name others (SPEC §5). Of ranges of
 //! commits it is kept that they are there: nobody here knows the order of commits.
 
-use pedigraph_proto::advisory::{package_of, package_purl};
+use pedigraph_proto::advisory::package_purl;
 use pedigraph_proto::event::{AdvisoryPublished, AffectedPackage, AffectedRange, RangeEvent};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::Message as _;
@@ -201,7 +201,7 @@ impl Packages<'_> {
         self.worst.rated(&affected.severity);
         let Obj(named) = &affected.package;
         let (ecosystem, name) = (named.ecosystem.owned(), named.name.owned());
-        let purl = Purl::parse(named.purl.as_str()).map(|purl| package_of(&purl));
+        let purl = Purl::parse(named.purl.as_str()).map(|purl| purl.package_key().to_owned());
         let purl = purl.or_else(|| package_purl(&ecosystem, &name)).unwrap_or_default();
         let alone = AffectedPackage { ecosystem, name, purl, ..AffectedPackage::default() };
         // What is too much for one fact is said of the package again: it has what lies in any part.

@@ -330,6 +330,20 @@ impl Contents {
         Ok(found)
     }
 
+    /// The same in all spellings of the package's name.
+    pub(super) fn of_key(&self, scope: &Scope, key: &str) -> Result<Vec<Arc<Component>>, Error> {
+        let mut found = self.of_package(scope, key)?;
+        if Purl::parse(key).is_none_or(|purl| purl.has_spellings()) {
+            for package in scope.packages_beside(key)? {
+                // Of a distribution's package those that are made from it stand there too.
+                if Purl::parse(&package).is_some_and(|purl| purl.package_key() == key) {
+                    found.extend(self.of_package(scope, &package)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Where a component with this very purl stands first.
     pub(super) fn place_of(&self, scope: &Scope, purl: &str) -> Result<Option<usize>, Error> {
         let place = self.lower_bound(scope, purl)?;
@@ -444,9 +458,9 @@ fn reach(entries: &[Placed], roots: &[u32]) -> Vec<Option<Option<usize>>> {
 /// Type, namespace, name and subpath are the same; so is the version where one is given; two `pkg:oci` with different
 /// repositories are not.
 pub(super) fn is_asked_for(asked: &Purl, range: Option<&Range>, component: &Purl) -> bool {
-    let same = asked.package() == component.package();
-    let exact = asked.version().is_empty() || asked.version() == component.version();
-    let ranged = range.is_none_or(|range| range.contains(component.version()));
+    let same = asked.package_key() == component.package_key();
+    let exact = asked.version().is_empty() || asked.version_key() == component.version_key();
+    let ranged = range.is_none_or(|range| range.contains(&component.ordered_version()));
     same && exact && ranged && same_repository(asked, component)
 }
 

@@ -1,5 +1,6 @@
 //! What changed between two artifacts: components, verdicts, reachability (SPEC §4, `lineage/diff`).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -227,7 +228,7 @@ fn change_of(case: &Case<'_>, old: &Whole, new: &Whole, sides: (&Side, &Side)) -
 pub(super) fn changed_along(scope: &Scope, case: &Case<'_>, old: &Whole, new: &Whole) -> Result<VerdictChange, Error> {
     let named: BTreeSet<&String> = old.components().into_iter().chain(new.components()).collect();
     let packages: BTreeSet<String> =
-        named.iter().filter_map(|purl| Purl::parse(purl)).map(|purl| purl.package().to_owned()).collect();
+        named.iter().filter_map(|purl| Purl::parse(purl)).map(|purl| purl.package_key().to_owned()).collect();
     let side = |digest: &str| {
         let mut side = Side::default();
         for part in scope.parts_of(digest)? {
@@ -235,7 +236,7 @@ pub(super) fn changed_along(scope: &Scope, case: &Case<'_>, old: &Whole, new: &W
                 side.sboms.insert(current.stamp.index);
                 let contents = scope.contents(current.set)?;
                 for package in &packages {
-                    side.add(contents.of_package(scope, package)?);
+                    side.add(contents.of_key(scope, package)?);
                 }
             }
         }
@@ -255,7 +256,7 @@ type Cause = (&'static str, String, Option<u64>);
 pub(super) fn matched(known: &Component) -> (Matched, String) {
     match known.parsed() {
         Some(purl) => {
-            let mut text = purl.package().to_owned();
+            let mut text = purl.package_key().to_owned();
             for name in NAMING {
                 // What Maven takes where none is written is not written by all.
                 let is_default = |value: &String| name == "type" && purl.kind() == "maven" && value == "jar";
@@ -263,7 +264,7 @@ pub(super) fn matched(known: &Component) -> (Matched, String) {
                     text.push_str(&format!(";{name}={value}"));
                 }
             }
-            (Matched::Purl(text), purl.version().to_owned())
+            (Matched::Purl(text), purl.version_key().to_owned())
         }
         None => {
             let Known { kind, group, name, version, .. } = &**known;
@@ -292,17 +293,17 @@ fn compared(before: &Components, after: &Components) -> SbomDiff {
         let gone = sorted(old.iter().filter(|(version, _)| !new.contains_key(*version)));
         let come = sorted(new.iter().filter(|(version, _)| !old.contains_key(*version)));
         let pairs = gone.len().min(come.len());
-        for ((from, was), (to, is)) in gone.iter().zip(&come).take(pairs) {
+        for (was, is) in gone.iter().zip(&come).take(pairs) {
             diff.version_changed.push(VersionChanged {
                 purl: without_version(is),
                 name: name_of(is),
-                from_version: (*from).clone(),
-                to_version: (*to).clone(),
+                from_version: version_of(was),
+                to_version: version_of(is),
             });
             license_changed(was, is, &mut diff);
         }
-        diff.removed.extend(gone.iter().skip(pairs).map(|(_, known)| item(known)));
-        diff.added.extend(come.iter().skip(pairs).map(|(_, known)| item(known)));
+        diff.removed.extend(gone.iter().skip(pairs).map(|known| item(known)));
+        diff.added.extend(come.iter().skip(pairs).map(|known| item(known)));
     }
     diff.added.sort_by(by_item);
     diff.removed.sort_by(by_item);
@@ -324,19 +325,22 @@ fn by_item(a: &Added, b: &Added) -> Ordering {
     (&a.purl, &a.name, &a.version).cmp(&(&b.purl, &b.name, &b.version))
 }
 
-fn sorted<'s>(
-    versions: impl Iterator<Item = (&'s String, &'s Arc<Component>)>,
-) -> Vec<(&'s String, &'s Arc<Component>)> {
-    let mut versions: Vec<_> = versions.collect();
-    versions.sort_by(|(a, known), (b, _)| version_order(known, a, b));
+fn sorted<'s>(versions: impl Iterator<Item = (&'s String, &'s Arc<Component>)>) -> Vec<&'s Arc<Component>> {
+    let mut versions: Vec<_> = versions.map(|(_, known)| known).collect();
+    versions.sort_by(|a, b| version_order(a, b));
     versions
 }
 
 /// In the order of the package's kind; what cannot be compared there, as numbers and words.
-fn version_order(known: &Component, a: &str, b: &str) -> Ordering {
-    let scheme = known.parsed().and_then(|purl| Scheme::of_purl_type(purl.kind()));
-    let compared = scheme.and_then(|scheme| scheme.compare(a, b));
-    compared.or_else(|| Scheme::Generic.compare(a, b)).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
+fn version_order(a: &Component, b: &Component) -> Ordering {
+    let scheme = a.parsed().and_then(|purl| Scheme::of_purl_type(purl.kind()));
+    let (a, b) = (ordered_version(a), ordered_version(b));
+    let compared = scheme.and_then(|scheme| scheme.compare(&a, &b));
+    compared.or_else(|| Scheme::Generic.compare(&a, &b)).unwrap_or(Ordering::Equal).then_with(|| a.cmp(&b))
+}
+
+fn ordered_version(known: &Component) -> Cow<'_, str> {
+    known.parsed().map_or(Cow::Borrowed(&known.version), Purl::ordered_version)
 }
 
 /// Whether the same version has other licences or another content.
@@ -406,28 +410,28 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
     let index = |side: &Side| side.sboms.last().copied();
     for purl in named {
         let Some(purl) = Purl::parse(purl) else { continue };
-        let of = |side: &Side| -> Vec<(String, Arc<Component>)> {
+        let of = |side: &Side| -> BTreeMap<String, Arc<Component>> {
             let of_package =
-                |known: &&Arc<Component>| known.parsed().is_some_and(|own| own.package() == purl.package());
-            let all = side.spelled_as(purl.package()).flat_map(|versions| versions.values()).filter(of_package);
-            all.map(|known| (version_of(known), known.clone())).collect()
+                |known: &&Arc<Component>| known.parsed().is_some_and(|own| own.package_key() == purl.package_key());
+            let all = side.spelled_as(purl.package_key()).flat_map(|versions| versions.values()).filter(of_package);
+            all.map(|known| (matched(known).1, known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));
-        let versions =
-            |all: &[(String, Arc<Component>)]| all.iter().map(|(version, _)| version.clone()).collect::<BTreeSet<_>>();
-        if versions(&was) == versions(&is) {
+        if was.keys().eq(is.keys()) {
             continue;
         }
         let package = purl.package();
-        return Some(match (was.last(), is.last()) {
-            (None, Some((version, _))) => ("component_added", format!("{package} {version} came"), index(after)),
-            (Some((version, _)), None) => {
-                ("component_removed", format!("{package} {version} went"), index(after).or(index(before)))
+        let last = |all: BTreeMap<String, Arc<Component>>| all.into_values().max_by(|a, b| version_order(a, b));
+        return Some(match (last(was), last(is)) {
+            (None, Some(known)) => ("component_added", format!("{package} {} came", version_of(&known)), index(after)),
+            (Some(known), None) => {
+                let reason = format!("{package} {} went", version_of(&known));
+                ("component_removed", reason, index(after).or(index(before)))
             }
-            (Some((from, known)), Some((to, _))) => {
-                let up = version_order(known, from, to).is_lt();
+            (Some(from), Some(to)) => {
+                let up = version_order(&from, &to).is_lt();
                 let code = if up { "component_upgraded" } else { "component_downgraded" };
-                (code, format!("{package} {from} became {to}"), index(after))
+                (code, format!("{package} {} became {}", version_of(&from), version_of(&to)), index(after))
             }
             (None, None) => continue,
         });

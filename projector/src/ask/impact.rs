@@ -609,8 +609,9 @@ impl RowMaker<'_> {
         let Some(purl) = Purl::parse(named) else { return Ok((named.to_owned(), vec![])) };
         for set in sets {
             let contents = scope.contents(*set)?;
-            let same = |other: &Purl| (other.package(), other.version()) == (purl.package(), purl.version());
-            let all = contents.of_package(scope, purl.package())?;
+            let key = (purl.package_key(), purl.version_key());
+            let same = |other: &Purl| (other.package_key(), other.version_key()) == key;
+            let all = contents.of_key(scope, key.0)?;
             let Some(known) = all.iter().find(|known| known.parsed().is_some_and(same)) else { continue };
             if let Some(place) = contents.place_of(scope, &known.purl)? {
                 return Ok((known.purl.clone(), contents.path(scope, place)?));

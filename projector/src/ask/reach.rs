@@ -556,13 +556,15 @@ impl Scope {
     /// Numbers of the components that are asked for, ascending, with whether more were left out. Package and version
     /// stand in the keys: a component itself is read only where a key does not say all.
     pub(super) fn matching(&self, purl: &Purl, range: Option<&Range>) -> Result<(Vec<u32>, bool), Error> {
-        let mut prefix = table(&self.tenant, PACKAGES).text(clipped(purl.package()));
+        let mut prefix = table(&self.tenant, PACKAGES).text(clipped(purl.package_key()));
         if !purl.version().is_empty() {
-            prefix = prefix.text(clipped(purl.version()));
+            prefix = prefix.text(clipped(purl.version_key()));
         }
         // What is cut in a key ends within four bytes of the limit, at the end of a letter.
         let is_whole = |text: &str| text.len() + 4 <= PACKAGE_KEY_BYTES;
-        let by_key = purl.kind() != "oci" && is_whole(purl.package());
+        // Of images the repository counts too, and the order of deb and rpm reads an epoch that keys do not have.
+        let has_epochs = range.is_some() && matches!(purl.kind(), "deb" | "rpm");
+        let by_key = purl.kind() != "oci" && !has_epochs && is_whole(purl.package_key());
         let (mut matching, mut rows, mut cut) = (Vec::new(), 0, false);
         let mut last: Option<(String, bool)> = None;
         self.each::<u32>(&prefix, &prefix.prefix_end(), false, Clocks::Known, |key, row| {

@@ -176,9 +176,9 @@ impl Graph<'_> {
         if let Some(digest) = purl.digest() {
             return Ok(self.known_digest(digest.as_str())?.into_iter().collect());
         }
-        let mut prefix = self.key(table::PURLS).text(purl.package());
+        let mut prefix = self.key(table::PURLS).text(purl.package_key());
         if !purl.version().is_empty() {
-            prefix = prefix.text(purl.version());
+            prefix = prefix.text(purl.version_key());
         }
         self.known(table::PURLS, &prefix, |_| Ok(true))
     }

@@ -250,6 +250,58 @@ fn an_advisory_is_found_by_each_spelling_of_a_package() {
     assert_eq!(impact(&book.scope()).counts.not_deployed, 1);
 }
 
+/// Tools write names and versions of one package differently: (as one SBOM lists it, as others write it).
+const SPELLINGS: [(&str, &str); 6] = [
+    ("pkg:nuget/Newtonsoft.Json@12.0.3", "pkg:nuget/newtonsoft.json@12.0.3"),
+    ("pkg:pypi/zope.interface@5.0", "pkg:pypi/zope-interface@5.0"),
+    ("pkg:golang/example.com/kiln@v1.2.3", "pkg:golang/example.com/kiln@1.2.3"),
+    ("pkg:composer/symfony/kiln@v5.4.0", "pkg:composer/symfony/kiln@5.4.0"),
+    ("pkg:rpm/rhel/vim@9.0-1.el9?epoch=2", "pkg:rpm/redhat/vim@9.0-1.el9?epoch=2"),
+    ("pkg:deb/debian/vim@9.0-1?epoch=2", "pkg:deb/debian/vim@2:9.0-1"),
+];
+
+#[test]
+fn a_package_is_the_same_in_each_spelling_of_its_name_and_version() {
+    for (one, other) in SPELLINGS.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]) {
+        let of = |name: &str, at: i64, purl: &str| sbom(name, at, &[purl.to_owned(), "left-pad@1.0.0".to_owned()]);
+        let clears = statement("vendor", "doc", 3, other, VexStatus::NotAffected);
+        let mut on_part = statement("other", "doc", 3, &digest("app"), VexStatus::Fixed);
+        if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut on_part.facts[0].event {
+            event.statements[0].subcomponents = vec![other.to_owned()];
+        }
+        let found = scan("app", 2, &[other]);
+        let book = Book::of(&[of("app", 1, one), of("twin", 1, other), found, clears, on_part]);
+        let verdict = verdict(&book.scope(), "app");
+        assert_eq!(
+            verdict.explanation.iter().filter(|said| said.weight > 0.0).count(),
+            3,
+            "{one} {other}: {verdict:?}"
+        );
+        let question = ImpactQuestion {
+            of: Affecting::Package { purl: other.to_owned(), versions: None },
+            environment: None,
+            limit: 100,
+            after: None,
+            progress: false,
+        };
+        let (who, _) = book.scope().impact(&question).expect("answered");
+        assert_eq!(who.counts.not_deployed, 2, "{other} asked for, {one} listed");
+        let diff = book.scope().diff(&digest("app"), &digest("twin")).expect("computed").sbom_diff;
+        assert_eq!((diff.summary.unchanged, diff.version_changed.len()), (2, 0), "{one} {other}: {diff:?}");
+    }
+}
+
+#[test]
+fn ranges_of_distributions_read_the_epoch_wherever_it_stands() {
+    let book = Book::of(&[sbom("app", 1, &["pkg:deb/debian/vim@9.0-1?epoch=2".to_owned()])]);
+    let hits = |range: &str| {
+        let of = Affecting::Package { purl: "pkg:deb/debian/vim".to_owned(), versions: Some(range.to_owned()) };
+        let question = ImpactQuestion { of, environment: None, limit: 100, after: None, progress: false };
+        book.scope().impact(&question).expect("answered").0.counts.not_deployed
+    };
+    assert_eq!((hits("vers:deb/>=2:8.0"), hits("vers:deb/>=10.0"), hits("vers:deb/<9.1")), (1, 1, 0));
+}
+
 #[test]
 fn an_index_is_as_bad_as_the_worst_of_its_manifests() {
     let manifest = |name: &str, platform: &str| PlatformManifest {

@@ -85,8 +85,8 @@ impl Case<'_> {
 
     /// What a statement on a purl may be about.
     pub(crate) fn stated_on(&self, purl: &Purl, found: &mut Candidates) -> Result<(), Error> {
-        let version = clipped(purl.version());
-        self.named_by(clipped(purl.package()), |named| version.is_empty() || clipped(named) == version, found)
+        let version = clipped(purl.version_key());
+        self.named_by(clipped(purl.package_key()), |named| version.is_empty() || clipped(named) == version, found)
     }
 
     /// What the advisories in the state that holds may concern.
@@ -115,7 +115,7 @@ impl Case<'_> {
 
     /// Components and artifacts of a package and of some versions.
     fn named_by(&self, package: &str, is_named: impl Fn(&str) -> bool, found: &mut Candidates) -> Result<(), Error> {
-        self.components_of(package, found, |purl| is_named(purl.version()))?;
+        self.components_of(package, found, |purl| is_named(purl.version_key()))?;
         for (version, digest) in self.artifacts_called(package)? {
             // A statement with a version may be on an artifact of which only the package is known.
             if version.is_empty() || is_named(&version) {

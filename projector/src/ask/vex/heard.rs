@@ -132,13 +132,15 @@ impl Case<'_> {
         }
         for (package, version, _) in &about.own {
             if self.may_name(package)? {
+                let purl = Purl::parse(package);
+                let version = purl.as_ref().map_or(version.as_str(), |purl| purl.version_key_of(version));
                 add(&self.on_package(package, version)?, Rank::Purl, package);
             }
         }
         for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
             for current in &about.current {
                 for known in self.components(current, package)?.iter() {
-                    let version = known.parsed().map(Purl::version).unwrap_or_default();
+                    let version = known.parsed().map(Purl::version_key).unwrap_or_default();
                     add(&self.on_package(package, version)?, Rank::Component, package);
                 }
             }
@@ -178,7 +180,8 @@ impl Case<'_> {
                 // Two purls of one package, with and without version, are two products, and so are two ranges.
                 let product = match Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
                     Some(purl) => {
-                        format!("{}@{}{}", purl.package(), purl.version(), purl.qualifier("vers").unwrap_or_default())
+                        let range = purl.qualifier("vers").unwrap_or_default();
+                        format!("{}@{}{range}", purl.package_key(), purl.version_key())
                     }
                     None => product.to_owned(),
                 };
@@ -267,11 +270,11 @@ impl Case<'_> {
     fn held(&self, about: &Subject, purl: &Purl, issued: &Issued) -> Result<Held, Error> {
         let mut held = Held::default();
         for current in &about.current {
-            for known in self.components(current, purl.package())?.iter() {
+            for known in self.components(current, purl.package_key())?.iter() {
                 let Some(component) = known.parsed().filter(|component| is_asked_for(purl, None, component)) else {
                     continue;
                 };
-                let meant = match purl.names_version(component.version()) {
+                let meant = match purl.names_version(&component.ordered_version()) {
                     Some(true) if issued.issue.by_release => qualified(purl, component),
                     Some(true) => Qualified::Same,
                     Some(false) => Qualified::Other,
@@ -605,7 +608,7 @@ fn is_own(purl: &Purl, (package, version, repository): &(String, String, String)
         let same = || repository_key(&named) == repository_key(repository);
         !purl.is_image() || named.is_empty() || repository.is_empty() || same()
     };
-    purl.package() == package && purl.names_version(version) == Some(true) && repository_fits()
+    purl.package_key() == package && purl.names_version(version) == Some(true) && repository_fits()
 }
 
 /// A component as it is compared: type, namespace, name, version and subpath; of images also the repository.
@@ -614,7 +617,7 @@ fn compared(component: &str) -> String {
         Some(purl) => {
             let repository =
                 if purl.is_image() { purl.qualifier("repository_url").unwrap_or_default() } else { String::new() };
-            format!("{}@{} {repository}", purl.package(), purl.version())
+            format!("{}@{} {repository}", purl.package_key(), purl.version_key())
         }
         None => component.to_owned(),
     }

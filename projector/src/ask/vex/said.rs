@@ -407,16 +407,18 @@ impl<'a> Case<'a> {
 
     /// Packages whose advisories stand under this one too: made from it as a source package, or spelled otherwise.
     pub(super) fn also_named(&self, package: &str) -> Result<Rc<Vec<String>>, Error> {
-        once(&self.also_named, package, || {
-            let of = components::rows::table(&self.scope.tenant, KEYS).text(components::rows::clipped(package));
-            let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
-            let named = rows.iter().map(|(key, _)| KeyReader::after(key, &of).text().ok_or_else(unreadable));
-            named.collect::<Result<_, _>>().map(Rc::new)
-        })
+        once(&self.also_named, package, || self.scope.packages_beside(package).map(Rc::new))
     }
 }
 
 impl Scope {
+    /// Packages of components under whose key others look for them too: made from a package, or spelled otherwise.
+    pub(crate) fn packages_beside(&self, key: &str) -> Result<Vec<String>, Error> {
+        let of = components::rows::table(&self.tenant, KEYS).text(components::rows::clipped(key));
+        let rows = self.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+        rows.iter().map(|(key, _)| KeyReader::after(key, &of).text().ok_or_else(unreadable)).collect()
+    }
+
     /// The version of a document that came in with an entry.
     pub(crate) fn issue(&self, document: &DocumentKey, index: u64) -> Result<Option<Issue>, Error> {
         let own = table(&self.tenant, DOCUMENTS).bytes(document).number(index);

@@ -144,7 +144,7 @@ impl Memory {
         };
         let reference = ArtifactRef::parse(&event.artifact_ref).filter(|reference| !reference.repository.is_empty());
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
-        let root = Purl::parse(&event.purl).map_or_else(|| root_name(event), |purl| purl.package().to_owned());
+        let root = Purl::parse(&event.purl).map_or_else(|| root_name(event), |purl| purl.package_key().to_owned());
         let linked = if set.is_none() { sbom.clone() } else { String::new() };
         let (tool, version) = (event.tool.clone(), event.document_version);
         let bound = Bound { set, sbom: linked, tool, version, root, reference, other: sbom.clone() };

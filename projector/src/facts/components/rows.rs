@@ -97,11 +97,11 @@ pub(crate) fn unreadable() -> Error {
     Error::Store("components: a key cannot be read".to_owned())
 }
 
-/// Package and version in keys: as [`Purl`] has them, else the text itself behind a byte that no purl begins with, and
+/// Package and version in keys: as purls are compared, else the text itself behind a byte that no purl begins with, and
 /// no version.
 pub(crate) fn package_key(purl: &str, name: &str) -> (String, String) {
     match Purl::parse(purl) {
-        Some(purl) => (clipped(purl.package()).to_owned(), clipped(purl.version()).to_owned()),
+        Some(purl) => (clipped(purl.package_key()).to_owned(), clipped(purl.version_key()).to_owned()),
         None => (clipped(&format!("\u{1}{}", if purl.is_empty() { name } else { purl })).to_owned(), String::new()),
     }
 }

@@ -96,10 +96,10 @@ impl Fold<'_, '_, '_> {
     /// What an artifact is called by purl; an image's own digest is found without.
     fn own(&mut self, artifact: &str, purl: &str) -> Result<(), Error> {
         let (Some(digest), Some(purl)) = (digest(artifact), Purl::parse(purl)) else { return Ok(()) };
-        let version = if purl.digest().is_some() { "" } else { purl.version() };
+        let version = if purl.digest().is_some() { "".into() } else { purl.ordered_version() };
         let repository =
             if purl.is_image() { purl.qualifier("repository_url").unwrap_or_default() } else { String::new() };
-        let key = self.table(OWN).text(&digest).text(clipped(purl.package())).text(clipped(version));
+        let key = self.table(OWN).text(&digest).text(clipped(purl.package_key())).text(clipped(&version));
         self.rows.put_first(key.text(clip_to(&repository, NAME_BYTES_MAX)), &())?;
         Ok(())
     }
@@ -205,8 +205,8 @@ impl Fold<'_, '_, '_> {
             self.about(target::DIGEST, &digest, &name)?;
         }
         if let Some(purl) = Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
-            let package = clipped(purl.package());
-            let key = said_of(self.at.tenant, &name, target::PACKAGE, package).text(clipped(purl.version()));
+            let package = clipped(purl.package_key());
+            let key = said_of(self.at.tenant, &name, target::PACKAGE, package).text(clipped(purl.version_key()));
             self.rows.put(end(key, self.at), &())?;
             self.about(target::PACKAGE, package, &name)?;
         }
@@ -246,7 +246,7 @@ impl Fold<'_, '_, '_> {
         }
         for (affected, n) in event.affected.iter().zip(event.first..) {
             let Some(purl) = Purl::parse(&affected.purl) else { continue };
-            let package = clipped(purl.package());
+            let package = clipped(purl.package_key());
             // Places are those of the first part of the advisory, so that its state leads to all of them.
             let key = said_of(self.at.tenant, &name, target::ADVISORY, package)
                 .text(&name)

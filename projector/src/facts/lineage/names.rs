@@ -232,7 +232,7 @@ impl Fold<'_, '_, '_> {
 
     pub(super) fn purl(&mut self, text: &str, digest: &str) -> Result<(), Error> {
         let Some(purl) = Purl::parse(text) else { return Ok(()) };
-        let key = self.key(table::PURLS).text(purl.package()).text(purl.version()).text(digest);
+        let key = self.key(table::PURLS).text(purl.package_key()).text(purl.version_key()).text(digest);
         self.rows.put_first(key, &())?;
         Ok(())
     }
