@@ -16,6 +16,7 @@ use super::answers::{
 };
 use super::contents::{Described, label};
 use super::identity::Graph;
+use super::kept::{Kept, once};
 use super::licenses;
 use super::scope::{Clocks, Scope};
 use super::sets::Component;
@@ -129,6 +130,8 @@ impl Scope {
         // Nothing vanishes with a version that nobody looked into.
         let none_is_known = none_is_known(self.is_looked_into(to)?, self.is_looked_into(from)?);
         let (subjects, mut changes) = (Rc::new(Subjects::new(self)), BTreeMap::new());
+        // Verdicts that several CVEs have together.
+        let shared = Kept::default();
         let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
         for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
             let case = Case::among(&subjects, &name)?;
@@ -136,12 +139,17 @@ impl Scope {
             if key_name(&case.vulnerability().name) != name {
                 continue;
             }
-            let (old, new) = (case.whole(from)?, case.whole(to)?);
+            let both = || Ok::<_, Error>(Rc::new((case.whole(from)?, case.whole(to)?)));
+            let verdicts = match case.shared_names()? {
+                Some(names) => once(&shared, &names, both)?,
+                None => both()?,
+            };
+            let (old, new) = &*verdicts;
             entries.extend(old.entries().chain(new.entries()));
             if new.consensus.is_none() && !none_is_known {
                 continue;
             }
-            if let Some(change) = changed(&case, &old, &new, (before, after)) {
+            if let Some(change) = changed(&case, old, new, (before, after)) {
                 changes.insert(change.cve.clone(), change);
             }
         }

@@ -60,6 +60,8 @@ pub(crate) struct Standings<'a> {
     subjects: Rc<Subjects<'a>>,
     sayings: &'a Sayings,
     cases: Kept<String, Rc<Case<'a>>>,
+    /// By artifact and by names that several CVEs have.
+    shared: Kept<(String, BTreeSet<String>), Standing>,
 }
 
 impl<'a> Standings<'a> {
@@ -67,11 +69,13 @@ impl<'a> Standings<'a> {
         sayings.go_on(&after.tenant, index);
         let (graph_before, graph) = (Graph::new(before), Graph::new(after));
         let subjects = Rc::new(Subjects::new(after));
-        Standings { before, after, graph_before, graph, index, subjects, sayings, cases: Kept::default() }
+        let (cases, shared) = (Kept::default(), Kept::default());
+        Standings { before, after, graph_before, graph, index, subjects, sayings, cases, shared }
     }
 
     fn case(&self, name: &str) -> Result<Rc<Case<'a>>, Error> {
-        let read = || Ok(Rc::new(Case::known(&self.subjects, self.sayings.of(self.after, name)?)));
+        let read =
+            || Ok(Rc::new(Case::known(&self.subjects, self.sayings.of(self.after, &self.subjects.names, name)?)));
         once_of(CASES_KEPT_MAX, &self.cases, name, read)
     }
 
@@ -86,7 +90,14 @@ impl<'a> Standings<'a> {
         if key_name(&case.vulnerability().name) != name || self.graph.canonical(digest)? != digest {
             return Ok(Standing::None);
         }
-        Ok(case.whole(digest)?.consensus.map_or(Standing::None, |found| Standing::of(found.status)))
+        let read = || {
+            let consensus = case.whole(digest)?.consensus;
+            Ok(consensus.map_or(Standing::None, |found| Standing::of(found.status)))
+        };
+        match case.shared_names()? {
+            Some(names) => once_of(CASES_KEPT_MAX, &self.shared, &(digest.to_owned(), names), read),
+            None => read(),
+        }
     }
 
     /// The entry says something of a vulnerability.

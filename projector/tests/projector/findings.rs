@@ -623,3 +623,30 @@ fn very_many_issuers_cost_what_they_are() {
     let (few, many) = (by_issuers(50), by_issuers(500));
     assert!(many <= 11 * few, "{few} rows for 50, {many} for 500");
 }
+
+#[test]
+fn very_many_cves_that_share_an_id_cost_what_they_are() {
+    let joined = |count: i64| {
+        let mut events = vec![sbom("one", 1, &["rope@1".to_owned()]), sbom("two", 1, &["line@1".to_owned()])];
+        events.extend((0..count).map(|n| {
+            let mut advisory = advisory(2, "rope", "2.0.0");
+            advisory.id = format!("advisory {n}");
+            if let Some(pedigraph_proto::Event::AdvisoryPublished(event)) = &mut advisory.facts[0].event {
+                event.id = format!("GO-2026-{n:04}");
+                event.aliases = vec![format!("CVE-2026-{n:04}"), "GHSA-shared".to_owned()];
+            }
+            advisory
+        }));
+        // One of them has something of its own.
+        events.push(statement("maker", "d", 3, &digest("one"), VexStatus::NotAffected));
+        let (scope, meter) = Counted::of(&events).scope(Budget::NONE);
+        let changes = scope.diff(&digest("one"), &digest("two")).expect("answered").vex_diff;
+        let status = |cve: &str| changes.iter().find(|change| change.cve == cve).map(|change| &*change.from_status);
+        assert_eq!((status(CVE), status("CVE-2026-0002")), (Some("not_affected"), Some("affected")));
+        assert_eq!(changes.len(), usize::try_from(count).expect("few"));
+        meter.rows()
+    };
+    let (few, many) = (joined(20), joined(200));
+    assert!(many <= 20 * few, "{few} rows for 20, {many} for 200");
+    assert!(many <= 100_000, "{many} rows");
+}

@@ -1,14 +1,16 @@
 //! What a vulnerability is called: its aliases are one vulnerability, but two CVEs never merge (SPEC §5).
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
+use crate::ask::kept::{Kept, once};
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table, unreadable};
 use crate::store::key::{Key, KeyReader};
 
 /// Names of one vulnerability that are read at once; most have fewer.
-const FEW_NAMES: usize = 16;
+pub(crate) const FEW_NAMES: usize = 16;
 /// How names of CVEs begin in keys.
 const CVE: &str = "CVE-";
 
@@ -24,49 +26,28 @@ pub(crate) struct Vulnerability {
 }
 
 impl Scope {
-    /// All names of the vulnerability that an id names. An id that two CVEs share counts for both: asked by it, the
-    /// smaller CVE is meant. Aliases follow `asOf` only. Reads a row for each pair of names.
+    /// All names of the vulnerability that an id names: as [`Names::of`].
     pub(crate) fn vulnerability(&self, id: &str) -> Result<Vulnerability, Error> {
-        let asked = key_name(id);
-        let mut keys = self.joined_names(&asked)?;
-        if !is_cve(&asked)
-            && let Some(cve) = keys.iter().find(|key| is_cve(key)).cloned()
-        {
-            keys = self.joined_names(&cve)?;
-        }
-        let mut shown = keys.iter().map(|key| self.shown_name(key)).collect::<Result<Vec<_>, _>>()?;
-        let first = keys.iter().position(|key| is_cve(key)).unwrap_or(0);
-        let name = if shown.is_empty() { id.trim().to_owned() } else { shown.remove(first) };
-        Ok(Vulnerability { name, aliases: shown, keys })
+        Names::new(self).of(id)
     }
 
     /// Names of vulnerabilities with all names that are joined to them. What a CVE is joined to may be joined to another
     /// one, so each of the names is looked at itself.
     pub(crate) fn with_joined_names(&self, names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
-        let mut joined = BTreeSet::new();
+        let (known, mut joined) = (Names::new(self), BTreeSet::new());
         for name in names {
-            joined.extend(self.joined_names(&name)?);
+            joined.extend(known.joined(&name)?);
         }
         Ok(joined)
     }
 
-    /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed. For a CVE others
-    /// are not read: an id may be joined to very many.
+    /// Names that are joined to one, through names that are no CVE.
     pub(crate) fn joined_names(&self, start: &str) -> Result<BTreeSet<String>, Error> {
-        let mut found = BTreeSet::from([start.to_owned()]);
-        let mut todo = vec![start.to_owned()];
-        while let Some(name) = todo.pop() {
-            for other in self.aliases_beside(&name, is_cve(start))? {
-                if found.insert(other.clone()) && !is_cve(&other) {
-                    todo.push(other);
-                }
-            }
-        }
-        Ok(found)
+        Names::new(self).joined(start)
     }
 
-    /// Names that are joined to one directly, without CVEs where a CVE asks.
-    fn aliases_beside(&self, name: &str, of_cve: bool) -> Result<Vec<String>, Error> {
+    /// Names that are joined to one directly.
+    fn aliases_beside(&self, name: &str, beside: Beside) -> Result<Vec<String>, Error> {
         let prefix = table(&self.tenant, ALIASES).text(name);
         let (cves, end) = (prefix.clone().text_prefix(CVE), prefix.prefix_end());
         let read = |from: &Key, to: &Key, limit: usize| {
@@ -74,15 +55,15 @@ impl Scope {
             let others = rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable));
             others.collect::<Result<Vec<_>, Error>>()
         };
-        let mut all = read(&prefix, &end, FEW_NAMES)?;
-        if all.len() == FEW_NAMES {
-            all = match of_cve {
-                true => [read(&prefix, &cves, usize::MAX)?, read(&cves.prefix_end(), &end, usize::MAX)?].concat(),
-                false => read(&prefix, &end, usize::MAX)?,
-            };
+        let few = read(&prefix, &end, FEW_NAMES)?;
+        if few.len() < FEW_NAMES {
+            return Ok(few.into_iter().filter(|other| is_cve(other) == (beside == Beside::Cves)).collect());
         }
-        all.retain(|other| !(of_cve && is_cve(other)));
-        Ok(all)
+        let after = cves.prefix_end();
+        match beside {
+            Beside::Cves => read(&cves, &after, usize::MAX),
+            Beside::Others => Ok([read(&prefix, &cves, usize::MAX)?, read(&after, &end, usize::MAX)?].concat()),
+        }
     }
 
     fn shown_name(&self, key: &str) -> Result<String, Error> {
@@ -90,6 +71,88 @@ impl Scope {
         let known = known.map(|row| row.value).filter(|_| !is_cve(key));
         Ok(known.unwrap_or_else(|| key.to_owned()))
     }
+}
+
+/// What vulnerabilities are called, for a question about several: each name is read once, however many share it.
+pub(crate) struct Names<'a> {
+    scope: &'a Scope,
+    /// By each of them, names that are no CVE and are joined to each other.
+    joined: Kept<String, Rc<BTreeSet<String>>>,
+    /// CVEs beside these, by the first of them.
+    cves: Kept<String, Rc<BTreeSet<String>>>,
+    shown: Kept<String, String>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(scope: &'a Scope) -> Names<'a> {
+        Names { scope, joined: Kept::default(), cves: Kept::default(), shown: Kept::default() }
+    }
+
+    /// All names of the vulnerability that an id names. An id that two CVEs share counts for both: asked by it, the
+    /// smaller CVE is meant. Aliases follow `asOf` only. Reads a row for each pair of names, once.
+    pub(crate) fn of(&self, id: &str) -> Result<Vulnerability, Error> {
+        let asked = key_name(id);
+        let cve = if is_cve(&asked) { None } else { self.cves_of(&asked)?.first().cloned() };
+        let keys = self.joined(cve.as_ref().unwrap_or(&asked))?;
+        let shown = |key: &String| once(&self.shown, key.as_str(), || self.scope.shown_name(key));
+        let mut shown = keys.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+        let first = keys.iter().position(|key| is_cve(key)).unwrap_or(0);
+        let name = if shown.is_empty() { id.trim().to_owned() } else { shown.remove(first) };
+        Ok(Vulnerability { name, aliases: shown, keys })
+    }
+
+    /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed. For a CVE others
+    /// are not read: an id may be joined to very many.
+    fn joined(&self, start: &str) -> Result<BTreeSet<String>, Error> {
+        if !is_cve(start) {
+            return Ok(self.others(start)?.union(&*self.cves_of(start)?).cloned().collect());
+        }
+        let mut all = BTreeSet::from([start.to_owned()]);
+        for name in self.scope.aliases_beside(start, Beside::Others)? {
+            if !all.contains(&name) {
+                all.extend(self.others(&name)?.iter().cloned());
+            }
+        }
+        Ok(all)
+    }
+
+    /// CVEs beside a name that is none, and beside those that are joined to it.
+    fn cves_of(&self, start: &str) -> Result<Rc<BTreeSet<String>>, Error> {
+        let others = self.others(start)?;
+        once(&self.cves, others.first().map_or(start, String::as_str), || {
+            let mut cves = BTreeSet::new();
+            for name in others.iter() {
+                cves.extend(self.scope.aliases_beside(name, Beside::Cves)?);
+            }
+            Ok(Rc::new(cves))
+        })
+    }
+
+    /// Names that are no CVE and are joined to one that is none, with it.
+    fn others(&self, start: &str) -> Result<Rc<BTreeSet<String>>, Error> {
+        if let Some(known) = self.joined.lock().get(start) {
+            return Ok(known.clone());
+        }
+        let mut found = BTreeSet::from([start.to_owned()]);
+        let mut todo = vec![start.to_owned()];
+        while let Some(name) = todo.pop() {
+            for other in self.scope.aliases_beside(&name, Beside::Others)? {
+                if found.insert(other.clone()) {
+                    todo.push(other);
+                }
+            }
+        }
+        let found = Rc::new(found);
+        self.joined.lock().extend(found.iter().map(|name| (name.clone(), found.clone())));
+        Ok(found)
+    }
+}
+
+/// Which of the names beside one are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Cves,
+    Others,
 }
 
 /// Whether a name in keys is that of a CVE.

@@ -12,7 +12,7 @@ use pedigraph_proto::advisory::packages_of;
 use pedigraph_proto::event::AffectedPackage;
 
 use super::consensus::Role;
-use super::names::Vulnerability;
+use super::names::{FEW_NAMES, Vulnerability, is_cve};
 use super::subjects::{Subject, Subjects};
 use crate::ask::contents::Current;
 use crate::ask::identity::stamp_at_end;
@@ -84,15 +84,16 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    pub(crate) fn of(scope: &Scope, id: &str) -> Result<Said, Error> {
-        Ok(Said {
-            vulnerability: scope.vulnerability(id)?,
+    /// Of a vulnerability with these names.
+    pub(crate) fn called(vulnerability: Vulnerability) -> Said {
+        Said {
+            vulnerability,
             packages: Kept::default(),
             issues: Kept::default(),
             statements: Kept::default(),
             on_packages: Kept::default(),
             advisories: Kept::default(),
-        })
+        }
     }
 
     /// All of its names in keys.
@@ -124,7 +125,7 @@ impl<'a> Case<'a> {
 
     /// One of several questions about the same artifacts.
     pub(crate) fn among(subjects: &Rc<Subjects<'a>>, id: &str) -> Result<Case<'a>, Error> {
-        Ok(Case::known(subjects, Arc::new(Said::of(subjects.scope, id)?)))
+        Ok(Case::known(subjects, Arc::new(Said::called(subjects.names.of(id)?))))
     }
 
     /// The same where what is said was read before: it must hold for the scope, which has no `at`.
@@ -140,6 +141,23 @@ impl<'a> Case<'a> {
 
     fn table(&self, of: u8) -> Key {
         table(&self.scope.tenant, of)
+    }
+
+    /// Of a CVE with very many other names, these, where nothing is said under its own: then all is the same for it as
+    /// for any other CVE with them. One seek.
+    pub(crate) fn shared_names(&self) -> Result<Option<BTreeSet<String>>, Error> {
+        let (cves, others): (BTreeSet<String>, BTreeSet<String>) =
+            self.said.names().iter().cloned().partition(|name| is_cve(name));
+        if others.len() < FEW_NAMES {
+            return Ok(None);
+        }
+        for cve in cves {
+            let of = self.table(SAID).text(&cve);
+            if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(others))
     }
 
     /// Whether roles of issuers are configured at all: then only who has one clears.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pedigraph_proto::TenantId;
 
+use super::names::Names;
 use super::said::Said;
 use crate::ask::scope::Scope;
 use crate::error::Error;
@@ -38,12 +39,12 @@ impl Sayings {
     }
 
     /// What is said of a vulnerability, by one of its names in keys.
-    pub(crate) fn of(&self, scope: &Scope, name: &str) -> Result<Arc<Said>, Error> {
+    pub(crate) fn of(&self, scope: &Scope, names: &Names<'_>, name: &str) -> Result<Arc<Said>, Error> {
         let known = self.0.lock().get(&scope.tenant).and_then(|of_tenant| of_tenant.said.get(name).cloned());
         if let Some(known) = known.filter(|said| said.kept() <= THINGS_KEPT_MAX) {
             return Ok(known);
         }
-        let said = Arc::new(Said::of(scope, name)?);
+        let said = Arc::new(Said::called(names.of(name)?));
         let mut all = self.0.lock();
         if all.values().map(|of_tenant| of_tenant.said.len()).sum::<usize>() >= SAID_KEPT_MAX {
             all.values_mut().for_each(|of_tenant| of_tenant.said.clear());

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use pedigraph_proto::event::PolicyPublished;
 
+use super::names::Names;
 use crate::ask::contents::Current;
 use crate::ask::identity::{Graph, stamp_at_end};
 use crate::ask::kept::{Kept, once_of};
@@ -28,6 +29,7 @@ const SUBJECTS_KEPT_MAX: usize = 256;
 pub(crate) struct Subjects<'a> {
     pub(super) scope: &'a Scope,
     pub(super) graph: Graph<'a>,
+    pub(crate) names: Names<'a>,
     policy: OnceCell<PolicyPublished>,
     known: Kept<String, Rc<Subject>>,
 }
@@ -48,7 +50,8 @@ pub(super) struct Subject {
 
 impl<'a> Subjects<'a> {
     pub(crate) fn new(scope: &'a Scope) -> Subjects<'a> {
-        Subjects { scope, graph: Graph::new(scope), policy: OnceCell::new(), known: Kept::default() }
+        let (graph, names) = (Graph::new(scope), Names::new(scope));
+        Subjects { scope, graph, names, policy: OnceCell::new(), known: Kept::default() }
     }
 
     /// The newest roles of issuers below the bound, whatever `at` is.
