@@ -10,6 +10,7 @@ use packageurl::PackageUrl;
 
 use crate::event::{AffectedPackage, AffectedRange, RangeEvent};
 use crate::ids::{PURL_BYTES_MAX, Purl};
+use crate::spelling::is_major_version;
 use crate::versions::Scheme;
 
 /// What an affected package says of an installed component.
@@ -113,6 +114,7 @@ pub fn package_purl(ecosystem: &str, name: &str) -> Option<String> {
         "CRAN" => plain("cran"),
         "ConanCenter" => plain("conan"),
         "opam" => plain("opam"),
+        "Julia" => plain("julia"),
         "Bitnami" => plain("bitnami"),
         "Maven" => name.split_once(':').map(|(group, artifact)| ("maven", group.to_owned(), artifact.to_owned())),
         "SwiftURL" => {
@@ -225,10 +227,11 @@ impl<'a> Installed<'a> {
         self.purl.qualifiers().iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_ref())
     }
 
-    /// With a subpath, that of the package without it too.
+    /// With a subpath, that of the package without it too, unless that is another one.
     fn own_keys(&self, purl: &Purl) -> Vec<String> {
         let own = purl.package_key().to_owned();
-        let whole = self.key(self.purl.name()).filter(|key| *key != own);
+        let is_part = self.purl.ty() != "golang" || !self.purl.subpath().is_some_and(is_major_version);
+        let whole = self.key(self.purl.name()).filter(|key| is_part && *key != own);
         [own].into_iter().chain(whole).collect()
     }
 
@@ -786,7 +789,8 @@ mod tests {
     fn packages_are_found_by_their_keys() {
         let check = |purl: &str, want: &[&str]| assert_eq!(packages_of(&Purl::parse(purl).expect("a purl")), want);
         check("pkg:npm/%40a/b@1?x=y", &["pkg:npm/%40a/b"]);
-        check("pkg:golang/example.com/a@v1#cmd/x", &["pkg:golang/example.com/a#cmd/x", "pkg:golang/example.com/a"]);
+        check("pkg:golang/example.com/a@v1#cmd/x", &["pkg:golang/example.com/a/cmd/x", "pkg:golang/example.com/a"]);
+        check("pkg:golang/example.com/a@v2#v2", &["pkg:golang/example.com/a/v2"]);
         check(
             "pkg:deb/debian/libssl3@3?upstream=openssl%403.0.11-1&distro=debian-12",
             &["pkg:deb/debian/libssl3", "pkg:deb/debian/openssl"],

@@ -262,14 +262,14 @@ impl Purl {
 
     /// The canonical form alone, of what [`Purl::parse`] accepts and in half its time.
     pub fn canonical(text: &str) -> Option<String> {
-        Purl::read(text).map(|parsed| parsed.to_string())
+        Purl::read(text).map(|parsed| written(&parsed))
     }
 
     fn read(text: &str) -> Option<PackageUrl<'static>> {
         if text.len() > PURL_BYTES_MAX || !text.get(..4)?.eq_ignore_ascii_case("pkg:") {
             return None;
         }
-        PackageUrl::from_str(text).ok().or_else(|| oci_with_namespace(text))
+        PackageUrl::from_str(text).ok().or_else(|| oci_with_namespace(text)).or_else(|| julia_without_uuid(text))
     }
 
     /// The purl, and what it was made of: qualifiers need no second parse.
@@ -282,10 +282,9 @@ impl Purl {
         if let Some(subpath) = parsed.subpath() {
             package.with_subpath(subpath.to_owned()).ok()?;
         }
-        let canonical = parsed.to_string().into();
+        let canonical = written(&parsed).into();
         let text = package.to_string();
-        let package_key = spelling::has_spellings(parsed.ty()).then(|| in_one_spelling(&parsed));
-        let package_key = package_key.flatten().filter(|key| *key != text).map(String::into_boxed_str);
+        let package_key = spelling::package(&parsed).filter(|key| *key != text).map(String::into_boxed_str);
         let version = parsed.version().unwrap_or_default().into();
         Some((Purl { canonical, package: text.into(), package_key, version }, parsed))
     }
@@ -407,17 +406,30 @@ impl Purl {
     }
 }
 
-/// A package, taken apart without version and qualifiers, in the one spelling that stands for all of its name.
-fn in_one_spelling(parsed: &PackageUrl<'_>) -> Option<String> {
-    let (kind, namespace) = (parsed.ty(), parsed.namespace().unwrap_or_default());
-    let mut named = PackageUrl::new(kind.to_owned(), spelling::name(kind, parsed.name()).into_owned()).ok()?;
-    if !namespace.is_empty() {
-        named.with_namespace(spelling::namespace(kind, namespace).to_owned()).ok()?;
+/// The canonical form. What the version has of slashes is encoded, as the purl specification has it: with them it would
+/// be read as a part of the name.
+fn written(parsed: &PackageUrl<'_>) -> String {
+    let text = parsed.to_string();
+    let Some(version) = parsed.version().filter(|version| version.contains('/')) else { return text };
+    let mut alone = PackageUrl::new("generic", "x");
+    let alone = alone.as_mut().ok().and_then(|alone| Some(alone.with_version(version).ok()?.to_string()));
+    let encoded = alone.as_deref().and_then(|alone| alone.split_once('@')).map_or("", |(_, version)| version);
+    text.replacen(&format!("@{encoded}"), &format!("@{}", encoded.replace('/', "%2F")), 1)
+}
+
+/// A `pkg:julia` without the `uuid` that its type asks for, as the key of a package is.
+fn julia_without_uuid(text: &str) -> Option<PackageUrl<'static>> {
+    let (kind, rest) = text.get(4..)?.trim_start_matches('/').split_once('/')?;
+    let named =
+        PackageUrl::from_str(&format!("pkg:generic/{rest}")).ok().filter(|_| kind.eq_ignore_ascii_case("julia"))?;
+    let mut purl = PackageUrl::new("julia", named.name().to_owned()).ok().filter(|_| named.namespace().is_none())?;
+    if let Some(version) = named.version() {
+        purl.with_version(version.to_owned()).ok()?;
     }
-    if let Some(subpath) = parsed.subpath() {
-        named.with_subpath(subpath.to_owned()).ok()?;
+    for (key, value) in named.qualifiers().iter().collect::<BTreeMap<_, _>>() {
+        purl.add_qualifier(key.to_string(), value.to_string()).ok()?;
     }
-    Some(named.to_string())
+    Some(purl)
 }
 
 /// A `pkg:oci` with a namespace, which its type forbids and tools write all the same: the namespace is a part of the
@@ -836,10 +848,35 @@ mod tests {
             "1.2.3+incompatible",
             "v1.2.3+incompatible",
         );
+        check(
+            "pkg:golang/github.com/Masterminds/Sprig@v3.2#v3/x",
+            "pkg:golang/github.com/masterminds/sprig/v3/x",
+            "3.2",
+            "v3.2",
+        );
+        check("pkg:golang/std@go1.22", "pkg:golang/stdlib", "go1.22", "go1.22");
+        check("pkg:githubactions/A/b@v4", "pkg:github/a/b", "v4", "v4");
+        check("pkg:swift/github.com/a/b.git/c@1.0", "pkg:swift/github.com/a/b", "1.0", "1.0");
+        check("pkg:swift/github.com/a/b.git@1.0", "pkg:swift/github.com/a/b", "1.0", "1.0");
+        check("pkg:julia/HTTP@1.0?uuid=cd3e", "pkg:julia/HTTP", "1.0", "1.0");
         check("pkg:composer/a/b@v5.4", "pkg:composer/a/b", "5.4", "v5.4");
         // A name, and not a version with a letter before it.
         check("pkg:golang/example.com/a@vendored", "pkg:golang/example.com/a", "vendored", "vendored");
         check("pkg:npm/Vim@v1", "pkg:npm/vim", "v1", "v1");
+    }
+
+    #[test]
+    fn slashes_in_a_version_are_no_part_of_the_name() {
+        for (text, version) in [
+            ("pkg:github/a/b@release%2Fv1", "release/v1"),
+            ("pkg:npm/%40a/b@git%2Bssh:%2F%2Fgit%40h.example%2Fa.git?x=@y/z#s/t", "git+ssh://git@h.example/a.git"),
+            ("pkg:composer/a/b@dev-x%2Fy", "dev-x/y"),
+        ] {
+            let purl = Purl::parse(text).expect("a purl");
+            assert_eq!(purl.version(), version);
+            assert_eq!(Purl::parse(purl.as_str()), Some(purl.clone()), "the canonical form of itself: {purl}");
+            assert_eq!(Purl::canonical(text).as_deref(), Some(purl.as_str()));
+        }
     }
 
     #[test]

@@ -1,41 +1,86 @@
 //! Names and versions of packages that are the same in several spellings, of which the canonical purl keeps more than
 //! one (docs/decisions/021). Packages are shown as they were written, and compared by what stands here.
 
-use std::borrow::Cow;
+use packageurl::PackageUrl;
 
 /// Names that advisories and tools have for one distribution; the first stands for all.
 const SAME_DISTRIBUTION: [&[&str]; 6] = [
     &["redhat", "rhel"],
     &["rocky-linux", "rocky", "rockylinux"],
     &["almalinux", "alma"],
-    &["suse", "sles", "sled"],
+    &["suse", "sles", "sled", "sles_sap", "sle_hpc", "sle-micro", "sl-micro"],
     &["opensuse", "opensuse-leap", "opensuse-tumbleweed", "opensuse.leap", "opensuse.tumbleweed"],
     &["azure-linux", "azurelinux", "mariner", "cbl-mariner"],
 ];
 
+/// A package: type, namespace, name.
+struct Named<'n>(&'n str, String, String);
+
 /// Whether packages of a type have names in several spellings.
 pub(crate) fn has_spellings(kind: &str) -> bool {
-    matches!(kind, "pypi" | "nuget" | "rpm")
+    matches!(kind, "pypi" | "nuget" | "rpm" | "golang" | "github" | "githubactions" | "swift")
 }
 
-/// The namespace that stands for all spellings of one.
-pub(crate) fn namespace<'n>(kind: &str, namespace: &'n str) -> &'n str {
-    let names = SAME_DISTRIBUTION.iter().find(|names| kind == "rpm" && names.contains(&namespace));
+/// The package, without version and qualifiers, in the one spelling that stands for all of its name.
+pub(crate) fn package(parsed: &PackageUrl<'_>) -> Option<String> {
+    let (namespace, name) = (parsed.namespace().unwrap_or_default(), parsed.name());
+    let mut subpath = parsed.subpath();
+    let Named(kind, namespace, name) = match parsed.ty() {
+        // The same whatever separates their words (PEP 503).
+        "pypi" => Named("pypi", namespace.to_owned(), joined_by_hyphens(name)),
+        // Ids of NuGet are the same in any case.
+        "nuget" => Named("nuget", namespace.to_owned(), name.to_ascii_lowercase()),
+        "rpm" => Named("rpm", distribution(namespace).to_owned(), name.to_owned()),
+        "golang" => module(namespace, name, subpath.take()),
+        "githubactions" => Named("github", namespace.to_lowercase(), name.to_lowercase()),
+        "swift" => repository(namespace, name),
+        _ => return None,
+    };
+    let mut package = PackageUrl::new(kind, name).ok()?;
+    if !namespace.is_empty() {
+        package.with_namespace(namespace).ok()?;
+    }
+    if let Some(subpath) = subpath {
+        package.with_subpath(subpath.to_owned()).ok()?;
+    }
+    Some(package.to_string())
+}
+
+/// The path of a Go module in small letters. Some tools have what follows its third part as the subpath. Go's own library
+/// is `std` to the go command and `stdlib` to advisories.
+fn module<'n>(namespace: &str, name: &str, subpath: Option<&str>) -> Named<'n> {
+    let parts = [namespace, name, subpath.unwrap_or_default()];
+    let path = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/").to_lowercase();
+    match path.rsplit_once('/') {
+        Some((namespace, name)) => Named("golang", namespace.to_owned(), name.to_owned()),
+        None if path == "std" => Named("golang", String::new(), "stdlib".to_owned()),
+        None => Named("golang", String::new(), path),
+    }
+}
+
+/// Whether a subpath begins with the major version of a Go module: with it, it is another module than without.
+pub(crate) fn is_major_version(subpath: &str) -> bool {
+    let digits = subpath.split('/').next().and_then(|first| first.strip_prefix('v')).unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Of `github.com/a/b.git` and the product that a Swift package builds, the repository.
+fn repository<'n>(namespace: &str, name: &str) -> Named<'n> {
+    let (namespace, name) = match namespace.strip_suffix(".git").and_then(|path| path.rsplit_once('/')) {
+        Some(repository) => repository,
+        None => (namespace, name.strip_suffix(".git").unwrap_or(name)),
+    };
+    Named("swift", namespace.to_owned(), name.to_owned())
+}
+
+fn distribution(namespace: &str) -> &str {
+    let names = SAME_DISTRIBUTION.iter().find(|names| names.contains(&namespace));
     names.and_then(|names| names.first()).copied().unwrap_or(namespace)
 }
 
-/// The name that stands for all spellings of one.
-pub(crate) fn name<'n>(kind: &str, name: &'n str) -> Cow<'n, str> {
-    match kind {
-        // The same whatever separates their words (PEP 503).
-        "pypi" => {
-            let words = name.split(['.', '_', '-']).filter(|word| !word.is_empty());
-            Cow::Owned(words.collect::<Vec<_>>().join("-").to_ascii_lowercase())
-        }
-        // Ids of NuGet are the same in any case.
-        "nuget" => Cow::Owned(name.to_ascii_lowercase()),
-        _ => Cow::Borrowed(name),
-    }
+fn joined_by_hyphens(name: &str) -> String {
+    let words = name.split(['.', '_', '-']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 /// The version that stands for all spellings of one: Go and Composer write `v1.2` and `1.2`; of deb and rpm the epoch
