@@ -61,6 +61,12 @@ fn keys_of(purl: &Purl) -> Vec<String> {
     keys
 }
 
+/// The source package that a deb, rpm or apk says it was built from: its key, and its version with epoch.
+pub fn source_of(purl: &Purl) -> Option<(String, String)> {
+    let component = Installed::of(purl).filter(Installed::is_of_distribution)?;
+    Some((component.source_key()?, component.source_version()))
+}
+
 /// The canonical form of a deb, rpm or apk purl with the source package that a document names beside it, in the qualifier
 /// `upstream` as other tools write it: its name, and its version where that is not the package's own.
 ///
@@ -170,16 +176,27 @@ pub fn qualified(named: &Purl, installed: &Purl) -> Qualified {
     if other_epoch || other_source {
         return Qualified::Other;
     }
+    match releases_of(&named, &component) {
+        Some(Agreement::Agrees) | None => Qualified::Same,
+        Some(Agreement::Contradicts) => Qualified::Other,
+        Some(Agreement::Lacks) => Qualified::Unknown(why::NO_RELEASE),
+    }
+}
+
+/// Whether a purl names a release of a distribution, and an installed component is of another one.
+pub fn is_of_another_release(named: &Purl, installed: &Purl) -> bool {
+    let both = Installed::of(named).zip(Installed::of(installed));
+    both.is_some_and(|(named, component)| releases_of(&named, &component) == Some(Agreement::Contradicts))
+}
+
+/// What the releases of two packages are to each other; `None` where neither says one.
+fn releases_of(named: &Installed<'_>, component: &Installed<'_>) -> Option<Agreement> {
     let (wanted, found) = (named.qualifier("distro"), component.qualifier("distro"));
     if wanted.is_none() && found.is_none() {
-        return Qualified::Same;
+        return None;
     }
     let release = |of: &Installed<'_>, distro: Option<&str>| distro.and_then(Release::of).or_else(|| of.built_for());
-    match of_releases(release(&named, wanted), release(&component, found)) {
-        Agreement::Agrees => Qualified::Same,
-        Agreement::Contradicts => Qualified::Other,
-        Agreement::Lacks => Qualified::Unknown(why::NO_RELEASE),
-    }
+    Some(of_releases(release(named, wanted), release(component, found)))
 }
 
 /// Whether an installed component is one of the versions that an affected package names.

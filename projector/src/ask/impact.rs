@@ -387,9 +387,9 @@ impl Page<'_> {
                     (_, Described::Whole) => false,
                     // Another list has it as soon as anything that is said of it counts.
                     (true, _) => self.reach.class_running(digest)? != Class::Free,
-                    // What nobody described holds nothing that is known.
-                    (false, Described::Nothing) => false,
-                    (false, Described::Partly(_)) => self.reach.contained(digest)?.part.is_some(),
+                    // What nobody described holds nothing that is known, but it may be it itself, by its own purl.
+                    (false, Described::Nothing) if !self.reach.names_artifacts() => false,
+                    (false, Described::Nothing | Described::Partly(_)) => self.reach.contained(digest)?.part.is_some(),
                 };
                 described.why_not().filter(|_| !is_listed)
             }
@@ -528,8 +528,12 @@ impl RowMaker<'_> {
         let said = current.iter().map(|sbom| &sbom.reference).find(|reference| !reference.is_empty()).cloned();
         let whole = self.reach.verdict(shown)?;
         let heard = whole.as_ref().and_then(|whole| whole.first_known());
-        let proof =
-            newest.or(heard).ok_or_else(|| Error::Store("components: an affected artifact is gone".to_owned()))?;
+        // What is such a package itself is known by whatever names it first.
+        let named = || Ok::<_, Error>(self.reach.graph.profile(digest)?.map(|profile| profile.created.index));
+        let proof = match newest.or(heard) {
+            Some(proof) => proof,
+            None => named()?.ok_or_else(|| Error::Store("components: an affected artifact is gone".to_owned()))?,
+        };
         let (mut components, mut components_cut) = self.components(&held.sets)?;
         if let Some(named) = whole.as_ref().map(|whole| whole.components()).filter(|named| !named.is_empty()) {
             let sets: Vec<u32> = scope.current_sboms(digest)?.iter().map(|current| current.set).collect();

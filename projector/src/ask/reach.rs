@@ -118,7 +118,8 @@ pub(super) struct Contained {
 impl<'a> Reach<'a> {
     pub(super) fn of(scope: &'a Scope, purl: &Purl, range: Option<&Range>) -> Result<Reach<'a>, Error> {
         let (matches, matches_cut) = scope.matching(purl, range)?;
-        Reach::from(scope, (matches, matches_cut), None, BTreeSet::new())
+        let (named, named_cut) = called_so(scope, purl, range)?;
+        Reach::from(scope, (matches, matches_cut || named_cut), None, named)
     }
 
     /// Of a vulnerability: from everything that is named with it.
@@ -505,6 +506,28 @@ impl<'a> Reach<'a> {
         }
         Ok(())
     }
+}
+
+/// Canonical digests of artifacts that are such a package themselves, by their own purls, and of what is under them; with
+/// whether there are more. Images are asked for by reference.
+fn called_so(scope: &Scope, purl: &Purl, range: Option<&Range>) -> Result<(BTreeSet<String>, bool), Error> {
+    let (mut named, graph) = (BTreeSet::new(), Graph::new(scope));
+    if purl.is_image() {
+        return Ok((named, false));
+    }
+    for (version, digest) in scope.artifacts_called(purl.package_key())? {
+        let exact = purl.version().is_empty() || purl.version_key() == version;
+        if !exact || !range.is_none_or(|range| range.contains(&version)) {
+            continue;
+        }
+        if scope.meter.is_quarter_spent() {
+            return Ok((named, true));
+        }
+        let canonical = scope.canonical_digest(&digest)?;
+        named.extend(graph.below(&canonical)?.digests().cloned());
+        named.insert(canonical);
+    }
+    Ok((named, false))
 }
 
 /// Rows that bind sets to artifacts or SBOMs, in order: so many are read at once as were used of those before.

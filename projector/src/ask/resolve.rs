@@ -198,11 +198,13 @@ impl Graph<'_> {
         let looks_so = id.starts_with("CVE-") || id.starts_with("GHSA-");
         let prefix = rows::key(&self.scope.tenant, table::VULNERABILITIES).text(&id);
         let known = self.next_texts(&prefix, &prefix)?.len();
-        if known == 0 && !looks_so {
+        let is_named = known > 0 || self.scope.names_vulnerability(&id)?;
+        if !is_named && !looks_so {
             return Ok(());
         }
         let label = match known {
-            0 => "no finding or statement is known".to_owned(),
+            0 if is_named => "named by an advisory or a statement".to_owned(),
+            0 => "nobody names it".to_owned(),
             1 => "named for one artifact".to_owned(),
             known if known > CANDIDATES_MAX => format!("named for more than {CANDIDATES_MAX} artifacts"),
             known => format!("named for {known} artifacts"),

@@ -48,6 +48,15 @@ impl Scope {
         Ok(newest.map(|(_, row)| (row.value.0, row.stamp.index)))
     }
 
+    /// Whether a tag pointed at a digest, at any time. It reads the tags of the digest, the newest
+    /// [`MOVES_READ_MAX`] of them.
+    pub(crate) fn was_tagged(&self, digest: &str, repository: &str, tag: &str) -> Result<bool, Error> {
+        let moves = key(&self.tenant, table::MOVES_TO).text(digest);
+        let rows = self.keyed::<()>(&moves, &moves.prefix_end(), true, Clocks::Known, MOVES_READ_MAX)?;
+        let is_it = |key: &[u8]| move_of(key).is_some_and(|(_, of, called)| of == repository && called == tag);
+        Ok(rows.iter().any(|(key, _)| is_it(key)))
+    }
+
     /// The digest that a reference with a tag named at a time; `None` while that is unknown.
     pub(crate) fn tagged_digest(&self, reference: &str, time: Nanos) -> Result<Option<String>, Error> {
         let Some(reference) = ArtifactRef::parse(reference).filter(|reference| !reference.tag.is_empty()) else {

@@ -431,14 +431,10 @@ fn the_order_in_which_things_become_known_means_nothing() {
 
 #[test]
 fn a_statement_of_csaf_clears_no_other_release() {
-    let status = |format: &str, named: &str, installed: &str| {
+    let status_of = |stated: VexStatus, format: &str, named: &str, installed: &str| {
         let product = format!("pkg:rpm/redhat/curl{named}");
-        let statement = VexStatement {
-            vulnerability: CVE.to_owned(),
-            product,
-            status: VexStatus::NotAffected.into(),
-            ..VexStatement::default()
-        };
+        let statement =
+            VexStatement { vulnerability: CVE.to_owned(), product, status: stated.into(), ..VexStatement::default() };
         let event = VexIssued {
             issuer: "vendor".to_owned(),
             format: format.to_owned(),
@@ -456,6 +452,8 @@ fn a_statement_of_csaf_clears_no_other_release() {
         let why = found.unknown.first().map(|row| row.why.clone()).unwrap_or_default();
         (verdict.summary.status, counts.cleared, counts.unknown, why)
     };
+    let status =
+        |format: &str, named: &str, installed: &str| status_of(VexStatus::NotAffected, format, named, installed);
     let is_unclear = |(status, cleared, unknown, why): (String, u64, u64, String)| {
         (status.as_str(), cleared, unknown) == ("unknown", 0, 1) && why.contains("release")
     };
@@ -469,7 +467,12 @@ fn a_statement_of_csaf_clears_no_other_release() {
     }
     assert_eq!(status("csaf", "", "arch=x86_64").0, "not_affected", "neither says a release");
     let elsewhere = status("openvex", "?distro=redhat-8", "distro=redhat-9.2");
-    assert_eq!(elsewhere.0, "not_affected", "qualifiers of other formats are ignored");
+    assert_eq!((elsewhere.0.as_str(), elsewhere.1), ("unknown", 0), "nobody cleared it in this release");
+    let hit = status_of(VexStatus::Affected, "openvex", "?distro=redhat-8", "distro=redhat-9.2");
+    assert_eq!(hit.0, "affected", "qualifiers of other formats are ignored where they would make it safer");
+    for installed in ["", "distro=redhat-8.8"] {
+        assert_eq!(status("openvex", "?distro=redhat-8", installed).0, "not_affected", "no other release: {installed}");
+    }
 }
 
 /// A document with statements on so many packages that nothing has.
@@ -649,4 +652,121 @@ fn very_many_cves_that_share_an_id_cost_what_they_are() {
     let (few, many) = (joined(20), joined(200));
     assert!(many <= 20 * few, "{few} rows for 20, {many} for 200");
     assert!(many <= 100_000, "{many} rows");
+}
+
+#[test]
+fn what_clears_one_component_says_nothing_of_one_that_cannot_be_compared() {
+    let comes_to = |more: &str, product: &str| {
+        let mut cleared = statement("vendor", "doc", 3, &digest("ship"), VexStatus::NotAffected);
+        if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut cleared.facts[0].event {
+            event.statements[0].subcomponents = [product.to_owned()].into_iter().filter(|of| !of.is_empty()).collect();
+        }
+        let listed = ["rope@1.0.0".to_owned(), more.to_owned()];
+        let book =
+            Book::of(&[sbom("ship", 1, &listed), advisory(2, "rope", "2.0.0"), cleared, deployed("ship", 4, "s")]);
+        let counts = impact(&book.scope()).counts;
+        (verdict(&book.scope(), "ship").summary.status, counts.cleared, counts.unknown)
+    };
+    let rope = "pkg:npm/rope@1.0.0";
+    assert_eq!(comes_to("line@1.0.0", rope), ("not_affected".to_owned(), 1, 0));
+    assert_eq!(comes_to("rope@1.5.0", rope), ("affected".to_owned(), 0, 0));
+    assert_eq!(comes_to("rope@main-branch", rope), ("unknown".to_owned(), 0, 1));
+    assert_eq!(comes_to("rope@main-branch", ""), ("not_affected".to_owned(), 1, 0), "the whole artifact is cleared");
+}
+
+#[test]
+fn an_advisory_concerns_what_is_the_package_itself() {
+    let of = |name: &str, at: i64, purl: &str| {
+        sbom_with(name, at, &["line@1.0.0".to_owned()], |event| event.purl = purl.to_owned())
+    };
+    let events = [of("old", 1, "pkg:npm/rope@1.0.0"), of("new", 2, "pkg:npm/rope@2.0.0"), deployed("old", 3, "cart")];
+    let mut all = events.to_vec();
+    all.push(advisory(4, "rope", "2.0.0"));
+    // Whichever came first.
+    for events in [all.clone(), all.into_iter().rev().collect()] {
+        let book = Book::of(&events);
+        assert_eq!(verdict(&book.scope(), "old").summary.status, "affected");
+        assert_eq!(book.scope().verdict(&digest("new"), CVE).expect("answered"), None);
+        let found = impact(&book.scope());
+        assert_eq!((found.deployed.len(), found.counts.not_deployed), (1, 0), "{found:?}");
+        assert_eq!(found.deployed[0].components[0].purl, "pkg:npm/rope@1.0.0");
+        for (versions, count) in [(None, 2), (Some("vers:npm/<2.0.0"), 1), (Some("vers:npm/>3"), 0)] {
+            let of = Affecting::Package {
+                purl: "pkg:npm/rope".to_owned(),
+                versions: versions.map(|range| range.to_owned()),
+            };
+            let question = ImpactQuestion { of, environment: None, limit: 100, after: None, progress: false };
+            let counts = book.scope().impact(&question).expect("answered").0.counts;
+            assert_eq!(counts.deployed + counts.not_deployed, count, "{versions:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_a_purl_names_limits_what_clears() {
+    let published = |tag: &str| {
+        let event = ArtifactPublished {
+            artifact_digest: digest(tag),
+            artifact_ref: format!("docker.io/acme/shop:{tag}"),
+            kind: ArtifactKind::ContainerImage.into(),
+            ..ArtifactPublished::default()
+        };
+        said(&format!("published {tag}"), 1, event)
+    };
+    let of = |product: &str, status: VexStatus| {
+        let events = [published("v1"), published("v2"), statement("maker", "d", 2, product, status)];
+        let reversed: Vec<Said> = events.iter().rev().cloned().collect();
+        let all = ["v1", "v2"].map(|name| comes_to(&events, name).is_some_and(|word| word != "unknown"));
+        assert_eq!(["v1", "v2"].map(|name| comes_to(&reversed, name).is_some_and(|word| word != "unknown")), all);
+        all
+    };
+    let oci = "pkg:oci/shop?repository_url=docker.io/acme/shop";
+    assert_eq!(of(oci, VexStatus::NotAffected), [true, true]);
+    assert_eq!(of(&format!("{oci}&tag=v1"), VexStatus::NotAffected), [true, false]);
+    assert_eq!(of(&format!("{oci}&tag=v1"), VexStatus::Affected), [true, true], "it is not called safe");
+    for status in [VexStatus::Affected, VexStatus::Fixed] {
+        assert_eq!(of("pkg:docker/acme/shop", status), [true, true]);
+        assert_eq!(of("pkg:docker/acme/shop@v1", status), [true, false]);
+        assert_eq!(of("pkg:docker/other/shop@v1", status), [false, false]);
+        assert_eq!(of("pkg:docker/acme/shop@v1?repository_url=ghcr.io", status), [false, false]);
+    }
+}
+
+#[test]
+fn a_source_package_of_csaf_is_whatever_is_built_from_it() {
+    let status = |format: &str, product: &str| {
+        let event = VexIssued {
+            issuer: "vendor".to_owned(),
+            format: format.to_owned(),
+            statements: vec![VexStatement {
+                vulnerability: CVE.to_owned(),
+                product: product.to_owned(),
+                status: VexStatus::Affected.into(),
+                ..VexStatement::default()
+            }],
+            ..VexIssued::default()
+        };
+        let libs = "pkg:rpm/redhat/rope-libs@3.0-1.el9?arch=x86_64&upstream=rope-2.0-1.el9.src.rpm";
+        comes_to(&[sbom("ship", 1, &[libs.to_owned()]), said("vendor's", 2, event)], "ship")
+    };
+    let affected = Some("affected".to_owned());
+    assert_eq!(status("csaf", "pkg:rpm/redhat/rope?arch=src"), affected);
+    assert_eq!(status("csaf", "pkg:rpm/redhat/rope@2.0-1.el9?arch=src"), affected);
+    assert_ne!(status("csaf", "pkg:rpm/redhat/rope@1.9-1.el9?arch=src"), affected, "of another version");
+    assert_ne!(status("csaf", "pkg:rpm/redhat/rope?arch=x86_64"), affected, "it is not installed");
+    assert_ne!(status("openvex", "pkg:rpm/redhat/rope?arch=src"), affected);
+}
+
+#[test]
+fn an_advisory_was_known_since_it_was_published() {
+    let mut event = advisory(6, "rope", "2.0.0");
+    if let Some(pedigraph_proto::Event::AdvisoryPublished(event)) = &mut event.facts[0].event {
+        event.published = minute(3);
+    }
+    let book = Book::of(&[sbom("ship", 1, &["rope@1.0.0".to_owned()]), event]);
+    let at = |n: i64| {
+        let scope = book.scope().when(Some(Nanos(NEW_YEAR + n * MINUTE)));
+        scope.verdict(&digest("ship"), CVE).expect("answered").map(|verdict| verdict.summary.status)
+    };
+    assert_eq!((at(2), at(3), at(7)), (None, Some("affected".to_owned()), Some("affected".to_owned())));
 }

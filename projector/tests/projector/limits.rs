@@ -142,10 +142,7 @@ fn what_happened_or_became_known_later_takes_no_place_among_candidates() {
         let found = scope.resolve("abcdef12").expect("answered").candidates;
         let ids: Vec<&str> = found.iter().map(|found| found.id.as_str()).collect();
         assert_eq!(ids, [first], "{moment:?}");
-        assert_eq!(
-            scope.resolve("CVE-2026-0001").expect("answered").candidates[0].label,
-            "no finding or statement is known"
-        );
+        assert_eq!(scope.resolve("CVE-2026-0001").expect("answered").candidates[0].label, "nobody names it");
     }
     let (scope, meter) = counted.scope(Budget::NONE);
     let found = scope.resolve("CVE-2026-0001").expect("answered").candidates;

@@ -12,7 +12,7 @@ use super::said::Case;
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
-use crate::facts::findings::rows::{said_of, target, unreadable};
+use crate::facts::findings::rows::{product_keys, said_of, target, unreadable};
 use crate::facts::lineage;
 use crate::store::key::KeyReader;
 
@@ -85,8 +85,10 @@ impl Case<'_> {
 
     /// What a statement on a purl may be about.
     pub(crate) fn stated_on(&self, purl: &Purl, found: &mut Candidates) -> Result<(), Error> {
-        let version = clipped(purl.version_key());
-        self.named_by(clipped(purl.package_key()), |named| version.is_empty() || clipped(named) == version, found)
+        for (package, version) in product_keys(purl) {
+            self.named_by(&package, |named| version.is_empty() || clipped(named) == version, found)?;
+        }
+        Ok(())
     }
 
     /// What the advisories in the state that holds may concern.
@@ -108,6 +110,14 @@ impl Case<'_> {
             for known_as in [package].into_iter().chain(self.also_named(package)?.iter()) {
                 self.components_of(known_as, found, concerns)?;
             }
+            let called = Purl::parse(package);
+            for (version, digest) in self.scope.artifacts_called(package)? {
+                let is_it =
+                    called.as_ref().and_then(|purl| purl.with_version(&version)).is_some_and(|own| concerns(&own));
+                if is_it {
+                    self.add(&digest, &mut found.named)?;
+                }
+            }
         }
         found.may_be_unclear |= unclear.get();
         Ok(())
@@ -116,7 +126,7 @@ impl Case<'_> {
     /// Components and artifacts of a package and of some versions.
     fn named_by(&self, package: &str, is_named: impl Fn(&str) -> bool, found: &mut Candidates) -> Result<(), Error> {
         self.components_of(package, found, |purl| is_named(purl.version_key()))?;
-        for (version, digest) in self.artifacts_called(package)? {
+        for (version, digest) in self.scope.artifacts_called(package)? {
             // A statement with a version may be on an artifact of which only the package is known.
             if version.is_empty() || is_named(&version) {
                 self.add(&digest, &mut found.named)?;
@@ -161,11 +171,13 @@ impl Case<'_> {
         }
         Ok(())
     }
+}
 
+impl Scope {
     /// (version, digest) of artifacts that are called by a purl of a package.
-    fn artifacts_called(&self, package: &str) -> Result<Vec<(String, String)>, Error> {
-        let of = lineage::rows::key(&self.scope.tenant, lineage::rows::table::PURLS).text(package);
-        let rows = self.scope.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
+    pub(crate) fn artifacts_called(&self, package: &str) -> Result<Vec<(String, String)>, Error> {
+        let of = lineage::rows::key(&self.tenant, lineage::rows::table::PURLS).text(package);
+        let rows = self.keyed::<()>(&of, &of.prefix_end(), false, Clocks::Known, usize::MAX)?;
         let read = |key: &[u8]| {
             let mut reader = KeyReader::after(key, &of);
             reader.text().zip(reader.text())

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pedigraph_proto::advisory::{self, Covers, Qualified, qualified};
+use pedigraph_proto::advisory::{self, Covers, Qualified, is_of_another_release, qualified, source_of};
 use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
-use pedigraph_proto::{Purl, repository_key};
+use pedigraph_proto::{ArtifactRef, Purl, repository_key};
 
 use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
 use super::said::{Case, Issued, Pointer, StatementAt};
-use super::subjects::Subject;
+use super::subjects::{OwnPurl, Subject};
 use crate::ask::contents::{Current, is_asked_for};
 use crate::ask::scope::Scope;
 use crate::error::Error;
@@ -69,6 +69,8 @@ pub(crate) struct Hearing {
     pub(crate) consensus: Option<Consensus>,
     /// Why it is not known whether it is affected, where that cannot be told.
     pub(crate) unclear: Option<String>,
+    /// Components, as they are compared, of which an advisory does not tell whether it concerns them, and why.
+    untold: BTreeMap<String, String>,
 }
 
 impl Case<'_> {
@@ -137,11 +139,14 @@ impl Case<'_> {
                 add(&self.on_package(package, version)?, Rank::Purl, package);
             }
         }
-        for package in self.packages_in(target::PACKAGE, &about.current)?.iter() {
+        for package in self.packages_in(target::PACKAGE, about)?.iter() {
             for current in &about.current {
                 for known in self.components(current, package)?.iter() {
-                    let version = known.parsed().map(Purl::version_key).unwrap_or_default();
-                    add(&self.on_package(package, version)?, Rank::Component, package);
+                    let Some(component) = known.parsed() else { continue };
+                    add(&self.on_package(package, component.version_key())?, Rank::Component, package);
+                    if let Some((_, version)) = source_of(component).filter(|(source, _)| source == package) {
+                        add(&self.on_package(package, component.version_key_of(&version))?, Rank::Component, package);
+                    }
                 }
             }
         }
@@ -224,13 +229,13 @@ impl Case<'_> {
         let purl = Purl::parse(&statement.product);
         match (rank, &purl) {
             (Rank::Purl | Rank::VersionedPurl, Some(purl)) => {
-                if !about.own.iter().any(|own| is_own(purl, own)) {
-                    return misfit("its purl names another repository or version".to_owned());
+                if !self.is_any_own(about, purl, statement)? {
+                    return misfit("its purl names another repository, tag or version".to_owned());
                 }
                 fit.rank = if purl.version().is_empty() { Rank::Purl } else { Rank::VersionedPurl };
             }
             (Rank::Component | Rank::VersionedComponent, Some(purl)) => {
-                match self.held(about, purl, issued)?.components_or("its SBOM has no such component") {
+                match self.held(about, purl, (statement, issued))?.components_or("its SBOM has no such component") {
                     Ok(components) => fit.components = components,
                     Err(misfit) => return Ok(Err(misfit)),
                 }
@@ -256,7 +261,7 @@ impl Case<'_> {
         let (mut parts, mut there) = (Held::default(), Vec::new());
         for subcomponent in &statement.subcomponents {
             let Some(purl) = Purl::parse(subcomponent) else { continue };
-            let held = self.held(about, &purl, issued)?;
+            let held = self.held(about, &purl, (statement, issued))?;
             if !held.components.is_empty() {
                 there.push(subcomponent.clone());
             }
@@ -266,16 +271,24 @@ impl Case<'_> {
         Ok((parts, there))
     }
 
-    /// The components that a purl of a document names.
-    fn held(&self, about: &Subject, purl: &Purl, issued: &Issued) -> Result<Held, Error> {
-        let mut held = Held::default();
+    /// The components that a purl of a statement names. A source package of a CSAF document is whatever is built from it.
+    fn held(&self, about: &Subject, purl: &Purl, of: (&Statement, &Issued)) -> Result<Held, Error> {
+        let ((statement, issued), mut held) = (of, Held::default());
+        let (by_release, clears) = (issued.issue.by_release, clears(statement.status()));
+        let is_source = by_release && purl.qualifier("arch").as_deref() == Some("src");
         for current in &about.current {
             for known in self.components(current, purl.package_key())?.iter() {
-                let Some(component) = known.parsed().filter(|component| is_asked_for(purl, None, component)) else {
-                    continue;
+                let Some(component) = known.parsed() else { continue };
+                let source = source_of(component).filter(|(source, _)| is_source && source == purl.package_key());
+                let version = match source {
+                    Some((_, version)) => version.into(),
+                    None if is_asked_for(purl, None, component) => component.ordered_version(),
+                    None => continue,
                 };
-                let meant = match purl.names_version(&component.ordered_version()) {
-                    Some(true) if issued.issue.by_release => qualified(purl, component),
+                let meant = match purl.names_version(&version) {
+                    Some(true) if by_release => qualified(purl, component),
+                    // Who clears it in one release has not cleared it in another.
+                    Some(true) if clears && is_of_another_release(purl, component) => Qualified::Other,
                     Some(true) => Qualified::Same,
                     Some(false) => Qualified::Other,
                     None => Qualified::Unknown(NOT_COMPARED),
@@ -290,6 +303,35 @@ impl Case<'_> {
             }
         }
         Ok(held)
+    }
+
+    /// Whether a purl of a statement names an artifact, as it or an index above it is called.
+    fn is_any_own(&self, about: &Subject, purl: &Purl, statement: &Statement) -> Result<bool, Error> {
+        let clears = clears(statement.status());
+        for own in about.own.iter().filter(|own| is_own(purl, own)) {
+            if self.has_tag(about, purl, own, clears)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the tag that a purl names ever pointed at an image: a `pkg:docker` names it as its version, and a `pkg:oci`
+    /// in a qualifier, which limits what clears and nothing else.
+    fn has_tag(&self, about: &Subject, purl: &Purl, own: &OwnPurl, clears: bool) -> Result<bool, Error> {
+        let (package, _, repository) = own;
+        let named = ArtifactRef::parse(purl.as_str()).filter(|named| purl.is_image() && !named.tag.is_empty());
+        let by_version = purl.package_key() != package;
+        let Some(named) = named.filter(|_| by_version || clears) else { return Ok(true) };
+        if repository.is_empty() {
+            return Ok(true);
+        }
+        for digest in about.digests.iter().chain(about.above.keys()) {
+            if self.scope.was_tagged(digest, &repository_key(repository), &named.tag)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the SBOM that came in the same entry is current for what it describes.
@@ -333,8 +375,8 @@ impl Case<'_> {
     }
 
     fn advised(&self, about: &Subject, hearing: &mut Hearing) -> Result<(), Error> {
-        for package in self.packages_in(target::ADVISORY, &about.current)?.iter() {
-            let mut components = BTreeSet::new();
+        for package in self.packages_in(target::ADVISORY, about)?.iter() {
+            let mut components = own_components(about, package);
             for current in &about.current {
                 components.extend(self.components(current, package)?.iter().map(|known| known.purl.clone()));
             }
@@ -363,7 +405,11 @@ impl Case<'_> {
                             }
                         }
                         Covers::Out => {}
-                        Covers::Unknown(why) => unclear = Some(format!("{component}: {why}")),
+                        Covers::Unknown(why) => {
+                            let why = format!("{component}: {why}");
+                            hearing.untold.insert(compared(component), format!("{} may concern {why}", heard.issuer));
+                            unclear = Some(why);
+                        }
                     }
                 }
                 if !heard.components.is_empty() {
@@ -462,6 +508,7 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
     for heard in &mut hearing.heard {
         heard.compared = heard.components.iter().map(|purl| compared(purl)).collect();
     }
+    let untold = std::mem::take(&mut hearing.untold);
     let named = named.unwrap_or_else(|| {
         let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
         counting.flat_map(|heard| heard.compared.iter().cloned()).collect()
@@ -477,12 +524,18 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
     }
     let parts: Vec<String> = if named.is_empty() { vec![String::new()] } else { named.into_iter().collect() };
     let mut verdicts = Vec::new();
-    for component in parts {
-        let of_it = about.get(&component).map(Vec::as_slice).unwrap_or_default();
+    for component in &parts {
+        let of_it = about.get(component).map(Vec::as_slice).unwrap_or_default();
         scope.spend((of_all.len() + of_it.len()) as u64)?;
         verdicts.extend(verdict_on(&mut hearing.heard, of_all.iter().chain(of_it).copied()));
     }
     hearing.consensus = consensus::of_parts(&verdicts);
+    // What clears one component says nothing of another of which it cannot be told.
+    let is_safe = hearing.consensus.is_some_and(|found| !found.is_open());
+    let is_told = |component: &String| parts.contains(component) || says_anything(&hearing.heard, &of_all);
+    if let Some((_, why)) = untold.into_iter().find(|(component, _)| is_safe && !is_told(component)) {
+        (hearing.consensus, hearing.unclear) = (None, Some(why));
+    }
     for heard in &mut hearing.heard {
         if heard.counts {
             heard.reason.clear();
@@ -492,6 +545,23 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
         }
     }
     Ok(())
+}
+
+/// Whether anything of this counts.
+fn says_anything(heard: &[Heard], of_all: &[usize]) -> bool {
+    of_all.iter().any(|n| heard[*n].voice.is_some() || is_finding(&heard[*n]))
+}
+
+/// Whether a status says that it is safe.
+fn clears(status: VexStatus) -> bool {
+    matches!(status, VexStatus::Fixed | VexStatus::NotAffected)
+}
+
+/// What an artifact itself is of a package, by its own purls.
+fn own_components(about: &Subject, package: &str) -> BTreeSet<String> {
+    let of_package = about.own.iter().filter(|(own, version, _)| own == package && !version.is_empty());
+    let with_version = |version: &str| Purl::parse(package)?.with_version(version).map(|purl| purl.to_string());
+    of_package.filter_map(|(_, version, _)| with_version(version)).collect()
 }
 
 /// Why something counts.
@@ -601,14 +671,23 @@ pub(super) fn covers(affected: &[AffectedPackage], installed: &Purl) -> Covers {
     best
 }
 
-/// Whether a purl names an artifact that is called so: the version where it gives one, and of images the repository.
-fn is_own(purl: &Purl, (package, version, repository): &(String, String, String)) -> bool {
+/// Whether a purl names an artifact that is called so: the version where it gives one, and of images the repository. An
+/// image of Docker Hub that is known by its repository is also called by a `pkg:docker`, whose version is a tag.
+fn is_own(purl: &Purl, (package, version, repository): &OwnPurl) -> bool {
+    if purl.package_key() != package {
+        let named = ArtifactRef::parse(purl.as_str()).filter(|_| purl.kind() == "docker");
+        return named.is_some_and(|named| {
+            let image = named.image_purl().and_then(|image| Purl::parse(&image));
+            image.is_some_and(|image| image.package_key() == package)
+                && named.repository_key() == repository_key(repository)
+        });
+    }
     let repository_fits = || {
         let named = purl.qualifier("repository_url").unwrap_or_default();
         let same = || repository_key(&named) == repository_key(repository);
         !purl.is_image() || named.is_empty() || repository.is_empty() || same()
     };
-    purl.package_key() == package && purl.names_version(version) == Some(true) && repository_fits()
+    purl.names_version(version) == Some(true) && repository_fits()
 }
 
 /// A component as it is compared: type, namespace, name, version and subpath; of images also the repository.

@@ -31,6 +31,11 @@ impl Scope {
         Names::new(self).of(id)
     }
 
+    /// Whether anybody names a vulnerability so, as a name in keys.
+    pub(crate) fn names_vulnerability(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.get::<String>(&table(&self.tenant, NAMES).text(name), Clocks::Both)?.is_some())
+    }
+
     /// Names of vulnerabilities with all names that are joined to them. What a CVE is joined to may be joined to another
     /// one, so each of the names is looked at itself.
     pub(crate) fn with_joined_names(&self, names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {

@@ -224,15 +224,15 @@ impl<'a> Case<'a> {
         Ok(self.each_name(of_name)?.into_iter().collect())
     }
 
-    /// Packages of which something is said and that some SBOMs may hold. Where very many are named, what the SBOMs list
-    /// is looked for instead: it costs seeks for the fewer of the two, so that nobody makes a verdict expensive by what
+    /// Packages of which something is said and that an artifact may be or hold. Where very many are named, what its SBOMs
+    /// list is looked for instead: it costs seeks for the fewer of the two, so that nobody makes a verdict expensive by what
     /// he says of other packages.
-    pub(super) fn packages_in(&self, kind: u8, sboms: &[Current]) -> Result<Arc<BTreeSet<String>>, Error> {
+    pub(super) fn packages_in(&self, kind: u8, about: &Subject) -> Result<Arc<BTreeSet<String>>, Error> {
         if let Some(few) = self.few_packages(kind)? {
             return Ok(few);
         }
-        let mut listed = BTreeSet::new();
-        for current in sboms {
+        let mut listed: BTreeSet<String> = about.own.iter().map(|(package, _, _)| package.clone()).collect();
+        for current in &about.current {
             for known in self.scope.contents(current.set)?.all(self.scope)? {
                 listed.extend(known.parsed().into_iter().flat_map(packages_of));
             }
@@ -376,13 +376,8 @@ impl<'a> Case<'a> {
             if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_none() {
                 continue;
             }
-            let states = self.table(ADVISORIES).text(name);
-            let until = states.clone().until(self.scope.at);
-            let Some((key, row)) = self.scope.keyed::<Advisory>(&states, &until, true, Clocks::Known, 1)?.pop() else {
-                continue;
-            };
-            let Stamp { time, index, .. } = stamp_at_end(&key).ok_or_else(unreadable)?;
-            if row.value.withdrawn {
+            let Some((Stamp { time, index, .. }, advisory)) = self.state_of(name)? else { continue };
+            if advisory.withdrawn {
                 continue;
             }
             let of = of.time(Nanos(time)).number(index);
@@ -395,10 +390,23 @@ impl<'a> Case<'a> {
             )?;
             let affected: Vec<AffectedPackage> = rows.into_iter().map(|(_, row)| row.value.0).collect();
             if !affected.is_empty() {
-                advisories.push(Advised { advisory: row.value, affected, time, index });
+                advisories.push(Advised { advisory, affected, time, index });
             }
         }
         Ok(advisories)
+    }
+
+    /// The state of an advisory that holds. One that was modified since a moment was known by then if it had been
+    /// published: of what it said before its first state that is known, that one tells most.
+    fn state_of(&self, name: &str) -> Result<Option<(Stamp, Advisory)>, Error> {
+        let states = self.table(ADVISORIES).text(name);
+        let one = |until: &Key, newest: bool| self.scope.keyed::<Advisory>(&states, until, newest, Clocks::Known, 1);
+        let mut found = one(&states.clone().until(self.scope.at), true)?.pop();
+        if let (None, Some(at)) = (&found, self.scope.at) {
+            found = one(&states.prefix_end(), false)?.pop().filter(|(_, row)| row.value.published <= at.0);
+        }
+        let Some((key, row)) = found else { return Ok(None) };
+        Ok(Some((stamp_at_end(&key).ok_or_else(unreadable)?, row.value)))
     }
 
     /// Components of a set that are of a package, or made from it as a source package.

@@ -16,8 +16,8 @@ mod judge;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted};
-use pedigraph_proto::fact::{Control, Evidence, Family};
+use pedigraph_proto::event::{AdvisoryPublished, ComponentsListed, SbomAttached, ScanCompleted, TagObserved};
+use pedigraph_proto::fact::{Artifact, Control, Evidence, Family};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +202,7 @@ fn touch_said(fact: &FactAt<'_>, touch: &mut dyn FnMut(Key)) {
         Family::Evidence(Evidence::ComponentsListed(ComponentsListed { component_set, .. })) => {
             touch(Key::Set(component_set.clone()));
         }
+        Family::Artifact(Artifact::TagObserved(TagObserved { digest, .. })) => touch(Key::Called(digest_text(digest))),
         Family::Evidence(Evidence::VexIssued(event)) => touch(Key::Document(document_key(event, fact))),
         Family::Evidence(Evidence::ScanCompleted(ScanCompleted { artifact_digest, findings, .. })) => {
             touch(Key::Scan(digest_text(artifact_digest)));

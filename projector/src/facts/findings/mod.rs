@@ -12,7 +12,7 @@ use pedigraph_proto::{Nanos, Purl, VULNERABILITY_BYTES_MAX};
 
 use self::rows::{
     ABOUT, ADVISORIES, ALIASES, Advisory, DOCUMENTS, DocumentKey, Found, ISSUED_ON, Issue, IssuedOn, NAMES, OWN,
-    POLICIES, SCANS, STATEMENTS, Statement, key_name, said_of, table, target, version_order,
+    POLICIES, SCANS, STATEMENTS, Statement, key_name, product_keys, said_of, table, target, version_order,
 };
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
@@ -205,10 +205,11 @@ impl Fold<'_, '_, '_> {
             self.about(target::DIGEST, &digest, &name)?;
         }
         if let Some(purl) = Purl::parse(&statement.product).filter(|purl| purl.digest().is_none()) {
-            let package = clipped(purl.package_key());
-            let key = said_of(self.at.tenant, &name, target::PACKAGE, package).text(clipped(purl.version_key()));
-            self.rows.put(end(key, self.at), &())?;
-            self.about(target::PACKAGE, package, &name)?;
+            for (package, version) in product_keys(&purl) {
+                let key = said_of(self.at.tenant, &name, target::PACKAGE, &package).text(&version);
+                self.rows.put(end(key, self.at), &())?;
+                self.about(target::PACKAGE, &package, &name)?;
+            }
         }
         Ok(Some(own_time.max(issued)))
     }
@@ -238,6 +239,7 @@ impl Fold<'_, '_, '_> {
         if event.first == 0 {
             let state = Advisory {
                 id: event.id.clone(),
+                published: self.said_time(&event.published).unwrap_or(modified).0.min(modified.0),
                 withdrawn: !event.withdrawn.is_empty(),
                 severity: clip(&event.severity),
             };

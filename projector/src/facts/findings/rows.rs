@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 
-use pedigraph_proto::TenantId;
 use pedigraph_proto::event::{Verification, VexStatus};
+use pedigraph_proto::{ArtifactRef, Purl, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::facts::components::rows::clipped;
 use crate::rows::text::{self, Text};
 use crate::store::key::Key;
 
@@ -129,6 +130,8 @@ pub(crate) struct Found {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Advisory {
     pub(crate) id: String,
+    /// When it was first published, nanoseconds; that of the state where it does not say.
+    pub(crate) published: i64,
     pub(crate) withdrawn: bool,
     pub(crate) severity: String,
 }
@@ -146,6 +149,16 @@ pub(crate) fn key_name(id: &str) -> String {
 /// What is said of a digest or package about a vulnerability.
 pub(crate) fn said_of(tenant: &TenantId, vulnerability: &str, kind: u8, of: &str) -> Key {
     table(tenant, SAID).text(vulnerability).byte(kind).text(of)
+}
+
+/// Packages and versions, as keys have them, under which a statement on a purl is found: its own, and for an image of
+/// Docker Hub by `pkg:docker`, whose version is a tag, the purl of its repository.
+pub(crate) fn product_keys(purl: &Purl) -> Vec<(String, String)> {
+    let clip = |text: &str| clipped(text).to_owned();
+    let image = ArtifactRef::parse(purl.as_str()).filter(|_| purl.kind() == "docker");
+    let image = image.and_then(|image| Purl::parse(&image.image_purl()?));
+    let of_repository = image.map(|image| (clip(image.package_key()), String::new()));
+    [(clip(purl.package_key()), clip(purl.version_key()))].into_iter().chain(of_repository).collect()
 }
 
 /// Whether a version of a document comes after another: as dotted numbers, else as text.
