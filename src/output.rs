@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use pedigraph_proto::shown::{shown, shown_lines};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -95,11 +96,16 @@ impl std::error::Error for Failure {}
 
 /// Talk, on stderr.
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", shown_lines(text));
 }
 
-/// Data, on stdout. A closed pipe ends the printing, not the program with a panic.
+/// Data for people, on stdout: whatever a stranger said of it, a terminal is told nothing.
 pub(crate) fn put(text: &str) {
+    put_as_it_is(&shown_lines(text));
+}
+
+/// Data for programs, on stdout. A closed pipe ends the printing, not the program with a panic.
+fn put_as_it_is(text: &str) {
     let mut out = std::io::stdout().lock();
     let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
 }
@@ -126,8 +132,8 @@ pub(crate) fn progress_bar(total: u64, unit: &str) -> indicatif::ProgressBar {
 /// Prints an answer: as it is, one row a line, or as a table of `(header, JSON pointer)` columns over `rows`.
 pub(crate) fn answer(format: Format, body: &Value, rows: &[Value], columns: &[(&str, &str)]) {
     match format {
-        Format::Json => put(&serde_json::to_string_pretty(body).unwrap_or_default()),
-        Format::Jsonl => rows.iter().for_each(|row| put(&row.to_string())),
+        Format::Json => put_as_it_is(&serde_json::to_string_pretty(body).unwrap_or_default()),
+        Format::Jsonl => rows.iter().for_each(|row| put_as_it_is(&row.to_string())),
         Format::Table => put(&table(rows, columns)),
     }
 }
@@ -150,18 +156,13 @@ fn cell(value: Option<&Value>) -> String {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => printable(text),
         Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(" > "),
-        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+        Some(other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => printable(&other.to_string()),
     }
 }
 
 /// Event text is a stranger's: a terminal gets no control characters from it, and none that turn the writing of a line.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || turns_writing(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX #9), and its ends of lines.
-fn turns_writing(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    shown(text).into_owned()
 }
 
 /// Columns of the terminal that stdout is; `None`: it is none, or does not say.
@@ -207,7 +208,7 @@ fn fitting(chars: impl Iterator<Item = char>, columns: usize) -> String {
 
 /// A value of an answer as text; empty where it has none.
 pub(crate) fn field(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), printable))
+    value.pointer(pointer).map_or_else(String::new, |v| printable(v.as_str().unwrap_or(&v.to_string())))
 }
 
 #[cfg(test)]
@@ -229,14 +230,14 @@ mod tests {
         assert_eq!(cut(&"x\u{301}".repeat(5), 5), "x\u{301}".repeat(5));
         assert!(cut(&"\u{301}".repeat(64 << 10), 80).chars().count() <= 4 * 80);
         assert_eq!((cut("ab", 0).as_str(), cut("ab", 1).as_str()), ("…", "…"));
-        assert_eq!(printable("a\u{202e}b\u{2066}\u{7}"), "a\u{fffd}b\u{fffd}\u{fffd}");
+        assert_eq!(printable("a\u{202e}b\u{2066}\u{7}"), "a[U+202E]b[U+2066][U+0007]");
     }
 
     #[test]
     fn a_table_has_every_column_and_no_control_characters() {
         let rows = [serde_json::json!({"a": "x\u{1b}[31m", "b": {"c": 1}}), serde_json::json!({"a": "y"})];
         let text = table(&rows, &[("A", "/a"), ("C", "/b/c")]);
-        assert!(text.contains("x\u{fffd}[31m"), "{text}");
+        assert!(text.contains("x[U+001B][31m"), "{text}");
         assert!(text.lines().last().is_some_and(|line| line.contains('-')), "{text}");
     }
 }

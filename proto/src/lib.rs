@@ -13,6 +13,7 @@ pub mod json;
 pub mod message;
 #[cfg(test)]
 mod mutate;
+pub mod shown;
 mod spelling;
 pub mod time;
 pub mod vers;

@@ -179,7 +179,8 @@ fn with_problem(response: Response, id: &RequestId, page: Option<&Asked>) -> Res
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let (content_type, body) = if let Some(asked) = page {
         parts.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(frame::CSP));
-        ("text/html; charset=utf-8", frame::problem(&problem, &asked.searched, &id.0, &asked.address).into_string())
+        let page = frame::problem(&problem, &asked.searched, &id.0, &asked.address);
+        ("text/html; charset=utf-8", frame::written(page))
     } else {
         ("application/problem+json", problem.to_json(&id.0).to_string())
     };

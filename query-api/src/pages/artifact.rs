@@ -104,7 +104,7 @@ fn head(artifact: &Artifact, read: &Read) -> Markup {
         h1 { (node.artifact_ref) }
         p .lead .mono { (node.digest) }
         dl {
-            dt { "Kind" } dd { (node.kind) @if let Some(platform) = &node.platform { " · " (platform) } }
+            dt { "Kind" } dd { (node.kind) @if let Some(platform) = &node.platform { " · " bdi { (platform) } } }
             dt { "Version" } dd { "number " (node.sequence_number) " of its line, created " (time(node.created_at)) " " (proof(&node.proof)) }
             @if !node.aliases.is_empty() {
                 dt { "Also known as" } dd { @for alias in &node.aliases { code { (alias) } " " } }
@@ -148,7 +148,7 @@ fn hop(hop: &Hop) -> Markup {
     html! {
         th scope="row" { (hop.kind) }
         td { (status(&hop.status)) }
-        td { (text(&hop.summary)) @if let Some(reason) = &hop.reason { " — " (wrapped(reason)) } }
+        td { (text(&hop.summary)) @if let Some(reason) = &hop.reason { " — " bdi { (wrapped(reason)) } } }
         td { @if let Some(at) = hop.occurred_at { (time(at)) } }
         td { @if let Some(entry) = &hop.proof { (proof(entry)) } }
     }
@@ -233,7 +233,7 @@ fn items(title: &str, caption: &str, items: &[Item]) -> Markup {
         html! {
             th scope="row" { (text(&item.summary)) }
             td { span .chip { (item.kind) } }
-            td .mono { (short(&item.id)) " " (details(item)) }
+            td .mono { bdi { (short(&item.id)) } " " bdi { (details(item)) } }
             td { (time(item.occurred_at)) }
             td { (proof(&item.proof)) }
         }

@@ -19,7 +19,7 @@ pub fn badges(node: &Node, read: &Read) -> Markup {
             Some("valid") => span .chip .good { "signed" },
             Some("none") => span .chip { "unsigned" },
             Some("invalid") => span .chip .bad { "signature invalid" },
-            Some(other) => span .chip .warn { "signature " (other) },
+            Some(other) => span .chip .warn { "signature " bdi { (other) } },
             None => span .chip .warn { "signature not looked at" },
         }
         " "

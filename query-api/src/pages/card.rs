@@ -49,7 +49,7 @@ fn shown(hover: &Hover, fresh: &Fresh, read: &Read) -> Markup {
             p { (badges(node, read)) }
             dl {
                 dt { "Digest" } dd .mono { (node.digest) }
-                dt { "Version" } dd { "number " (node.sequence_number) " of its line" @if let Some(platform) = &node.platform { ", " (platform) } }
+                dt { "Version" } dd { "number " (node.sequence_number) " of its line" @if let Some(platform) = &node.platform { ", " bdi { (platform) } } }
                 dt { "Created" } dd { (time(node.created_at)) }
                 dt { "Source" } dd { (text(&node.source)) }
                 @if let Some(tag) = &hover.tag {

@@ -77,7 +77,7 @@ fn artifacts(scope: &Scope, asked: &Asked<'_>) -> Result<Markup, Problem> {
     Ok(html! {
         @match &near {
             Some(near) => (neighbours(&near.node, &near.lineage.parents, &near.lineage.children, asked)),
-            None => p .warn { "Nothing that was recorded is called “" (known) "”." },
+            None => p .warn { "Nothing that was recorded is called “" bdi { (known) } "”." },
         }
     })
 }
@@ -149,7 +149,7 @@ fn refused(error: &Error, asked: &Asked<'_>) -> Markup {
         @if candidates.is_empty() {
             p { "Look for " a href=(search(asked.a)) { "A" } " or " a href=(search(asked.b)) { "B" } " by search." }
         } @else {
-            ul { @for candidate in candidates { li { span .chip { (candidate.kind) } " " (candidate.label) " " code { (candidate.id) } } } }
+            ul { @for candidate in candidates { li { span .chip { (candidate.kind) } " " bdi { (candidate.label) } " " code { (candidate.id) } } } }
         }
     }
 }

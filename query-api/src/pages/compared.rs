@@ -222,7 +222,7 @@ fn reachability(changes: &[ReachabilityChange], asked: &Asked<'_>) -> Markup {
             td { (words(&change.from_status)) }
             td { (words(&change.to_status)) }
             td { "+" (change.paths_added) " −" (change.paths_removed) }
-            td { @for gate in &change.gates_added { "+ " (gate) br; } @for gate in &change.gates_removed { "− " (gate) br; } }
+            td { @for gate in &change.gates_added { "+ " bdi { (gate) } br; } @for gate in &change.gates_removed { "− " bdi { (gate) } br; } }
         }
     };
     let rows: Vec<Markup> = changes.iter().map(row).collect();

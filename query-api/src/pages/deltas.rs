@@ -91,7 +91,7 @@ pub(super) fn why(reason: &str, code: &str, evidence: Option<&str>) -> Markup {
     let entry =
         evidence.and_then(|link| link.strip_prefix("/api/v1/entries/")).filter(|rest| rest.parse::<u64>().is_ok());
     html! {
-        (reason) " " span .chip { (words(code)) }
+        bdi { (reason) } " " span .chip { (words(code)) }
         @if let Some(entry) = entry { " " a href={ "/entries/" (entry) } { "#" (entry) } }
     }
 }

@@ -45,7 +45,7 @@ async fn entry(State(app): State<App>, Path(index): Path<u64>, read: Read) -> Re
 
 fn head(row: &EntryRow, read: &Read) -> Markup {
     html! {
-        h1 { "Entry " (row.index) ": " (row.kind) }
+        h1 { "Entry " (row.index) ": " bdi { (row.kind) } }
         p .lead { "The leaf names the event; its hash is in the tree that every checkpoint signs." }
         @if row.status == "rejected" {
             p .warn {
@@ -99,7 +99,7 @@ fn leaf(row: &EntryRow, read: &Read) -> Markup {
             dt { "Id" } dd { (text(&row.id)) }
             dt { "Happened" } dd { (time(row.occurred_at)) }
             dt { "Recorded" } dd { (time(row.recorded_at)) }
-            dt { "Came from" } dd { (row.origin.kind) " " (row.origin.topic) @if let Some(partition) = row.origin.partition { "[" (partition) "]" }
+            dt { "Came from" } dd { (row.origin.kind) " " bdi { (row.origin.topic) } @if let Some(partition) = row.origin.partition { "[" (partition) "]" }
                 @if let Some(offset) = row.origin.offset { " at offset " (offset) } }
             @if !subjects.is_empty() {
                 dt { "Subjects" } dd { @for digest in subjects { (artifact_link(digest, digest, read)) " " } }

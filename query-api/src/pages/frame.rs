@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
 use pedigraph_projector::answers::{Candidate, Running};
 use pedigraph_proto::Nanos;
+use pedigraph_proto::shown::{shown, shown_lines};
 
 use crate::app::App;
 use crate::fresh::Fresh;
@@ -75,7 +76,8 @@ pub struct Frame<'a> {
 }
 
 impl App {
-    /// Answers a read with a page.
+    /// Answers a read with a page. One that is larger than an answer may be is made again with half of its rows, and
+    /// leads to the others: no page is taken away for ever by what somebody called something.
     pub async fn page<F>(&self, read: Read, ask: F) -> Result<Response, Problem>
     where
         F: Fn(&pedigraph_projector::Scope, &Read, &Fresh) -> Result<Markup, Problem> + Clone + Send + 'static,
@@ -83,14 +85,40 @@ impl App {
         let limit = self.limits().answer_bytes_max;
         let mut response = self
             .bytes(read, HTML, move |scope, read, fresh| {
-                let page = ask(scope, read, fresh)?.into_string().into_bytes();
-                let advice = "the page is larger than the limit; use the JSON address";
-                if page.len() > limit { Err(Problem::new(Code::AnswerTooLarge, advice)) } else { Ok(page) }
+                let mut read = read.clone();
+                loop {
+                    let page = written(ask(scope, &read, fresh)?).into_bytes();
+                    let advice = "the page is larger than the limit; use the JSON address";
+                    match page.len() <= limit {
+                        true => return Ok(page),
+                        false if read.page_size > 1 => read.page_size /= 2,
+                        false => return Err(Problem::new(Code::AnswerTooLarge, advice)),
+                    }
+                }
             })
             .await?;
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
         Ok(response)
     }
+}
+
+/// A page as a browser gets it. Whatever of it an event said, a reader sees all of it: characters that are not seen, or
+/// that turn the writing of others, are written out. Pages themselves have none but the line ends of `pre`, and markup
+/// is never made of what an event said, so that all of a page can be gone through at once.
+pub fn written(page: Markup) -> String {
+    let page = page.into_string();
+    let mut written = String::with_capacity(page.len());
+    let mut rest = page.as_str();
+    while let Some((before, after)) = rest.split_once("<pre") {
+        let (lines, after) = after.split_once("</pre>").unwrap_or((after, ""));
+        written.push_str(&shown(before));
+        written.push_str("<pre");
+        written.push_str(&shown_lines(lines));
+        written.push_str("</pre>");
+        rest = after;
+    }
+    written.push_str(&shown(rest));
+    written
 }
 
 /// A whole page.
@@ -205,7 +233,7 @@ pub fn live(name: &str, read: &Read, content: &Markup) -> Markup {
 pub fn notice(title: &str, content: &Markup) -> Response {
     let headers =
         [(header::CONTENT_TYPE, HTML), (header::CONTENT_SECURITY_POLICY, CSP), (header::CACHE_CONTROL, "no-store")];
-    (headers, document(title, "", content, &html! {}).into_string()).into_response()
+    (headers, written(document(title, "", content, &html! {}))).into_response()
 }
 
 /// A problem for a person who asked for an address; what they searched for stays in the box.
@@ -366,7 +394,7 @@ pub fn short(digest: &str) -> String {
 /// Text of an event: a link only when it is an http or https address.
 pub fn text(text: &str) -> Markup {
     let is_link = (text.starts_with("https://") || text.starts_with("http://")) && !text.contains(char::is_whitespace);
-    html! { @if is_link { a href=(text) rel="noreferrer nofollow" { (text) } } @else { (text) } }
+    html! { @if is_link { a href=(text) rel="noreferrer nofollow" { (text) } } @else { bdi { (text) } } }
 }
 
 /// A status in its colour, and always as a word too.
@@ -391,10 +419,19 @@ mod tests {
 
     #[test]
     fn what_events_say_is_text() {
-        assert_eq!(text("<script>alert(1)</script>").into_string(), "&lt;script&gt;alert(1)&lt;/script&gt;");
-        assert_eq!(text("javascript:alert(1)").into_string(), "javascript:alert(1)");
+        assert_eq!(text("<script>alert(1)</script>").into_string(), "<bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi>");
+        assert_eq!(text("javascript:alert(1)").into_string(), "<bdi>javascript:alert(1)</bdi>");
         let link = text("https://ci.test/run?a=1&b=\"2\"").into_string();
         assert!(link.starts_with("<a href=\"https://ci.test/run?a=1&amp;b=&quot;2&quot;\""), "{link}");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_written_out_and_lines_stay_lines() {
+        let name = "a\u{202e}b\n<pre>";
+        let page = html! { p title=(name) { (name) } pre { "1\n2\u{9b}" } pre tabindex="0" { "3\n4" } i { "\t" } };
+        let shown = "a[U+202E]b[U+000A]&lt;pre&gt;";
+        let wanted = format!("<p title=\"{shown}\">{shown}</p><pre>1\n2[U+009B]</pre><pre tabindex=\"0\">3\n4</pre>");
+        assert_eq!(written(page), format!("{wanted}<i>[U+0009]</i>"));
     }
 
     #[test]

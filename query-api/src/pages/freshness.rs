@@ -107,7 +107,7 @@ fn short_span(ms: f64) -> String {
 
 fn source(source: &SourceLag) -> Markup {
     html! {
-        th scope="row" { (source.name) @if let Some(partition) = source.partition { "[" (partition) "]" } }
+        th scope="row" { bdi { (source.name) } @if let Some(partition) = source.partition { "[" (partition) "]" } }
         td { (source.position) }
         td { @if let Some(end) = source.end { (end) } }
         td {

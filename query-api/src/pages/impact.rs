@@ -111,7 +111,7 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
     html! {
         h1 { span .mono { (of.unwrap_or(asked.text)) } }
         @if let Some(aliases) = impact.aliases.as_deref().filter(|aliases| !aliases.is_empty()) {
-            p { "Also called " (aliases.join(", ")) "." }
+            p { "Also called " @for (n, alias) in aliases.iter().enumerate() { @if n > 0 { ", " } bdi { (alias) } } "." }
         }
         p .lead {
             (if of.is_some() { "Affects what runs in " } else { "Runs in " })
@@ -216,7 +216,7 @@ fn cleared_row(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
         th scope="row" { (artifact_link(&row.digest, &row.artifact_ref, read)) }
         td {
             @match &row.environment {
-                Some(name) => { (environment_link(name, read)) " / " (row.service.as_deref().unwrap_or_default()) }
+                Some(name) => { (environment_link(name, read)) " / " bdi { (row.service.as_deref().unwrap_or_default()) } }
                 None => "nowhere",
             }
         }
@@ -243,7 +243,7 @@ fn verdict(row: &ImpactRow, of: Option<&str>, read: &Read) -> Markup {
         td {
             a href=(verdict_address(&row.digest, id, read)) { (words(&verdict.status)) }
             @if verdict.conflict { " (disputed)" }
-            @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) }
+            @if let Some(fixed) = &row.fixed_in { br; "free of it: " bdi { (fixed) } }
         }
     }
 }
@@ -260,7 +260,7 @@ fn rollout(row: &ImpactRow, of: Option<&str>) -> Markup {
         @if here.lanes > 0 { progress value=(here.fixed) max=(here.lanes) aria-label="Fix rolled out" {} br; }
         (text)
         @if progress.lanes > here.lanes { br; (at_least) (progress.fixed) " of " (progress.lanes) " everywhere" }
-        @if of.is_none() { @if let Some(fixed) = &row.fixed_in { br; "free of it: " (fixed) } }
+        @if of.is_none() { @if let Some(fixed) = &row.fixed_in { br; "free of it: " bdi { (fixed) } } }
     }
 }
 

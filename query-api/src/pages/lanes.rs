@@ -56,7 +56,7 @@ fn content(lineage: &Lineage, direction: Direction, json: &str, read: &Read) -> 
     let here = &lineage.artifact;
     let left_out = versions.count() - shown.len();
     html! {
-        h1 { "Versions of " (wrapped(&here.artifact_ref)) }
+        h1 { "Versions of " bdi { (wrapped(&here.artifact_ref)) } }
         p .lead {
             @if direction == Direction::Up { "Those that it comes from, newest first. " } @else { "Those around it, newest first. " }
             a href=(at_moment(&format!("/artifacts/{}", encoded(&here.digest)), read)) { "Its page" } " · "

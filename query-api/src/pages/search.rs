@@ -54,7 +54,7 @@ fn content(query: &str, found: &Candidates, read: &Read) -> Markup {
     let Candidates { candidates, truncated } = found;
     let rows: Vec<Markup> = candidates.iter().map(|candidate| row(candidate, read)).collect();
     html! {
-        h1 { "Results for “" (query) "”" }
+        h1 { "Results for “" bdi { (query) } "”" }
         @if candidates.is_empty() {
             p {
                 "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its "

@@ -49,7 +49,7 @@ async fn service(
         let command = format!("pedigraph service {named}{}", moment_options(read));
         let title = format!("{name} in {environment}");
         let content = html! {
-            h1 { (name) " in " (environment_link(&environment, read)) }
+            h1 { bdi { (name) } " in " (environment_link(&environment, read)) }
             @if here.service.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
             (live("service", read, &parts(&here, &place, read)))
         };
@@ -98,7 +98,7 @@ fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Mark
         section .rollback aria-label={ "What ran before in " (place) } {
             h2 {
                 "What ran before"
-                @if several { " in " (place_named(lane)) }
+                @if several { " in " bdi { (place_named(lane)) } }
             }
             p {
                 (running_link(spell.digest.as_deref(), &spell.artifact_ref, read))

@@ -41,7 +41,7 @@ fn content(verdict: &Verdict, read: &Read) -> Markup {
     let said: Vec<Markup> = verdict.explanation.iter().map(row).collect();
     let platforms: Vec<Markup> = verdict.platforms.iter().map(|part| platform(part, read)).collect();
     html! {
-        h1 { (verdict.vulnerability) ": " (words(&verdict.summary.status)) }
+        h1 { bdi { (verdict.vulnerability) } ": " (words(&verdict.summary.status)) }
         p .lead {
             "Of " (artifact_link(&verdict.digest, &verdict.digest, read)) ", with confidence "
             (format!("{:.4}", verdict.summary.confidence))

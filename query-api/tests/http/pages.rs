@@ -5,8 +5,7 @@ use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ChangeMerged, 
 use crate::world::{Answer, World, deployed, sent};
 
 pub(crate) fn check_page(answer: &Answer) -> String {
-    // Names have places to break at.
-    let text = answer.text().replace("<wbr>", "");
+    let text = answer.text();
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{text}");
     let csp = answer.header("content-security-policy").expect("a policy");
     assert!(
@@ -25,8 +24,35 @@ pub(crate) fn check_page(answer: &Answer) -> String {
     }
     let scripts = text.matches("<script").count();
     assert_eq!(text.matches("<script type=\"module\" src=\"/assets/").count(), scripts, "{text}");
+    let hidden =
+        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
+    assert!(!text.contains(hidden), "{text:?}");
     assert!(!text.contains("javascript:") && !text.contains(" style=") && !text.contains(" onclick"), "{text}");
     text
+}
+
+#[tokio::test]
+async fn names_hide_nothing_on_pages_and_are_what_they_are_in_json() {
+    let world = World::new();
+    let (service, odd) = ("till\u{202e}dorp\n", "pro\u{200b}d\u{9b}31m");
+    world.append(&[
+        deployed("2026-01-02T00:00:00Z", odd, service, "1"),
+        deployed("2026-01-03T00:00:00Z", odd, "שלום", "1"),
+    ]);
+    let client = world.client();
+    let encoded = "pro%E2%80%8Bd%C2%9B31m";
+    for path in ["/", "/environments", "/on-call", "/entries", "/entries/0", "/overview", "/search?q=%E2%80%AEnothing"]
+    {
+        check_page(&client.get(path).await);
+    }
+    let page = check_page(&client.get(&format!("/environments/{encoded}")).await);
+    assert!(page.contains("<h1>pro[U+200B]d[U+009B]31m</h1>") && page.contains("till[U+202E]dorp[U+000A]"), "{page}");
+    let whole = client.get(&format!("/environments/{encoded}/services/till%E2%80%AEdorp%0A")).await;
+    check_page(&whole);
+    let h1 = "<h1><bdi>till[U+202E]dorp[U+000A]</bdi> in <a";
+    assert!(String::from_utf8_lossy(&whole.bytes).contains(h1), "a name stands by itself");
+    let body = client.get(&format!("/api/v1/environments/{encoded}")).await.json();
+    assert_eq!((&body["environment"], &body["services"][0]["service"]), (&odd.into(), &service.into()));
 }
 
 #[tokio::test]

@@ -180,9 +180,10 @@ impl Answer {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
-    /// Its bytes as a text; where lines of a page may break is no part of it.
+    /// Its bytes as a text; where lines of a page may break, and what is a name by itself, is no part of it.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).replace("<wbr>", "")
+        let text = String::from_utf8_lossy(&self.bytes);
+        ["<wbr>", "<bdi>", "</bdi>"].iter().fold(text.into_owned(), |text, mark| text.replace(mark, ""))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

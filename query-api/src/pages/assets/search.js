@@ -7,6 +7,15 @@ const TEXT_MAX = 1_000;
 
 /** @typedef {{type: string, id: string, label: string, href: string}} Candidate */
 
+/**
+ * What nobody sees, or what turns the writing of what stands beside it, is written out, as on pages.
+ * @param {string} text
+ */
+function shown(text) {
+    const hidden = /[\p{Cc}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+    return text.replace(hidden, (c) => `[U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}]`);
+}
+
 /** The list under the box (ARIA combobox with a listbox). */
 class Suggestions {
     /** @param {HTMLInputElement} box */
@@ -86,11 +95,11 @@ class Suggestions {
         option.setAttribute("aria-selected", "false");
         kind.className = "chip";
         kind.textContent = candidate.type;
-        label.textContent = candidate.label;
+        label.textContent = shown(candidate.label);
         option.append(kind, " ", label);
         if (!candidate.label.includes(candidate.id)) {
             const id = document.createElement("small");
-            id.textContent = candidate.id;
+            id.textContent = shown(candidate.id);
             option.append(" ", id);
         }
         option.addEventListener("click", () => location.assign(candidate.href));

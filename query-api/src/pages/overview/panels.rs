@@ -154,7 +154,7 @@ fn open_row(digest: &str, of: &Of, places: Option<&Vec<&Thing>>, read: &Read) ->
     html! {
         td { span .chip { (SEVERITIES[worst(of)]) } }
         th scope="row" { (artifact_link(digest, name, read)) }
-        td { @for thing in places { (environment_link(&thing.environment, read)) " / " (thing.service) br; } }
+        td { @for thing in places { (environment_link(&thing.environment, read)) " / " bdi { (thing.service) } br; } }
         td {
             @for open in of.open.iter().take(NAMED_MAX) {
                 a href=(verdict_address(digest, &open.id, read)) { (open.id) } " " (words(&open.status)) ", " (SEVERITIES[open.severity.min(SEVERITIES.len() - 1)]) br;
