@@ -14,8 +14,8 @@ pub mod store;
 
 pub use ask::{
     Affecting, AsOf, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
-    EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion, LanePast, Moment,
-    SPELLS_MAX, Scope, ServiceHere, Spell, answers,
+    EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion,
+    LANES_PER_SERVICE_MAX, LanePast, Moment, RUNNING_MAX, SPELLS_MAX, Scope, ServiceHere, Spell, answers,
 };
 pub use error::Error;
 pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

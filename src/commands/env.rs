@@ -137,12 +137,20 @@ impl Env {
             let changes = self.newest_changes(server, name, Some(FREEZE_CHANGES_MAX))?;
             freezes(&body, &changes).iter().for_each(|line| say(line));
         }
+        services(&body).filter_map(|service| rest(service, &field(service, "/service"))).for_each(|line| say(&line));
         for cut in services(&body).filter(|service| service.get("canariesCut").is_some()) {
             let (name, count) = (field(cut, "/service"), field(cut, "/canariesCut"));
             say(&format!("more: {count} deployments of canaries of {name} are not shown"));
         }
         Ok(())
     }
+}
+
+/// How much runs of a service that the answer does not list.
+pub(crate) fn rest(service: &Value, name: &str) -> Option<String> {
+    let (cut, at_least) = (service["runningCut"].as_u64().unwrap_or(0), service["runningAtLeast"] == true);
+    let words = if at_least { "at least " } else { "" };
+    (cut > 0 || at_least).then(|| format!("more: {words}{cut} that run of {name} are not shown"))
 }
 
 fn services(body: &Value) -> impl Iterator<Item = &Value> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Client, Clocks, Limit};
 use crate::client::{Server, escape};
+use crate::commands::env::rest;
 use crate::output::{Format, answer, field, say};
 
 /// `pedigraph service`
@@ -47,6 +48,8 @@ impl Service {
             ("ENTRY", "/proof/index"),
         ];
         answer(self.client.output, &body, &running(&body), &columns);
+        let named = |here: &Value| rest(here, &format!("{}/{}", field(here, "/environment"), field(here, "/service")));
+        list(&body, "environments").filter_map(named).for_each(|line| say(&line));
         self.limit.say_if_cut(&body);
         Ok(())
     }
@@ -107,12 +110,13 @@ fn rows<'a>(holders: impl Iterator<Item = &'a Value>, items: &str, own: &[&str])
 fn told(body: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     let running: Vec<&Value> = list(body, "running").collect();
-    if running.is_empty() {
+    if running.is_empty() && body["runningAtLeast"] != true {
         lines.push("nothing runs there now: it was removed".to_owned());
     }
     for run in running.iter().filter(|run| run["weight"].as_u64().is_some_and(|weight| weight < 100)) {
         lines.push(format!("runs with {} % of the traffic: {}", field(run, "/weight"), field(run, "/artifactRef")));
     }
+    lines.extend(rest(body, &field(body, "/service")));
     if body["frozen"] == true {
         lines.push("frozen: deployments are not allowed".to_owned());
     }
@@ -120,7 +124,8 @@ fn told(body: &Value) -> Vec<String> {
         lines.push("more: older ones are not shown; ask for an earlier moment with --at".to_owned());
     }
     if body.get("lanesCut").is_some() {
-        lines.push(format!("more: {} clusters or namespaces are not shown", field(body, "/lanesCut")));
+        let at_least = if body["lanesAtLeast"] == true { "at least " } else { "" };
+        lines.push(format!("more: {at_least}{} clusters or namespaces are not shown", field(body, "/lanesCut")));
     }
     lines
 }

@@ -405,8 +405,14 @@ pub struct Running {
 pub struct ServiceState {
     /// Its name.
     pub service: String,
-    /// What was declared to run.
+    /// What was declared to run: at most [`RUNNING_MAX`](super::shown::RUNNING_MAX).
     pub running: Vec<Running>,
+    /// How many more run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub running_cut: u64,
+    /// Not every place to which it was ever deployed was looked at: more may run.
+    #[serde(skip_serializing_if = "is_false")]
+    pub running_at_least: bool,
     /// What was observed (comes with the runtime family).
     pub observed: Vec<serde_json::Value>,
     /// `none`, `drifted`, `undeclared`, `not_observed`.
@@ -419,12 +425,19 @@ pub struct ServiceState {
     pub canaries_cut: u64,
 }
 
+impl ServiceState {
+    /// Whether anything runs, or may.
+    pub(super) fn runs(&self) -> bool {
+        !self.running.is_empty() || self.running_at_least
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn is_false(flag: &bool) -> bool {
+pub(super) fn is_false(flag: &bool) -> bool {
     !*flag
 }
 

@@ -14,14 +14,15 @@ use pedigraph_proto::Nanos;
 
 use super::answers::{EnvironmentSummary, Page, Proof, Running, ServiceState};
 use super::scope::{Clocks, FEW_ROWS, Scope};
+use super::shown::{Depth, ServiceRuns};
 use super::timeline::{self, Artifact, Enough, Row, Run};
 use crate::error::Error;
 use crate::facts::deployments::head::{Count, Known};
 use crate::facts::deployments::newest_change_at;
 use crate::facts::deployments::rows::{
-    BY_TIME, CANDIDATES, CONFIG, CONFIG_OF, FREEZE, KNOWN, Keys, LANE_ROWS, LANES, Lane, LaneFact, NEWEST_CHANGE,
-    NEWEST_SETTING, REFERENCE, SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp,
-    settings, table_key, unreadable,
+    BY_TIME, CANDIDATES, CONFIG_OF, KNOWN, Keys, LANE_ROWS, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE,
+    SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp, settings, table_key,
+    unreadable,
 };
 use crate::store::key::Key;
 
@@ -51,24 +52,15 @@ impl Scope {
         Ok(Page { next: None, ..page })
     }
 
-    /// One service of an environment, as [`Scope::environment`] shows it, also when it was removed; `None` while nothing
-    /// was deployed there by this name. Read are its own lanes, and not the environment.
+    /// One service of an environment with all that runs of it, also when it was removed; `None` while nothing was
+    /// deployed there by this name. Read are its own lanes, and not the environment.
     pub(super) fn service(&self, environment: &str, service: &str) -> Result<Option<ServiceState>, Error> {
-        let config = self.newest_setting(CONFIG, environment, service, None)?;
-        let (mut running, mut canaries_cut, mut known) = (Vec::new(), 0, false);
-        for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
-            let newest = self.newest_rows(&lane)?;
-            known |= !newest.rows.is_empty();
-            let (runs, cut) = self.lane_running(&lane, &newest, config.as_ref())?;
-            running.extend(runs);
-            canaries_cut += cut;
-        }
-        if !known {
-            return Ok(None);
-        }
-        let freeze = |of: &str| self.newest_setting(FREEZE, environment, of, None);
-        let frozen = is_frozen(freeze("")?.as_ref(), freeze(service)?.as_ref());
-        Ok(Some(ServiceState { canaries_cut, ..service_state(service.to_owned(), running, frozen) }))
+        Ok(self.runs_of_service(environment, service, Depth::WHOLE)?.map(ServiceRuns::whole))
+    }
+
+    /// The same as a list shows it.
+    pub(super) fn listed_service(&self, environment: &str, service: &str) -> Result<Option<ServiceState>, Error> {
+        Ok(self.runs_of_service(environment, service, Depth::LISTED)?.map(ServiceRuns::listed))
     }
 
     pub(super) fn table(&self, table: u8) -> Key {
@@ -137,7 +129,7 @@ impl Scope {
     pub(super) fn environment_summary(&self, environment: String) -> Result<EnvironmentSummary, Error> {
         let services = match self.services_running(&environment)? {
             Some(services) => services,
-            None => self.environment(&environment, false)?.map_or(0, |environment| environment.services.len() as u64),
+            None => self.count_running(&environment)?,
         };
         let last_change = self.last_change(&environment)?;
         Ok(EnvironmentSummary { environment, services, last_change })
@@ -176,10 +168,13 @@ impl Scope {
     }
 
     pub(super) fn lanes_of(&self, prefix: &Key) -> Result<Vec<Lane>, Error> {
-        let rows = self.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, LANES_MAX + 1)?;
-        if rows.len() > LANES_MAX {
-            return Err(too_many_lanes());
-        }
+        let lanes = self.first_lanes(prefix, LANES_MAX + 1)?;
+        if lanes.len() > LANES_MAX { Err(too_many_lanes()) } else { Ok(lanes) }
+    }
+
+    /// At most `limit` lanes, in the order of their keys.
+    pub(super) fn first_lanes(&self, prefix: &Key, limit: usize) -> Result<Vec<Lane>, Error> {
+        let rows = self.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, limit)?;
         rows.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
     }
 
@@ -446,15 +441,6 @@ fn running(lane: &Lane, run: Run, config: Option<&(Stamp, Setting)>, proof: Proo
         namespace: text(&lane.namespace),
         proof,
     }
-}
-
-pub(super) fn service_state(service: String, mut running: Vec<(bool, Running)>, frozen: bool) -> ServiceState {
-    running.sort_by(|(a_canary, a), (b_canary, b)| {
-        let place = |run: &Running| (run.cluster.clone(), run.namespace.clone(), run.artifact_ref.clone());
-        a_canary.cmp(b_canary).then_with(|| place(a).cmp(&place(b)))
-    });
-    let running = running.into_iter().map(|(_, running)| running).collect();
-    ServiceState { service, running, observed: vec![], drift: "not_observed".to_owned(), frozen, canaries_cut: 0 }
 }
 
 /// A service is frozen by itself, or with its environment unless it was let off later.

@@ -10,10 +10,11 @@ use pedigraph_proto::Nanos;
 use serde::{Deserialize, Serialize};
 
 use super::answers::Running;
-use super::environment::{Passed, service_state};
+use super::environment::Passed;
 use super::identity::Graph;
 use super::scope::Scope;
-use super::services::{ServiceRuns, Walk};
+use super::services::Walk;
+use super::shown::{Depth, ServiceRuns, cut_listed};
 use crate::error::Error;
 use crate::facts::deployments::rows::{UNKNOWN, reference_key};
 use crate::store::key::Key;
@@ -54,10 +55,20 @@ pub struct ComparedService {
     pub service: String,
     /// How it compares.
     pub state: Compared,
-    /// What runs on the first side.
+    /// What runs on the first side: at most [`RUNNING_MAX`](super::shown::RUNNING_MAX). All of it is compared.
     pub from: Vec<Running>,
+    /// How many more run there.
+    #[serde(skip_serializing_if = "super::answers::is_zero")]
+    pub from_cut: u64,
     /// What runs on the second.
     pub to: Vec<Running>,
+    /// How many more run there.
+    #[serde(skip_serializing_if = "super::answers::is_zero")]
+    pub to_cut: u64,
+    /// Not every place to which it was ever deployed was looked at: more may run on either side, and how it compares is
+    /// said of the others.
+    #[serde(skip_serializing_if = "super::answers::is_false")]
+    pub running_at_least: bool,
     /// Deployments of canaries on both sides that were left out, since more ran than one answer tells apart.
     #[serde(skip_serializing_if = "super::answers::is_zero")]
     pub canaries_cut: u64,
@@ -129,7 +140,7 @@ impl Scope {
         let mut b = Listed::of(&then, &to.environment, begin.to, limit)?;
         let mut compared = 0;
         while let Some(first) = first_of(&a, &b) {
-            if compared >= limit || (compared > 0 && self.meter.is_half_spent()) {
+            if compared >= limit || (compared > 0 && (a.walk.is_spent() || b.walk.is_spent())) {
                 let position = Position { from: a.page_key(), to: b.page_key(), counts };
                 next = Some(postcard::to_allocvec(&position).map_err(|_| Error::foreign_page())?);
                 break;
@@ -149,19 +160,19 @@ impl Scope {
 
     fn compared(&self, from: Option<ServiceRuns>, to: Option<ServiceRuns>) -> Result<ComparedService, Error> {
         let name = from.as_ref().or(to.as_ref()).map(|runs| runs.service.clone()).unwrap_or_default();
-        let canaries_cut = [&from, &to].into_iter().flatten().map(|runs| runs.cut).sum();
-        let runs = |side: Option<ServiceRuns>| match side {
-            Some(side) => service_state(side.service, side.running, side.frozen).running,
-            None => vec![],
-        };
-        let (from, to) = (runs(from), runs(to));
+        let sides = || [&from, &to].into_iter().flatten();
+        let canaries_cut = sides().map(|runs| runs.canaries_cut).sum();
+        let running_at_least = sides().any(|runs| runs.at_least);
+        let runs = |side: Option<ServiceRuns>| side.map(|side| side.whole().running).unwrap_or_default();
+        let (mut from, mut to) = (runs(from), runs(to));
         let state = match (from.is_empty(), to.is_empty()) {
             (false, true) => Compared::OnlyFrom,
             (true, false) => Compared::OnlyTo,
             (false, false) | (true, true) if self.are_same(&from, &to)? => Compared::Same,
             (false, false) | (true, true) => Compared::Different,
         };
-        Ok(ComparedService { service: name, state, from, to, canaries_cut })
+        let (from_cut, to_cut) = (cut_listed(&mut from), cut_listed(&mut to));
+        Ok(ComparedService { service: name, state, from, from_cut, to, to_cut, running_at_least, canaries_cut })
     }
 
     /// Whether the same artifacts run with the same shares, wherever. Digests are looked up only where they are not
@@ -201,7 +212,7 @@ struct Listed<'s> {
 
 impl<'s> Listed<'s> {
     fn of(scope: &'s Scope, name: &'s str, after: Option<Vec<u8>>, limit: usize) -> Result<Listed<'s>, Error> {
-        let (walk, passed) = scope.walk(name, after.as_deref(), limit)?;
+        let (walk, passed) = scope.walk(name, after.as_deref(), limit, Depth::LOOKED_AT)?;
         let mut listed = Listed { walk, passed, begun: after.is_some(), next: None };
         listed.advance()?;
         Ok(listed)
@@ -210,7 +221,7 @@ impl<'s> Listed<'s> {
     fn advance(&mut self) -> Result<(), Error> {
         self.next = None;
         while let Some(service) = self.walk.next_service()? {
-            if !service.running.is_empty() {
+            if service.runs() {
                 let order = Key::from_bytes(&[]).text(&service.service);
                 self.next = Some((order, service));
                 break;

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use pedigraph_proto::Nanos;
 use serde::Serialize;
 
-use super::answers::{Page, Proof, ServiceIn, is_zero};
+use super::answers::{Page, Proof, ServiceIn, is_false, is_zero};
 use super::past::Past;
 use super::scope::Scope;
+use super::shown::{LANES_PER_SERVICE_MAX, LISTED_BYTES_MAX, cut_to_bytes};
 use super::timeline::Move;
 use crate::error::Error;
 use crate::facts::deployments::rows::{LANES, Lane};
@@ -30,6 +31,9 @@ pub struct ServiceHere {
     /// Lanes of which it is not told.
     #[serde(skip_serializing_if = "is_zero")]
     pub lanes_cut: u64,
+    /// Not all lanes were counted: there are more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lanes_at_least: bool,
 }
 
 /// What ran in one lane.
@@ -74,6 +78,14 @@ pub struct Spell {
     pub proof: Proof,
 }
 
+impl Spell {
+    /// Bytes of its texts.
+    fn texts(&self) -> usize {
+        let said = [&self.digest, &self.reason].into_iter().flatten().map(String::len).sum::<usize>();
+        self.artifact_ref.len() + said
+    }
+}
+
 /// The newest spell of another artifact than the one that runs; where nothing runs the newest.
 fn before(spells: &[Spell]) -> Option<&Spell> {
     let runs = spells.first().filter(|spell| spell.until.is_none());
@@ -90,10 +102,12 @@ impl Scope {
     /// One service of an environment with at most `spells` of each lane's past; `None` while nothing was deployed there by
     /// this name. It costs what its own lanes cost, and the rows of the changes that are told.
     pub fn service_here(&self, environment: &str, service: &str, spells: usize) -> Result<Option<ServiceHere>, Error> {
-        let Some(state) = self.service(environment, service)? else { return Ok(None) };
-        let lanes = self.lanes_of(&self.table(LANES).text(environment).text(service))?;
-        let mut known = Vec::new();
-        let mut cut = 0;
+        let Some(state) = self.listed_service(environment, service)? else { return Ok(None) };
+        let lanes = self.table(LANES).text(environment).text(service);
+        let mut lanes = self.first_lanes(&lanes, LANES_PER_SERVICE_MAX + 1)?;
+        let at_least = lanes.len() > LANES_PER_SERVICE_MAX;
+        lanes.truncate(LANES_PER_SERVICE_MAX);
+        let (mut known, mut cut) = (Vec::new(), 0);
         for lane in &lanes {
             if known.len() >= LANES_TOLD_MAX {
                 cut += 1;
@@ -101,8 +115,12 @@ impl Scope {
                 known.push(past);
             }
         }
+        let mut left = LISTED_BYTES_MAX;
+        for past in &mut known {
+            past.cut |= cut_to_bytes(&mut past.spells, &mut left, Spell::texts) > 0;
+        }
         let service = ServiceIn { environment: environment.to_owned(), state };
-        Ok(Some(ServiceHere { service, lanes: known, lanes_cut: cut }))
+        Ok(Some(ServiceHere { service, lanes: known, lanes_cut: cut, lanes_at_least: at_least }))
     }
 
     /// What runs of a service in each environment that ever had it, by name: at most `limit` after a page's key; `None`
@@ -118,15 +136,19 @@ impl Scope {
         let (mut page, mut is_known) = (Page { rows: Vec::new(), next: None }, after.is_some());
         let mut last = None;
         let walked = self.each_environment_of(service, after, &mut |environment| {
-            let Some(state) = self.service(environment, service)? else { return Ok(ControlFlow::Continue(())) };
-            is_known = true;
-            if state.running.is_empty() && !include_removed {
+            let Some(state) = self.listed_service(environment, service)? else {
                 return Ok(ControlFlow::Continue(()));
-            }
-            if page.rows.len() >= limit || (!page.rows.is_empty() && self.meter.is_half_spent()) {
+            };
+            is_known = true;
+            let is_listed = include_removed || state.runs();
+            // Where it was removed it is passed over, and costs as much.
+            if (is_listed && page.rows.len() >= limit) || (last.is_some() && self.meter.is_half_spent()) {
                 return Ok(ControlFlow::Break(()));
             }
             last = Some(environment.as_bytes().to_vec());
+            if !is_listed {
+                return Ok(ControlFlow::Continue(()));
+            }
             page.rows.push(ServiceIn { environment: environment.to_owned(), state });
             Ok(ControlFlow::Continue(()))
         })?;

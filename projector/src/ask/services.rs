@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::answers::{Environment, Running};
-use super::environment::{LANES_MAX, LaneRuns, Newest, Passed, is_frozen, service_state, too_many_lanes};
+use super::answers::{Environment, ServiceState};
+use super::environment::{LANES_MAX, LaneRuns, Newest, Passed, is_frozen, too_many_lanes};
 use super::scope::{Clocks, Scope};
+use super::shown::{Depth, ServiceRuns};
 use super::timeline::{Enough, Row};
 use crate::error::Error;
 use crate::facts::deployments::head::Head;
@@ -30,14 +31,22 @@ const SCAN_ROWS_MAX: usize = 256;
 pub type EnvironmentPage = (Environment, Option<Vec<u8>>);
 
 impl Scope {
-    /// One environment; `None` when nobody has named it yet.
+    /// One environment with all that runs there; `None` when nobody has named it yet.
     pub fn environment(&self, name: &str, include_removed: bool) -> Result<Option<Environment>, Error> {
-        let asked = Asked { include_removed, limit: usize::MAX, ends_early: false };
-        Ok(self.services_of(name, None, &asked)?.map(|(environment, _)| environment))
+        if !self.environment_is_named(name)? {
+            return Ok(None);
+        }
+        let (mut walk, mut services) = (self.walk(name, None, usize::MAX, Depth::WHOLE)?.0, Vec::new());
+        while let Some(runs) = walk.next_service()? {
+            if include_removed || runs.runs() {
+                services.push(runs.whole());
+            }
+        }
+        Ok(Some(self.environment_of(name, services)))
     }
 
-    /// At most `limit` services of an environment after a page's key. A page ends when half of the question's budget is
-    /// used, too.
+    /// At most `limit` services of an environment after a page's key, of each what one answer lists. A page ends when
+    /// half of the question's budget is used, too, or when it has read as many lanes as it may.
     pub fn environment_page(
         &self,
         name: &str,
@@ -45,31 +54,54 @@ impl Scope {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Option<EnvironmentPage>, Error> {
-        self.services_of(name, after, &Asked { include_removed, limit, ends_early: true })
-    }
-
-    fn services_of(&self, name: &str, after: Option<&[u8]>, asked: &Asked) -> Result<Option<EnvironmentPage>, Error> {
         if !self.environment_is_named(name)? {
             return Ok(None);
         }
-        let (mut walk, mut passed) = self.walk(name, after, asked.limit)?;
-        let (mut services, mut next) = (Vec::new(), None);
-        while let Some(ServiceRuns { service, running, cut, frozen }) = walk.next_service()? {
-            if asked.include_removed || !running.is_empty() {
-                let spent = asked.ends_early && !services.is_empty() && self.meter.is_half_spent();
-                if services.len() >= asked.limit || spent {
-                    next = Some(passed.page_key());
-                    break;
-                }
-                let mut state = service_state(service.clone(), running, frozen);
-                state.canaries_cut = cut;
-                services.push(state);
+        let (mut walk, mut passed) = self.walk(name, after, limit, Depth::LISTED)?;
+        let (mut services, mut next, mut begun) = (Vec::new(), None, false);
+        while let Some(runs) = walk.next_service()? {
+            let is_listed = include_removed || runs.runs();
+            // What was removed is passed over, and costs as much.
+            if (is_listed && services.len() >= limit) || (begun && walk.is_spent()) {
+                next = Some(passed.page_key());
+                break;
             }
-            passed.pass(&service);
+            passed.pass(&runs.service);
+            begun = true;
+            if is_listed {
+                services.push(runs.listed());
+            }
         }
-        // Pages go by keys, which differ from names where a name ends with a digest.
+        Ok(Some((self.environment_of(name, services), next)))
+    }
+
+    /// By name: walks go by keys, which differ from names where a name ends with a digest.
+    fn environment_of(&self, name: &str, mut services: Vec<ServiceState>) -> Environment {
         services.sort_by(|a, b| a.service.cmp(&b.service));
-        Ok(Some((Environment { environment: name.to_owned(), at: self.at, services }, next)))
+        Environment { environment: name.to_owned(), at: self.at, services }
+    }
+
+    /// How many services of an environment run, service by service.
+    pub(super) fn count_running(&self, environment: &str) -> Result<u64, Error> {
+        let (mut walk, mut count) = (self.walk(environment, None, usize::MAX, Depth::LISTED)?.0, 0);
+        while let Some(runs) = walk.next_service()? {
+            count += u64::from(runs.runs());
+        }
+        Ok(count)
+    }
+
+    /// What runs of one service; `None` while nothing was deployed there by this name.
+    pub(super) fn runs_of_service(
+        &self,
+        environment: &str,
+        service: &str,
+        depth: Depth,
+    ) -> Result<Option<ServiceRuns>, Error> {
+        let of_service = self.table(HEADS).text(environment).text(service);
+        let range = (of_service.clone(), of_service.prefix_end());
+        let runs = self.walk_over(environment, range, SCAN_ROWS_MAX, depth)?.next_service()?;
+        // A key has not all of a long name.
+        Ok(runs.map(|runs| ServiceRuns { service: service.to_owned(), ..runs }))
     }
 
     /// A walk over the services of an environment from a page's key on.
@@ -78,19 +110,30 @@ impl Scope {
         environment: &'s str,
         after: Option<&[u8]>,
         limit: usize,
+        depth: Depth,
     ) -> Result<(Walk<'s>, Passed), Error> {
         let prefix = self.table(HEADS).text(environment);
         let (from, mut passed, skip) = Passed::from(&prefix, after)?;
         // That a service is complete is told by the next one.
         let scan_rows = limit.saturating_add(2).clamp(SCAN_ROWS_MIN, SCAN_ROWS_MAX);
-        let frozen = self.newest_setting(FREEZE, environment, "", None)?;
-        let end = prefix.prefix_end();
-        let mut walk = Walk { scope: self, environment, frozen, from, end, scan_rows, lanes: 0, read: VecDeque::new() };
+        let mut walk = self.walk_over(environment, (from, prefix.prefix_end()), scan_rows, depth)?;
         for _ in 0..skip {
             let Some(service) = walk.next_service()? else { break };
             passed.pass(&service.service);
         }
         Ok((walk, passed))
+    }
+
+    fn walk_over<'s>(
+        &'s self,
+        environment: &'s str,
+        (from, end): (Key, Key),
+        scan_rows: usize,
+        depth: Depth,
+    ) -> Result<Walk<'s>, Error> {
+        let frozen = self.newest_setting(FREEZE, environment, "", None)?;
+        let (of_last, read) = ((String::new(), 0), VecDeque::new());
+        Ok(Walk { scope: self, environment, frozen, depth, from, end, scan_rows, lanes: 0, of_last, read })
     }
 
     /// Rows from which follows what runs in a lane now, or at the question's moment.
@@ -169,7 +212,8 @@ impl Scope {
             if !newest.rows.is_empty() {
                 let runs: LaneRuns = self.lane_running(lane, &newest, configs.get(&lane.service))?;
                 let frozen = is_frozen(frozen, freezes.get(&lane.service));
-                running.push(ServiceRuns { service: lane.service.clone(), running: runs.0, cut: runs.1, frozen });
+                let of = ServiceRuns::none(&lane.service, frozen);
+                running.push(ServiceRuns { running: runs.0, canaries_cut: runs.1, ..of });
             }
         }
         Ok(running)
@@ -262,33 +306,20 @@ pub(super) fn lanes_of_heads(heads: &[store::Row]) -> Result<Vec<Lane>, Error> {
     heads.iter().map(|(key, _)| Lane::read(&mut table_key(key)?).ok_or_else(unreadable)).collect()
 }
 
-/// What is asked of an environment.
-struct Asked {
-    include_removed: bool,
-    limit: usize,
-    /// When half of the budget is used.
-    ends_early: bool,
-}
-
-/// What runs of a service, in one lane or in all of them.
-pub(super) struct ServiceRuns {
-    pub(super) service: String,
-    pub(super) running: Vec<(bool, Running)>,
-    pub(super) cut: u64,
-    pub(super) frozen: bool,
-}
-
 /// A walk over the services of an environment.
 pub(super) struct Walk<'s> {
     scope: &'s Scope,
     environment: &'s str,
     /// The freeze of all of it.
     frozen: Option<(Stamp, Setting)>,
+    depth: Depth,
     from: Key,
     end: Key,
     scan_rows: usize,
     /// How many lanes were read.
     lanes: usize,
+    /// The service of the last of them, and how many of that.
+    of_last: (String, usize),
     read: VecDeque<ServiceRuns>,
 }
 
@@ -297,28 +328,65 @@ impl Walk<'_> {
     pub(super) fn next_service(&mut self) -> Result<Option<ServiceRuns>, Error> {
         let Some(mut service) = self.next_lane(None)? else { return Ok(None) };
         while let Some(lane) = self.next_lane(Some(&service.service))? {
-            service.running.extend(lane.running);
-            service.cut += lane.cut;
+            service.add(lane, self.depth.kept_max);
         }
         Ok(Some(service))
+    }
+
+    /// Whether a page is to end here, since it may not read more.
+    pub(super) fn is_spent(&self) -> bool {
+        let further = self.depth.lanes_max.saturating_add(self.scan_rows);
+        self.scope.meter.is_half_spent() || self.lanes.saturating_add(further) > LANES_MAX
     }
 
     /// What runs in the next lane, if it is of this service.
     fn next_lane(&mut self, of: Option<&str>) -> Result<Option<ServiceRuns>, Error> {
         while self.read.is_empty() {
-            let heads =
-                self.scope.shared.store.scan(self.from.as_bytes(), self.end.as_bytes(), false, self.scan_rows)?;
-            let Some((last, _)) = heads.last() else { return Ok(None) };
-            self.lanes += heads.len();
-            if self.lanes > LANES_MAX {
-                return Err(too_many_lanes());
+            if !self.read_on()? {
+                return Ok(None);
             }
-            self.from = Key::from_bytes(last).byte(0);
-            self.read.extend(self.scope.lanes_running(self.environment, self.frozen.as_ref(), &heads)?);
         }
         let next = self.read.front();
         let wanted = next.is_some_and(|next| of.is_none_or(|service| next.service == service));
         Ok(if wanted { self.read.pop_front() } else { None })
+    }
+
+    /// Reads some lanes; `false` when there are no more. The rest of a service with more than are looked at is jumped
+    /// over.
+    fn read_on(&mut self) -> Result<bool, Error> {
+        let (from, end) = (self.from.as_bytes(), self.end.as_bytes());
+        let rows = self.scan_rows.min(self.depth.lanes_max - self.of_last.1);
+        let heads = self.scope.shared.store.scan(from, end, false, rows)?;
+        let Some((last, _)) = heads.last() else { return Ok(false) };
+        self.lanes += heads.len();
+        if self.lanes > LANES_MAX {
+            return Err(too_many_lanes());
+        }
+        self.from = Key::from_bytes(last).byte(0);
+        self.read.extend(self.scope.lanes_running(self.environment, self.frozen.as_ref(), &heads)?);
+        for lane in lanes_of_heads(&heads)? {
+            if lane.service != self.of_last.0 {
+                self.of_last = (lane.service, 0);
+            }
+            self.of_last.1 += 1;
+        }
+        if self.of_last.1 >= self.depth.lanes_max {
+            self.jump()?;
+        }
+        Ok(true)
+    }
+
+    /// Leaves out the rest of the last service's lanes, and says so where there are any.
+    fn jump(&mut self) -> Result<(), Error> {
+        let (scope, service) = (self.scope, &self.of_last.0);
+        let after = scope.table(HEADS).text(self.environment).text(service).prefix_end();
+        if !scope.shared.store.scan(self.from.as_bytes(), after.as_bytes(), false, 1)?.is_empty() {
+            let own = scope.newest_setting(FREEZE, self.environment, service, None)?;
+            let none = ServiceRuns::none(service, is_frozen(self.frozen.as_ref(), own.as_ref()));
+            self.read.push_back(ServiceRuns { at_least: true, ..none });
+        }
+        (self.from, self.of_last) = (after, (String::new(), 0));
+        Ok(())
     }
 }
 

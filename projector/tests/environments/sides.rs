@@ -46,7 +46,8 @@ fn by_hand(scope: &Scope, from: &EnvironmentSide, to: &EnvironmentSide) -> Optio
             _ if all(&from, &to) && all(&to, &from) => Compared::Same,
             _ => Compared::Different,
         };
-        ComparedService { service: service.clone(), state, from, to, canaries_cut: 0 }
+        let (service, running_at_least) = (service.clone(), false);
+        ComparedService { service, state, from, from_cut: 0, to, to_cut: 0, running_at_least, canaries_cut: 0 }
     });
     Some(compared.collect())
 }

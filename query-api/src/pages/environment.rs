@@ -15,15 +15,17 @@ use crate::link::encoded;
 use crate::pages::environments_compared::is_plain;
 use crate::pages::frame::{
     Frame, artifact_link, as_of_known, at_moment, environment_link, live, moment_options, moment_query, page,
-    place_chip, proof, quoted, table, text, time,
+    place_chip, proof, quoted, rest_of, table, text, time,
 };
 use crate::pages::names::wrapped;
 use crate::pages::{service, timeline};
 use crate::problem::Problem;
-use crate::read::{PAGE_SIZE_MAX, Read};
+use crate::read::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Read};
 use crate::route::Routes;
 
 const CHANGES: usize = 50;
+/// Things of one service that run and are listed; its own page has more.
+const RUNNING_MAX: usize = 100;
 /// Bytes of the names in an address.
 const ADDRESS_BYTES_MAX: usize = 1_024;
 
@@ -73,7 +75,8 @@ fn environment_row(environment: &EnvironmentSummary, read: &Read) -> Markup {
 
 async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
-        let limit = if read.params.get("pageSize").is_none() { PAGE_SIZE_MAX } else { read.page_size };
+        let is_free = read.params.get("pageSize").is_none() && read.page_size == PAGE_SIZE_DEFAULT;
+        let limit = if is_free { PAGE_SIZE_MAX } else { read.page_size };
         let (environment, next) = environment_of(scope, &name, false, read.after.as_deref(), limit)?;
         let next = read.next(fresh, next).map(|token| {
             let path = format!("/environments/{}?pageSize={limit}&pageToken={}", encoded(&name), encoded(&token));
@@ -148,7 +151,17 @@ struct Around<'a> {
 }
 
 fn service_rows(service: &ServiceState, around: &Around<'_>) -> Vec<Markup> {
-    service.running.iter().map(|running| service_row(service, running, around)).collect()
+    let listed = service.running.iter().take(RUNNING_MAX);
+    listed.map(|running| service_row(service, running, around)).chain(rest_row(service, around)).collect()
+}
+
+/// How much of a service that runs is not listed.
+fn rest_row(service: &ServiceState, around: &Around<'_>) -> Option<Markup> {
+    let rest = rest_of(service, RUNNING_MAX)?;
+    Some(html! {
+        th scope="row" { (service_link(around.environment, &service.service, around.read)) }
+        td colspan="6" { (rest) }
+    })
 }
 
 fn service_row(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
@@ -184,7 +197,8 @@ fn service_link(environment: &str, service: &str, read: &Read) -> Markup {
 /// Of what runs alone after something else: the comparison with that (`prod/cart~1`), where the names can be written so.
 fn before(service: &ServiceState, running: &Running, around: &Around<'_>) -> Markup {
     let place = format!("{}/{}", around.environment, service.service);
-    let alone = service.running.len() == 1 && running.digest.is_some();
+    let all_is_listed = service.running_cut == 0 && !service.running_at_least;
+    let alone = service.running.len() == 1 && all_is_listed && running.digest.is_some();
     let replaced = |change: &Change| {
         change.service == service.service && change.kind != "canary" && change.from.is_some() && change.to.is_some()
     };
@@ -196,7 +210,7 @@ fn before(service: &ServiceState, running: &Running, around: &Around<'_>) -> Mar
     }
 }
 
-/// Of what runs beside others: the comparison with what has the greatest share.
+/// Of what runs beside others: the comparison with what has the greatest share, of what is known.
 fn beside(service: &ServiceState, running: &Running, read: &Read) -> Markup {
     let main = service.running.iter().max_by_key(|other| other.weight).and_then(|main| main.digest.as_deref());
     let pair = main.zip(running.digest.as_deref()).filter(|(main, here)| main != here);

@@ -17,6 +17,8 @@ use crate::read::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
 /// Other environments that are named where only one side is.
 const OTHERS_MAX: usize = 20;
+/// Things of one service that run on a side and are listed.
+const RUNNING_MAX: usize = 20;
 /// How long ago what is offered as the other moment is.
 const AGES: [(&str, &str); 3] = [("1h", "an hour"), ("24h", "a day"), ("7d", "a week")];
 
@@ -114,10 +116,12 @@ fn row(service: &ComparedService, asked: &Asked<'_>) -> Markup {
         Compared::OnlyFrom => html! { span .chip { "only in A" } },
         Compared::OnlyTo => html! { span .chip { "only in B" } },
     };
-    let cell = |running: &[Running]| {
+    let cell = |running: &[Running], cut: u64| {
+        let more = cut + running.len().saturating_sub(RUNNING_MAX) as u64;
         html! {
             @if running.is_empty() { span .soft { "does not run" } }
-            @for (n, run) in running.iter().enumerate() { @if n > 0 { br; } (runs(run, asked)) }
+            @for (n, run) in running.iter().take(RUNNING_MAX).enumerate() { @if n > 0 { br; } (runs(run, asked)) }
+            @if more > 0 { br; (more) " more run that are not listed" }
         }
     };
     html! {
@@ -127,10 +131,11 @@ fn row(service: &ComparedService, asked: &Asked<'_>) -> Markup {
             @if service.state == Compared::Different {
                 @if let Some(address) = pair(&service.from, &service.to, asked) { br; a href=(address) { "Compare both" } }
             }
+            @if service.running_at_least { br; "as far as it was looked at" }
             @if service.canaries_cut > 0 { br; (service.canaries_cut) " canaries are not listed" }
         }
-        td { (cell(&service.from)) }
-        td { (cell(&service.to)) }
+        td { (cell(&service.from, service.from_cut)) }
+        td { (cell(&service.to, service.to_cut)) }
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
-use pedigraph_projector::answers::{Candidate, Running};
+use pedigraph_projector::answers::{Candidate, Running, ServiceState};
 use pedigraph_proto::Nanos;
 use pedigraph_proto::shown::{shown, shown_lines};
 
@@ -156,6 +156,13 @@ pub fn place_of(cluster: Option<&str>, namespace: Option<&str>) -> String {
 pub fn place_chip(running: &Running) -> Markup {
     let place = place_of(running.cluster.as_deref(), running.namespace.as_deref());
     html! { @if !place.is_empty() { " " span .chip { (place) } } }
+}
+
+/// How much of a service that runs is not listed.
+pub fn rest_of(service: &ServiceState, listed: usize) -> Option<String> {
+    let rest = service.running_cut + service.running.len().saturating_sub(listed) as u64;
+    let at_least = if service.running_at_least { "at least " } else { "" };
+    (rest > 0 || service.running_at_least).then(|| format!("{at_least}{rest} more run that are not listed"))
 }
 
 /// A command for a terminal, with a button that copies it.

@@ -26,7 +26,7 @@ const WINDOW_NS: i64 = 24 * 3_600 * 1_000_000_000;
 const ENVIRONMENTS_MAX: usize = 50;
 /// Changes of one environment.
 const CHANGES_MAX: usize = 50;
-/// Rows of the page.
+/// Rows of a list of the page.
 const ROWS_MAX: usize = 300;
 /// Services of an environment among which canaries are looked for.
 const SERVICES_MAX: usize = 100;
@@ -97,6 +97,8 @@ struct Canary {
 struct Recent {
     changes: Vec<Changed>,
     canaries: Vec<Canary>,
+    /// How many more there are.
+    canaries_cut: usize,
     /// Environments of which more changed than is shown.
     more_in: Vec<String>,
     /// Environments that were not looked at, since one question may not cost more.
@@ -114,6 +116,7 @@ impl Recent {
         let mut recent = Recent {
             changes: vec![],
             canaries: vec![],
+            canaries_cut: 0,
             more_in: vec![],
             left_out: vec![],
             environments: rows.len(),
@@ -132,6 +135,8 @@ impl Recent {
             let cut = recent.changes.split_off(ROWS_MAX).into_iter().map(|changed| changed.environment);
             recent.more_in.extend(cut);
         }
+        recent.canaries_cut = recent.canaries.len().saturating_sub(ROWS_MAX);
+        recent.canaries.truncate(ROWS_MAX);
         recent.more_in.sort();
         recent.more_in.dedup();
         Ok(recent)
@@ -175,7 +180,7 @@ fn content(recent: &Recent, asked: &Asked, next: Option<&str>, read: &Read) -> M
             a href=(at_moment("/environments", read)) { (recent.environments) @if recent.environments == 1 { " environment" } @else { " environments" } } "."
         }
         (form(asked, read))
-        (live("canaries", read, &canary_table(&recent.canaries, read)))
+        (live("canaries", read, &canary_table(recent, read)))
         (live("changes", read, &change_table(recent, read)))
         @if let Some(next) = next {
             p { "These are the environments up to one of " (recent.environments) " by name. " a href=(next) rel="next" { "Further environments" } }
@@ -241,7 +246,7 @@ fn side(of: Option<&str>, read: &Read) -> Markup {
     }
 }
 
-fn canary_table(canaries: &[Canary], read: &Read) -> Markup {
+fn canary_table(recent: &Recent, read: &Read) -> Markup {
     let row = |canary: &Canary| {
         let running = &canary.running;
         html! {
@@ -253,7 +258,10 @@ fn canary_table(canaries: &[Canary], read: &Read) -> Markup {
             td { (proof(&running.proof)) }
         }
     };
-    let rows: Vec<Markup> = canaries.iter().map(row).collect();
+    let rows: Vec<Markup> = recent.canaries.iter().map(row).collect();
     let columns = ["Environment", "Service", "Artifact", "Share", "Since", "Proof"];
-    html! { @if !rows.is_empty() { (table("Canaries", "What takes a part of the traffic, beside what has the rest", &columns, &rows)) } }
+    html! {
+        @if !rows.is_empty() { (table("Canaries", "What takes a part of the traffic, beside what has the rest", &columns, &rows)) }
+        @if recent.canaries_cut > 0 { p { (recent.canaries_cut) " more are not listed; the pages of the environments have them." } }
+    }
 }

@@ -23,6 +23,8 @@ use crate::route::Routes;
 
 /// Services of one page.
 const SERVICES_MAX: usize = 100;
+/// Things of one service.
+const RUNNING_MAX: usize = 100;
 /// Environments among whose names those of production are looked for.
 const ENVIRONMENTS_MAX: usize = 100;
 /// Words that make an environment one of production.
@@ -108,8 +110,12 @@ fn page_within(
 impl Looked {
     fn add(&mut self, environment: pedigraph_projector::answers::Environment) {
         for service in environment.services {
+            let is_cut = service.running.len() > RUNNING_MAX || service.running_cut > 0 || service.running_at_least;
+            if is_cut && !self.cut.contains(&environment.environment) {
+                self.cut.push(environment.environment.clone());
+            }
             let (environment, service) = (&environment.environment, (service.service, service.running));
-            self.things.extend(service.1.into_iter().map(|running| Thing {
+            self.things.extend(service.1.into_iter().take(RUNNING_MAX).map(|running| Thing {
                 environment: environment.clone(),
                 service: service.0.clone(),
                 running,

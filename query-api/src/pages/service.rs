@@ -16,7 +16,7 @@ use crate::link::encoded;
 use crate::pages::evidence_pack;
 use crate::pages::frame::{
     Frame, as_of_known, at_moment, copied, environment_link, live, moment_options, page, place_of, proof, quoted,
-    running_link, table, text, time,
+    rest_of, running_link, table, text, time,
 };
 use crate::problem::Problem;
 use crate::read::Read;
@@ -62,11 +62,12 @@ fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
     let rows: Vec<Markup> = here.service.state.running.iter().map(|running| running_row(running, read)).collect();
     let columns = ["Artifact", "Share", "Since", "Where", "How", "By", "Proof"];
     html! {
-        @if rows.is_empty() { p { "Nothing runs there: it was removed." } }
+        @if rows.is_empty() && !here.service.state.running_at_least { p { "Nothing runs there: it was removed." } }
         @else { (table("What runs", "Each with its share of the traffic", &columns, &rows)) }
+        @if let Some(rest) = rest_of(&here.service.state, rows.len()) { p { (rest) "." } }
         (evidence_pack::button(&digests(here), read))
         @for lane in &here.lanes { (before(lane, here, place, read)) (past(lane, here, read)) }
-        @if here.lanes_cut > 0 { p { "The past of " (here.lanes_cut) " more clusters or namespaces is not shown." } }
+        @if here.lanes_cut > 0 { p { "The past of " @if here.lanes_at_least { "at least " } (here.lanes_cut) " more clusters or namespaces is not shown." } }
     }
 }
 

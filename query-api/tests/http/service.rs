@@ -4,7 +4,7 @@ use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed, ServiceRemoved}
 use serde_json::{Value, json};
 
 use crate::pages::check_page;
-use crate::world::{Sent, World, deployed, sent};
+use crate::world::{Client, Sent, World, deployed, sent};
 
 fn digest(digit: &str) -> String {
     format!("sha256:{}", digit.repeat(64))
@@ -141,4 +141,61 @@ async fn a_service_is_told_for_each_environment_and_with_its_past() {
     ] {
         assert_eq!(client.get(path).await.problem(), (404, code.to_owned()), "{path}");
     }
+}
+
+/// A service in very many namespaces.
+fn fleet(service: &str, places: usize) -> Vec<Sent> {
+    let in_namespace = |n: usize| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: service.into(),
+            namespace: format!("{n:04}{}", "/&".repeat(200)),
+            artifact_ref: format!("example.org/{service}:1"),
+            artifact_digest: digest("1"),
+            ..ServiceDeployed::default()
+        };
+        sent(&format!("2026-01-02T00:{:02}:{:02}Z", n / 60, n % 60), event)
+    };
+    (0..places).map(in_namespace).collect()
+}
+
+#[tokio::test]
+async fn a_service_in_very_many_places_takes_no_answer_away() {
+    let world = World::new();
+    world.append(&fleet("cart", 1_050));
+    world.append(&[deployed("2026-01-03T00:00:00Z", "prod", "till", "9")]);
+    let client = world.client();
+    let body = client.get("/api/v1/environments/prod").await.json();
+    let cart = &body["services"][0];
+    assert_eq!((cart["running"].as_array().map(Vec::len), &cart["runningCut"]), (Some(1_000), &50.into()));
+    assert_eq!(body["services"][1].get("runningCut"), None, "{body}");
+    let all = client.get("/api/v1/services/cart").await.json();
+    assert_eq!(all["environments"][0]["runningCut"], 50);
+    let page = check_page(&client.get("/environments/prod").await);
+    assert!(page.contains("950 more run that are not listed") && page.contains("till"), "{}", page.len());
+    let page = check_page(&client.get("/environments/prod/services/cart").await);
+    assert!(page.contains("50 more run that are not listed."), "{}", page.len());
+    assert!(check_page(&client.get("/overview").await).contains("More runs in:"));
+    assert!(check_page(&client.get("/").await).contains("/environments/prod"));
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_large_is_made_with_fewer_rows() {
+    let world = World::new();
+    let services: Vec<Sent> = (0..8).flat_map(|n| fleet(&format!("s{n}"), 50)).collect();
+    world.append(&services);
+    let mut config = world.config();
+    config.limits.answer_bytes_max = 600 << 10;
+    let client = Client(pedigraph_query_api::router(config));
+    let (mut path, mut pages, mut found) = ("/environments/prod".to_owned(), 0, 0);
+    loop {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let page = answer.text();
+        found += (0..8).filter(|n| page.contains(&format!("services/s{n}\""))).count();
+        pages += 1;
+        let Some((before, _)) = page.split_once("\" rel=\"next\"") else { break };
+        path = before.rsplit_once("href=\"").expect("an address").1.replace("&amp;", "&");
+    }
+    assert!(pages > 1 && found == 8, "{pages} pages, {found} services");
 }
