@@ -313,6 +313,18 @@ impl Components {
         self.roots.extend(only);
     }
 
+    /// Whether there is a component that is nothing of what the document describes.
+    pub(super) fn has_parts(&self) -> bool {
+        (0..self.count()).any(|place| !self.is_root(place))
+    }
+
+    /// Makes a thing that the document describes, at a place, a component.
+    pub(super) fn make_part(&mut self, place: u32) {
+        if let Some(own) = self.own.get(place as usize) {
+            self.roots.remove(own);
+        }
+    }
+
     /// Notes that `from` depends on each of `to`.
     pub(super) fn depends<'t>(&mut self, from: &str, to: impl Iterator<Item = &'t str>) {
         if from.is_empty() {

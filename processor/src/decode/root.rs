@@ -124,6 +124,15 @@ impl Root {
         }
     }
 
+    /// Whether it is a package that may be in an artifact, and not that artifact itself: a purl names it, none of its
+    /// digests is the artifact's, and it is of no kind that is deployed as a whole.
+    pub(super) fn may_be_in(&self, artifact: &Digest) -> bool {
+        const WHOLE: [&str; 5] = ["container", "device", "file", "firmware", "operating-system"];
+        let is_whole = WHOLE.contains(&self.kind.as_str()) || self.artifact_kind() == ArtifactKind::ContainerImage;
+        let is_package = Purl::parse(&self.purl).is_some() && !is_whole;
+        is_package && !self.digests().any(|(digest, _)| digest == *artifact) && !self.hashes.contains(artifact)
+    }
+
     fn own_digests(&self) -> impl Iterator<Item = &Digest> {
         self.digest.iter().chain(&self.hashes)
     }

@@ -3,6 +3,9 @@
 //! What is described is told by `documentDescribes` or by relationships of the document, which may stand at its end. So
 //! every package is taken as a component, and those that were described are left out when the set is made. Each of them
 //! that has a digest is a subject of its own, never an alias of another (SPEC §5).
+//!
+//! Where it is said from outside what the document is of, what it describes is that, or packages in that: a document
+//! with one package, sent for an image, says that the image has it ([`Root::may_be_in`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,6 +238,7 @@ impl<'g> Reading<'_, 'g> {
         let subjects = self.subjects(&roots)?;
         let mut aliases = FactList::default();
         roots.iter().for_each(|root| aliases.extend(root.identity_facts()));
+        self.count_contents();
         let skipped_count = self.components.skipped();
         let set = self.components.into_set();
         let head = SbomAttached {
@@ -267,6 +271,20 @@ impl<'g> Reading<'_, 'g> {
         }
         facts.append(aliases);
         Ok(Found { facts, time: Nanos::parse(self.created.as_str()) })
+    }
+
+    /// Makes what is described, and is not what the document was sent for, components of that. The only described one
+    /// of several packages stands for what the document was sent for: the others are its contents.
+    fn count_contents(&mut self) {
+        let Some(artifact) = facts::outside(self.given) else { return };
+        let is_only = self.components.roots().nth(1).is_none();
+        if is_only && self.components.has_parts() {
+            return;
+        }
+        let described = self.components.roots().map(|(place, said)| (place, self.root(place, said)));
+        let contents = described.filter(|(_, root)| root.may_be_in(artifact)).map(|(place, _)| place);
+        let contents: Vec<u32> = contents.collect();
+        contents.into_iter().for_each(|place| self.components.make_part(place));
     }
 
     /// What is described.

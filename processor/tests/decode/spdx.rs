@@ -208,6 +208,46 @@ fn each_described_package_with_a_digest_is_a_subject_of_its_own() {
 }
 
 #[test]
+fn what_is_described_is_in_what_the_document_was_sent_for_unless_it_is_that() {
+    let purl = |purl: &str| {
+        let kind = r#""referenceCategory":"PACKAGE-MANAGER","referenceType":"purl""#;
+        format!(r#""externalRefs":[{{{kind},"referenceLocator":"{purl}"}}]"#)
+    };
+    let of = |id: &str, rest: &str| package(id, &format!(r#",{}{rest}"#, purl(&format!("pkg:npm/{id}@1"))));
+    let sent = |text: &str| {
+        let sbom = Sbom::of(&Message { subject: Some(OTHER.to_owned()), ..document(text) });
+        assert_eq!(sbom.digests(), [OTHER]);
+        sbom.components.iter().map(|part| text_of(part, "purl")).collect::<Vec<_>>()
+    };
+    let one = of("one", "");
+    assert_eq!(sent(&format!(r#""packages":[{one}]"#)), ["pkg:npm/one@1"], "the only package");
+    assert_eq!(sent(&format!(r#""documentDescribes":["SPDXRef-one"],"packages":[{one}]"#)), ["pkg:npm/one@1"]);
+    let (two, part) = (of("two", ""), of("part", ""));
+    let described = r#""documentDescribes":["SPDXRef-one","SPDXRef-two"]"#;
+    assert_eq!(sent(&format!(r#"{described},"packages":[{one},{two}]"#)), ["pkg:npm/one@1", "pkg:npm/two@1"]);
+    let root = format!(r#""documentDescribes":["SPDXRef-one"],"packages":[{one},{part}]"#);
+    assert_eq!(sent(&root), ["pkg:npm/part@1"], "one of several packages stands for the artifact");
+    let digest = OTHER.strip_prefix("sha256:").expect("a digest");
+    let own = format!(r#","checksums":[{{"algorithm":"SHA256","checksumValue":"{digest}"}}]"#);
+    for itself in [
+        of("app", &own),
+        of("app", r#","primaryPackagePurpose":"CONTAINER""#),
+        of("app", r#","primaryPackagePurpose":"FIRMWARE""#),
+        package("app", &format!(",{}", purl("pkg:oci/app?repository_url=ghcr.io/acme/app"))),
+        package("app", &format!(r#","attributionTexts":["ImageID: sha256:{}"]"#, "e1".repeat(32))),
+        package("app", ""),
+    ] {
+        assert_eq!(sent(&format!(r#""packages":[{itself}]"#)), Vec::<String>::new(), "{itself}");
+    }
+    let alone = Sbom::of(&document(&format!(r#""packages":[{one}]"#)));
+    assert_eq!(alone.components.len(), 0, "of itself it is the root");
+}
+
+fn text_of(value: &Value, name: &str) -> String {
+    text(value, name).to_owned()
+}
+
+#[test]
 fn relationships_run_both_ways_and_stand_anywhere() {
     let packages = ["root", "a", "b", "c", "d", "e", "f"].map(|id| package(id, "")).join(",");
     let relations = [
