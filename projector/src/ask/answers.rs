@@ -918,6 +918,12 @@ pub struct Sboms {
     /// How many there are in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disagreements_total: Option<u64>,
+    /// How many of the SBOMs that count were compared for that: the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<u64>,
+    /// How many count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_total: Option<u64>,
 }
 
 /// An SBOM of an artifact.

@@ -64,7 +64,7 @@ pub use self::graph::NODES_MAX;
 pub use self::impact::{Affecting, COUNTED_MAX, ImpactQuestion, PATHS_PER_ROW_MAX};
 pub use self::reach::{MATCHES_MAX, SETS_MAX};
 pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
-pub use self::sboms::{DISAGREEMENTS_MAX, Disagreements};
+pub use self::sboms::{DISAGREEMENTS_MAX, Disagreements, SBOMS_COMPARED_MAX};
 pub use self::scope::{AsOf, Moment, Scope};
 pub use self::service::{LANES_TOLD_MAX, LanePast, SPELLS_MAX, ServiceHere, Spell};
 pub use self::services::EnvironmentPage;

@@ -183,6 +183,25 @@ fn sboms_that_count_disagree_by_package_and_version() {
 }
 
 #[test]
+fn of_very_many_sboms_the_newest_are_compared_and_the_count_is_told() {
+    let mut events: Vec<Said> =
+        (0..200).map(|n| sbom("app", &format!("tool-{n}"), n, &["pkg:npm/rope@1.0.0"])).collect();
+    events.insert(7, sbom("app", "newest", 300, &["pkg:npm/rope@1.0.0", "pkg:npm/knot@1.0.0"]));
+    let book = Book::of(&events);
+    let found = book.scope().sboms(&digest("app"), Disagreements::Told).expect("read").expect("known");
+    assert_eq!((found.compared, found.current_total), (Some(50), Some(201)));
+    let differ = found.disagreements.expect("told");
+    let said: Vec<_> = differ.iter().map(|one| (one.purl.as_str(), &one.listed_in[..], one.not_in.len())).collect();
+    assert_eq!(said, [("pkg:npm/knot@1.0.0", &[digest("newest 300")][..], 49)]);
+    let large: Vec<String> = (0..4_000).map(|n| format!("pkg:npm/part-{n}@1.0.0")).collect();
+    let large: Vec<&str> = large.iter().map(String::as_str).collect();
+    let counted = Counted::of(&[sbom("app", "a", 1, &large), sbom("app", "b", 0, &["pkg:npm/rope@1.0.0"])]);
+    let (scope, _) = counted.scope(Budget { rows_max: 3_000, ..Budget::NONE });
+    let found = scope.sboms(&digest("app"), Disagreements::Told).expect("an answer").expect("known");
+    assert_eq!((found.compared, found.current_total), (Some(0), Some(2)), "what cannot be read is said");
+}
+
+#[test]
 fn disagreements_are_cut_and_counted() {
     let purls = |kind: &str| (0..700).map(|n| format!("pkg:{kind}/part-{n:03}@1.0.0")).collect::<Vec<String>>();
     let listed = |tool: &str, at: i64, kind: &str| {
