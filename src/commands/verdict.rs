@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::arguments::{Client, Clocks};
 use crate::client::escape;
-use crate::output::{Format, answer, field, put};
+use crate::output::{Format, answer, field, put, say};
 
 /// `pedigraph verdict`
 #[derive(Args, Debug)]
@@ -42,6 +42,9 @@ impl Verdict {
             ("ENTRY", "/proof/index"),
         ];
         answer(self.client.output, &body, &said, &columns);
+        if body.get("explanationCut").is_some() {
+            say(&format!("more: {} statements and findings are not shown", field(&body, "/explanationCut")));
+        }
         server.up_to_date()
     }
 }

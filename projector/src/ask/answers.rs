@@ -721,8 +721,12 @@ pub struct Verdict {
     /// Of an index: its manifests, by platform.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<PlatformVerdict>,
-    /// Every statement and finding, those that count first; then newest first.
+    /// Every statement and finding, those that count first; then newest first. An answer has at most
+    /// [`EXPLANATION_MAX`](super::shown::EXPLANATION_MAX) of them.
     pub explanation: Vec<Explained>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub explanation_cut: u64,
     /// Statements of versions of documents that newer versions replace, and scans that found it and that newer ones of
     /// their scanner and target replace: they are counted and not listed.
     #[serde(skip_serializing_if = "is_zero")]
@@ -783,6 +787,9 @@ pub struct Explained {
     /// The components that it is about; none: the whole artifact.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub components_cut: u64,
     /// Of a finding: a version that is free of it. It does not say that this artifact is.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fixed_version: String,

@@ -68,6 +68,6 @@ pub use self::sboms::{DISAGREEMENTS_MAX, Disagreements, SBOMS_COMPARED_MAX};
 pub use self::scope::{AsOf, Moment, Scope};
 pub use self::service::{LANES_TOLD_MAX, LanePast, SPELLS_MAX, ServiceHere, Spell};
 pub use self::services::EnvironmentPage;
-pub use self::shown::{LANES_PER_SERVICE_MAX, RUNNING_MAX};
+pub use self::shown::{EXPLANATION_MAX, LANES_PER_SERVICE_MAX, RUNNING_MAX};
 pub use self::tags::TAGS_MAX;
 pub use self::timeline::CANARIES_MAX;

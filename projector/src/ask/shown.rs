@@ -4,10 +4,14 @@
 //! Who deploys chooses how many clusters and namespaces a service has. One that runs in very many must not take an
 //! environment's answer away from everybody else: what is left out is counted, and what was not looked at is said.
 
-use super::answers::{Running, ServiceState};
+use super::answers::{Explained, Running, ServiceState, Verdict};
 
 /// Things that run of one service and are listed.
 pub const RUNNING_MAX: usize = 1_000;
+/// Statements and findings of one verdict that are listed.
+pub const EXPLANATION_MAX: usize = 1_000;
+/// Components of one of them that are listed.
+const COMPONENTS_OF_SAID_MAX: usize = 100;
 /// Bytes of the texts of such a list: those of a thousand are few, unless somebody makes each as long as it may be.
 /// Written as JSON or on a page they may be ten times as long, and an answer may have two such lists.
 pub(super) const LISTED_BYTES_MAX: usize = 512 << 10;
@@ -115,6 +119,25 @@ pub(super) fn cut_listed(running: &mut Vec<Running>) -> u64 {
     };
     let mut left = LISTED_BYTES_MAX;
     cut_to(RUNNING_MAX, running) + cut_to_bytes(running, &mut left, names)
+}
+
+impl Verdict {
+    /// As an answer lists it: of very much that was said the first, which is what counts. What it comes to, and the replay
+    /// hash, are of all.
+    pub fn listed(mut self) -> Verdict {
+        for said in &mut self.explanation {
+            said.components_cut = cut_to(COMPONENTS_OF_SAID_MAX, &mut said.components);
+        }
+        let texts = |said: &Explained| {
+            let texts = [&said.issuer, &said.raw_status, &said.justification, &said.impact, &said.action, &said.reason];
+            let of_finding = [&said.fixed_version, &said.severity, &said.platform];
+            texts.into_iter().chain(of_finding).chain(&said.components).map(String::len).sum()
+        };
+        let mut left = LISTED_BYTES_MAX;
+        self.explanation_cut = cut_to(EXPLANATION_MAX, &mut self.explanation);
+        self.explanation_cut += cut_to_bytes(&mut self.explanation, &mut left, texts);
+        self
+    }
 }
 
 /// Cuts a list to those whose texts fit into what is left of some bytes; how many were left out.

@@ -60,7 +60,7 @@ pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result
         Err(_) => digest_of(scope, reference)?,
     };
     let digest = digest.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
-    if let Some(verdict) = scope.verdict(&digest, vulnerability)? {
+    if let Some(verdict) = scope.verdict(&digest, vulnerability)?.map(Verdict::listed) {
         return Ok(verdict);
     }
     if !scope.is_known(&digest)? {

@@ -57,6 +57,7 @@ fn content(verdict: &Verdict, read: &Read) -> Markup {
             &["Who", "Says", "Weight", "Of", "Why", "Since", "Proof"],
             &said,
         ))
+        @if verdict.explanation_cut > 0 { p .warn { (verdict.explanation_cut) " more are not listed. The verdict is of all." } }
         @if verdict.superseded > 0 {
             p {
                 "Replaced by newer ones and not listed: " @if verdict.superseded_at_least { "at least " }
@@ -76,6 +77,7 @@ fn row(said: &Explained) -> Markup {
         td {
             @if said.components.is_empty() { "the artifact" }
             @for component in &said.components { span .mono { (component) } br; }
+            @if said.components_cut > 0 { "and " (said.components_cut) " more" br; }
             @if !said.platform.is_empty() { "in " (said.platform) }
         }
         td {

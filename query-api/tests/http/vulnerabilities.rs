@@ -149,6 +149,34 @@ async fn who_says_what_is_shown_and_never_as_markup() {
 }
 
 #[tokio::test]
+async fn who_says_very_much_takes_no_verdict_away() {
+    let world = world();
+    let statement = |n: usize| VexStatement {
+        vulnerability: CVE.into(),
+        product_digests: vec![digest("2")],
+        status: VexStatus::Affected.into(),
+        // As long as decoders take it.
+        impact: "\u{1}".repeat(if n < 300 { 16 << 10 } else { 0 }),
+        ..VexStatement::default()
+    };
+    let said = |n: usize| {
+        let event = VexIssued { issuer: format!("issuer {n}"), statements: vec![statement(n)], ..VexIssued::default() };
+        sent("2026-01-03T00:00:00Z", event)
+    };
+    world.append(&(0..1_200).map(said).collect::<Vec<_>>());
+    let client = world.client();
+    let path = format!("artifacts/{}/verdicts/{CVE}", digest("2"));
+    let verdict = client.get(&format!("/api/v1/{path}")).await.json();
+    let listed = verdict["explanation"].as_array().map_or(0, Vec::len) as u64;
+    let cut = verdict["explanationCut"].as_u64();
+    assert_eq!((verdict["status"].as_str(), Some(1_202 - listed)), (Some("affected"), cut));
+    assert!((50..=1_000).contains(&listed), "{listed}");
+    let page = client.get(&format!("/{path}")).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains(&format!("{} more are not listed. The verdict is of all.", 1_202 - listed)));
+}
+
+#[tokio::test]
 async fn where_roles_are_configured_only_who_has_one_clears() {
     let world = world();
     let role = IssuerRole { issuer: "somebody".into(), role: "producer".into(), ..IssuerRole::default() };
