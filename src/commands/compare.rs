@@ -101,6 +101,8 @@ fn told(body: &Value) {
     let count = |pointer: &str| body.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len);
     let components = ["added", "removed", "versionChanged", "licenseChanged", "contentChanged"];
     let components: usize = components.iter().map(|list| count(&format!("/diff/sbomDiff/{list}"))).sum();
+    let cut = body.pointer("/diff/sbomDiff/cut").and_then(Value::as_u64).unwrap_or(0);
+    let components = u64::try_from(components).unwrap_or(u64::MAX).saturating_add(cut);
     let (verdicts, reached) = (count("/diff/vexDiff"), count("/diff/reachabilityDiff"));
     say(&format!(
         "{components} components, {verdicts} verdicts and {reached} analyses of reachability differ; see pedigraph diff"

@@ -51,6 +51,9 @@ impl Diff {
         ];
         answer(self.client.output, &body, &rows, &columns);
         if self.client.output == Format::Table {
+            if let Some(cut) = cut_of(&body["sbomDiff"]) {
+                say(&cut);
+            }
             let unchanged = field(&body, "/sbomDiff/summary/unchanged");
             say(&format!("{} differences; {unchanged} components are the same", rows.len()));
             if let Some(unknown) = &unknown {
@@ -66,6 +69,11 @@ impl Diff {
         }
         Ok(())
     }
+}
+
+/// How much of a diff is not listed.
+pub(crate) fn cut_of(sbom_diff: &Value) -> Option<String> {
+    sbom_diff.get("cut").map(|_| format!("more: {} components that differ are not shown", field(sbom_diff, "/cut")))
 }
 
 /// What to say of sides of which it is not known what they contain.

@@ -972,6 +972,9 @@ pub struct SbomDiff {
     pub content_changed: Vec<ContentChanged>,
     /// How many of each.
     pub summary: DiffSummary,
+    /// Components that differ and are counted, and not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cut: u64,
     /// `from`, `to`: sides that no SBOM, or not one of each manifest, describes. Of one that nobody described the lists are
     /// empty, since it is not known what differs.
     #[serde(skip_serializing_if = "Vec::is_empty")]

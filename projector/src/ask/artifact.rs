@@ -12,6 +12,7 @@ use super::edges::Relation;
 use super::groups::Members;
 use super::identity::{Graph, Profile, fields};
 use super::scope::Clocks;
+use super::shown::{cut_to_bytes, written_bytes};
 use super::wording::{Worded, of_attestation, worded};
 use crate::error::Error;
 use crate::facts::lineage::rows::{CommitFact, Evidence, EvidenceKind, RunId, StatementId, Work, table};
@@ -19,6 +20,8 @@ use crate::rows::stamp::{Stamp, Stamped};
 
 /// Items of one list of an artifact's answer.
 pub const ITEMS_MAX: usize = 100;
+/// Bytes of such a list as it is written: whoever makes each text as long as it may be takes no answer away.
+const ITEMS_BYTES_MAX: usize = 1 << 20;
 /// Runs that claims name which are looked at for one that tells of itself.
 const RUNS_TRIED_MAX: usize = 16;
 /// Facts about one run that are read: the newest.
@@ -188,7 +191,10 @@ impl Graph<'_> {
             let words = statement.map_or(words, |statement| of_attestation(&statement.value.evidence));
             self.item(&row.stamp, kind.word(), for_platform(words, &platform))
         });
-        Ok((items.collect::<Result<_, Error>>()?, cut))
+        let mut items = items.collect::<Result<Vec<_>, Error>>()?;
+        let mut left = ITEMS_BYTES_MAX;
+        let cut = cut_to_bytes(&mut items, &mut left, written_bytes) > 0 || cut;
+        Ok((items, cut))
     }
 
     fn item(&self, stamp: &Stamp, kind: &str, worded: Worded) -> Result<Item, Error> {

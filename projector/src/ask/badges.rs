@@ -6,10 +6,13 @@ use super::answers::{Badges, Node, Shown};
 use super::contents::Described;
 use super::identity::{Graph, Profile};
 use super::inputs::{Current, NODE_EVENTS_MAX, Signed};
+use super::shown::{cut_to, cut_to_bytes};
 use crate::error::Error;
 
 /// Environments that one badge names.
 const ENVIRONMENTS_MAX: usize = 32;
+/// Bytes of these names.
+const ENVIRONMENTS_BYTES_MAX: usize = 2_048;
 /// Places to which an artifact was deployed that a badge, and a card, looks at.
 pub(super) const LANES_MAX: usize = 256;
 /// What is asked of an artifact at least: digest, commit, run, SBOM.
@@ -57,7 +60,11 @@ impl Graph<'_> {
         }
         let sbom = current.sboms > 0 || self.scope.described(&profile.digest)? == Described::Whole;
         let (environments, at_least) = self.scope.environments_running(&digests, LANES_MAX)?;
-        let cut = environments.len().saturating_sub(ENVIRONMENTS_MAX);
+        let mut environments: Vec<String> = environments.into_iter().collect();
+        let cut = cut_to(ENVIRONMENTS_MAX, &mut environments);
+        // An answer may have a thousand nodes, each of which is shown with its names.
+        let mut left = ENVIRONMENTS_BYTES_MAX;
+        let cut = cut + cut_to_bytes(&mut environments, &mut left, String::len);
         let vulns = self.scope.vuln_badges(&profile.digest)?;
         Ok(Badges {
             new_vulns: vulns.new_vulns,
@@ -65,8 +72,8 @@ impl Graph<'_> {
             vulns_as_of: vulns.as_of,
             signature_status: signed.map(|signed| signed.word().to_owned()),
             sbom,
-            deployed_in: environments.into_iter().take(ENVIRONMENTS_MAX).collect(),
-            deployed_in_cut: cut as u64,
+            deployed_in: environments,
+            deployed_in_cut: cut,
             deployed_in_at_least: at_least,
             completeness: self.completeness(profile, sbom)?,
         })

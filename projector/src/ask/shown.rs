@@ -4,7 +4,9 @@
 //! Who deploys chooses how many clusters and namespaces a service has. One that runs in very many must not take an
 //! environment's answer away from everybody else: what is left out is counted, and what was not looked at is said.
 
-use super::answers::{Explained, Running, ServiceState, Verdict};
+use serde::Serialize;
+
+use super::answers::{Diff, Explained, Running, ServiceState, Verdict};
 
 /// Things that run of one service and are listed.
 pub const RUNNING_MAX: usize = 1_000;
@@ -138,6 +140,41 @@ impl Verdict {
         self.explanation_cut += cut_to_bytes(&mut self.explanation, &mut left, texts);
         self
     }
+}
+
+impl Diff {
+    /// As an answer lists it: where its components are longer than so many bytes of JSON, the first of each list. The
+    /// summary and the replay hash are of all.
+    pub fn listed(mut self, bytes_max: usize) -> Diff {
+        let all = &mut self.sbom_diff;
+        if written_bytes(all) > bytes_max {
+            let mut left = [bytes_max / 5; 5];
+            all.cut = cut_to_bytes(&mut all.version_changed, &mut left[0], written_bytes)
+                + cut_to_bytes(&mut all.added, &mut left[1], written_bytes)
+                + cut_to_bytes(&mut all.removed, &mut left[2], written_bytes)
+                + cut_to_bytes(&mut all.license_changed, &mut left[3], written_bytes)
+                + cut_to_bytes(&mut all.content_changed, &mut left[4], written_bytes);
+        }
+        self
+    }
+}
+
+/// How many bytes a value has as JSON, which is not kept.
+pub(super) fn written_bytes(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl std::io::Write for Counted {
+        fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+            self.0 += part.len();
+            Ok(part.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    // What cannot be written is not answered either.
+    serde_json::to_writer(&mut counted, value).map_or(usize::MAX, |()| counted.0)
 }
 
 /// Cuts a list to those whose texts fit into what is left of some bytes; how many were left out.

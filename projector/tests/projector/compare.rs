@@ -202,6 +202,25 @@ fn of_very_many_sboms_the_newest_are_compared_and_the_count_is_told() {
 }
 
 #[test]
+fn a_diff_that_is_too_long_for_an_answer_has_the_first_of_each_list() {
+    let parts = |kind: &str| (0..200).map(|n| format!("pkg:{kind}/part-{n:03}@1.0.0")).collect::<Vec<String>>();
+    let listed = |name: &str, at: i64, kind: &str| {
+        let purls = parts(kind);
+        sbom(name, "tool", at, &purls.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let book = Book::of(&[listed("app", 0, "npm"), listed("next", 1, "pypi")]);
+    let diff = || book.scope().diff(&digest("app"), &digest("next")).expect("read");
+    let (whole, cut) = (diff().listed(1 << 20), diff().listed(10 << 10));
+    assert_eq!((whole.sbom_diff.added.len(), whole.sbom_diff.cut), (200, 0));
+    let all = &cut.sbom_diff;
+    let listed = [all.added.len(), all.removed.len()];
+    assert!(listed.iter().all(|len| (10..50).contains(len)), "{listed:?}");
+    assert_eq!((all.summary.added, all.summary.removed), (200, 200));
+    assert_eq!(all.cut, 400 - listed.iter().sum::<usize>() as u64);
+    assert_eq!(cut.replay_hash, whole.replay_hash);
+}
+
+#[test]
 fn disagreements_are_cut_and_counted() {
     let purls = |kind: &str| (0..700).map(|n| format!("pkg:{kind}/part-{n:03}@1.0.0")).collect::<Vec<String>>();
     let listed = |tool: &str, at: i64, kind: &str| {

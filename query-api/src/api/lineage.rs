@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::answers::{Candidates, Direction, Shown, Trace};
+use pedigraph_projector::answers::{Candidates, Compare, Direction, Shown, Trace};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
@@ -15,6 +15,11 @@ use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::read::Read;
 use crate::route::Routes;
+
+/// Bytes of the components that differ in a diff: with the verdicts it fits into an answer.
+const DIFF_BYTES_MAX: usize = 12 << 20;
+/// The same beside all else that a comparison has.
+const COMPARED_BYTES_MAX: usize = 6 << 20;
 
 /// Their routes.
 pub fn routes() -> Routes {
@@ -69,14 +74,18 @@ const REFERENCE: &str = "a digest, repository:tag or environment/service";
 async fn compare(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let a = read.params.need("a", REFERENCE)?.to_owned();
     let b = read.params.need("b", REFERENCE)?.to_owned();
-    app.kept_json(Cached::Compare, read, move |scope, _, _| Ok(compare_of(scope, &a, &b)?)).await
+    app.kept_json(Cached::Compare, read, move |scope, _, _| {
+        let compare = compare_of(scope, &a, &b)?;
+        Ok(Compare { diff: compare.diff.listed(COMPARED_BYTES_MAX), ..compare })
+    })
+    .await
 }
 
 async fn diff(State(app): State<App>, read: Read) -> Result<Response, Problem> {
     let from = read.params.need("from", REFERENCE)?.to_owned();
     let to = read.params.need("to", REFERENCE)?.to_owned();
     let begun = app.now();
-    let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?)).await;
+    let answer = app.json(read, move |scope, _, _| Ok(diff_of(scope, &from, &to)?.listed(DIFF_BYTES_MAX))).await;
     app.metrics.diff_latency.observe(app.since(begun).as_secs_f64());
     answer
 }

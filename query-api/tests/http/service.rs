@@ -1,6 +1,6 @@
 //! A service: where it runs, what runs there, and what to go back to.
 
-use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed, ServiceRemoved};
+use pedigraph_proto::event::{ArtifactPublished, ServiceDeployed, ServiceRemoved, TestsFinished};
 use serde_json::{Value, json};
 
 use crate::pages::check_page;
@@ -198,4 +198,55 @@ async fn a_page_that_is_too_large_is_made_with_fewer_rows() {
         path = before.rsplit_once("href=\"").expect("an address").1.replace("&amp;", "&");
     }
     assert!(pages > 1 && found == 8, "{pages} pages, {found} services");
+}
+
+#[tokio::test]
+async fn long_texts_take_no_answer_away() {
+    let world = World::new();
+    let long = "\u{1}".repeat(48 << 10);
+    let spell = |n: usize| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: format!("example.org/cart:{n}"),
+            reason: long.clone(),
+            ..ServiceDeployed::default()
+        };
+        sent(&format!("2026-01-02T00:00:{n:02}Z"), event)
+    };
+    let tests = |n: usize| {
+        let event = TestsFinished {
+            artifact_digest: digest("1"),
+            suite: format!("suite {n}"),
+            reason: long.clone(),
+            url: format!("https://ci.test/{}{n}", "x".repeat(4_000)),
+            outcome: 1,
+            ..TestsFinished::default()
+        };
+        sent("2026-01-03T00:00:00Z", event)
+    };
+    let somewhere = |n: usize| {
+        let event = ServiceDeployed {
+            environment: format!("{n:02}{}", "e".repeat(900)),
+            service: "cart".into(),
+            artifact_digest: digest("1"),
+            ..ServiceDeployed::default()
+        };
+        sent("2026-01-04T00:00:00Z", event)
+    };
+    let mut events: Vec<Sent> = (0..60).map(spell).collect();
+    events.extend((0..100).map(tests));
+    events.extend((0..10).map(somewhere));
+    world.append(&events);
+    let client = world.client();
+    let here = client.get("/api/v1/environments/prod/services/cart").await.json();
+    let lane = &here["lanes"][0];
+    assert_eq!((lane["spells"].as_array().map(Vec::len), &lane["cut"]), (Some(10), &true.into()));
+    assert_eq!(client.get("/environments/prod/services/cart").await.status, 200);
+    let artifact = client.get(&format!("/api/v1/artifacts/{}", digest("1"))).await;
+    assert!(artifact.bytes.len() < 2 << 20, "{}", artifact.bytes.len());
+    let artifact = artifact.json();
+    let badges = &artifact["badges"];
+    let named = badges["deployedIn"].as_array().map(Vec::len);
+    assert_eq!((named, &badges["deployedInCut"]), (Some(2), &8.into()), "a node is small");
 }
