@@ -747,7 +747,11 @@ fn a_source_package_of_csaf_is_whatever_is_built_from_it() {
             ..VexIssued::default()
         };
         let libs = "pkg:rpm/redhat/rope-libs@3.0-1.el9?arch=x86_64&upstream=rope-2.0-1.el9.src.rpm";
-        comes_to(&[sbom("ship", 1, &[libs.to_owned()]), said("vendor's", 2, event)], "ship")
+        let events = [sbom("ship", 1, &[libs.to_owned()]), said("vendor's", 2, event)];
+        let status = comes_to(&events, "ship");
+        let listed = impact(&Book::of(&events).scope()).counts.not_deployed;
+        assert_eq!(listed == 1, status.as_deref() == Some("affected"), "{product}");
+        status
     };
     let affected = Some("affected".to_owned());
     assert_eq!(status("csaf", "pkg:rpm/redhat/rope?arch=src"), affected);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pedigraph_proto::Purl;
-use pedigraph_proto::advisory::Covers;
+use pedigraph_proto::advisory::{Covers, source_of};
 
 use super::heard::covers;
 use super::said::Case;
@@ -126,6 +126,11 @@ impl Case<'_> {
     /// Components and artifacts of a package and of some versions.
     fn named_by(&self, package: &str, is_named: impl Fn(&str) -> bool, found: &mut Candidates) -> Result<(), Error> {
         self.components_of(package, found, |purl| is_named(purl.version_key()))?;
+        // A source package is whatever is built from it.
+        for built in self.also_named(package)?.iter() {
+            let of_source = |purl: &Purl| source_of(purl).is_some_and(|(_, of)| is_named(purl.version_key_of(&of)));
+            self.components_of(built, found, of_source)?;
+        }
         for (version, digest) in self.scope.artifacts_called(package)? {
             // A statement with a version may be on an artifact of which only the package is known.
             if version.is_empty() || is_named(&version) {
