@@ -449,9 +449,7 @@ fn agree(ecosystem: &str, distro: &str) -> Agreement {
         "Wolfi" | "Chainguard" | "MinimOS" | "Echo" | "Root" => return Agreement::Agrees,
         _ => {}
     }
-    // Behind a product of Red Hat stands what it runs on.
-    let release = release.split_once("::el").map_or(release, |(_, release)| release);
-    of_releases(Release::of(release), Release::of(distro))
+    of_releases(Release::of_ecosystem(distribution, release), Release::of(distro))
 }
 
 /// A release that is as exact as the wanted one, or more, tells whether it is that.
@@ -522,7 +520,30 @@ const CODE_NAMES: [(&str, &str); 25] = [
 ];
 
 impl Release {
-    /// Reads `12`, `v3.18`, `debian-12.5`, `22.04:LTS`, `Linux Enterprise Server 15 SP5`, `bookworm`, `debian-sid`.
+    /// The release in the name of an ecosystem, of what stands behind the distribution. `None` where the numbers there
+    /// are versions of something else: they must not contradict the release that a component is of.
+    fn of_ecosystem(distribution: &str, text: &str) -> Option<Release> {
+        match distribution {
+            "Red Hat" => Release::of_red_hat(text),
+            "SUSE" if !is_of_suse_linux(text) => None,
+            _ => Release::of(text),
+        }
+    }
+
+    /// `enterprise_linux:9::appstream`, `rhel_e4s:8.6::baseos`, `openshift:4.12::el8`: a CPE without its beginning.
+    /// Behind a product stands what it runs on; its own version is a release only where it is the distribution itself.
+    fn of_red_hat(cpe: &str) -> Option<Release> {
+        if let Some((_, built_for)) = cpe.split_once("::el") {
+            return Release::of(built_for);
+        }
+        let Some((product, rest)) = cpe.split_once(':') else { return Release::of(cpe) };
+        let streams = ["rhel_eus", "rhel_aus", "rhel_tus", "rhel_e4s", "rhel_els", "rhel_extras"];
+        let is_distribution = ["enterprise_linux"].iter().chain(&streams).any(|name| product.starts_with(name));
+        Release::of(rest.split(':').next()?).filter(|_| is_distribution)
+    }
+
+    /// Reads `12`, `v3.18`, `debian-12.5`, `22.04:LTS`, `Pro:FIPS:18.04:LTS`, `22.03-LTS-SP3`,
+    /// `Linux Enterprise Module for Python 3 15 SP5`, `bookworm`, `debian-sid`.
     fn of(text: &str) -> Option<Release> {
         let text = text.to_ascii_lowercase();
         let words = || text.split(|c: char| !c.is_ascii_alphabetic());
@@ -533,14 +554,71 @@ impl Release {
             return Some(Release::Rolling(rolling));
         }
         let named = meaning(&CODE_NAMES);
-        let text = named.unwrap_or(&text);
-        let numbers = text.find(|c: char| c.is_ascii_digit()).map(|start| &text[start..])?;
-        let end = numbers.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(numbers.len());
-        let (numbers, rest) = numbers.split_at(end);
-        let service_pack = rest.split_once("sp").map_or("", |(_, pack)| pack);
-        let pack_end = service_pack.find(|c: char| !c.is_ascii_digit()).unwrap_or(service_pack.len());
-        let parts = numbers.split('.').chain([&service_pack[..pack_end]]).filter(|part| !part.is_empty());
+        let (numbers, pack) = release_numbers(named.unwrap_or(&text))?;
+        let parts = numbers.split('.').chain([pack]).filter(|part| !part.is_empty());
         Some(Release::Numbers(parts.map(|part| part.trim_start_matches('0').to_owned()).collect()))
+    }
+}
+
+/// Whether a product of SUSE has the releases of its Linux: `Linux Enterprise Server 15 SP5`, `Package Hub 15 SP5`,
+/// `Manager Client Tools for SLE 15`, but not `Manager Server Module 4.3`, `Enterprise Storage 7`.
+fn is_of_suse_linux(product: &str) -> bool {
+    let of_itself = ["Manager", "Storage", "OpenStack", "CaaS", "Cloud Application"];
+    let has = |word: &&str| product.contains(*word);
+    product.contains(" SP") || product.contains("SLE ") || !of_itself.iter().any(has)
+}
+
+/// The numbers of a release, and that of its service pack; each is empty or begins with a digit.
+///
+/// Names have other numbers too (`Module for Python 3 15 SP5`, `FIPS-140:18.04`): of those that stand alone it is the
+/// last one before a service pack, else the last one; one within a word only where no other is there.
+fn release_numbers(text: &str) -> Option<(&str, &str)> {
+    let begins = |part: &&str| part.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit());
+    let text = text.rsplit(':').find(begins).unwrap_or(text);
+    let numbers = Number::all(text);
+    let pack = numbers.iter().position(|number| number.is_pack(text));
+    let before_pack = &numbers[..pack.unwrap_or(numbers.len())];
+    let alone = before_pack.iter().rfind(|number| number.stands_alone(text));
+    let release = alone.or(before_pack.first()).or(numbers.first())?;
+    Some((release.of(text), pack.map_or("", |pack| numbers[pack].of(text))))
+}
+
+/// Where in a text digits with dots between them stand.
+#[derive(Clone, Copy)]
+struct Number {
+    start: usize,
+    end: usize,
+}
+
+impl Number {
+    fn all(text: &str) -> Vec<Number> {
+        let mut all: Vec<Number> = Vec::new();
+        for (at, byte) in text.bytes().enumerate() {
+            match all.last_mut().filter(|last| last.end == at) {
+                Some(last) if byte.is_ascii_digit() || byte == b'.' => last.end += 1,
+                None if byte.is_ascii_digit() => all.push(Number { start: at, end: at + 1 }),
+                Some(_) | None => {}
+            }
+        }
+        all
+    }
+
+    fn of<'t>(&self, text: &'t str) -> &'t str {
+        text[self.start..self.end].trim_end_matches('.')
+    }
+
+    /// It is no part of a word, but for the `v` before a version.
+    fn stands_alone(&self, text: &str) -> bool {
+        let is_letter = |c: char| c.is_alphanumeric();
+        let before = &text[..self.start];
+        let before = before.strip_suffix('v').unwrap_or(before);
+        !before.ends_with(is_letter) && !self.is_pack(text)
+    }
+
+    /// `SP5`, `sp 5` of a release before it.
+    fn is_pack(&self, text: &str) -> bool {
+        let word = text[..self.start].trim_end_matches(' ').strip_suffix("sp");
+        word.is_some_and(|before| !before.ends_with(|c: char| c.is_alphabetic()))
     }
 }
 
@@ -767,6 +845,102 @@ mod tests {
         check("openSUSE:Tumbleweed", "pkg:rpm/opensuse/x@1-1?distro=opensuse-tumbleweed-20240101", inside.clone());
         check("openSUSE:Leap 15.5", "pkg:rpm/opensuse/x@1-1?distro=opensuse-leap-15.5", inside.clone());
         check("Wolfi", "pkg:apk/wolfi/x@1-r0", inside);
+    }
+
+    /// Names of ecosystems as osv.dev has them, and the release that each is of.
+    #[test]
+    fn names_of_ecosystems_have_the_release_in_them() {
+        let sp = |release: &str| Some(release.split('.').map(str::to_owned).collect::<Vec<_>>());
+        for (ecosystem, want) in [
+            ("Red Hat:9", "9"),
+            ("Red Hat:enterprise_linux:9::appstream", "9"),
+            ("Red Hat:enterprise_linux:10.0", "10."),
+            ("Red Hat:enterprise_linux_eus:9.2::baseos", "9.2"),
+            ("Red Hat:rhel_e4s:8.6::baseos", "8.6"),
+            ("Red Hat:rhel_eus:8.6::baseos", "8.6"),
+            ("Red Hat:rhel_tus:8.4::nfv", "8.4"),
+            ("Red Hat:rhel_aus:7.7", "7.7"),
+            ("Red Hat:rhel_els:6", "6"),
+            ("Red Hat:rhel_extras_rt:7", "7"),
+            ("Red Hat:rhel_software_collections:3::el7", "7"),
+            ("Red Hat:openshift:4.12::el8", "8"),
+            ("Red Hat:3scale_amp:2.11::el7", "7"),
+            ("Red Hat:jboss_enterprise_application_platform:7.4::el9", "9"),
+            ("Red Hat:ansible_automation_platform:2.4", ""),
+            ("Red Hat:openstack:16.1", ""),
+            ("Red Hat:amq_streams:2", ""),
+            ("Red Hat:rhel_software_collections:3", ""),
+            ("SUSE:Linux Enterprise Server 15 SP5", "15.5"),
+            ("SUSE:Linux Enterprise Server 12 SP5-LTSS", "12.5"),
+            ("SUSE:Linux Enterprise Server 15 SP2-BCL", "15.2"),
+            ("SUSE:Linux Enterprise Server 15", "15"),
+            ("SUSE:Linux Enterprise Server for SAP Applications 15 SP4", "15.4"),
+            ("SUSE:Linux Enterprise Server for SAP Applications 16.0", "16."),
+            ("SUSE:Linux Enterprise High Performance Computing 15 SP3-ESPOS", "15.3"),
+            ("SUSE:Linux Enterprise Module for Python 3 15 SP5", "15.5"),
+            ("SUSE:Linux Enterprise Module for Python 2 15 SP1", "15.1"),
+            ("SUSE:Linux Enterprise Module for Web and Scripting 12", "12"),
+            ("SUSE:Linux Enterprise Module for SUSE Manager Server 4.3", ""),
+            ("SUSE:Linux Enterprise Live Patching 15 SP4", "15.4"),
+            ("SUSE:Linux Enterprise Micro 5.3", "5.3"),
+            ("SUSE:Linux Micro 6.0", "6."),
+            ("SUSE:Package Hub 15 SP5", "15.5"),
+            ("SUSE:Manager Client Tools for SLE 15", "15"),
+            ("SUSE:Manager Server Module 4.3", ""),
+            ("SUSE:Enterprise Storage 7.1", ""),
+            ("SUSE:OpenStack Cloud 9", ""),
+            ("openSUSE:Leap 15.5", "15.5"),
+            ("openSUSE:Leap Micro 5.3", "5.3"),
+            ("openSUSE:Backports SLE-15-SP5", "15.5"),
+            ("openEuler:22.03-LTS-SP3", "22.3.3"),
+            ("openEuler:24.03-LTS", "24.3"),
+            ("Rocky Linux:8", "8"),
+            ("AlmaLinux:9", "9"),
+            ("Mageia:9", "9"),
+            ("Ubuntu:22.04:LTS", "22.4"),
+            ("Ubuntu:24.10", "24.10"),
+            ("Ubuntu:Pro:18.04:LTS", "18.4"),
+            ("Ubuntu:Pro:FIPS-updates:20.04:LTS", "20.4"),
+            ("Ubuntu:Pro:Realtime:22.04:LTS", "22.4"),
+            ("Debian:12", "12"),
+            ("Alpine:v3.18", "3.18"),
+            ("Alpaquita:23", "23"),
+            ("Photon OS:3.0", "3."),
+            ("Azure Linux:2", "2"),
+            ("Debian", ""),
+        ] {
+            let (distribution, text) = ecosystem.split_once(':').unwrap_or((ecosystem, ""));
+            let numbers = match Release::of_ecosystem(distribution, text) {
+                Some(Release::Numbers(numbers)) => Some(numbers),
+                Some(Release::Rolling(name)) => panic!("{ecosystem} is {name}"),
+                None => None,
+            };
+            assert_eq!(numbers, sp(want).filter(|_| !want.is_empty()), "{ecosystem}");
+        }
+    }
+
+    #[test]
+    fn releases_of_components_are_read_from_their_distro() {
+        for (distro, want) in [
+            ("debian-12.5", "12.5"),
+            ("rhel-8.6", "8.6"),
+            ("el9", "9"),
+            ("alpine-3.20_alpha20240329", "3.20"),
+            ("amazon-2 (Karoo)", "2"),
+            ("amzn-2023", "2023"),
+            ("sles-15.5", "15.5"),
+            ("sle-micro-5.3", "5.3"),
+            ("opensuse-leap-15.5", "15.5"),
+            ("openEuler-22.03-LTS-SP3", "22.3.3"),
+            ("SUSE Linux Enterprise Module for Python 3 15 SP5", "15.5"),
+            ("cbl-mariner-2.0.20220426", "2..20220426"),
+            ("ubuntu-22.04", "22.4"),
+            ("v3.18", "3.18"),
+            ("fedora-39", "39"),
+        ] {
+            let want = want.split('.').map(str::to_owned).collect();
+            assert_eq!(Release::of(distro), Some(Release::Numbers(want)), "{distro}");
+        }
     }
 
     #[test]
