@@ -22,6 +22,7 @@ use super::facts;
 use super::lengths::Fit as _;
 use super::read::{List, Obj, Text, Whole, clip, refused};
 use super::root::Root;
+use super::scanned;
 use super::table::{Decode, Decoder};
 use super::{FactList, Found, Given};
 
@@ -30,7 +31,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     predicate_type: |kind| kind.starts_with("https://cyclonedx.org/bom"),
     tells: &["$schema"],
     matches: |shape| shape.has("bomFormat") || shape.value("$schema").contains("cyclonedx.org") || is_unmarked(shape),
-    ..Decoder::new("cyclonedx", 4, Decode::Stream(decode))
+    ..Decoder::new("cyclonedx", 5, Decode::Stream(decode))
 }];
 
 /// A document that lacks its mark: the decoder says so better than detection could.
@@ -88,9 +89,12 @@ impl<'g> Bom<'g> {
         let root_digest = self.root.as_ref().and_then(|root| root.digest.clone());
         let artifact = facts::outside(given).cloned().or(root_digest);
         let time = Nanos::parse(&self.timestamp);
+        // The same image under other digests: what is said of it is said of each of them.
+        let others = self.root.as_ref().map(|root| root.image.others(artifact.as_ref())).unwrap_or_default();
 
         let subject = Subject {
             artifact: artifact.as_ref().map(Digest::to_string),
+            others: others.iter().map(|(_, digest)| digest.to_string()).collect(),
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
             version: self.root.as_ref().map(|root| root.version.clone()).unwrap_or_default(),
             serial_number: self.serial_number.clone(),
@@ -104,15 +108,18 @@ impl<'g> Bom<'g> {
         let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();
         let vex = self.vex_head(&sbom_digest, given);
         let scan = self.scan_head(&sbom_digest, &subject);
+        let own = (artifact.clone().unwrap_or_else(|| sbom_digest.clone()), self.reference());
+        let named = others.into_iter().map(|(name, digest)| (digest, name.to_string()));
+        let scanned_as: Vec<(Digest, String)> = std::iter::once(own).chain(named).collect();
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
         if !evidence_only {
-            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest)?;
+            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest, &scanned_as[1..])?;
         }
         if !statements.is_empty() {
             facts.extend(facts::vex(vex, statements, given.budget)?);
         }
         if scanned || facts.heads().is_empty() {
-            facts.extend(facts::scan(scan, findings, given.budget)?);
+            facts.extend(scanned::scans(&scan, findings, scanned_as, given)?);
         }
         facts.extend(beside);
         Ok(Found { facts, time })
@@ -148,10 +155,12 @@ impl<'g> Bom<'g> {
         }
     }
 
+    fn reference(&self) -> String {
+        self.root.as_ref().map(Root::reference).unwrap_or_default()
+    }
+
     fn scan_head(&self, sbom_digest: &Digest, subject: &Subject) -> ScanCompleted {
         ScanCompleted {
-            artifact_digest: subject.artifact.clone().unwrap_or_else(|| sbom_digest.to_string()),
-            artifact_ref: self.root.as_ref().map(Root::reference).unwrap_or_default(),
             scanner: if self.tool.is_empty() { "cyclonedx".into() } else { self.tool.clone() },
             scan_id: sbom_digest.to_string(),
             kind: self.root.as_ref().map_or(ArtifactKind::Unspecified, Root::artifact_kind).into(),
@@ -160,7 +169,13 @@ impl<'g> Bom<'g> {
         }
     }
 
-    fn sbom_facts(self, facts: &mut FactList, artifact: Option<&Digest>, sbom_digest: &Digest) -> Result<(), Reject> {
+    fn sbom_facts(
+        self,
+        facts: &mut FactList,
+        artifact: Option<&Digest>,
+        sbom_digest: &Digest,
+        others: &[(Digest, String)],
+    ) -> Result<(), Reject> {
         let (root, spec_version) = (self.root, self.spec_version.unwrap_or_default());
         let skipped_count = self.components.skipped();
         let set = self.components.into_set();
@@ -186,11 +201,9 @@ impl<'g> Bom<'g> {
         sbom.fit()?;
         facts.extend([Fact::now(sbom.clone())]);
         facts.push_set(set);
-        // The same image under other digests has the same contents.
-        let others = root.as_ref().map(|root| root.image.others(artifact)).unwrap_or_default();
         self.budget.take_times(&sbom, others.len() + 1)?;
-        facts.extend(others.into_iter().map(|(name, digest)| {
-            let (artifact_digest, artifact_ref) = (digest.to_string(), name.to_string());
+        facts.extend(others.iter().map(|(digest, name)| {
+            let (artifact_digest, artifact_ref) = (digest.to_string(), name.clone());
             Fact::now(SbomAttached { artifact_digest, artifact_ref, ..sbom.clone() })
         }));
         Ok(())

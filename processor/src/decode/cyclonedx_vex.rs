@@ -105,6 +105,8 @@ pub(super) struct Vulnerability {
 pub(super) struct Subject {
     /// Digest of the artifact.
     pub(super) artifact: Option<String>,
+    /// Other digests of the same image.
+    pub(super) others: Vec<String>,
     /// Purl of the root component.
     pub(super) purl: Option<String>,
     /// Version of the root component; empty when it has none.
@@ -481,7 +483,7 @@ impl Affects {
         let product = subject.artifact.as_ref().or(subject.purl.as_ref());
         Affects {
             product: product.cloned().unwrap_or_default(),
-            product_digests: subject.artifact.iter().cloned().collect(),
+            product_digests: subject.artifact.iter().chain(&subject.others).cloned().collect(),
             purl: subject.purl.clone().unwrap_or_default(),
             version: subject.version.clone(),
             ..Affects::default()

@@ -286,6 +286,36 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
 }
 
 #[test]
+fn what_trivys_sbom_says_of_vulnerabilities_is_said_of_every_digest() {
+    let property = |name: &str, value: &str| format!(r#"{{"name":"aquasecurity:trivy:{name}","value":"{value}"}}"#);
+    let reference = |name: &str, digest: &str| format!("{name}.example/ledger@{}", sha256_of(digest));
+    let properties = [
+        property("ImageID", &sha256_of("2b")),
+        property("RepoDigest", &reference("mirror", "3c")),
+        property("RepoDigest", &reference("hub", "4d")),
+    ];
+    let root =
+        format!(r#"{{"type":"container","name":"ledger","bom-ref":"r","properties":[{}]}}"#, properties.join(","));
+    let rest = r#","components":[{"bom-ref":"p","name":"p","purl":"pkg:npm/p@1"}],"vulnerabilities":[
+        {"id":"CVE-1","affects":[{"ref":"p"}]},
+        {"id":"CVE-2","affects":[{"ref":"p"}],"analysis":{"state":"exploitable"}},
+        {"id":"CVE-3","affects":[{"ref":"r"}],"analysis":{"state":"not_affected"}}]"#;
+    let found = facts(&bom(&root, rest));
+    let scans = named(&found, "ScanCompleted");
+    let of: Vec<_> = scans.iter().map(|scan| (text(scan, "artifactDigest"), text(scan, "artifactRef"))).collect();
+    let hub = reference("hub", "4d");
+    let own = format!("ledger@{}", sha256_of("3c"));
+    assert_eq!(of, [(sha256_of("3c").as_str(), own.as_str()), (sha256_of("4d").as_str(), hub.as_str())]);
+    assert!(scans.iter().all(|scan| scan["findings"].as_array().is_some_and(|found| found.len() == 1)));
+    let issued = named(&found, "VexIssued");
+    let statements = issued[0]["statements"].as_array().expect("statements");
+    assert_eq!(statements.len(), 2);
+    for statement in statements {
+        assert_eq!(statement["productDigests"], serde_json::json!([sha256_of("3c"), sha256_of("4d")]));
+    }
+}
+
+#[test]
 fn a_commit_is_the_same_in_upper_case() {
     let (upper, lower) = ("EF".repeat(20), "ef".repeat(20));
     let own = |name: &str, fields: &str| {
