@@ -6,12 +6,12 @@ use std::fmt;
 use pedigraph_proto::canonical::sha256;
 use pedigraph_proto::event;
 use pedigraph_proto::protobuf::Message as _;
-use pedigraph_proto::{Digest, Purl, advisory};
+use pedigraph_proto::{Digest, advisory};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::encoded::{Encoded, compare, decoded, field, put_text, texts};
-use super::facts::{canonical_purl, count};
+use super::facts::{count, versioned_purl};
 use super::read::{Lax, List, Obj, Text, absent, clip, clip_to};
 use super::set::ComponentSet;
 
@@ -258,12 +258,7 @@ impl Components {
         if self.own.len() >= self.limit {
             return false;
         }
-        let (mut purl, purl_ok) = canonical_purl(component.purl.as_str());
-        // In the canonical form an @ is before a version and nowhere else. Documents may have it beside the purl alone.
-        if let Some(version) = component.version.get().filter(|_| purl_ok && !purl.contains('@')) {
-            let versioned = Purl::parse(&purl).filter(|purl| !purl.is_image());
-            purl = versioned.and_then(|purl| purl.with_version(clip(version))).map_or(purl, |purl| purl.to_string());
-        }
+        let (mut purl, purl_ok) = versioned_purl(component.purl.as_str(), component.version.as_str());
         if let Some(with_source) = component.source.added_to(&purl) {
             purl = with_source;
         }

@@ -96,6 +96,7 @@ impl<'g> Bom<'g> {
             artifact: artifact.as_ref().map(Digest::to_string),
             others: others.iter().map(|(_, digest)| digest.to_string()).collect(),
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
+            is_described: self.root.is_some(),
             version: self.root.as_ref().map(|root| root.version.clone()).unwrap_or_default(),
             serial_number: self.serial_number.clone(),
         };

@@ -102,6 +102,7 @@ pub(super) struct Vulnerability {
 }
 
 /// The thing that the document describes, as far as it is known.
+#[derive(Default)]
 pub(super) struct Subject {
     /// Digest of the artifact.
     pub(super) artifact: Option<String>,
@@ -109,6 +110,8 @@ pub(super) struct Subject {
     pub(super) others: Vec<String>,
     /// Purl of the root component.
     pub(super) purl: Option<String>,
+    /// The document says what it describes: it has a root component.
+    pub(super) is_described: bool,
     /// Version of the root component; empty when it has none.
     pub(super) version: String,
     /// Serial number of the document, by which BOM-Links into it name it.
@@ -320,7 +323,7 @@ pub(super) fn split(
         for (reference, versions) in affects {
             let affected = match local(reference, &subject.serial_number) {
                 Some(own) => Affects::of(&own, &index.resolve(&own), subject),
-                None => Affects::elsewhere(reference),
+                None => Affects::elsewhere(reference, subject),
             };
             said.of(affected, versions, vulnerability)?;
         }
@@ -336,7 +339,7 @@ impl Said<'_> {
         let purl = Purl::parse(&affected.purl);
         let (kind, of_purl) = purl.as_ref().map_or(("", ""), |purl| (purl.kind(), purl.version()));
         let installed = if affected.version.is_empty() { of_purl } else { &affected.version };
-        let any_version = installed.is_empty() && affected.product == affected.purl && !versions.0.is_empty();
+        let any_version = installed.is_empty() && affected.is_of_package() && !versions.0.is_empty();
         let Some(purl) = purl.as_ref().filter(|_| any_version) else {
             let reach = versions.reach(installed, kind);
             return self.say(affected, reach, vulnerability);
@@ -344,7 +347,7 @@ impl Said<'_> {
         let mut any = false;
         for entry in &versions.0 {
             let reach = if entry.unaffected { Reach::Unaffected } else { Reach::Affected };
-            match Affects::versions_of(purl, &entry.which) {
+            match affected.versions_of(purl, &entry.which) {
                 Some(named) => self.say(named, reach, vulnerability)?,
                 None => any = true,
             }
@@ -422,6 +425,8 @@ struct Affects {
     purl: String,
     name: String,
     version: String,
+    /// It is nothing that the document lists.
+    elsewhere: bool,
 }
 
 impl Affects {
@@ -429,35 +434,42 @@ impl Affects {
         match resolved {
             Resolved::Root => Affects::root(subject),
             Resolved::Unknown if reference.is_empty() => Affects::root(subject),
-            Resolved::Unknown => Affects::elsewhere(reference),
+            Resolved::Unknown => Affects::elsewhere(reference, subject),
             Resolved::Component([purl, name, version]) => {
                 let own = (if purl.is_empty() { *name } else { *purl }).to_owned();
                 let [purl, name, version] = [purl, name, version].map(|text| (*text).to_owned());
-                let mut affects = Affects { purl, name, version, ..Affects::root(subject) };
-                // An analysis inside the SBOM of a known thing is about the component there, and says nothing of the
-                // component elsewhere.
-                if affects.product.is_empty() {
-                    affects.product = own;
-                } else {
-                    affects.subcomponents = vec![own];
-                }
-                affects
+                Affects { purl, name, version, ..Affects::part(own, subject) }
             }
         }
     }
 
+    /// A part of the thing described: what is said of it is about the part there, and says nothing of it elsewhere. Where
+    /// the thing is not known it is about the part, wherever that is.
+    fn part(own: String, subject: &Subject) -> Affects {
+        let mut affects = Affects::root(subject);
+        if affects.product.is_empty() {
+            affects.product = own;
+        } else {
+            affects.subcomponents = vec![own];
+        }
+        affects
+    }
+
     /// Something that this document does not list: a purl, or an element of another document, which may be named by its
-    /// purl there.
-    fn elsewhere(reference: &str) -> Affects {
+    /// purl there. A VEX document lists no components: where it says what it is of, another package is a part of that.
+    fn elsewhere(reference: &str, subject: &Subject) -> Affects {
         let element = reference.strip_prefix("urn:cdx:").and_then(|link| Some(decoded(link.split_once('#')?.1)));
         let element = element.unwrap_or(Cow::Borrowed(reference));
-        match Purl::parse(&element) {
-            Some(purl) => {
-                let (version, purl) = (purl.version().to_owned(), purl.to_string());
-                Affects { product: purl.clone(), purl, version, ..Affects::default() }
-            }
-            None => Affects { product: reference.to_owned(), name: reference.to_owned(), ..Affects::default() },
-        }
+        let Some(purl) = Purl::parse(&element) else {
+            return Affects { product: reference.to_owned(), name: reference.to_owned(), ..Affects::default() };
+        };
+        let (version, text) = (purl.version().to_owned(), purl.to_string());
+        let root = subject.purl.as_deref().and_then(Purl::parse);
+        let is_root = root.is_some_and(|root| root.package_key() == purl.package_key());
+        let is_alone = !subject.is_described || is_root || purl.is_image();
+        let nothing = Subject::default();
+        let part = Affects::part(text.clone(), if is_alone { &nothing } else { subject });
+        Affects { purl: text, version, elsewhere: true, ..part }
     }
 
     /// Bytes of its texts.
@@ -467,16 +479,26 @@ impl Affects {
         [&self.product, &self.purl, &self.name, &self.version].map(String::len).iter().sum::<usize>() + lists
     }
 
-    /// One version of a package, or those of a range; `None` where its purl says more than type and name, and where
+    /// It is a package that the document does not list, or what is described, and called by its purl.
+    fn is_of_package(&self) -> bool {
+        self.product == self.purl || self.elsewhere
+    }
+
+    /// One version of the package, or those of a range; `None` where its purl says more than type and name, and where
     /// versions cannot be compared by the range.
-    fn versions_of(purl: &Purl, which: &Which) -> Option<Affects> {
+    fn versions_of(&self, purl: &Purl, which: &Which) -> Option<Affects> {
         let named = match which {
             Which::Exact(version) => purl.with_version(version),
             Which::Range(range) => purl.with_range(range),
         };
         let named = named.filter(|_| purl.package() == purl.as_str())?;
-        let (product, version) = (named.to_string(), named.version().to_owned());
-        Some(Affects { product: product.clone(), purl: product, version, ..Affects::default() })
+        let (own, version) = (named.to_string(), named.version().to_owned());
+        let (product, subcomponents) = match self.subcomponents.is_empty() {
+            true => (own.clone(), vec![]),
+            false => (self.product.clone(), vec![own.clone()]),
+        };
+        let product_digests = self.product_digests.clone();
+        Some(Affects { product, product_digests, subcomponents, purl: own, version, ..Affects::default() })
     }
 
     fn root(subject: &Subject) -> Affects {

@@ -319,6 +319,16 @@ pub(super) fn canonical_purl(text: &str) -> (String, bool) {
     }
 }
 
+/// [`canonical_purl`] with a version that a document has beside a purl without one: it would be each version otherwise.
+pub(super) fn versioned_purl(text: &str, version: &str) -> (String, bool) {
+    let (purl, is_purl) = canonical_purl(text);
+    // In the canonical form an @ is before a version and nowhere else.
+    let lacks = is_purl && !version.is_empty() && !purl.contains('@');
+    let parsed = if lacks { Purl::parse(&purl).filter(|purl| !purl.is_image()) } else { None };
+    let versioned = parsed.and_then(|parsed| parsed.with_version(clip(version)));
+    (versioned.map_or(purl, |purl| purl.to_string()), is_purl)
+}
+
 /// A digest in canonical form, or the text as it is; nothing for that of empty content, which joins nothing.
 pub(super) fn canonical_digest(text: &str) -> String {
     let empty = text.parse::<Digest>().is_ok_and(|digest| digest.is_of_empty_content());

@@ -48,12 +48,13 @@ impl Root {
         let digest = named.or_else(|| facts::canonical_of(hashes.iter().cloned()));
         let digest = digest.or_else(|| image.repo_digests.first().map(|(_, digest)| digest.clone()));
         let name = component.full_name();
+        let version = if version.is_some() { String::new() } else { component.version.whole() };
         Root {
             kind: component.kind.owned(),
             // A scanner that was pointed at a folder calls it `.` or by its path: that is no name.
             name: if names_nothing(&name) { String::new() } else { name },
-            version: if version.is_some() { String::new() } else { component.version.whole() },
-            purl: facts::canonical_purl(component.purl.as_str()).0,
+            purl: facts::versioned_purl(component.purl.as_str(), &version).0,
+            version,
             digest: digest.or_else(|| image.id.clone()),
             hashes,
             image,

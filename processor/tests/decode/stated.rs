@@ -615,6 +615,65 @@ fn the_root_and_packages_elsewhere_are_limited_too() {
     assert_eq!(elsewhere("pkg:npm/q", resolved, words), [""; 0], "it clears no version that is not in it");
 }
 
+/// Product, components and status of each statement of a VEX document whose root is this.
+fn stated(root: &str, subject: Option<&str>, affects: &str) -> Vec<[String; 3]> {
+    let rest =
+        format!(r#","vulnerabilities":[{{"id":"CVE-3","analysis":{{"state":"not_affected"}},"affects":[{affects}]}}]"#);
+    let document = if root.is_empty() {
+        message(format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6"{rest}}}"#).as_bytes())
+    } else {
+        bom(root, &rest)
+    };
+    let found = facts(&Message { subject: subject.map(str::to_owned), ..document });
+    let issued = named(&found, "VexIssued");
+    let all = issued.iter().flat_map(|vex| vex["statements"].as_array().cloned().unwrap_or_default());
+    all.map(|said| {
+        let parts = said["subcomponents"].as_array().into_iter().flatten();
+        let parts: Vec<&str> = parts.filter_map(Value::as_str).collect();
+        [text(&said, "product").to_owned(), parts.join(" "), text(&said, "status").to_owned()]
+    })
+    .collect()
+}
+
+#[test]
+fn a_root_is_the_version_beside_its_purl() {
+    let check = |root: &str, want: &str| {
+        assert_eq!(stated(root, None, r#"{"ref":"r"}"#), [[want, "", "not_affected"]], "{root}");
+    };
+    check(
+        r#"{"bom-ref":"r","name":"shop","version":"1.0.0","purl":"pkg:npm/%40acme/shop"}"#,
+        "pkg:npm/%40acme/shop@1.0.0",
+    );
+    check(r#"{"bom-ref":"r","name":"shop","version":"1.0.0","purl":"pkg:npm/shop@1.0.1"}"#, "pkg:npm/shop@1.0.1");
+    check(r#"{"bom-ref":"r","name":"shop","purl":"pkg:npm/shop"}"#, "pkg:npm/shop");
+    check(r#"{"bom-ref":"r","name":"shop","version":"1","purl":"pkg:oci/shop"}"#, "pkg:oci/shop");
+}
+
+#[test]
+fn packages_that_a_vex_of_something_does_not_list_are_parts_of_it() {
+    let digest = sha256_of("7a");
+    let check = |root: &str, subject: Option<&str>, affects: &str, want: &[[&str; 2]]| {
+        let said = stated(root, subject, affects);
+        let want: Vec<_> = want.iter().map(|[product, part]| [product, part, "not_affected"]).collect();
+        assert_eq!(said, want, "{root} {subject:?} {affects}");
+    };
+    let shop = r#"{"bom-ref":"r","name":"shop","version":"1.0.0","purl":"pkg:npm/shop"}"#;
+    let (e, link) = (r#"{"ref":"pkg:npm/e@1"}"#, r#"{"ref":"urn:cdx:3e/1#pkg%3Anpm%2Fe%401"}"#);
+    for reference in [e, link] {
+        check(shop, Some(&digest), reference, &[[&digest, "pkg:npm/e@1"]]);
+        check(shop, None, reference, &[["pkg:npm/shop@1.0.0", "pkg:npm/e@1"]]);
+        check(r#"{"name":"shop"}"#, Some(&digest), reference, &[[&digest, "pkg:npm/e@1"]]);
+        // Nothing is known of what it is of.
+        check(r#"{"name":"shop"}"#, None, reference, &[["pkg:npm/e@1", ""]]);
+        check("", None, reference, &[["pkg:npm/e@1", ""]]);
+        check("", Some(&digest), reference, &[["pkg:npm/e@1", ""]]);
+    }
+    check(shop, Some(&digest), r#"{"ref":"pkg:npm/shop@1.1.0"}"#, &[["pkg:npm/shop@1.1.0", ""]]);
+    check(shop, Some(&digest), r#"{"ref":"pkg:oci/web?tag=1"}"#, &[["pkg:oci/web?tag=1", ""]]);
+    let versions = r#"{"ref":"pkg:npm/e","versions":[{"version":"1"},{"version":"2","status":"unaffected"}]}"#;
+    check(shop, Some(&digest), versions, &[[&digest, "pkg:npm/e@1"], [&digest, "pkg:npm/e@2"]]);
+}
+
 #[test]
 fn a_rejected_vulnerability_is_none() {
     let rejected = r#""rejected":"2026-02-03T00:00:00Z","#;
