@@ -328,7 +328,43 @@ pub(super) fn split(
             said.of(affected, versions, vulnerability)?;
         }
     }
+    cautious_last(&mut said.statements);
     Ok((said.statements, said.findings))
+}
+
+/// Of what is said of one thing at one time, the last counts: let that be the most cautious. A document may have one
+/// element for each finding, all of them on the product (Dependency-Track), and none of them takes another back.
+fn cautious_last(statements: &mut [VexStatement]) {
+    let mut order: Vec<usize> = (0..statements.len()).collect();
+    order.sort_by(|&a, &b| said_of(&statements[a]).cmp(&said_of(&statements[b])));
+    let mut again: Vec<Vec<usize>> = Vec::new();
+    for same in order.chunk_by(|&a, &b| said_of(&statements[a]) == said_of(&statements[b])) {
+        if same.len() > 1 {
+            again.push(same.to_vec());
+        }
+    }
+    for places in again {
+        let mut said: Vec<VexStatement> = places.iter().map(|&place| std::mem::take(&mut statements[place])).collect();
+        said.sort_by_key(|statement| caution(statement.status()));
+        places.into_iter().zip(said).for_each(|(place, statement)| statements[place] = statement);
+    }
+}
+
+/// What a statement is of: the vulnerability as names of it are compared, the product, its part; and since when.
+fn said_of(statement: &VexStatement) -> (String, &str, &[String], &str) {
+    let vulnerability = statement.vulnerability.to_ascii_uppercase();
+    (vulnerability, &statement.product, &statement.subcomponents, &statement.time)
+}
+
+/// The order of SPEC §5; what is no statement says nothing.
+fn caution(status: VexStatus) -> u8 {
+    match status {
+        VexStatus::Unspecified => 0,
+        VexStatus::NotAffected => 1,
+        VexStatus::Fixed => 2,
+        VexStatus::UnderInvestigation => 3,
+        VexStatus::Affected => 4,
+    }
 }
 
 impl Said<'_> {

@@ -675,6 +675,32 @@ fn packages_that_a_vex_of_something_does_not_list_are_parts_of_it() {
 }
 
 #[test]
+fn the_most_cautious_analysis_of_one_thing_counts_whatever_the_order() {
+    let root = r#"{"bom-ref":"r","name":"shop","version":"1.0","purl":"pkg:npm/shop"}"#;
+    let check = |said: &[(&str, &str, &str)], want: &[&str]| {
+        let of = |(id, state, time): &(&str, &str, &str)| {
+            format!(
+                r#"{{"id":"{id}","affects":[{{"ref":"r"}}],"analysis":{{"state":"{state}","lastUpdated":"{time}"}}}}"#
+            )
+        };
+        let all = said.iter().map(of).collect::<Vec<_>>().join(",");
+        let found = facts(&bom(root, &format!(r#","vulnerabilities":[{all}]"#)));
+        let statements = named(&found, "VexIssued")[0]["statements"].clone();
+        let statuses: Vec<_> = statements.as_array().expect("statements").iter().map(|s| text(s, "status")).collect();
+        assert_eq!(statuses, want, "{said:?}");
+    };
+    let (now, later) = ("2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z");
+    check(&[("CVE-1", "exploitable", ""), ("CVE-1", "not_affected", "")], &["not_affected", "affected"]);
+    check(&[("CVE-1", "in_triage", now), ("cve-1", "resolved", now)], &["fixed", "under_investigation"]);
+    check(
+        &[("CVE-1", "exploitable", ""), ("CVE-2", "not_affected", ""), ("CVE-1", "odd", "")],
+        &["", "not_affected", "affected"],
+    );
+    // What is said later takes back what was said before.
+    check(&[("CVE-1", "exploitable", now), ("CVE-1", "resolved", later)], &["affected", "fixed"]);
+}
+
+#[test]
 fn a_rejected_vulnerability_is_none() {
     let rejected = r#""rejected":"2026-02-03T00:00:00Z","#;
     assert_eq!(said(&format!(r#"{rejected}"affects":[{{"ref":"p-ref"}}]"#)), [""; 0]);
