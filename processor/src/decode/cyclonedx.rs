@@ -113,6 +113,10 @@ impl<'g> Bom<'g> {
         let named = others.into_iter().map(|(name, digest)| (digest, name.to_string()));
         let scanned_as: Vec<(Digest, String)> = std::iter::once(own).chain(named).collect();
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
+        if evidence_only && artifact.is_none() && statements.iter().all(|said| said.product.is_empty()) {
+            let reason = "no vulnerability names a product that has a purl or a digest; send it with a subject";
+            return Err(Reject::new(Code::SubjectMissing, reason));
+        }
         if !evidence_only {
             self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest, &scanned_as[1..])?;
         }

@@ -701,6 +701,27 @@ fn the_most_cautious_analysis_of_one_thing_counts_whatever_the_order() {
 }
 
 #[test]
+fn vulnerabilities_of_nothing_that_is_known_are_refused() {
+    let check = |root: &str, vulnerability: &str, subject: Option<&str>, is_refused: bool| {
+        let rest = format!(r#","vulnerabilities":[{{"id":"CVE-1",{vulnerability}}}]"#);
+        let sent = Message { subject: subject.map(str::to_owned), ..bom(root, &rest) };
+        let code = run(&sent, &Limits::default()).err().map(|rejected| rejected.reject.code);
+        assert_eq!(code, is_refused.then_some(Code::SubjectMissing), "{root} {vulnerability} {subject:?}");
+    };
+    let (nameless, named) =
+        (r#"{"bom-ref":"r","name":"shop","version":"1"}"#, r#"{"bom-ref":"r","purl":"pkg:npm/a@1"}"#);
+    let (own, analysis) = (r#""affects":[{"ref":"r"}]"#, r#""analysis":{"state":"exploitable"}"#);
+    let digest = sha256_of("6c");
+    check(nameless, &format!("{own},{analysis}"), None, true);
+    check(nameless, analysis, None, true);
+    check(nameless, own, None, true);
+    check(nameless, &format!("{own},{analysis}"), Some(&digest), false);
+    check(nameless, own, Some(&digest), false);
+    check(named, &format!("{own},{analysis}"), None, false);
+    check(nameless, &format!(r#""affects":[{{"ref":"pkg:npm/b@1"}}],{analysis}"#), None, false);
+}
+
+#[test]
 fn a_rejected_vulnerability_is_none() {
     let rejected = r#""rejected":"2026-02-03T00:00:00Z","#;
     assert_eq!(said(&format!(r#"{rejected}"affects":[{{"ref":"p-ref"}}]"#)), [""; 0]);
