@@ -22,7 +22,7 @@ use super::facts;
 use super::lengths::Fit as _;
 use super::read::{List, Obj, Text, Whole, clip, refused};
 use super::root::Root;
-use super::scanned;
+use super::scanned::{self, Scanned};
 use super::table::{Decode, Decoder};
 use super::{FactList, Found, Given};
 
@@ -94,7 +94,7 @@ impl<'g> Bom<'g> {
 
         let subject = Subject {
             artifact: artifact.as_ref().map(Digest::to_string),
-            others: others.iter().map(|(_, digest)| digest.to_string()).collect(),
+            others: others.iter().map(|(digest, _)| digest.to_string()).collect(),
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
             is_described: self.root.is_some(),
             version: self.root.as_ref().map(|root| root.version.clone()).unwrap_or_default(),
@@ -109,16 +109,14 @@ impl<'g> Bom<'g> {
         let evidence_only = self.components.is_empty() && !self.vulnerabilities.is_empty();
         let vex = self.vex_head(&sbom_digest, given);
         let scan = self.scan_head(&sbom_digest, &subject);
-        let own = (artifact.clone().unwrap_or_else(|| sbom_digest.clone()), self.reference());
-        let named = others.into_iter().map(|(name, digest)| (digest, name.to_string()));
-        let scanned_as: Vec<(Digest, String)> = std::iter::once(own).chain(named).collect();
+        let scanned_as = self.scanned_as(artifact.as_ref().unwrap_or(&sbom_digest), &others);
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
         if evidence_only && artifact.is_none() && statements.iter().all(|said| said.product.is_empty()) {
             let reason = "no vulnerability names a product that has a purl or a digest; send it with a subject";
             return Err(Reject::new(Code::SubjectMissing, reason));
         }
         if !evidence_only {
-            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest, &scanned_as[1..])?;
+            self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest, &others)?;
         }
         if !statements.is_empty() {
             facts.extend(facts::vex(vex, statements, given.budget)?);
@@ -162,6 +160,14 @@ impl<'g> Bom<'g> {
 
     fn reference(&self) -> String {
         self.root.as_ref().map(Root::reference).unwrap_or_default()
+    }
+
+    /// What findings are of: the artifact, and the other digests of the same image.
+    fn scanned_as(&self, own: &Digest, others: &[(Digest, String)]) -> Vec<Scanned> {
+        let part = |digest: &Digest| self.root.as_ref().map(|root| root.image.part_of(digest)).unwrap_or_default();
+        let of = |digest: &Digest, reference: String| Scanned { digest: digest.clone(), reference, part: part(digest) };
+        let others = others.iter().map(|(digest, reference)| of(digest, reference.clone()));
+        std::iter::once(of(own, self.reference())).chain(others).collect()
     }
 
     fn scan_head(&self, sbom_digest: &Digest, subject: &Subject) -> ScanCompleted {

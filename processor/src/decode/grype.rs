@@ -22,7 +22,7 @@ use super::{Found, Given};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     matches: |shape| shape.all(&["matches", "source"]) || shape.all(&["matches", "descriptor"]),
-    ..Decoder::new("grype", 2, Decode::Stream(decode))
+    ..Decoder::new("grype", 3, Decode::Stream(decode))
 }];
 
 /// A report while it is read; of its matches only the findings are kept.

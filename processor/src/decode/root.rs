@@ -64,8 +64,7 @@ impl Root {
     /// Every digest by which it is found, with what the document calls it there.
     pub(super) fn digests(&self) -> impl Iterator<Item = (Digest, String)> {
         let own = self.digest.clone().map(|digest| (digest, self.reference()));
-        let others = self.image.others(self.digest.as_ref()).into_iter();
-        own.into_iter().chain(others.map(|(name, digest)| (digest, name.to_string())))
+        own.into_iter().chain(self.image.others(self.digest.as_ref()))
     }
 
     /// What the document calls the thing. For an image that is its purl where that names a registry, else its name as a
@@ -168,17 +167,25 @@ impl TrivyImage {
         }
     }
 
-    /// The digests of registries beside the one that is the subject; none where the subject is of none of them.
-    pub(super) fn others(&self, subject: Option<&Digest>) -> Vec<(ArtifactRef, Digest)> {
+    /// The digests of registries, and of the configuration, beside the one that is the subject, each with its reference;
+    /// none where the subject is of none of them. By its configuration an image of one platform is known in an index too.
+    pub(super) fn others(&self, subject: Option<&Digest>) -> Vec<(Digest, String)> {
         let of_image =
             subject == self.id.as_ref() || self.repo_digests.iter().any(|(_, digest)| Some(digest) == subject);
-        let mut others: Vec<(ArtifactRef, Digest)> = Vec::new();
-        for (name, digest) in self.repo_digests.iter().filter(|(_, digest)| of_image && Some(digest) != subject) {
-            if !others.iter().any(|(_, known)| known == digest) {
-                others.push((name.clone(), digest.clone()));
+        let pulled = self.repo_digests.iter().map(|(name, digest)| (digest, name.to_string()));
+        let all = pulled.chain(self.id.iter().map(|id| (id, String::new())));
+        let mut others: Vec<(Digest, String)> = Vec::new();
+        for (digest, name) in all.filter(|(digest, _)| of_image && Some(*digest) != subject) {
+            if !others.iter().any(|(known, _)| known == digest) {
+                others.push((digest.clone(), name));
             }
         }
         others
+    }
+
+    /// Which part of a digest it is, as a scan of the image has it.
+    pub(super) fn part_of(&self, digest: &Digest) -> String {
+        self.id.as_ref().filter(|id| *id != digest).map(Digest::to_string).unwrap_or_default()
     }
 
     /// The configuration with its layers, and beside it what registries call the image.

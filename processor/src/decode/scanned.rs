@@ -46,6 +46,14 @@ impl<'g> Findings<'g> {
     }
 }
 
+/// A thing that was scanned.
+pub(super) struct Scanned {
+    pub(super) digest: Digest,
+    pub(super) reference: String,
+    /// Of an image: the digest of the configuration, where `digest` may have several; else empty.
+    pub(super) part: String,
+}
+
 /// A container image as a report names it.
 #[derive(Default)]
 pub(super) struct Image {
@@ -80,10 +88,10 @@ impl Image {
         self.tags.first().cloned().or_else(named).map(|named| named.to_string()).unwrap_or_default()
     }
 
-    /// The digests that a scan is of, each with its reference: the one given outside; the manifest's, where the report
-    /// says which one was scanned; every one that a registry knows the image by; else its configuration's. `reference`
-    /// is the image's without a registry's digest.
-    pub(super) fn subjects(&self, given: &Given<'_>, reference: String) -> Vec<(Digest, String)> {
+    /// What a scan is of: the digest given outside; the manifest's, where the report says which one was scanned; every one
+    /// that a registry knows the image by; and its configuration's, where the manifest is not known. `reference` is the
+    /// image's without a registry's digest.
+    pub(super) fn subjects(&self, given: &Given<'_>, reference: String) -> Vec<Scanned> {
         let pulled_as = |digest: &Digest| self.pulled.iter().find(|(_, pulled)| pulled == digest);
         let named = |digest: &Digest| match (pulled_as(digest), self.pulled.first()) {
             (Some((name, _)), _) => name.to_string(),
@@ -94,10 +102,11 @@ impl Image {
             (None, Some((name, _))) => name.to_string(),
             (None, None) => reference.clone(),
         };
-        let mut subjects: Vec<(Digest, String)> = Vec::new();
+        let mut subjects: Vec<Scanned> = Vec::new();
         let mut add = |digest: &Digest, reference: String| {
-            if !subjects.iter().any(|(known, _)| known == digest) {
-                subjects.push((digest.clone(), reference));
+            if !subjects.iter().any(|known| known.digest == *digest) {
+                let part = self.part_of(digest);
+                subjects.push(Scanned { digest: digest.clone(), reference, part });
             }
         };
         if let Some(outside) = facts::outside(given) {
@@ -111,10 +120,18 @@ impl Image {
         }
         self.manifest.iter().for_each(|digest| add(digest, named(digest)));
         self.pulled.iter().for_each(|(name, digest)| add(digest, name.to_string()));
-        if let (Some(config), []) = (&self.config, subjects.as_slice()) {
-            subjects.push((config.clone(), named(config)));
+        if let Some(config) = self.config.as_ref().filter(|_| self.manifest.is_none()) {
+            // A registry's digest says nothing of what it is the configuration of: that has no name.
+            add(config, if self.pulled.is_empty() { named(config) } else { String::new() });
         }
         subjects
+    }
+
+    /// Which part of a digest was scanned: of what may be an index it is the image that has this configuration, one of
+    /// several platforms.
+    fn part_of(&self, digest: &Digest) -> String {
+        let is_whole = |config: &&Digest| *config == digest || self.manifest.as_ref() == Some(digest);
+        self.config.as_ref().filter(|config| !is_whole(config)).map(Digest::to_string).unwrap_or_default()
     }
 
     /// What its manifest and every pulled digest (index or manifest: the report does not say) have as their
@@ -153,7 +170,7 @@ pub(super) fn tags_of(name: &ArtifactRef, tags: &[ArtifactRef]) -> Vec<String> {
 pub(super) fn scans(
     head: &ScanCompleted,
     findings: Vec<Finding>,
-    subjects: Vec<(Digest, String)>,
+    subjects: Vec<Scanned>,
     given: &Given<'_>,
 ) -> Result<Vec<Fact>, Reject> {
     if subjects.is_empty() {
@@ -169,8 +186,10 @@ pub(super) fn scans(
     }
     let mut facts = Vec::new();
     let copies = std::iter::repeat_n(findings, subjects.len());
-    for ((digest, artifact_ref), findings) in subjects.into_iter().zip(copies) {
-        let head = ScanCompleted { artifact_digest: digest.to_string(), artifact_ref, ..head.clone() };
+    for (Scanned { digest, reference, part }, findings) in subjects.into_iter().zip(copies) {
+        let (artifact_digest, artifact_ref) = (digest.to_string(), reference);
+        let target = if part.is_empty() { head.target.clone() } else { part };
+        let head = ScanCompleted { artifact_digest, artifact_ref, target, ..head.clone() };
         facts.extend(facts::scan(head, findings, given.budget)?);
     }
     Ok(facts)

@@ -31,7 +31,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     predicate_type: |kind| kind.starts_with("https://spdx.dev/Document") && !kind.contains("/v3"),
     tells: &[OF_GITHUB],
     matches: |shape| shape.has("spdxVersion") || shape.all(&["SPDXID", "packages"]) || shape.has(OF_GITHUB),
-    ..Decoder::new("spdx", 2, Decode::Stream(decode))
+    ..Decoder::new("spdx", 3, Decode::Stream(decode))
 }];
 
 /// Most digests of described things by which one SBOM is found.

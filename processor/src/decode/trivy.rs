@@ -22,7 +22,7 @@ use super::{Found, Given};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     matches: |shape| shape.has("SchemaVersion") && (shape.has("ArtifactName") || shape.has("Results")),
-    ..Decoder::new("trivy", 4, Decode::Stream(decode))
+    ..Decoder::new("trivy", 5, Decode::Stream(decode))
 }];
 
 /// A report while it is read; of what it lists only the findings are kept.

@@ -595,6 +595,23 @@ fn an_image_scanned_under_another_tag_is_the_same_root() {
 }
 
 #[test]
+fn sboms_of_two_platforms_of_one_index_stand_beside_each_other() {
+    let scanned = |at: i64, purl: &str, packages: &[&str]| {
+        let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+        sbom_with("shop", at, &packages, |event| {
+            (event.purl, event.kind) = (purl.to_owned(), ArtifactKind::ContainerImage.into());
+        })
+    };
+    let contains = |second: &str| {
+        let first = scanned(1, "pkg:oci/shop?arch=amd64&tag=1", &["keep@1", "gone@1"]);
+        let events = [first, scanned(2, second, &["keep@1"])];
+        Book::of(&events).scope().components(&digest("shop"), None, 10).expect("listed").len()
+    };
+    assert_eq!(contains("pkg:oci/shop?arch=arm64&tag=1"), 2);
+    assert_eq!(contains("pkg:oci/shop?arch=amd64&tag=2"), 1, "the same platform under another tag");
+}
+
+#[test]
 fn what_nobody_described_is_not_said_to_have_lost_or_gained_anything() {
     let shop = sbom("one", 1, &["rope@1".to_owned()]);
     let found = statement("maker", "d", 2, "pkg:npm/rope@1", VexStatus::Affected);

@@ -144,7 +144,7 @@ impl Memory {
         };
         let reference = ArtifactRef::parse(&event.artifact_ref).filter(|reference| !reference.repository.is_empty());
         let reference = reference.map(|reference| reference.to_string()).unwrap_or_default();
-        let root = Purl::parse(&event.purl).map_or_else(|| root_name(event), |purl| purl.package_key().to_owned());
+        let root = Purl::parse(&event.purl).map_or_else(|| root_name(event), |purl| root_key(&purl));
         let linked = if set.is_none() { sbom.clone() } else { String::new() };
         let (tool, version) = (event.tool.clone(), event.document_version);
         let bound = Bound { set, sbom: linked, tool, version, root, reference, other: sbom.clone() };
@@ -321,6 +321,14 @@ fn next_set(tenant: &TenantId, store: &dyn Store, next: u64) -> Result<u32, Erro
             Some((key, _)) => from = [key.as_slice(), &[0]].concat(),
             None => return Ok(next_set),
         }
+    }
+}
+
+/// The root component by its purl; of an image with its platform: the digest may be that of an index.
+fn root_key(purl: &Purl) -> String {
+    match purl.qualifier("arch").filter(|_| purl.is_image()) {
+        Some(arch) => format!("{}?arch={arch}", purl.package_key()),
+        None => purl.package_key().to_owned(),
     }
 }
 
