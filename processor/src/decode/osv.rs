@@ -25,7 +25,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let says = ["affected", "summary", "details", "schema_version"].iter().any(|name| shape.has(name));
         shape.has("id") && (shape.has("schema_version") || (shape.has("modified") && says))
     },
-    ..Decoder::new("osv", 2, Decode::Stream(decode))
+    ..Decoder::new("osv", 3, Decode::Stream(decode))
 }];
 
 /// Longest version that is kept, bytes: far beyond those that can be compared, so that what is cut equals nothing.
@@ -201,8 +201,7 @@ impl Packages<'_> {
         self.worst.rated(&affected.severity);
         let Obj(named) = &affected.package;
         let (ecosystem, name) = (named.ecosystem.owned(), named.name.owned());
-        let purl = Purl::parse(named.purl.as_str()).map(|purl| purl.package_key().to_owned());
-        let purl = purl.or_else(|| package_purl(&ecosystem, &name)).unwrap_or_default();
+        let purl = package_key(named.purl.as_str(), &ecosystem, &name);
         let alone = AffectedPackage { ecosystem, name, purl, ..AffectedPackage::default() };
         // What is too much for one fact is said of the package again: it has what lies in any part.
         let (mut part, mut room) = (alone.clone(), PART_BYTES_MAX);
@@ -251,6 +250,16 @@ impl Packages<'_> {
         self.packages.push(package);
         Ok(())
     }
+}
+
+/// The package that is named by its purl, else by ecosystem and name. Those two are required, the purl is not: one of
+/// another name is a mistake (openEuler writes `pkg:rpm/openEuler/booth&distro=…`), and it would be found by nobody.
+fn package_key(purl: &str, ecosystem: &str, name: &str) -> String {
+    let last = |key: &str| key.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let required = package_purl(ecosystem, name);
+    let own = Purl::parse(purl).map(|purl| purl.package_key().to_owned());
+    let is_same = |own: &String| required.as_ref().is_none_or(|required| last(required) == last(own));
+    own.filter(is_same).or(required).unwrap_or_default()
 }
 
 fn of_range(range: &Range<'_>) -> AffectedRange {

@@ -174,6 +174,13 @@ fn packages_have_the_purl_that_others_find_them_by() {
         "pkg:pypi/zope-interface",
     );
     check(r#"{"ecosystem":"Rocky Linux:9","name":"bind"}"#, "pkg:rpm/rocky-linux/bind");
+    // What follows an `&` in place of a `?` is no part of the name.
+    check(
+        r#"{"ecosystem":"openEuler:22.03-LTS","name":"booth","purl":"pkg:rpm/openEuler/booth&distro=openEuler-22.03-LTS"}"#,
+        "pkg:rpm/openeuler/booth",
+    );
+    check(r#"{"ecosystem":"Linux","name":"Kernel","purl":"pkg:generic/linux"}"#, "pkg:generic/linux");
+    check(r#"{"ecosystem":"SUSE:Package Hub 15","name":"x","purl":"pkg:rpm/suse/x?distro=y"}"#, "pkg:rpm/suse/x");
     check(r#"{"ecosystem":"Android","name":"platform/art"}"#, "");
     check(
         r#"{"ecosystem":"Ubuntu:22.04:LTS","name":"x","purl":"pkg:deb/ubuntu/x@1?arch=source&distro=jammy"}"#,
