@@ -1,5 +1,6 @@
 //! OpenVEX 0.0.1 and 0.2.0.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use pedigraph_proto::event::{VexIssued, VexStatement, VexStatus};
@@ -25,7 +26,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
         let context = shape.value("@context");
         context.contains("openvex.dev") || (context.is_empty() && shape.all(&["statements", "author"]))
     },
-    ..Decoder::new("openvex", 4, Decode::Stream(decode))
+    ..Decoder::new("openvex", 5, Decode::Stream(decode))
 }];
 
 /// Most digests of one product.
@@ -243,9 +244,16 @@ impl Statement<'_> {
             return of_subjects(VexStatement { subcomponents: own_parts, ..about_all }, out, given);
         }
         for product in &self.products.0 {
+            let is_unknown = is_placeholder(product);
             let (product, product_digests, parts) = named(product);
             // 0.0.1 gave one list of subcomponents for all products.
             let parts = if parts.is_empty() { &own_parts } else { &parts };
+            if is_unknown {
+                let about_parts =
+                    |parts: &[String]| VexStatement { subcomponents: parts.to_vec(), ..about_all.clone() };
+                facts::portions(parts).try_for_each(|parts| of_subjects(about_parts(parts), out, given))?;
+                continue;
+            }
             let said = about_all.encoded_len()
                 + product.len()
                 + texts_bytes(&product_digests)
@@ -305,6 +313,18 @@ fn of_subjects(mut said: VexStatement, out: &mut Vec<VexStatement>, given: &Give
     Ok(())
 }
 
+/// Whether a product stands there because there must be one: govulncheck does not know what it is run for.
+fn is_placeholder(product: &TextOr<'_, Product<'_>>) -> bool {
+    const UNKNOWN: &str = "Unknown Product";
+    match product {
+        TextOr::Text(id) => *id == UNKNOWN,
+        TextOr::Object(product) => {
+            let Obj(Identifiers { purl, cpe23 }) = &product.identifiers;
+            product.id.as_str() == UNKNOWN && purl.or(cpe23).get().is_none() && product.hashes.0.is_empty()
+        }
+    }
+}
+
 /// A product's name, its digests and its subcomponents.
 fn named(product: &TextOr<'_, Product<'_>>) -> (String, Vec<String>, Vec<String>) {
     let product = match product {
@@ -353,5 +373,16 @@ fn hashes(product: &TextOr<'_, Product<'_>>) -> Vec<Digest> {
 fn best_name(id: &Text<'_>, identifiers: &Identifiers<'_>) -> String {
     let by_id = Purl::parse(id.as_str()).is_some();
     let text = if by_id { id } else { identifiers.purl.or(id).or(&identifiers.cpe23) };
-    canonical_purl(text.as_str()).0
+    canonical_purl(&with_module_path(text.as_str())).0
+}
+
+/// A purl of Go whose module path is one name, as govulncheck writes it, with the namespace that others give it.
+fn with_module_path(text: &str) -> Cow<'_, str> {
+    const SLASHES: [&str; 2] = ["%2F", "%2f"];
+    let is_escaped = text.starts_with("pkg:golang/") && SLASHES.iter().any(|slash| text.contains(slash));
+    if !is_escaped {
+        return Cow::Borrowed(text);
+    }
+    let (name, rest) = text.split_at(text.find(['@', '?', '#']).unwrap_or(text.len()));
+    Cow::Owned(SLASHES.iter().fold(name.to_owned(), |name, slash| name.replace(slash, "/")) + rest)
 }

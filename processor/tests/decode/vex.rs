@@ -357,6 +357,29 @@ fn a_grype_report_is_of_the_best_digest_that_it_names() {
     assert_eq!(kind("purl", "pkg:npm/p@1"), (generic, "pkg:npm/p@1".into(), none()));
 }
 
+/// govulncheck does not know what it is run for.
+#[test]
+fn a_product_that_stands_there_for_want_of_one_is_none() {
+    let part = json!({"@id": "pkg:golang/golang.org%2Fx%2Fnet@v0.1.0"});
+    let products = json!([{"@id": "Unknown Product", "subcomponents": [part]}]);
+    let vex = |products: Value, subject: Option<&str>| {
+        let said = json!({"vulnerability": {"name": "GO-2026-1"}, "products": products, "status": "affected"});
+        let document = json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "govulncheck/vex:1",
+            "author": "Unknown Author", "version": 1, "statements": [said]});
+        let sent = Message { subject: subject.map(str::to_owned), ..message(document.to_string().as_bytes()) };
+        let decoded = run(&sent, &Limits::default()).map_err(|rejected| rejected.reject.code)?;
+        let texts = |said: VexStatement| (said.product, said.product_digests.join(" "), said.subcomponents.join(" "));
+        Ok(statements(&decoded).into_iter().map(texts).collect::<Vec<_>>())
+    };
+    let text = str::to_owned;
+    let net = "pkg:golang/golang.org/x/net@v0.1.0";
+    assert_eq!(vex(products.clone(), Some(DIGEST)), Ok(vec![(text(DIGEST), text(DIGEST), text(net))]));
+    assert_eq!(vex(json!(["Unknown Product"]), Some(DIGEST)), Ok(vec![(text(DIGEST), text(DIGEST), text(""))]));
+    assert_eq!(vex(products, None), Err(Code::SubjectMissing));
+    let named = json!([{"@id": "Unknown Product", "identifiers": {"purl": "pkg:npm/a@1"}}]);
+    assert_eq!(vex(named, Some(DIGEST)), Ok(vec![(text("pkg:npm/a@1"), text(""), text(""))]));
+}
+
 #[test]
 fn a_trivy_scan_of_a_part_of_an_artifact_says_which_part() {
     let target = |kind: &str, name: &str| {
