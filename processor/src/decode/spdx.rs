@@ -358,6 +358,9 @@ impl CreationInfo<'_> {
             let text = text.strip_prefix('v').unwrap_or(text);
             text.starts_with(|c: char| c.is_ascii_digit() || c == '[')
         };
+        // `apko (v1.1.14)`.
+        let in_brackets = tool.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("));
+        let tool = in_brackets.map_or(tool, |(name, _)| name.trim_end());
         let named = tool.match_indices('-').find(|(at, _)| is_version(&tool[at + 1..]));
         let tool = named.map_or(tool, |(at, _)| &tool[..at]);
         let named = tool.rsplit_once(' ').filter(|(_, word)| is_version(word));

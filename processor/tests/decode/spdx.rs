@@ -379,6 +379,8 @@ fn a_tool_is_named_without_its_version() {
         assert_eq!(text(&sbom.heads[0], "specVersion"), "2.2");
     };
     check(r#""Tool: syft-1.2.3""#, "syft");
+    check(r#""Tool: apko (v1.1.14)""#, "apko");
+    check(r#""Tool: melange (devel)""#, "melange");
     check(r#""Tool: syft-v0.100.0-rc1""#, "syft");
     check(r#""Person: a","Tool: Microsoft.SBOMTool-2.2.7","Tool: other""#, "Microsoft.SBOMTool");
     check(r#""Tool: GitHub.com-Dependency-Graph""#, "GitHub.com-Dependency-Graph");
