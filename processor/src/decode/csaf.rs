@@ -24,7 +24,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/csaf+json"],
     tells: &["document.csaf_version"],
     matches: |shape| shape.has("document.csaf_version") || shape.all(&["document", "product_tree"]),
-    ..Decoder::new("csaf", 2, Decode::Stream(decode))
+    ..Decoder::new("csaf", 3, Decode::Stream(decode))
 }];
 
 /// Most remediations that are said of one product.

@@ -475,6 +475,11 @@ impl Names {
         release_of(cpe).filter(|_| self.digests.is_empty())
     }
 
+    /// It is called by its CPE alone.
+    fn is_cpe(&self) -> bool {
+        matches!(self.names.as_slice(), [name] if name.starts_with("cpe:")) && self.digests.is_empty()
+    }
+
     /// Packages of a distribution, as those of a release of it: what is said of them as its components is said of them
     /// wherever they are installed. Scanners have two names for the distribution.
     fn packages_of(&self, release: &str, clears: bool) -> Vec<String> {
@@ -539,6 +544,11 @@ impl Products {
         {
             return Named { products: packages.into(), digests: &[], components: &[] };
         }
+        // No artifact is called by a CPE, and a digest is one wherever it is shipped.
+        let (product, component) = match component {
+            Some(component) if product.is_cpe() && !component.digests.is_empty() => (component, None),
+            component => (product, component),
+        };
         Named {
             products: product.said(clears).into(),
             digests: &product.digests,

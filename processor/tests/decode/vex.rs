@@ -154,7 +154,11 @@ fn everything_said(document: &Value) -> BTreeMap<Said, BTreeSet<String>> {
         for (list, status) in LISTS {
             for id in vulnerability["product_status"][list].as_array().into_iter().flatten() {
                 let id = id.as_str().expect("an id is text");
-                let (product, component) = walked.named(id);
+                let (mut product, mut component) = walked.named(id);
+                // No artifact is called by a CPE: an image is one by its own digest.
+                if product.starts_with("cpe:") && Purl::parse(&component).and_then(|purl| purl.digest()).is_some() {
+                    (product, component) = (component, String::new());
+                }
                 let (mut justification, mut impact, mut actions) = (String::new(), String::new(), BTreeSet::new());
                 if status == "not_affected" {
                     justification = first_of(&vulnerability["flags"], id, "label", |_| true);
@@ -650,6 +654,22 @@ fn packages_of_a_release_of_red_hat_are_meant_wherever_they_are_installed() {
         [format!("{product} < {maven}: affected")],
         "it is no package of the distribution"
     );
+}
+
+#[test]
+fn an_image_of_a_product_that_is_a_cpe_is_the_product() {
+    let said = |product_of: Value, purl: &str| {
+        let names = json!([product("suite", product_of), product("p", json!({"purl": purl}))]);
+        let tree = json!({"full_product_names": names, "relationships": [relationship("suite:p", "p", "suite")]});
+        said_of(tree, json!({"fixed": ["suite:p"]}))
+    };
+    let image = format!("pkg:oci/operator@{DIGEST}?arch=amd64");
+    let cpe = json!({"cpe": "cpe:/a:redhat:migration_toolkit_applications:6.2::el8"});
+    assert_eq!(said(cpe.clone(), &image), [format!("{image}: fixed")]);
+    let name = cpe["cpe"].as_str().expect("text");
+    assert_eq!(said(cpe.clone(), "pkg:oci/operator?tag=1"), [format!("{name} < pkg:oci/operator?tag=1: fixed")]);
+    let called = json!({"purl": "pkg:generic/suite@6.2"});
+    assert_eq!(said(called, &image), [format!("pkg:generic/suite@6.2 < {image}: fixed")], "it may be called so");
 }
 
 #[test]
