@@ -1,7 +1,8 @@
 //! in-toto statements v0.1 and v1: SLSA provenance v0.1, v0.2 and v1, verification summaries, test results, SBOMs and
 //! VEX as predicates. Any other predicate is recorded by its type.
 //!
-//! What a provenance says of its source and its tools stands in [`super::provenance`].
+//! What a provenance says of its source and its tools stands in [`super::provenance`], what a signed scan found in
+//! [`super::vulnerabilities`].
 
 use std::borrow::Cow;
 
@@ -15,23 +16,25 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::budget::Budget;
-use super::detect::Shape;
+use super::detect::{self, Shape};
 use super::facts::{self, Aliases, NAME_BYTES_MAX, canonical_of, count, digests};
 use super::lengths::Fit as _;
 use super::provenance::Provenance;
 use super::read::{List, Obj, Pairs, Text, clip_to, json};
 use super::table::{self, Decode, Decoder};
-use super::{FactList, Found, Given, Understood};
+use super::{FactList, Found, Given, Understood, vulnerabilities};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 4, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 5, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
 /// Most subjects of one statement that are named as images.
 const NAMED_MAX: usize = 256;
+/// Scanners whose reports are read.
+const SCANNERS: [&str; 2] = ["trivy", "grype"];
 /// Length of most digests with their algorithm, bytes.
 const DIGEST_BYTES: usize = 71;
 
@@ -254,6 +257,10 @@ fn inner_facts(
         link_others(&mut found, other_subjects, given.budget)?;
         return Ok(Some(found));
     }
+    if vulnerabilities::is_of(kind) {
+        let given = Given { subject: first, verification, ..given.clone() };
+        return vulnerabilities::found(predicate, subjects, &given, |report| scanned(report, &given));
+    }
     if kind.starts_with("https://in-toto.io/attestation/test-result") {
         let Obj(result): Obj<TestResult<'_>> = json(predicate, Code::SchemaViolation)?;
         let mut any = result.of(&"-".repeat(DIGEST_BYTES));
@@ -264,6 +271,14 @@ fn inner_facts(
         return Ok(Some(Found { facts: facts.collect::<Vec<_>>().into(), time: None }));
     }
     Ok(None)
+}
+
+/// What the report of a scanner says; `None` for one that nobody here reads.
+fn scanned(report: &str, given: &Given<'_>) -> Result<Option<Found>, Reject> {
+    let decoder = detect::decoder_of(report).ok().filter(|decoder| SCANNERS.contains(&decoder.name));
+    let Some(decoder) = decoder else { return Ok(None) };
+    let sha256 = pedigraph_proto::canonical::sha256(report.as_bytes());
+    decoder.read_text(report, &Given { sha256, ..given.clone() }, &mut Understood::default()).map(Some)
 }
 
 /// A document as predicate may be cosign's wrapping, with the document as an object or as a string.

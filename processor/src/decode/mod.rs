@@ -38,6 +38,7 @@ mod spdx;
 mod table;
 mod tame;
 mod trivy;
+mod vulnerabilities;
 
 use std::borrow::Cow;
 use std::cell::Cell;

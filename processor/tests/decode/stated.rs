@@ -336,6 +336,46 @@ fn what_trivys_sbom_says_of_vulnerabilities_is_said_of_every_digest() {
 }
 
 #[test]
+fn what_a_signed_scan_found_is_found_in_each_of_its_subjects() {
+    let statement = |kind: &str, scanner: &str| {
+        let text = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","predicateType":"{kind}","subject":[
+            {{"name":"a","digest":{{"sha256":"{}"}}}},{{"name":"b","digest":{{"sha256":"{}"}}}}],
+            "predicate":{{"scanner":{scanner},"metadata":{{"scanFinishedOn":"2026-01-02T00:00:00Z"}}}}}}"#,
+            hex("1a", 64),
+            hex("3c", 64)
+        );
+        named(&facts(&message(text.as_bytes())), "ScanCompleted")
+    };
+    let told = |scans: &[Value]| {
+        let names = ["artifactDigest", "scanner"];
+        let texts = |scan: &Value| {
+            let [digest, scanner] = names.map(|name| text(scan, name).to_owned());
+            let found = &scan["findings"][0];
+            [digest, scanner, text(found, "vulnerability").to_owned(), text(found, "severity").to_owned()]
+        };
+        scans.iter().map(texts).collect::<Vec<_>>()
+    };
+    let want = |digests: &[&str], scanner: &str, severity: &str| {
+        let of = |pair: &&str| [&sha256_of(pair), scanner, "CVE-2", severity].map(str::to_owned);
+        digests.iter().map(of).collect::<Vec<_>>()
+    };
+    let report = trivy("container_image", "hub.example/ledger:4.2", "");
+    let cosign = statement(
+        "https://cosign.sigstore.dev/attestation/vuln/v1",
+        &format!(r#"{{"uri":"pkg:github/aquasecurity/trivy@0.60.0","result":{report}}}"#),
+    );
+    assert_eq!(told(&cosign), want(&["1a", "3c"], "trivy", ""));
+    let list = r#"[{"id":"CVE-2","severity":[{"method":"nvd","score":"9.1"}]}]"#;
+    for kind in ["https://in-toto.io/attestation/vulns/v0.1", "https://in-toto.io/attestation/vulns/v0.2"] {
+        let own = statement(kind, &format!(r#"{{"uri":"pkg:github/anchore/grype@1","version":"1","result":{list}}}"#));
+        assert_eq!(told(&own), want(&["1a", "3c"], "grype", "critical"));
+        assert_eq!(statement(kind, r#"{"uri":"https://own.example","result":{"report":1}}"#), [Value::Null; 0]);
+        assert_eq!(statement(kind, r#"{"result":[7]}"#), [Value::Null; 0], "it is an attestation still");
+    }
+}
+
+#[test]
 fn a_commit_is_the_same_in_upper_case() {
     let (upper, lower) = ("EF".repeat(20), "ef".repeat(20));
     let own = |name: &str, fields: &str| {
