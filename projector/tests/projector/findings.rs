@@ -612,6 +612,23 @@ fn sboms_of_two_platforms_of_one_index_stand_beside_each_other() {
 }
 
 #[test]
+fn an_advisory_that_is_to_be_withdrawn_later_still_holds() {
+    let holds = |withdrawn: &str| {
+        let mut state = advisory(2, "left-pad", "1.4.0");
+        let Some(pedigraph_proto::Event::AdvisoryPublished(event)) = &mut state.facts[0].event else {
+            panic!("an advisory")
+        };
+        event.withdrawn = withdrawn.to_owned();
+        let scope = Book::of(&[sbom("app", 1, &["left-pad@1.3.0".to_owned()]), state]).scope();
+        scope.verdict(&digest("app"), CVE).expect("answered").is_some()
+    };
+    assert!(holds(""));
+    assert!(!holds(&minute(2)));
+    assert!(holds("2099-01-01T00:00:00Z"), "it is not that late");
+    assert!(!holds("odd"), "it says that it is");
+}
+
+#[test]
 fn what_nobody_described_is_not_said_to_have_lost_or_gained_anything() {
     let shop = sbom("one", 1, &["rope@1".to_owned()]);
     let found = statement("maker", "d", 2, "pkg:npm/rope@1", VexStatus::Affected);

@@ -93,6 +93,12 @@ impl Fold<'_, '_, '_> {
             .map(|time| if time.0 > recorded.saturating_add(SKEW_NS_MAX) { Nanos(recorded) } else { time })
     }
 
+    /// Whether an advisory is withdrawn. One that is to be so later holds until somebody says again, then, that it is.
+    fn is_withdrawn(&self, text: &str) -> bool {
+        let latest = self.at.entry.recorded_at.saturating_add(SKEW_NS_MAX);
+        Nanos::parse(text).map_or(!text.is_empty(), |time| time.0 <= latest)
+    }
+
     /// What an artifact is called by purl; an image's own digest is found without.
     fn own(&mut self, artifact: &str, purl: &str) -> Result<(), Error> {
         let (Some(digest), Some(purl)) = (digest(artifact), Purl::parse(purl)) else { return Ok(()) };
@@ -240,7 +246,7 @@ impl Fold<'_, '_, '_> {
             let state = Advisory {
                 id: event.id.clone(),
                 published: self.said_time(&event.published).unwrap_or(modified).0.min(modified.0),
-                withdrawn: !event.withdrawn.is_empty(),
+                withdrawn: self.is_withdrawn(&event.withdrawn),
                 severity: clip(&event.severity),
             };
             let key = self.table(ADVISORIES).text(&name).time(modified).place(self.at);
