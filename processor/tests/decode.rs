@@ -636,6 +636,31 @@ fn own_events_are_normalized_like_foreign_ones() {
 }
 
 #[test]
+fn the_image_id_of_a_pod_names_the_digest_of_what_is_deployed() {
+    let named = |digest: &str, reference: &str| {
+        let data =
+            format!(r#"{{"service":"s","environment":"e","artifactDigest":"{digest}","artifactRef":"{reference}"}}"#);
+        let decoded = run(&binary("io.pedigraph.service-deployed.v1", &[], data.as_bytes()), &Limits::default());
+        let decoded = decoded.unwrap_or_else(|rejected| panic!("{data}: {}", rejected.reject.reason));
+        let Some(Event::ServiceDeployed(deployed)) = decoded.facts.iter().find_map(|fact| fact.event.clone()) else {
+            panic!("{data}: no deployment")
+        };
+        (deployed.artifact_digest, deployed.artifact_ref)
+    };
+    let at = format!("r.example/k@{DIGEST}");
+    let bare = DIGEST.trim_start_matches("sha256:");
+    for (digest, reference, shown) in [
+        (format!("docker-pullable://{at}"), "r.example/k:1", "r.example/k:1"),
+        (format!("docker://{DIGEST}"), "r.example/k:1", "r.example/k:1"),
+        (at.clone(), "", at.as_str()),
+        (bare.to_owned(), &format!("r.example/k:1@{DIGEST}"), "r.example/k:1"),
+        (String::new(), &format!("docker://{DIGEST}"), DIGEST),
+    ] {
+        assert_eq!(named(&digest, reference), (DIGEST.to_owned(), shown.to_owned()), "{digest} {reference}");
+    }
+}
+
+#[test]
 fn what_has_no_decoder_is_kept_as_opaque() {
     check(
         &binary("com.example.thing", &[], b"<xml/>"),
@@ -1171,6 +1196,11 @@ fn every_rejection_has_its_code() {
         format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"io.pedigraph.{kebab}.v1",{rest}}}"#)
             .into_bytes()
     };
+    let tag_alone = r#"{"artifactRef":"r.example/z:1","suite":"e2e","signature":"s"}"#;
+    let bare = format!(r#"{{"artifactDigest":"{}"}}"#, "ab".repeat(32));
+    let bare_sbom = format!(r#"{{"artifactDigest":"{}","sbomDigest":"{DIGEST}"}}"#, "ab".repeat(32));
+    let bare_deployed =
+        format!(r#"{{"service":"s","environment":"e","artifactRef":"z:1","artifactDigest":"{}"}}"#, "ab".repeat(32));
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep_bom = bom(&format!(r#""x":{deep}"#));
     let deep_object = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
@@ -1298,6 +1328,14 @@ fn every_rejection_has_its_code() {
         ("an own event with null", Code::SchemaViolation, message(&own("change-merged", "null"))),
         ("an own event without a body", Code::SchemaViolation, binary("io.pedigraph.run-started.v1", &[], b"")),
         ("an own scan of nothing", Code::SubjectMissing, message(&own("scan-completed", "{}"))),
+        ("an own scan of a tag", Code::SubjectMissing, message(&own("scan-completed", tag_alone))),
+        ("own tests of a tag", Code::SubjectMissing, message(&own("tests-finished", tag_alone))),
+        ("a build of a tag", Code::SubjectMissing, message(&own("artifact-packaged", tag_alone))),
+        ("a signature of a tag", Code::SubjectMissing, message(&own("artifact-signed", tag_alone))),
+        ("an own SBOM of a tag", Code::SubjectMissing, message(&own("sbom-attached", tag_alone))),
+        ("an own scan of bare hex", Code::DigestInvalid, message(&own("scan-completed", &bare))),
+        ("an own SBOM of bare hex", Code::DigestInvalid, message(&own("sbom-attached", &bare_sbom))),
+        ("a deployment of bare hex", Code::DigestInvalid, message(&own("service-deployed", &bare_deployed))),
         ("a scan of a folder", Code::SubjectMissing, message(&trivy(""))),
         (
             "VEX of nothing",

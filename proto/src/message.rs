@@ -185,7 +185,8 @@ codes! {
     UnsupportedVersion = "UNSUPPORTED_VERSION", 4;
     /// Evidence that says nothing without a subject, and none was given.
     SubjectMissing = "SUBJECT_MISSING", 5;
-    /// The subject given beside the document is not a digest, or none of a statement's subjects is.
+    /// The subject given beside the document is not a digest, none of a statement's subjects is, or what an event names
+    /// its artifact by is not.
     DigestInvalid = "DIGEST_INVALID", 6;
     /// More bytes than the limit.
     TooLarge = "TOO_LARGE", 7;

@@ -4,6 +4,7 @@
 
 use pedigraph_proto::event::ImageObserved;
 use pedigraph_proto::fact::change::{Artifact, Deploy, Evidence, Family, Work};
+use pedigraph_proto::ids::DigestError;
 use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::protobuf::decode_varint;
@@ -20,7 +21,7 @@ use super::table::{Decode, Decoder};
 use super::{Found, Given};
 
 /// Version of the rules by which these events are read, and written where the ledger speaks of itself.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kebab_name(kind).is_some(),
@@ -68,6 +69,7 @@ fn decode(data: &[u8], given: &Given<'_>) -> Result<Found, Reject> {
     event.fit()?;
     fit_items(&mut event)?;
     normalize(&mut event, given);
+    check_digest(&mut event)?;
     check_names(&event)?;
     Ok(Found { facts: split(event, given.budget)?.into(), time: None })
 }
@@ -161,19 +163,32 @@ fn normalize(event: &mut Event, given: &Given<'_>) {
     }
 }
 
-/// A digest in canonical form; where it is absent, the one that the reference names or the subject given outside.
+/// A digest in canonical form; where it is absent, or no digest, the one that the reference names or the subject given
+/// outside. What names no digest at all stays as it is, and is refused ([`check_digest`]).
 fn normalize_artifact(digest: &mut String, reference: Option<&mut String>, outside: Option<&Digest>) {
     normalize_digest(digest);
-    if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
-        let named = Named::parse(reference);
-        *reference = named.reference;
-        if digest.is_empty() {
-            *digest = named.digest;
+    let mut reference = reference;
+    if let Some(found) = facts::digest_in(digest).filter(|_| !is_digest(digest)) {
+        // The image id of a pod: `docker-pullable://repository@sha256:…`, `repository@sha256:…`, `docker://sha256:…`.
+        let image_id = std::mem::replace(digest, found.to_string());
+        if let Some(reference) = reference.as_mut().filter(|reference| reference.is_empty()) {
+            **reference = image_id;
         }
     }
-    if let Some(outside) = outside.filter(|_| digest.is_empty()) {
+    if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
+        let named = facts::digest_in(reference);
+        *reference = Named::parse(reference).reference;
+        if let Some(named) = named.filter(|_| !is_digest(digest)) {
+            *digest = named.to_string();
+        }
+    }
+    if let Some(outside) = outside.filter(|_| !is_digest(digest)) {
         *digest = outside.to_string();
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.parse::<Digest>().is_ok()
 }
 
 /// A digest of empty content joins nothing and is left out.
@@ -293,6 +308,14 @@ fn normalize_repository(repository: &mut String, tag: &str) {
     }
 }
 
+/// Refuses an event that names its artifact by what is no digest: it would be kept, and stand in no answer.
+fn check_digest(event: &mut Event) -> Result<(), Reject> {
+    let name = event.name();
+    let Some((digest, _)) = artifact(event).filter(|(digest, _)| !digest.is_empty()) else { return Ok(()) };
+    let refused = |error: DigestError| Reject::new(Code::DigestInvalid, format!("the artifact of {name}: {error}"));
+    digest.parse::<Digest>().map(drop).map_err(refused)
+}
+
 /// What an event must say: whether it does, the code when it does not, and what is needed.
 type Needed = (bool, Code, &'static str);
 
@@ -328,13 +351,13 @@ fn needed_of_work(event: fact::Work<'_>) -> Needed {
 
 fn needed_of_artifact(event: fact::Artifact<'_>) -> Needed {
     match event {
-        fact::Artifact::ArtifactPackaged(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        fact::Artifact::ArtifactPublished(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        fact::Artifact::ArtifactSigned(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        fact::Artifact::ArtifactDeleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
-        fact::Artifact::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Artifact::ArtifactPackaged(e) => artifact_named(&e.artifact_digest),
+        fact::Artifact::ArtifactPublished(e) => artifact_named(&e.artifact_digest),
+        fact::Artifact::ArtifactSigned(e) => artifact_named(&e.artifact_digest),
+        fact::Artifact::ArtifactDeleted(e) => artifact_named(&e.artifact_digest),
+        fact::Artifact::ArtifactDownloaded(e) => artifact_named(&e.artifact_digest),
         fact::Artifact::TagObserved(e) => named(all(&[&e.repository, &e.tag]), "repository and tag"),
-        fact::Artifact::ImageObserved(e) => artifact_named(&e.digest, ""),
+        fact::Artifact::ImageObserved(e) => artifact_named(&e.digest),
         fact::Artifact::AliasObserved(e) => {
             let valid = e.digests.iter().filter(|digest| digest.parse::<Digest>().is_ok()).count();
             (valid >= 2, Code::SubjectMissing, "two digests")
@@ -344,18 +367,21 @@ fn needed_of_artifact(event: fact::Artifact<'_>) -> Needed {
 
 fn needed_of_evidence(event: fact::Evidence<'_>) -> Needed {
     match event {
-        fact::Evidence::SbomAttached(e) => artifact_named(&e.artifact_digest, &e.sbom_digest),
+        fact::Evidence::SbomAttached(e) => {
+            let named = is_digest(&e.artifact_digest) || is_digest(&e.sbom_digest);
+            (named, Code::SubjectMissing, "the digest of an artifact or SBOM")
+        }
         fact::Evidence::AttestationAttached(e) => {
             let valid = e.artifact_digests.iter().any(|digest| digest.parse::<Digest>().is_ok());
             (valid, Code::SubjectMissing, "a digest in artifactDigests")
         }
-        fact::Evidence::ScanCompleted(e) => artifact_named(&e.artifact_digest, &e.artifact_ref),
+        fact::Evidence::ScanCompleted(e) => artifact_named(&e.artifact_digest),
         fact::Evidence::VexIssued(e) => named(!e.statements.is_empty(), "statements"),
         fact::Evidence::TestsFinished(e) => {
-            (any(&[&e.artifact_digest, &e.artifact_ref, &e.run]), Code::SubjectMissing, "artifactDigest or run")
+            (any(&[&e.artifact_digest, &e.run]), Code::SubjectMissing, "artifactDigest or run")
         }
-        fact::Evidence::ReachabilityAnalyzed(e) => artifact_named(&e.artifact_digest, ""),
-        fact::Evidence::RebuildChecked(e) => artifact_named(&e.artifact_digest, ""),
+        fact::Evidence::ReachabilityAnalyzed(e) => artifact_named(&e.artifact_digest),
+        fact::Evidence::RebuildChecked(e) => artifact_named(&e.artifact_digest),
         fact::Evidence::ApprovalDecided(e) => {
             (any(&[&e.artifact_digest, &e.environment]), Code::SubjectMissing, "artifactDigest or environment")
         }
@@ -388,8 +414,9 @@ fn all(fields: &[&str]) -> bool {
     fields.iter().all(|field| !field.is_empty())
 }
 
-fn artifact_named(digest: &str, reference: &str) -> Needed {
-    (any(&[digest, reference]), Code::SubjectMissing, "the digest of an artifact")
+/// A reference alone says nothing: which digest it led to is not known for sure, and evidence is of one.
+fn artifact_named(digest: &str) -> Needed {
+    (is_digest(digest), Code::SubjectMissing, "the digest of an artifact")
 }
 
 fn service_named(service: &str, environment: &str) -> Needed {

@@ -453,9 +453,10 @@ fn candidates_of(found: Found<Place>) -> Vec<Candidate> {
     }
 }
 
-/// The digest that a text is, or an image reference has.
+/// The digest that a text is, also behind a scheme (`docker://sha256:…`), or an image reference has: as intake reads it.
 fn whole_digest(text: &str) -> Option<Digest> {
-    text.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest)
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    bare.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest)
 }
 
 /// A commit hash or the beginning of one, lower case.

@@ -213,3 +213,13 @@ fn more_candidates_than_are_listed_are_told() {
     };
     assert_eq!((many(20), many(21), many(40)), ((20, false), (20, true), (20, true)));
 }
+
+#[test]
+fn a_digest_is_found_behind_the_scheme_of_a_runtime() {
+    let scope = Book::of(&[published("r.example/k:1", 1)]).scope();
+    let digest = digest("r.example/k:1");
+    for asked in [format!("docker://{digest}"), format!("docker-pullable://r.example/k@{digest}")] {
+        let Found::One(trace) = scope.trace(&asked).expect("answered") else { panic!("{asked} is not found") };
+        assert_eq!(trace.artifact.expect("known").digest, digest, "{asked}");
+    }
+}
