@@ -161,7 +161,12 @@ pub(crate) struct Move {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
-    Full { marked: bool, since: Stamp },
+    /// `again`: it was what is stable before too, and what ran beside it is gone.
+    Full {
+        marked: bool,
+        since: Stamp,
+        again: bool,
+    },
     Share,
     Remove,
 }
@@ -214,8 +219,9 @@ impl State {
     }
 
     fn full(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
-        let again = self.stable.as_mut().filter(|stable| stable.artifact.same(&artifact));
-        if let (Some(stable), true) = (again, self.canaries.is_empty()) {
+        let stable = self.stable.as_mut().filter(|stable| stable.artifact.same(&artifact));
+        let again = stable.is_some();
+        if let (Some(stable), true) = (stable, self.canaries.is_empty()) {
             stable.learn(row);
             self.cut = 0;
             return None;
@@ -228,7 +234,7 @@ impl State {
         run.learn(row);
         self.stable = Some(run);
         let marked = row.fact.rollback;
-        Some(row.moves(from, Some(artifact), How::Full { marked, since }))
+        Some(row.moves(from, Some(artifact), How::Full { marked, since, again }))
     }
 
     fn share(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
@@ -304,9 +310,9 @@ impl Move {
         &self.fact.reason
     }
 
-    /// Is what runs alone another one now?
+    /// Is what runs alone another one now? What was stable all along is not, where a canary beside it was taken back.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self.how, How::Full { .. })
+        matches!(self.how, How::Full { again: false, .. })
     }
 
     /// Does what ran alone no longer run alone?
@@ -316,7 +322,7 @@ impl Move {
 
     /// The kind of change, as SPEC §6 has it.
     pub(crate) fn kind(&self, history: &dyn History) -> Result<&'static str, Error> {
-        let (How::Full { marked, since }, Some(to)) = (self.how, &self.to) else {
+        let (How::Full { marked, since, .. }, Some(to)) = (self.how, &self.to) else {
             return Ok(if self.how == How::Remove { "remove" } else { "canary" });
         };
         if marked {
