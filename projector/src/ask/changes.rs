@@ -9,7 +9,7 @@ use super::answers::{Change, Page, Proof};
 use super::environment::candidate_stamp;
 use super::past::Past;
 use super::scope::{Clocks, Scope};
-use super::timeline::{self, Move};
+use super::timeline::{self, Move, Run};
 use crate::error::Error;
 use crate::facts::deployments::rows::{
     ABOUT_FREEZE, ABOUT_LANE, BY_TIME, CHANGES, CHANGES_OF_ENTRY, FREEZE, Keys, LANES, Lane, Setting, Stamp,
@@ -92,12 +92,39 @@ impl Scope {
 
     /// The change of an environment that a ledger entry proves (`prod#42`); of several the last.
     pub fn numbered_change(&self, name: &str, index: u64) -> Result<Option<Change>, Error> {
-        let marks = match self.is_unmarked(|key| key.text(name))? {
-            true => self.all_of_entry(name, index)?,
-            false => self.marks_of_entry(name, index)?,
-        };
+        let marks = self.numbered_marks(name, index)?;
         let newest = self.moved(name, &marks)?.into_iter().next();
         newest.map(|(mark, moved)| self.change_of(mark, moved)).transpose()
+    }
+
+    /// What a ledger entry made run, or more or less of, in an environment or one service of it; of several the last.
+    /// `None` where it changed no lane there.
+    pub(super) fn numbered_run(
+        &self,
+        environment: &str,
+        service: Option<&str>,
+        index: u64,
+    ) -> Result<Option<Numbered>, Error> {
+        let marks = self.numbered_marks(environment, index)?;
+        let moved = self.moved(environment, &marks)?.into_iter().find_map(|(mark, moved)| match moved {
+            Moved::Lane(change) if service.is_none_or(|service| service == mark.lane.service) => Some((mark, change)),
+            Moved::Lane(_) | Moved::Freeze(_) => None,
+        });
+        let Some((mark, change)) = moved else { return Ok(None) };
+        let rows = self.lane_rows(&mark.lane, Some(&mark.stamp), Some(&mark.stamp))?;
+        let (now, beside) = match &change.to {
+            Some(to) => timeline::replay(&rows).0.running().into_iter().partition(|run| run.artifact.same(to)),
+            None => (vec![], vec![]),
+        };
+        let proof = self.proof(mark.stamp.index)?;
+        Ok(Some(Numbered { service: mark.lane.service.clone(), now: now.into_iter().next(), beside, proof }))
+    }
+
+    fn numbered_marks(&self, name: &str, index: u64) -> Result<Vec<Mark>, Error> {
+        match self.is_unmarked(|key| key.text(name))? {
+            true => self.all_of_entry(name, index),
+            false => self.marks_of_entry(name, index),
+        }
     }
 
     fn marks_of_entry(&self, name: &str, index: u64) -> Result<Vec<Mark>, Error> {
@@ -125,25 +152,38 @@ impl Scope {
         Ok(marks)
     }
 
-    /// What ran alone in a service `back` changes ago, 0 = what does now (`prod~1`). Of several clusters or namespaces,
-    /// the changes count together.
-    pub fn last_known(&self, environment: &str, service: &str, back: usize) -> Result<Option<LastKnown>, Error> {
+    /// What ran alone in each lane of a service `back` changes of that lane ago, 0 = what does now (`prod~1`): the same
+    /// rollout in the next cluster is no change of this one. Where a lane's newest change is a removal, it is counted
+    /// from there; such lanes are left out while the service runs in another one.
+    pub fn last_known(&self, environment: &str, service: &str, back: usize) -> Result<Vec<LastKnown>, Error> {
         if back > BACK_MAX {
             return Err(Error::Question(format!("~{back} goes too far back: at most ~{BACK_MAX}, or name a moment")));
         }
-        let mut moves = Vec::new();
+        let mut lanes = Vec::new();
         for lane in self.lanes_of(&self.table(LANES).text(environment).text(service))? {
-            moves.extend(self.newest_moves(&lane, back + 1, Move::is_full)?);
+            // Each may be followed by a removal.
+            let most = back.saturating_add(1).saturating_mul(2);
+            let moves = self.newest_moves(&lane, most, Move::is_end_of_spell)?;
+            let Some(runs) = moves.first().map(Move::is_full) else { continue };
+            let alone = moves.into_iter().filter(Move::is_full);
+            let found = back.checked_sub(usize::from(!runs)).and_then(|back| alone.skip(back).next());
+            lanes.push((lane, runs, found));
         }
-        moves.sort_by_key(|change: &Move| std::cmp::Reverse(change.stamp));
-        let Some(found) = moves.into_iter().nth(back) else { return Ok(None) };
-        let proof = self.proof(found.stamp.index)?;
-        Ok(found.to.map(|to| LastKnown {
-            artifact_ref: to.reference.clone(),
-            digest: to.digest.clone(),
-            since: found.stamp.time,
-            proof,
-        }))
+        let any_runs = lanes.iter().any(|(_, runs, _)| *runs);
+        let counted = lanes.into_iter().filter(|(_, runs, _)| *runs || !any_runs);
+        let known = counted.filter_map(|(lane, _, found)| {
+            let found = found?;
+            let to = found.to.as_ref()?;
+            Some(self.proof(found.stamp.index).map(|proof| LastKnown {
+                cluster: lane.cluster,
+                namespace: lane.namespace,
+                artifact_ref: to.reference.clone(),
+                digest: to.digest.clone(),
+                since: found.stamp.time,
+                proof,
+            }))
+        });
+        known.collect()
     }
 
     /// Up to `back` newest moves of a kind, such as those that changed what runs alone.
@@ -256,9 +296,24 @@ enum Moved {
     Freeze(Setting),
 }
 
-/// What ran in a service some changes ago.
+/// What runs right after a change that is named by its entry.
+pub(super) struct Numbered {
+    pub(super) service: String,
+    /// What the change made run; `None` after a removal.
+    pub(super) now: Option<Run>,
+    /// What else runs in its lane then.
+    pub(super) beside: Vec<Run>,
+    /// The entry.
+    pub(super) proof: Proof,
+}
+
+/// What ran in a lane of a service some changes ago.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LastKnown {
+    /// Empty where none was said.
+    pub cluster: String,
+    /// Empty where none was said.
+    pub namespace: String,
     /// `repository:tag` or `repository@digest`.
     pub artifact_ref: String,
     /// Known once the reference resolves.

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl};
 
 use super::answers::{Candidate, Found, Proof, Running};
+use super::changes::Numbered;
 use super::environment_diff::EnvironmentSide;
 use super::identity::{Graph, fields};
 use super::scope::{Clocks, Scope};
@@ -22,6 +23,9 @@ pub const SHORT_COMMIT_MIN: usize = 7;
 pub const CANDIDATES_MAX: usize = 20;
 /// Candidates that are looked for: one more says that there are more.
 pub(super) const CANDIDATES_SOUGHT: usize = CANDIDATES_MAX + 1;
+
+/// Marks of a moment that are looked at in one reference: names have some of their own.
+const MARKS_MAX: usize = 8;
 
 /// Changes that `prod~n` goes back at most where it means all of an environment.
 const WHOLE_BACK_MAX: usize = 1_000;
@@ -277,11 +281,8 @@ impl Graph<'_> {
     /// its own name is found by it too.
     fn place(&self, reference: &str) -> Result<Found<Place>, Error> {
         let mut found = Vec::new();
-        if let Some((name, when)) = self.split_when(reference)? {
+        for (name, when) in self.readings(reference)? {
             self.places(&name, when, &mut found)?;
-            if name != reference {
-                self.places(reference, When::Now, &mut found)?;
-            }
         }
         match found.len() {
             0 => Ok(Found::Nothing),
@@ -307,16 +308,11 @@ impl Graph<'_> {
     fn place_in(&self, environment: &str, service: Option<&str>, when: When) -> Result<Found<Place>, Error> {
         let moment = match when {
             When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
-            When::Now | When::Back(_) | When::Number(_) => self.scope.at,
+            When::Now | When::Back(_) => self.scope.at,
+            When::Number(number) => return self.ran_after(environment, service, number),
         };
         let then = self.scope.when(moment);
-        // `prod#42` means the service that changed.
-        let changed = match when {
-            When::Number(number) if service.is_none() => self.scope.numbered_change(environment, number)?,
-            When::Number(_) | When::Now | When::At(_) | When::Back(_) => None,
-        };
-        let changed = changed.map(|change| change.service).filter(|service| !service.is_empty());
-        let state = match service.or(changed.as_deref()) {
+        let state = match service {
             Some(service) => then.service(environment, service)?,
             None => {
                 let mut services = then.environment(environment, true)?.map(|state| state.services).unwrap_or_default();
@@ -329,86 +325,135 @@ impl Graph<'_> {
         };
         let Some(state) = state else { return Ok(Found::Nothing) };
         let service = state.service;
-        let found = match when {
-            When::Back(back) => self.ran_before(environment, &service, back)?,
-            When::Number(number) => self.ran_after(environment, &service, number)?,
-            When::Now | When::At(_) => {
-                if let Some(candidates) = different_places(environment, &service, &state.running) {
-                    return Ok(Found::Ambiguous(candidates));
-                }
-                main_of(environment, &service, state.running)
-            }
-        };
-        Ok(found.map_or(Found::Nothing, Found::One))
+        if let When::Back(back) = when {
+            return self.ran_before(environment, &service, back);
+        }
+        let mains = mains_of(environment, &service, &state.running);
+        if let Some(candidates) = self.different_places(environment, &service, &mains)? {
+            return Ok(Found::Ambiguous(candidates));
+        }
+        Ok(main_of(environment, &service, state.running).map_or(Found::Nothing, Found::One))
     }
 
     /// The environment that a reference names as a whole, and the moment: `prod`, `prod/`, `prod@{2h}`, `prod#42`,
     /// `prod~1` (before its newest change). `None` where nobody has named such an environment, or it has not changed so
     /// often.
     fn whole(&self, reference: &str) -> Result<Option<EnvironmentSide>, Error> {
-        let Some((name, when)) = self.split_when(reference.trim())? else { return Ok(None) };
         let is_named = |name: &str| self.scope.environment_is_named(name);
-        let environment = match (is_named(&name)?, name.strip_suffix('/')) {
-            (true, _) => name,
-            (false, Some(rest)) if is_named(rest)? => rest.to_owned(),
-            (false, _) => return Ok(None),
-        };
-        let at = match when {
-            When::Now | When::Back(0) => self.scope.at,
-            When::At(at) => Some(self.scope.at.map_or(at, |bound| bound.min(at))),
-            When::Number(number) => match self.scope.numbered_change(&environment, number)? {
-                Some(change) => Some(change.at),
-                None => return Ok(None),
-            },
-            When::Back(back) if back > WHOLE_BACK_MAX => return Ok(None),
+        for (name, when) in self.readings(reference.trim())? {
+            let environment = match (is_named(&name)?, name.strip_suffix('/')) {
+                (true, _) => name,
+                (false, Some(rest)) if is_named(rest)? => rest.to_owned(),
+                (false, _) => continue,
+            };
+            if let Some(at) = self.moment_of(&environment, when)? {
+                return Ok(Some(EnvironmentSide { environment, at }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The moment of an environment that is meant; `None` where it has not changed so often.
+    fn moment_of(&self, environment: &str, when: When) -> Result<Option<Option<Nanos>>, Error> {
+        Ok(match when {
+            When::Now | When::Back(0) => Some(self.scope.at),
+            When::At(at) => Some(Some(self.scope.at.map_or(at, |bound| bound.min(at)))),
+            When::Number(number) => self.scope.numbered_change(environment, number)?.map(|change| Some(change.at)),
+            When::Back(back) if back > WHOLE_BACK_MAX => None,
             When::Back(back) => {
-                let changes = self.scope.changes(&environment, None, back)?.map(|page| page.rows).unwrap_or_default();
-                let Some(change) = changes.get(back - 1) else { return Ok(None) };
-                Some(Nanos(change.at.0.saturating_sub(1)))
+                let changes = self.scope.changes(environment, None, back)?.map(|page| page.rows).unwrap_or_default();
+                changes.get(back - 1).map(|change| Some(Nanos(change.at.0.saturating_sub(1))))
+            }
+        })
+    }
+
+    fn ran_before(&self, environment: &str, service: &str, back: usize) -> Result<Found<Place>, Error> {
+        let known = self.scope.last_known(environment, service, back)?.into_iter().map(|known| {
+            let place = Place {
+                environment: environment.to_owned(),
+                service: service.to_owned(),
+                artifact_ref: known.artifact_ref,
+                digest: known.digest,
+                since: known.since,
+                proof: known.proof,
+                beside: vec![],
+            };
+            ((known.cluster, known.namespace), place)
+        });
+        let known: Vec<((String, String), Place)> = known.collect();
+        if let Some(candidates) = self.different_places(environment, service, &known)? {
+            return Ok(Found::Ambiguous(candidates));
+        }
+        let newest = known.into_iter().map(|(_, place)| place).max_by_key(|place| (place.since, place.proof.index));
+        Ok(newest.map_or(Found::Nothing, Found::One))
+    }
+
+    /// Right after the change that an entry proves: what it made run itself, and not what another one of the same second
+    /// did, or of another cluster. Where it changed something else, what ran then.
+    fn ran_after(&self, environment: &str, service: Option<&str>, number: u64) -> Result<Found<Place>, Error> {
+        if let Some(Numbered { service, now, beside, proof }) = self.scope.numbered_run(environment, service, number)? {
+            let place = now.map(|run| Place {
+                environment: environment.to_owned(),
+                service,
+                artifact_ref: run.artifact.reference.clone(),
+                digest: run.artifact.digest.clone(),
+                since: run.since.time,
+                proof,
+                beside: beside.iter().map(|run| beside_it(&run.artifact.reference, run.weight)).collect(),
+            });
+            return Ok(place.map_or(Found::Nothing, Found::One));
+        }
+        let Some(change) = self.scope.numbered_change(environment, number)? else { return Ok(Found::Nothing) };
+        let changed = Some(change.service.as_str()).filter(|service| !service.is_empty());
+        let then = self.scope.when(Some(change.at));
+        Graph::new(&then).place_in(environment, service.or(changed), When::Now)
+    }
+
+    /// One candidate a place, where the places of a service (cluster, namespace) run different things; else `None`.
+    fn different_places(
+        &self,
+        environment: &str,
+        service: &str,
+        mains: &[((String, String), Place)],
+    ) -> Result<Option<Vec<Candidate>>, Error> {
+        let what = |place: &Place| place.digest.clone().unwrap_or_else(|| reference_key(&place.artifact_ref));
+        let plain: BTreeSet<String> = mains.iter().map(|(_, place)| what(place)).collect();
+        if plain.len() <= 1 {
+            return Ok(None);
+        }
+        let candidate = |((cluster, namespace), place): &((String, String), Place)| {
+            let named = [cluster, namespace].into_iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>();
+            let at = if named.is_empty() { "no named cluster".to_owned() } else { named.join("/") };
+            let label = format!("{} in {environment} ({at})", place.artifact_ref);
+            match &place.digest {
+                Some(digest) => artifact_candidate(digest, &label),
+                None => Candidate { label, ..service_candidate(service, environment) },
             }
         };
-        Ok(Some(EnvironmentSide { environment, at }))
+        Ok(Some(mains.iter().take(CANDIDATES_SOUGHT).map(candidate).collect()))
     }
 
-    fn ran_before(&self, environment: &str, service: &str, back: usize) -> Result<Option<Place>, Error> {
-        let known = self.scope.last_known(environment, service, back)?;
-        Ok(known.map(|known| Place {
-            environment: environment.to_owned(),
-            service: service.to_owned(),
-            artifact_ref: known.artifact_ref,
-            digest: known.digest,
-            since: known.since,
-            proof: known.proof,
-            beside: vec![],
-        }))
-    }
-
-    fn ran_after(&self, environment: &str, service: &str, number: u64) -> Result<Option<Place>, Error> {
-        let Some(change) = self.scope.numbered_change(environment, number)? else { return Ok(None) };
-        let state = self.scope.when(Some(change.at)).service(environment, service)?;
-        Ok(state.and_then(|state| main_of(environment, service, state.running)))
-    }
-
-    /// The reference without its moment; `None` when what stands for a moment is none.
-    fn split_when(&self, reference: &str) -> Result<Option<(String, When)>, Error> {
+    /// Ways to read a reference as a name and a moment; as a name alone where it has no moment, or may have a mark of its
+    /// own.
+    fn readings(&self, reference: &str) -> Result<Vec<(String, When)>, Error> {
         if let Some((before, rest)) = reference.split_once("@{") {
-            let Some((moment, after)) = rest.split_once('}') else { return Ok(None) };
+            let Some((moment, after)) = rest.split_once('}') else { return Ok(vec![]) };
             let at = self.moment(moment)?;
-            return Ok(Some((format!("{before}{after}"), When::At(at))));
+            return Ok(vec![(format!("{before}{after}"), When::At(at))]);
         }
-        for mark in ['~', '#'] {
-            let Some((before, rest)) = reference.split_once(mark) else { continue };
+        let marks = reference.match_indices(['~', '#']).filter_map(|(at, mark)| {
+            let (before, rest) = (&reference[..at], &reference[at + 1..]);
             let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
             let (number, after) = rest.split_at(digits);
             let when = match (mark, number) {
-                ('~', "") => Some(When::Back(1)),
-                ('~', number) => Some(When::Back(number.parse().unwrap_or(usize::MAX))),
-                (_, "") => None,
-                (_, number) => Some(When::Number(number.parse().unwrap_or(u64::MAX))),
+                ("~", "") => When::Back(1),
+                ("~", number) => When::Back(number.parse().unwrap_or(usize::MAX)),
+                (_, "") => return None,
+                (_, number) => When::Number(number.parse().unwrap_or(u64::MAX)),
             };
-            return Ok(when.map(|when| (format!("{before}{after}"), when)));
-        }
-        Ok(Some((reference.to_owned(), When::Now)))
+            Some((format!("{before}{after}"), when))
+        });
+        Ok(marks.take(MARKS_MAX).chain([(reference.to_owned(), When::Now)]).collect())
     }
 
     /// A moment; an age counts back from the question's own moment.
@@ -477,31 +522,19 @@ fn services_of(environment: &str, services: &[&str]) -> Vec<Candidate> {
     services.iter().take(CANDIDATES_SOUGHT).map(candidate).collect()
 }
 
-/// One candidate a place, where the places of a service (cluster, namespace) run different things; else `None`.
-fn different_places(environment: &str, service: &str, running: &[Running]) -> Option<Vec<Candidate>> {
-    let mut places: BTreeMap<(&str, &str), Vec<Running>> = BTreeMap::new();
+/// What has the most traffic in each place (cluster, namespace).
+fn mains_of(environment: &str, service: &str, running: &[Running]) -> Vec<((String, String), Place)> {
+    let mut places: BTreeMap<(String, String), Vec<Running>> = BTreeMap::new();
     for run in running {
-        let place = (run.cluster.as_deref().unwrap_or_default(), run.namespace.as_deref().unwrap_or_default());
+        let place = (run.cluster.clone().unwrap_or_default(), run.namespace.clone().unwrap_or_default());
         places.entry(place).or_default().push(run.clone());
     }
-    let mains: Vec<((&str, &str), Place)> =
-        places.into_iter().filter_map(|(place, runs)| Some((place, main_of(environment, service, runs)?))).collect();
-    let what = |place: &Place| place.digest.clone().unwrap_or_else(|| reference_key(&place.artifact_ref));
-    let (_, first) = mains.first()?;
-    if mains.iter().all(|(_, place)| what(place) == what(first)) {
-        return None;
-    }
-    let candidate = |((cluster, namespace), place): &((&str, &str), Place)| {
-        let named =
-            [*cluster, *namespace].iter().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join("/");
-        let at = if named.is_empty() { "no named cluster".to_owned() } else { named };
-        let label = format!("{} in {environment} ({at})", place.artifact_ref);
-        match &place.digest {
-            Some(digest) => artifact_candidate(digest, &label),
-            None => Candidate { label, ..service_candidate(service, environment) },
-        }
-    };
-    Some(mains.iter().take(CANDIDATES_SOUGHT).map(candidate).collect())
+    let mains = places.into_iter();
+    mains.filter_map(|(place, runs)| Some((place, main_of(environment, service, runs)?))).collect()
+}
+
+fn beside_it(reference: &str, weight: u32) -> String {
+    format!("{reference} at {weight} %")
 }
 
 /// What has the most traffic; of equals the newest.
@@ -516,6 +549,6 @@ fn main_of(environment: &str, service: &str, mut running: Vec<Running>) -> Optio
         digest: main.digest,
         since: main.since,
         proof: main.proof,
-        beside: running.map(|other| format!("{} at {} %", other.artifact_ref, other.weight)).collect(),
+        beside: running.map(|other| beside_it(&other.artifact_ref, other.weight)).collect(),
     })
 }

@@ -116,3 +116,27 @@ fn what_ran_before_is_the_newest_other_one() {
     let again = [deployed(1, "1"), deployed(2, "2"), removed(3), deployed(5, "2")];
     assert_eq!(told(&again), was("1", 1, 2), "it ran before itself, and that is nothing to go back to");
 }
+
+#[test]
+fn a_canary_that_is_taken_back_begins_no_spell() {
+    let deployed = |minute: i64, tag: &str, weight: u32| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: format!("r.io/cart:{tag}"),
+            weight,
+            ..ServiceDeployed::default()
+        };
+        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
+    };
+    let mut world = World::new();
+    world.append(&[deployed(1, "0", 0), deployed(2, "1", 0), deployed(3, "2", 10), deployed(4, "1", 0)]);
+    let scope = scope(&world.views(), None, None);
+    let here = scope.service_here("prod", "cart", 10).expect("readable").expect("known");
+    let spells: Vec<_> = here.lanes[0].spells.iter().map(|spell| (spell.artifact_ref.as_str(), spell.since)).collect();
+    let since = |minute: i64| Nanos(BEGIN + minute * 60 * SECOND);
+    assert_eq!(spells, [("r.io/cart:1", since(2)), ("r.io/cart:0", since(1))]);
+    assert_eq!(here.service.state.running[0].since, since(2), "one moment in both lists");
+    let before = scope.last_known("prod", "cart", 1).expect("readable");
+    assert_eq!(before[0].artifact_ref, "r.io/cart:0", "and not what runs now");
+}

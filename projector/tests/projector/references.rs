@@ -2,7 +2,7 @@
 
 use pedigraph_projector::Found;
 use pedigraph_projector::store::Budget;
-use pedigraph_proto::event::{ArtifactPublished, ImageObserved, PlatformManifest, ServiceDeployed};
+use pedigraph_proto::event::{ArtifactPublished, ImageObserved, PlatformManifest, ServiceDeployed, ServiceRemoved};
 
 use crate::book::{Book, Said, digest, packaged, said};
 use crate::budget::Counted;
@@ -222,4 +222,86 @@ fn a_digest_is_found_behind_the_scheme_of_a_runtime() {
         let Found::One(trace) = scope.trace(&asked).expect("answered") else { panic!("{asked} is not found") };
         assert_eq!(trace.artifact.expect("known").digest, digest, "{asked}");
     }
+}
+
+/// `till` in the shop, of a cluster.
+fn version(minute: i64, cluster: &str, name: &str) -> Said {
+    deployed(&format!("{minute} {cluster} {name}"), minute, |event| {
+        (event.cluster, event.artifact_digest) = (cluster.to_owned(), digest(name));
+        event.artifact_ref = format!("quay.example/pos/till:{name}");
+    })
+}
+
+fn found(scope: &pedigraph_projector::Scope, reference: &str) -> Option<String> {
+    match scope.artifact_digest(reference).expect("answered") {
+        Found::One(digest) => Some(digest),
+        Found::Nothing => None,
+        Found::Ambiguous(of) => panic!("{reference} may be {of:?}"),
+    }
+}
+
+#[test]
+fn a_numbered_change_is_the_one_that_its_entry_proves() {
+    // All of one moment, and of two clusters.
+    let all =
+        [version(1, "", "1"), version(1, "", "2"), version(1, "", "3"), version(1, "b", "4"), version(1, "", "5")];
+    let scope = Book::of(&all).scope();
+    for (number, name) in ["1", "2", "3", "4", "5"].into_iter().enumerate() {
+        for reference in [format!("shop#{number}"), format!("shop/till#{number}")] {
+            let Found::One(trace) = scope.trace(&reference).expect("answered") else { panic!("{reference}") };
+            let hop = &trace.hops[0];
+            let wanted = format!("till in shop runs quay.example/pos/till:{name}");
+            assert_eq!(hop.summary, wanted, "{reference}");
+            assert_eq!(hop.proof.as_ref().map(|proof| proof.index), Some(number as u64), "{reference}");
+        }
+    }
+}
+
+#[test]
+fn what_ran_before_a_removal_is_one_change_back() {
+    let removed = ServiceRemoved { environment: "shop".into(), service: "till".into(), ..ServiceRemoved::default() };
+    let mut all = vec![version(1, "", "1"), version(2, "", "2"), said("removed", 3, removed)];
+    let scope = Book::of(&all).scope();
+    let of =
+        |scope, references: &[&str]| references.iter().map(|reference| found(scope, reference)).collect::<Vec<_>>();
+    let wanted = [None, None, Some(digest("2")), Some(digest("1")), None];
+    assert_eq!(of(&scope, &["shop", "shop~0", "shop~1", "shop/till~2", "shop~3"]), wanted);
+    all.push(version(4, "b", "3"));
+    let scope = Book::of(&all).scope();
+    let wanted = [Some(digest("3")), None];
+    assert_eq!(of(&scope, &["shop~0", "shop~1"]), wanted, "where it runs in one cluster, others do not count");
+}
+
+#[test]
+fn each_cluster_goes_back_by_itself() {
+    let rollout = |minute: i64, name: &str| ["a", "b", "c"].map(|cluster| version(minute, cluster, name));
+    let mut all = [rollout(1, "1"), rollout(2, "2")].concat();
+    let scope = Book::of(&all).scope();
+    let names = ["shop~0", "shop~1", "shop~2"].map(|reference| found(&scope, reference));
+    assert_eq!(names, [Some(digest("2")), Some(digest("1")), None]);
+    all.push(version(3, "b", "3"));
+    let Found::Ambiguous(of) = Book::of(&all).scope().artifact_digest("shop~1").expect("answered") else {
+        panic!("the clusters differ")
+    };
+    let labels: Vec<&str> = of.iter().map(|candidate| candidate.label.as_str()).collect();
+    let wanted = [("1", "a"), ("2", "b"), ("1", "c")]
+        .map(|(name, cluster)| format!("quay.example/pos/till:{name} in shop ({cluster})"));
+    assert_eq!(labels, wanted);
+}
+
+#[test]
+fn a_mark_without_digits_is_a_part_of_a_name() {
+    let all = [
+        runs("1", "y", "c#-api", "a"),
+        runs("2", "team#blue", "web", "b"),
+        runs("3", "y", "f#7", "c"),
+        deployed("4", 2, |event| {
+            (event.environment, event.service) = ("y".into(), "c#-api".into());
+            event.artifact_digest = digest("d");
+        }),
+    ];
+    let scope = Book::of(&all).scope();
+    let names = ["y/c#-api", "y/c#-api~1", "y/c#-api#0", "team#blue", "team#blue/web", "y/f#7", "y#2/f#7"];
+    let digests = names.map(|reference| found(&scope, reference).unwrap_or_default());
+    assert_eq!(digests, ["d", "a", "a", "b", "b", "c", "c"].map(digest));
 }
