@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use pedigraph_proto::event::{
     AttestationAttached, ImageObserved, Material, Outcome, SbomAttached, TestsFinished, Verification,
 };
+use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
 use pedigraph_proto::{ArtifactRef, Digest, Event, Nanos, Purl};
@@ -157,10 +158,12 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
 }
 
 /// The image that a subject is called, by its repository: `ghcr.io/acme/till`, BuildKit's `pkg:docker/…`. A tag there is
-/// often that of the index above it, so it says nothing. A name without a registry may be that of any file.
+/// often that of the index above it, so it says nothing; the platform (`?platform=linux%2Farm64`) is the image's own. A
+/// name without a registry may be that of any file.
 fn image_of((digest, name): &(String, String)) -> Option<ImageObserved> {
     let reference = ArtifactRef::parse(name).filter(|reference| !reference.repository.is_empty())?;
-    let is_image = match Purl::parse(name) {
+    let purl = Purl::parse(name);
+    let is_image = match &purl {
         Some(purl) => purl.is_image(),
         None => reference.repository.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':'])),
     };
@@ -168,6 +171,7 @@ fn image_of((digest, name): &(String, String)) -> Option<ImageObserved> {
     is_image.then(|| ImageObserved {
         digest: digest.clone(),
         artifact_ref: reference.to_string(),
+        platform: purl.and_then(|purl| purl.qualifier("platform")).map(|of| normal_platform(&of)).unwrap_or_default(),
         ..ImageObserved::default()
     })
 }

@@ -68,6 +68,9 @@ struct Invocation<'a> {
 struct Metadata<'a> {
     #[serde(borrow)]
     invocation_id: Text<'a>,
+    /// As BuildKit and GitLab write it.
+    #[serde(borrow, rename = "invocationID")]
+    invocation_id_capital: Text<'a>,
     #[serde(borrow)]
     build_invocation_id: Text<'a>,
     #[serde(borrow, rename = "buildInvocationID")]
@@ -192,7 +195,7 @@ impl Provenance<'_> {
         head.builder = self.run_details.0.builder.0.id.or(&self.builder.0.id).whole();
         head.build_type = self.build_type().whole();
         let old_invocation = old.build_invocation_id.or(&old.build_invocation_id_capital);
-        head.invocation = new.invocation_id.or(old_invocation).whole();
+        head.invocation = new.invocation_id.or(&new.invocation_id_capital).or(old_invocation).whole();
         head.started_on = first_time(&[&new.started_on, &old.build_started_on]);
         head.finished_on = first_time(&[&new.finished_on, &old.build_finished_on]);
         let materials = self.materials();

@@ -926,3 +926,22 @@ fn subjects_that_are_called_like_images_are_named_by_their_repository() {
         assert_eq!(named(file), None, "{file}");
     }
 }
+
+#[test]
+fn buildkit_says_the_platform_in_the_subject_and_the_run_in_its_own_spelling() {
+    let said = |version: &str, predicate: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"https://slsa.dev/provenance/{version}","predicate":{predicate},"subject":[
+            {{"name":"pkg:docker/r.example/till@1.0?platform=linux%2Faarch64","digest":{{"sha256":"{}"}}}}]}}"#,
+            &DIGEST[7..]
+        );
+        let all = facts(&message(statement.as_bytes()));
+        let (image, statement) = (named(&all, "ImageObserved"), named(&all, "AttestationAttached"));
+        (text(&image[0], "platform").to_owned(), text(&statement[0], "invocation").to_owned())
+    };
+    let arm = |run: &str| ("linux/arm64".to_owned(), run.to_owned());
+    assert_eq!(said("v1", r#"{"runDetails":{"metadata":{"invocationID":"one"}}}"#), arm("one"));
+    let both = r#"{"runDetails":{"metadata":{"invocationID":"one","invocationId":"two"}}}"#;
+    assert_eq!(said("v1", both), arm("two"), "the specification's own spelling");
+    assert_eq!(said("v0.2", r#"{"metadata":{"buildInvocationID":"three"}}"#), arm("three"));
+}
