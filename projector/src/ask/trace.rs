@@ -98,7 +98,8 @@ impl Graph<'_> {
     fn base_hop(&self, profile: &Profile) -> Result<Hop, Error> {
         let found = self.links_in(profile)?;
         let mut bases: Vec<_> = found.links.iter().filter(|link| link.relation == Relation::Base).collect();
-        bases.sort_by_key(|link| std::cmp::Reverse(link.strength()));
+        // Of equally strong ones no order of arrival decides.
+        bases.sort_by(|a, b| b.strength().cmp(&a.strength()).then_with(|| (&a.from, a.index).cmp(&(&b.from, b.index))));
         let Some(best) = bases.first() else {
             return match self.base_below(profile)? {
                 Some(hop) => Ok(hop),

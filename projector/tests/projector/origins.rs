@@ -260,3 +260,23 @@ fn a_run_that_tells_of_itself_goes_before_another_number_of_it() {
     assert_eq!(run(&events), "nightly-7: success");
     assert_eq!(run(&events[..1]), "nightly-7", "one that nobody tells of is still named");
 }
+
+#[test]
+fn of_two_bases_by_one_method_no_order_of_arrival_decides() {
+    let of = |base: &str, minute: i64| {
+        let mut said = provenance("app", minute, |event| {
+            event.builder = format!("https://ci.example/{base}");
+            event.materials = vec![Material { uri: format!("pkg:docker/{base}@1"), ..material(base) }];
+        });
+        said.id = base.to_owned();
+        said
+    };
+    let app = image("app", 5, |event| event.artifact_ref = "r.example/app:1".into());
+    let base = |bases: [Said; 2]| {
+        let book = Book::of(&[&[image("b1", 1, |_| {}), image("b2", 2, |_| {}), app.clone()], &bases[..]].concat());
+        hop(&book.scope(), &digest("app"), "base").id
+    };
+    let first = base([of("b1", 10), of("b2", 20)]);
+    assert!(first.is_some());
+    assert_eq!(first, base([of("b2", 20), of("b1", 10)]));
+}
