@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use pedigraph_proto::Nanos;
+use pedigraph_proto::{ArtifactRef, Nanos};
 use serde::{Deserialize, Serialize};
 
 use super::answers::Running;
@@ -256,34 +256,52 @@ fn first_of(a: &Listed<'_>, b: &Listed<'_>) -> Option<Key> {
     orders.min().cloned()
 }
 
+/// What something is called that two sides may have in common while a digest is not known.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Called {
+    /// Key of its reference.
+    name: String,
+    /// Since when it runs; 0 where its tag names a version. A tag of no number, such as `latest`, is a mapping of its time
+    /// (SPEC §2.3): it names one thing only where it was read at the same moment.
+    since: Nanos,
+}
+
+impl Called {
+    /// `None` for what has no name.
+    fn of(run: &Running) -> Option<Called> {
+        let name = reference_key(&run.artifact_ref);
+        let tag = ArtifactRef::parse(&run.artifact_ref).map(|reference| reference.tag).unwrap_or_default();
+        let is_version = tag.bytes().any(|byte| byte.is_ascii_digit());
+        let since = if is_version { Nanos(0) } else { run.since };
+        (run.artifact_ref != UNKNOWN).then_some(Called { name, since })
+    }
+}
+
 /// What runs on a side, each with its share.
 #[derive(Default)]
 struct Shares {
     digests: BTreeSet<(String, u32)>,
     /// What all of it is called.
-    names: BTreeSet<(String, u32)>,
+    names: BTreeSet<(Called, u32)>,
     /// What that is called of which the digest is not known; `None` for what has no name either.
-    nameless: BTreeSet<(Option<String>, u32)>,
+    nameless: BTreeSet<(Option<Called>, u32)>,
     /// What has a digest.
-    known: Vec<(String, String, u32)>,
+    known: Vec<(String, Option<Called>, u32)>,
 }
 
 impl Shares {
     fn of(running: &[Running], digest_of: &dyn Fn(&str) -> Result<String, Error>) -> Result<Shares, Error> {
         let mut shares = Shares::default();
         for run in running {
-            let (name, weight) = (reference_key(&run.artifact_ref), run.weight);
-            let is_named = run.artifact_ref != UNKNOWN;
+            let (called, weight) = (Called::of(run), run.weight);
             if let Some(digest) = &run.digest {
                 let digest = digest_of(digest)?;
                 shares.digests.insert((digest.clone(), weight));
-                shares.known.push((digest, name.clone(), weight));
+                shares.known.push((digest, called.clone(), weight));
             } else {
-                shares.nameless.insert((is_named.then(|| name.clone()), weight));
+                shares.nameless.insert((called.clone(), weight));
             }
-            if is_named {
-                shares.names.insert((name, weight));
-            }
+            shares.names.extend(called.map(|called| (called, weight)));
         }
         Ok(shares)
     }
@@ -294,12 +312,12 @@ impl Shares {
 
     /// One digest, or one name where a digest is not known. What has neither is never the same.
     fn are_in(&self, other: &Shares) -> bool {
-        let known = |(digest, name, weight): &(String, String, u32)| {
+        let known = |(digest, called, weight): &(String, Option<Called>, u32)| {
             other.digests.contains(&(digest.clone(), *weight))
-                || other.nameless.contains(&(Some(name.clone()), *weight))
+                || (called.is_some() && other.nameless.contains(&(called.clone(), *weight)))
         };
-        let nameless = |(name, weight): &(Option<String>, u32)| {
-            name.as_ref().is_some_and(|name| other.names.contains(&(name.clone(), *weight)))
+        let nameless = |(called, weight): &(Option<Called>, u32)| {
+            called.as_ref().is_some_and(|called| other.names.contains(&(called.clone(), *weight)))
         };
         self.known.iter().all(known) && self.nameless.iter().all(nameless)
     }

@@ -25,7 +25,12 @@ fn runs(scope: &Scope, side: &EnvironmentSide) -> Option<BTreeMap<String, Vec<Ru
 }
 
 fn same(a: &Running, b: &Running) -> bool {
-    let name = |run: &Running| (run.artifact_ref != "unknown").then(|| run.artifact_ref.clone());
+    // What `latest` means is known only of its own moment.
+    let since = |run: &Running| {
+        let moves = !run.artifact_ref.rsplit(':').next().is_some_and(|tag| tag.bytes().any(|b| b.is_ascii_digit()));
+        moves.then_some(run.since)
+    };
+    let name = |run: &Running| (run.artifact_ref != "unknown").then(|| (run.artifact_ref.clone(), since(run)));
     let one = match (&a.digest, &b.digest) {
         (Some(a), Some(b)) => a == b,
         _ => name(a).is_some() && name(a) == name(b),
@@ -197,4 +202,36 @@ fn a_reference_names_an_environment_and_its_moment() {
     {
         check(none, None);
     }
+}
+
+#[test]
+fn a_tag_that_moves_is_the_same_only_where_it_was_read_at_one_moment() {
+    let deployed = |minute: i64, environment: &str, tag: &str, artifact_digest: &str| Sent {
+        time: BEGIN + minute * 60 * SECOND,
+        id: format!("{minute} {environment}"),
+        events: vec![
+            ServiceDeployed {
+                environment: environment.into(),
+                service: "cart".into(),
+                artifact_ref: format!("r.io/cart:{tag}"),
+                artifact_digest: artifact_digest.to_owned(),
+                ..ServiceDeployed::default()
+            }
+            .into(),
+        ],
+    };
+    let state = |tag: &str, later: (i64, &str)| {
+        let mut world = World::new();
+        world.append(&[deployed(1, "old", tag, ""), deployed(later.0, "new", tag, later.1)]);
+        let scope = scope(&world.views(), None, None);
+        let sides = (side("old".into(), None), side("new".into(), None));
+        let compared = |sides| scope.environment_diff(sides, false, None, 9).expect("readable").expect("named").0;
+        let states = [compared((&sides.0, &sides.1)), compared((&sides.1, &sides.0))].map(|of| of.services[0].state);
+        assert_eq!(states[0], states[1], "{tag} {later:?}");
+        states[0]
+    };
+    assert_eq!(state("latest", (90_000, "")), Compared::Different);
+    assert_eq!(state("latest", (90_000, &digest(0, 0))), Compared::Different);
+    assert_eq!(state("latest", (1, "")), Compared::Same, "at one moment a tag is one thing");
+    assert_eq!(state("1.4.2", (90_000, "")), Compared::Same, "a version is one thing");
 }
