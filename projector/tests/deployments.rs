@@ -10,7 +10,10 @@ use pedigraph_projector::answers::{Change, Environment};
 use pedigraph_projector::store::{MemStore, Row, Store};
 use pedigraph_projector::{Error, Found, Scope, Views, fold_into_memory};
 use pedigraph_proto::Event;
-use pedigraph_proto::event::{CanaryChanged, ConfigChanged, FreezeChanged, ServiceDeployed, ServiceRemoved};
+use pedigraph_proto::event::{
+    ArtifactPublished, CanaryChanged, ConfigChanged, DigestKind, FreezeChanged, ImageObserved, ServiceDeployed,
+    ServiceRemoved,
+};
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
 
@@ -633,4 +636,93 @@ proptest! {
         prop_assert_eq!(truth(&first.views(), at), truth_as_of(&views, at, Some(known as u64)));
         prop_assert_eq!(truth(&first.views(), None), truth_as_of(&views, None, Some(known as u64)));
     }
+}
+
+fn hex(pair: &str) -> String {
+    format!("sha256:{}", pair.repeat(32))
+}
+
+/// Kinds of the changes of an environment, the oldest first, with the second of each.
+fn kinds(scope: &Scope, environment: &str) -> Vec<(i64, String)> {
+    let page = scope.changes(environment, None, 100).expect("readable").expect("named");
+    let second = |change: &Change| (change.at.0 - YEAR_2000) / SECOND;
+    page.rows.iter().rev().map(|change| (second(change), change.kind.clone())).collect()
+}
+
+#[test]
+fn a_manifest_and_its_config_are_one_artifact_wherever_they_run() {
+    let (manifest, config, other) = (hex("a1"), hex("c1"), hex("b2"));
+    let deploy = |second: i64, environment: &str, cluster: &str, digest: &str| {
+        let event = ServiceDeployed {
+            artifact_digest: digest.to_owned(),
+            cluster: cluster.to_owned(),
+            ..deployed(environment, "al", if digest == hex("b2") { "r.example/al:0.9" } else { "r.example/al:1.0" })
+        };
+        sent(&format!("{second} {environment} {cluster}"), YEAR_2000 + second * SECOND, event)
+    };
+    let image = ImageObserved {
+        digest: manifest.clone(),
+        digest_kind: DigestKind::Manifest.into(),
+        config_digest: config.clone(),
+        ..ImageObserved::default()
+    };
+    let mut world = World::new();
+    world.append(&[
+        sent("image", YEAR_2000 + SECOND, image),
+        deploy(5, "stage", "", &config),
+        deploy(8, "live", "", &other),
+        deploy(10, "live", "", &manifest),
+        deploy(20, "live", "", &config),
+        deploy(30, "live", "", &manifest),
+        deploy(10, "two", "a", &manifest),
+        deploy(11, "two", "b", &config),
+    ]);
+    let views = world.views();
+    let now = scope(&views, None, None);
+    assert_eq!(kinds(&now, "live"), [(8, "deploy".to_owned()), (10, "promote".to_owned())]);
+    for at in [None, Some(YEAR_2000 + 30 * SECOND), Some(YEAR_2000 + 25 * SECOND)] {
+        let live = scope(&views, at, None).environment("live", false).expect("readable").expect("named");
+        assert_eq!(live.services[0].running[0].since.0, YEAR_2000 + 10 * SECOND, "{at:?}");
+    }
+    let Found::One(trace) = now.trace("two").expect("readable") else { panic!("both clusters run one artifact") };
+    assert_eq!(trace.artifact.map(|node| node.digest), Some(manifest));
+    let before = now.last_known("live", "al", 1).expect("readable");
+    assert_eq!(before[0].digest, Some(other));
+}
+
+#[test]
+fn what_ran_by_a_tag_alone_has_run_when_it_is_deployed_by_its_digest_or_another_tag() {
+    let at = |second: i64| YEAR_2000 + second * SECOND;
+    let published = |second: i64, reference: &str, digest: &str| {
+        let event = ArtifactPublished {
+            artifact_digest: digest.to_owned(),
+            artifact_ref: reference.to_owned(),
+            ..ArtifactPublished::default()
+        };
+        sent(&format!("{second} {reference}"), at(second), event)
+    };
+    let deploy = |second: i64, environment: &str, reference: &str| {
+        sent(&format!("{second} {environment}"), at(second), deployed(environment, "b", reference))
+    };
+    let (one, two) = (hex("b1"), hex("b2"));
+    let (pinned_one, pinned_two) = (format!("r.example/b@{one}"), format!("r.example/b@{two}"));
+    let mut world = World::new();
+    world.append(&[
+        published(1, "r.example/b:main", &one),
+        published(2, "r.example/b:v1", &one),
+        deploy(10, "stage", "r.example/b:main"),
+        published(20, "r.example/b:main", &two),
+        deploy(30, "stage", "r.example/b:main"),
+        deploy(40, "stage", &pinned_one),
+        deploy(50, "stage", &pinned_two),
+        deploy(15, "live", &pinned_one),
+        deploy(16, "shop", "r.example/b:v1"),
+        deploy(25, "early", &pinned_two),
+    ]);
+    let scope = scope(&world.views(), None, None);
+    let all = |environment: &str| kinds(&scope, environment).into_iter().map(|(_, kind)| kind).collect::<Vec<_>>();
+    assert_eq!(all("stage"), ["deploy", "promote", "rollback", "rollforward"], "`early` had the second one before");
+    assert_eq!(all("live"), ["promote"]);
+    assert_eq!(all("shop"), ["promote"]);
+    assert_eq!(all("early"), ["deploy"], "when the tag was deployed before, it meant another digest");
 }

@@ -257,7 +257,7 @@ impl Scope {
                 return Ok(false);
             };
             let stamp = Stamp::from(row.stamp);
-            let artifact = self.artifact_of(&row.value, stamp.time)?;
+            let artifact = self.joined(self.artifact_of(&row.value, stamp.time)?, rows)?;
             let row = Row { stamp, fact: Rc::new(row.value), artifact };
             let done = first.is_none_or(|first| stamp < *first) && enough.with(&row);
             rows.push(row);

@@ -36,6 +36,7 @@ mod refs;
 mod resolve;
 mod rollout;
 mod running;
+mod same;
 mod sboms;
 pub(crate) mod scope;
 mod service;

@@ -15,8 +15,8 @@ use super::timeline::{Artifact, History};
 use crate::error::Error;
 use crate::facts::deployments::environment_after;
 use crate::facts::deployments::rows::{
-    BY_REFERENCE, DIGEST, FIRST_IN, Keys, Lane, REFERENCE, REFERENCE_OF_DIGEST, Stamp, TURNS, UNKNOWN, by_artifact,
-    reference_key, unreadable,
+    BY_REFERENCE, DIGEST, FIRST_IN, Keys, Lane, REFERENCE, REFERENCE_OF_DIGEST, Stamp, TAGGED, TURNS, UNKNOWN,
+    by_artifact, reference_key, table_key, unreadable,
 };
 use crate::facts::lineage;
 use crate::rows::text::Text;
@@ -30,6 +30,11 @@ pub(super) struct Past<'a> {
 
 /// From a time on, until another; absent: for ever.
 type Stretch = (Nanos, Option<Nanos>);
+
+/// Tags of one digest that are followed to where something was deployed by them alone.
+const TAGS_SOUGHT_MAX: usize = 16;
+/// Moves of tags to one digest that are read for that.
+const MOVES_SOUGHT_MAX: usize = 1_024;
 
 const ALWAYS: Stretch = (Nanos(i64::MIN), None);
 
@@ -90,17 +95,50 @@ impl Past<'_> {
         if unknown_until.is_none() {
             return Ok(false);
         }
-        let any = |times: Vec<Nanos>, meant: &str| {
-            for from in times {
-                if let Some(until) = tag.stretch(from, meant)?
-                    && is_so((from, until))?
-                {
-                    return Ok(true);
-                }
+        Ok(tag.any(tag.moves_to(digest, before.time)?, digest, is_so)? || tag.any(tag.went(before.time)?, "", is_so)?)
+    }
+
+    /// Is something so in a stretch of time, begun by a moment, in which one of the tags meant a digest by which alone
+    /// something was deployed? At most [`TAGS_SOUGHT_MAX`] of them are looked at, and [`MOVES_SOUGHT_MAX`] of their moves.
+    fn any_tag(
+        &self,
+        digest: &str,
+        before: &Stamp,
+        is_so: &dyn Fn(&str, Stretch) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let (tags, mut moves) = (self.scope.table(TAGGED).text(digest), None);
+        for (key, _) in self.scope.keyed::<()>(&tags, &tags.prefix_end(), false, Clocks::Known, TAGS_SOUGHT_MAX)? {
+            let mut reader = table_key(&key)?;
+            let reference = reader.text().and_then(|_| reader.text()).ok_or_else(unreadable)?;
+            let Some(named) = ArtifactRef::parse(&reference).filter(|named| !named.tag.is_empty()) else { continue };
+            let tag = Tag { scope: self.scope, repository: &named.repository_key(), tag: &named.tag };
+            let is_so = |stretch| is_so(&reference, stretch);
+            if !is_so(ALWAYS)? {
+                continue;
             }
-            Ok::<_, Error>(false)
+            let known = match moves.take() {
+                Some(known) => known,
+                None => self.moves_to(digest, before.time)?,
+            };
+            let own = known.iter().filter(|(_, repository, of)| *repository == tag.repository && *of == tag.tag);
+            if tag.any(own.map(|(time, ..)| *time).collect(), digest, &is_so)? {
+                return Ok(true);
+            }
+            moves = Some(known);
+        }
+        Ok(false)
+    }
+
+    /// When which tags began to point at a digest, up to and with a time; and perhaps when they did not begin to.
+    fn moves_to(&self, digest: &str, until: Nanos) -> Result<Vec<(Nanos, String, String)>, Error> {
+        let prefix = lineage::rows::key(&self.scope.tenant, lineage::rows::table::MOVES_TO).text(digest);
+        let end = prefix.clone().until(Some(until));
+        let rows = self.scope.keyed::<()>(&prefix, &end, false, Clocks::Known, MOVES_SOUGHT_MAX)?;
+        let read = |(key, _): &(Vec<u8>, _)| {
+            let (stamp, repository, tag) = move_of(key).ok_or_else(unreadable)?;
+            Ok((Nanos(stamp.time), repository, tag))
         };
-        Ok(any(tag.moves_to(digest, before.time)?, digest)? || any(tag.went(before.time)?, "")?)
+        rows.iter().map(read).collect()
     }
 
     /// Did an artifact run before a moment, as `told` of a class, or `alone` by its reference in a stretch of time?
@@ -112,13 +150,21 @@ impl Past<'_> {
         alone: &dyn Fn(&str, Stretch) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         let reference = reference_key(&artifact.reference);
-        let alone = |stretch| alone(&reference, stretch);
-        match &artifact.digest {
-            Some(digest) => Ok(told(DIGEST, digest)?
-                || (alone(ALWAYS)? && self.any_stretch(&artifact.reference, digest, before, &alone)?)),
-            None if artifact.reference == UNKNOWN => Ok(false),
-            None => Ok(alone(ALWAYS)? || told(REFERENCE_OF_DIGEST, &reference)?),
+        let by_name = |stretch| alone(&reference, stretch);
+        let Some(digest) = &artifact.digest else {
+            let is_named = artifact.reference != UNKNOWN;
+            return Ok(is_named && (by_name(ALWAYS)? || told(REFERENCE_OF_DIGEST, &reference)?));
+        };
+        let is_named = by_name(ALWAYS)?;
+        for digest in &self.scope.aliases_of(digest)? {
+            let ran = told(DIGEST, digest)?
+                || (is_named && self.any_stretch(&artifact.reference, digest, before, &by_name)?)
+                || self.any_tag(digest, before, alone)?;
+            if ran {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 }
 
@@ -184,6 +230,23 @@ impl Tag<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(times)
+    }
+
+    /// Is something so in one of the stretches that begin then, in which it means a digest?
+    fn any(
+        &self,
+        times: Vec<Nanos>,
+        meant: &str,
+        is_so: &dyn Fn(Stretch) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        for from in times {
+            if let Some(until) = self.stretch(from, meant)?
+                && is_so((from, until))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Until when it points at a digest that it points at, at a time; `None` where it does not then.

@@ -421,6 +421,15 @@ impl Graph<'_> {
         if plain.len() <= 1 {
             return Ok(None);
         }
+        // A manifest and its config are one artifact.
+        let canonical = |place: &Place| match &place.digest {
+            Some(digest) => self.canonical(digest),
+            None => Ok(what(place)),
+        };
+        let one = mains.iter().map(|(_, place)| canonical(place)).collect::<Result<BTreeSet<String>, Error>>()?;
+        if one.len() <= 1 {
+            return Ok(None);
+        }
         let candidate = |((cluster, namespace), place): &((String, String), Place)| {
             let named = [cluster, namespace].into_iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>();
             let at = if named.is_empty() { "no named cluster".to_owned() } else { named.join("/") };

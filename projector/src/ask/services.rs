@@ -288,7 +288,7 @@ impl Scope {
     fn exact_rows(&self, seen: Vec<(Stamp, LaneFact)>) -> Result<(Vec<Row>, bool), Error> {
         let (mut rows, mut enough, mut exact) = (Vec::new(), Enough::default(), false);
         for (stamp, fact) in seen.into_iter().rev() {
-            let artifact = self.artifact_of(&fact, stamp.time)?;
+            let artifact = self.joined(self.artifact_of(&fact, stamp.time)?, &rows)?;
             let row = Row { stamp, fact: Rc::new(fact), artifact };
             exact = enough.with(&row);
             rows.push(row);

@@ -26,7 +26,7 @@ impl LaneFact {
             ("", None) => UNKNOWN.to_owned(),
             (reference, _) => reference.to_owned(),
         };
-        (named || self.what == What::Deployed).then_some(Artifact { reference, digest })
+        (named || self.what == What::Deployed).then_some(Artifact { reference, digest, joined: None })
     }
 }
 
@@ -35,12 +35,19 @@ impl LaneFact {
 pub(crate) struct Artifact {
     pub(crate) reference: String,
     pub(crate) digest: Option<String>,
+    /// The digest by which later rows of its lane name it, where that is another one.
+    pub(crate) joined: Option<Rc<str>>,
 }
 
 impl Artifact {
+    /// The digest by which it is compared within its lane.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.joined.as_deref().or(self.digest.as_deref())
+    }
+
     /// One digest, or one reference where a digest is not known. What is unknown is never the same again.
     pub(crate) fn same(&self, other: &Artifact) -> bool {
-        match (&self.digest, &other.digest) {
+        match (self.key(), other.key()) {
             (Some(a), Some(b)) => a == b,
             _ if self.reference == UNKNOWN || other.reference == UNKNOWN => false,
             _ if self.reference == other.reference => true,
@@ -115,8 +122,8 @@ impl Artifact {
     /// Whether what ran before, of which a row says this, was another one than the next, whatever rows before told of it:
     /// they may have told its digest, or its name where this row is not `named`.
     fn surely_differs(&self, named: bool, next: &Artifact) -> bool {
-        match (&self.digest, &next.digest) {
-            (Some(digest), Some(next)) => digest != next,
+        match (self.key(), next.key()) {
+            (Some(key), Some(next)) => key != next,
             (None, Some(_)) => self.reference == UNKNOWN,
             (_, None) => {
                 let unknown = self.reference == UNKNOWN || next.reference == UNKNOWN;
@@ -289,7 +296,8 @@ impl Run {
         if let (None, Some(named)) = (&self.artifact.digest, &row.artifact)
             && named.digest.is_some()
         {
-            Rc::make_mut(&mut self.artifact).digest.clone_from(&named.digest);
+            let known = Rc::make_mut(&mut self.artifact);
+            (known.digest, known.joined) = (named.digest.clone(), named.joined.clone());
         }
         if !row.fact.config_digest.is_empty() {
             self.config = Some((row.stamp, row.fact.config_digest.clone()));
@@ -568,7 +576,7 @@ mod tests {
 
     #[test]
     fn bare_names_and_those_of_docker_hub_are_one() {
-        let artifact = |reference: &str| Artifact { reference: reference.to_owned(), digest: None };
+        let artifact = |reference: &str| Artifact { reference: reference.to_owned(), digest: None, joined: None };
         assert!(artifact("nginx:1").same(&artifact("docker.io/library/nginx:1")));
         assert!(!artifact("nginx:1").same(&artifact("ghcr.io/nginx:1")));
         assert!(!artifact(UNKNOWN).same(&artifact("docker.io/library/unknown:latest")));
