@@ -11,8 +11,8 @@ use pedigraph_projector::store::{MemStore, Row, Store};
 use pedigraph_projector::{Error, Found, Scope, Views, fold_into_memory};
 use pedigraph_proto::Event;
 use pedigraph_proto::event::{
-    ArtifactPublished, CanaryChanged, ConfigChanged, DigestKind, FreezeChanged, ImageObserved, ServiceDeployed,
-    ServiceRemoved,
+    ArtifactDeleted, ArtifactPublished, CanaryChanged, ConfigChanged, DigestKind, EnvironmentChanged, FreezeChanged,
+    ImageObserved, ServiceDeployed, ServiceRemoved,
 };
 use proptest::prelude::*;
 use world::{Random, SECOND, Sent, World, scope, seed};
@@ -725,4 +725,63 @@ fn what_ran_by_a_tag_alone_has_run_when_it_is_deployed_by_its_digest_or_another_
     assert_eq!(all("live"), ["promote"]);
     assert_eq!(all("shop"), ["promote"]);
     assert_eq!(all("early"), ["deploy"], "when the tag was deployed before, it meant another digest");
+}
+
+#[test]
+fn a_service_that_is_let_off_the_freeze_of_its_environment_changes() {
+    let at = |second: i64| YEAR_2000 + second * SECOND;
+    let freeze = |second: i64, service: &str, frozen: bool| {
+        let (environment, service) = ("fz".to_owned(), service.to_owned());
+        let event = FreezeChanged { environment, service, frozen, ..FreezeChanged::default() };
+        sent(&second.to_string(), at(second), event)
+    };
+    let events = [
+        sent("a", at(1), deployed("fz", "a", "r.io/a:1")),
+        freeze(5, "a", false),
+        freeze(10, "", true),
+        freeze(20, "a", false),
+        freeze(40, "a", true),
+        freeze(50, "", false),
+        freeze(60, "a", false),
+    ];
+    for late in [false, true] {
+        let mut world = World::new();
+        let mut events = events.to_vec();
+        if late {
+            events.reverse();
+        }
+        world.append(&events);
+        let scope = scope(&world.views(), None, None);
+        let kinds: Vec<_> = kinds(&scope, "fz").into_iter().skip(1).collect();
+        let wanted = [(10, "freeze"), (20, "unfreeze"), (40, "freeze"), (50, "unfreeze"), (60, "unfreeze")];
+        assert_eq!(kinds, wanted.map(|(at, kind)| (at, kind.to_owned())), "late: {late}");
+    }
+}
+
+#[test]
+fn what_is_deleted_says_so() {
+    let at = |second: i64| YEAR_2000 + second * SECOND;
+    let digest = hex("d1");
+    let deploy = |second: i64| {
+        let event = ServiceDeployed { artifact_digest: digest.clone(), ..deployed("pr-17", "s", "r.io/s:1") };
+        sent(&second.to_string(), at(second), event)
+    };
+    let gone = EnvironmentChanged { environment: "pr-17".to_owned(), deleted: true, ..EnvironmentChanged::default() };
+    let deleted = ArtifactDeleted { artifact_digest: digest.clone(), ..ArtifactDeleted::default() };
+    let mut world = World::new();
+    world.append(&[sent("gone", at(20), gone), deploy(10), sent("artifact", at(30), deleted), deploy(40)]);
+    let views = world.views();
+    let told = |moment: i64| {
+        let scope = scope(&views, Some(at(moment)), None);
+        let one = scope.environment("pr-17", false).expect("readable").expect("named").deleted_at;
+        let listed = scope.environments().expect("readable")[0].deleted_at;
+        assert_eq!(one, listed);
+        one.map(|time| time.0)
+    };
+    assert_eq!([15, 20, 39, 40].map(told), [None, Some(at(20)), Some(at(20)), None], "a deployment brings it back");
+    let deletions = |moment: i64| {
+        let scope = scope(&views, Some(at(moment)), None);
+        scope.artifact(&digest).expect("readable").expect("known").deletions.len()
+    };
+    assert_eq!([25, 35].map(deletions), [0, 1]);
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use pedigraph_proto::Nanos;
 
 use super::answers::{Change, Page, Proof};
-use super::environment::candidate_stamp;
+use super::environment::{candidate_stamp, is_frozen};
 use super::past::Past;
 use super::scope::{Clocks, Scope};
 use super::timeline::{self, Move, Run};
@@ -278,15 +278,21 @@ impl Scope {
         })
     }
 
-    /// A freeze of what is frozen already is no change.
+    /// A freeze of what is frozen already is no change, by itself or with its environment.
     fn freeze_change(&self, environment: &str, mark: &Mark) -> Result<Option<Setting>, Error> {
         let key = settings(&self.tenant, FREEZE, environment, &mark.lane.service);
         let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp), Clocks::Both)? else {
             return Ok(None);
         };
-        let before = self.newest_setting(FREEZE, environment, &mark.lane.service, Some(&mark.stamp))?;
-        let before = before.is_some_and(|(_, before)| before.frozen);
-        Ok(Some(row.value).filter(|setting| setting.frozen != before))
+        let service = mark.lane.service.as_str();
+        let before = self.newest_setting(FREEZE, environment, service, Some(&mark.stamp))?;
+        let everywhere = match service {
+            "" => None,
+            _ => self.newest_setting(FREEZE, environment, "", Some(&mark.stamp))?,
+        };
+        let own = (mark.stamp, row.value);
+        let was = is_frozen(everywhere.as_ref(), before.as_ref());
+        Ok((is_frozen(everywhere.as_ref(), Some(&own)) != was).then_some(own.1))
     }
 }
 

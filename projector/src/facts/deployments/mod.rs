@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 
 use self::head::{Count, Head, HeadRow, Known, Runs, SOUGHT_ROWS_MAX, enough};
 use self::rows::{
-    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
-    CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES, LANES_RUNNING, Lane,
-    LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, SHARED,
-    SHARED_BY, Setting, Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key,
-    settings, table, unreadable,
+    ABOUT_DELETION, ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES,
+    CHANGES_OF_ENTRY, CONFIG, CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES,
+    LANES_RUNNING, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES,
+    SERVICES_RUNNING, SHARED, SHARED_BY, Setting, Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest,
+    read_stamp, reference_key, settings, table, unreadable,
 };
 use crate::error::Error;
 use crate::facts::lineage;
@@ -87,7 +87,8 @@ impl Fold<'_> {
             Deploy::FreezeChanged(event) => self.freeze(event, rows),
             Deploy::EnvironmentChanged(event) => {
                 let name = if event.environment.is_empty() { &event.name } else { &event.environment };
-                self.named(name, ABOUT_ELSE, &Lane::default(), rows)
+                let about = if event.deleted { ABOUT_DELETION } else { ABOUT_ELSE };
+                self.named(name, about, &Lane::default(), rows)
             }
         }
     }
@@ -167,7 +168,9 @@ impl Fold<'_> {
         if topic == FREEZE {
             let thawed = Setting::default();
             let around = self.around::<Setting>(&group, rows)?;
-            if around.before.map_or(thawed, |(_, before)| before).frozen != setting.frozen {
+            // A service that is let off may have been frozen with its environment, whatever was said of itself.
+            let may_be_let_off = !service.is_empty() && !setting.frozen;
+            if may_be_let_off || around.before.map_or(thawed, |(_, before)| before).frozen != setting.frozen {
                 self.candidate(&self.stamp, about, &lane, rows)?;
             }
             if let Some((stamp, _)) = around.after.filter(|(_, after)| after.frozen != setting.frozen) {

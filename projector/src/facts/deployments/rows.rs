@@ -76,6 +76,8 @@ pub(crate) const FREEZE: u8 = b'z';
 pub(crate) const ABOUT_LANE: u8 = b'd';
 pub(crate) const ABOUT_FREEZE: u8 = b'z';
 pub(crate) const ABOUT_ELSE: u8 = b'n';
+/// The environment is gone, until anything names it later.
+pub(crate) const ABOUT_DELETION: u8 = b'x';
 
 /// Shown where a deployment says neither reference nor digest.
 pub(crate) const UNKNOWN: &str = "unknown";
