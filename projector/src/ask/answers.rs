@@ -357,6 +357,9 @@ pub struct Artifact {
     pub verdicts_as_of: Option<u64>,
     /// VEX statements that name it, newest first.
     pub statements: Vec<Item>,
+    /// Where it is said to be deleted, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deletions: Vec<Item>,
     /// Neighbours.
     pub lineage: Neighbours,
     /// Lists that were cut at their limit, by name.
@@ -461,6 +464,9 @@ pub struct Environment {
     /// The moment asked for; absent: the newest known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Nanos>,
+    /// When it was deleted, if nothing named it later. What ran there is still shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Nanos>,
     /// By service.
     pub services: Vec<ServiceState>,
 }
@@ -476,6 +482,9 @@ pub struct EnvironmentSummary {
     /// Newest change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Nanos>,
+    /// When it was deleted, if nothing named it later. What ran there is still shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Nanos>,
 }
 
 /// One change of an environment.

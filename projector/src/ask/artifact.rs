@@ -56,6 +56,7 @@ impl Graph<'_> {
         let scans = cut("scans", self.items(profile, &[EvidenceKind::Scan])?);
         let deployments = cut("deployments", self.deployments(profile)?);
         let statements = cut("statements", self.items(profile, &[EvidenceKind::Vex])?);
+        let deletions = cut("deletions", self.items(profile, &[EvidenceKind::Deleted])?);
         let (verdicts, verdicts_as_of, verdicts_cut) = self.scope.verdicts_here(self, &profile.digest)?;
         if verdicts_cut {
             truncated.push("verdicts".to_owned());
@@ -89,6 +90,7 @@ impl Graph<'_> {
             verdicts,
             verdicts_as_of,
             statements,
+            deletions,
             lineage,
             truncated,
         })

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::facts::deployments::head::{Count, Known};
 use crate::facts::deployments::newest_change_at;
 use crate::facts::deployments::rows::{
-    BY_TIME, CANDIDATES, CONFIG_OF, KNOWN, Keys, LANE_ROWS, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE,
+    ABOUT_DELETION, BY_TIME, CANDIDATES, CONFIG_OF, KNOWN, Keys, LANE_ROWS, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE,
     SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp, settings, table_key,
     unreadable,
 };
@@ -132,7 +132,19 @@ impl Scope {
             None => self.count_running(&environment)?,
         };
         let last_change = self.last_change(&environment)?;
-        Ok(EnvironmentSummary { environment, services, last_change })
+        let deleted_at = self.deleted_at(&environment)?;
+        Ok(EnvironmentSummary { environment, services, last_change, deleted_at })
+    }
+
+    /// When an environment was deleted; `None` where anything named it later, such as a deployment.
+    pub(super) fn deleted_at(&self, environment: &str) -> Result<Option<Nanos>, Error> {
+        let prefix = self.table(BY_TIME).text(environment);
+        let newest = self.keyed::<()>(&prefix, &self.end_of(&prefix), true, Clocks::Both, 1)?.pop();
+        let Some((key, _)) = newest else { return Ok(None) };
+        let mut reader = table_key(&key)?;
+        reader.text().ok_or_else(unreadable)?;
+        let (stamp, about) = read_stamp(&mut reader).zip(reader.byte()).ok_or_else(unreadable)?;
+        Ok((about == ABOUT_DELETION).then_some(stamp.time))
     }
 
     /// Whether about so many services run in all environments at most, from the rows that count them; not where there are

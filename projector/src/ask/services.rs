@@ -42,7 +42,7 @@ impl Scope {
                 services.push(runs.whole());
             }
         }
-        Ok(Some(self.environment_of(name, services)))
+        Ok(Some(self.environment_of(name, services)?))
     }
 
     /// At most `limit` services of an environment after a page's key, of each what one answer lists. A page ends when
@@ -72,13 +72,14 @@ impl Scope {
                 services.push(runs.listed());
             }
         }
-        Ok(Some((self.environment_of(name, services), next)))
+        Ok(Some((self.environment_of(name, services)?, next)))
     }
 
     /// By name: walks go by keys, which differ from names where a name ends with a digest.
-    fn environment_of(&self, name: &str, mut services: Vec<ServiceState>) -> Environment {
+    fn environment_of(&self, name: &str, mut services: Vec<ServiceState>) -> Result<Environment, Error> {
         services.sort_by(|a, b| a.service.cmp(&b.service));
-        Environment { environment: name.to_owned(), at: self.at, services }
+        let deleted_at = self.deleted_at(name)?;
+        Ok(Environment { environment: name.to_owned(), at: self.at, deleted_at, services })
     }
 
     /// How many services of an environment run, service by service.
