@@ -229,7 +229,8 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         cdevents/conformance: accepted as cdevents: 45
         csaf: UNSUPPORTED_FORMAT: 8
         csaf: accepted as csaf: 19
-        cyclonedx: accepted as cyclonedx: 118
+        cyclonedx: SUBJECT_MISSING: 19
+        cyclonedx: accepted as cyclonedx: 99
         github: UNSUPPORTED_FORMAT: 137
         grype: MALFORMED_JSON: 2
         grype: SUBJECT_MISSING: 2
@@ -1135,7 +1136,8 @@ fn a_trivy_report_ties_the_digests_of_its_image_together() {
         &message(report.as_bytes()),
         expect![[r#"
             trivy document sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72 2026-01-01T00:00:00Z Payload
-            ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
+            ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60","target":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"}
+            ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
             ImageObserved {"diffIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digestKind":"config"}
             ImageObserved {"artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","tags":["1"]}
         "#]],
@@ -1405,7 +1407,7 @@ const READ_AS_TEXT: [&str; 31] = [
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":VALUE}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":"a","dependsOn":[VALUE]}]}"#,
     r#"{"bomFormat":"CycloneDX","specVersion":"1.6","vulnerabilities":[{"id":VALUE}]}"#,
-    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","vulnerabilities":[{"analysis":{"state":VALUE}}]}"#,
+    r#"{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"component":{"purl":"pkg:npm/a@1"}},"vulnerabilities":[{"analysis":{"state":VALUE}}]}"#,
     r#"{"@context":"https://openvex.dev/ns","statements":[{"products":["a"],"status":VALUE}]}"#,
     r#"{"@context":"https://openvex.dev/ns","statements":[{"products":["a"],"vulnerability":{"name":VALUE}}]}"#,
     r#"{"@context":"https://openvex.dev/ns","statements":[{"products":[{"@id":"a","identifiers":{"purl":VALUE}}]}]}"#,

@@ -96,6 +96,7 @@ impl<'g> Bom<'g> {
             artifact: artifact.as_ref().map(Digest::to_string),
             others: others.iter().map(|(digest, _)| digest.to_string()).collect(),
             purl: self.root.as_ref().map(|root| root.purl.clone()).filter(|purl| !purl.is_empty()),
+            package: self.root.as_ref().and_then(Root::package),
             is_described: self.root.is_some(),
             version: self.root.as_ref().map(|root| root.version.clone()).unwrap_or_default(),
             serial_number: self.serial_number.clone(),
@@ -111,7 +112,8 @@ impl<'g> Bom<'g> {
         let scan = self.scan_head(&sbom_digest, &subject);
         let scanned_as = self.scanned_as(artifact.as_ref().unwrap_or(&sbom_digest), &others);
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
-        if evidence_only && artifact.is_none() && statements.iter().all(|said| said.product.is_empty()) {
+        let says_nothing = !statements.is_empty() && statements.iter().all(|said| said.product.is_empty());
+        if evidence_only && says_nothing {
             let reason = "no vulnerability names a product that has a purl or a digest; send it with a subject";
             return Err(Reject::new(Code::SubjectMissing, reason));
         }

@@ -1,6 +1,7 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
@@ -110,12 +111,25 @@ pub(super) struct Subject {
     pub(super) others: Vec<String>,
     /// Purl of the root component.
     pub(super) purl: Option<String>,
+    /// Key of the package that the root component is.
+    pub(super) package: Option<String>,
     /// The document says what it describes: it has a root component.
     pub(super) is_described: bool,
     /// Version of the root component; empty when it has none.
     pub(super) version: String,
     /// Serial number of the document, by which BOM-Links into it name it.
     pub(super) serial_number: String,
+}
+
+impl Subject {
+    /// What statements on it call it.
+    fn product(&self) -> Option<&str> {
+        self.artifact.as_deref().or(self.purl.as_deref())
+    }
+
+    fn digests(&self) -> Vec<String> {
+        self.artifact.iter().chain(&self.others).cloned().collect()
+    }
 }
 
 /// Most references or responses of one vulnerability.
@@ -336,24 +350,21 @@ pub(super) fn split(
 /// element for each finding, all of them on the product (Dependency-Track), and none of them takes another back.
 fn cautious_last(statements: &mut [VexStatement]) {
     let mut order: Vec<usize> = (0..statements.len()).collect();
-    order.sort_by(|&a, &b| said_of(&statements[a]).cmp(&said_of(&statements[b])));
-    let mut again: Vec<Vec<usize>> = Vec::new();
-    for same in order.chunk_by(|&a, &b| said_of(&statements[a]) == said_of(&statements[b])) {
-        if same.len() > 1 {
-            again.push(same.to_vec());
-        }
-    }
+    order.sort_by(|&a, &b| by_thing(&statements[a], &statements[b]));
+    let same = order.chunk_by(|&a, &b| by_thing(&statements[a], &statements[b]).is_eq());
+    let again: Vec<&[usize]> = same.filter(|same| same.len() > 1).collect();
     for places in again {
         let mut said: Vec<VexStatement> = places.iter().map(|&place| std::mem::take(&mut statements[place])).collect();
         said.sort_by_key(|statement| caution(statement.status()));
-        places.into_iter().zip(said).for_each(|(place, statement)| statements[place] = statement);
+        places.iter().zip(said).for_each(|(&place, statement)| statements[place] = statement);
     }
 }
 
-/// What a statement is of: the vulnerability as names of it are compared, the product, its part; and since when.
-fn said_of(statement: &VexStatement) -> (String, &str, &[String], &str) {
-    let vulnerability = statement.vulnerability.to_ascii_uppercase();
-    (vulnerability, &statement.product, &statement.subcomponents, &statement.time)
+/// The order of what statements are of: the vulnerability as names of it are compared, the product, its part; since when.
+fn by_thing(a: &VexStatement, b: &VexStatement) -> Ordering {
+    let names = a.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase());
+    let names = names.cmp(b.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase()));
+    names.then_with(|| (&a.product, &a.subcomponents, &a.time).cmp(&(&b.product, &b.subcomponents, &b.time)))
 }
 
 /// The order of SPEC §5; what is no statement says nothing.
@@ -482,13 +493,13 @@ impl Affects {
     /// A part of the thing described: what is said of it is about the part there, and says nothing of it elsewhere. Where
     /// the thing is not known it is about the part, wherever that is.
     fn part(own: String, subject: &Subject) -> Affects {
-        let mut affects = Affects::root(subject);
-        if affects.product.is_empty() {
-            affects.product = own;
-        } else {
-            affects.subcomponents = vec![own];
+        let Some(product) = subject.product() else { return Affects { product: own, ..Affects::default() } };
+        Affects {
+            product: product.to_owned(),
+            product_digests: subject.digests(),
+            subcomponents: vec![own],
+            ..Affects::default()
         }
-        affects
     }
 
     /// Something that this document does not list: a purl, or an element of another document, which may be named by its
@@ -500,8 +511,7 @@ impl Affects {
             return Affects { product: reference.to_owned(), name: reference.to_owned(), ..Affects::default() };
         };
         let (version, text) = (purl.version().to_owned(), purl.to_string());
-        let root = subject.purl.as_deref().and_then(Purl::parse);
-        let is_root = root.is_some_and(|root| root.package_key() == purl.package_key());
+        let is_root = subject.package.as_deref() == Some(purl.package_key());
         let is_alone = !subject.is_described || is_root || purl.is_image();
         let nothing = Subject::default();
         let part = Affects::part(text.clone(), if is_alone { &nothing } else { subject });
@@ -538,10 +548,9 @@ impl Affects {
     }
 
     fn root(subject: &Subject) -> Affects {
-        let product = subject.artifact.as_ref().or(subject.purl.as_ref());
         Affects {
-            product: product.cloned().unwrap_or_default(),
-            product_digests: subject.artifact.iter().chain(&subject.others).cloned().collect(),
+            product: subject.product().unwrap_or_default().to_owned(),
+            product_digests: subject.digests(),
             purl: subject.purl.clone().unwrap_or_default(),
             version: subject.version.clone(),
             ..Affects::default()

@@ -61,6 +61,11 @@ impl Root {
         }
     }
 
+    /// The key of the package that it is, where it is called by a purl.
+    pub(super) fn package(&self) -> Option<String> {
+        Purl::parse(&self.purl).map(|purl| purl.package_key().to_owned())
+    }
+
     /// Every digest by which it is found, with what the document calls it there.
     pub(super) fn digests(&self) -> impl Iterator<Item = (Digest, String)> {
         let own = self.digest.clone().map(|digest| (digest, self.reference()));

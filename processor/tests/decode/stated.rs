@@ -774,7 +774,7 @@ fn vulnerabilities_of_nothing_that_is_known_are_refused() {
     let digest = sha256_of("6c");
     check(nameless, &format!("{own},{analysis}"), None, true);
     check(nameless, analysis, None, true);
-    check(nameless, own, None, true);
+    check(nameless, own, None, false);
     check(nameless, &format!("{own},{analysis}"), Some(&digest), false);
     check(nameless, own, Some(&digest), false);
     check(named, &format!("{own},{analysis}"), None, false);
