@@ -348,11 +348,16 @@ impl<'t> Model<'t> {
     }
 
     fn freezes(&self) -> Vec<Changed> {
-        let mut frozen_now: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut frozen_now: BTreeMap<&str, _> = BTreeMap::new();
         let mut changes = Vec::new();
         for told in &self.told {
             let Said::Frozen { service, frozen } = &told.said else { continue };
-            if frozen_now.insert(service, *frozen).unwrap_or(false) != *frozen {
+            let everywhere = frozen_now.get("").filter(|_| !service.is_empty()).copied();
+            let own = frozen_now.insert(service.as_str(), (told.order, *frozen));
+            // It was frozen with the environment, and is let off.
+            let all_after_own =
+                everywhere.filter(|(_, frozen)| *frozen).is_some_and(|(at, _)| own.is_none_or(|own| at > own.0));
+            if own.is_some_and(|own| own.1) != *frozen || (all_after_own && !*frozen) {
                 let kind = if *frozen { "freeze" } else { "unfreeze" };
                 changes.push((told.order, service.clone(), None, None, kind));
             }

@@ -278,7 +278,7 @@ impl Scope {
         })
     }
 
-    /// A freeze of what is frozen already is no change, by itself or with its environment.
+    /// A freeze of what is frozen already is no change. That a service is let off the freeze of its environment is one.
     fn freeze_change(&self, environment: &str, mark: &Mark) -> Result<Option<Setting>, Error> {
         let key = settings(&self.tenant, FREEZE, environment, &mark.lane.service);
         let Some(row) = self.get::<Setting>(&key.moment(&mark.stamp), Clocks::Both)? else {
@@ -291,8 +291,10 @@ impl Scope {
             _ => self.newest_setting(FREEZE, environment, "", Some(&mark.stamp))?,
         };
         let own = (mark.stamp, row.value);
+        let is_other = before.as_ref().is_some_and(|(_, before)| before.frozen) != own.1.frozen;
         let was = is_frozen(everywhere.as_ref(), before.as_ref());
-        Ok((is_frozen(everywhere.as_ref(), Some(&own)) != was).then_some(own.1))
+        let is_let_off = was && !is_frozen(everywhere.as_ref(), Some(&own));
+        Ok((is_other || is_let_off).then_some(own.1))
     }
 }
 

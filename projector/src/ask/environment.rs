@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::facts::deployments::head::{Count, Known};
 use crate::facts::deployments::newest_change_at;
 use crate::facts::deployments::rows::{
-    ABOUT_DELETION, BY_TIME, CANDIDATES, CONFIG_OF, KNOWN, Keys, LANE_ROWS, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE,
-    SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp, settings, table_key,
-    unreadable,
+    BY_TIME, CANDIDATES, CONFIG_OF, DELETION, KNOWN, Keys, LANE_ROWS, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING,
+    REFERENCE, SERVICES_RUNNING, SETTINGS, Setting, Stamp, UNMARKED, VIEW, by_artifact, read_stamp, settings,
+    table_key, unreadable,
 };
 use crate::store::key::Key;
 
@@ -138,13 +138,12 @@ impl Scope {
 
     /// When an environment was deleted; `None` where anything named it later, such as a deployment.
     pub(super) fn deleted_at(&self, environment: &str) -> Result<Option<Nanos>, Error> {
-        let prefix = self.table(BY_TIME).text(environment);
-        let newest = self.keyed::<()>(&prefix, &self.end_of(&prefix), true, Clocks::Both, 1)?.pop();
-        let Some((key, _)) = newest else { return Ok(None) };
-        let mut reader = table_key(&key)?;
-        reader.text().ok_or_else(unreadable)?;
-        let (stamp, about) = read_stamp(&mut reader).zip(reader.byte()).ok_or_else(unreadable)?;
-        Ok((about == ABOUT_DELETION).then_some(stamp.time))
+        let newest = self.newest_setting(DELETION, environment, "", None)?;
+        let Some((stamp, _)) = newest.filter(|(_, setting)| setting.frozen) else { return Ok(None) };
+        let all = self.table(BY_TIME).text(environment);
+        let later = all.clone().moment(&stamp).prefix_end();
+        let named = self.keyed::<()>(&later, &self.end_of(&all), false, Clocks::Both, 1)?;
+        Ok(named.is_empty().then_some(stamp.time))
     }
 
     /// Whether about so many services run in all environments at most, from the rows that count them; not where there are

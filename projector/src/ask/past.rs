@@ -98,11 +98,11 @@ impl Past<'_> {
         Ok(tag.any(tag.moves_to(digest, before.time)?, digest, is_so)? || tag.any(tag.went(before.time)?, "", is_so)?)
     }
 
-    /// Is something so in a stretch of time, begun by a moment, in which one of the tags meant a digest by which alone
+    /// Is something so in a stretch of time, begun by a moment, in which one of the other tags meant a digest by which alone
     /// something was deployed? At most [`TAGS_SOUGHT_MAX`] of them are looked at, and [`MOVES_SOUGHT_MAX`] of their moves.
     fn any_tag(
         &self,
-        digest: &str,
+        (own, digest): (&str, &str),
         before: &Stamp,
         is_so: &dyn Fn(&str, Stretch) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
@@ -110,7 +110,8 @@ impl Past<'_> {
         for (key, _) in self.scope.keyed::<()>(&tags, &tags.prefix_end(), false, Clocks::Known, TAGS_SOUGHT_MAX)? {
             let mut reader = table_key(&key)?;
             let reference = reader.text().and_then(|_| reader.text()).ok_or_else(unreadable)?;
-            let Some(named) = ArtifactRef::parse(&reference).filter(|named| !named.tag.is_empty()) else { continue };
+            let named = ArtifactRef::parse(&reference).filter(|named| reference != own && !named.tag.is_empty());
+            let Some(named) = named else { continue };
             let tag = Tag { scope: self.scope, repository: &named.repository_key(), tag: &named.tag };
             let is_so = |stretch| is_so(&reference, stretch);
             if !is_so(ALWAYS)? {
@@ -159,7 +160,7 @@ impl Past<'_> {
         for digest in &self.scope.aliases_of(digest)? {
             let ran = told(DIGEST, digest)?
                 || (is_named && self.any_stretch(&artifact.reference, digest, before, &by_name)?)
-                || self.any_tag(digest, before, alone)?;
+                || self.any_tag((&reference, digest), before, alone)?;
             if ran {
                 return Ok(true);
             }

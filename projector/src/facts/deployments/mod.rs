@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 
 use self::head::{Count, Head, HeadRow, Known, Runs, SOUGHT_ROWS_MAX, enough};
 use self::rows::{
-    ABOUT_DELETION, ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES,
-    CHANGES_OF_ENTRY, CONFIG, CONFIG_OF, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES,
-    LANES_RUNNING, Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES,
-    SERVICES_RUNNING, SHARED, SHARED_BY, Setting, Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest,
-    read_stamp, reference_key, settings, table, unreadable,
+    ABOUT_ELSE, ABOUT_FREEZE, ABOUT_LANE, BESIDE, BY_REFERENCE, BY_TIME, CANDIDATES, CHANGES, CHANGES_OF_ENTRY, CONFIG,
+    CONFIG_OF, DELETION, DIGEST, Effect, FIRST_IN, FLAG, FREEZE, HEADS, KNOWN, Keys, LANE_ROWS, LANES, LANES_RUNNING,
+    Lane, LaneFact, NEWEST_CHANGE, NEWEST_SETTING, REFERENCE, REFERENCE_OF_DIGEST, SERVICES, SERVICES_RUNNING, SHARED,
+    SHARED_BY, Setting, Stamp, TAGGED, TURNS, UNMARKED, What, by_artifact, lane_rest, read_stamp, reference_key,
+    settings, table, unreadable,
 };
 use crate::error::Error;
 use crate::facts::lineage;
@@ -87,8 +87,8 @@ impl Fold<'_> {
             Deploy::FreezeChanged(event) => self.freeze(event, rows),
             Deploy::EnvironmentChanged(event) => {
                 let name = if event.environment.is_empty() { &event.name } else { &event.environment };
-                let about = if event.deleted { ABOUT_DELETION } else { ABOUT_ELSE };
-                self.named(name, about, &Lane::default(), rows)
+                let setting = Setting { frozen: event.deleted, ..Setting::default() };
+                self.setting_row(DELETION, name, "", &setting, rows)
             }
         }
     }

@@ -71,13 +71,13 @@ pub(crate) const REFERENCE_OF_DIGEST: u8 = b'b';
 pub(crate) const CONFIG: u8 = b'c';
 pub(crate) const FLAG: u8 = b'f';
 pub(crate) const FREEZE: u8 = b'z';
+/// Of an environment: `frozen` says whether it is gone.
+pub(crate) const DELETION: u8 = b'x';
 
 /// What a row of [`BY_TIME`] is about.
 pub(crate) const ABOUT_LANE: u8 = b'd';
 pub(crate) const ABOUT_FREEZE: u8 = b'z';
 pub(crate) const ABOUT_ELSE: u8 = b'n';
-/// The environment is gone, until anything names it later.
-pub(crate) const ABOUT_DELETION: u8 = b'x';
 
 /// Shown where a deployment says neither reference nor digest.
 pub(crate) const UNKNOWN: &str = "unknown";
