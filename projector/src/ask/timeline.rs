@@ -227,7 +227,9 @@ impl State {
 
     fn full(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
         let stable = self.stable.as_mut().filter(|stable| stable.artifact.same(&artifact));
-        let again = stable.is_some();
+        // A name alone in place of a known digest is less than what was known, and may turn out to be another one.
+        let is_known_as_well = |of: &Artifact| of.digest.is_none() || artifact.digest.is_some();
+        let again = stable.as_ref().is_some_and(|stable| is_known_as_well(&stable.artifact));
         if let (Some(stable), true) = (stable, self.canaries.is_empty()) {
             stable.learn(row);
             self.cut = 0;
