@@ -267,8 +267,9 @@ impl<'t> Model<'t> {
             let same_reference = !reference.is_empty() && *reference == artifact.reference;
             let same = match (&artifact.digest, digest.as_str()) {
                 (Some(wanted), "") => {
+                    // By whatever tag meant it then; by its own name also where nobody said what that meant.
                     let then = self.resolved(reference, told.order.0);
-                    same_reference && then.is_none_or(|digest| digest == *wanted)
+                    then.map_or(same_reference, |digest| digest == *wanted)
                 }
                 (Some(wanted), digest) => wanted == digest,
                 (None, _) => same_reference && artifact.reference != "unknown",

@@ -165,8 +165,8 @@ impl Scope {
             let most = back.saturating_add(1).saturating_mul(2);
             let moves = self.newest_moves(&lane, most, Move::is_end_of_spell)?;
             let Some(runs) = moves.first().map(Move::is_full) else { continue };
-            let alone = moves.into_iter().filter(Move::is_full);
-            let found = back.checked_sub(usize::from(!runs)).and_then(|back| alone.skip(back).next());
+            let mut alone = moves.into_iter().filter(Move::is_full);
+            let found = back.checked_sub(usize::from(!runs)).and_then(|back| alone.nth(back));
             lanes.push((lane, runs, found));
         }
         let any_runs = lanes.iter().any(|(_, runs, _)| *runs);
