@@ -229,8 +229,7 @@ fn every_corpus_document_is_accepted_or_rejected_with_the_right_code() {
         cdevents/conformance: accepted as cdevents: 45
         csaf: UNSUPPORTED_FORMAT: 8
         csaf: accepted as csaf: 19
-        cyclonedx: SUBJECT_MISSING: 19
-        cyclonedx: accepted as cyclonedx: 99
+        cyclonedx: accepted as cyclonedx: 118
         github: UNSUPPORTED_FORMAT: 137
         grype: MALFORMED_JSON: 2
         grype: SUBJECT_MISSING: 2
@@ -1137,7 +1136,6 @@ fn a_trivy_report_ties_the_digests_of_its_image_together() {
         expect![[r#"
             trivy document sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72 2026-01-01T00:00:00Z Payload
             ScanCompleted {"artifactDigest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60","target":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427"}
-            ScanCompleted {"artifactDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","findingCount":1,"findings":[{"aliases":["GHSA-1"],"fixedVersion":"2","installedVersion":"1","packageName":"p","purl":"pkg:npm/p@1","severity":"high","status":"fixed","vulnerability":"CVE-1"}],"kind":"container_image","scanId":"sha256:265f12005204470aeb61cd8ebcc036bb9cf8335cec5cb0dd48ecb1b83dd27d72","scanner":"trivy","scannerVersion":"0.60"}
             ImageObserved {"diffIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],"digest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digestKind":"config"}
             ImageObserved {"artifactRef":"ghcr.io/a/b@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","configDigest":"sha256:0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","tags":["1"]}
         "#]],

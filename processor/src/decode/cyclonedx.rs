@@ -112,11 +112,6 @@ impl<'g> Bom<'g> {
         let scan = self.scan_head(&sbom_digest, &subject);
         let scanned_as = self.scanned_as(artifact.as_ref().unwrap_or(&sbom_digest), &others);
         let beside = self.root.as_ref().map(|root| root.identity_facts()).unwrap_or_default();
-        let says_nothing = !statements.is_empty() && statements.iter().all(|said| said.product.is_empty());
-        if evidence_only && says_nothing {
-            let reason = "no vulnerability names a product that has a purl or a digest; send it with a subject";
-            return Err(Reject::new(Code::SubjectMissing, reason));
-        }
         if !evidence_only {
             self.sbom_facts(&mut facts, artifact.as_ref(), &sbom_digest, &others)?;
         }

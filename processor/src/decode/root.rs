@@ -172,17 +172,15 @@ impl TrivyImage {
         }
     }
 
-    /// The digests of registries, and of the configuration, beside the one that is the subject, each with its reference;
-    /// none where the subject is of none of them. By its configuration an image of one platform is known in an index too.
+    /// The digests of registries beside the one that is the subject, each with its reference; none where the subject is
+    /// of none of them.
     pub(super) fn others(&self, subject: Option<&Digest>) -> Vec<(Digest, String)> {
         let of_image =
             subject == self.id.as_ref() || self.repo_digests.iter().any(|(_, digest)| Some(digest) == subject);
-        let pulled = self.repo_digests.iter().map(|(name, digest)| (digest, name.to_string()));
-        let all = pulled.chain(self.id.iter().map(|id| (id, String::new())));
         let mut others: Vec<(Digest, String)> = Vec::new();
-        for (digest, name) in all.filter(|(digest, _)| of_image && Some(*digest) != subject) {
+        for (name, digest) in self.repo_digests.iter().filter(|(_, digest)| of_image && Some(digest) != subject) {
             if !others.iter().any(|(known, _)| known == digest) {
-                others.push((digest.clone(), name));
+                others.push((digest.clone(), name.to_string()));
             }
         }
         others

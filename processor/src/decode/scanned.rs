@@ -89,8 +89,8 @@ impl Image {
     }
 
     /// What a scan is of: the digest given outside; the manifest's, where the report says which one was scanned; every one
-    /// that a registry knows the image by; and its configuration's, where the manifest is not known. `reference` is the
-    /// image's without a registry's digest.
+    /// that a registry knows the image by; else its configuration's. `reference` is the image's without a registry's
+    /// digest.
     pub(super) fn subjects(&self, given: &Given<'_>, reference: String) -> Vec<Scanned> {
         let pulled_as = |digest: &Digest| self.pulled.iter().find(|(_, pulled)| pulled == digest);
         let named = |digest: &Digest| match (pulled_as(digest), self.pulled.first()) {
@@ -120,9 +120,8 @@ impl Image {
         }
         self.manifest.iter().for_each(|digest| add(digest, named(digest)));
         self.pulled.iter().for_each(|(name, digest)| add(digest, name.to_string()));
-        if let Some(config) = self.config.as_ref().filter(|_| self.manifest.is_none()) {
-            // A registry's digest says nothing of what it is the configuration of: that has no name.
-            add(config, if self.pulled.is_empty() { named(config) } else { String::new() });
+        if let Some(config) = self.config.as_ref().filter(|_| self.manifest.is_none() && self.pulled.is_empty()) {
+            add(config, named(config));
         }
         subjects
     }
