@@ -1199,8 +1199,6 @@ fn every_rejection_has_its_code() {
     let tag_alone = r#"{"artifactRef":"r.example/z:1","suite":"e2e","signature":"s"}"#;
     let bare = format!(r#"{{"artifactDigest":"{}"}}"#, "ab".repeat(32));
     let bare_sbom = format!(r#"{{"artifactDigest":"{}","sbomDigest":"{DIGEST}"}}"#, "ab".repeat(32));
-    let bare_deployed =
-        format!(r#"{{"service":"s","environment":"e","artifactRef":"z:1","artifactDigest":"{}"}}"#, "ab".repeat(32));
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep_bom = bom(&format!(r#""x":{deep}"#));
     let deep_object = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
@@ -1335,7 +1333,6 @@ fn every_rejection_has_its_code() {
         ("an own SBOM of a tag", Code::SubjectMissing, message(&own("sbom-attached", tag_alone))),
         ("an own scan of bare hex", Code::DigestInvalid, message(&own("scan-completed", &bare))),
         ("an own SBOM of bare hex", Code::DigestInvalid, message(&own("sbom-attached", &bare_sbom))),
-        ("a deployment of bare hex", Code::DigestInvalid, message(&own("service-deployed", &bare_deployed))),
         ("a scan of a folder", Code::SubjectMissing, message(&trivy(""))),
         (
             "VEX of nothing",

@@ -308,9 +308,13 @@ fn normalize_repository(repository: &mut String, tag: &str) {
     }
 }
 
-/// Refuses an event that names its artifact by what is no digest: it would be kept, and stand in no answer.
+/// Refuses evidence that names its artifact by what is no digest: it would be kept, and stand in no answer. What runs is
+/// shown by its reference all the same.
 fn check_digest(event: &mut Event) -> Result<(), Reject> {
     let name = event.name();
+    if !matches!(event.family(), fact::Family::Artifact(_) | fact::Family::Evidence(_)) {
+        return Ok(());
+    }
     let Some((digest, _)) = artifact(event).filter(|(digest, _)| !digest.is_empty()) else { return Ok(()) };
     let refused = |error: DigestError| Reject::new(Code::DigestInvalid, format!("the artifact of {name}: {error}"));
     digest.parse::<Digest>().map(drop).map_err(refused)

@@ -274,7 +274,7 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
     let found = facts(&bom(&root, r#","components":[{"name":"a"}]"#));
     let sboms = named(&found, "SbomAttached");
     let of: Vec<_> = sboms.iter().map(|sbom| text(sbom, "artifactDigest")).collect();
-    assert_eq!(of, [sha256_of("3c"), sha256_of("4d"), sha256_of("2b")]);
+    assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
     assert!(sboms.iter().all(|sbom| sbom["componentSet"] == sboms[0]["componentSet"]));
     assert_eq!(named(&found, "ComponentsListed").len(), 1, "the set is stored once");
     let images = named(&found, "ImageObserved");
