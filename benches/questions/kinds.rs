@@ -86,7 +86,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("verdict with explanation", VERDICT, verdict, explanation, (100, 10)),
     kind("diff, 2,000 components each", DIFF, diff, of_diff, (15_500, 1)),
     kind("page: start", None, |_, _| "/".to_owned(), lines_of_tables, (60, 60)),
-    kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 7)),
+    kind("page: environment", None, |mix, n| page(&environment(mix, n)), lines_of_tables, (120, 9)),
     kind("page: artifact", None, |mix, n| page(&artifact(mix, n)), of_artifact_page, (430, 30)),
     kind("page: search", None, search, lines_of_tables, (24, 8)),
     kind("page: impact", None, |mix, n| page(&impact_of_common(mix, n)), of_impact_page, (14_000, 5)),

@@ -63,7 +63,9 @@ fn keys_of(purl: &Purl) -> Vec<String> {
 
 /// The source package that a deb, rpm or apk says it was built from: its key, and its version with epoch.
 pub fn source_of(purl: &Purl) -> Option<(String, String)> {
-    let component = Installed::of(purl).filter(Installed::is_of_distribution)?;
+    // Most components are of no distribution, and taking a purl apart costs more than to see that.
+    let says_one = is_of_distribution(purl.kind()) && purl.as_str().contains("upstream=");
+    let component = says_one.then(|| Installed::of(purl)).flatten()?;
     Some((component.source_key()?, component.source_version()))
 }
 
@@ -185,6 +187,9 @@ pub fn qualified(named: &Purl, installed: &Purl) -> Qualified {
 
 /// Whether a purl names a release of a distribution, and an installed component is of another one.
 pub fn is_of_another_release(named: &Purl, installed: &Purl) -> bool {
+    if !is_of_distribution(named.kind()) {
+        return false;
+    }
     let both = Installed::of(named).zip(Installed::of(installed));
     both.is_some_and(|(named, component)| releases_of(&named, &component) == Some(Agreement::Contradicts))
 }

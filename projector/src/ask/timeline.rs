@@ -287,16 +287,17 @@ impl State {
 }
 
 impl Run {
-    /// A deployment of what runs already is no change, but tells its newest name (SPEC §6), its digest where that was
-    /// not known, and its configuration.
+    /// A deployment of what runs already is no change, but tells its newest name (SPEC §6), the digest by which it is named
+    /// there, and its configuration.
     fn learn(&mut self, row: &Row) {
         if let Some(named) = row.artifact.as_ref().filter(|_| !row.fact.reference.is_empty())
             && self.artifact.reference != named.reference
         {
             Rc::make_mut(&mut self.artifact).reference.clone_from(&named.reference);
         }
-        if let (None, Some(named)) = (&self.artifact.digest, &row.artifact)
+        if let Some(named) = &row.artifact
             && named.digest.is_some()
+            && named.digest != self.artifact.digest
         {
             let known = Rc::make_mut(&mut self.artifact);
             (known.digest, known.joined) = (named.digest.clone(), named.joined.clone());

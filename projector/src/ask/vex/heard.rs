@@ -279,7 +279,8 @@ impl Case<'_> {
         for current in &about.current {
             for known in self.components(current, purl.package_key())?.iter() {
                 let Some(component) = known.parsed() else { continue };
-                let source = source_of(component).filter(|(source, _)| is_source && source == purl.package_key());
+                let source = if is_source { source_of(component) } else { None };
+                let source = source.filter(|(source, _)| source == purl.package_key());
                 let version = match source {
                     Some((_, version)) => version.into(),
                     None if is_asked_for(purl, None, component) => component.ordered_version(),
