@@ -18,6 +18,7 @@ mod spelling;
 pub mod time;
 pub mod vers;
 pub mod versions;
+mod vex;
 
 /// Canonical events, one message per event (SPEC §2.1), as prost types. Their serde form is Protobuf's JSON mapping
 /// with camelCase names, and enums in lower_snake without prefix; digests and times are strings in both forms.

@@ -1,7 +1,7 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
@@ -103,7 +103,6 @@ pub(super) struct Vulnerability {
 }
 
 /// The thing that the document describes, as far as it is known.
-#[derive(Default)]
 pub(super) struct Subject {
     /// Digest of the artifact.
     pub(super) artifact: Option<String>,
@@ -355,7 +354,7 @@ fn cautious_last(statements: &mut [VexStatement]) {
     let again: Vec<&[usize]> = same.filter(|same| same.len() > 1).collect();
     for places in again {
         let mut said: Vec<VexStatement> = places.iter().map(|&place| std::mem::take(&mut statements[place])).collect();
-        said.sort_by_key(|statement| caution(statement.status()));
+        said.sort_by_key(|statement| Reverse(statement.status().caution()));
         places.iter().zip(said).for_each(|(&place, statement)| statements[place] = statement);
     }
 }
@@ -365,17 +364,6 @@ fn by_thing(a: &VexStatement, b: &VexStatement) -> Ordering {
     let names = a.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase());
     let names = names.cmp(b.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase()));
     names.then_with(|| (&a.product, &a.subcomponents, &a.time).cmp(&(&b.product, &b.subcomponents, &b.time)))
-}
-
-/// The order of SPEC §5; what is no statement says nothing.
-fn caution(status: VexStatus) -> u8 {
-    match status {
-        VexStatus::Unspecified => 0,
-        VexStatus::NotAffected => 1,
-        VexStatus::Fixed => 2,
-        VexStatus::UnderInvestigation => 3,
-        VexStatus::Affected => 4,
-    }
 }
 
 impl Said<'_> {
@@ -513,8 +501,10 @@ impl Affects {
         let (version, text) = (purl.version().to_owned(), purl.to_string());
         let is_root = subject.package.as_deref() == Some(purl.package_key());
         let is_alone = !subject.is_described || is_root || purl.is_image();
-        let nothing = Subject::default();
-        let part = Affects::part(text.clone(), if is_alone { &nothing } else { subject });
+        let part = match is_alone {
+            true => Affects { product: text.clone(), ..Affects::default() },
+            false => Affects::part(text.clone(), subject),
+        };
         Affects { purl: text, version, elsewhere: true, ..part }
     }
 

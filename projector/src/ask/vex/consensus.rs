@@ -12,10 +12,6 @@ const OF_COMPONENT: u32 = 8_000;
 const UNSIGNED: u32 = 7_000;
 /// Weight of all findings together.
 pub(super) const OF_FINDINGS: u32 = 5_000;
-/// Statuses, most cautious first.
-pub(super) const CAUTIOUS_FIRST: [VexStatus; 4] =
-    [VexStatus::Affected, VexStatus::UnderInvestigation, VexStatus::Fixed, VexStatus::NotAffected];
-
 /// What a statement is about, best first: the artifact by digest, by purl, a component of it. Within each the narrower
 /// goes first: the digest itself before its index, a purl that names the version before one that does not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,7 +95,7 @@ impl Consensus {
 pub(super) fn of_voices(voices: &[Voice]) -> Option<Consensus> {
     let mut sums: BTreeMap<usize, (u64, bool)> = BTreeMap::new();
     for voice in voices {
-        let sum = sums.entry(caution(voice.status)).or_default();
+        let sum = sums.entry(voice.status.caution()).or_default();
         sum.0 += u64::from(voice.weight);
         sum.1 |= voice.has_role;
     }
@@ -108,7 +104,7 @@ pub(super) fn of_voices(voices: &[Voice]) -> Option<Consensus> {
     let (caution, (sum, by_role)) = best?;
     let confidence = (2 * sum * u64::from(ONE) + total) / (2 * total).max(1);
     Some(Consensus {
-        status: CAUTIOUS_FIRST.get(*caution).copied()?,
+        status: VexStatus::CAUTIOUS_FIRST.get(*caution).copied()?,
         confidence: u32::try_from(confidence).unwrap_or(ONE),
         conflict: sums.len() > 1,
         by_role: *by_role,
@@ -117,20 +113,15 @@ pub(super) fn of_voices(voices: &[Voice]) -> Option<Consensus> {
 
 /// What parts of a thing come to: the most cautious status of any; its confidence is the lowest among those with it.
 pub(crate) fn of_parts(parts: &[Consensus]) -> Option<Consensus> {
-    let worst = parts.iter().map(|part| caution(part.status)).min()?;
-    let with_it: Vec<_> = parts.iter().filter(|part| caution(part.status) == worst).collect();
+    let worst = parts.iter().map(|part| part.status.caution()).min()?;
+    let with_it: Vec<_> = parts.iter().filter(|part| part.status.caution() == worst).collect();
     Some(Consensus {
-        status: CAUTIOUS_FIRST.get(worst).copied()?,
+        status: VexStatus::CAUTIOUS_FIRST.get(worst).copied()?,
         confidence: with_it.iter().map(|part| part.confidence).min()?,
         conflict: parts.iter().any(|part| part.conflict),
         // Who clears one part does not clear another one.
         by_role: parts.iter().all(|part| part.by_role),
     })
-}
-
-/// 0 is the most cautious.
-pub(super) fn caution(status: VexStatus) -> usize {
-    CAUTIOUS_FIRST.iter().position(|known| *known == status).unwrap_or(CAUTIOUS_FIRST.len())
 }
 
 #[cfg(test)]

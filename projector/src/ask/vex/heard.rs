@@ -6,13 +6,13 @@ use pedigraph_proto::advisory::{self, Covers, Qualified, is_of_another_release, 
 use pedigraph_proto::event::{AffectedPackage, Verification, VexStatus};
 use pedigraph_proto::{ArtifactRef, Purl, repository_key};
 
-use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice, caution};
+use super::consensus::{self, Consensus, OF_FINDINGS, Rank, Role, Voice};
 use super::said::{Case, Issued, Pointer, StatementAt};
 use super::subjects::{OwnPurl, Subject};
 use crate::ask::contents::{Current, is_asked_for};
 use crate::ask::scope::Scope;
 use crate::error::Error;
-use crate::facts::findings::rows::{Statement, target};
+use crate::facts::findings::rows::{Statement, image_of_hub, target};
 use crate::facts::findings::{IssueOrder, issue_order};
 
 /// Why it is not known whether a component is in the range that a purl names.
@@ -511,7 +511,7 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
     }
     let untold = std::mem::take(&mut hearing.untold);
     let named = named.unwrap_or_else(|| {
-        let counting = hearing.heard.iter().filter(|heard| heard.voice.is_some() || is_finding(heard));
+        let counting = hearing.heard.iter().filter(|heard| speaks(heard));
         counting.flat_map(|heard| heard.compared.iter().cloned()).collect()
     });
     let (mut of_all, mut about) = (Vec::new(), BTreeMap::<String, Vec<usize>>::new());
@@ -533,7 +533,8 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
     hearing.consensus = consensus::of_parts(&verdicts);
     // What clears one component says nothing of another of which it cannot be told.
     let is_safe = hearing.consensus.is_some_and(|found| !found.is_open());
-    let is_told = |component: &String| parts.contains(component) || says_anything(&hearing.heard, &of_all);
+    let is_of_all = of_all.iter().any(|n| speaks(&hearing.heard[*n]));
+    let is_told = |component: &String| is_of_all || parts.contains(component);
     if let Some((_, why)) = untold.into_iter().find(|(component, _)| is_safe && !is_told(component)) {
         (hearing.consensus, hearing.unclear) = (None, Some(why));
     }
@@ -546,11 +547,6 @@ fn weigh(scope: &Scope, hearing: &mut Hearing, named: Option<BTreeSet<String>>) 
         }
     }
     Ok(())
-}
-
-/// Whether anything of this counts.
-fn says_anything(heard: &[Heard], of_all: &[usize]) -> bool {
-    of_all.iter().any(|n| heard[*n].voice.is_some() || is_finding(&heard[*n]))
 }
 
 /// Whether a status says that it is safe.
@@ -578,6 +574,11 @@ fn why(heard: &Heard) -> &'static str {
         None if is_finding(heard) => "the newest scan found it",
         None => "says nothing that counts",
     }
+}
+
+/// Whether it is a voice, or a part of one.
+fn speaks(heard: &Heard) -> bool {
+    heard.voice.is_some() || is_finding(heard)
 }
 
 fn is_finding(heard: &Heard) -> bool {
@@ -639,7 +640,7 @@ fn voice_of(all: &mut [Heard], said: &[usize]) -> Option<Voice> {
     let speaking = || said.iter().filter_map(|n| Some((&all[*n], all[*n].voice.as_ref()?)));
     let rank = speaking().map(|(_, voice)| voice.rank).min()?;
     let best = || speaking().filter(|(_, voice)| voice.rank == rank);
-    let status = best().map(|(heard, _)| heard.status).min_by_key(|status| caution(*status))?;
+    let status = best().map(|(heard, _)| heard.status).min_by_key(|status| status.caution())?;
     let weight_of = |voice: &Speaks| consensus::weight(voice.role.unwrap_or_default(), rank, voice.unsigned);
     let counting = || best().filter(|(heard, _)| heard.status == status);
     let weight = counting().map(|(_, voice)| weight_of(voice)).max().unwrap_or_default();
@@ -675,18 +676,15 @@ pub(super) fn covers(affected: &[AffectedPackage], installed: &Purl) -> Covers {
 /// Whether a purl names an artifact that is called so: the version where it gives one, and of images the repository. An
 /// image of Docker Hub that is known by its repository is also called by a `pkg:docker`, whose version is a tag.
 fn is_own(purl: &Purl, (package, version, repository): &OwnPurl) -> bool {
+    let named = |purl: &Purl| purl.qualifier("repository_url").unwrap_or_default();
+    let is_there = |named: &str| repository_key(named) == repository_key(repository);
     if purl.package_key() != package {
-        let named = ArtifactRef::parse(purl.as_str()).filter(|_| purl.kind() == "docker");
-        return named.is_some_and(|named| {
-            let image = named.image_purl().and_then(|image| Purl::parse(&image));
-            image.is_some_and(|image| image.package_key() == package)
-                && named.repository_key() == repository_key(repository)
-        });
+        let image = image_of_hub(purl).filter(|image| image.package_key() == package);
+        return image.is_some_and(|image| is_there(&named(&image)));
     }
     let repository_fits = || {
-        let named = purl.qualifier("repository_url").unwrap_or_default();
-        let same = || repository_key(&named) == repository_key(repository);
-        !purl.is_image() || named.is_empty() || repository.is_empty() || same()
+        let named = named(purl);
+        !purl.is_image() || named.is_empty() || repository.is_empty() || is_there(&named)
     };
     purl.names_version(version) == Some(true) && repository_fits()
 }

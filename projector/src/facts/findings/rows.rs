@@ -151,13 +151,17 @@ pub(crate) fn said_of(tenant: &TenantId, vulnerability: &str, kind: u8, of: &str
     table(tenant, SAID).text(vulnerability).byte(kind).text(of)
 }
 
+/// What others call the image of a `pkg:docker`: the purl of its repository.
+pub(crate) fn image_of_hub(purl: &Purl) -> Option<Purl> {
+    let image = ArtifactRef::parse(purl.as_str()).filter(|_| purl.kind() == "docker")?;
+    Purl::parse(&image.image_purl()?)
+}
+
 /// Packages and versions, as keys have them, under which a statement on a purl is found: its own, and for an image of
 /// Docker Hub by `pkg:docker`, whose version is a tag, the purl of its repository.
 pub(crate) fn product_keys(purl: &Purl) -> Vec<(String, String)> {
     let clip = |text: &str| clipped(text).to_owned();
-    let image = ArtifactRef::parse(purl.as_str()).filter(|_| purl.kind() == "docker");
-    let image = image.and_then(|image| Purl::parse(&image.image_purl()?));
-    let of_repository = image.map(|image| (clip(image.package_key()), String::new()));
+    let of_repository = image_of_hub(purl).map(|image| (clip(image.package_key()), String::new()));
     [(clip(purl.package_key()), clip(purl.version_key()))].into_iter().chain(of_repository).collect()
 }
 
