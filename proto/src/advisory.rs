@@ -10,7 +10,7 @@ use packageurl::PackageUrl;
 
 use crate::event::{AffectedPackage, AffectedRange, RangeEvent};
 use crate::ids::{PURL_BYTES_MAX, Purl};
-use crate::spelling::is_major_version;
+use crate::spelling::{is_major_version, package_url, with_epoch};
 use crate::versions::Scheme;
 
 /// What an affected package says of an installed component.
@@ -298,15 +298,12 @@ impl<'a> Installed<'a> {
 
     /// The version as it is compared.
     fn with_epoch(&self, version: &str) -> String {
-        match (self.purl.ty(), self.qualifier("epoch"), version.rsplit_once('-')) {
-            ("deb" | "rpm", Some(epoch), _) if !version.is_empty() && !version.contains(':') => {
-                format!("{epoch}:{version}")
-            }
+        match (self.purl.ty(), version.rsplit_once('-')) {
             // Bitnami counts how often it packed a version behind it: that is no prerelease.
-            ("bitnami", _, Some((upstream, times))) if times.bytes().all(|byte| byte.is_ascii_digit()) => {
+            ("bitnami", Some((upstream, times))) if times.bytes().all(|byte| byte.is_ascii_digit()) => {
                 upstream.to_owned()
             }
-            _ => version.to_owned(),
+            (kind, _) => with_epoch(kind, version, || self.qualifier("epoch").map(str::to_owned)).into_owned(),
         }
     }
 }
@@ -317,10 +314,7 @@ fn without_zero_epoch(version: &str) -> &str {
 
 /// The key of a package.
 fn key(kind: &str, namespace: &str, name: &str) -> Option<String> {
-    let mut purl = PackageUrl::new(kind.to_owned(), name.to_owned()).ok()?;
-    if !namespace.is_empty() {
-        purl.with_namespace(namespace.to_owned()).ok()?;
-    }
+    let purl = package_url(kind, namespace, name, None)?;
     Purl::parse(&purl.to_string()).map(|purl| purl.package_key().to_owned())
 }
 

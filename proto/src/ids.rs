@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::spelling;
+use crate::spelling::{self, package_url};
 use crate::vers::Range;
 
 /// Longest vulnerability id that is indexed, bytes.
@@ -275,15 +275,9 @@ impl Purl {
     /// The purl, and what it was made of: qualifiers need no second parse.
     fn parse_whole(text: &str) -> Option<(Purl, PackageUrl<'_>)> {
         let parsed = Purl::read(text)?;
-        let mut package = PackageUrl::new(parsed.ty().to_owned(), parsed.name().to_owned()).ok()?;
-        if let Some(namespace) = parsed.namespace() {
-            package.with_namespace(namespace.to_owned()).ok()?;
-        }
-        if let Some(subpath) = parsed.subpath() {
-            package.with_subpath(subpath.to_owned()).ok()?;
-        }
+        let namespace = parsed.namespace().unwrap_or_default();
+        let text = package_url(parsed.ty(), namespace, parsed.name(), parsed.subpath())?.to_string();
         let canonical = written(&parsed).into();
-        let text = package.to_string();
         let package_key = spelling::package(&parsed).filter(|key| *key != text).map(String::into_boxed_str);
         let version = parsed.version().unwrap_or_default().into();
         Some((Purl { canonical, package: text.into(), package_key, version }, parsed))
@@ -324,11 +318,7 @@ impl Purl {
 
     /// The version as the order of its type reads it: with the epoch that a qualifier of a deb or rpm has.
     pub fn ordered_version(&self) -> Cow<'_, str> {
-        let has_epoch = matches!(self.kind(), "deb" | "rpm") && !self.version.is_empty() && !self.version.contains(':');
-        match has_epoch.then(|| self.qualifier("epoch")).flatten() {
-            Some(epoch) => Cow::Owned(format!("{epoch}:{}", self.version)),
-            None => Cow::Borrowed(&self.version),
-        }
+        spelling::with_epoch(self.kind(), &self.version, || self.qualifier("epoch"))
     }
 
     /// The version, percent-decoded; empty when there is none.
@@ -419,40 +409,38 @@ fn written(parsed: &PackageUrl<'_>) -> String {
 
 /// A `pkg:julia` without the `uuid` that its type asks for, as the key of a package is.
 fn julia_without_uuid(text: &str) -> Option<PackageUrl<'static>> {
-    let (kind, rest) = text.get(4..)?.trim_start_matches('/').split_once('/')?;
-    let named =
-        PackageUrl::from_str(&format!("pkg:generic/{rest}")).ok().filter(|_| kind.eq_ignore_ascii_case("julia"))?;
-    let mut purl = PackageUrl::new("julia", named.name().to_owned()).ok().filter(|_| named.namespace().is_none())?;
-    if let Some(version) = named.version() {
-        purl.with_version(version.to_owned()).ok()?;
-    }
-    for (key, value) in named.qualifiers().iter().collect::<BTreeMap<_, _>>() {
-        purl.add_qualifier(key.to_string(), value.to_string()).ok()?;
-    }
-    Some(purl)
+    let named = read_as("generic", text, "julia").filter(|named| named.namespace().is_none())?;
+    without_namespace("julia", &named)
 }
 
 /// A `pkg:oci` with a namespace, which its type forbids and tools write all the same: the namespace is a part of the
 /// repository, and so `pkg:oci/acme/web?repository_url=ghcr.io` is `pkg:oci/web?repository_url=ghcr.io/acme/web`.
 fn oci_with_namespace(text: &str) -> Option<PackageUrl<'static>> {
-    let (kind, rest) = text.get(4..)?.trim_start_matches('/').split_once('/')?;
     // A type that is made up alike but for its namespace.
-    let written =
-        PackageUrl::from_str(&format!("pkg:docker/{rest}")).ok().filter(|_| kind.eq_ignore_ascii_case("oci"))?;
+    let written = read_as("docker", text, "oci")?;
     let name = format!("{}/{}", written.namespace()?, written.name());
     let repository = purl_repository(&qualifier(&written, "repository_url").unwrap_or_default(), &name);
-    let mut purl = PackageUrl::new("oci", written.name().to_owned()).ok()?;
+    let mut purl = without_namespace("oci", &written)?;
+    purl.add_qualifier("repository_url", repository).ok()?;
+    Some(purl)
+}
+
+/// A purl of a type, read by the rules of another one, which asks for less.
+fn read_as(rules_of: &str, text: &str, kind: &str) -> Option<PackageUrl<'static>> {
+    let (written, rest) = text.get(4..)?.trim_start_matches('/').split_once('/')?;
+    written.eq_ignore_ascii_case(kind).then_some(())?;
+    PackageUrl::from_str(&format!("pkg:{rules_of}/{rest}")).ok()
+}
+
+/// The same of a type, without its namespace.
+fn without_namespace(kind: &str, written: &PackageUrl<'_>) -> Option<PackageUrl<'static>> {
+    let mut purl = package_url(kind, "", written.name(), written.subpath())?;
     if let Some(version) = written.version() {
         purl.with_version(version.to_owned()).ok()?;
     }
-    if let Some(subpath) = written.subpath() {
-        purl.with_subpath(subpath.to_owned()).ok()?;
-    }
-    let others: BTreeMap<_, _> = written.qualifiers().iter().collect();
-    for (key, value) in others {
+    for (key, value) in written.qualifiers().iter().collect::<BTreeMap<_, _>>() {
         purl.add_qualifier(key.to_string(), value.to_string()).ok()?;
     }
-    purl.add_qualifier("repository_url", repository).ok()?;
     Some(purl)
 }
 
@@ -492,11 +480,12 @@ impl ArtifactRef {
         if let Some((purl, parsed)) = Purl::parse_whole(text) {
             return Some(ArtifactRef::of_purl(&purl, &parsed));
         }
+        // Runtimes call an image that they did not pull `docker://sha256:…`.
+        let text = without_scheme(text);
         if let Ok(digest) = text.parse::<Digest>() {
             let digest = Some(digest).filter(|digest| !digest.is_of_empty_content())?;
             return Some(ArtifactRef { repository: String::new(), tag: String::new(), digest: Some(digest) });
         }
-        let text = without_scheme(text);
         let (name, digest) = match text.rsplit_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>().ok()?)),
             None => (text, None),

@@ -1,6 +1,8 @@
 //! Names and versions of packages that are the same in several spellings, of which the canonical purl keeps more than
 //! one (docs/decisions/021). Packages are shown as they were written, and compared by what stands here.
 
+use std::borrow::Cow;
+
 use packageurl::PackageUrl;
 
 /// Names that advisories and tools have for one distribution; the first stands for all.
@@ -36,14 +38,24 @@ pub(crate) fn package(parsed: &PackageUrl<'_>) -> Option<String> {
         "swift" => repository(namespace, name),
         _ => return None,
     };
-    let mut package = PackageUrl::new(kind, name).ok()?;
+    Some(package_url(kind, &namespace, &name, subpath)?.to_string())
+}
+
+/// A package, taken apart without version and qualifiers.
+pub(crate) fn package_url(
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    subpath: Option<&str>,
+) -> Option<PackageUrl<'static>> {
+    let mut package = PackageUrl::new(kind.to_owned(), name.to_owned()).ok()?;
     if !namespace.is_empty() {
-        package.with_namespace(namespace).ok()?;
+        package.with_namespace(namespace.to_owned()).ok()?;
     }
     if let Some(subpath) = subpath {
         package.with_subpath(subpath.to_owned()).ok()?;
     }
-    Some(package.to_string())
+    Some(package)
 }
 
 /// The path of a Go module in small letters. Some tools have what follows its third part as the subpath. Go's own library
@@ -94,5 +106,14 @@ pub(crate) fn version<'v>(kind: &str, version: &'v str) -> &'v str {
             Some(_) | None => version,
         },
         _ => version,
+    }
+}
+
+/// A version as the order of its type reads it: of deb and rpm with the epoch that a qualifier may have.
+pub(crate) fn with_epoch<'v>(kind: &str, version: &'v str, epoch: impl FnOnce() -> Option<String>) -> Cow<'v, str> {
+    let lacks_it = matches!(kind, "deb" | "rpm") && !version.is_empty() && !version.contains(':');
+    match lacks_it.then(epoch).flatten() {
+        Some(epoch) => Cow::Owned(format!("{epoch}:{version}")),
+        None => Cow::Borrowed(version),
     }
 }

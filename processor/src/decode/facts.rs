@@ -394,14 +394,6 @@ pub(super) fn named_digest(name: &str) -> Option<Digest> {
     digest.filter(|digest| !digest.is_of_empty_content())
 }
 
-/// The digest that a text is or names however it is written: `sha256:…`, `docker://sha256:…`, `repository@sha256:…`,
-/// `docker-pullable://repository@sha256:…`, a purl of an image.
-pub(super) fn digest_in(text: &str) -> Option<Digest> {
-    let bare = text.split_once("://").map_or(text, |(_, rest)| rest).parse::<Digest>().ok();
-    let digest = bare.or_else(|| ArtifactRef::parse(text)?.digest);
-    digest.filter(|digest| !digest.is_of_empty_content())
-}
-
 /// Whether a text is a commit id: 40 or 64 hex digits.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -165,21 +165,23 @@ fn normalize(event: &mut Event, given: &Given<'_>) {
 
 /// A digest in canonical form; where it is absent, or no digest, the one that the reference names or the subject given
 /// outside. What names no digest at all stays as it is, and is refused ([`check_digest`]).
-fn normalize_artifact(digest: &mut String, reference: Option<&mut String>, outside: Option<&Digest>) {
+fn normalize_artifact(digest: &mut String, mut reference: Option<&mut String>, outside: Option<&Digest>) {
     normalize_digest(digest);
-    let mut reference = reference;
-    if let Some(found) = facts::digest_in(digest).filter(|_| !is_digest(digest)) {
+    if !digest.is_empty() && !is_digest(digest) {
         // The image id of a pod: `docker-pullable://repository@sha256:…`, `repository@sha256:…`, `docker://sha256:…`.
-        let image_id = std::mem::replace(digest, found.to_string());
-        if let Some(reference) = reference.as_mut().filter(|reference| reference.is_empty()) {
-            **reference = image_id;
+        let named = Named::parse(digest).digest;
+        if !named.is_empty() {
+            let image_id = std::mem::replace(digest, named);
+            if let Some(reference) = reference.as_mut().filter(|reference| reference.is_empty()) {
+                **reference = image_id;
+            }
         }
     }
     if let Some(reference) = reference.filter(|reference| !reference.is_empty()) {
-        let named = facts::digest_in(reference);
-        *reference = Named::parse(reference).reference;
-        if let Some(named) = named.filter(|_| !is_digest(digest)) {
-            *digest = named.to_string();
+        let named = Named::parse(reference);
+        *reference = named.reference;
+        if !named.digest.is_empty() && !is_digest(digest) {
+            *digest = named.digest;
         }
     }
     if let Some(outside) = outside.filter(|_| !is_digest(digest)) {
@@ -363,7 +365,7 @@ fn needed_of_artifact(event: fact::Artifact<'_>) -> Needed {
         fact::Artifact::TagObserved(e) => named(all(&[&e.repository, &e.tag]), "repository and tag"),
         fact::Artifact::ImageObserved(e) => artifact_named(&e.digest),
         fact::Artifact::AliasObserved(e) => {
-            let valid = e.digests.iter().filter(|digest| digest.parse::<Digest>().is_ok()).count();
+            let valid = e.digests.iter().filter(|digest| is_digest(digest)).count();
             (valid >= 2, Code::SubjectMissing, "two digests")
         }
     }
@@ -376,7 +378,7 @@ fn needed_of_evidence(event: fact::Evidence<'_>) -> Needed {
             (named, Code::SubjectMissing, "the digest of an artifact or SBOM")
         }
         fact::Evidence::AttestationAttached(e) => {
-            let valid = e.artifact_digests.iter().any(|digest| digest.parse::<Digest>().is_ok());
+            let valid = e.artifact_digests.iter().any(|digest| is_digest(digest));
             (valid, Code::SubjectMissing, "a digest in artifactDigests")
         }
         fact::Evidence::ScanCompleted(e) => artifact_named(&e.artifact_digest),

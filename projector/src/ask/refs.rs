@@ -507,10 +507,9 @@ fn candidates_of(found: Found<Place>) -> Vec<Candidate> {
     }
 }
 
-/// The digest that a text is, also behind a scheme (`docker://sha256:…`), or an image reference has: as intake reads it.
+/// The digest that a text is, or that an image reference has.
 fn whole_digest(text: &str) -> Option<Digest> {
-    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-    bare.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest)
+    text.parse::<Digest>().ok().or_else(|| ArtifactRef::parse(text)?.digest)
 }
 
 /// A commit hash or the beginning of one, lower case.
