@@ -24,7 +24,7 @@ pub(super) struct Root {
 /// digest by which a registry knows it, whether of a manifest or of an index (SPEC §2.3).
 #[derive(Default)]
 pub(super) struct TrivyImage {
-    id: Option<Digest>,
+    pub(super) id: Option<Digest>,
     diff_ids: Vec<String>,
     /// References with a tag.
     tags: Vec<ArtifactRef>,
@@ -184,11 +184,6 @@ impl TrivyImage {
             }
         }
         others
-    }
-
-    /// Which part of a digest it is, as a scan of the image has it.
-    pub(super) fn part_of(&self, digest: &Digest) -> String {
-        self.id.as_ref().filter(|id| *id != digest).map(Digest::to_string).unwrap_or_default()
     }
 
     /// The configuration with its layers, and beside it what registries call the image.

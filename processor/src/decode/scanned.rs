@@ -54,6 +54,12 @@ pub(super) struct Scanned {
     pub(super) part: String,
 }
 
+/// Which part of a digest an image is: of what may be an index the one that has this configuration, of one of several
+/// platforms. Empty where it is the whole.
+pub(super) fn part_of(digest: &Digest, config: Option<&Digest>) -> String {
+    config.filter(|config| *config != digest).map(Digest::to_string).unwrap_or_default()
+}
+
 /// A container image as a report names it.
 #[derive(Default)]
 pub(super) struct Image {
@@ -126,11 +132,9 @@ impl Image {
         subjects
     }
 
-    /// Which part of a digest was scanned: of what may be an index it is the image that has this configuration, one of
-    /// several platforms.
+    /// Which part of a digest was scanned; of the very manifest it is the whole.
     fn part_of(&self, digest: &Digest) -> String {
-        let is_whole = |config: &&Digest| *config == digest || self.manifest.as_ref() == Some(digest);
-        self.config.as_ref().filter(|config| !is_whole(config)).map(Digest::to_string).unwrap_or_default()
+        part_of(digest, self.config.as_ref().filter(|_| self.manifest.as_ref() != Some(digest)))
     }
 
     /// What its manifest and every pulled digest (index or manifest: the report does not say) have as their
