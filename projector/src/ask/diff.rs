@@ -41,8 +41,11 @@ pub(super) enum Matched {
     Named(String, String, String),
 }
 
+/// Components that are matched by one thing, by version as it is compared.
+type Versions = BTreeMap<String, Arc<Component>>;
+
 /// Components by what they are matched by, each version once.
-type Components = BTreeMap<Matched, BTreeMap<String, Arc<Component>>>;
+type Components = BTreeMap<Matched, Versions>;
 
 /// One side.
 #[derive(Default)]
@@ -61,7 +64,7 @@ impl Side {
     }
 
     /// Components whose purl begins with a package: those of it, whatever else names them, and some more.
-    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &BTreeMap<String, Arc<Component>>> {
+    fn spelled_as(&self, package: &str) -> impl Iterator<Item = &Versions> {
         let from = Matched::Purl(package.to_owned());
         let begins = move |matched: &Matched| matches!(matched, Matched::Purl(text) if text.starts_with(package));
         self.components.range(from..).take_while(move |(matched, _)| begins(matched)).map(|(_, versions)| versions)
@@ -298,8 +301,7 @@ fn compared(before: &Components, after: &Components) -> SbomDiff {
             let Some(is) = new.get(version) else { continue };
             unchanged += u64::from(!contents_changed(was, is, &mut diff));
         }
-        let gone = sorted(old.iter().filter(|(version, _)| !new.contains_key(*version)));
-        let come = sorted(new.iter().filter(|(version, _)| !old.contains_key(*version)));
+        let (gone, come) = (only_in(old, new), only_in(new, old));
         let pairs = gone.len().min(come.len());
         for (was, is) in gone.iter().zip(&come).take(pairs) {
             diff.version_changed.push(VersionChanged {
@@ -333,10 +335,12 @@ fn by_item(a: &Added, b: &Added) -> Ordering {
     (&a.purl, &a.name, &a.version).cmp(&(&b.purl, &b.name, &b.version))
 }
 
-fn sorted<'s>(versions: impl Iterator<Item = (&'s String, &'s Arc<Component>)>) -> Vec<&'s Arc<Component>> {
-    let mut versions: Vec<_> = versions.map(|(_, known)| known).collect();
-    versions.sort_by(|a, b| version_order(a, b));
-    versions
+/// Versions of a package that one side has and the other has not, in their order.
+fn only_in<'s>(side: &'s Versions, other: &Versions) -> Vec<&'s Arc<Component>> {
+    let only = side.iter().filter(|(version, _)| !other.contains_key(*version));
+    let mut only: Vec<_> = only.map(|(_, known)| known).collect();
+    only.sort_by(|a, b| version_order(a, b));
+    only
 }
 
 /// In the order of the package's kind; what cannot be compared there, as numbers and words.
@@ -418,18 +422,17 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
     let index = |side: &Side| side.sboms.last().copied();
     for purl in named {
         let Some(purl) = Purl::parse(purl) else { continue };
-        let of = |side: &Side| -> BTreeMap<String, Arc<Component>> {
-            let of_package =
-                |known: &&Arc<Component>| known.parsed().is_some_and(|own| own.package_key() == purl.package_key());
-            let all = side.spelled_as(purl.package_key()).flat_map(|versions| versions.values()).filter(of_package);
-            all.map(|known| (matched(known).1, known.clone())).collect()
+        let of = |side: &Side| -> Versions {
+            let is_it = |known: &Component| known.parsed().is_some_and(|own| own.package_key() == purl.package_key());
+            let all = side.spelled_as(purl.package_key()).flatten().filter(|(_, known)| is_it(known));
+            all.map(|(version, known)| (version.clone(), known.clone())).collect()
         };
         let (was, is) = (of(before), of(after));
         if was.keys().eq(is.keys()) {
             continue;
         }
         let package = purl.package();
-        let last = |all: BTreeMap<String, Arc<Component>>| all.into_values().max_by(|a, b| version_order(a, b));
+        let last = |all: Versions| all.into_values().max_by(|a, b| version_order(a, b));
         return Some(match (last(was), last(is)) {
             (None, Some(known)) => ("component_added", format!("{package} {} came", version_of(&known)), index(after)),
             (Some(known), None) => {

@@ -115,6 +115,14 @@ impl Graph<'_> {
         self.joined(digest, Way::Below)
     }
 
+    /// Adds an artifact by its canonical digest, and what is under it: what is said of an index holds for its manifests.
+    pub(super) fn add_whole(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
+        let canonical = self.scope.canonical_digest(digest)?;
+        named.extend(self.below(&canonical)?.digests().cloned());
+        named.insert(canonical);
+        Ok(())
+    }
+
     /// The indexes that list a manifest, also through others, and the config that it shares.
     pub(super) fn above(&self, digest: &str) -> Result<Arc<Members>, Error> {
         self.joined(digest, Way::Above)

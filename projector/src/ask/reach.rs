@@ -523,9 +523,7 @@ fn called_so(scope: &Scope, purl: &Purl, range: Option<&Range>) -> Result<(BTree
         if scope.meter.is_quarter_spent() {
             return Ok((named, true));
         }
-        let canonical = scope.canonical_digest(&digest)?;
-        named.extend(graph.below(&canonical)?.digests().cloned());
-        named.insert(canonical);
+        graph.add_whole(&digest, &mut named)?;
     }
     Ok((named, false))
 }

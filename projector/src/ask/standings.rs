@@ -255,7 +255,7 @@ impl<'a> Standings<'a> {
         let purl = Purl::parse(&stated.product);
         let own = own_digests(&stated.product);
         for digest in stated.digests.iter().map(|text| &text.0).chain(&own) {
-            case.add(digest, &mut concerned.named)?;
+            self.graph.add_whole(digest, &mut concerned.named)?;
         }
         if let Some(purl) = purl.filter(|purl| purl.digest().is_none()) {
             case.stated_on(&purl, &mut concerned)?;

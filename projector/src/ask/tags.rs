@@ -51,10 +51,15 @@ impl Scope {
     /// Whether a tag pointed at a digest, at any time. It reads the tags of the digest, the newest
     /// [`MOVES_READ_MAX`] of them.
     pub(crate) fn was_tagged(&self, digest: &str, repository: &str, tag: &str) -> Result<bool, Error> {
-        let moves = key(&self.tenant, table::MOVES_TO).text(digest);
-        let rows = self.keyed::<()>(&moves, &moves.prefix_end(), true, Clocks::Known, MOVES_READ_MAX)?;
-        let is_it = |key: &[u8]| move_of(key).is_some_and(|(_, of, called)| of == repository && called == tag);
-        Ok(rows.iter().any(|(key, _)| is_it(key)))
+        let moves = self.moves_onto(digest, None)?;
+        Ok(moves.iter().any(|(_, of, called)| of == repository && called == tag))
+    }
+
+    /// When which tags began to point at a digest, up to a moment: the newest [`MOVES_READ_MAX`].
+    fn moves_onto(&self, digest: &str, at: Option<Nanos>) -> Result<Vec<(Stamp, String, String)>, Error> {
+        let prefix = key(&self.tenant, table::MOVES_TO).text(digest);
+        let rows = self.keyed::<()>(&prefix, &prefix.clone().until(at), true, Clocks::Known, MOVES_READ_MAX)?;
+        rows.iter().map(|(key, _)| move_of(key).ok_or_else(unreadable)).collect()
     }
 
     /// The digest that a reference with a tag named at a time; `None` while that is unknown.
@@ -123,12 +128,9 @@ impl Graph<'_> {
         let mut found: BTreeMap<Order, BTreeSet<(String, String, String)>> = BTreeMap::new();
         let mut cut = false;
         for digest in digests {
-            let prefix = self.key(table::MOVES_TO).text(digest);
-            let rows =
-                self.scope.keyed::<()>(&prefix, &prefix.clone().until(at), true, Clocks::Known, MOVES_READ_MAX)?;
-            cut |= rows.len() == MOVES_READ_MAX;
-            for (key, _) in rows {
-                let (stamp, repository, tag) = move_of(&key).ok_or_else(unreadable)?;
+            let known = self.scope.moves_onto(digest, at)?;
+            cut |= known.len() == MOVES_READ_MAX;
+            for (stamp, repository, tag) in known {
                 found.entry(stamp.order()).or_default().insert((repository, tag, digest.clone()));
             }
         }

@@ -76,7 +76,7 @@ impl Case<'_> {
                 && let Some(digest) = self.target_after(name, kind, &after)?
             {
                 found.may_be_unclear |= kind == target::DIGEST;
-                self.add(&digest, &mut found.named)?;
+                self.subjects.graph.add_whole(&digest, &mut found.named)?;
                 after = digest;
             }
         }
@@ -107,7 +107,7 @@ impl Case<'_> {
                     is_hit || !matches!(covers, Covers::Out)
                 })
             };
-            for known_as in [package].into_iter().chain(self.also_named(package)?.iter()) {
+            for known_as in [package].into_iter().chain(&self.made_from(package)?) {
                 self.components_of(known_as, found, concerns)?;
             }
             let called = Purl::parse(package);
@@ -115,7 +115,7 @@ impl Case<'_> {
                 let is_it =
                     called.as_ref().and_then(|purl| purl.with_version(&version)).is_some_and(|own| concerns(&own));
                 if is_it {
-                    self.add(&digest, &mut found.named)?;
+                    self.subjects.graph.add_whole(&digest, &mut found.named)?;
                 }
             }
         }
@@ -127,26 +127,16 @@ impl Case<'_> {
     fn named_by(&self, package: &str, is_named: impl Fn(&str) -> bool, found: &mut Candidates) -> Result<(), Error> {
         self.components_of(package, found, |purl| is_named(purl.version_key()))?;
         // A source package is whatever is built from it.
-        for built in self.also_named(package)?.iter() {
+        for built in &self.made_from(package)? {
             let of_source = |purl: &Purl| source_of(purl).is_some_and(|(_, of)| is_named(purl.version_key_of(&of)));
             self.components_of(built, found, of_source)?;
         }
         for (version, digest) in self.scope.artifacts_called(package)? {
             // A statement with a version may be on an artifact of which only the package is known.
             if version.is_empty() || is_named(&version) {
-                self.add(&digest, &mut found.named)?;
+                self.subjects.graph.add_whole(&digest, &mut found.named)?;
             }
         }
-        Ok(())
-    }
-
-    /// An artifact, and what is under it: what is said of an index holds for its manifests.
-    pub(crate) fn add(&self, digest: &str, named: &mut BTreeSet<String>) -> Result<(), Error> {
-        let canonical = self.scope.canonical_digest(digest)?;
-        for below in self.subjects.graph.below(&canonical)?.digests() {
-            named.insert(below.clone());
-        }
-        named.insert(canonical);
         Ok(())
     }
 

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pedigraph_proto::Nanos;
 use pedigraph_proto::advisory::packages_of;
 use pedigraph_proto::event::AffectedPackage;
+use pedigraph_proto::{Nanos, Purl};
 
 use super::consensus::Role;
 use super::names::{FEW_NAMES, Vulnerability, is_cve};
@@ -146,18 +146,17 @@ impl<'a> Case<'a> {
     /// Of a CVE with very many other names, these, where nothing is said under its own: then all is the same for it as
     /// for any other CVE with them. One seek.
     pub(crate) fn shared_names(&self) -> Result<Option<BTreeSet<String>>, Error> {
-        let (cves, others): (BTreeSet<String>, BTreeSet<String>) =
-            self.said.names().iter().cloned().partition(|name| is_cve(name));
+        let (cves, others): (Vec<&String>, Vec<&String>) = self.said.names().iter().partition(|name| is_cve(name));
         if others.len() < FEW_NAMES {
             return Ok(None);
         }
         for cve in cves {
-            let of = self.table(SAID).text(&cve);
+            let of = self.table(SAID).text(cve);
             if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some() {
                 return Ok(None);
             }
         }
-        Ok(Some(others))
+        Ok(Some(others.into_iter().cloned().collect()))
     }
 
     /// Whether roles of issuers are configured at all: then only who has one clears.
@@ -429,6 +428,13 @@ impl<'a> Case<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Keys of packages that are made from this one as a source package, or are parts of it by a subpath.
+    pub(super) fn made_from(&self, package: &str) -> Result<BTreeSet<String>, Error> {
+        let also = self.also_named(package)?;
+        let keys = also.iter().filter_map(|other| Purl::parse(other)).map(|purl| purl.package_key().to_owned());
+        Ok(keys.filter(|key| key != package).collect())
     }
 
     /// Packages whose advisories stand under this one too: made from it as a source package, or spelled otherwise.

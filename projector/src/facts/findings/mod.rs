@@ -88,15 +88,16 @@ impl Fold<'_, '_, '_> {
 
     /// A time that a document says; one that lies ahead of intake counts as that of intake (SPEC §2.3).
     fn said_time(&self, text: &str) -> Option<Nanos> {
-        let recorded = self.at.entry.recorded_at;
-        Nanos::parse(text)
-            .map(|time| if time.0 > recorded.saturating_add(SKEW_NS_MAX) { Nanos(recorded) } else { time })
+        Nanos::parse(text).map(|time| if self.is_ahead(time) { Nanos(self.at.entry.recorded_at) } else { time })
+    }
+
+    fn is_ahead(&self, time: Nanos) -> bool {
+        time.0 > self.at.entry.recorded_at.saturating_add(SKEW_NS_MAX)
     }
 
     /// Whether an advisory is withdrawn. One that is to be so later holds until somebody says again, then, that it is.
     fn is_withdrawn(&self, text: &str) -> bool {
-        let latest = self.at.entry.recorded_at.saturating_add(SKEW_NS_MAX);
-        Nanos::parse(text).map_or(!text.is_empty(), |time| time.0 <= latest)
+        Nanos::parse(text).map_or(!text.is_empty(), |time| !self.is_ahead(time))
     }
 
     /// What an artifact is called by purl; an image's own digest is found without.
