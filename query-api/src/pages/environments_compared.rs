@@ -10,8 +10,8 @@ use crate::fresh::Fresh;
 use crate::link::encoded;
 use crate::pages::compared::Asked;
 use crate::pages::frame::{
-    as_of_known, at_moment, environment_link, moment_options, next_page, place_chip, proof, quoted, running_link,
-    table, time,
+    as_of_known, at_moment, environment_link, moment_options, next_page, not_listed, place_chip, proof, quoted,
+    running_link, table, time,
 };
 use crate::read::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
@@ -117,11 +117,10 @@ fn row(service: &ComparedService, asked: &Asked<'_>) -> Markup {
         Compared::OnlyTo => html! { span .chip { "only in B" } },
     };
     let cell = |running: &[Running], cut: u64| {
-        let more = cut + running.len().saturating_sub(RUNNING_MAX) as u64;
         html! {
             @if running.is_empty() { span .soft { "does not run" } }
             @for (n, run) in running.iter().take(RUNNING_MAX).enumerate() { @if n > 0 { br; } (runs(run, asked)) }
-            @if more > 0 { br; (more) " more run that are not listed" }
+            @if let Some(rest) = not_listed(running, cut, RUNNING_MAX, false) { br; (rest) }
         }
     };
     html! {

@@ -160,9 +160,14 @@ pub fn place_chip(running: &Running) -> Markup {
 
 /// How much of a service that runs is not listed.
 pub fn rest_of(service: &ServiceState, listed: usize) -> Option<String> {
-    let rest = service.running_cut + service.running.len().saturating_sub(listed) as u64;
-    let at_least = if service.running_at_least { "at least " } else { "" };
-    (rest > 0 || service.running_at_least).then(|| format!("{at_least}{rest} more run that are not listed"))
+    not_listed(&service.running, service.running_cut, listed, service.running_at_least)
+}
+
+/// How much runs beyond what is listed, of which an answer has left some out; and perhaps more than was looked at.
+pub fn not_listed(running: &[Running], cut: u64, listed: usize, at_least: bool) -> Option<String> {
+    let rest = cut + running.len().saturating_sub(listed) as u64;
+    let words = if at_least { "at least " } else { "" };
+    (rest > 0 || at_least).then(|| format!("{words}{rest} more run that are not listed"))
 }
 
 /// A command for a terminal, with a button that copies it.

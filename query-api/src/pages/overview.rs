@@ -13,7 +13,7 @@ use crate::answer::environment::environment_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, quoted,
+    Frame, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, quoted, rest_of,
 };
 use crate::pages::overview::known::{Known, Thing};
 use crate::pages::overview::panels::panels;
@@ -110,7 +110,7 @@ fn page_within(
 impl Looked {
     fn add(&mut self, environment: pedigraph_projector::answers::Environment) {
         for service in environment.services {
-            let is_cut = service.running.len() > RUNNING_MAX || service.running_cut > 0 || service.running_at_least;
+            let is_cut = rest_of(&service, RUNNING_MAX).is_some();
             if is_cut && !self.cut.contains(&environment.environment) {
                 self.cut.push(environment.environment.clone());
             }
