@@ -136,7 +136,7 @@ impl Scope {
         // Verdicts that several CVEs have together.
         let shared = Kept::default();
         let (cves, others): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_cve(name));
-        for name in cves.into_iter().chain(self.with_joined_names(others)?).collect::<BTreeSet<_>>() {
+        for name in cves.into_iter().chain(subjects.names.with_joined(others)?).collect::<BTreeSet<_>>() {
             let case = Case::among(&subjects, &name)?;
             // An id that two CVEs share is looked at under each of them.
             if key_name(&case.vulnerability().name) != name {

@@ -52,6 +52,11 @@ impl Graph<'_> {
         self.rows_of_lines().moved_in(index, after, limit)
     }
 
+    /// Whether an entry gave a version another derived parent.
+    pub(super) fn is_moved_in(&self, index: u64, digest: &str) -> Result<bool, Error> {
+        self.rows_of_lines().is_moved_in(index, digest)
+    }
+
     /// Versions that have this one as their derived parent, after one of them, at most `limit`.
     pub(super) fn derived_children_after(
         &self,

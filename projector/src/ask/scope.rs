@@ -122,6 +122,19 @@ impl Scope {
         Ok(found)
     }
 
+    /// At most so many keys that begin with this one and whose rows are seen, whatever `at` is.
+    pub(crate) fn keys_under(&self, prefix: &Key, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut keys = Vec::new();
+        let first_rows = limit.min(FIRST_SCAN_ROWS);
+        self.each_raw(prefix.as_bytes(), prefix.prefix_end().as_bytes(), false, first_rows, |key, bytes| {
+            if self.sees(&split_stamp(bytes)?.0, Clocks::Known) {
+                keys.push(key.to_vec());
+            }
+            Ok(if keys.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(keys)
+    }
+
     /// The same question with the moment when it was asked. Without one, references with an age (`prod@{2h}`) are
     /// refused unless `at` is given: nothing here has a clock.
     #[must_use]

@@ -332,6 +332,11 @@ impl<'a> Standings<'a> {
         self.graph.moved_in(self.index, after, limit)
     }
 
+    /// Whether the entry gave a version another derived parent.
+    pub(crate) fn is_moved(&self, digest: &str) -> Result<bool, Error> {
+        self.graph.is_moved_in(self.index, digest)
+    }
+
     /// The versions that have this one as a parent, from a place on, about `limit`; and where it goes on. `with` the entry
     /// or before it.
     pub(crate) fn children(

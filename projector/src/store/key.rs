@@ -127,6 +127,11 @@ impl Key {
         Key(bytes.to_vec())
     }
 
+    /// Whether a key begins with this one, by what follows `beginning` in both: this one begins with that.
+    pub(crate) fn goes_on(&self, beginning: &Key, rest: &[u8]) -> bool {
+        self.0.get(beginning.0.len()..).is_some_and(|own| rest.starts_with(own))
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

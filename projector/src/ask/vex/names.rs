@@ -36,14 +36,9 @@ impl Scope {
         Ok(self.get::<String>(&table(&self.tenant, NAMES).text(name), Clocks::Both)?.is_some())
     }
 
-    /// Names of vulnerabilities with all names that are joined to them. What a CVE is joined to may be joined to another
-    /// one, so each of the names is looked at itself.
+    /// As [`Names::with_joined`].
     pub(crate) fn with_joined_names(&self, names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
-        let (known, mut joined) = (Names::new(self), BTreeSet::new());
-        for name in names {
-            joined.extend(known.joined(&name)?);
-        }
-        Ok(joined)
+        Names::new(self).with_joined(names)
     }
 
     /// Names that are joined to one, through names that are no CVE.
@@ -104,6 +99,16 @@ impl<'a> Names<'a> {
         let first = keys.iter().position(|key| is_cve(key)).unwrap_or(0);
         let name = if shown.is_empty() { id.trim().to_owned() } else { shown.remove(first) };
         Ok(Vulnerability { name, aliases: shown, keys })
+    }
+
+    /// Names of vulnerabilities with all names that are joined to them. What a CVE is joined to may be joined to another
+    /// one, so each of the names is looked at itself.
+    pub(crate) fn with_joined(&self, names: BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+        let mut joined = BTreeSet::new();
+        for name in names {
+            joined.extend(self.joined(&name)?);
+        }
+        Ok(joined)
     }
 
     /// Names that are joined to one, through names that are no CVE: its own CVEs are met and not passed. For a CVE others

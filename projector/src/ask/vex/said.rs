@@ -35,6 +35,12 @@ use crate::store::key::{Key, KeyReader};
 /// Packages that are named with a vulnerability, up to which each is looked for in the SBOMs.
 const FEW_PACKAGES_MAX: usize = 256;
 
+/// What is said under one name of a vulnerability about one kind of target, up to which it is read at once. It is what a
+/// verdict may read in vain where it is about others.
+const FEW_SAID_MAX: usize = 8;
+
+/// What is said under one name about one kind of target, as keys go on after both; `None` where it is much.
+type FewSaid = Option<Arc<Vec<Vec<u8>>>>;
 /// Where a statement stands: entry, fact, statement.
 pub(super) type StatementAt = (u64, u32, u32);
 
@@ -76,6 +82,7 @@ pub(super) struct Advised {
 /// next entry that says something of it.
 pub(crate) struct Said {
     pub(super) vulnerability: Vulnerability,
+    few: Kept<(String, u8), FewSaid>,
     packages: Kept<u8, Option<Arc<BTreeSet<String>>>>,
     issues: Kept<(DocumentKey, u64), Option<Arc<Issued>>>,
     statements: Kept<StatementAt, Option<Arc<Statement>>>,
@@ -88,6 +95,7 @@ impl Said {
     pub(crate) fn called(vulnerability: Vulnerability) -> Said {
         Said {
             vulnerability,
+            few: Kept::default(),
             packages: Kept::default(),
             issues: Kept::default(),
             statements: Kept::default(),
@@ -104,7 +112,8 @@ impl Said {
     /// How many things it keeps.
     pub(crate) fn kept(&self) -> usize {
         let (packages, documents) = (self.on_packages.lock().len(), self.issues.lock().len());
-        packages + documents + self.statements.lock().len() + self.advisories.lock().len()
+        let few: usize = self.few.lock().values().flatten().map(|few| few.len()).sum();
+        few + packages + documents + self.statements.lock().len() + self.advisories.lock().len()
     }
 }
 
@@ -174,9 +183,20 @@ impl<'a> Case<'a> {
         Ok(named.map_or((None, false), |known| (Role::parse(&known.role), known.signs)))
     }
 
-    /// Statements on one digest or purl, in the order of their documents. For a purl the version follows.
-    fn pointers(&self, prefix: &Key) -> Result<Vec<Pointer>, Error> {
-        let rows = self.scope.keyed::<()>(prefix, &prefix.prefix_end(), false, Clocks::Known, usize::MAX)?;
+    /// What is said under a name about one kind of target, if it is little: one seek then, whatever is asked of it.
+    fn few(&self, name: &str, kind: u8) -> Result<FewSaid, Error> {
+        once(&self.said.few, &(name.to_owned(), kind), || {
+            let of = self.table(SAID).text(name).byte(kind);
+            let mut keys = self.scope.keys_under(&of, FEW_SAID_MAX + 1)?;
+            keys.iter_mut().for_each(|key| drop(key.drain(..of.as_bytes().len())));
+            Ok(Some(keys).filter(|keys| keys.len() <= FEW_SAID_MAX).map(Arc::new))
+        })
+    }
+
+    /// Statements on a digest, or on a purl with its version, in the order of their documents.
+    fn pointers(&self, name: &str, kind: u8, on: &[&str]) -> Result<Vec<Pointer>, Error> {
+        let of = self.table(SAID).text(name).byte(kind);
+        let prefix = on.iter().fold(of.clone(), |key, text| key.text(text));
         let read = |key: &[u8]| {
             let (_, end) = key.split_last_chunk::<32>()?;
             let (document, place) = end.split_first_chunk::<16>()?;
@@ -184,12 +204,16 @@ impl<'a> Case<'a> {
             let at = (reader.number()?, reader.ordinal()?, reader.ordinal()?);
             Some(Pointer { document: *document, at })
         };
-        rows.iter().map(|(key, _)| read(key).ok_or_else(unreadable)).collect()
+        let read = |key: &Vec<u8>| read(key).ok_or_else(unreadable);
+        match self.few(name, kind)? {
+            Some(few) => few.iter().filter(|key| prefix.goes_on(&of, key)).map(read).collect(),
+            None => self.scope.keys_under(&prefix, usize::MAX)?.iter().map(read).collect(),
+        }
     }
 
     /// Statements whose product is a digest.
     pub(super) fn on_digest(&self, digest: &str) -> Result<Vec<Pointer>, Error> {
-        self.each_name(|name| self.pointers(&said_of(&self.scope.tenant, name, target::DIGEST, digest)))
+        self.each_name(|name| self.pointers(name, target::DIGEST, &[digest]))
     }
 
     /// Statements whose product is a purl of a package, with this version or with none.
@@ -198,10 +222,9 @@ impl<'a> Case<'a> {
         let version = components::rows::clipped(version);
         once(&self.said.on_packages, &(package.to_owned(), version.to_owned()), || {
             let found = self.each_name(|name| {
-                let of = said_of(&self.scope.tenant, name, target::PACKAGE, package);
-                let mut found = self.pointers(&of.clone().text(""))?;
+                let mut found = self.pointers(name, target::PACKAGE, &[package, ""])?;
                 if !version.is_empty() {
-                    found.extend(self.pointers(&of.text(version))?);
+                    found.extend(self.pointers(name, target::PACKAGE, &[package, version])?);
                 }
                 Ok(found)
             })?;
@@ -217,9 +240,12 @@ impl<'a> Case<'a> {
         Ok(all)
     }
 
-    /// Packages of which something is said, under each name at most so many, by one seek each.
+    /// Packages of which something is said, under each name at most so many, by one seek each where they are many.
     pub(super) fn packages(&self, kind: u8, limit: usize) -> Result<BTreeSet<String>, Error> {
-        let of_name = |name: &str| self.scope.texts_under(&self.table(SAID).text(name).byte(kind), limit);
+        let of_name = |name: &str| match self.few(name, kind)? {
+            Some(few) => few.iter().map(|key| KeyReader::new(key).text().ok_or_else(unreadable)).collect(),
+            None => self.scope.texts_under(&self.table(SAID).text(name).byte(kind), limit),
+        };
         Ok(self.each_name(of_name)?.into_iter().collect())
     }
 
@@ -372,7 +398,11 @@ impl<'a> Case<'a> {
         let mut advisories = Vec::new();
         for name in self.said.names() {
             let of = said_of(&self.scope.tenant, name, target::ADVISORY, package).text(name);
-            if self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_none() {
+            let any = match self.few(name, target::ADVISORY)? {
+                Some(few) => few.iter().any(|key| of.goes_on(&self.table(SAID).text(name).byte(target::ADVISORY), key)),
+                None => self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some(),
+            };
+            if !any {
                 continue;
             }
             let Some((Stamp { time, index, .. }, advisory)) = self.state_of(name)? else { continue };

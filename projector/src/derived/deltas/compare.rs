@@ -1,6 +1,6 @@
 //! What differs between an artifact and its parents, and how much (SPEC §3.2, `newVulns` and `resolvedVulns`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::ask::standings::Standings;
 use crate::derived::DerivedAt;
 use crate::error::Error;
 use crate::facts::deltas::rows::{Badge, Delta, LOOKED_INTO, Standing, none_is_known};
-use crate::facts::deltas::{Deltas, Names};
+use crate::facts::deltas::{Deltas, Names, Page};
 use crate::store::Store;
 
 /// Vulnerabilities that are compared at once.
@@ -86,6 +86,13 @@ impl Beside<'_> {
     /// Whether that nothing is said of a vulnerability here means that it is not there.
     fn none_is_known(&self) -> bool {
         none_is_known(self.looked_into, !self.parents_looked_into.is_empty())
+    }
+
+    /// What differs along the edge from a parent. Where somebody looked into the parent, and nobody into this version yet,
+    /// that nothing is said of it is no difference.
+    fn delta(&self, parent: &str, delta: Delta) -> Delta {
+        let is_known = none_is_known(self.looked_into, self.parents_looked_into.contains(parent));
+        if delta.to == Standing::None && !is_known { Delta::default() } else { delta }
     }
 }
 
@@ -164,9 +171,9 @@ impl<'s, 'a> Walk<'s, 'a> {
             return self.compare_with(holder, &before, &parents);
         }
         let limit = self.names_at_once(parents.len());
-        let (names, goes_on) = merged(parents.iter().chain([&holder.digest]), |digest| {
-            self.deltas.changed_of(self.index, digest, &holder.after, limit)
-        })?;
+        let page = |digest: &String| self.deltas.changed_of(self.index, digest, &holder.after, limit);
+        let pages = parents.iter().chain([&holder.digest]).map(page).collect::<Result<Vec<_>, _>>()?;
+        let (names, goes_on) = merged(pages.into_iter());
         if names.contains(LOOKED_INTO) {
             holder.whole = true;
             return Ok(Some(holder));
@@ -213,7 +220,8 @@ impl<'s, 'a> Walk<'s, 'a> {
             let (before, now) = self.standing_before_and_now(parent, name)?;
             was.by_any_parent |= before.is_open();
             is.by_any_parent |= now.is_open();
-            self.differs(beside, parent, name, Delta { from: now, to: here })?;
+            let delta = beside.delta(parent, Delta { from: now, to: here });
+            self.deltas.differs(parent, beside.digest, name, delta)?;
         }
         Ok((was, is))
     }
@@ -254,6 +262,8 @@ impl<'s, 'a> Walk<'s, 'a> {
                 (at.at.waiting, at.children) = self.standings.children(with, digest, place, CHILDREN_AT_ONCE)?;
             } else {
                 (at.round, at.at.holder, at.children) = match at.round {
+                    // One that has another derived parent has its turn among those.
+                    Round::Start if self.standings.is_moved(digest)? => (Round::Itself, None, None),
                     Round::Start => (Round::Itself, Some(Holder::of(digest.to_owned())), None),
                     Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::first_declared())),
                     Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::first_declared())),
@@ -262,14 +272,6 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
         }
         Ok(Some(at))
-    }
-
-    /// Writes what differs along the edge from a parent. Where somebody looked into the parent, and nobody into this
-    /// version yet, that nothing is said of it is no difference.
-    fn differs(&self, beside: &Beside<'_>, from: &str, name: &str, delta: Delta) -> Result<(), Error> {
-        let is_known = none_is_known(beside.looked_into, beside.parents_looked_into.contains(from));
-        let unknown = delta.to == Standing::None && !is_known;
-        self.deltas.differs(from, beside.digest, name, if unknown { Delta::default() } else { delta })
     }
 
     /// Compares all that is or was held here or by a parent, where the parents are others; gives it back while there is
@@ -288,22 +290,27 @@ impl<'s, 'a> Walk<'s, 'a> {
     ) -> Result<Option<Holder>, Error> {
         holder.whole = true;
         let limit = self.names_at_once(before.len() + parents.len());
-        let (names, goes_on) = merged(before.union(parents).chain([&holder.digest]), |digest| {
-            self.deltas.judged_of(digest, &holder.after, limit)
-        })?;
+        let page = |digest: &str| self.deltas.standings_of(digest, &holder.after, limit);
+        let here = page(&holder.digest)?;
+        let there = before.union(parents).map(|parent| Ok((parent.as_str(), page(parent)?)));
+        let there = there.collect::<Result<BTreeMap<_, _>, Error>>()?;
+        let (names, goes_on) = merged(there.values().chain([&here]).map(Page::names));
         self.left = self.left.saturating_sub(names.len() * (1 + parents.len()));
         let beside = self.beside(&holder.digest, parents)?;
-        for name in names.iter().filter(|name| *name != LOOKED_INTO) {
-            let here = self.deltas.standing(&holder.digest, name)?;
-            let mut held = Held { here, by_any_parent: false };
-            for parent in parents {
-                let from = self.deltas.standing(parent, name)?;
-                held.by_any_parent |= from.is_open();
-                self.differs(&beside, parent, name, Delta { from, to: here })?;
+        let held = |name: String| (name.clone(), Held { here: here.of(&name), by_any_parent: false });
+        let mut held: BTreeMap<String, Held> = names.into_iter().filter(|name| name != LOOKED_INTO).map(held).collect();
+        for (parent, page) in there {
+            let is_parent = parents.contains(parent);
+            let kept = self.deltas.deltas_of((parent, &holder.digest), &holder.after, goes_on.as_deref())?;
+            for (name, held) in &mut held {
+                let from = page.of(name);
+                held.by_any_parent |= is_parent && from.is_open();
+                let delta = beside.delta(parent, Delta { from, to: held.here });
+                let delta = if is_parent { delta } else { Delta::default() };
+                self.deltas.differs_from(kept.of(name), (parent, &holder.digest, name), delta);
             }
-            for parent in before.difference(parents) {
-                self.deltas.differs(parent, &holder.digest, name, Delta::default())?;
-            }
+        }
+        for held in held.values() {
             holder.new += i64::from(held.is_new());
             holder.resolved += i64::from(held.is_resolved(beside.none_is_known()));
         }
@@ -329,18 +336,17 @@ impl Holder {
     }
 }
 
-/// The names that the pages of all digests reach up to, in order; and the last of them where any goes on.
-fn merged<'d>(
-    digests: impl Iterator<Item = &'d String>,
-    page: impl Fn(&str) -> Result<Names, Error>,
-) -> Result<(BTreeSet<String>, Option<String>), Error> {
-    let pages = digests.map(|digest| page(digest)).collect::<Result<Vec<_>, _>>()?;
-    let until = pages.iter().filter_map(|page| page.until.clone()).min();
-    let mut names: BTreeSet<String> = pages.into_iter().flat_map(|page| page.names).collect();
+/// The names that all pages reach up to, in order; and the last of them where any goes on.
+fn merged(pages: impl Iterator<Item = Names>) -> (BTreeSet<String>, Option<String>) {
+    let (mut names, mut until) = (BTreeSet::new(), None);
+    for page in pages {
+        names.extend(page.names);
+        until = [until, page.until].into_iter().flatten().min();
+    }
     if let Some(until) = &until {
         names.retain(|name| name <= until);
     }
-    Ok((names, until))
+    (names, until)
 }
 
 fn added(number: u32, more: i64) -> u32 {

@@ -28,6 +28,28 @@ pub(crate) struct Names {
     pub(crate) until: Option<String>,
 }
 
+/// What holds of each of some vulnerabilities, by name, and where it goes on.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub(crate) held: BTreeMap<String, T>,
+    /// There is more after this one.
+    pub(crate) until: Option<String>,
+}
+
+impl<T: Copy + Default> Page<T> {
+    /// What holds of one of them, or of one of which nothing is kept.
+    pub(crate) fn of(&self, name: &str) -> T {
+        self.held.get(name).copied().unwrap_or_default()
+    }
+
+    /// Which they are.
+    pub(crate) fn names(&self) -> Names {
+        Names { names: self.held.keys().cloned().collect(), until: self.until.clone() }
+    }
+}
+
+/// Rows that are read at once where what holds of each of several is one row or a few.
+const ROWS_AT_ONCE: usize = 64;
 /// Changes of one verdict among which a break is looked for.
 const CHANGES_LOOKED_THROUGH_MAX: usize = 64;
 
@@ -133,6 +155,67 @@ impl<'a> Deltas<'a> {
     /// Vulnerabilities of which an artifact ever had a verdict, after one, about `limit`: one seek each.
     pub(crate) fn judged_of(&self, digest: &str, after: &str, limit: usize) -> Result<Names, Error> {
         self.names(&standings(self.tenant, digest), after, limit)
+    }
+
+    /// What holds of each vulnerability of which an artifact ever had a verdict, after one, at most `limit`: as
+    /// [`Deltas::judged_of`] and [`Deltas::standing`] say, from a row each where verdicts seldom change.
+    pub(crate) fn standings_of(&self, digest: &str, after: &str, limit: usize) -> Result<Page<Standing>, Error> {
+        let prefix = standings(self.tenant, digest);
+        let mut page = self.newest_of_each(&prefix, (&prefix.after_text(after), &prefix.prefix_end()), limit)?;
+        let made = self.made.borrow();
+        if !made.standings.is_empty() {
+            for (name, held) in &mut page.held {
+                let judged = (digest.to_owned(), name.clone());
+                *held = made.standings.get(&judged).map_or(*held, |change: &Change| change.new);
+            }
+        }
+        Ok(page)
+    }
+
+    /// What differs along an edge of each vulnerability after one and up to one, or up to the last.
+    pub(crate) fn deltas_of(
+        &self,
+        (from, to): (&str, &str),
+        after: &str,
+        until: Option<&str>,
+    ) -> Result<Page<Delta>, Error> {
+        let prefix = deltas(self.tenant, from, to);
+        let end = until.map_or(prefix.clone(), |until| prefix.clone().text(until)).prefix_end();
+        self.newest_of_each(&prefix, (&prefix.after_text(after), &end), usize::MAX)
+    }
+
+    /// What holds of each name after the prefix within a range. Of a name whose rows go on beyond those that are read at
+    /// once the newest one is looked up, and the others are passed over.
+    fn newest_of_each<T: DeserializeOwned>(
+        &self,
+        prefix: &Key,
+        (from, end): (&Key, &Key),
+        limit: usize,
+    ) -> Result<Page<T>, Error> {
+        let mut page = Page { held: BTreeMap::new(), until: None };
+        let mut from = from.clone();
+        loop {
+            let rows = self.store.scan(from.as_bytes(), end.as_bytes(), false, ROWS_AT_ONCE)?;
+            let goes_on = rows.len() == ROWS_AT_ONCE;
+            let mut last = None;
+            for (key, bytes) in rows {
+                let name = KeyReader::after(&key, prefix).text().ok_or_else(unreadable)?;
+                if self.sees(&bytes)? {
+                    if page.held.len() == limit && !page.held.contains_key(&name) {
+                        page.until = page.held.last_key_value().map(|(last, _)| last.clone());
+                        return Ok(page);
+                    }
+                    page.held.insert(name.clone(), Stamped::decode(&bytes)?.value);
+                }
+                last = Some(name);
+            }
+            let Some(last) = last.filter(|_| goes_on) else { return Ok(page) };
+            let thing = prefix.clone().text(&last);
+            if let (Some(held), Some(newest)) = (page.held.get_mut(&last), self.newest(&thing)?) {
+                *held = newest;
+            }
+            from = thing.prefix_end();
+        }
     }
 
     /// Vulnerabilities that ever differed along an edge, after one.
@@ -243,11 +326,18 @@ impl<'a> Deltas<'a> {
 
     /// Makes what differs along an edge another.
     pub(crate) fn differs(&self, from: &str, to: &str, name: &str, delta: Delta) -> Result<(), Error> {
-        let delta = if delta.is_any() { delta } else { Delta::default() };
-        if self.delta(from, to, name)? != delta {
-            self.made.borrow_mut().deltas.insert((from.to_owned(), to.to_owned(), name.to_owned()), delta);
-        }
+        self.differs_from(self.delta(from, to, name)?, (from, to, name), delta);
         Ok(())
+    }
+
+    /// The same where it is known what was kept of it before the step.
+    pub(crate) fn differs_from(&self, kept: Delta, (from, to, name): (&str, &str, &str), delta: Delta) {
+        let delta = if delta.is_any() { delta } else { Delta::default() };
+        let mut made = self.made.borrow_mut();
+        let edge = (from.to_owned(), to.to_owned(), name.to_owned());
+        if made.deltas.get(&edge).copied().unwrap_or(kept) != delta {
+            made.deltas.insert(edge, delta);
+        }
     }
 
     /// Makes how an artifact compares with its parents another.

@@ -255,6 +255,11 @@ impl<'a> Lines<'a> {
         rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable)).collect()
     }
 
+    /// Whether an entry gave a version another derived parent.
+    pub(crate) fn is_moved_in(&self, index: u64, digest: &str) -> Result<bool, Error> {
+        Ok(self.store.get(moved_key(self.tenant, index).text(digest).as_bytes())?.is_some())
+    }
+
     /// Versions whose derived parent is this one, after one of them, at most `limit`.
     pub(crate) fn children(
         &self,

@@ -18,6 +18,8 @@ const FAN_OUT: u64 = 4;
 const LEVELS: u8 = 7;
 /// Late changes in one row of a run.
 const CHUNK: usize = 64;
+/// Levels whose runs, of 16 and of 64, are one row each.
+const ONE_ROW_LEVELS: u8 = 2;
 
 impl Lines<'_> {
     /// The rank of a version, 1 = first; `None` where it is no version of the line.
@@ -108,7 +110,10 @@ impl Lines<'_> {
 
     fn run_below(&self, line: &LineId, pos: &Pos, level: u8, run: u64) -> Result<i64, Error> {
         let prefix = self.run_key(line, level, run);
-        let Some((_, row)) = self.last_row(&prefix, &prefix.clone().pos(pos))? else { return Ok(0) };
+        // The one row of a short run is looked up in the same way for every place, so that who asks for several ranks
+        // reads it once.
+        let end = if level < ONE_ROW_LEVELS { prefix.prefix_end() } else { prefix.clone().pos(pos) };
+        let Some((_, row)) = self.last_row(&prefix, &end)? else { return Ok(0) };
         let unreadable = |error| Error::Store(format!("lines: a run cannot be read: {error}"));
         let chunk: StoredChunk<'_> = postcard::from_bytes(split_stamp(&row)?.1).map_err(unreadable)?;
         let below = chunk.changes.iter().take_while(|late| late.is_below(pos));
