@@ -161,11 +161,8 @@ impl<'g> Bom<'g> {
 
     /// What findings are of: the artifact, and the other digests of the same image.
     fn scanned_as(&self, own: &Digest, others: &[(Digest, String)]) -> Vec<Scanned> {
-        let config = self.root.as_ref().and_then(|root| root.image.id.as_ref());
-        let of = |digest: &Digest, reference: String| {
-            let part = scanned::part_of(digest, config);
-            Scanned { digest: digest.clone(), reference, part }
-        };
+        let part = scanned::part_of(self.root.as_ref().and_then(|root| root.image.id.as_ref()));
+        let of = |digest: &Digest, reference: String| Scanned { digest: digest.clone(), reference, part: part.clone() };
         let others = others.iter().map(|(digest, reference)| of(digest, reference.clone()));
         std::iter::once(of(own, self.reference())).chain(others).collect()
     }

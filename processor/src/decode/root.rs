@@ -172,8 +172,8 @@ impl TrivyImage {
         }
     }
 
-    /// The digests of registries beside the one that is the subject, each with its reference; none where the subject is
-    /// of none of them.
+    /// The digests of registries beside the one that is the subject, each with its reference, and that of the
+    /// configuration: what was pulled may be an index. None where the subject is none of them.
     pub(super) fn others(&self, subject: Option<&Digest>) -> Vec<(Digest, String)> {
         let of_image =
             subject == self.id.as_ref() || self.repo_digests.iter().any(|(_, digest)| Some(digest) == subject);
@@ -183,6 +183,8 @@ impl TrivyImage {
                 others.push((digest.clone(), name.to_string()));
             }
         }
+        others
+            .extend(self.id.iter().filter(|id| of_image && Some(*id) != subject).map(|id| (id.clone(), String::new())));
         others
     }
 

@@ -50,14 +50,14 @@ impl<'g> Findings<'g> {
 pub(super) struct Scanned {
     pub(super) digest: Digest,
     pub(super) reference: String,
-    /// Of an image: the digest of the configuration, where `digest` may have several; else empty.
+    /// Of an image: the digest of the configuration, if it is known.
     pub(super) part: String,
 }
 
-/// Which part of a digest an image is: of what may be an index the one that has this configuration, of one of several
-/// platforms. Empty where it is the whole.
-pub(super) fn part_of(digest: &Digest, config: Option<&Digest>) -> String {
-    config.filter(|config| *config != digest).map(Digest::to_string).unwrap_or_default()
+/// Which part of a digest an image is: the one with this configuration, of what may be an index of several platforms. It
+/// is called the same by every digest of the image, so that a newer scan by another one replaces it.
+pub(super) fn part_of(config: Option<&Digest>) -> String {
+    config.map(Digest::to_string).unwrap_or_default()
 }
 
 /// A container image as a report names it.
@@ -95,8 +95,8 @@ impl Image {
     }
 
     /// What a scan is of: the digest given outside; the manifest's, where the report says which one was scanned; every one
-    /// that a registry knows the image by; else its configuration's. `reference` is the image's without a registry's
-    /// digest.
+    /// that a registry knows the image by; where no manifest is named its configuration's, since what was pulled may be an
+    /// index. `reference` is the image's without a registry's digest.
     pub(super) fn subjects(&self, given: &Given<'_>, reference: String) -> Vec<Scanned> {
         let pulled_as = |digest: &Digest| self.pulled.iter().find(|(_, pulled)| pulled == digest);
         let named = |digest: &Digest| match (pulled_as(digest), self.pulled.first()) {
@@ -111,8 +111,7 @@ impl Image {
         let mut subjects: Vec<Scanned> = Vec::new();
         let mut add = |digest: &Digest, reference: String| {
             if !subjects.iter().any(|known| known.digest == *digest) {
-                let part = self.part_of(digest);
-                subjects.push(Scanned { digest: digest.clone(), reference, part });
+                subjects.push(Scanned { digest: digest.clone(), reference, part: part_of(self.config.as_ref()) });
             }
         };
         if let Some(outside) = facts::outside(given) {
@@ -126,30 +125,28 @@ impl Image {
         }
         self.manifest.iter().for_each(|digest| add(digest, named(digest)));
         self.pulled.iter().for_each(|(name, digest)| add(digest, name.to_string()));
-        if let Some(config) = self.config.as_ref().filter(|_| self.manifest.is_none() && self.pulled.is_empty()) {
+        if let Some(config) = self.config.as_ref().filter(|_| self.manifest.is_none()) {
             add(config, named(config));
         }
         subjects
     }
 
-    /// Which part of a digest was scanned; of the very manifest it is the whole.
-    fn part_of(&self, digest: &Digest) -> String {
-        part_of(digest, self.config.as_ref().filter(|_| self.manifest.as_ref() != Some(digest)))
-    }
-
     /// What its manifest and every pulled digest (index or manifest: the report does not say) have as their
     /// configuration, which `config` describes.
     pub(super) fn tied_to(&self, config: &ImageObserved) -> Vec<Fact> {
-        let beside = |digest: &Digest| ImageObserved {
-            digest: digest.to_string(),
-            digest_kind: if self.manifest.as_ref() == Some(digest) {
-                DigestKind::Manifest.into()
-            } else {
-                DigestKind::Unspecified.into()
-            },
-            platform: config.platform.clone(),
-            config_digest: config.digest.clone(),
-            ..ImageObserved::default()
+        // An index is of no platform, and a manifest of that of its configuration, which says it itself.
+        let beside = |digest: &Digest| {
+            let (digest_kind, platform) = match self.manifest.as_ref() == Some(digest) {
+                true => (DigestKind::Manifest, config.platform.clone()),
+                false => (DigestKind::Unspecified, String::new()),
+            };
+            ImageObserved {
+                digest: digest.to_string(),
+                digest_kind: digest_kind.into(),
+                platform,
+                config_digest: config.digest.clone(),
+                ..ImageObserved::default()
+            }
         };
         let pulled = self.pulled.iter().map(|(name, digest)| ImageObserved {
             artifact_ref: name.to_string(),

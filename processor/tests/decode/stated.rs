@@ -245,7 +245,7 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
     let found = facts(&message(trivy("container_image", "hub.example/ledger:4.2", &metadata).as_bytes()));
     let scans = named(&found, "ScanCompleted");
     let of: Vec<_> = scans.iter().map(|scan| text(scan, "artifactDigest")).collect();
-    assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
+    assert_eq!(of, [sha256_of("3c"), sha256_of("4d"), sha256_of("2b")], "what was pulled may be an index");
     assert!(scans.iter().all(|scan| scan["findingCount"] == 1 && scan["scanId"] == scans[0]["scanId"]));
     let images = named(&found, "ImageObserved");
     let tied = images.iter().filter(|image| text(image, "configDigest") == sha256_of("2b"));
@@ -274,7 +274,7 @@ fn a_scan_is_found_by_every_digest_that_registries_know_the_image_by() {
     let found = facts(&bom(&root, r#","components":[{"name":"a"}]"#));
     let sboms = named(&found, "SbomAttached");
     let of: Vec<_> = sboms.iter().map(|sbom| text(sbom, "artifactDigest")).collect();
-    assert_eq!(of, [sha256_of("3c"), sha256_of("4d")]);
+    assert_eq!(of, [sha256_of("3c"), sha256_of("4d"), sha256_of("2b")]);
     assert!(sboms.iter().all(|sbom| sbom["componentSet"] == sboms[0]["componentSet"]));
     assert_eq!(named(&found, "ComponentsListed").len(), 1, "the set is stored once");
     let images = named(&found, "ImageObserved");
@@ -297,10 +297,11 @@ fn a_scan_of_one_platform_is_a_part_of_what_was_pulled() {
     };
     let pulled = format!(r#""ImageID":"{config}","RepoDigests":["hub.example/ledger@{index}"]"#);
     let own = |digest: &str, part: &str| [digest.to_owned(), part.to_owned()];
-    assert_eq!(of(&pulled, None), [own(&index, &config)]);
+    assert_eq!(of(&pulled, None), [own(&index, &config), own(&config, &config)]);
     let other = sha256_of("5e");
     assert_eq!(of(&pulled, Some(&other)), [own(&other, &config)], "who sends it knows better");
-    assert_eq!(of(&format!(r#""ImageID":"{config}""#), None), [own(&config, "")]);
+    let built = of(&format!(r#""ImageID":"{config}""#), None);
+    assert_eq!(built, [own(&config, &config)], "a scan of what was pulled later replaces it");
     assert_eq!(of(&format!(r#""RepoDigests":["hub.example/ledger@{index}"]"#), None), [own(&index, "")]);
 }
 
@@ -324,14 +325,14 @@ fn what_trivys_sbom_says_of_vulnerabilities_is_said_of_every_digest() {
     let of = scans.iter().map(|scan| ["artifactDigest", "artifactRef", "target"].map(|name| text(scan, name)));
     let (hub, own) = (reference("hub", "4d"), format!("ledger@{}", sha256_of("3c")));
     let [mirrored, hubs, config] = ["3c", "4d", "2b"].map(sha256_of);
-    let want = [[&mirrored, own.as_str(), &config], [&hubs, &hub, &config]];
+    let want = [[&mirrored, own.as_str(), &config], [&hubs, &hub, &config], [&config, "", &config]];
     assert_eq!(of.collect::<Vec<_>>(), want);
     assert!(scans.iter().all(|scan| scan["findings"].as_array().is_some_and(|found| found.len() == 1)));
     let issued = named(&found, "VexIssued");
     let statements = issued[0]["statements"].as_array().expect("statements");
     assert_eq!(statements.len(), 2);
     for statement in statements {
-        assert_eq!(statement["productDigests"], serde_json::json!([mirrored, hubs]));
+        assert_eq!(statement["productDigests"], serde_json::json!([mirrored, hubs, config]));
     }
 }
 

@@ -302,8 +302,10 @@ impl Graph<'_> {
     /// An index and its platform manifests; a config that several manifests name and these.
     fn indexes_in(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let mut above = self.alias_rows(profile, role::INDEX, links)?;
-        // Its own config is an alias, and no edge.
-        above.extend(self.alias_rows(profile, role::CONFIG, links)?);
+        // Its own config is an alias, and no edge; an index has none.
+        if !self.lists_any(&profile.digest)? {
+            above.extend(self.alias_rows(profile, role::CONFIG, links)?);
+        }
         for (above, stamp) in above {
             if let Some(above) = self.profile(&above)? {
                 links.add(&above.digest, &profile.digest, Relation::Build, Method::Index, stamp.index);
@@ -314,7 +316,11 @@ impl Graph<'_> {
 
     fn manifests_out(&self, profile: &Profile, links: &mut Links) -> Result<(), Error> {
         let mut below = self.alias_rows(profile, role::PLATFORM, links)?;
-        below.extend(self.alias_rows(profile, role::MANIFEST, links)?);
+        for (manifest, stamp) in self.alias_rows(profile, role::MANIFEST, links)? {
+            if !self.lists_any(&manifest)? {
+                below.push((manifest, stamp));
+            }
+        }
         for (below, stamp) in below {
             if let Some(below) = self.profile(&below)? {
                 links.add(&profile.digest, &below.digest, Relation::Build, Method::Index, stamp.index);
@@ -327,7 +333,7 @@ impl Graph<'_> {
     fn alias_rows(&self, profile: &Profile, role: u8, links: &mut Links) -> Result<Pairs, Error> {
         let mut pairs = BTreeMap::new();
         for digest in &profile.group {
-            let rows = self.joined_as(digest, role, None, ALIASES_MAX)?;
+            let rows = self.joined_as(digest, role, ALIASES_MAX)?;
             links.tell_cut(rows.len() == ALIASES_MAX);
             for row in rows {
                 earliest(&mut pairs, row.other, row.stamp);

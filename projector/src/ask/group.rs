@@ -77,9 +77,9 @@ impl Graph<'_> {
             found.insert(next.clone(), manifest.is_some());
             let mut others: Vec<String> = manifest.into_iter().collect();
             if called_same {
-                others.extend(self.others(&next, role::SAME, None, SAME_ROWS_MAX)?);
+                others.extend(self.others(&next, role::SAME, SAME_ROWS_MAX)?);
             }
-            for config in self.others(&next, role::CONFIG, None, CONFIGS_MAX)? {
+            for config in self.others(&next, role::CONFIG, CONFIGS_MAX)? {
                 if self.only_manifest(&config)?.as_ref() == Some(&next) {
                     others.push(config);
                 }
@@ -96,18 +96,44 @@ impl Graph<'_> {
 
     /// The manifest that names this config, where it is one alone: a config that several name merges none of them.
     fn only_manifest(&self, config: &str) -> Result<Option<String>, Error> {
-        let mut manifests = self.others(config, role::MANIFEST, None, 2)?;
-        let is_one = match manifests.as_slice() {
-            [] => false,
-            [_] => true,
-            // Both rows may name it, for two platforms.
-            [first, second, ..] => first == second && self.others(config, role::MANIFEST, Some(first), 1)?.is_empty(),
-        };
-        let manifest = if is_one { manifests.pop() } else { None };
-        match manifest {
-            Some(manifest) if self.has_config(&manifest, config)? => Ok(Some(manifest)),
-            Some(_) | None => Ok(None),
+        let mut manifests = self.manifests_with(config)?;
+        match (manifests.pop(), manifests.is_empty()) {
+            (Some(manifest), true) if self.has_config(&manifest, config)? => Ok(Some(manifest)),
+            (Some(_) | None, _) => Ok(None),
         }
+    }
+
+    /// Manifests that name a config; more than [`SHARED_MAX`] where they are too many. A scanner calls both a manifest and
+    /// the index that lists it what it pulled, so what is known to list manifests is none.
+    fn manifests_with(&self, config: &str) -> Result<Vec<String>, Error> {
+        let mut manifests = self.others(config, role::MANIFEST, SHARED_MAX + 1)?;
+        // Two rows may name one, for two platforms.
+        manifests.dedup();
+        if manifests.len() > SHARED_MAX {
+            return Ok(manifests);
+        }
+        let mut found = Vec::new();
+        for manifest in manifests {
+            if !self.lists_any(&manifest)? {
+                found.push(manifest);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Digests that are one with a digest, or with a config that it is said to have: whether it is a manifest, and what its
+    /// configs are one with, changes with what is known of it.
+    pub(super) fn group_with_configs(&self, digest: &str) -> Result<BTreeSet<String>, Error> {
+        let mut found: BTreeSet<String> = self.group(digest)?.digests.iter().cloned().collect();
+        for config in self.others(digest, role::CONFIG, CONFIGS_MAX)? {
+            found.extend(self.group(&config)?.digests.iter().cloned());
+        }
+        Ok(found)
+    }
+
+    /// Whether a digest is known to list manifests.
+    pub(super) fn lists_any(&self, digest: &str) -> Result<bool, Error> {
+        Ok(!self.others(digest, role::PLATFORM, 1)?.is_empty())
     }
 
     /// What an index lists, also through indexes within it, and the manifests that share a config.
@@ -221,23 +247,24 @@ impl Graph<'_> {
     fn read_next(&self, digest: &str, way: Way) -> Result<Next, Error> {
         let mut next = Next::default();
         // Of one manifest alone the config is an alias, and in the group already.
-        let (listed, others) = match way {
-            Way::Below => (role::PLATFORM, role::MANIFEST),
-            Way::Above => (role::INDEX, role::CONFIG),
+        let listed = match way {
+            Way::Below => role::PLATFORM,
+            Way::Above => role::INDEX,
         };
         for member in &self.group(digest)?.digests {
             let (mut related, cut) = self.related(member, listed)?;
             next.cut |= cut;
             match way {
+                Way::Above if self.lists_any(member)? => {}
                 Way::Above => {
-                    for config in self.others(member, others, None, CONFIGS_MAX)? {
-                        if self.others(&config, role::MANIFEST, None, SHARED_MAX + 1)?.len() <= SHARED_MAX {
+                    for config in self.others(member, role::CONFIG, CONFIGS_MAX)? {
+                        if self.manifests_with(&config)?.len() <= SHARED_MAX {
                             related.push((config, String::new()));
                         }
                     }
                 }
                 Way::Below => {
-                    let mut manifests = self.others(member, others, None, SHARED_MAX + 1)?;
+                    let mut manifests = self.manifests_with(member)?;
                     if manifests.len() > SHARED_MAX {
                         next.cut = true;
                         manifests.clear();
@@ -258,7 +285,7 @@ impl Graph<'_> {
 
     /// Whether a config is one of those that count of a manifest.
     fn has_config(&self, manifest: &str, config: &str) -> Result<bool, Error> {
-        Ok(self.others(manifest, role::CONFIG, None, CONFIGS_MAX)?.iter().any(|known| known == config))
+        Ok(self.others(manifest, role::CONFIG, CONFIGS_MAX)?.iter().any(|known| known == config))
     }
 }
 

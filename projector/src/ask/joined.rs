@@ -20,22 +20,15 @@ pub(super) const ALIASES_MAX: usize = 2_001;
 const AT_ONCE: usize = 16;
 
 impl Graph<'_> {
-    /// Digests in a role, in order, of so many rows from a place on: one for each platform.
-    pub(super) fn others(
-        &self,
-        digest: &str,
-        role: u8,
-        after: Option<&str>,
-        rows: usize,
-    ) -> Result<Vec<String>, Error> {
-        let joined = self.joined_as(digest, role, after, rows)?;
-        Ok(joined.into_iter().map(|joined| joined.other).collect())
+    /// Digests in a role, in order, of so many rows: one for each platform.
+    pub(super) fn others(&self, digest: &str, role: u8, rows: usize) -> Result<Vec<String>, Error> {
+        Ok(self.joined_as(digest, role, rows)?.into_iter().map(|joined| joined.other).collect())
     }
 
     /// Digests in a role, sorted, with the platform where one is said; `true` where there are more than
     /// [`ALIASES_MAX`]. Identity does not change with `at`.
     pub(super) fn related(&self, digest: &str, role: u8) -> Result<(Vec<(String, String)>, bool), Error> {
-        let joined = self.joined_as(digest, role, None, ALIASES_MAX)?;
+        let joined = self.joined_as(digest, role, ALIASES_MAX)?;
         let cut = joined.len() == ALIASES_MAX;
         let named = |joined: Joined| (joined.other, normal_platform(&joined.platform));
         let mut related: Vec<(String, String)> = joined.into_iter().map(named).collect();
@@ -44,23 +37,13 @@ impl Graph<'_> {
         Ok((related, cut))
     }
 
-    /// So many rows of a digest in a role, in the order of keys, after another digest that one of them has.
-    pub(super) fn joined_as(
-        &self,
-        digest: &str,
-        role: u8,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Joined>, Error> {
+    /// So many rows of a digest in a role, in the order of keys.
+    pub(super) fn joined_as(&self, digest: &str, role: u8, limit: usize) -> Result<Vec<Joined>, Error> {
         if let Some(few) = self.few_joined(digest)? {
-            let of_role = few.iter().filter(|row| row.role == role);
-            let from = of_role.skip_while(|row| after.is_some_and(|after| row.other != after));
-            let rest = from.filter(|row| after.is_none_or(|after| row.other != after));
-            return Ok(rest.take(limit).cloned().collect());
+            return Ok(few.iter().filter(|row| row.role == role).take(limit).cloned().collect());
         }
         let prefix = self.key(table::ALIAS).text(digest).byte(role);
-        let from = after.map_or_else(|| prefix.clone(), |after| prefix.clone().text(after).prefix_end());
-        let rows = self.scope.keyed::<()>(&from, &prefix.prefix_end(), false, Clocks::Known, limit)?;
+        let rows = self.scope.keyed::<()>(&prefix, &prefix.prefix_end(), false, Clocks::Known, limit)?;
         Ok(rows.iter().filter_map(|(key, row)| read(key, row.stamp)).collect())
     }
 

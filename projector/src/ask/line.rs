@@ -195,7 +195,7 @@ impl<'a> Versions<'a> {
         let mut one = BTreeSet::new();
         for digest in joined {
             for graph in [&self.before, &self.after] {
-                one.extend(graph.group(digest)?.digests.iter().cloned());
+                one.extend(graph.group_with_configs(digest)?);
             }
         }
         let mut changed = BTreeSet::new();
@@ -210,9 +210,7 @@ impl<'a> Versions<'a> {
     /// Every artifact that may be another version since an entry names a digest or says what it is joined to: it, what it
     /// was one with and is now, and where indexes above it changed what is below it.
     pub(crate) fn changed_with(&self, touched: &str) -> Result<Vec<String>, Error> {
-        let set =
-            |graph: &Graph<'_>| Ok::<BTreeSet<String>, Error>(graph.group(touched)?.digests.iter().cloned().collect());
-        let (before, after) = (set(&self.before)?, set(&self.after)?);
+        let (before, after) = (self.before.group_with_configs(touched)?, self.after.group_with_configs(touched)?);
         let mut changed = BTreeSet::new();
         for digest in before.union(&after) {
             changed.insert(self.before.canonical(digest)?);

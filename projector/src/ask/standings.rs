@@ -158,7 +158,7 @@ impl<'a> Standings<'a> {
         let around = |graph: &Graph<'_>| {
             // The first is the one under which verdicts stand.
             let group = graph.group(touched)?.digests.clone();
-            let mut found: BTreeSet<String> = group.iter().cloned().collect();
+            let mut found = graph.group_with_configs(touched)?;
             found.extend(graph.above(touched)?.digests().cloned());
             found.extend(graph.below(touched)?.digests().cloned());
             Ok::<_, Error>((group, found))

@@ -329,6 +329,57 @@ fn an_index_is_as_bad_as_the_worst_of_its_manifests() {
     assert_eq!(status_of(&verdict(&book.scope(), "amd")), ("fixed", 0.5455));
 }
 
+/// A scanner that pulled an image by its tag knows the index and the config, and ties the two (`ImageObserved` of the
+/// index with the config of one platform).
+#[test]
+fn what_is_known_to_list_manifests_takes_no_config_away_from_its_manifest() {
+    let manifest = |name: &str, platform: &str| PlatformManifest {
+        digest: digest(name),
+        platform: platform.to_owned(),
+        artifact_type: String::new(),
+    };
+    let image = |name: &str, config: &str| ImageObserved {
+        digest: digest(name),
+        config_digest: digest(config),
+        ..ImageObserved::default()
+    };
+    let listed = ImageObserved {
+        digest: digest("index"),
+        digest_kind: DigestKind::Index.into(),
+        manifests: vec![manifest("arm", "linux/arm64"), manifest("amd", "linux/amd64")],
+        ..ImageObserved::default()
+    };
+    let own =
+        |name: &str, config: &str| ImageObserved { digest_kind: DigestKind::Manifest.into(), ..image(name, config) };
+    let events = [
+        said("arm", 1, own("arm", "arm config")),
+        said("amd", 2, own("amd", "amd config")),
+        said("pulled", 3, image("index", "arm config")),
+        scan("arm config", 4, &["pkg:npm/left-pad@1.3.0"]),
+        sbom("arm", 5, &["only-arm@1.0.0".to_owned()]),
+        sbom("amd", 6, &["only-amd@1.0.0".to_owned()]),
+        deployed("arm", 7, "by manifest"),
+        deployed("arm config", 8, "by config"),
+        said("index", 9, listed),
+    ];
+    for turns in 0..events.len() {
+        let mut events = events.to_vec();
+        events.rotate_left(turns);
+        let mut book = Book::of(&events);
+        let scope = book.scope();
+        let found = impact(&scope);
+        let services: Vec<_> = found.deployed.iter().filter_map(|row| row.service.as_deref()).collect();
+        assert_eq!(services, ["by config", "by manifest"], "{turns} turns");
+        assert_eq!(scope.artifact(&digest("arm config")).expect("read").expect("known").node.digest, digest("arm"));
+        let of = Affecting::Package { purl: "pkg:npm/only-amd".to_owned(), versions: None };
+        let question = ImpactQuestion { of, environment: None, limit: 100, after: None, progress: false };
+        let counts = scope.impact(&question).expect("answered").0.counts;
+        assert_eq!((counts.deployed, counts.unknown), (0, 0), "{turns} turns: an arm64 image holds no part of amd64");
+        assert_eq!(status_of(&verdict(&scope, "index")).0, "affected");
+        book.commit(&[]);
+    }
+}
+
 #[test]
 fn a_verdict_costs_what_is_said_of_the_artifact() {
     let world = |artifacts: i64| {
