@@ -10,4 +10,5 @@ pub mod entry;
 pub mod environment;
 pub mod error;
 pub mod freshness;
+pub mod impact;
 pub mod lineage;

@@ -68,6 +68,9 @@ impl Impact {
         answer(self.client.output, &body, &rows, &columns(is_package, self.progress));
         if self.client.output == Format::Table {
             say(&counted(&body, is_package));
+            if body["known"] == json!(false) {
+                say(unnamed(is_package));
+            }
         }
         self.limit.say_if_cut(&body);
         server.up_to_date()
@@ -117,6 +120,14 @@ fn counted(body: &Value, is_package: bool) -> String {
         count("unknown"),
         count("notDeployed")
     )
+}
+
+/// What is told where nobody named what is asked for: a typing error looks like that.
+fn unnamed(is_package: bool) -> &'static str {
+    match is_package {
+        true => "no SBOM that was recorded lists this package in any version; this does not say that nobody has it",
+        false => "nothing that was recorded names this vulnerability; this does not say that it is safe",
+    }
 }
 
 /// Whether a text looks like the id of a vulnerability: a word, a dash, and a number or GitHub's letters, such as

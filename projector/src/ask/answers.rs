@@ -681,6 +681,8 @@ pub struct Impact {
     /// The `vers:` range asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<String>,
+    /// Whether anybody named the vulnerability, or lists the package in any version. Where not, empty lists say nothing.
+    pub known: bool,
     /// By environment, service, since where it fits a page; else, as the other lists, in the order of the store.
     pub deployed: Vec<ImpactRow>,
     /// Left out when one environment was asked for. By artifactRef, digest.

@@ -75,7 +75,8 @@ impl Scope {
         }
     }
 
-    pub(super) fn environment_is_named(&self, name: &str) -> Result<bool, Error> {
+    /// Whether anybody named an environment by the question's moment. One seek.
+    pub fn environment_is_named(&self, name: &str) -> Result<bool, Error> {
         let prefix = self.table(BY_TIME).text(name);
         Ok(!self.keyed::<()>(&prefix, &self.end_of(&prefix), false, Clocks::Both, 1)?.is_empty())
     }

@@ -21,6 +21,8 @@ use super::running::{Place, RunsIn};
 use super::scope::Scope;
 use super::vex::said::Case;
 use crate::error::Error;
+use crate::facts::components::rows::clipped;
+use crate::facts::findings::rows::key_name;
 
 /// Most matching components that one row lists.
 pub const PATHS_PER_ROW_MAX: usize = 100;
@@ -135,6 +137,7 @@ impl Scope {
         let impact = Impact {
             purl,
             versions,
+            known: self.anybody_names(&question.of)?,
             vulnerability: named.map(|named| named.name.clone()),
             aliases: named.map(|named| named.aliases.clone()),
             deployed,
@@ -146,6 +149,22 @@ impl Scope {
             next_page_token: None,
         };
         Ok((impact, next.write()?))
+    }
+}
+
+impl Scope {
+    /// Whether anybody named a vulnerability, or anything is, has or is made from a package, in whatever version.
+    fn anybody_names(&self, of: &Affecting) -> Result<bool, Error> {
+        match of {
+            Affecting::Package { purl, .. } => match Purl::parse(purl) {
+                Some(purl) => {
+                    let package = clipped(purl.package_key());
+                    Ok(self.known_package(package)?.as_deref() == Some(package))
+                }
+                None => Ok(false),
+            },
+            Affecting::Vulnerability(id) => self.names_vulnerability(&key_name(id)),
+        }
     }
 }
 

@@ -78,6 +78,11 @@ pub fn service_anywhere(
     }
 }
 
+/// An error for an environment that nobody has named.
+pub fn check_named(scope: &Scope, environment: &str) -> Result<(), Error> {
+    if scope.environment_is_named(environment)? { Ok(()) } else { Err(unknown(scope, environment)?) }
+}
+
 /// Nobody has named it, or only later than the question's moment.
 fn unknown(scope: &Scope, name: &str) -> Result<Error, Error> {
     let (what, quoted) = (Missing::Environment, quoted(name));

@@ -5,6 +5,7 @@ use axum::response::Response;
 use pedigraph_projector::ImpactQuestion;
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::impact::impact_of;
 use crate::answer::lineage::verdict_of;
 use crate::app::App;
 use crate::problem::Problem;
@@ -24,7 +25,7 @@ pub fn routes() -> Routes {
 async fn impact(State(app): State<App>, Path(id): Path<String>, read: Read) -> Result<Response, Problem> {
     let question = question::vulnerability(&read, &id)?;
     app.list(read, move |scope, read, fresh| {
-        let (mut impact, next) = scope.impact(&ImpactQuestion { limit: read.page_size, ..question.clone() })?;
+        let (mut impact, next) = impact_of(scope, &ImpactQuestion { limit: read.page_size, ..question.clone() })?;
         impact.next_page_token = read.next(fresh, next);
         Ok(impact)
     })

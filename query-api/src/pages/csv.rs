@@ -8,6 +8,7 @@ use axum::response::Response;
 use pedigraph_projector::ImpactQuestion;
 use pedigraph_projector::answers::{Impact, ImpactRow, UnknownRow};
 
+use crate::answer::impact::impact_of;
 use crate::app::App;
 use crate::pages::frame::{PAGING, asked_again, next_page};
 use crate::problem::{Code, Problem};
@@ -52,7 +53,7 @@ pub(super) async fn answer(app: &App, read: Read, question: ImpactQuestion, path
     let limit = app.limits().answer_bytes_max;
     let mut response = app
         .bytes(read, CSV, move |scope, read, fresh| {
-            let (impact, next) = scope.impact(&question)?;
+            let (impact, next) = impact_of(scope, &question)?;
             let next = read.next(fresh, next).map(|token| next_page(&path, &token, read));
             let text = text_of(&impact, next.as_deref());
             let advice = "the table is larger than the limit; ask for a smaller pageSize";

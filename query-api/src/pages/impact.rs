@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use pedigraph_projector::answers::{FixCount, Impact, ImpactRow, UnknownRow};
 
 use crate::access::scope::{Access, TokenScope};
+use crate::answer::impact::impact_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::csv;
@@ -41,7 +42,7 @@ async fn vulnerability(State(app): State<App>, Path(id): Path<String>, read: Rea
         return csv::answer(&app, read, question, format!("/vulnerabilities/{}", encoded(&id))).await;
     }
     app.page(read, move |scope, read, fresh| {
-        let (impact, next) = scope.impact(&question)?;
+        let (impact, next) = impact_of(scope, &question)?;
         let path = format!("/vulnerabilities/{}", encoded(&id));
         let next = read.next(fresh, next).map(|token| next_page(&path, &token, read));
         let json = at_moment(&format!("/api/v1/vulnerabilities/{}/impact", encoded(&id)), read);
@@ -60,7 +61,7 @@ async fn component(State(app): State<App>, read: Read) -> Result<Response, Probl
         return csv::answer(&app, read, question, "/components/impact".to_owned()).await;
     }
     app.page(read, move |scope, read, fresh| {
-        let (impact, next) = scope.impact(&question)?;
+        let (impact, next) = impact_of(scope, &question)?;
         let next = read.next(fresh, next).map(|token| next_page("/components/impact", &token, read));
         let purl = impact.purl.as_deref().unwrap_or_default();
         let (told, option) = if question.progress { ("&progress=true", " --progress") } else { ("", "") };
@@ -127,11 +128,12 @@ fn content(impact: &Impact, asked: &Asked<'_>, next: Option<&str>) -> Markup {
         }
         @if counts.deployed + counts.not_deployed + counts.cleared == 0 {
             p .empty {
-                @if of.is_some() {
-                    "No scan, statement or advisory that was recorded concerns an artifact that is known."
-                } @else {
-                    "No SBOM that was recorded lists it."
-                }
+                (match (of.is_some(), impact.known) {
+                    (true, true) => "No scan, statement or advisory that was recorded concerns an artifact that is known.",
+                    (true, false) => "Nothing that was recorded names it. This does not say that it is safe.",
+                    (false, true) => "No SBOM that was recorded lists what is asked for, though other versions of it.",
+                    (false, false) => "No SBOM that was recorded lists it. This does not say that nobody has it.",
+                })
             }
             (how_to_send())
         }

@@ -109,6 +109,7 @@ async fn impact_of_a_component_nobody_has_is_empty_and_unknown_is_never_safe() {
     let impact = answer.json();
     assert_eq!(impact["counts"]["deployed"], 0);
     assert_eq!(impact["counts"]["unknown"], 1, "{impact}");
+    assert_eq!(impact["known"], false, "nobody lists it in any version");
 }
 
 #[tokio::test]

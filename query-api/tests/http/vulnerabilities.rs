@@ -89,11 +89,31 @@ async fn what_is_hit_is_told_apart_from_what_is_cleared_and_unknown() {
         assert_eq!(impact["deployed"][0]["verdict"]["status"], "affected");
         assert_eq!(impact["cleared"][0]["verdict"]["confidence"], 0.5455);
         assert_eq!(impact["counts"], serde_json::json!({"deployed": 1, "notDeployed": 1, "cleared": 1, "unknown": 1}));
+        assert_eq!(impact["known"], true);
     }
     let page = client.get(&format!("/vulnerabilities/{CVE}")).await.text();
     for part in ["bread", "cake", "soup", "not affected", "GHSA-0000-1111-2222"] {
         assert!(page.contains(part), "{part}: {page}");
     }
+}
+
+/// A typing error must not read as if nothing were hit.
+#[tokio::test]
+async fn an_environment_or_a_vulnerability_that_nobody_names_is_not_safe() {
+    let world = world();
+    let client = world.client();
+    for path in [
+        "/api/v1/vulnerabilities/CVE-2026-0001/impact?env=Kitchen",
+        "/api/v1/components/impact?purl=pkg:npm/oven-door&env=kitchn",
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("ENVIRONMENT_NOT_FOUND")), "{path}");
+    }
+    assert_eq!(client.get(&format!("/vulnerabilities/{CVE}?env=kitchn")).await.status, 404);
+    let unnamed = client.get("/api/v1/vulnerabilities/CVE-2026-000/impact").await.json();
+    assert_eq!((&unnamed["known"], &unnamed["counts"]["deployed"]), (&false.into(), &0.into()));
+    let page = client.get("/vulnerabilities/CVE-2026-000").await.text();
+    assert!(page.contains("Nothing that was recorded names it. This does not say that it is safe."), "{page}");
 }
 
 #[tokio::test]

@@ -504,7 +504,7 @@ impl Scope {
 
     /// The first package, from one on in the order of keys, that a component is of, or is made from, or that an artifact
     /// is called by.
-    fn known_package(&self, from: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn known_package(&self, from: &str) -> Result<Option<String>, Error> {
         let of = components::rows::table;
         let called = lineage::rows::key(&self.tenant, lineage::rows::table::PURLS);
         let mut first: Option<(Key, String)> = None;
