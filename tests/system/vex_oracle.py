@@ -351,11 +351,14 @@ class World:
                 entry.kind, ()
             )
             pairs = [(each["vulnerability"], alias) for each in told for alias in each.get("aliases", ())]
-            if entry.kind == "advisory-published":
-                pairs = [(data["id"], alias) for alias in data.get("aliases", ())]
-            for one, other in pairs:
-                self.links.setdefault(one, set()).add(other)
-                self.links.setdefault(other, set()).add(one)
+            self._link(pairs)
+        for entry in self._newest_states(self.of("advisory-published")):
+            self._link((entry.data["id"], alias) for alias in entry.data.get("aliases", ()))
+
+    def _link(self, pairs):
+        for one, other in pairs:
+            self.links.setdefault(one, set()).add(other)
+            self.links.setdefault(other, set()).add(one)
 
     def reached(self, id_):
         """All names that are reached without passing through a CVE."""
@@ -464,14 +467,18 @@ class World:
         return scans.values()
 
     def _advisories(self):
-        """Of each the state with the greatest `modified`, unless that is withdrawn."""
+        states = self._newest_states(entry for entry in self.of("advisory-published") if entry.time <= self.at)
+        return [entry for entry in states if "withdrawn" not in entry.data]
+
+    @staticmethod
+    def _newest_states(published):
+        """Of each advisory the state with the greatest `modified`."""
         newest = {}
-        for entry in self.of("advisory-published"):
-            if entry.time <= self.at:
-                order = seconds(entry.data["modified"]), entry.index
-                if entry.data["id"] not in newest or newest[entry.data["id"]][0] < order:
-                    newest[entry.data["id"]] = order, entry
-        return [entry for _, entry in newest.values() if "withdrawn" not in entry.data]
+        for entry in published:
+            order = seconds(entry.data["modified"]), entry.index
+            if entry.data["id"] not in newest or newest[entry.data["id"]][0] < order:
+                newest[entry.data["id"]] = order, entry
+        return [entry for _, entry in newest.values()]
 
     def findings(self, digest, ids):
         for *_, scan in self._scans(digest):

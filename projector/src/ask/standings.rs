@@ -100,9 +100,9 @@ impl<'a> Standings<'a> {
         }
     }
 
-    /// The entry says something of a vulnerability.
+    /// The entry says something of a vulnerability, or what it is called.
     pub(crate) fn forget(&self, name: &str) -> Result<(), Error> {
-        self.sayings.forget(&self.after.tenant, Some(&self.after.joined_names(name)?));
+        self.sayings.forget(&self.after.tenant, Some(&self.joined_before_or_after(name)?));
         Ok(())
     }
 
@@ -123,7 +123,19 @@ impl<'a> Standings<'a> {
         self.after.joined_names(name)
     }
 
-    /// Whether an entry joins a name to another one.
+    /// The same, with those that it had before the entry: an advisory may take back that two names are one.
+    pub(crate) fn joined_before_or_after(&self, name: &str) -> Result<BTreeSet<String>, Error> {
+        let mut names = self.before.joined_names(name)?;
+        names.append(&mut self.after.joined_names(name)?);
+        Ok(names)
+    }
+
+    /// Whether a vulnerability has other names since the entry.
+    pub(crate) fn is_called_otherwise(&self, name: &str) -> Result<bool, Error> {
+        Ok(self.before.joined_names(name)? != self.after.joined_names(name)?)
+    }
+
+    /// Whether a statement or scan of an entry joins a name to another one.
     pub(crate) fn is_joined_here(&self, name: &str) -> Result<bool, Error> {
         let prefix = table(&self.after.tenant, ALIASES).text(name);
         let aliases = self.after.rows::<()>(&prefix, Clocks::Known, usize::MAX)?;
@@ -284,7 +296,11 @@ impl<'a> Standings<'a> {
         from: &From,
         limit: usize,
     ) -> Result<(BTreeSet<String>, Option<From>), Error> {
-        let concerned = self.case(name)?.candidates()?;
+        let mut concerned = self.case(name)?.candidates()?;
+        // What was said under a name that it lost concerned them up to now.
+        if !self.before.joined_names(name)?.is_subset(&self.after.joined_names(name)?) {
+            concerned.add(Case::of(self.before, name)?.candidates()?);
+        }
         self.reached(concerned, from, limit)
     }
 

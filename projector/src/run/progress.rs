@@ -10,7 +10,7 @@ use crate::rows::root::RootState;
 use crate::store::{Row, Store};
 
 /// Version of the rows. Another version is wiped and folded anew.
-pub(crate) const ROWS_VERSION: u32 = 18;
+pub(crate) const ROWS_VERSION: u32 = 19;
 /// Keys of the progress row, and of the row of the root; no tenant's key begins so.
 const PROGRESS_KEY: &[u8] = &[0];
 const ROOT_KEY: &[u8] = &[0, b'l'];

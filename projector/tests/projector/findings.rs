@@ -2,7 +2,7 @@
 
 use pedigraph_projector::answers::Verdict;
 use pedigraph_projector::store::Budget;
-use pedigraph_projector::{Affecting, ImpactQuestion, Moment, Scope};
+use pedigraph_projector::{Affecting, AsOf, ImpactQuestion, Moment, Scope};
 use pedigraph_proto::event::{
     AdvisoryPublished, AffectedPackage, AffectedRange, ArtifactKind, ArtifactPublished, Component, ComponentsListed,
     DigestKind, Finding, ImageObserved, PlatformManifest, RangeEvent, SbomAttached, ScanCompleted, ServiceDeployed,
@@ -164,6 +164,61 @@ fn who_says_what_comes_to_one_verdict() {
     assert_eq!(purls, [left_pad, "pkg:npm/right-pad@2.0.0"]);
     assert_eq!(row.verdict.as_ref().map(|found| found.status.as_str()), Some("affected"));
     assert_eq!((listed.counts.deployed, listed.counts.cleared, listed.counts.not_deployed), (1, 1, 0), "{listed:?}");
+}
+
+/// A state of an advisory on nothing, modified at a minute, with other names.
+fn state_of(id: &str, at: i64, aliases: &[&str], withdrawn: bool) -> Said {
+    let event = AdvisoryPublished {
+        id: id.to_owned(),
+        aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
+        modified: minute(at),
+        withdrawn: if withdrawn { minute(at) } else { String::new() },
+        ..AdvisoryPublished::default()
+    };
+    said(&format!("{id} {at}"), at, event)
+}
+
+#[test]
+fn an_alias_that_a_corrected_advisory_no_longer_names_joins_no_more() {
+    const GHSA: &str = "GHSA-1111-1111-1111";
+    const OTHER: &str = "GHSA-2222-2222-2222";
+    let found = scan("app", 1, &["pkg:npm/left-pad@1.3.0"]);
+    let mut book = Book::new();
+    let names = |book: &Book, as_of: Option<u64>, id: &str| {
+        let moment = Moment { as_of: as_of.map(AsOf::Index), ..Moment::default() };
+        let scope = book.views().at(&pedigraph_proto::TenantId::default(), moment).expect("a scope");
+        let found = scope.verdict(&digest("app"), id).expect("read");
+        found.map(|found| [vec![found.vulnerability], found.aliases].concat().join(" "))
+    };
+    let all = Some(format!("{CVE} {GHSA} {OTHER}"));
+    book.commit(&[found, state_of(GHSA, -60, &[CVE, OTHER], false)]);
+    assert_eq!(names(&book, None, OTHER), all);
+    book.commit(&[state_of(GHSA, -65, &[], false)]);
+    assert_eq!(names(&book, None, OTHER), all, "that was an earlier state");
+    book.commit(&[state_of(GHSA, -50, &[OTHER], false)]);
+    assert_eq!((names(&book, None, CVE), names(&book, None, GHSA)), (Some(CVE.to_owned()), None));
+    assert_eq!(names(&book, Some(2), OTHER), all, "as it was known then");
+    book.commit(&[state_of(OTHER, -49, &[CVE], false)]);
+    assert_eq!(names(&book, None, GHSA), all, "by way of the other one");
+    book.commit(&[state_of(OTHER, -40, &[CVE], true)]);
+    assert_eq!(names(&book, None, GHSA), all, "what is withdrawn is called as it was");
+    book.commit(&[state_of(OTHER, -30, &[], true)]);
+    assert_eq!((names(&book, None, OTHER), names(&book, Some(5), OTHER)), (None, all));
+}
+
+#[test]
+fn an_advisory_that_says_it_was_modified_far_ahead_is_corrected_by_the_next_state() {
+    for far in ["2099-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "9999-12-31T23:59:59Z"] {
+        let mut typo = advisory(-60, "left-pad", "9.0.0");
+        if let Some(pedigraph_proto::Event::AdvisoryPublished(event)) = &mut typo.facts[0].event {
+            event.modified = far.to_owned();
+        }
+        let mut book = Book::of(&[sbom("app", -90, &["left-pad@1.3.0".to_owned()]), typo]);
+        let hit = |book: &Book| book.scope().verdict(&digest("app"), CVE).expect("read").is_some();
+        assert!(hit(&book), "{far}: nobody knows better yet");
+        book.commit(&[advisory(2, "left-pad", "1.2.0")]);
+        assert!(!hit(&book), "{far}: the feed goes on");
+    }
 }
 
 #[test]

@@ -31,6 +31,14 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
+    /// Others too.
+    pub(crate) fn add(&mut self, others: Candidates) {
+        self.components.extend(others.components);
+        self.named.extend(others.named);
+        self.cut |= others.cut;
+        self.may_be_unclear |= others.may_be_unclear;
+    }
+
     /// Whether to look for more, which a quarter of a question's budget is for.
     fn goes_on(&mut self, scope: &Scope) -> bool {
         let spent = scope.meter.is_quarter_spent();

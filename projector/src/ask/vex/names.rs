@@ -1,12 +1,18 @@
 //! What a vulnerability is called: its aliases are one vulnerability, but two CVEs never merge (SPEC §5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pedigraph_proto::Nanos;
+
+use crate::ask::identity::stamp_at_end;
 use crate::ask::kept::{Kept, once};
 use crate::ask::scope::{Clocks, Scope};
 use crate::error::Error;
-use crate::facts::findings::rows::{ALIASES, NAMES, key_name, table, unreadable};
+use crate::facts::findings::rows::{
+    ADVISORIES, ALIASES, Advisory, NAMES, STATE_ALIASES, alias, key_name, table, unreadable,
+};
+use crate::rows::stamp::Stamp;
 use crate::store::key::{Key, KeyReader};
 
 /// Names of one vulnerability that are read at once; most have fewer.
@@ -46,24 +52,38 @@ impl Scope {
         Names::new(self).joined(start)
     }
 
-    /// Names that are joined to one directly.
-    fn aliases_beside(&self, name: &str, beside: Beside) -> Result<Vec<String>, Error> {
+    /// Names that somebody at any time joined to one directly, each with who says so.
+    fn aliases_beside(&self, name: &str, beside: Beside) -> Result<Vec<(String, u8)>, Error> {
         let prefix = table(&self.tenant, ALIASES).text(name);
         let (cves, end) = (prefix.clone().text_prefix(CVE), prefix.prefix_end());
         let read = |from: &Key, to: &Key, limit: usize| {
             let rows = self.keyed::<()>(from, to, false, Clocks::Known, limit)?;
-            let others = rows.iter().map(|(key, _)| KeyReader::after(key, &prefix).text().ok_or_else(unreadable));
-            others.collect::<Result<Vec<_>, Error>>()
+            let other = |key: &[u8]| {
+                let mut reader = KeyReader::after(key, &prefix);
+                reader.text().zip(reader.byte())
+            };
+            rows.iter().map(|(key, _)| other(key).ok_or_else(unreadable)).collect::<Result<Vec<_>, Error>>()
         };
         let few = read(&prefix, &end, FEW_NAMES)?;
         if few.len() < FEW_NAMES {
-            return Ok(few.into_iter().filter(|other| is_cve(other) == (beside == Beside::Cves)).collect());
+            return Ok(few.into_iter().filter(|(other, _)| is_cve(other) == (beside == Beside::Cves)).collect());
         }
         let after = cves.prefix_end();
         match beside {
             Beside::Cves => read(&cves, &after, usize::MAX),
             Beside::Others => Ok([read(&prefix, &cves, usize::MAX)?, read(&after, &end, usize::MAX)?].concat()),
         }
+    }
+
+    /// Where the aliases stand of the state of an advisory that holds: the one with the greatest `modified` that is known.
+    /// Names follow `asOf` only. A state that withdraws the advisory says too what it was called, and what it hit until
+    /// then is found by that.
+    fn held_state(&self, advisory: &str) -> Result<Option<Key>, Error> {
+        let states = table(&self.tenant, ADVISORIES).text(advisory);
+        let newest = self.keyed::<Advisory>(&states, &states.prefix_end(), true, Clocks::Known, 1)?.pop();
+        let Some((key, _)) = newest else { return Ok(None) };
+        let Stamp { time, index, ordinal } = stamp_at_end(&key).ok_or_else(unreadable)?;
+        Ok(Some(table(&self.tenant, STATE_ALIASES).text(advisory).time(Nanos(time)).number(index).ordinal(ordinal)))
     }
 
     fn shown_name(&self, key: &str) -> Result<String, Error> {
@@ -81,11 +101,14 @@ pub(crate) struct Names<'a> {
     /// CVEs beside these, by the first of them.
     cves: Kept<String, Rc<BTreeSet<String>>>,
     shown: Kept<String, String>,
+    /// By advisory, where the aliases of the state that holds stand.
+    states: Kept<String, Option<Rc<Key>>>,
 }
 
 impl<'a> Names<'a> {
     pub(crate) fn new(scope: &'a Scope) -> Names<'a> {
-        Names { scope, joined: Kept::default(), cves: Kept::default(), shown: Kept::default() }
+        let (joined, cves, shown) = (Kept::default(), Kept::default(), Kept::default());
+        Names { scope, joined, cves, shown, states: Kept::default() }
     }
 
     /// All names of the vulnerability that an id names. An id that two CVEs share counts for both: asked by it, the
@@ -118,7 +141,7 @@ impl<'a> Names<'a> {
             return Ok(self.others(start)?.union(&*self.cves_of(start)?).cloned().collect());
         }
         let mut all = BTreeSet::from([start.to_owned()]);
-        for name in self.scope.aliases_beside(start, Beside::Others)? {
+        for name in self.beside(start, Beside::Others)? {
             if !all.contains(&name) {
                 all.extend(self.others(&name)?.iter().cloned());
             }
@@ -132,7 +155,7 @@ impl<'a> Names<'a> {
         once(&self.cves, others.first().map_or(start, String::as_str), || {
             let mut cves = BTreeSet::new();
             for name in others.iter() {
-                cves.extend(self.scope.aliases_beside(name, Beside::Cves)?);
+                cves.extend(self.beside(name, Beside::Cves)?);
             }
             Ok(Rc::new(cves))
         })
@@ -146,7 +169,7 @@ impl<'a> Names<'a> {
         let mut found = BTreeSet::from([start.to_owned()]);
         let mut todo = vec![start.to_owned()];
         while let Some(name) = todo.pop() {
-            for other in self.scope.aliases_beside(&name, Beside::Others)? {
+            for other in self.beside(&name, Beside::Others)? {
                 if found.insert(other.clone()) {
                     todo.push(other);
                 }
@@ -155,6 +178,32 @@ impl<'a> Names<'a> {
         let found = Rc::new(found);
         self.joined.lock().extend(found.iter().map(|name| (name.clone(), found.clone())));
         Ok(found)
+    }
+
+    /// Names that are joined to one directly. What an advisory says counts while the state of it that says so holds.
+    fn beside(&self, name: &str, beside: Beside) -> Result<BTreeSet<String>, Error> {
+        let mut told: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
+        for (other, by) in self.scope.aliases_beside(name, beside)? {
+            told.entry(other).or_default().insert(by);
+        }
+        let mut found = BTreeSet::new();
+        for (other, by) in told {
+            let has = |kind: u8| by.contains(&kind);
+            let is_joined = has(alias::SAID)
+                || has(alias::BY_FIRST) && (!has(alias::UNSURE_BY_FIRST) || self.says(name, &other)?)
+                || has(alias::BY_SECOND) && (!has(alias::UNSURE_BY_SECOND) || self.says(&other, name)?);
+            if is_joined {
+                found.insert(other);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether an advisory, in the state that holds, says that it is also called so.
+    fn says(&self, advisory: &str, other: &str) -> Result<bool, Error> {
+        let state = once(&self.states, advisory, || Ok(self.scope.held_state(advisory)?.map(Rc::new)))?;
+        let Some(state) = state else { return Ok(false) };
+        Ok(self.scope.get::<()>(&(*state).clone().text(other), Clocks::Known)?.is_some())
     }
 }
 

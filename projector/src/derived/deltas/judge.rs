@@ -104,11 +104,11 @@ impl Judgments<'_, '_> {
             Judging::Statements(entry) => self.stated(*entry, more),
             Judging::Advisory(name) => {
                 let (digests, next) = self.standings.advised_on(name, &more.from(), ARTIFACTS_AT_ONCE)?;
-                Ok(Place::of(digests, self.standings.joined(name)?, next.map_or(More::End, More::Of)))
+                Ok(Place::of(digests, self.standings.joined_before_or_after(name)?, next.map_or(More::End, More::Of)))
             }
             Judging::Vulnerability(name) => {
                 let (digests, next) = self.standings.concerned_by(name, &more.from(), ARTIFACTS_AT_ONCE)?;
-                Ok(Place::of(digests, self.standings.joined(name)?, next.map_or(More::End, More::Of)))
+                Ok(Place::of(digests, self.standings.joined_before_or_after(name)?, next.map_or(More::End, More::Of)))
             }
             Judging::Everything => self.named(more),
         }

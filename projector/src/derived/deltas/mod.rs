@@ -67,9 +67,9 @@ enum Key {
     Scan(String),
     /// What a digest is called by purl.
     Called(String),
-    /// An advisory.
+    /// An advisory, which may have other names.
     Advisory(String),
-    /// A name that may have another one.
+    /// A name that a scan may join to another one.
     Alias(String),
     /// Who issuers are.
     Policy,
@@ -93,7 +93,7 @@ impl Derived for VexDeltas {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn byte(&self) -> u8 {
@@ -213,7 +213,6 @@ fn touch_said(fact: &FactAt<'_>, touch: &mut dyn FnMut(Key)) {
             if let Some(name) = vulnerability_name(id) {
                 touch(Key::Advisory(name));
             }
-            alias(id, touch);
         }
         Family::Control(Control::PolicyPublished(_)) => touch(Key::Policy),
         Family::Artifact(_)
@@ -267,7 +266,8 @@ fn subjects_of(standings: &Standings<'_>, index: u64, key: Key) -> Result<(Vec<J
         Key::Called(digest) => vec![Judging::Called(digest)],
         Key::Advisory(name) => {
             standings.forget(&name)?;
-            vec![Judging::Advisory(name)]
+            let renamed = standings.is_called_otherwise(&name)?.then(|| Judging::Vulnerability(name.clone()));
+            [Judging::Advisory(name)].into_iter().chain(renamed).collect()
         }
         Key::Alias(name) if standings.is_joined_here(&name)? => {
             standings.forget(&name)?;

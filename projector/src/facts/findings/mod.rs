@@ -3,7 +3,7 @@
 //! A fold stays narrow: a statement on a package is one row, however many artifacts hold that package. Whether it is
 //! about one of them is found when somebody asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pedigraph_proto::event::{AdvisoryPublished, Finding, PolicyPublished, ScanCompleted, VexIssued, VexStatement};
 use pedigraph_proto::fact::{Control, Evidence, Family};
@@ -11,8 +11,9 @@ use pedigraph_proto::time::SKEW_NS_MAX;
 use pedigraph_proto::{Nanos, Purl, VULNERABILITY_BYTES_MAX};
 
 use self::rows::{
-    ABOUT, ADVISORIES, ALIASES, Advisory, DOCUMENTS, DocumentKey, Found, ISSUED_ON, Issue, IssuedOn, NAMES, OWN,
-    POLICIES, SCANS, STATEMENTS, Statement, key_name, product_keys, said_of, table, target, version_order,
+    ABOUT, ADVISORIES, ALIASES, Advisory, DIFFERS, DOCUMENTS, DocumentKey, Found, ISSUED_ON, Issue, IssuedOn, NAMES,
+    OWN, POLICIES, SCANS, STATE_ALIASES, STATEMENTS, Statement, alias, key_name, product_keys, said_of, table, target,
+    unreadable, version_order,
 };
 use crate::error::Error;
 use crate::facts::components::rows::clipped;
@@ -21,7 +22,7 @@ use crate::facts::{digest, own};
 use crate::rows::Rows;
 use crate::rows::encoded::Encoded;
 use crate::rows::text::Text;
-use crate::store::key::Key;
+use crate::store::key::{Key, KeyReader};
 
 pub(crate) mod rows;
 
@@ -111,17 +112,29 @@ impl Fold<'_, '_, '_> {
         Ok(())
     }
 
-    /// Names of one vulnerability: each alias is joined to the first name, so that many cost as many rows.
+    /// Names of one vulnerability, as a statement or a scan gives them: each alias is joined to the first name, so that
+    /// many cost as many rows.
     fn name(&mut self, id: &str, aliases: &[String]) -> Result<Option<String>, Error> {
         let Some(name) = vulnerability_name(id) else { return Ok(None) };
         self.rows.put_first(self.table(NAMES).text(&name), &id.trim())?;
         for alias in aliases {
-            let Some(other) = vulnerability_name(alias).filter(|other| *other != name) else { continue };
-            self.rows.put_first(self.table(NAMES).text(&other), &alias.trim())?;
-            self.rows.put_first(self.table(ALIASES).text(&name).text(&other), &())?;
-            self.rows.put_first(self.table(ALIASES).text(&other).text(&name), &())?;
+            if let Some(other) = self.other_name(&name, alias)? {
+                self.alias(&name, &other, [alias::SAID, alias::SAID])?;
+            }
         }
         Ok(Some(name))
+    }
+
+    fn other_name(&mut self, name: &str, alias: &str) -> Result<Option<String>, Error> {
+        let Some(other) = vulnerability_name(alias).filter(|other| other != name) else { return Ok(None) };
+        self.rows.put_first(self.table(NAMES).text(&other), &alias.trim())?;
+        Ok(Some(other))
+    }
+
+    fn alias(&mut self, name: &str, other: &str, [here, there]: [u8; 2]) -> Result<(), Error> {
+        self.rows.put_first(self.table(ALIASES).text(name).text(other).byte(here), &())?;
+        self.rows.put_first(self.table(ALIASES).text(other).text(name).byte(there), &())?;
+        Ok(())
     }
 
     fn about(&mut self, kind: u8, of: &str, name: &str) -> Result<(), Error> {
@@ -241,7 +254,7 @@ impl Fold<'_, '_, '_> {
     }
 
     fn advisory(&mut self, event: &AdvisoryPublished) -> Result<(), Error> {
-        let Some(name) = self.name(&event.id, &event.aliases)? else { return Ok(()) };
+        let Some(name) = self.name(&event.id, &[])? else { return Ok(()) };
         let modified = self.said_time(&event.modified).unwrap_or(self.at.occurred_at);
         if event.first == 0 {
             let state = Advisory {
@@ -252,6 +265,7 @@ impl Fold<'_, '_, '_> {
             };
             let key = self.table(ADVISORIES).text(&name).time(modified).place(self.at);
             self.rows.put(key, &state)?;
+            self.names_of_state(&name, &event.aliases, modified)?;
         }
         for (affected, n) in event.affected.iter().zip(event.first..) {
             let Some(purl) = Purl::parse(&affected.purl) else { continue };
@@ -265,6 +279,56 @@ impl Fold<'_, '_, '_> {
             self.about(target::ADVISORY, package, &name)?;
         }
         Ok(())
+    }
+
+    /// What a state of an advisory says that it is also called. It counts while that state holds: a later one may take it
+    /// back. Most never do, so that only of one whose states differ it is asked which holds.
+    fn names_of_state(&mut self, name: &str, aliases: &[String], modified: Nanos) -> Result<(), Error> {
+        let mut others = BTreeSet::new();
+        for alias in aliases {
+            others.extend(self.other_name(name, alias)?);
+        }
+        let mut unsure = BTreeSet::new();
+        let differs = self.table(DIFFERS).text(name);
+        if self.rows.get::<()>(&differs)?.is_some() {
+            unsure.clone_from(&others);
+        } else if let Some(before) = self.names_before(name)?.filter(|before| *before != others) {
+            // All states so far said the same.
+            self.rows.put_first(differs, &())?;
+            unsure = before.union(&others).cloned().collect();
+        }
+        for other in &others {
+            self.alias(name, other, [alias::BY_FIRST, alias::BY_SECOND])?;
+        }
+        for other in &unsure {
+            self.alias(name, other, [alias::UNSURE_BY_FIRST, alias::UNSURE_BY_SECOND])?;
+        }
+        let states = self.table(STATE_ALIASES).text(name);
+        let of_state = states.clone().time(modified).place(self.at);
+        for other in others.iter().map(String::as_str).chain([""]) {
+            self.rows.put_in(&states, of_state.clone().text(other), &())?;
+        }
+        Ok(())
+    }
+
+    /// What one of the earlier states of an advisory says that it is also called; `None` where there is none.
+    fn names_before(&mut self, name: &str) -> Result<Option<BTreeSet<String>>, Error> {
+        let states = self.table(STATE_ALIASES).text(name);
+        let mut end = states.prefix_end();
+        let mut names: Option<BTreeSet<String>> = None;
+        // Backwards up to the row of no name, which is the first of a state.
+        while let Some((key, ())) = self.rows.nearest::<()>(&states, &states, &end, true)? {
+            let mut reader = KeyReader::after(&key, &states);
+            let state = (reader.time(), reader.number(), reader.ordinal());
+            let other = reader.text().filter(|_| state.2.is_some()).ok_or_else(unreadable)?;
+            let found = names.get_or_insert_default();
+            if other.is_empty() {
+                break;
+            }
+            found.insert(other);
+            end = Key::from_bytes(&key);
+        }
+        Ok(names)
     }
 
     fn policy(&mut self, event: &PolicyPublished) -> Result<(), Error> {

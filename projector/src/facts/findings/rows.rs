@@ -25,8 +25,13 @@ pub(crate) const DOCUMENTS: u8 = b'd';
 pub(crate) const SCANS: u8 = b'c';
 /// (advisory, modified, index, ordinal) → [`Advisory`].
 pub(crate) const ADVISORIES: u8 = b'v';
-/// (vulnerability, another name of it) → nothing, both ways.
+/// (vulnerability, another name of it, [`alias`]) → nothing, both ways.
 pub(crate) const ALIASES: u8 = b'x';
+/// (advisory, modified, index, ordinal, another name) → nothing: what a state of an advisory says that it is also called;
+/// of each state one more, of no name.
+pub(crate) const STATE_ALIASES: u8 = b'y';
+/// advisory → nothing: its states do not all name the same aliases.
+pub(crate) const DIFFERS: u8 = b'z';
 /// vulnerability → its name as it was first written.
 pub(crate) const NAMES: u8 = b'n';
 /// (digest, package, version, purl) → nothing: what an artifact is called by purl.
@@ -46,6 +51,20 @@ pub(crate) mod target {
     pub(crate) const FINDING: u8 = b'f';
     /// (package, advisory, modified, index, ordinal, n) → the message `AffectedPackage`.
     pub(crate) const ADVISORY: u8 = b'a';
+}
+
+/// Who says that two names are one, as keys have it.
+pub(crate) mod alias {
+    /// A statement or a scan.
+    pub(crate) const SAID: u8 = 0;
+    /// Some state of the advisory with the first name.
+    pub(crate) const BY_FIRST: u8 = 1;
+    /// Some state of the advisory with the second name.
+    pub(crate) const BY_SECOND: u8 = 2;
+    /// Not every state of the advisory with the first name may say so: it is to be asked which one holds.
+    pub(crate) const UNSURE_BY_FIRST: u8 = 3;
+    /// The same of the second name.
+    pub(crate) const UNSURE_BY_SECOND: u8 = 4;
 }
 
 /// The first half of a hash of who issued a document under which id.
