@@ -296,7 +296,10 @@ impl Scope {
     }
 
     /// The canonical digest of an artifact, then its aliases.
-    pub(crate) fn aliases_of(&self, digest: &str) -> Result<Vec<String>, Error> {
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub fn aliases_of(&self, digest: &str) -> Result<Vec<String>, Error> {
         Ok(Graph::new(self).group(digest)?.digests.clone())
     }
 

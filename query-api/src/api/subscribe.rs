@@ -12,7 +12,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use pedigraph_projector::answers::ViewChange;
-use pedigraph_projector::{ChangesOf, Views};
+use pedigraph_projector::{ChangesOf, Moment, Scope, Views};
 use pedigraph_proto::{Digest, TenantId};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -115,7 +115,30 @@ fn response(subscriber: Subscriber, place: Place) -> Response {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Wanted {
     views: Vec<String>,
-    subject: Option<String>,
+    subject: Option<Subject>,
+}
+
+/// What changes are told of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Subject {
+    /// As it is written.
+    Named(String),
+    /// An artifact, by any of its digests: a manifest and its config are one.
+    Digest(String),
+}
+
+impl Subject {
+    fn of(text: &str) -> Subject {
+        text.parse::<Digest>().map_or_else(|_| Subject::Named(text.to_owned()), |of| Subject::Digest(of.to_string()))
+    }
+
+    /// Everything by which changes may name it, as it is known now.
+    fn names(&self, scope: &Scope) -> Result<Vec<String>, Problem> {
+        match self {
+            Subject::Named(name) => Ok(vec![name.clone()]),
+            Subject::Digest(digest) => Ok(scope.aliases_of(digest)?),
+        }
+    }
 }
 
 impl Wanted {
@@ -126,10 +149,7 @@ impl Wanted {
         if views.iter().any(|view| !VIEWS.contains(&view.as_str())) {
             return Err(Problem::parameter("views", &format!("some of {}, separated by commas", VIEWS.join(", "))));
         }
-        let subject = params
-            .get("subject")
-            .map(|text| text.parse::<Digest>().map_or_else(|_| text.to_owned(), |digest| digest.to_string()));
-        Ok(Wanted { views, subject })
+        Ok(Wanted { views, subject: params.get("subject").map(Subject::of) })
     }
 
     /// Verdicts and deltas are told to who asks for them.
@@ -137,10 +157,24 @@ impl Wanted {
         if self.views.iter().any(|view| view == "vex") { ChangesOf::All } else { ChangesOf::Facts }
     }
 
-    fn is(&self, change: &ViewChange) -> bool {
+    fn is_of_views(&self, change: &ViewChange) -> bool {
         let by_default = self.views.is_empty() && !LEFT_OUT.contains(&change.view.as_str());
-        (by_default || self.views.contains(&change.view))
-            && self.subject.as_ref().is_none_or(|subject| *subject == change.subject)
+        by_default || self.views.contains(&change.view)
+    }
+
+    /// Which of some changes are wanted. What a subject is called is read for all of them at once, and only where there
+    /// are any.
+    fn of_changes(
+        &self,
+        changes: Vec<ViewChange>,
+        scope: impl FnOnce() -> Result<Scope, Problem>,
+    ) -> Result<Vec<ViewChange>, Problem> {
+        let mut wanted: Vec<ViewChange> = changes.into_iter().filter(|change| self.is_of_views(change)).collect();
+        if let Some(subject) = self.subject.as_ref().filter(|_| !wanted.is_empty()) {
+            let names = subject.names(&scope()?)?;
+            wanted.retain(|change| names.contains(&change.subject));
+        }
+        Ok(wanted)
     }
 }
 
@@ -270,22 +304,27 @@ impl Subscriber {
     async fn fill(&mut self, visible: u64) -> Option<bool> {
         let (views, tenant, after) = (self.views.clone(), self.tenant.clone(), self.after);
         let (lane, limits) = (Some(&self.tenant), self.app.limits().of_answer());
-        let with = self.wanted.with();
-        let read = self.app.blocking_of(lane, limits, move |_| Ok(views.changes(&tenant, after, CHANGES_MAX, with)?));
+        let wanted = self.wanted.clone();
+        let read = self.app.blocking_of(lane, limits, move |meter| {
+            let Some(changes) = views.changes(&tenant, after, CHANGES_MAX, wanted.with())? else { return Ok(None) };
+            let last = changes.last().map(|last| (last.index, last.n));
+            let scope = || Ok(views.at(&tenant, Moment::default())?.within(meter.clone()));
+            Ok(Some((last, wanted.of_changes(changes, scope)?)))
+        });
         let changes = match read.await {
             // Once they are folded as far again, the stream goes on where it was.
             Err(problem) if problem.is_of_views() => return Some(false),
             changes => changes.ok()?,
         };
-        let Some(changes) = changes else {
+        let Some((last, changes)) = changes else {
             self.reset();
             return Some(true);
         };
-        match changes.last() {
-            Some(last) => self.after = (last.index, last.n),
+        match last {
+            Some(last) => self.after = last,
             None => return Some(self.skip_unchanging(visible)),
         }
-        self.queue.extend(changes.iter().filter(|change| self.wanted.is(change)).filter_map(event_of));
+        self.queue.extend(changes.iter().filter_map(event_of));
         self.app.metrics.changes_sent.inc_by(self.queue.len() as u64);
         Some(true)
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt as _;
+use pedigraph_proto::canonical;
+use pedigraph_proto::event::{DigestKind, ImageObserved, ScanCompleted};
 
-use crate::world::{Client, World, deployed};
+use crate::world::{Client, World, deployed, sent};
 
 /// Reads frames until one has the text.
 pub(crate) async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> String {
@@ -68,6 +70,28 @@ async fn a_stream_carries_only_what_was_asked_for_and_a_heartbeat() {
     let seen = read_until(&mut other, "event: heartbeat").await;
     assert!(seen.contains("\"index\":1") && ids(&seen).is_empty(), "{seen}");
     assert!(seen.contains("retry: 2000"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_stream_about_an_artifact_carries_what_is_said_of_each_of_its_digests() {
+    let world = World::new();
+    let digest = |name: &str| pedigraph_proto::Digest::sha256(canonical::sha256(name.as_bytes())).to_string();
+    let scanned = |name: &str| {
+        let (artifact_digest, scanner) = (digest(name), "trivy".to_owned());
+        sent("2026-01-02T00:00:00Z", ScanCompleted { artifact_digest, scanner, ..ScanCompleted::default() })
+    };
+    let image = ImageObserved {
+        digest: digest("manifest"),
+        digest_kind: DigestKind::Manifest.into(),
+        config_digest: digest("config"),
+        ..ImageObserved::default()
+    };
+    world.append(&[sent("2026-01-01T00:00:00Z", image), scanned("config"), scanned("other"), scanned("manifest")]);
+    for name in ["manifest", "config"] {
+        let path = format!("/api/v1/subscribe?from=0&views=evidence&subject={}", digest(name));
+        let mut stream = open(&world.client(), &path, &[]).await;
+        assert_eq!(ids(&read_until(&mut stream, "id: 3-1").await), ["1-1", "3-1"], "{name}");
+    }
 }
 
 #[tokio::test]
