@@ -179,7 +179,7 @@ impl Scope {
                 namespace: lane.namespace,
                 artifact_ref: to.reference.clone(),
                 digest: to.digest.clone(),
-                since: found.stamp.time,
+                since: found.since().time,
                 proof,
             }))
         });
@@ -326,7 +326,7 @@ pub struct LastKnown {
     pub artifact_ref: String,
     /// Known once the reference resolves.
     pub digest: Option<String>,
-    /// When it came to run alone.
+    /// Since when it ran without a break, as in [`super::service::Spell`].
     pub since: Nanos,
     /// Entry that proves it.
     pub proof: Proof,

@@ -49,7 +49,7 @@ pub struct LanePast {
     /// What ran right before what runs now: the newest spell of another artifact. Where nothing runs, what ran last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Spell>,
-    /// What ran alone there, newest first; the first runs now, if anything does.
+    /// What came to run alone there, newest first; the first runs now, if anything does.
     pub spells: Vec<Spell>,
     /// There were more, which are older.
     pub cut: bool,
@@ -64,7 +64,7 @@ pub struct Spell {
     /// Known once the reference resolves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Since when.
+    /// Since when it ran without a break, which may be as a canary beside the one before.
     pub since: Nanos,
     /// Until when; `None`: it does now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,7 +170,7 @@ impl Scope {
                 spells.push(Spell {
                     artifact_ref: to.reference.clone(),
                     digest: to.digest.clone(),
-                    since: change.stamp.time,
+                    since: change.since().time,
                     until,
                     kind: change.kind(&Past { scope: self, lane })?,
                     reason: Some(change.reason().to_owned()).filter(|reason| !reason.is_empty()),

@@ -321,6 +321,14 @@ impl Move {
         &self.fact.reason
     }
 
+    /// Since when what it made run alone runs without a break: as a canary it may have run before (SPEC §6, `since` stays).
+    pub(crate) fn since(&self) -> Stamp {
+        match self.how {
+            How::Full { since, .. } => since,
+            How::Share | How::Remove => self.stamp,
+        }
+    }
+
     /// Is what runs alone another one now? What was stable all along is not, where a canary beside it was taken back.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self.how, How::Full { again: false, .. })

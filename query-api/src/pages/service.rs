@@ -103,7 +103,7 @@ fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Mark
             }
             p {
                 (running_link(spell.digest.as_deref(), &spell.artifact_ref, read))
-                " ran alone from " (time(spell.since))
+                " ran from " (time(spell.since))
                 @if let Some(until) = spell.until { " until " (time(until)) }
                 " " (proof(&spell.proof))
             }
