@@ -390,6 +390,17 @@ impl Purl {
         Some(digest).filter(|digest| !digest.is_of_empty_content())
     }
 
+    /// The digest of the very thing that it names: [`Purl::digest`], or the `sha256` that a `pkg:generic` has in its
+    /// qualifier `checksum`, which that type has to identify what it names. Other types do not say of what theirs is.
+    pub fn named_digest(&self) -> Option<Digest> {
+        if self.kind() != "generic" {
+            return self.digest();
+        }
+        let checksums = self.qualifier("checksum")?;
+        let digest: Digest = checksums.split(',').find(|sum| sum.starts_with("sha256:"))?.parse().ok()?;
+        Some(digest).filter(|digest| !digest.is_of_empty_content())
+    }
+
     /// Whether it names a container image.
     pub fn is_image(&self) -> bool {
         matches!(self.kind(), "oci" | "docker")
@@ -502,7 +513,7 @@ impl ArtifactRef {
     }
 
     fn of_purl(purl: &Purl, parsed: &PackageUrl<'_>) -> ArtifactRef {
-        let digest = purl.digest();
+        let digest = purl.named_digest();
         if !purl.is_image() {
             return ArtifactRef { repository: purl.package().to_owned(), tag: purl.version().to_owned(), digest };
         }
@@ -633,6 +644,27 @@ impl fmt::Display for ArtifactRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_of_a_generic_package_is_the_digest_of_the_very_thing() {
+        let (digest, empty) = (format!("sha256:{}", "1a".repeat(32)), format!("sha256:{}", EMPTY_CONTENT[0]));
+        let named = |purl: &str| Purl::parse(purl).expect("a purl").named_digest().map(|digest| digest.to_string());
+        let md5 = "md5:0123456789abcdef0123456789abcdef";
+        for checksums in [digest.clone(), format!("{md5},{digest}"), digest.replace(':', "%3A")] {
+            let text = format!("pkg:generic/openssl@1.1.1?checksum={checksums}&download_url=https://a.example/o.tgz");
+            assert_eq!(named(&text), Some(digest.clone()), "{text}");
+            let reference = ArtifactRef::parse(&text).expect("a reference");
+            assert_eq!(reference.digest.as_ref().map(ToString::to_string), Some(digest.clone()));
+            assert_eq!(reference.to_string(), "pkg:generic/openssl@1.1.1");
+        }
+        for other in ["npm/left-pad@1.3.0", "docker/acme/web@v1", "oci/web", "deb/debian/curl@1"] {
+            assert_eq!(named(&format!("pkg:{other}?checksum={digest}")), None, "its type does not say of what it is");
+        }
+        for checksums in ["sha256:de4d501267da", md5, &empty] {
+            assert_eq!(named(&format!("pkg:generic/openssl@1.1.1?checksum={checksums}")), None, "{checksums}");
+        }
+        assert_eq!(named(&format!("pkg:oci/web@{digest}?tag=v1")), Some(digest));
+    }
 
     #[test]
     fn digests_are_normalized_or_refused() {

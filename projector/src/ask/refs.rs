@@ -177,8 +177,11 @@ impl Graph<'_> {
     /// A purl of the artifact itself; without version every version.
     pub(super) fn by_purl(&self, text: &str) -> Result<Vec<String>, Error> {
         let Some(purl) = Purl::parse(text) else { return Ok(vec![]) };
-        if let Some(digest) = purl.digest() {
-            return Ok(self.known_digest(digest.as_str())?.into_iter().collect());
+        if let Some(digest) = purl.named_digest() {
+            let known = self.known_digest(digest.as_str())?;
+            if known.is_some() || purl.is_image() {
+                return Ok(known.into_iter().collect());
+            }
         }
         let mut prefix = self.key(table::PURLS).text(purl.package_key());
         if !purl.version().is_empty() {

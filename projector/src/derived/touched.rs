@@ -125,7 +125,7 @@ fn attestation(event: &AttestationAttached, touch: &mut dyn FnMut(String)) {
 fn materials(materials: &[Material], touch: &mut dyn FnMut(String)) {
     for material in materials {
         digest(&material.digest, touch);
-        let named = Purl::parse(&material.uri).and_then(|purl| purl.digest().map(|digest| digest.to_string()));
+        let named = Purl::parse(&material.uri).and_then(|purl| purl.named_digest().map(|digest| digest.to_string()));
         named.into_iter().for_each(&mut *touch);
     }
 }

@@ -222,6 +222,37 @@ fn an_advisory_that_says_it_was_modified_far_ahead_is_corrected_by_the_next_stat
 }
 
 #[test]
+fn the_checksum_of_a_generic_package_names_the_artifact_in_statements() {
+    let stated = |checksum: &str| {
+        let product = format!("pkg:generic/kiln@1.0?checksum={checksum}");
+        let fixed = statement("vendor", "doc", 2, &product, VexStatus::Fixed);
+        let book = Book::of(&[scan("kiln", 1, &["pkg:npm/left-pad@1.3.0"]), fixed]);
+        let found = verdict(&book.scope(), "kiln");
+        (found.summary.status, found.explanation.len())
+    };
+    assert_eq!(stated(&digest("kiln")), ("fixed".to_owned(), 2));
+    assert_eq!(stated(&digest("other")), ("affected".to_owned(), 1));
+}
+
+/// Of one document and one time.
+fn stated_twice(times: [i64; 2]) -> String {
+    let mut both = statement("vendor", "doc", 2, &digest("app"), VexStatus::Affected);
+    if let Some(pedigraph_proto::Event::VexIssued(event)) = &mut both.facts[0].event {
+        let fixed = VexStatement { status: VexStatus::Fixed.into(), ..event.statements[0].clone() };
+        event.statements.push(fixed);
+        event.statements.iter_mut().zip(times).for_each(|(statement, at)| statement.time = minute(at));
+    }
+    verdict(&Book::of(&[both]).scope(), "app").summary.status
+}
+
+#[test]
+fn of_two_statements_of_a_document_the_later_counts_and_of_one_time_the_one_that_comes_later() {
+    assert_eq!(stated_twice([3, 1]), "affected", "by its own time, wherever it stands");
+    assert_eq!(stated_twice([1, 3]), "fixed");
+    assert_eq!(stated_twice([2, 2]), "fixed", "OpenVEX: each overrides those before it");
+}
+
+#[test]
 fn what_an_sbom_says_lives_with_it_and_no_other_version_replaces_it() {
     let listed = ["left-pad@1.3.0".to_owned()];
     let of = |name: &str, at: i64, status: VexStatus| {

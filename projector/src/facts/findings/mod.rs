@@ -374,7 +374,7 @@ fn digests_of(statement: &VexStatement) -> Vec<String> {
 
 /// Digests that a product names itself.
 pub(crate) fn own_digests(product: &str) -> Vec<String> {
-    let by_purl = Purl::parse(product).and_then(|purl| purl.digest()).map(|digest| digest.to_string());
+    let by_purl = Purl::parse(product).and_then(|purl| purl.named_digest()).map(|digest| digest.to_string());
     digest(product).into_iter().chain(by_purl).collect()
 }
 

@@ -129,7 +129,7 @@ impl Fold<'_, '_, '_> {
 /// The digest by which a base may be known that a material names, and as what.
 pub(super) fn named_material(material: &Material) -> Option<(String, BaseClaim)> {
     let purl = Purl::parse(&material.uri);
-    let named = digest(&material.digest).or_else(|| Some(purl.as_ref()?.digest()?.to_string()));
+    let named = digest(&material.digest).or_else(|| Some(purl.as_ref()?.named_digest()?.to_string()));
     let base = named.filter(|base| base.starts_with("sha256:") || base.starts_with("sha512:"))?;
     let image = purl.is_some_and(|purl| matches!(purl.kind(), "docker" | "oci"))
         || ["docker://", "oci://", "docker-image://", "docker-pullable://"]
