@@ -24,7 +24,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/csaf+json"],
     tells: &["document.csaf_version"],
     matches: |shape| shape.has("document.csaf_version") || shape.all(&["document", "product_tree"]),
-    ..Decoder::new("csaf", 3, Decode::Stream(decode))
+    ..Decoder::new("csaf", 4, Decode::Stream(decode))
 }];
 
 /// Most remediations that are said of one product.
@@ -232,6 +232,7 @@ impl Reading<'_, '_> {
         let (products, aliases) = self.tree.finish();
         let mut said = Said::of(&products, self.given);
         self.vulnerabilities.iter().try_for_each(|vulnerability| said.say(vulnerability))?;
+        facts::cautious_last(&mut said.statements);
         let statements = facts::vex(issued, said.statements, self.given.budget)?.into_iter();
         let facts: Vec<Fact> = statements.chain(aliases.into_facts()).collect();
         Ok(Found { facts: facts.into(), time: Nanos::parse(&time) })

@@ -1,7 +1,6 @@
 //! Vulnerabilities of a CycloneDX document: VEX where they are analysed, findings where they are only listed.
 
 use std::borrow::Cow;
-use std::cmp::{Ordering, Reverse};
 
 use pedigraph_proto::Purl;
 use pedigraph_proto::event::{Finding, VexStatement, VexStatus};
@@ -12,7 +11,7 @@ use serde::Deserialize;
 
 use super::budget::Budget;
 use super::components::{Components, Resolved};
-use super::facts::{aliases, first_time};
+use super::facts::{self, aliases, first_time};
 use super::read::{List, Obj, Text, Unread, clip};
 use super::severity::{self, Severity};
 
@@ -341,29 +340,8 @@ pub(super) fn split(
             said.of(affected, versions, vulnerability)?;
         }
     }
-    cautious_last(&mut said.statements);
+    facts::cautious_last(&mut said.statements);
     Ok((said.statements, said.findings))
-}
-
-/// Of what is said of one thing at one time, the last counts: let that be the most cautious. A document may have one
-/// element for each finding, all of them on the product (Dependency-Track), and none of them takes another back.
-fn cautious_last(statements: &mut [VexStatement]) {
-    let mut order: Vec<usize> = (0..statements.len()).collect();
-    order.sort_by(|&a, &b| by_thing(&statements[a], &statements[b]));
-    let same = order.chunk_by(|&a, &b| by_thing(&statements[a], &statements[b]).is_eq());
-    let again: Vec<&[usize]> = same.filter(|same| same.len() > 1).collect();
-    for places in again {
-        let mut said: Vec<VexStatement> = places.iter().map(|&place| std::mem::take(&mut statements[place])).collect();
-        said.sort_by_key(|statement| Reverse(statement.status().caution()));
-        places.iter().zip(said).for_each(|(&place, statement)| statements[place] = statement);
-    }
-}
-
-/// The order of what statements are of: the vulnerability as names of it are compared, the product, its part; since when.
-fn by_thing(a: &VexStatement, b: &VexStatement) -> Ordering {
-    let names = a.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase());
-    let names = names.cmp(b.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase()));
-    names.then_with(|| (&a.product, &a.subcomponents, &a.time).cmp(&(&b.product, &b.subcomponents, &b.time)))
 }
 
 impl Said<'_> {

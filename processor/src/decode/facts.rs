@@ -1,5 +1,6 @@
 //! Facts within their bounds: at most 512 repeated items and less than 1 MiB each.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 
 use pedigraph_proto::event::{
@@ -105,6 +106,28 @@ pub(super) fn texts_bytes(texts: &[String]) -> usize {
 /// A VEX document and its statements, which were taken from the budget before.
 pub(super) fn vex(head: VexIssued, statements: Vec<VexStatement>, budget: &Budget) -> Result<Vec<Fact>, Reject> {
     said_of_each(head, statements, budget, |head, first, statements| VexIssued { first, statements, ..head })
+}
+
+/// Of what is said of one thing at one time, the last counts: let that be the most cautious. A CycloneDX
+/// document may have one element for each finding, all of them on the product (Dependency-Track), and none of them takes
+/// another back. In CSAF it is a contradiction that the format forbids (6.1.6), and no list goes before another.
+pub(super) fn cautious_last(statements: &mut [VexStatement]) {
+    let mut order: Vec<usize> = (0..statements.len()).collect();
+    order.sort_by(|&a, &b| by_thing(&statements[a], &statements[b]));
+    let same = order.chunk_by(|&a, &b| by_thing(&statements[a], &statements[b]).is_eq());
+    let again: Vec<&[usize]> = same.filter(|same| same.len() > 1).collect();
+    for places in again {
+        let mut said: Vec<VexStatement> = places.iter().map(|&place| std::mem::take(&mut statements[place])).collect();
+        said.sort_by_key(|statement| Reverse(statement.status().caution()));
+        places.iter().zip(said).for_each(|(&place, statement)| statements[place] = statement);
+    }
+}
+
+/// The order of what statements are of: the vulnerability as names of it are compared, the product, its part; since when.
+fn by_thing(a: &VexStatement, b: &VexStatement) -> Ordering {
+    let names = a.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase());
+    let names = names.cmp(b.vulnerability.bytes().map(|byte| byte.to_ascii_uppercase()));
+    names.then_with(|| (&a.product, &a.subcomponents, &a.time).cmp(&(&b.product, &b.subcomponents, &b.time)))
 }
 
 /// An advisory and the packages that it names, which were taken from the budget before.
@@ -388,9 +411,9 @@ pub(super) fn other_names<'t>(own: &str, names: impl Iterator<Item = &'t str>) -
     others
 }
 
-/// The digest that a name is, or holds: `sha256:…`, or the version of a `pkg:oci`.
+/// The digest that a name is, or holds: `sha256:…`, the version of a `pkg:oci`, or the checksum of a `pkg:generic`.
 pub(super) fn named_digest(name: &str) -> Option<Digest> {
-    let digest = Purl::parse(name).map_or_else(|| name.parse::<Digest>().ok(), |purl| purl.digest());
+    let digest = Purl::parse(name).map_or_else(|| name.parse::<Digest>().ok(), |purl| purl.named_digest());
     digest.filter(|digest| !digest.is_of_empty_content())
 }
 

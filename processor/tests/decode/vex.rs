@@ -499,6 +499,20 @@ fn lines(document: &Value) -> Vec<String> {
     statements(decoded).into_iter().map(line).collect()
 }
 
+#[test]
+fn of_a_product_that_csaf_has_in_two_lists_the_most_cautious_one_comes_last_and_counts() {
+    let tree = json!({"full_product_names": [product("a", json!({"purl": "pkg:npm/a@1"}))]});
+    let lists = ["known_affected", "under_investigation", "fixed", "known_not_affected"];
+    for (n, cautious) in lists.iter().enumerate() {
+        for other in &lists[n + 1..] {
+            let said = said_of(tree.clone(), json!({*cautious: ["a"], *other: ["a"]}));
+            let last = said.last().expect("two statements");
+            let wanted = cautious.strip_prefix("known_").unwrap_or(cautious);
+            assert!(said.len() == 2 && last.ends_with(&format!(": {wanted}")), "{cautious} {other}: {said:?}");
+        }
+    }
+}
+
 /// The lines of a document of one vulnerability.
 fn said_of(tree: Value, status: Value) -> Vec<String> {
     lines(&csaf(tree, json!([{"cve": "CVE-2026-1", "product_status": status}])))
@@ -764,7 +778,7 @@ fn products_that_say_nothing_are_called_by_their_ids() {
     check(json!({}), json!({}), &[]);
     check(json!({"branches": null, "relationships": null, "product_groups": null}), json!({"fixed": null}), &[]);
     check(json!({"branches": [{}, null], "full_product_names": [{}]}), json!({"fixed": ["", null]}), &[]);
-    check(json!({}), json!({"fixed": ["x", "x"], "known_affected": ["x"]}), &["x: affected", "x: fixed"]);
+    check(json!({}), json!({"fixed": ["x", "x"], "known_affected": ["x"]}), &["x: fixed", "x: affected"]);
     let twice = [product("a", json!({"purl": "pkg:npm/a@1"})), product("a", json!({"purl": "pkg:npm/b@1"}))];
     let again = [relationship("a", "x", "y")];
     let twice = json!({"full_product_names": twice, "relationships": again});
