@@ -334,6 +334,46 @@ fn artifacts_of_cdevents_are_named_by_purl_reference_or_digest() {
 }
 
 #[test]
+fn a_generic_package_is_the_artifact_of_its_checksum() {
+    let id = format!("pkg:generic/cart@1.0?checksum={DIGEST}");
+    let subjects = |message: &Message| {
+        let decoded = run(message, &Limits::default()).expect("accepted");
+        let event = decoded.facts.iter().next().and_then(|fact| fact.event.clone()).expect("an event");
+        match &event {
+            Event::VexIssued(vex) => vex.statements[0].product_digests.clone(),
+            event => event.subject_digests().into_iter().map(str::to_owned).collect(),
+        }
+    };
+    assert_eq!(subjects(&message(&cdevent("artifact.packaged.0.3.0", &id, "{}", "{}"))), [DIGEST]);
+    let vex = format!(
+        r#"{{"@context":"https://openvex.dev/ns/v0.2.0","author":"a","statements":[{{"vulnerability":{{"name":"CVE-2026-1"}},
+        "status":"fixed","products":[{{"@id":"{id}"}}]}}]}}"#
+    );
+    assert_eq!(subjects(&message(vex.as_bytes())), [DIGEST]);
+}
+
+#[test]
+fn a_cdevent_of_an_image_without_a_digest_is_of_what_stands_beside_it_or_refused() {
+    for id in
+        ["pkg:oci/cart?repository_url=ghcr.io/acme/cart&tag=v1", "pkg:docker/acme/cart@v1", "ghcr.io/acme/cart:v1"]
+    {
+        for kind in ["packaged", "published", "signed", "deleted", "downloaded"] {
+            let event = |custom: &str| cdevent(&format!("artifact.{kind}.0.3.0"), id, "{}", custom);
+            let refused = run(&message(&event("{}")), &Limits::default()).expect_err("nothing would find it");
+            assert_eq!(refused.reject.code, Code::SubjectMissing, "{kind} {id}");
+            let of = |message: &Message| {
+                let decoded = run(message, &Limits::default()).expect("accepted");
+                let event = decoded.facts.iter().next().and_then(|fact| fact.event.clone()).expect("an event");
+                event.subject_digests().into_iter().map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(of(&message(&event(&format!(r#"{{"artifactDigest":"{DIGEST}"}}"#)))), [DIGEST], "{kind} {id}");
+            let beside = Message { subject: Some(DIGEST.to_owned()), ..message(&event("{}")) };
+            assert_eq!(of(&beside), [DIGEST], "{kind} {id}");
+        }
+    }
+}
+
+#[test]
 fn work_sources_and_tests_of_cdevents_are_read_in_old_and_new_words() {
     let run = r#"{"pipelineName":"main","url":"https://ci.example/1","outcome":"failure","errors":"no"}"#;
     check(

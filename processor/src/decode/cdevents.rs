@@ -10,7 +10,7 @@ use pedigraph_proto::event::{
 use pedigraph_proto::json::{artifact_kind, strategy};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Event, Nanos, image, is_absolute_uri};
+use pedigraph_proto::{ArtifactRef, Digest, Event, Nanos, image, is_absolute_uri};
 use serde::Deserialize;
 
 use super::facts::{Aliases, ITEMS_MAX, Named, canonical_digest, canonical_ref, is_commit, spelled_digest};
@@ -21,7 +21,7 @@ use super::{Found, Given, Understood};
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     event_type: |kind| kind.starts_with("dev.cdevents."),
     matches: |shape| shape.all(&["context", "subject"]),
-    ..Decoder::new("cdevents", 3, Decode::Event(decode))
+    ..Decoder::new("cdevents", 4, Decode::Event(decode))
 }];
 
 /// Most flags of one deployment.
@@ -197,15 +197,15 @@ struct Extras<'a> {
 
 fn decode(text: &str, given: &Given<'_>, understood: &mut Understood) -> Result<Found, Reject> {
     if (DECODERS[0].event_type)(given.event_type) {
-        return in_envelope(text, given.event_type);
+        return in_envelope(text, given);
     }
     let not_an_event = || Reject::new(Code::UnsupportedFormat, "context.type does not begin with dev.cdevents");
-    bare(text, understood)?.ok_or_else(not_an_event)
+    bare(text, given, understood)?.ok_or_else(not_an_event)
 }
 
 /// Reads an event that came without an envelope, and takes its name and time from its context; `None` when it is no
 /// CDEvent after all.
-pub(super) fn bare(text: &str, understood: &mut Understood) -> Result<Option<Found>, Reject> {
+pub(super) fn bare(text: &str, given: &Given<'_>, understood: &mut Understood) -> Result<Option<Found>, Reject> {
     let event: CdEvent<'_> = match json(text, Code::SchemaViolation) {
         Ok(event) => event,
         Err(reject) if reject.code == Code::SchemaViolation && !text.contains("\"dev.cdevents") => return Ok(None),
@@ -224,30 +224,35 @@ pub(super) fn bare(text: &str, understood: &mut Understood) -> Result<Option<Fou
     };
     understood.name = Some((source.to_owned(), id.to_owned()));
     understood.time = Nanos::parse(context.timestamp.as_str());
-    event.facts(context.kind.as_str()).map(|facts| Some(Found { facts: facts.into(), time: None }))
+    event
+        .facts(context.kind.as_str(), given.subject.as_ref())
+        .map(|facts| Some(Found { facts: facts.into(), time: None }))
 }
 
 /// Reads an event that is the data of a CloudEvent, whose type stands in where the context has none.
-fn in_envelope(text: &str, envelope_kind: &str) -> Result<Found, Reject> {
+fn in_envelope(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     let event: CdEvent<'_> = json(text, Code::SchemaViolation)?;
     let context = &event.context.0;
     let time = Nanos::parse(context.timestamp.as_str());
-    let facts = event.facts(context.kind.get().unwrap_or(envelope_kind))?;
+    let facts = event.facts(context.kind.get().unwrap_or(given.event_type), given.subject.as_ref())?;
     Ok(Found { facts: facts.into(), time })
 }
 
 impl CdEvent<'_> {
-    fn facts(&self, kind: &str) -> Result<Vec<Fact>, Reject> {
+    /// `given` is the artifact that somebody names beside the event.
+    fn facts(&self, kind: &str, given: Option<&Digest>) -> Result<Vec<Fact>, Reject> {
         let Some((subject, predicate)) = subject_and_predicate(kind) else { return Ok(opaque(kind)) };
         let fact: Event = match (subject, predicate) {
             ("service", "deployed" | "upgraded") => self.deployed(false)?,
             ("service", "rolledback") => self.deployed(true)?,
             ("service", "removed") => self.removed()?,
-            ("artifact", "packaged") => self.packaged()?,
-            ("artifact", "published") => return Ok(self.published()?.into_iter().chain(self.alias_facts()).collect()),
-            ("artifact", "signed") => self.signed()?,
-            ("artifact", "deleted") => self.deleted()?,
-            ("artifact", "downloaded") => self.downloaded()?,
+            ("artifact", "packaged") => self.packaged(given)?,
+            ("artifact", "published") => {
+                return Ok(self.published(given)?.into_iter().chain(self.alias_facts()).collect());
+            }
+            ("artifact", "signed") => self.signed(given)?,
+            ("artifact", "deleted") => self.deleted(given)?,
+            ("artifact", "downloaded") => self.downloaded(given)?,
             ("pipelinerun" | "build", "queued") => self.run_started(true)?,
             ("pipelinerun" | "build", "started") => self.run_started(false)?,
             ("pipelinerun" | "build", "finished") => self.run_finished()?,
@@ -303,6 +308,27 @@ impl CdEvent<'_> {
         self.subject.0.id.get().ok_or_else(|| schema("subject.id is missing or no string"))
     }
 
+    /// The digest of the artifact that is the subject: that of its id, else of the custom data, else the given one. What
+    /// an image's tag leads to is not known for sure, so that a tag alone would stand in no answer. Purls of packages have
+    /// no digest in the specification's own examples, and other names may be of anything.
+    fn artifact_digest(&self, artifact: &Named, given: Option<&Digest>) -> Result<String, Reject> {
+        let digest = digest_or(artifact.digest.clone(), self.extras());
+        if !digest.is_empty() {
+            return Ok(digest);
+        }
+        let in_registry = |named: &ArtifactRef| named.repository.contains('/') && !named.tag.is_empty();
+        let names_image = || ArtifactRef::parse(&artifact.reference).is_some_and(|named| in_registry(&named));
+        match given {
+            Some(given) => Ok(given.to_string()),
+            None if artifact.image || (artifact.purl.is_empty() && names_image()) => {
+                let reason = "subject.id names an image without its digest: put its digest there, into \
+                              customData.artifactDigest, or beside the event as its subject";
+                Err(Reject::new(Code::SubjectMissing, reason))
+            }
+            None => Ok(digest),
+        }
+    }
+
     fn content(&self) -> &Content<'_> {
         &self.subject.0.content.0
     }
@@ -355,13 +381,13 @@ impl CdEvent<'_> {
         }))
     }
 
-    fn packaged(&self) -> Result<Event, Reject> {
+    fn packaged(&self, given: Option<&Digest>) -> Result<Event, Reject> {
         let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
         let change = &content.change.0;
         let change_commit = read::Text(change.id.0.clone().filter(|id| is_commit(id)));
         Ok(Event::from(ArtifactPackaged {
             kind: kind(&artifact, extras),
-            artifact_digest: digest_or(artifact.digest, extras),
+            artifact_digest: self.artifact_digest(&artifact, given)?,
             artifact_ref: artifact.reference,
             purl: artifact.purl,
             platform: self.platform(),
@@ -380,10 +406,10 @@ impl CdEvent<'_> {
         }))
     }
 
-    fn published(&self) -> Result<Vec<Fact>, Reject> {
+    fn published(&self, given: Option<&Digest>) -> Result<Vec<Fact>, Reject> {
         let (artifact, content, extras) = (Named::parse(self.subject_id()?), self.content(), self.extras());
         let kind = kind(&artifact, extras);
-        let digest = digest_or(artifact.digest, extras);
+        let digest = self.artifact_digest(&artifact, given)?;
         let tag = artifact.tag.filter(|_| !digest.is_empty());
         let published = ArtifactPublished {
             artifact_digest: digest.clone(),
@@ -401,10 +427,10 @@ impl CdEvent<'_> {
         Ok(std::iter::once(Fact::now(published)).chain(tag).collect())
     }
 
-    fn signed(&self) -> Result<Event, Reject> {
+    fn signed(&self, given: Option<&Digest>) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactSigned {
-            artifact_digest: digest_or(artifact.digest, extras),
+            artifact_digest: self.artifact_digest(&artifact, given)?,
             artifact_ref: artifact.reference,
             signature: self.content().signature.whole(),
             key_id: extras.key_id.whole(),
@@ -412,19 +438,19 @@ impl CdEvent<'_> {
         }))
     }
 
-    fn deleted(&self) -> Result<Event, Reject> {
+    fn deleted(&self, given: Option<&Digest>) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactDeleted {
-            artifact_digest: digest_or(artifact.digest, extras),
+            artifact_digest: self.artifact_digest(&artifact, given)?,
             artifact_ref: artifact.reference,
             actor: self.content().user.or(&extras.actor).whole(),
         }))
     }
 
-    fn downloaded(&self) -> Result<Event, Reject> {
+    fn downloaded(&self, given: Option<&Digest>) -> Result<Event, Reject> {
         let (artifact, extras) = (Named::parse(self.subject_id()?), self.extras());
         Ok(Event::from(ArtifactDownloaded {
-            artifact_digest: digest_or(artifact.digest, extras),
+            artifact_digest: self.artifact_digest(&artifact, given)?,
             artifact_ref: artifact.reference,
             actor: self.content().user.or(&extras.actor).whole(),
         }))

@@ -364,7 +364,7 @@ fn bare(bytes: &[u8], given: &Given<'_>, understood: &mut Understood) -> Result<
     let text = guard::text(bytes, given.limits)?;
     if detect::begins_with_context(text) {
         // Most events on Kafka are these: one typed pass, and the general way only when it is none after all.
-        if let Some(found) = cdevents::bare(text, understood)? {
+        if let Some(found) = cdevents::bare(text, given, understood)? {
             return Ok(found);
         }
     }
