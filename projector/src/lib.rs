@@ -14,7 +14,7 @@ pub mod store;
 
 pub use ask::{
     Affecting, AsOf, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
-    EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion,
+    EXPLANATION_MAX, EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion,
     LANES_PER_SERVICE_MAX, LanePast, Moment, RUNNING_MAX, SPELLS_MAX, Scope, ServiceHere, Spell, answers,
 };
 pub use error::Error;

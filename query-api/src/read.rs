@@ -120,6 +120,12 @@ impl Read {
         question(&self.tenant, path, params)
     }
 
+    /// The size of a page, of a list that has another one where none is asked for.
+    pub(crate) fn page_size_or(&self, default: usize) -> usize {
+        let is_asked = ["pageSize", "limit"].iter().any(|name| self.params.get(name).is_some());
+        if is_asked { self.page_size } else { default }
+    }
+
     /// The token of the next page.
     pub fn next(&self, fresh: &Fresh, key: Option<Vec<u8>>) -> Option<String> {
         Some(PageToken { as_of: fresh.as_of, key: key? }.encode(&self.question))

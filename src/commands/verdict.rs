@@ -14,6 +14,9 @@ pub(crate) struct Verdict {
     reference: String,
     /// A vulnerability, by any of its names, such as CVE-2021-44228.
     vulnerability: String,
+    /// Everybody who says something, however many.
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     clocks: Clocks,
     #[command(flatten)]
@@ -25,7 +28,10 @@ impl Verdict {
         let query = self.clocks.query();
         let server = self.client.server();
         let path = format!("/api/v1/artifacts/{}/verdicts/{}", escape(&self.reference), escape(&self.vulnerability));
-        let body = server.get(&path, &query)?;
+        let body = match self.all {
+            true => server.list(&path, &query, &["explanation"], None)?,
+            false => server.get(&path, &query)?,
+        };
         let said = body["explanation"].as_array().cloned().unwrap_or_default();
         if self.client.output == Format::Table {
             put(&summary(&body));
@@ -43,7 +49,8 @@ impl Verdict {
         ];
         answer(self.client.output, &body, &said, &columns);
         if body.get("explanationCut").is_some() {
-            say(&format!("more: {} statements and findings are not shown", field(&body, "/explanationCut")));
+            let more = field(&body, "/explanationCut");
+            say(&format!("more: {more} statements and findings are not shown; --all shows everything"));
         }
         server.up_to_date()
     }

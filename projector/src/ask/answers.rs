@@ -738,6 +738,9 @@ pub struct Verdict {
     /// How many more there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub explanation_cut: u64,
+    /// The page that lists them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
     /// Statements of versions of documents that newer versions replace, and scans that found it and that newer ones of
     /// their scanner and target replace: they are counted and not listed.
     #[serde(skip_serializing_if = "is_zero")]

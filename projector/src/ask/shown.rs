@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::answers::{Diff, Explained, Running, ServiceState, Verdict};
+use crate::error::Error;
 
 /// Things that run of one service and are listed.
 pub const RUNNING_MAX: usize = 1_000;
@@ -124,9 +125,16 @@ pub(super) fn cut_listed(running: &mut Vec<Running>) -> u64 {
 }
 
 impl Verdict {
-    /// As an answer lists it: of very much that was said the first, which is what counts. What it comes to, and the replay
-    /// hash, are of all.
-    pub fn listed(mut self) -> Verdict {
+    /// As an answer lists it: of very much that was said the first, which is what counts, or at most `limit` after a page's
+    /// key; with the key of the next page. What it comes to, and the replay hash, are of all.
+    ///
+    /// # Errors
+    /// When the key is none of this list.
+    pub fn listed(mut self, after: Option<&[u8]>, limit: usize) -> Result<(Verdict, Option<Vec<u8>>), Error> {
+        let passed = after.map_or(Some(0), |key| Some(u64::from_be_bytes(key.try_into().ok()?)));
+        let passed = passed.and_then(|passed| usize::try_from(passed).ok());
+        let passed = passed.filter(|passed| *passed <= self.explanation.len()).ok_or_else(Error::foreign_page)?;
+        self.explanation.drain(..passed);
         for said in &mut self.explanation {
             said.components_cut = cut_to(COMPONENTS_OF_SAID_MAX, &mut said.components);
         }
@@ -136,9 +144,15 @@ impl Verdict {
             texts.into_iter().chain(of_finding).chain(&said.components).map(String::len).sum()
         };
         let mut left = LISTED_BYTES_MAX;
-        self.explanation_cut = cut_to(EXPLANATION_MAX, &mut self.explanation);
-        self.explanation_cut += cut_to_bytes(&mut self.explanation, &mut left, texts);
-        self
+        let all = self.explanation.len();
+        self.explanation_cut = cut_to(limit.min(EXPLANATION_MAX), &mut self.explanation);
+        // However long the first is: there is always a next page.
+        let mut is_first = true;
+        let bytes = |said: &Explained| if std::mem::take(&mut is_first) { 0 } else { texts(said) };
+        self.explanation_cut += cut_to_bytes(&mut self.explanation, &mut left, bytes);
+        let next = passed + self.explanation.len();
+        let more = self.explanation.len() < all;
+        Ok((self, more.then(|| (next as u64).to_be_bytes().to_vec())))
     }
 }
 
@@ -178,7 +192,7 @@ pub(super) fn written_bytes(value: &impl Serialize) -> usize {
 }
 
 /// Cuts a list to those whose texts fit into what is left of some bytes; how many were left out.
-pub(super) fn cut_to_bytes<T>(list: &mut Vec<T>, left: &mut usize, bytes_of: impl Fn(&T) -> usize) -> u64 {
+pub(super) fn cut_to_bytes<T>(list: &mut Vec<T>, left: &mut usize, mut bytes_of: impl FnMut(&T) -> usize) -> u64 {
     let mut fits = |item: &T| {
         let rest = left.checked_sub(bytes_of(item));
         *left = rest.unwrap_or(0);

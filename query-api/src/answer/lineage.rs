@@ -52,16 +52,22 @@ pub fn artifact_of(scope: &Scope, reference: &str) -> Result<Artifact, Error> {
     of_named(scope, Missing::Artifact, reference, |digest| scope.artifact(digest))
 }
 
-/// The verdict on the artifact that a reference names, and a vulnerability.
-pub fn verdict_of(scope: &Scope, reference: &str, vulnerability: &str) -> Result<Verdict, Error> {
+/// The verdict on the artifact that a reference names, and a vulnerability, with at most so much of what was said after a
+/// page's key; and the key of the next page.
+pub fn verdict_of(
+    scope: &Scope,
+    (reference, vulnerability): (&str, &str),
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<(Verdict, Option<Vec<u8>>), Error> {
     // What an artifact is does not change with time, what a name leads to does.
     let digest = match reference.trim().parse::<Digest>() {
         Ok(digest) => Some(digest.to_string()),
         Err(_) => digest_of(scope, reference)?,
     };
     let digest = digest.ok_or_else(|| unknown(scope, Missing::Artifact, reference))?;
-    if let Some(verdict) = scope.verdict(&digest, vulnerability)?.map(Verdict::listed) {
-        return Ok(verdict);
+    if let Some(verdict) = scope.verdict(&digest, vulnerability)? {
+        return Ok(verdict.listed(after, limit)?);
     }
     if !scope.is_known(&digest)? {
         return Err(unknown(scope, Missing::Artifact, reference));

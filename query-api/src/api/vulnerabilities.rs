@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use pedigraph_projector::ImpactQuestion;
+use pedigraph_projector::{EXPLANATION_MAX, ImpactQuestion};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::impact::impact_of;
@@ -38,5 +38,11 @@ async fn verdict(
     read: Read,
 ) -> Result<Response, Problem> {
     let id = question::check_vulnerability(&id)?.to_owned();
-    app.json(read, move |scope, _, _| Ok(verdict_of(scope, &reference, &id)?)).await
+    app.json(read, move |scope, read, fresh| {
+        let limit = read.page_size_or(EXPLANATION_MAX);
+        let (mut verdict, next) = verdict_of(scope, (&reference, &id), read.after.as_deref(), limit)?;
+        verdict.next_page_token = read.next(fresh, next);
+        Ok(verdict)
+    })
+    .await
 }

@@ -3,13 +3,16 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
+use pedigraph_projector::EXPLANATION_MAX;
 use pedigraph_projector::answers::{Explained, PlatformVerdict, Verdict};
 
 use crate::access::scope::{Access, TokenScope};
 use crate::answer::lineage::verdict_of;
 use crate::app::App;
 use crate::link::encoded;
-use crate::pages::frame::{Frame, artifact_link, at_moment, moment_options, page, proof, quoted, table, time};
+use crate::pages::frame::{
+    Frame, PAGING, artifact_link, asked_again, at_moment, moment_options, page, proof, quoted, table, time,
+};
 use crate::pages::impact::words;
 use crate::problem::Problem;
 use crate::question::check_vulnerability;
@@ -28,16 +31,19 @@ async fn verdict(
 ) -> Result<Response, Problem> {
     let id = check_vulnerability(&id)?.to_owned();
     app.page(read, move |scope, read, fresh| {
-        let verdict = verdict_of(scope, &reference, &id)?;
+        let limit = read.page_size_or(EXPLANATION_MAX);
+        let (mut verdict, next) = verdict_of(scope, (&reference, &id), read.after.as_deref(), limit)?;
+        verdict.next_page_token = read.next(fresh, next);
         let path = format!("/api/v1/artifacts/{}/verdicts/{}", encoded(&reference), encoded(&id));
         let command = format!("pedigraph verdict {} {}{}", quoted(&reference), quoted(&id), moment_options(read));
         let frame = Frame { title: &verdict.vulnerability, json: &at_moment(&path, read), command: &command, read };
-        Ok(page(&frame, "", fresh, &content(&verdict, read)))
+        let here = format!("/artifacts/{}/verdicts/{}", encoded(&reference), encoded(&id));
+        Ok(page(&frame, "", fresh, &content(&verdict, &here, read)))
     })
     .await
 }
 
-fn content(verdict: &Verdict, read: &Read) -> Markup {
+fn content(verdict: &Verdict, here: &str, read: &Read) -> Markup {
     let said: Vec<Markup> = verdict.explanation.iter().map(row).collect();
     let platforms: Vec<Markup> = verdict.platforms.iter().map(|part| platform(part, read)).collect();
     html! {
@@ -57,7 +63,12 @@ fn content(verdict: &Verdict, read: &Read) -> Markup {
             &["Who", "Says", "Weight", "Of", "Why", "Since", "Proof"],
             &said,
         ))
-        @if verdict.explanation_cut > 0 { p .warn { (verdict.explanation_cut) " more are not listed. The verdict is of all." } }
+        @if let Some(token) = &verdict.next_page_token {
+            p .warn {
+                (verdict.explanation_cut) " more are not listed. The verdict is of all. "
+                a href={ (asked_again(here, read, &PAGING)) "pageToken=" (encoded(token)) } { "Next page" }
+            }
+        }
         @if verdict.superseded > 0 {
             p {
                 "Replaced by newer ones and not listed: " @if verdict.superseded_at_least { "at least " }

@@ -1,5 +1,7 @@
 //! Vulnerabilities as JSON and as pages: what is hit, what is cleared, who says so, and what changed.
 
+use std::collections::BTreeSet;
+
 use pedigraph_proto::event::{
     ArtifactPublished, Finding, IssuerRole, PolicyPublished, ScanCompleted, ServiceDeployed, VexIssued, VexStatement,
     VexStatus,
@@ -191,6 +193,25 @@ async fn who_says_very_much_takes_no_verdict_away() {
     let cut = verdict["explanationCut"].as_u64();
     assert_eq!((verdict["status"].as_str(), Some(1_202 - listed)), (Some("affected"), cut));
     assert!((50..=1_000).contains(&listed), "{listed}");
+    for size in ["", "&pageSize=700"] {
+        let (mut issuers, mut token, mut pages) = (BTreeSet::new(), String::new(), 0);
+        loop {
+            let body = client.get(&format!("/api/v1/{path}?{token}{size}")).await.json();
+            let said = body["explanation"].as_array().cloned().unwrap_or_default();
+            assert_eq!(body["replayHash"], verdict["replayHash"]);
+            let read = issuers.len();
+            issuers.extend(said.iter().map(|said| said["issuer"].as_str().expect("a name").to_owned()));
+            assert_eq!(issuers.len(), read + said.len(), "nobody twice");
+            pages += 1;
+            let Some(next) = body["nextPageToken"].as_str() else { break };
+            assert!(pages < 100 && !said.is_empty(), "{pages}");
+            token = format!("pageToken={next}");
+        }
+        assert_eq!(issuers.len(), 1_202, "every voice is on some page");
+    }
+    let first = verdict["nextPageToken"].as_str().expect("there is more");
+    let other = client.get(&format!("/api/v1/artifacts/{}/verdicts/{CVE}?pageToken={first}", digest("1"))).await;
+    assert_eq!(other.problem(), (400, "INVALID_PAGE_TOKEN".to_owned()));
     let page = client.get(&format!("/{path}")).await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains(&format!("{} more are not listed. The verdict is of all.", 1_202 - listed)));

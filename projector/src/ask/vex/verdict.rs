@@ -114,6 +114,7 @@ impl Case<'_> {
             platforms: if whole.is_index { whole.parts.iter().map(|(part, _)| part.clone()).collect() } else { vec![] },
             explanation,
             explanation_cut: 0,
+            next_page_token: None,
             superseded: superseded + whole.superseded.len() as u64,
             superseded_at_least: at_least,
             replay_hash,
