@@ -336,13 +336,13 @@ fn artifacts_of_cdevents_are_named_by_purl_reference_or_digest() {
 #[test]
 fn a_generic_package_is_the_artifact_of_its_checksum() {
     let id = format!("pkg:generic/cart@1.0?checksum={DIGEST}");
-    let subjects = |message: &Message| {
+    let subjects = |message: &Message| -> Vec<String> {
         let decoded = run(message, &Limits::default()).expect("accepted");
-        let event = decoded.facts.iter().next().and_then(|fact| fact.event.clone()).expect("an event");
-        match &event {
-            Event::VexIssued(vex) => vex.statements[0].product_digests.clone(),
-            event => event.subject_digests().into_iter().map(str::to_owned).collect(),
+        let event = decoded.facts.first().and_then(|fact| fact.event.clone()).expect("an event");
+        if let Event::VexIssued(vex) = &event {
+            return vex.statements[0].product_digests.clone();
         }
+        event.subject_digests().into_iter().map(str::to_owned).collect()
     };
     assert_eq!(subjects(&message(&cdevent("artifact.packaged.0.3.0", &id, "{}", "{}"))), [DIGEST]);
     let vex = format!(
@@ -363,7 +363,7 @@ fn a_cdevent_of_an_image_without_a_digest_is_of_what_stands_beside_it_or_refused
             assert_eq!(refused.reject.code, Code::SubjectMissing, "{kind} {id}");
             let of = |message: &Message| {
                 let decoded = run(message, &Limits::default()).expect("accepted");
-                let event = decoded.facts.iter().next().and_then(|fact| fact.event.clone()).expect("an event");
+                let event = decoded.facts.first().and_then(|fact| fact.event.clone()).expect("an event");
                 event.subject_digests().into_iter().map(str::to_owned).collect::<Vec<_>>()
             };
             assert_eq!(of(&message(&event(&format!(r#"{{"artifactDigest":"{DIGEST}"}}"#)))), [DIGEST], "{kind} {id}");
