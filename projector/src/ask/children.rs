@@ -22,7 +22,7 @@ impl ChildPlace {
     }
 
     /// At the first of those that are declared.
-    pub(crate) fn first_declared() -> ChildPlace {
+    fn first_declared() -> ChildPlace {
         ChildPlace::Declared(0, String::new())
     }
 }

@@ -34,8 +34,17 @@ impl Graph<'_> {
     /// The derived parent of a version, how it was found and what proves it.
     pub(super) fn derived_parent(&self, profile: &Profile) -> Result<Option<(String, FoundBy, Stamp)>, Error> {
         let Some(line) = line_id(&profile.line) else { return Ok(None) };
-        let parent = self.rows_of_lines().parent(&line, &profile.digest)?;
-        Ok(parent.map(|(parent, how)| (parent, how, profile.created)))
+        let Some((parent, how)) = self.rows_of_lines().parent(&line, &profile.digest)? else { return Ok(None) };
+        let is_later = how != FoundBy::Semver && self.is_later_version(&parent, profile)?;
+        Ok((!is_later).then_some((parent, how, profile.created)))
+    }
+
+    /// Whether an artifact may come after a version by their numbers, which a tag or the order of digests does not undo:
+    /// of those that are published at one moment the lowest would come after the greatest, in a circle.
+    fn is_later_version(&self, other: &str, than: &Profile) -> Result<bool, Error> {
+        let Some(other) = self.known_profile(other)? else { return Ok(false) };
+        let is_greater = other.version.as_ref().zip(than.version.as_ref()).is_some_and(|(other, than)| other > than);
+        Ok(is_greater && other.published >= than.published)
     }
 
     /// Versions that have this one as their derived parent; whether there are more.

@@ -129,7 +129,9 @@ fn parent<'m>(members: &[&'m Plain], of: usize) -> Option<&'m str> {
         let last = called.max().map(|(_, at)| at);
         before = before.max(last.filter(|at| *at < of));
     }
-    before.or(of.checked_sub(1)).map(|at| members[at].digest.as_str())
+    let parent = members[before.or(of.checked_sub(1))?];
+    let greater = parent.version.as_ref().zip(me.version.as_ref()).is_some_and(|(other, me)| other > me);
+    (!greater || parent.published < me.published).then_some(parent.digest.as_str())
 }
 
 /// Rank and parent of each, from the events alone.

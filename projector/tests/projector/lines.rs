@@ -38,6 +38,22 @@ fn a_build_between_two_releases_stands_between_them() {
 }
 
 #[test]
+fn versions_of_one_moment_go_up_and_not_in_a_circle() {
+    let tags = ["1.0.0", "1.1.0", "1.2.0"];
+    for names in [["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"], ["c", "b", "a"]] {
+        let events: Vec<_> =
+            names.iter().zip(tags).map(|(name, tag)| published(name, 1, &format!("r.io/till:{tag}"))).collect();
+        let book = Book::of(&events);
+        let parents = names.map(|name| {
+            let artifact = book.scope().artifact(&digest(name)).expect("read").expect("known");
+            artifact.lineage.parents
+        });
+        let [lowest, middle, _] = names.map(digest);
+        assert_eq!(parents, [vec![], vec![lowest], vec![middle]], "{names:?}");
+    }
+}
+
+#[test]
 fn each_variant_is_a_line_of_its_own() {
     let book = Book::of(&[
         published("plain", 1, "r.io/db:7.0.1"),

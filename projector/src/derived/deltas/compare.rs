@@ -250,7 +250,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         Ok(Some(at))
     }
 
-    /// Compares an artifact and those that declare it as a parent, before and now, where the parents are others since the
+    /// Compares an artifact and those that have it as a parent, before and now, where the parents are others since the
     /// entry.
     pub(super) fn parents(&mut self, digest: &str, mut at: Kin) -> Result<Option<Kin>, Error> {
         while self.left > 0 {
@@ -265,8 +265,8 @@ impl<'s, 'a> Walk<'s, 'a> {
                     // One that has another derived parent has its turn among those.
                     Round::Start if self.standings.is_moved(digest)? => (Round::Itself, None, None),
                     Round::Start => (Round::Itself, Some(Holder::of(digest.to_owned())), None),
-                    Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::first_declared())),
-                    Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::first_declared())),
+                    Round::Itself => (Round::ChildrenBefore, None, Some(ChildPlace::first())),
+                    Round::ChildrenBefore => (Round::ChildrenNow, None, Some(ChildPlace::first())),
                     Round::ChildrenNow => return Ok(None),
                 };
             }
