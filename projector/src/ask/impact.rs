@@ -517,9 +517,10 @@ impl RowMaker<'_> {
     }
 
     fn deployed(&mut self, run: &RunsIn, part: &str) -> Result<ImpactRow, Error> {
-        let row = self.row(part, run.artifact.digest.as_deref().unwrap_or(part))?;
+        let shown = run.artifact.digest.as_deref().unwrap_or(part);
+        let row = self.row(part, shown)?;
         let is_told = self.progress && row.fixed_in.is_some();
-        let fix_progress = if is_told { self.rollouts.of(self.reach, part, &run.lane.environment)? } else { None };
+        let fix_progress = if is_told { self.rollouts.of(self.reach, shown, &run.lane.environment)? } else { None };
         Ok(ImpactRow {
             fix_progress,
             environment: Some(run.lane.environment.clone()),
@@ -559,7 +560,7 @@ impl RowMaker<'_> {
             components = self.named_components(&named, &sets)?;
             components_cut = named.len().saturating_sub(PATHS_PER_ROW_MAX) as u64;
         }
-        let (fixed_in, fix_search_cut) = self.fixed_in(digest)?;
+        let (fixed_in, fix_search_cut) = self.fixed_in(shown)?;
         let named = self.reach.case().zip(whole.as_deref());
         let verdict = named.map(|(case, whole)| case.summary_of(whole)).transpose()?;
         // Known once both are: what it contains, and what is said of that.
@@ -643,7 +644,8 @@ impl RowMaker<'_> {
         Ok((named.to_owned(), vec![]))
     }
 
-    /// The next version of its line that is known to be free of it; whether more follow than were looked at.
+    /// The next version of its line that is known to be free of it; whether more follow than were looked at. Of what runs
+    /// by an index that is an index, all of whose manifests are.
     fn fixed_in(&mut self, digest: &str) -> Result<(Option<String>, bool), Error> {
         let (mut looks, mut cut) = (0, false);
         let next = self.reach.graph.next_version(digest, |later| {

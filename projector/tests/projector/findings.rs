@@ -415,6 +415,39 @@ fn an_index_is_as_bad_as_the_worst_of_its_manifests() {
     assert_eq!(status_of(&verdict(&book.scope(), "amd")), ("fixed", 0.5455));
 }
 
+#[test]
+fn the_fix_of_what_runs_by_an_index_is_an_index() {
+    let index = |version: i64| {
+        let part = |platform: &str| PlatformManifest {
+            digest: digest(&format!("{platform} {version}")),
+            platform: platform.to_owned(),
+            artifact_type: String::new(),
+        };
+        let name = format!("index {version}");
+        let event = ImageObserved {
+            digest: digest(&name),
+            digest_kind: DigestKind::Index.into(),
+            artifact_ref: format!("r.io/app:{version}.0.0"),
+            manifests: ["linux/amd64", "linux/arm64"].map(part).to_vec(),
+            ..ImageObserved::default()
+        };
+        said(&name, version, event)
+    };
+    let lists = |version: i64, platform: &str, package: &str| {
+        sbom(&format!("{platform} {version}"), 10 + version, &[package.to_owned()])
+    };
+    let mut book = Book::of(&[advisory(0, "left-pad", "1.4.0"), index(1), index(2), index(3)]);
+    book.commit(&["linux/amd64", "linux/arm64"].map(|platform| lists(1, platform, "left-pad@1.3.0")));
+    book.commit(&[lists(2, "linux/amd64", "left-pad@1.4.0"), lists(2, "linux/arm64", "left-pad@1.3.0")]);
+    book.commit(&["linux/amd64", "linux/arm64"].map(|platform| lists(3, platform, "left-pad@1.4.0")));
+    book.commit(&[deployed("index 1", 20, "cart"), deployed("index 3", 21, "till")]);
+    let found = impact(&book.scope());
+    let [row] = found.deployed.as_slice() else { panic!("one runs: {:?}", found.deployed) };
+    assert_eq!(row.fixed_in.as_deref(), Some("r.io/app:3.0.0"), "of the second one platform is hit");
+    let progress = row.fix_progress.expect("told");
+    assert_eq!((progress.in_environment.fixed, progress.in_environment.lanes), (1, 2));
+}
+
 /// A scanner that pulled an image by its tag knows the index and the config, and ties the two (`ImageObserved` of the
 /// index with the config of one platform).
 #[test]
