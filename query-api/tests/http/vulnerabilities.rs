@@ -109,7 +109,11 @@ async fn an_environment_or_a_vulnerability_that_nobody_names_is_not_safe() {
         "/api/v1/components/impact?purl=pkg:npm/oven-door&env=kitchn",
     ] {
         let answer = client.get(path).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (404, Some("ENVIRONMENT_NOT_FOUND")), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()["code"].as_str()),
+            (404, Some("ENVIRONMENT_NOT_FOUND")),
+            "{path}"
+        );
     }
     assert_eq!(client.get(&format!("/vulnerabilities/{CVE}?env=kitchn")).await.status, 404);
     let unnamed = client.get("/api/v1/vulnerabilities/CVE-2026-000/impact").await.json();
