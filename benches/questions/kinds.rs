@@ -77,6 +77,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("environment at", PAST_LIST, environment_at, services, (100, 12)),
     kind("environment asOf", PAST_LIST, environment_as_of, services, (100, 12)),
     kind("environment at, asOf", PAST_LIST, environment_at_as_of, services, (100, 12)),
+    kind("last known good", ONE_THING, last_known_good, of_good, (60, 60)),
     kind("impact: nobody has it", IMPACT, impact_of_nothing, of_impact, (150, 3)),
     kind("impact: rare", IMPACT, impact_of_rare, of_impact, (150, 5)),
     kind("impact: everybody has it", IMPACT, impact_of_common, of_impact, (14_000, 5)),
@@ -210,6 +211,11 @@ fn environment_at(mix: Mix, n: u64) -> String {
     format!("{}?at={}", environment(mix, n), mix.moment(n))
 }
 
+fn last_known_good(mix: Mix, n: u64) -> String {
+    let (environment, service) = mix.lane(any(mix, n));
+    format!("/api/v1/services/{service}/last-known-good?env={environment}")
+}
+
 /// An entry of the filling, which had about four for each artifact.
 fn index(mix: Mix, n: u64) -> u64 {
     mix.artifacts + mix.draw("index", n, mix.artifacts * 3)
@@ -315,6 +321,14 @@ fn services(answer: &[u8]) -> usize {
 
 fn of_changes(answer: &[u8]) -> usize {
     lists(answer, &["changes"])
+}
+
+/// Lanes, and what was passed over in each.
+fn of_good(answer: &[u8]) -> usize {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let lanes = |here: &Value| here["lanes"].as_array().cloned().unwrap_or_default();
+    let lanes: Vec<Value> = answer["environments"].as_array().into_iter().flatten().flat_map(lanes).collect();
+    lanes.iter().map(|lane| 1 + rows(lane, &["passedOver"])).sum()
 }
 
 fn of_environments(answer: &[u8]) -> usize {

@@ -13,9 +13,10 @@ mod run;
 pub mod store;
 
 pub use ask::{
-    Affecting, AsOf, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
+    Affecting, AsOf, Because, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
     EXPLANATION_MAX, EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion,
-    LANES_PER_SERVICE_MAX, LanePast, Moment, RUNNING_MAX, SPELLS_MAX, Scope, ServiceHere, Spell, answers,
+    LANES_PER_SERVICE_MAX, LaneGood, LanePast, LastKnownGood, Moment, PassedOver, RUNNING_MAX, Ran, SOUGHT_MAX,
+    SPELLS_MAX, Scope, ServiceHere, Spell, Standing, WhyNot, answers,
 };
 pub use error::Error;
 pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

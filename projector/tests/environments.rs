@@ -12,6 +12,8 @@ use pedigraph_proto::event::{
 };
 use world::{Random, SECOND, Sent, World, scope, seed};
 
+#[path = "environments/good.rs"]
+mod good;
 #[path = "environments/many.rs"]
 mod many;
 #[path = "environments/sides.rs"]

@@ -16,6 +16,9 @@ pub(crate) struct Service {
     /// One environment: what ran alone there, newest first, instead of what runs everywhere.
     #[arg(long, value_name = "ENVIRONMENT")]
     env: Option<String>,
+    /// What to go back to, and why: per cluster and namespace the newest that ran before and that no rollback left.
+    #[arg(long)]
+    last_known_good: bool,
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
@@ -28,6 +31,7 @@ impl Service {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let server = self.client.server();
         match &self.env {
+            _ if self.last_known_good => self.good(&server)?,
             None => self.everywhere(&server)?,
             Some(environment) => self.here(&server, environment)?,
         }
@@ -50,6 +54,33 @@ impl Service {
         answer(self.client.output, &body, &running(&body), &columns);
         let named = |here: &Value| rest(here, &format!("{}/{}", field(here, "/environment"), field(here, "/service")));
         list(&body, "environments").filter_map(named).for_each(|line| say(&line));
+        self.limit.say_if_cut(&body);
+        Ok(())
+    }
+
+    fn good(&self, server: &Server) -> anyhow::Result<()> {
+        let path = format!("/api/v1/services/{}/last-known-good", escape(&self.name));
+        let mut query = vec![("env", self.env.as_deref())];
+        query.extend(self.clocks.query());
+        let body = server.list(&path, &query, &["environments"], self.limit.rows())?;
+        let columns = [
+            ("ENVIRONMENT", "/environment"),
+            ("CLUSTER", "/cluster"),
+            ("NAMESPACE", "/namespace"),
+            ("STATUS", "/status"),
+            ("REASON", "/reason"),
+            ("ARTIFACT", "/lastKnownGood/artifactRef"),
+            ("DIGEST", "/lastKnownGood/digest"),
+            ("SINCE", "/lastKnownGood/since"),
+            ("UNTIL", "/lastKnownGood/until"),
+            ("ENTRY", "/lastKnownGood/proof/index"),
+        ];
+        let lanes = rows(list(&body, "environments"), "lanes", &["environment"]);
+        answer(self.client.output, &body, &lanes, &columns);
+        if self.client.output == Format::Table {
+            lanes.iter().flat_map(passed_over).for_each(|line| say(&line));
+            list(&body, "environments").filter_map(lanes_cut).for_each(|line| say(&line));
+        }
         self.limit.say_if_cut(&body);
         Ok(())
     }
@@ -123,11 +154,36 @@ fn told(body: &Value) -> Vec<String> {
     if list(body, "lanes").any(|lane| lane["cut"] == true) {
         lines.push("more: older ones are not shown; ask for an earlier moment with --at".to_owned());
     }
-    if body.get("lanesCut").is_some() {
-        let at_least = if body["lanesAtLeast"] == true { "at least " } else { "" };
-        lines.push(format!("more: {at_least}{} clusters or namespaces are not shown", field(body, "/lanesCut")));
-    }
+    lines.extend(lanes_cut(body));
     lines
+}
+
+fn lanes_cut(of: &Value) -> Option<String> {
+    let at_least = if of["lanesAtLeast"] == true { "at least " } else { "" };
+    let line = || format!("more: {at_least}{} clusters or namespaces are not shown", field(of, "/lanesCut"));
+    of.get("lanesCut").map(|_| line())
+}
+
+/// A line for each thing that was passed over in a lane, and one for those that are not listed.
+fn passed_over(lane: &Value) -> Vec<String> {
+    let places = ["/environment", "/cluster", "/namespace"].map(|name| field(lane, name));
+    let place = places.iter().filter(|place| !place.is_empty()).cloned().collect::<Vec<_>>().join(" / ");
+    let line = |passed: &Value| {
+        let why = match passed["why"].as_str() {
+            Some("leftByRollback") => "was left by a rollback",
+            Some("canaryTakenBack") => "was a canary and was taken back",
+            Some("runsNow") => "runs now",
+            Some("notNamed") => "is not named by its deployment",
+            other => other.unwrap_or_default(),
+        };
+        let (artifact, at, entry) =
+            (field(passed, "/artifactRef"), field(passed, "/at"), field(passed, "/proof/index"));
+        format!("passed over in {place}: {artifact} {why}, {at} [entry {entry}]")
+    };
+    let cut = lane
+        .get("passedOverCut")
+        .map(|_| format!("passed over in {place}: {} more are not listed", field(lane, "/passedOverCut")));
+    list(lane, "passedOver").map(line).chain(cut).collect()
 }
 
 #[cfg(test)]
@@ -150,6 +206,15 @@ mod tests {
                 "runs with 10 % of the traffic: r.io/cart:2",
                 "more: older ones are not shown; ask for an earlier moment with --at",
                 "more: 3 clusters or namespaces are not shown",
+            ]
+        );
+        let passed = json!({"artifactRef": "r.io/cart:2", "why": "leftByRollback", "at": "2026-01-03T00:00:00Z", "proof": {"index": 7}});
+        let lane = json!({"environment": "prod", "cluster": "oslo", "passedOver": [passed], "passedOverCut": 2});
+        assert_eq!(
+            passed_over(&lane),
+            [
+                "passed over in prod / oslo: r.io/cart:2 was left by a rollback, 2026-01-03T00:00:00Z [entry 7]",
+                "passed over in prod / oslo: 2 more are not listed",
             ]
         );
         assert_eq!(told(&json!({"running": [], "lanes": []})), ["nothing runs there now: it was removed"]);

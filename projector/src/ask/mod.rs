@@ -14,6 +14,7 @@ mod diff;
 mod edges;
 mod environment;
 mod environment_diff;
+mod good;
 mod graph;
 mod group;
 mod groups;
@@ -60,6 +61,9 @@ pub use self::edges::BREADTH_MAX;
 pub use self::environment::LANES_MAX;
 pub use self::environment_diff::{
     COMPARED_MAX, Compared, ComparedCounts, ComparedService, EnvironmentDiff, EnvironmentDiffPage, EnvironmentSide,
+};
+pub use self::good::{
+    Because, LaneGood, LastKnownGood, PASSED_OVER_MAX, PassedOver, Ran, SOUGHT_MAX, Standing, WhyNot,
 };
 pub use self::graph::NODES_MAX;
 pub use self::impact::{Affecting, COUNTED_MAX, ImpactQuestion, PATHS_PER_ROW_MAX};

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use pedigraph_proto::Nanos;
 use serde::Serialize;
 
-use super::answers::{Page, Proof, ServiceIn, is_false, is_zero};
+use super::answers::{Page, Proof, ServiceIn, ServiceState, is_false, is_zero};
 use super::past::Past;
 use super::scope::Scope;
 use super::shown::{LANES_PER_SERVICE_MAX, LISTED_BYTES_MAX, cut_to_bytes};
@@ -86,6 +86,15 @@ impl Spell {
     }
 }
 
+/// What is told of the lanes of a service.
+pub(super) struct ToldLanes<T> {
+    pub(super) lanes: Vec<T>,
+    /// Lanes of which nothing is told, since so many are.
+    pub(super) cut: u64,
+    /// Not all lanes were counted.
+    pub(super) at_least: bool,
+}
+
 /// The newest spell of another artifact than the one that runs; where nothing runs the newest.
 fn before(spells: &[Spell]) -> Option<&Spell> {
     let runs = spells.first().filter(|spell| spell.until.is_none());
@@ -103,24 +112,35 @@ impl Scope {
     /// this name. It costs what its own lanes cost, and the rows of the changes that are told.
     pub fn service_here(&self, environment: &str, service: &str, spells: usize) -> Result<Option<ServiceHere>, Error> {
         let Some(state) = self.listed_service(environment, service)? else { return Ok(None) };
+        let mut told = self.tell_lanes(environment, service, |lane| self.lane_past(lane, spells.min(SPELLS_MAX)))?;
+        let mut left = LISTED_BYTES_MAX;
+        for past in &mut told.lanes {
+            past.cut |= cut_to_bytes(&mut past.spells, &mut left, Spell::texts) > 0;
+        }
+        let service = ServiceIn { environment: environment.to_owned(), state };
+        Ok(Some(ServiceHere { service, lanes: told.lanes, lanes_cut: told.cut, lanes_at_least: told.at_least }))
+    }
+
+    /// What is told of the first lanes of a service, in the order of their keys.
+    pub(super) fn tell_lanes<T>(
+        &self,
+        environment: &str,
+        service: &str,
+        tell: impl Fn(&Lane) -> Result<Option<T>, Error>,
+    ) -> Result<ToldLanes<T>, Error> {
         let lanes = self.table(LANES).text(environment).text(service);
         let mut lanes = self.first_lanes(&lanes, LANES_PER_SERVICE_MAX + 1)?;
         let at_least = lanes.len() > LANES_PER_SERVICE_MAX;
         lanes.truncate(LANES_PER_SERVICE_MAX);
-        let (mut known, mut cut) = (Vec::new(), 0);
+        let mut told = ToldLanes { lanes: Vec::new(), cut: 0, at_least };
         for lane in &lanes {
-            if known.len() >= LANES_TOLD_MAX {
-                cut += 1;
-            } else if let Some(past) = self.lane_past(lane, spells.min(SPELLS_MAX))? {
-                known.push(past);
+            if told.lanes.len() >= LANES_TOLD_MAX {
+                told.cut += 1;
+            } else {
+                told.lanes.extend(tell(lane)?);
             }
         }
-        let mut left = LISTED_BYTES_MAX;
-        for past in &mut known {
-            past.cut |= cut_to_bytes(&mut past.spells, &mut left, Spell::texts) > 0;
-        }
-        let service = ServiceIn { environment: environment.to_owned(), state };
-        Ok(Some(ServiceHere { service, lanes: known, lanes_cut: cut, lanes_at_least: at_least }))
+        Ok(told)
     }
 
     /// What runs of a service in each environment that ever had it, by name: at most `limit` after a page's key; `None`
@@ -132,6 +152,21 @@ impl Scope {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Option<Page<ServiceIn>>, Error> {
+        self.page_of_environments(service, include_removed, after, limit, &mut |environment, state| {
+            Ok(Some(ServiceIn { environment: environment.to_owned(), state }))
+        })
+    }
+
+    /// What is told of a service in each environment that ever had it, as [`Scope::service_anywhere`] walks over them. A
+    /// page ends when half of the question's budget is used, too.
+    pub(super) fn page_of_environments<T>(
+        &self,
+        service: &str,
+        include_removed: bool,
+        after: Option<&[u8]>,
+        limit: usize,
+        tell: &mut dyn FnMut(&str, ServiceState) -> Result<Option<T>, Error>,
+    ) -> Result<Option<Page<T>>, Error> {
         let after = after.map(std::str::from_utf8).transpose().map_err(|_| Error::foreign_page())?;
         let (mut page, mut is_known) = (Page { rows: Vec::new(), next: None }, after.is_some());
         let mut last = None;
@@ -146,10 +181,9 @@ impl Scope {
                 return Ok(ControlFlow::Break(()));
             }
             last = Some(environment.as_bytes().to_vec());
-            if !is_listed {
-                return Ok(ControlFlow::Continue(()));
+            if is_listed {
+                page.rows.extend(tell(environment, state)?);
             }
-            page.rows.push(ServiceIn { environment: environment.to_owned(), state });
             Ok(ControlFlow::Continue(()))
         })?;
         page.next = last.filter(|_| walked.is_break());

@@ -339,6 +339,15 @@ impl Move {
         self.is_full() || self.how == How::Remove
     }
 
+    /// Was a canary taken back by it, and what is stable stayed?
+    pub(crate) fn takes_back(&self) -> bool {
+        match self.how {
+            How::Full { again, .. } => again,
+            How::Share => self.fact.effect() == Effect::End,
+            How::Remove => false,
+        }
+    }
+
     /// The kind of change, as SPEC §6 has it.
     pub(crate) fn kind(&self, history: &dyn History) -> Result<&'static str, Error> {
         let (How::Full { marked, since, .. }, Some(to)) = (self.how, &self.to) else {

@@ -5,6 +5,7 @@ use pedigraph_projector::{LanePast, Scope, Spell, Views};
 use pedigraph_proto::Nanos;
 use pedigraph_proto::event::{ServiceDeployed, ServiceRemoved};
 
+use super::good::check_good;
 use super::world::{Random, SECOND, Sent, World, scope};
 use super::{BEGIN, Told, environment};
 
@@ -34,6 +35,7 @@ pub(super) fn check_spells(views: &Views, number: usize, told: &[Told], random: 
         let Some(here) = scope.service_here(&name, service, 100).expect("readable") else { continue };
         let what = || format!("history {number} {service} at={at:?} asOf={as_of:?}\n{told:#?}");
         for lane in &here.lanes {
+            check_good(&scope, &name, service, lane, &what);
             check_lane(&scope, &name, service, lane, told, random, &what);
             let few = scope.service_here(&name, service, 2).expect("readable").expect("known");
             let few = few.lanes.iter().find(|of| (&of.cluster, &of.namespace) == (&lane.cluster, &lane.namespace));

@@ -1,7 +1,7 @@
 //! What runs where, and what changed.
 
 use pedigraph_projector::answers::{Change, Page, ServiceIn};
-use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Scope, ServiceHere};
+use pedigraph_projector::{EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, LastKnownGood, Scope, ServiceHere};
 
 use crate::answer::error::{Error, Missing, quoted};
 
@@ -71,16 +71,39 @@ pub fn service_anywhere(
 ) -> Result<Page<ServiceIn>, Error> {
     match scope.service_anywhere(service, include_removed, after, limit)? {
         Some(page) => Ok(page),
-        None => {
-            let detail = format!("nothing was deployed as {}; /api/v1/resolve?q= looks for it", quoted(service));
-            Err(Error::missing(Missing::Reference, detail))
-        }
+        None => Err(never_deployed(service)),
     }
 }
 
 /// An error for an environment that nobody has named.
 pub fn check_named(scope: &Scope, environment: &str) -> Result<(), Error> {
     if scope.environment_is_named(environment)? { Ok(()) } else { Err(unknown(scope, environment)?) }
+}
+
+/// What to go back to in one environment, lane by lane.
+pub fn last_known_good_of(scope: &Scope, environment: &str, service: &str) -> Result<LastKnownGood, Error> {
+    if let Some(good) = scope.last_known_good(environment, service)? {
+        return Ok(good);
+    }
+    environment_of(scope, environment, false, None, 1)?;
+    let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
+    Err(Error::missing(Missing::Reference, detail))
+}
+
+/// The same in each environment in which it runs, and the key of the next page.
+pub fn last_known_good_anywhere(
+    scope: &Scope,
+    service: &str,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Page<LastKnownGood>, Error> {
+    let known = scope.last_known_good_anywhere(service, after, limit)?;
+    known.ok_or_else(|| never_deployed(service))
+}
+
+fn never_deployed(service: &str) -> Error {
+    let detail = format!("nothing was deployed as {}; /api/v1/resolve?q= looks for it", quoted(service));
+    Error::missing(Missing::Reference, detail)
 }
 
 /// Nobody has named it, or only later than the question's moment.

@@ -3,11 +3,14 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, ServiceIn};
-use pedigraph_projector::{EnvironmentDiff, EnvironmentSide, SPELLS_MAX};
+use pedigraph_projector::{EnvironmentDiff, EnvironmentSide, LastKnownGood, SPELLS_MAX};
 use serde::Serialize;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::environment::{changes_of, environment_diff_of, environment_of, service_anywhere, service_of};
+use crate::answer::environment::{
+    changes_of, environment_diff_of, environment_of, last_known_good_anywhere, last_known_good_of, service_anywhere,
+    service_of,
+};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
@@ -22,6 +25,7 @@ pub fn routes() -> Routes {
         .get("/api/v1/environments/{env}/diff", Access::Needs(TokenScope::LineageRead), diff)
         .get("/api/v1/environments/{env}/services/{service}", Access::Needs(TokenScope::LineageRead), service_here)
         .get("/api/v1/services/{service}", Access::Needs(TokenScope::LineageRead), service)
+        .get("/api/v1/services/{service}/last-known-good", Access::Needs(TokenScope::LineageRead), last_known_good)
 }
 
 #[derive(Serialize)]
@@ -130,6 +134,31 @@ async fn service(State(app): State<App>, Path(name): Path<String>, read: Read) -
     app.list(read, move |scope, read, fresh| {
         let page = service_anywhere(scope, &name, removed, read.after.as_deref(), read.page_size)?;
         Ok(Service { service: name.clone(), environments: page.rows, next_page_token: read.next(fresh, page.next) })
+    })
+    .await
+}
+
+/// What to go back to, in one environment or in each in which the service runs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Good {
+    service: String,
+    environments: Vec<LastKnownGood>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+async fn last_known_good(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
+    let environment = read.params.once("env")?.filter(|name| !name.is_empty()).map(str::to_owned);
+    app.list(read, move |scope, read, fresh| {
+        let (environments, next) = match &environment {
+            Some(environment) => (vec![last_known_good_of(scope, environment, &name)?], None),
+            None => {
+                let page = last_known_good_anywhere(scope, &name, read.after.as_deref(), read.page_size)?;
+                (page.rows, page.next)
+            }
+        };
+        Ok(Good { service: name.clone(), environments, next_page_token: read.next(fresh, next) })
     })
     .await
 }

@@ -6,11 +6,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::Running;
-use pedigraph_projector::{LanePast, ServiceHere, Spell};
+use pedigraph_projector::{Because, LaneGood, LanePast, PassedOver, Ran, SOUGHT_MAX, ServiceHere, Spell, WhyNot};
 use pedigraph_proto::ArtifactRef;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::answer::environment::service_of;
+use crate::answer::environment::{last_known_good_of, service_of};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::evidence_pack;
@@ -42,6 +42,7 @@ async fn service(
 ) -> Result<Response, Problem> {
     app.page(read, move |scope, read, fresh| {
         let here = service_of(scope, &environment, &name, SPELLS)?;
+        let good = last_known_good_of(scope, &environment, &name)?;
         let place = format!("{environment}/{name}");
         let json =
             at_moment(&format!("/api/v1/environments/{}/services/{}", encoded(&environment), encoded(&name)), read);
@@ -51,14 +52,14 @@ async fn service(
         let content = html! {
             h1 { bdi { (name) } " in " (environment_link(&environment, read)) }
             @if here.service.state.frozen { p { span .chip { "frozen" } " Deployments are not allowed." } }
-            (live("service", read, &parts(&here, &place, read)))
+            (live("service", read, &parts(&here, &good.lanes, &place, read)))
         };
         Ok(page(&Frame { title: &title, json: &json, command: &command, read }, "", fresh, &content))
     })
     .await
 }
 
-fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
+fn parts(here: &ServiceHere, lanes: &[LaneGood], place: &str, read: &Read) -> Markup {
     let rows: Vec<Markup> = here.service.state.running.iter().map(|running| running_row(running, read)).collect();
     let columns = ["Artifact", "Share", "Since", "Where", "How", "By", "Proof"];
     html! {
@@ -66,7 +67,8 @@ fn parts(here: &ServiceHere, place: &str, read: &Read) -> Markup {
         @else { (table("What runs", "Each with its share of the traffic", &columns, &rows)) }
         @if let Some(rest) = rest_of(&here.service.state, rows.len()) { p { (rest) "." } }
         (evidence_pack::button(&digests(here), read))
-        @for lane in &here.lanes { (before(lane, here, place, read)) (past(lane, here, read)) }
+        @for lane in lanes { (good(lane, lanes.len() > 1, place, read)) }
+        @for lane in &here.lanes { (past(lane, here, read)) }
         @if here.lanes_cut > 0 { p { "The past of " @if here.lanes_at_least { "at least " } (here.lanes_cut) " more clusters or namespaces is not shown." } }
     }
 }
@@ -89,43 +91,82 @@ fn running_row(running: &Running, read: &Read) -> Markup {
     }
 }
 
-/// What to go back to: what ran before what runs now. That it was good nobody recorded, and nothing here says so.
-fn before(lane: &LanePast, here: &ServiceHere, place: &str, read: &Read) -> Markup {
-    let Some(spell) = &lane.before else { return html! {} };
-    let now = lane.spells.first().filter(|spell| spell.until.is_none());
-    let pair = now.and_then(|now| Some((spell.digest.as_deref()?, now.digest.as_deref()?)));
-    let several = here.lanes.len() > 1;
+/// What to go back to, and why; decision 023 says what "good" means.
+fn good(lane: &LaneGood, several: bool, place: &str, read: &Read) -> Markup {
+    let here = place_named(lane.cluster.as_deref(), lane.namespace.as_deref());
+    let label = if several { format!("{place} in {here}") } else { place.to_owned() };
     html! {
-        section .rollback aria-label={ "What ran before in " (place) } {
-            h2 {
-                "What ran before"
-                @if several { " in " bdi { (place_named(lane)) } }
+        section .rollback aria-label={ "Last known good of " (label) } {
+            h2 { "Last known good" @if several { " in " bdi { (here) } } }
+            p { (why(lane, read)) }
+            @if let Some(good) = &lane.last_known_good { (go_back(good, lane.running.as_ref(), read)) }
+            @if !lane.passed_over.is_empty() {
+                p { "Passed over:" }
+                ul { @for passed in &lane.passed_over { li { (passed_over(passed, read)) } } }
             }
-            p {
-                (running_link(spell.digest.as_deref(), &spell.artifact_ref, read))
-                " ran from " (time(spell.since))
-                @if let Some(until) = spell.until { " until " (time(until)) }
-                " " (proof(&spell.proof))
-            }
-            p { "To deploy it again, name it by its digest: " (copied(&pinned(spell), "Copy the reference")) }
-            @if spell.digest.is_none() { p .warn { "Its digest is unknown: the tag may point at something else by now." } }
-            @if let Some((before, now)) = pair {
-                @let address = format!("/compare?a={}&b={}", encoded(before), encoded(now));
-                p { a href=(at_moment(&address, read)) { "Compare it with what runs now" } }
-            }
+            @if lane.passed_over_cut > 0 { p { (lane.passed_over_cut) " more were passed over and are not listed." } }
         }
     }
 }
 
-fn place_named(lane: &LanePast) -> String {
-    let place = place_of(lane.cluster.as_deref(), lane.namespace.as_deref());
+fn why(lane: &LaneGood, read: &Read) -> Markup {
+    let good = |good: &Ran| running_link(good.digest.as_deref(), &good.artifact_ref, read);
+    html! {
+        @match (lane.reason, &lane.last_known_good) {
+            (Because::CameByRollback, Some(ran)) => {
+                "What runs now, " (good(ran)) ", came by a rollback at " (time(ran.since)) " " (proof(&ran.proof))
+                ": it is the last known good itself."
+            }
+            (_, Some(ran)) => {
+                (good(ran)) " ran from " (time(ran.since))
+                @if let Some(until) = ran.until { " until " (time(until)) }
+                " " (proof(&ran.proof)) ", and no rollback left it."
+            }
+            (Because::SearchEnded, None) => {
+                "Unknown: there are more than " (SOUGHT_MAX) " changes since, and older ones were not looked at."
+            }
+            (Because::NothingRanBefore, None) => "There is none: nothing else ran alone here before.",
+            (_, None) => "There is none: all that ran before was passed over.",
+        }
+    }
+}
+
+/// How to name it in a deployment, and what is other than what runs now. Nothing is rolled back from here.
+fn go_back(good: &Ran, running: Option<&Ran>, read: &Read) -> Markup {
+    let runs = running.and_then(|running| running.digest.as_deref());
+    let pair = good.digest.as_deref().zip(runs).filter(|(good, runs)| good != runs);
+    html! {
+        p { "To deploy it again, name it by its digest: " (copied(&pinned(good), "Copy the reference")) }
+        @if good.digest.is_none() { p .warn { "Its digest is unknown: the tag may point at something else by now." } }
+        @if let Some((good, runs)) = pair {
+            @let address = format!("/compare?a={}&b={}", encoded(good), encoded(runs));
+            p { a href=(at_moment(&address, read)) { "Compare it with what runs now" } }
+        }
+    }
+}
+
+fn passed_over(passed: &PassedOver, read: &Read) -> Markup {
+    let why = match passed.why {
+        WhyNot::LeftByRollback => "was left by a rollback at",
+        WhyNot::CanaryTakenBack => "was a canary and was taken back at",
+        WhyNot::RunsNow => "runs now; it ran before since",
+        WhyNot::NotNamed => "is not known: its deployment names no artifact, at",
+    };
+    html! {
+        (running_link(passed.digest.as_deref(), &passed.artifact_ref, read))
+        " " (why) " " (time(passed.at)) " " (proof(&passed.proof))
+    }
+}
+
+fn place_named(cluster: Option<&str>, namespace: Option<&str>) -> String {
+    let place = place_of(cluster, namespace);
     if place.is_empty() { "no named cluster".to_owned() } else { place }
 }
 
 /// `repository@sha256:…`; the reference as it is where the digest is not known.
-fn pinned(spell: &Spell) -> String {
-    let (Some(digest), Some(reference)) = (&spell.digest, ArtifactRef::parse(&spell.artifact_ref)) else {
-        return spell.digest.clone().unwrap_or_else(|| spell.artifact_ref.clone());
+fn pinned(ran: &Ran) -> String {
+    let (Some(digest), Some(reference)) = (&ran.digest, ArtifactRef::parse(&ran.artifact_ref)) else {
+        return ran.digest.clone().unwrap_or_else(|| ran.artifact_ref.clone());
     };
     if reference.repository.is_empty() || reference.repository.starts_with("pkg:") {
         return digest.clone();
@@ -139,7 +180,7 @@ fn past(lane: &LanePast, here: &ServiceHere, read: &Read) -> Markup {
     let columns = ["Since", "Until", "Artifact", "Change", "Why", "Proof"];
     let several = here.lanes.len() > 1;
     let caption = match several {
-        true => format!("In {}, newest first", place_named(lane)),
+        true => format!("In {}, newest first", place_named(lane.cluster.as_deref(), lane.namespace.as_deref())),
         false => "What ran alone, newest first".to_owned(),
     };
     html! {

@@ -20,7 +20,7 @@ fn published(at: &str, tag: &str) -> Sent {
 }
 
 #[tokio::test]
-async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
+async fn the_last_known_good_is_named_by_its_digest() {
     let world = World::new();
     world.append(&[
         published("2026-01-01T00:00:00Z", "1"),
@@ -36,7 +36,8 @@ async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
     let reference = format!("<code>example.org/cart@{}</code>", digest("1"));
     let compare = format!("/compare?a={}&amp;b={}", digest("1"), digest("2"));
     for part in [
-        "What ran before",
+        "Last known good",
+        "and no rollback left it.",
         reference.as_str(),
         compare.as_str(),
         "from <time datetime=\"2026-01-02T00:00:00Z\"",
@@ -47,16 +48,15 @@ async fn what_ran_before_is_named_by_its_digest_and_nothing_is_called_good() {
     ] {
         assert!(page.contains(part), "{part} in {page}");
     }
-    assert!(!page.to_lowercase().contains("known good"), "nobody said that it was");
     let alone = check_page(&client.get("/environments/prod/services/%3Cb%3Ealone").await);
-    assert!(alone.contains("&lt;b&gt;alone") && !alone.contains("What ran before"), "{alone}");
+    assert!(alone.contains("&lt;b&gt;alone") && alone.contains("There is none: nothing else ran alone"), "{alone}");
     let unknown = check_page(&client.get("/environments/prod/services/till").await);
     assert!(
         unknown.contains("<code>example.org/till:8</code>") && unknown.contains("Its digest is unknown"),
         "{unknown}"
     );
     let then = check_page(&client.get("/environments/prod/services/cart?at=2026-01-02T12:00:00Z").await);
-    assert!(!then.contains("What ran before") && !then.contains("data-live"), "{then}");
+    assert!(then.contains("There is none: nothing else ran alone") && !then.contains("data-live"), "{then}");
     let environment = check_page(&client.get("/environments/prod").await);
     assert!(environment.contains("href=\"/environments/prod/services/cart\""), "{environment}");
     for (path, code) in [
@@ -83,7 +83,8 @@ async fn each_cluster_has_a_past_of_its_own() {
     };
     world.append(&[in_cluster(1, "north", "1"), in_cluster(2, "south", "2"), in_cluster(3, "south", "3")]);
     let page = check_page(&world.client().get("/environments/prod/services/cart").await);
-    assert!(page.contains("What ran before in south") && !page.contains("What ran before in north"), "{page}");
+    assert!(page.contains("Last known good in south") && page.contains("Last known good in north"), "{page}");
+    assert_eq!(page.matches("There is none: nothing else ran alone").count(), 1, "{page}");
     assert!(page.contains("In north, newest first") && page.contains("In south, newest first"), "{page}");
 }
 
@@ -138,6 +139,57 @@ async fn a_service_is_told_for_each_environment_and_with_its_past() {
         ("/api/v1/services/nothing", "REFERENCE_NOT_FOUND"),
         ("/api/v1/environments/prod/services/nothing", "REFERENCE_NOT_FOUND"),
         ("/api/v1/environments/nowhere/services/cart", "ENVIRONMENT_NOT_FOUND"),
+    ] {
+        assert_eq!(client.get(path).await.problem(), (404, code.to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_known_good_says_why_and_what_it_passed_over() {
+    let world = World::new();
+    world.append(&[
+        published("2026-01-01T00:00:00Z", "1"),
+        deployed("2026-01-02T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-03T00:00:00Z", "prod", "cart", "2"),
+        deployed("2026-01-04T00:00:00Z", "prod", "cart", "1"),
+        deployed("2026-01-05T00:00:00Z", "test", "cart", "2"),
+        deployed("2026-01-06T00:00:00Z", "test", "till", "2"),
+    ]);
+    let client = world.client();
+    let path = "/api/v1/services/cart/last-known-good";
+    let body = client.get(&format!("{path}?env=prod")).await.json();
+    let lane = &body["environments"][0]["lanes"][0];
+    assert_eq!((&lane["status"], &lane["reason"]), (&"known".into(), &"cameByRollback".into()), "{body}");
+    assert_eq!((&lane["lastKnownGood"], &lane["running"]["digest"]), (&lane["running"], &digest("1").into()));
+    assert_eq!((&lane["running"]["proof"]["index"], &lane["running"]["kind"]), (&3.into(), &"rollback".into()));
+    let passed = &lane["passedOver"][0];
+    assert_eq!(
+        (&passed["artifactRef"], &passed["why"], &passed["proof"]["index"]),
+        (&"example.org/cart:2".into(), &"leftByRollback".into(), &3.into())
+    );
+    let page = check_page(&client.get("/environments/prod/services/cart").await);
+    for part in ["it is the last known good itself", "Passed over:", "was left by a rollback at", "href=\"/entries/3\""]
+    {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    for (question, reason) in
+        [("at=2026-01-03T12:00:00Z", "ranBefore"), ("asOf=2", "ranBefore"), ("asOf=1", "nothingRanBefore")]
+    {
+        let then = client.get(&format!("{path}?env=prod&{question}")).await.json();
+        assert_eq!(then["environments"][0]["lanes"][0]["reason"], reason, "{question}: {then}");
+    }
+    let all = client.get(path).await.json();
+    let reasons =
+        ["/environments/0/lanes/0/reason", "/environments/1/lanes/0/reason"].map(|at| all.pointer(at).cloned());
+    assert_eq!(reasons, [Some("cameByRollback".into()), Some("nothingRanBefore".into())]);
+    let first = client.get(&format!("{path}?pageSize=1")).await.json();
+    let token = first["nextPageToken"].as_str().expect("more");
+    let next = client.get(&format!("{path}?pageSize=1&pageToken={token}")).await.json();
+    assert_eq!(next["environments"][0]["environment"], "test");
+    for (path, code) in [
+        ("/api/v1/services/nothing/last-known-good", "REFERENCE_NOT_FOUND"),
+        ("/api/v1/services/nothing/last-known-good?env=prod", "REFERENCE_NOT_FOUND"),
+        ("/api/v1/services/cart/last-known-good?env=nowhere", "ENVIRONMENT_NOT_FOUND"),
     ] {
         assert_eq!(client.get(path).await.problem(), (404, code.to_owned()), "{path}");
     }
