@@ -23,13 +23,13 @@ use super::lengths::Fit as _;
 use super::provenance::Provenance;
 use super::read::{List, Obj, Pairs, Text, clip_to, json};
 use super::table::{self, Decode, Decoder};
-use super::{FactList, Found, Given, Understood, vulnerabilities};
+use super::{FactList, Found, Given, Understood, image_name, vulnerabilities};
 
 pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 5, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 6, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
 /// Most subjects of one statement that are named as images.
@@ -165,7 +165,7 @@ fn image_of((digest, name): &(String, String)) -> Option<ImageObserved> {
     let purl = Purl::parse(name);
     let is_image = match &purl {
         Some(purl) => purl.is_image(),
-        None => reference.repository.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':'])),
+        None => image_name::is_pullable(name, &reference),
     };
     let reference = ArtifactRef { tag: String::new(), digest: digest.parse().ok(), ..reference };
     is_image.then(|| ImageObserved {

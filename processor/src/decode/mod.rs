@@ -22,6 +22,7 @@ mod facts;
 mod grype;
 mod guard;
 mod headers;
+mod image_name;
 mod intoto;
 mod lengths;
 mod oci;

@@ -237,7 +237,20 @@ impl Provenance<'_> {
             return (name.into_owned(), commit.unwrap_or_default());
         }
         let sources = materials.iter().filter(|material| !DEFINITIONS.contains(&material.name.as_str()));
-        only(sources.filter_map(|material| revision(material))).unwrap_or_default()
+        let definition = self.definition().map(|definition| definition.uri.as_str());
+        let (defining, sources): (Vec<_>, Vec<_>) = sources
+            .filter_map(|material| Some((material.uri.as_str(), revision(material)?)))
+            .partition(|(uri, _)| definition.is_some_and(|definition| definition == *uri));
+        // Where nothing else went into it, the task is kept beside what it builds.
+        let all = if sources.is_empty() { defining } else { sources };
+        only(all.into_iter().map(|(_, revision)| revision)).unwrap_or_default()
+    }
+
+    /// Where the definition of a build comes from that is not its source: Tekton's `configSource` is that of the task or
+    /// pipeline, which a catalog may have.
+    fn definition(&self) -> Option<&Resource<'_>> {
+        let is_tekton = self.build_type().as_str().starts_with("tekton.dev/");
+        is_tekton.then_some(&self.invocation.0.config_source.0)
     }
 
     /// What the build type calls its source, in the order in which it counts.
@@ -252,7 +265,9 @@ impl Provenance<'_> {
         all.push(Declared::by_name(&parameters.workflow.0.repository));
         all.push(Declared::by_name(&parameters.build_config_source.0.repository));
         all.push(Declared::of(&parameters.config_source.0));
-        all.push(Declared::of(&self.invocation.0.config_source.0));
+        if self.definition().is_none() {
+            all.push(Declared::of(&self.invocation.0.config_source.0));
+        }
         let defined_in = self.recipe.0.defined_in_material.0.0.and_then(|place| usize::try_from(place).ok());
         all.extend(defined_in.and_then(|place| materials.get(place)).map(|material| Declared::of(material)));
         let metadata = [&self.run_details.0.metadata.0.buildkit, &self.metadata.0.buildkit_v02];
@@ -303,25 +318,32 @@ fn revision_in(name: &str, material: &Resource<'_>) -> Option<String> {
 
 /// Whether a SHA-1 beside this URI is a commit's and not a file's.
 fn is_checkout(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or_default();
+    let other = ["pkg:", "oci:", "docker:", "docker-image:", "docker-pullable:", "file:"];
+    !uri.is_empty() && !other.iter().any(|scheme| path.starts_with(scheme)) && !is_file(path)
+}
+
+/// Whether a path ends as that of an archive or a package does.
+pub(super) fn is_file(path: &str) -> bool {
     const FILES: [&str; 16] = [
         ".bz2", ".crate", ".deb", ".gem", ".gz", ".iso", ".jar", ".json", ".nupkg", ".pom", ".rpm", ".tgz", ".war",
         ".whl", ".xz", ".zip",
     ];
-    let path = uri.split(['?', '#']).next().unwrap_or_default();
-    let other = ["pkg:", "oci:", "docker:", "docker-image:", "docker-pullable:", "file:"];
-    !uri.is_empty()
-        && !other.iter().any(|scheme| path.starts_with(scheme))
-        && !FILES.iter().any(|ending| path.ends_with(ending))
+    FILES.iter().any(|ending| path.ends_with(ending))
 }
 
-/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`.
+/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`, and so is Cloud Build's
+/// `https://host/a/b/commit/<hash>`.
 fn repository(uri: &str) -> Cow<'_, str> {
     let uri = uri.strip_prefix("git+").unwrap_or(uri);
     let path = uri.find("://").map_or(0, |scheme| scheme + 3);
     let authority_end = uri[path..].find('/').map_or(uri.len(), |slash| path + slash);
     let end = uri[authority_end..].find(['@', '#', '?']).map_or(uri.len(), |mark| authority_end + mark);
-    let name = uri[..end].strip_suffix(".git").unwrap_or(&uri[..end]);
-    Cow::Borrowed(name)
+    let name = match uri[..end].rsplit_once("/commit/") {
+        Some((name, hash)) if is_commit(hash) => name,
+        Some(_) | None => &uri[..end],
+    };
+    Cow::Borrowed(name.strip_suffix(".git").unwrap_or(name))
 }
 
 /// The commit of a resource by its digests, else by its URI. GitLab calls the SHA-1 of a commit `sha256`: its length

@@ -908,6 +908,86 @@ fn subjects_that_are_called_like_images_are_named_by_their_repository() {
 }
 
 #[test]
+fn where_a_task_or_a_page_of_a_commit_comes_from_is_no_repository_of_the_source() {
+    let built = |kind: &str, invocation: &str, materials: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"https://slsa.dev/provenance/v0.2","subject":[{{"name":"a","digest":{{"sha256":"{}"}}}}],
+            "predicate":{{"builder":{{"id":"b"}},"buildType":"{kind}","invocation":{invocation},"materials":[{materials}]}}}}"#,
+            &DIGEST[7..]
+        );
+        let found = facts(&message(statement.as_bytes()));
+        let attached = named(&found, "AttestationAttached");
+        [text(&attached[0], "repository"), text(&attached[0], "commit")].map(str::to_owned)
+    };
+    let git = |repository: &str, commit: &str| {
+        format!(r#"{{"uri":"git+https://github.com/{repository}.git","digest":{{"sha1":"{}"}}}}"#, hex(commit, 40))
+    };
+    let catalog = git("tektoncd/catalog", "c4");
+    let invocation = format!(r#"{{"configSource":{catalog}}}"#);
+    let own = ["https://github.com/acme/shop".to_owned(), hex("a1", 40)];
+    let (shop, tekton) = (git("acme/shop", "a1"), "tekton.dev/v1beta1/TaskRun");
+    assert_eq!(built(tekton, &invocation, &shop), own);
+    assert_eq!(built(tekton, &invocation, &format!("{catalog},{shop}")), own, "the pipeline's is no source");
+    let beside = format!(r#"{{"configSource":{shop}}}"#);
+    assert_eq!(built(tekton, &beside, &shop), own, "a task that is kept beside what it builds");
+    assert_eq!(built("https://example.com/build", &format!(r#"{{"configSource":{shop}}}"#), &catalog), own);
+    let page =
+        format!(r#"{{"uri":"https://github.com/acme/shop/commit/{0}","digest":{{"sha1":"{0}"}}}}"#, hex("a1", 40));
+    assert_eq!(built("https://cloudbuild.googleapis.com/GoogleHostedWorker@v0.2", "{}", &page), own);
+}
+
+/// A name that no client of a registry could pull joins nothing: else all files of all builds are versions of one image.
+#[test]
+fn subjects_that_are_no_images_are_in_no_repository() {
+    let repository = |name: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"p","predicate":{{}},"subject":[{{"name":"{name}","digest":{{"sha256":"{}"}}}}]}}"#,
+            &DIGEST[7..]
+        );
+        let images = named(&facts(&message(statement.as_bytes())), "ImageObserved");
+        images.first().map(|image| text(image, "artifactRef").split('@').next().unwrap_or_default().to_owned())
+    };
+    for other in [
+        "https://witness.dev/attestations/product/v0.1/file:dist/till",
+        "https://witness.dev/attestations/product/v0.1/file:till",
+        "https://witness.dev/attestations/git/v0.1/commithash:b94f4fdd",
+        "https://example.com/releases/till",
+        "https://europe-maven.pkg.dev/acme/shop/till:1.0",
+        "git+https://github.com/acme/till",
+        "github.com/acme/till",
+        "release.d/app.tar.gz",
+        "release.d/app",
+        "python3.11/lib",
+        "build.out/till.tar.gz",
+        "firmware.example/kernel.img",
+        "reg.example/a%20b",
+        "reg.example/a=b",
+        "reg.example:web/till",
+    ] {
+        assert_eq!(repository(other), None, "{other}");
+    }
+    for (image, name) in [
+        ("https://us-docker.pkg.dev/acme/shop/till:1.0", "us-docker.pkg.dev/acme/shop/till"),
+        ("https://gcr.io/acme/till", "gcr.io/acme/till"),
+        ("https://eu.gcr.io/acme/till:1", "eu.gcr.io/acme/till"),
+        ("docker-pullable://r.example/till", "r.example/till"),
+        ("oci://r.example/till:1", "r.example/till"),
+        ("localhost/till", "localhost/till"),
+        ("localhost:5000/till", "localhost:5000/till"),
+        ("registry:5000/till:1", "registry:5000/till"),
+        ("10.0.0.1/till", "10.0.0.1/till"),
+        ("[fd00::1]:5000/till", "[fd00::1]:5000/till"),
+        ("ghcr.io/Acme/Till", "ghcr.io/Acme/Till"),
+        ("ghcr.io/acme/node.js__old", "ghcr.io/acme/node.js__old"),
+        ("r.example/dump.tar:1", "r.example/dump.tar"),
+        ("index.docker.io/acme/till", "docker.io/acme/till"),
+        ("registry.gitlab.com/acme/till", "registry.gitlab.com/acme/till"),
+    ] {
+        assert_eq!(repository(image).as_deref(), Some(name), "{image}");
+    }
+}
+
+#[test]
 fn buildkit_says_the_platform_in_the_subject_and_the_run_in_its_own_spelling() {
     let said = |version: &str, predicate: &str| {
         let statement = format!(
