@@ -77,7 +77,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("environment at", PAST_LIST, environment_at, services, (100, 12)),
     kind("environment asOf", PAST_LIST, environment_as_of, services, (100, 12)),
     kind("environment at, asOf", PAST_LIST, environment_at_as_of, services, (100, 12)),
-    kind("last known good", ONE_THING, last_known_good, of_good, (60, 60)),
+    kind("last known good", ONE_THING, last_known_good, of_good, (80, 60)),
     kind("impact: nobody has it", IMPACT, impact_of_nothing, of_impact, (150, 3)),
     kind("impact: rare", IMPACT, impact_of_rare, of_impact, (150, 5)),
     kind("impact: everybody has it", IMPACT, impact_of_common, of_impact, (14_000, 5)),

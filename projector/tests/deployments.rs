@@ -773,10 +773,12 @@ fn what_is_deleted_says_so() {
     let views = world.views();
     let told = |moment: i64| {
         let scope = scope(&views, Some(at(moment)), None);
-        let one = scope.environment("pr-17", false).expect("readable").expect("named").deleted_at;
-        let listed = scope.environments().expect("readable")[0].deleted_at;
-        assert_eq!(one, listed);
-        one.map(|time| time.0)
+        let one = scope.environment("pr-17", false).expect("readable").expect("named");
+        let listed = scope.environments().expect("readable").remove(0);
+        assert_eq!((one.deleted_at, &one.deletion), (listed.deleted_at, &listed.deletion));
+        let said = one.deletion.map(|said| (said.at, said.source, said.proof.index));
+        assert_eq!(said, one.deleted_at.map(|at| (at, "/test".to_owned(), 0)), "who says so, and the entry");
+        one.deleted_at.map(|time| time.0)
     };
     assert_eq!([15, 20, 39, 40].map(told), [None, Some(at(20)), Some(at(20)), None], "a deployment brings it back");
     let deletions = |moment: i64| {

@@ -60,7 +60,14 @@ impl Env {
     fn list(&self, server: &Server) -> anyhow::Result<()> {
         let body = server.list("/api/v1/environments", &self.clocks.query(), &["environments"], self.limit.rows())?;
         let rows = body["environments"].as_array().cloned().unwrap_or_default();
-        let columns = [("ENVIRONMENT", "/environment"), ("SERVICES", "/services"), ("LAST CHANGE", "/lastChange")];
+        let columns = [
+            ("ENVIRONMENT", "/environment"),
+            ("SERVICES", "/services"),
+            ("LAST CHANGE", "/lastChange"),
+            ("DELETED", "/deletion/at"),
+            ("BY", "/deletion/source"),
+            ("ENTRY", "/deletion/proof/index"),
+        ];
         answer(self.client.output, &body, &rows, &columns);
         self.limit.say_if_cut(&body);
         Ok(())

@@ -467,8 +467,23 @@ pub struct Environment {
     /// When it was deleted, if nothing named it later. What ran there is still shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Nanos>,
+    /// Who said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
     /// By service.
     pub services: Vec<ServiceState>,
+}
+
+/// That an environment was deleted.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// When.
+    pub at: Nanos,
+    /// Who sent it: events of this kind name nobody else.
+    pub source: String,
+    /// Entry that proves it.
+    pub proof: Proof,
 }
 
 /// One line of `GET /api/v1/environments`.
@@ -485,6 +500,9 @@ pub struct EnvironmentSummary {
     /// When it was deleted, if nothing named it later. What ran there is still shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Nanos>,
+    /// Who said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
 }
 
 /// One change of an environment.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use pedigraph_proto::Nanos;
 
-use super::answers::{EnvironmentSummary, Page, Proof, Running, ServiceState};
+use super::answers::{Deletion, EnvironmentSummary, Page, Proof, Running, ServiceState};
 use super::scope::{Clocks, FEW_ROWS, Scope};
 use super::shown::{Depth, ServiceRuns};
 use super::timeline::{self, Artifact, Enough, Row, Run};
@@ -133,18 +133,25 @@ impl Scope {
             None => self.count_running(&environment)?,
         };
         let last_change = self.last_change(&environment)?;
-        let deleted_at = self.deleted_at(&environment)?;
-        Ok(EnvironmentSummary { environment, services, last_change, deleted_at })
+        let deletion = self.deletion(&environment)?;
+        let deleted_at = deletion.as_ref().map(|deletion| deletion.at);
+        Ok(EnvironmentSummary { environment, services, last_change, deleted_at, deletion })
     }
 
-    /// When an environment was deleted; `None` where anything named it later, such as a deployment.
-    pub(super) fn deleted_at(&self, environment: &str) -> Result<Option<Nanos>, Error> {
+    /// The deletion of an environment; `None` where anything named it later, such as a deployment.
+    pub(super) fn deletion(&self, environment: &str) -> Result<Option<Deletion>, Error> {
         let newest = self.newest_setting(DELETION, environment, "", None)?;
         let Some((stamp, _)) = newest.filter(|(_, setting)| setting.frozen) else { return Ok(None) };
         let all = self.table(BY_TIME).text(environment);
         let later = all.clone().moment(&stamp).prefix_end();
         let named = self.keyed::<()>(&later, &self.end_of(&all), false, Clocks::Both, 1)?;
-        Ok(named.is_empty().then_some(stamp.time))
+        if !named.is_empty() {
+            return Ok(None);
+        }
+        let entry = self.kept_entry(stamp.index)?;
+        let proof = Proof::of(stamp.index, entry.as_ref());
+        let source = entry.map(|entry| entry.source).unwrap_or_default();
+        Ok(Some(Deletion { at: stamp.time, source, proof }))
     }
 
     /// Whether about so many services run in all environments at most, from the rows that count them; not where there are

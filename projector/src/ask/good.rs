@@ -4,6 +4,8 @@
 //! read is the changes between what runs now and the answer, however long the history before it is. A search that ends
 //! at a limit says that it is unknown, and never that there is none.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use pedigraph_proto::Nanos;
@@ -196,6 +198,13 @@ impl Scope {
         let Some(known_until) = self.known_until(lane)? else { return Ok(None) };
         let candidates = self.candidates(lane)?;
         let end = candidates.clone().until(Some(known_until));
+        let (past, kinds) = (Past { scope: self, lane }, RefCell::new(BTreeMap::new()));
+        let kind = |change: &Move| {
+            let known = kinds.borrow().get(&change.stamp).copied();
+            let kind = known.map_or_else(|| change.kind(&past), Ok)?;
+            kinds.borrow_mut().insert(change.stamp, kind);
+            Ok(kind)
+        };
         let mut rows_max = SOUGHT_FIRST;
         loop {
             let newest = self.keyed::<()>(&candidates, &end, true, Clocks::Known, rows_max)?;
@@ -208,8 +217,6 @@ impl Scope {
             }
             // Those before are of states that are not known.
             moves.retain(|change| whole || first.is_some_and(|first| change.stamp >= first));
-            let past = Past { scope: self, lane };
-            let kind = |change: &Move| change.kind(&past);
             let found = Search::of(&state, moves, whole).decide(&kind)?;
             let is_spent = rows_max >= SOUGHT_MAX || self.meter.is_half_spent();
             if found.because != Because::SearchEnded || is_spent {

@@ -107,6 +107,9 @@ fn before(spells: &[Spell]) -> Option<&Spell> {
     spells.iter().skip(usize::from(runs.is_some())).find(is_other)
 }
 
+/// Tells something of a service as it is in an environment, where there is something to tell.
+type TellHere<'t, T> = &'t mut dyn FnMut(&str, ServiceState) -> Result<Option<T>, Error>;
+
 impl Scope {
     /// One service of an environment with at most `spells` of each lane's past; `None` while nothing was deployed there by
     /// this name. It costs what its own lanes cost, and the rows of the changes that are told.
@@ -165,7 +168,7 @@ impl Scope {
         include_removed: bool,
         after: Option<&[u8]>,
         limit: usize,
-        tell: &mut dyn FnMut(&str, ServiceState) -> Result<Option<T>, Error>,
+        tell: TellHere<'_, T>,
     ) -> Result<Option<Page<T>>, Error> {
         let after = after.map(std::str::from_utf8).transpose().map_err(|_| Error::foreign_page())?;
         let (mut page, mut is_known) = (Page { rows: Vec::new(), next: None }, after.is_some());

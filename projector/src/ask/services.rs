@@ -78,8 +78,9 @@ impl Scope {
     /// By name: walks go by keys, which differ from names where a name ends with a digest.
     fn environment_of(&self, name: &str, mut services: Vec<ServiceState>) -> Result<Environment, Error> {
         services.sort_by(|a, b| a.service.cmp(&b.service));
-        let deleted_at = self.deleted_at(name)?;
-        Ok(Environment { environment: name.to_owned(), at: self.at, deleted_at, services })
+        let deletion = self.deletion(name)?;
+        let deleted_at = deletion.as_ref().map(|deletion| deletion.at);
+        Ok(Environment { environment: name.to_owned(), at: self.at, deleted_at, deletion, services })
     }
 
     /// How many services of an environment run, service by service.

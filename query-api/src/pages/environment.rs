@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use pedigraph_projector::answers::{Change, Environment, EnvironmentSummary, Page, Running, ServiceState};
+use pedigraph_projector::answers::{Change, Deletion, Environment, EnvironmentSummary, Page, Running, ServiceState};
 
 use pedigraph_projector::Scope;
 
@@ -62,7 +62,8 @@ fn next_page(token: &str, read: &Read) -> String {
 /// Where something was deployed.
 pub fn environments_table(environments: &[EnvironmentSummary], read: &Read) -> Markup {
     let rows: Vec<Markup> = environments.iter().map(|environment| environment_row(environment, read)).collect();
-    table("Environments", "Where something was deployed", &["Environment", "Services", "Last change"], &rows)
+    let columns = ["Environment", "Services", "Last change", "Deleted"];
+    table("Environments", "Where something was deployed", &columns, &rows)
 }
 
 fn environment_row(environment: &EnvironmentSummary, read: &Read) -> Markup {
@@ -70,7 +71,13 @@ fn environment_row(environment: &EnvironmentSummary, read: &Read) -> Markup {
         th scope="row" { (environment_link(&environment.environment, read)) }
         td { (environment.services) }
         td { @if let Some(at) = environment.last_change { (time(at)) } }
+        td { @if let Some(deletion) = &environment.deletion { (deleted(deletion)) } }
     }
+}
+
+/// When an environment was deleted, who says so, and the entry.
+fn deleted(deletion: &Deletion) -> Markup {
+    html! { (time(deletion.at)) " by " (text(&deletion.source)) " " (proof(&deletion.proof)) }
 }
 
 async fn environment(State(app): State<App>, Path(name): Path<String>, read: Read) -> Result<Response, Problem> {
@@ -114,6 +121,9 @@ fn content(
     html! {
         h1 { (environment.environment) }
         p .lead { @match environment.at { Some(at) => { "At " (time(at)) }, None => "The newest state that is known" } }
+        @if let Some(deletion) = &environment.deletion {
+            p .warn { "It was deleted at " (deleted(deletion)) ". What ran there by then is still shown." }
+        }
         (timeline::control(&environment.environment, reached, read))
         (compare_links(&environment.environment, read))
         (live("running", read, &table("What runs", "By service", &columns, &rows)))

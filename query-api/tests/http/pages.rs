@@ -1,6 +1,8 @@
 //! Pages: complete without scripts, strict about what they load, and what events say stays text.
 
-use pedigraph_proto::event::{ArtifactPackaged, ArtifactPublished, ChangeMerged, VexIssued, VexStatement, VexStatus};
+use pedigraph_proto::event::{
+    ArtifactPackaged, ArtifactPublished, ChangeMerged, EnvironmentChanged, VexIssued, VexStatement, VexStatus,
+};
 
 use crate::world::{Answer, World, deployed, sent};
 
@@ -200,4 +202,30 @@ async fn links_of_candidates_are_escaped_and_keep_the_moment() {
     let page = check_page(&client.get(&format!("/commits/{COMMIT}?{at}")).await);
     assert!(page.contains(&format!("/artifacts/{}?{at}", digest("3"))), "{page}");
     assert!(page.contains("--at 2026-03-01T00:00:00Z"), "{page}");
+}
+
+#[tokio::test]
+async fn a_deleted_environment_says_when_by_whom_and_by_which_entry() {
+    let world = World::new();
+    let gone =
+        |deleted: bool| EnvironmentChanged { environment: "pr-17".into(), deleted, ..EnvironmentChanged::default() };
+    world.append(&[
+        deployed("2026-01-02T00:00:00Z", "pr-17", "cart", "1"),
+        sent("2026-01-03T00:00:00Z", gone(true)),
+        sent("2026-01-05T00:00:00Z", gone(false)),
+    ]);
+    let client = world.client();
+    for (path, is_deleted) in [
+        ("/environments?at=2026-01-04T00:00:00Z", true),
+        ("/environments/pr-17?at=2026-01-04T00:00:00Z", true),
+        ("/environments?at=2026-01-02T00:00:00Z", false),
+        ("/environments/pr-17", false),
+    ] {
+        let page = check_page(&client.get(path).await);
+        let said = "<time datetime=\"2026-01-03T00:00:00Z\"";
+        let told = page.split(said).nth(1).is_some_and(|rest| rest.contains(" by /test <a href=\"/entries/1\""));
+        assert_eq!(told, is_deleted, "{path}: {page}");
+    }
+    let body = client.get("/api/v1/environments/pr-17?at=2026-01-04T00:00:00Z").await.json();
+    assert_eq!((&body["deletion"]["source"], &body["deletion"]["at"]), (&"/test".into(), &body["deletedAt"]));
 }
