@@ -147,7 +147,6 @@ fn a_limit_cuts_what_is_listed_and_never_decides() {
     let back_and_forth = |n: usize| format!("{} 2.{} canary", n + 3, n % 2);
     lines.extend((0..pedigraph_projector::SOUGHT_MAX + 10).map(back_and_forth));
     let views = world(&lines.iter().map(String::as_str).collect::<Vec<_>>()).views();
-    let t = std::time::Instant::now();
     let lane = good(&scope(&views, None, None)).remove(0);
     assert_eq!((lane.status, lane.reason), (Standing::Unknown, Because::SearchEnded));
     assert_eq!((lane.last_known_good, lane.running), (None, None));
