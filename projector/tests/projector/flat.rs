@@ -104,7 +104,7 @@ fn what_is_deployed_and_named_again_and_again_costs_what_it_is() {
 fn the_last_known_good_costs_the_changes_since_it() {
     let (small, large) = (rolled_out(300, 1), rolled_out(3_000, 1));
     let good = |counted: &Counted| rows(counted, |scope| scope.last_known_good("harbour", "vessel-0"));
-    flat("last known good of a service that is deployed again and again", (good(&small), good(&large)), 120);
+    flat("last known good of a service that is deployed again and again", (good(&small), good(&large)), 140);
     let (scope, _) = large.scope(Budget::NONE);
     let known = scope.last_known_good("harbour", "vessel-0").expect("read").expect("known");
     let good = known.lanes[0].last_known_good.as_ref().expect("something ran before");
