@@ -1040,8 +1040,13 @@ class History:
 def impact(node, id_, space, page_size=None, **query):
     """The lists with all their pages, as far as they are about one history; what is not counted right fails."""
     found, counts, token = {}, {}, None
+    path = f"/api/v1/vulnerabilities/{id_}/impact"
+    unnamed = node.get(path, pageSize=page_size, **query)
+    if unnamed.status_code == 404 and unnamed.json()["code"] == "ENVIRONMENT_NOT_FOUND":
+        # By then nobody had named the environment: nothing ran there.
+        return {name: {} for name in ("deployed", "cleared", "unknown")}
     while True:
-        page = node.json(f"/api/v1/vulnerabilities/{id_}/impact", pageSize=page_size, pageToken=token, **query)
+        page = node.json(path, pageSize=page_size, pageToken=token, **query)
         lists = {name: rows for name, rows in page.items() if name in page["counts"]}
         for name, rows in lists.items():
             found.setdefault(name, []).extend(rows)
