@@ -41,8 +41,16 @@ pub(super) enum Matched {
     Named(String, String, String),
 }
 
+/// One version of what is matched: a package may lie at several places, each with bytes of its own.
+#[derive(Clone)]
+struct Version {
+    known: Arc<Component>,
+    /// Digests of all places.
+    digests: BTreeSet<String>,
+}
+
 /// Components that are matched by one thing, by version as it is compared.
-type Versions = BTreeMap<String, Arc<Component>>;
+type Versions = BTreeMap<String, Version>;
 
 /// Components by what they are matched by, each version once.
 type Components = BTreeMap<Matched, Versions>;
@@ -59,7 +67,12 @@ impl Side {
     fn add(&mut self, components: Vec<Arc<Component>>) {
         for known in components {
             let (matched, version) = matched(&known);
-            self.components.entry(matched).or_default().entry(version).or_insert(known);
+            let versions = self.components.entry(matched).or_default();
+            let first = || Version { known: known.clone(), digests: BTreeSet::new() };
+            let version = versions.entry(version).or_insert_with(first);
+            if !known.digest.is_empty() && !version.digests.contains(&known.digest) {
+                version.digests.insert(known.digest.clone());
+            }
         }
     }
 
@@ -268,14 +281,10 @@ pub(super) fn matched(known: &Component) -> (Matched, String) {
     match known.parsed() {
         Some(purl) => {
             let mut text = purl.package_key().to_owned();
-            for name in NAMING {
-                // What Maven takes where none is written is not written by all.
-                let is_default = |value: &String| name == "type" && purl.kind() == "maven" && value == "jar";
-                if let Some(value) = purl.qualifier(name).filter(|value| !is_default(value)) {
-                    text.push_str(&format!(";{name}={value}"));
-                }
+            for (name, value) in naming(purl) {
+                text.push_str(&format!(";{name}={value}"));
             }
-            (Matched::Purl(text), purl.version_key().to_owned())
+            (Matched::Purl(text), version_with_epoch(purl, purl.version_key()).into_owned())
         }
         None => {
             let Known { kind, group, name, version, .. } = &**known;
@@ -284,9 +293,29 @@ pub(super) fn matched(known: &Component) -> (Matched, String) {
     }
 }
 
+/// Qualifiers of a purl that name another thing, with their values.
+fn naming(purl: &Purl) -> impl Iterator<Item = (&'static str, String)> + '_ {
+    // What Maven takes where none is written is not written by all.
+    let is_default = |name: &str, value: &str| name == "type" && purl.kind() == "maven" && value == "jar";
+    let value = |name| purl.qualifier(name).map(|value| (name, value));
+    NAMING.into_iter().filter_map(value).filter(move |(name, value)| !is_default(name, value))
+}
+
+/// A version with the epoch that its purl has as a qualifier, as RPMs have it: an epoch of 0 is none.
+fn version_with_epoch<'v>(purl: &'v Purl, version: &'v str) -> Cow<'v, str> {
+    let ordered = purl.ordered_version();
+    match ordered.split_once(':') {
+        Some((epoch, rest)) if matches!(purl.kind(), "rpm" | "deb") => match epoch.trim_start_matches('0') {
+            "" => Cow::Owned(rest.to_owned()),
+            _ => ordered,
+        },
+        Some(_) | None => Cow::Borrowed(version),
+    }
+}
+
 fn packages(side: &Side) -> impl Iterator<Item = String> {
     let of_purl = |known: &Arc<Component>| known.parsed().map(packages_of);
-    side.components.values().flat_map(|versions| versions.values()).filter_map(of_purl).flatten()
+    side.components.values().flat_map(|versions| versions.values()).map(|one| &one.known).filter_map(of_purl).flatten()
 }
 
 /// Versions on both sides cancel first; the rest is paired in the order of versions, and what is left is added or
@@ -338,7 +367,7 @@ fn by_item(a: &Added, b: &Added) -> Ordering {
 /// Versions of a package that one side has and the other has not, in their order.
 fn only_in<'s>(side: &'s Versions, other: &Versions) -> Vec<&'s Arc<Component>> {
     let only = side.iter().filter(|(version, _)| !other.contains_key(*version));
-    let mut only: Vec<_> = only.map(|(_, known)| known).collect();
+    let mut only: Vec<_> = only.map(|(_, one)| &one.known).collect();
     only.sort_by(|a, b| version_order(a, b));
     only
 }
@@ -356,21 +385,36 @@ fn ordered_version(known: &Component) -> Cow<'_, str> {
 }
 
 /// Whether the same version has other licences or another content.
-fn contents_changed(was: &Component, is: &Component, diff: &mut SbomDiff) -> bool {
-    let license = license_changed(was, is, diff);
-    let algorithm = |digest: &str| digest.split_once(':').map(|(algorithm, _)| algorithm.to_owned());
-    let content =
-        algorithm(&was.digest).is_some() && algorithm(&was.digest) == algorithm(&is.digest) && was.digest != is.digest;
-    if content {
+fn contents_changed(was: &Version, is: &Version, diff: &mut SbomDiff) -> bool {
+    let license = license_changed(&was.known, &is.known, diff);
+    let content = other_digests(&was.digests, &is.digests);
+    if let Some((from_digest, to_digest)) = content {
         diff.content_changed.push(ContentChanged {
-            purl: is.purl.clone(),
-            name: name_of(is),
-            version: version_of(is),
-            from_digest: was.digest.clone(),
-            to_digest: is.digest.clone(),
+            purl: is.known.purl.clone(),
+            name: name_of(&is.known),
+            version: version_of(&is.known),
+            from_digest: from_digest.to_owned(),
+            to_digest: to_digest.to_owned(),
         });
     }
-    license || content
+    license || content.is_some()
+}
+
+/// What became what, by the first algorithm that both sides have and of which they have other digests: those that only
+/// one side has go first.
+fn other_digests<'d>(was: &'d BTreeSet<String>, is: &'d BTreeSet<String>) -> Option<(&'d str, &'d str)> {
+    let algorithm = |digest: &'d String| digest.split_once(':').map(|(algorithm, _)| algorithm);
+    let algorithms: BTreeSet<&str> = was.iter().filter_map(algorithm).collect();
+    algorithms.into_iter().find_map(|wanted| {
+        let of = |all: &'d BTreeSet<String>| -> BTreeSet<&'d str> {
+            all.iter().filter(|digest| algorithm(digest) == Some(wanted)).map(String::as_str).collect()
+        };
+        let (was, is) = (of(was), of(is));
+        let shown = |own: &BTreeSet<&'d str>, other: &BTreeSet<&'d str>| {
+            own.difference(other).next().or_else(|| own.first()).copied()
+        };
+        (was != is).then(|| shown(&was, &is).zip(shown(&is, &was))).flatten()
+    })
 }
 
 fn license_changed(was: &Component, is: &Component, diff: &mut SbomDiff) -> bool {
@@ -398,7 +442,7 @@ fn item(known: &Component) -> Added {
 
 fn version_of(known: &Component) -> String {
     match known.parsed() {
-        Some(purl) if !purl.version().is_empty() => purl.version().to_owned(),
+        Some(purl) if !purl.version().is_empty() => version_with_epoch(purl, purl.version()).into_owned(),
         Some(_) | None => known.version.clone(),
     }
 }
@@ -408,8 +452,14 @@ fn name_of(known: &Component) -> Option<String> {
     known.purl.is_empty().then(|| known.name.clone())
 }
 
+/// The purl without its version: with the qualifiers that name another thing.
 fn without_version(known: &Component) -> String {
-    known.parsed().map_or_else(String::new, |purl| purl.package().to_owned())
+    let Some(purl) = known.parsed() else { return String::new() };
+    let named = naming(purl).try_fold(None, |of: Option<Purl>, (name, value)| {
+        let of = of.or_else(|| Purl::parse(purl.package()))?;
+        Some(Some(of.with_qualifier(name, &value)?))
+    });
+    named.flatten().map_or_else(|| purl.package().to_owned(), |named| named.as_str().to_owned())
 }
 
 /// A component that what is said is about came, went or changed its version. Of a side that nobody described none is
@@ -424,15 +474,15 @@ fn by_component(old: &Whole, new: &Whole, (before, after): (&Side, &Side)) -> Op
         let Some(purl) = Purl::parse(purl) else { continue };
         let of = |side: &Side| -> Versions {
             let is_it = |known: &Component| known.parsed().is_some_and(|own| own.package_key() == purl.package_key());
-            let all = side.spelled_as(purl.package_key()).flatten().filter(|(_, known)| is_it(known));
-            all.map(|(version, known)| (version.clone(), known.clone())).collect()
+            let all = side.spelled_as(purl.package_key()).flatten().filter(|(_, one)| is_it(&one.known));
+            all.map(|(version, one)| (version.clone(), one.clone())).collect()
         };
         let (was, is) = (of(before), of(after));
         if was.keys().eq(is.keys()) {
             continue;
         }
         let package = purl.package();
-        let last = |all: Versions| all.into_values().max_by(|a, b| version_order(a, b));
+        let last = |all: Versions| all.into_values().map(|one| one.known).max_by(|a, b| version_order(a, b));
         return Some(match (last(was), last(is)) {
             (None, Some(known)) => ("component_added", format!("{package} {} came", version_of(&known)), index(after)),
             (Some(known), None) => {

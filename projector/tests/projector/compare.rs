@@ -1,13 +1,13 @@
 //! Two artifacts side by side, and SBOMs of one artifact side by side.
 
-use pedigraph_projector::answers::{Compare, Sboms};
+use pedigraph_projector::answers::{Compare, SbomDiff, Sboms};
 use pedigraph_projector::store::Budget;
 use pedigraph_projector::{Disagreements, Scope};
-use pedigraph_proto::canonical;
 use pedigraph_proto::event::{
     ArtifactPublished, Component, ComponentsListed, Material, SbomAttached, ServiceDeployed, TestsFinished,
 };
 use pedigraph_proto::wire::Fact;
+use pedigraph_proto::{Event, canonical};
 
 use crate::book::{Book, Said, digest, packaged, said};
 use crate::budget::Counted;
@@ -229,4 +229,77 @@ fn disagreements_are_cut_and_counted() {
     };
     let found = sboms(&[listed("one", 0, "npm"), listed("two", 1, "pypi")], Disagreements::Told);
     assert_eq!((found.disagreements.map(|all| all.len()), found.disagreements_total), (Some(1_000), Some(1_400)));
+}
+
+/// What two artifacts with these components differ by.
+fn between(before: &[Component], after: &[Component]) -> SbomDiff {
+    let listed = |name: &str, components: &[Component]| {
+        let mut said = sbom(name, "tool", 0, &[]);
+        let (set, count) = (canonical::component_set(components.iter()).to_string(), components.len());
+        for fact in &mut said.facts {
+            match &mut fact.event {
+                Some(Event::SbomAttached(event)) => {
+                    (event.component_set, event.component_count) = (set.clone(), u32::try_from(count).expect("few"));
+                }
+                Some(Event::ComponentsListed(event)) => {
+                    (event.component_set, event.components) = (set.clone(), components.to_vec());
+                }
+                _ => {}
+            }
+        }
+        Said { id: format!("sbom of {name}"), ..said }
+    };
+    let book = Book::of(&[listed("app", before), listed("next", after)]);
+    book.scope().diff(&digest("app"), &digest("next")).expect("read").sbom_diff
+}
+
+fn of_purl(purl: &str) -> Component {
+    Component { purl: purl.to_owned(), ..Component::default() }
+}
+
+#[test]
+fn the_epoch_of_an_rpm_is_a_part_of_its_version() {
+    let of = |version: &str, epoch: &str| of_purl(&format!("pkg:rpm/redhat/bind@{version}?arch=x86_64{epoch}"));
+    let changed = |from: Component, to: Component| {
+        let found = between(&[from], &[to]);
+        let pairs = found.version_changed.into_iter().map(|one| (one.from_version, one.to_version));
+        (found.summary.unchanged, pairs.collect::<Vec<_>>())
+    };
+    let told = |from: &str, to: &str| (0, vec![(from.to_owned(), to.to_owned())]);
+    assert_eq!(changed(of("9-1", "&epoch=31"), of("9-1", "&epoch=32")), told("31:9-1", "32:9-1"));
+    assert_eq!(changed(of("1-1", "&epoch=1"), of("2-1", "")), told("1:1-1", "2-1"));
+    assert_eq!(changed(of("9-1", "&epoch=0"), of("9-1", "")), (1, vec![]), "an absent epoch is 0");
+    assert_eq!(changed(of("9-1", "&epoch=2"), of("2:9-1", "")), (1, vec![]), "wherever it is written");
+}
+
+#[test]
+fn of_a_package_at_several_places_each_content_counts() {
+    let of = |algorithm: &str, content: &str| Component {
+        digest: format!("{algorithm}:{content}"),
+        ..of_purl("pkg:maven/g/a@1.0.0")
+    };
+    let changed = |before: &[Component], after: &[Component]| {
+        let found = between(before, after);
+        let pairs = found.content_changed.into_iter().map(|one| (one.from_digest, one.to_digest));
+        (found.summary.unchanged, pairs.collect::<Vec<_>>())
+    };
+    let [x, y, z] = ["11", "22", "33"].map(|content| of("sha1", content));
+    let swapped = (0, vec![("sha1:22".to_owned(), "sha1:33".to_owned())]);
+    assert_eq!(changed(&[x.clone(), y.clone()], &[x.clone(), z.clone()]), swapped);
+    assert_eq!(changed(&[x.clone(), y.clone()], &[x.clone(), y]), (1, vec![]));
+    assert_eq!(changed(&[x.clone(), of("md5", "44")], &[x, of("sha512", "55")]), (1, vec![]), "of one algorithm");
+}
+
+#[test]
+fn a_changed_version_names_which_of_several_things_it_is_of() {
+    let jar = |version: &str, qualifiers: &str| of_purl(&format!("pkg:maven/io.netty/epoll@{version}{qualifiers}"));
+    let found = between(
+        &[jar("4.1.100", "?classifier=linux-x86_64"), jar("4.1.100", "?type=jar")],
+        &[jar("4.1.118", "?classifier=linux-x86_64"), jar("4.1.90", "")],
+    );
+    let changed: Vec<_> =
+        found.version_changed.iter().map(|one| (one.purl.as_str(), one.to_version.as_str())).collect();
+    let expected =
+        [("pkg:maven/io.netty/epoll", "4.1.90"), ("pkg:maven/io.netty/epoll?classifier=linux-x86_64", "4.1.118")];
+    assert_eq!(changed, expected);
 }
