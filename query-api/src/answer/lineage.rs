@@ -101,7 +101,11 @@ pub(super) fn different(scope: &Scope, from: &str, to: &str) -> Result<(String, 
             scope.is_known(digest)?.then(|| scope.canonical_digest(digest)).transpose()
         })
     };
-    let (old, new) = (digest(from)?, digest(to)?);
+    let (old, new) = match (digest(from), digest(to)) {
+        // Where one may be several things and the other is not there at all, the other is what was mistyped.
+        (Err(Error::Ambiguous { .. }), Err(missing @ Error::Missing { .. })) => return Err(missing),
+        (old, new) => (old?, new?),
+    };
     if old == new {
         return Err(Error::Same(old));
     }

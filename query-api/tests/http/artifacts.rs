@@ -216,6 +216,12 @@ async fn what_cannot_be_compared_is_refused() {
     assert_eq!(compare(format!("a={known}&b={unknown}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
     assert_eq!(compare(format!("a={unknown}&b={known}")).await, (404, "ARTIFACT_NOT_FOUND".into()));
     assert_eq!(compare(format!("a=sha256:{}&b={known}", "a".repeat(12))).await, (400, "AMBIGUOUS_REFERENCE".into()));
+    let several = format!("sha256:{}", "a".repeat(12));
+    for query in [format!("a={several}&b=stagging"), format!("a=stagging&b={several}")] {
+        assert_eq!(compare(query.clone()).await, (404, "ARTIFACT_NOT_FOUND".into()), "one of them is not there");
+        let page = client.get(&format!("/compare?{query}")).await.text();
+        assert!(page.contains("nothing that was recorded names &quot;stagging&quot;"), "{page}");
+    }
     let before = format!("a={}&b={known}&at=2026-01-01T12:00:00Z", digest("1"));
     assert_eq!(compare(before).await, (404, "ARTIFACT_NOT_FOUND".into()), "nothing of it had happened then");
 }
