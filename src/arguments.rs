@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use pedigraph_projector::store::StoreKind;
 use pedigraph_query_api::Class;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use ureq::http::Uri;
 
 use crate::client::Server;
 use crate::moment;
@@ -19,10 +21,10 @@ use crate::output::{Exit, Failure, Format, say};
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Client {
     /// The server.
-    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080", global = true, value_parser = url)]
     pub(crate) url: String,
     /// Bearer token, for a server that asks for one.
-    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true, global = true)]
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true, global = true, value_parser = token)]
     pub(crate) token: Option<String>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t, global = true)]
@@ -34,6 +36,25 @@ impl Client {
     pub(crate) fn server(&self) -> Server {
         Server::new(&self.url, self.token.clone())
     }
+}
+
+/// An address of a server; spaces and line ends around it are no part of it.
+fn url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let parsed = text.parse::<Uri>().ok();
+    let is_whole = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    match parsed.is_some_and(|uri| is_whole(&uri)) {
+        true => Ok(text.to_owned()),
+        false => Err("write the whole address, such as http://127.0.0.1:8080 or https://pedigraph.example".to_owned()),
+    }
+}
+
+/// A token as it was read from a file, with its line end. It is not refused here: what is refused is printed.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+fn token(text: &str) -> Result<String, Infallible> {
+    Ok(text.trim().to_owned())
 }
 
 /// Both clocks, for every question.
@@ -109,10 +130,10 @@ pub(crate) struct LogLocation {
     #[arg(long, default_value = "default")]
     pub(crate) tenant: String,
     /// The server.
-    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "PEDIGRAPH_URL", default_value = "http://127.0.0.1:8080", value_parser = url)]
     pub(crate) url: String,
     /// Bearer token, for a server that asks for one.
-    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "PEDIGRAPH_TOKEN", hide_env_values = true, value_parser = token)]
     token: Option<String>,
 }
 
@@ -204,4 +225,18 @@ pub(crate) enum WitnessMode {
     Publish,
     /// It is not published before the quorum is there.
     Hold,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_whole_and_what_is_around_it_or_a_token_is_no_part_of_it() {
+        for wrong in ["", " ", "127.0.0.1:8080", "localhost", "localhost:8080", "ftp://127.0.0.1", "http://"] {
+            assert!(url(wrong).is_err_and(|said| said.contains("http://127.0.0.1:8080")), "{wrong:?}");
+        }
+        assert_eq!(url(" https://pedigraph.example/base\n").as_deref(), Ok("https://pedigraph.example/base"));
+        assert_eq!(token("abc\r\n").as_deref(), Ok("abc"));
+    }
 }

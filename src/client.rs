@@ -152,6 +152,11 @@ impl Server {
 
     fn read(&self, result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
         let mut response = result.map_err(|error| {
+            // Nothing was sent: what was given cannot be written into a request.
+            if matches!(error, ureq::Error::Http(_) | ureq::Error::BadUri(_)) {
+                let hint = "check --url (such as http://127.0.0.1:8080) and --token (one line, letters of ASCII)";
+                return Failure::error(Exit::Usage, format!("cannot ask {}: {error}; {hint}", self.base));
+            }
             let hint = "is it running? start it with `pedigraph up`, or name another with --url";
             Failure::error(Exit::Unreachable, format!("{} does not answer: {}; {hint}", self.base, reason(&error)))
         })?;
@@ -345,6 +350,14 @@ mod tests {
             answer.map(|answer| answer.status)
         });
         is_unreachable(refused, "does not answer");
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_an_error_of_usage_and_is_not_repeated() {
+        let server = Server::new("http://127.0.0.1:9", Some("sec\nret".to_owned()));
+        let error = server.get("/any", &[]).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage, "{error}");
+        assert!(error.to_string().contains("--token") && !error.to_string().contains("ret\""), "{error}");
     }
 
     #[test]
