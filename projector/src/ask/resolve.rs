@@ -166,8 +166,26 @@ impl Graph<'_> {
         Ok(texts)
     }
 
-    /// The runs that go by an id, one for each source that numbers them.
+    /// The runs that go by an id, else the attempts of the run whose page this is the address of, the newest first.
     fn runs(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
+        let before = found.len();
+        self.runs_of_id(query, found)?;
+        if found.len() > before || !query.contains("://") {
+            return Ok(());
+        }
+        let (beginning, mut attempts) = (format!("{}/attempts/", query.trim_end_matches('/')), BTreeSet::new());
+        for table in [table::WORK, table::PRODUCTS] {
+            let table = self.key(table);
+            attempts.extend(self.next_texts(&table, &table.clone().text_prefix(&beginning))?);
+        }
+        let number = |id: &String| id.strip_prefix(&beginning).and_then(|number| number.parse::<u64>().ok());
+        let mut attempts: Vec<_> = attempts.into_iter().filter_map(|id| Some((number(&id)?, id))).collect();
+        attempts.sort_unstable_by(|a, b| b.cmp(a));
+        attempts.into_iter().take(CANDIDATES_SOUGHT).try_for_each(|(_, id)| self.runs_of_id(&id, found))
+    }
+
+    /// One for each source that numbers runs.
+    fn runs_of_id(&self, query: &str, found: &mut Vec<Candidate>) -> Result<(), Error> {
         let mut sources = BTreeSet::new();
         for table in [table::WORK, table::PRODUCTS] {
             let run = self.key(table).text(query);

@@ -145,6 +145,25 @@ fn the_same_number_of_two_jobs_is_two_runs() {
 }
 
 #[test]
+fn the_address_of_a_run_finds_its_attempts_the_newest_first() {
+    let run = |name: &str, run: &str| packaged(name, 1, |event| event.run = format!("https://github.com/acme/{run}"));
+    let book = Book::of(&[
+        run("a", "cart/actions/runs/77/attempts/2"),
+        run("b", "cart/actions/runs/77/attempts/10"),
+        run("c", "cart/actions/runs/778/attempts/1"),
+    ]);
+    let found = |id: &str| {
+        let found = book.scope().resolve(&format!("https://github.com/acme/cart/actions/runs/{id}")).expect("read");
+        let runs = found.candidates.into_iter().filter(|one| one.kind == "run");
+        runs.map(|one| one.id.replace("https://github.com/acme/cart/actions/runs/", "")).collect::<Vec<_>>()
+    };
+    assert_eq!(found("77"), ["77/attempts/10", "77/attempts/2"]);
+    assert_eq!(found("77/"), found("77"));
+    assert_eq!(found("77/attempts/2"), ["77/attempts/2"], "what is named whole is that alone");
+    assert!(found("7").is_empty());
+}
+
+#[test]
 fn an_index_shows_the_provenance_of_its_manifests_by_platform() {
     let listed = |name: &str, platform: &str| PlatformManifest {
         digest: digest(name),

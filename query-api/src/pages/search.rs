@@ -57,7 +57,8 @@ fn content(query: &str, found: &Candidates, read: &Read) -> Markup {
         h1 { "Results for “" bdi { (query) } "”" }
         @if candidates.is_empty() {
             p {
-                "Nothing that was recorded has this name. A digest may be cut to its first hex digits; a tag needs its "
+                "No artifact, environment, service, commit, run, package or vulnerability was found by this name: workloads "
+                "and what else events name are not searched. A digest may be cut to its first hex digits; a tag needs its "
                 "repository, as in " code { "app:v1.2" } "; a package goes by its name, as in " code { "log4j-core 2.14.1" }
                 ", or its purl, as in " code { "pkg:npm/left-pad" } "."
             }
