@@ -106,7 +106,8 @@ async fn the_page_says_what_is_where_and_leads_on() {
         ("/compare?b=prod", "how it was a day ago"),
         ("/compare?a=prod&b=prod", "one environment at one moment"),
         ("/compare?a=prod@%7B2025-01-01T00:00:00Z%7D&b=prod", "nothing had happened"),
-        ("/compare?a=prod&b=prod/cart~1", "ask for one of the candidates"),
+        ("/compare?a=prod&b=prod/cart~1", "is no whole reference"),
+        ("/compare?a=prod&b=stagging", "nothing that was recorded names &quot;stagging&quot;"),
         ("/environments/prod", "how it was a day ago"),
         (
             "/environments/prod?at=2026-01-02T00:00:00Z",

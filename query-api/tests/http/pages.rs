@@ -185,7 +185,7 @@ async fn the_box_ends_on_a_page_whatever_is_typed() {
     check("CVE-2031-1", "/vulnerabilities/CVE-2031-1", "pedigraph publish FILE").await;
     check("pkg:deb/debian/g++", "/components/impact?purl=pkg:deb%2Fdebian%2Fg%252B%252B", "pedigraph publish FILE")
         .await;
-    check("no/such:thing", "", "Nothing that was recorded has this name").await;
+    check("no/such:thing", "", "was found by this name").await;
 }
 
 #[tokio::test]
