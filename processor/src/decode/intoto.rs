@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use pedigraph_proto::event::{
-    AttestationAttached, ImageObserved, Material, Outcome, SbomAttached, TestsFinished, Verification,
+    AttestationAttached, DigestKind, ImageObserved, Material, Outcome, SbomAttached, TestsFinished, Verification,
 };
 use pedigraph_proto::image::normal_platform;
 use pedigraph_proto::message::{Code, Reject};
@@ -29,10 +29,10 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 6, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 7, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
-/// Most subjects of one statement that are named as images.
+/// Most subjects of one statement that are named as images or packages.
 const NAMED_MAX: usize = 256;
 /// Scanners whose reports are read.
 const SCANNERS: [&str; 2] = ["trivy", "grype"];
@@ -150,7 +150,12 @@ pub(super) fn decode(text: &str, envelope: &Envelope, given: &Given<'_>) -> Resu
     let inner = inner_facts(&head, predicate, &subjects, given)?;
     let time = time.or(inner.as_ref().and_then(|found| found.time));
     facts.append(inner.map(|found| found.facts).unwrap_or_default());
-    let named: Vec<Fact> = subjects.iter().filter_map(image_of).take(NAMED_MAX).map(Fact::now).collect();
+    let named: Vec<Fact> = subjects
+        .iter()
+        .filter_map(|subject| image_of(subject).or_else(|| package_of(subject)))
+        .take(NAMED_MAX)
+        .map(Fact::now)
+        .collect();
     named.iter().try_for_each(|fact| given.budget.take(fact))?;
     facts.extend(named);
     facts.extend(aliases.into_facts());
@@ -172,6 +177,18 @@ fn image_of((digest, name): &(String, String)) -> Option<ImageObserved> {
         digest: digest.clone(),
         artifact_ref: reference.to_string(),
         platform: purl.and_then(|purl| purl.qualifier("platform")).map(|of| normal_platform(&of)).unwrap_or_default(),
+        ..ImageObserved::default()
+    })
+}
+
+/// The package that a subject is called by its purl, as npm calls what it publishes. Without a version it names every
+/// one, and a name that was cut another one.
+fn package_of((digest, name): &(String, String)) -> Option<ImageObserved> {
+    let purl = Purl::parse(name).filter(|purl| !purl.is_image() && !purl.version().is_empty())?;
+    (name.len() < NAME_BYTES_MAX).then(|| ImageObserved {
+        digest: digest.clone(),
+        digest_kind: DigestKind::Package.into(),
+        artifact_ref: purl.to_string(),
         ..ImageObserved::default()
     })
 }

@@ -902,7 +902,7 @@ fn subjects_that_are_called_like_images_are_named_by_their_repository() {
     assert_eq!(named("ghcr.io/acme/till"), of("ghcr.io/acme/till"));
     assert_eq!(named("ghcr.io/acme/till:1.0"), of("ghcr.io/acme/till"), "a tag may be that of an index");
     assert_eq!(named("pkg:docker/ghcr.io/acme/shop@1.0?platform=linux%2Famd64"), of("ghcr.io/acme/shop"));
-    for file in ["till", "dist/till.tar.gz", "pkg:npm/till@1", "", "a b/c.d"] {
+    for file in ["till", "dist/till.tar.gz", "pkg:npm/till", "", "a b/c.d"] {
         assert_eq!(named(file), None, "{file}");
     }
 }
@@ -985,6 +985,23 @@ fn subjects_that_are_no_images_are_in_no_repository() {
     ] {
         assert_eq!(repository(image).as_deref(), Some(name), "{image}");
     }
+}
+
+#[test]
+fn a_subject_that_is_called_by_a_purl_is_that_package() {
+    let said = |name: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"p","predicate":{{}},"subject":[{{"name":"{name}","digest":{{"sha512":"{}"}}}}]}}"#,
+            hex("c1", 128)
+        );
+        let packages = named(&facts(&message(statement.as_bytes())), "ImageObserved");
+        packages.first().map(|package| ["artifactRef", "digestKind"].map(|field| text(package, field).to_owned()))
+    };
+    let is = |purl: &str| Some([purl.to_owned(), "package".to_owned()]);
+    assert_eq!(said("pkg:npm/%40acme/till@1.0.0"), is("pkg:npm/%40acme/till@1.0.0"));
+    assert_eq!(said("pkg:maven/org.acme/till@1.0?type=jar"), is("pkg:maven/org.acme/till@1.0?type=jar"));
+    assert_eq!(said("pkg:npm/till"), None, "every version");
+    assert_eq!(said(&format!("pkg:npm/till@1.0.0?note={}", "x".repeat(5_000))), None, "a name that was cut");
 }
 
 #[test]

@@ -25,7 +25,9 @@ pub(crate) fn called(event: &Event) -> Option<(&str, Cow<'_, str>)> {
         Family::Artifact(Artifact::ImageObserved(event)) => {
             let is_of_image =
                 matches!(event.digest_kind(), DigestKind::Index | DigestKind::Manifest | DigestKind::Config);
-            (&event.digest, "", &event.artifact_ref, is_of_image && !is_evidence(event))
+            let is_purl = event.digest_kind() == DigestKind::Package && event.artifact_ref.starts_with("pkg:");
+            let purl = if is_purl { event.artifact_ref.as_str() } else { "" };
+            (&event.digest, purl, &event.artifact_ref, is_of_image && !is_evidence(event))
         }
         Family::Evidence(Evidence::SbomAttached(event)) => {
             let SbomAttached { artifact_digest, purl, artifact_ref, .. } = event;

@@ -749,6 +749,25 @@ fn an_image_is_called_by_the_purl_of_its_repository() {
 }
 
 #[test]
+fn a_package_that_was_observed_is_called_by_its_purl() {
+    let purl = "pkg:npm/%40acme/till@1.0.0";
+    let observed = |kind: DigestKind| {
+        let event = ImageObserved {
+            digest: digest("till"),
+            digest_kind: kind.into(),
+            artifact_ref: purl.to_owned(),
+            ..ImageObserved::default()
+        };
+        let events = [said("seen", 1, event), statement("maker", "d", 2, purl, VexStatus::Affected)];
+        let book = Book::of(&events);
+        let found = book.scope().resolve(purl).expect("answered").candidates.into_iter().find_map(|found| found.digest);
+        (comes_to(&events, "till"), found)
+    };
+    assert_eq!(observed(DigestKind::Package), (Some("affected".to_owned()), Some(digest("till"))));
+    assert_eq!(observed(DigestKind::Unspecified).0, None, "nobody says that it is one");
+}
+
+#[test]
 fn an_image_scanned_under_another_tag_is_the_same_root() {
     let scanned = |root: &str, at: i64, kind: ArtifactKind, packages: &[&str]| {
         let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
