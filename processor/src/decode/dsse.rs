@@ -10,12 +10,12 @@ use base64::{DecodeError, Engine as _};
 use pedigraph_proto::event::{ArtifactSigned, Verification};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, canonical};
+use pedigraph_proto::{Digest, Nanos, canonical};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::detect::{self, Shape};
-use super::read::{List, Obj, Text, clip_to, json, json_reject};
+use super::read::{Lax, LaxList, List, Obj, Text, Whole, clip_to, json, json_reject};
 use super::table::{Decode, Decoder};
 use super::{FactList, Found, Given, Understood, facts, guard, intoto};
 
@@ -23,14 +23,14 @@ pub(super) static DECODERS: [Decoder; 3] = [
     Decoder {
         tells: &["mediaType", "_type"],
         matches: is_lines,
-        ..Decoder::new("jsonl", 3, Decode::Lines(decode_lines))
+        ..Decoder::new("jsonl", 4, Decode::Lines(decode_lines))
     },
     Decoder {
         media_types: &["application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto.bundle"],
         matches: is_envelope,
-        ..Decoder::new("dsse", 3, Decode::Text(decode))
+        ..Decoder::new("dsse", 4, Decode::Text(decode))
     },
-    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 3, Decode::Text(decode)) },
+    Decoder { tells: &["mediaType"], matches: is_bundle, ..Decoder::new("sigstore", 4, Decode::Text(decode)) },
 ];
 
 fn is_envelope(shape: &Shape<'_>) -> bool {
@@ -64,6 +64,30 @@ struct Document<'a> {
     dsse_envelope: Option<Obj<Envelope<'a>>>,
     #[serde(borrow)]
     message_signature: Option<Obj<MessageSignature<'a>>>,
+    verification_material: Lax<Material>,
+}
+
+/// What a bundle has to verify its signature by; nothing of it can make the bundle one that is not read.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Material {
+    tlog_entries: LaxList<Lax<LogEntry>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct LogEntry {
+    /// When a transparency log took the signature in, seconds since 1970.
+    integrated_time: Whole<false>,
+}
+
+impl Material {
+    /// The first time at which a log had the signature.
+    fn logged(&self) -> Option<Nanos> {
+        const SECOND: u64 = 1_000_000_000;
+        let times = self.tlog_entries.0.iter().filter_map(|Lax(entry)| entry.integrated_time.0?.checked_mul(SECOND));
+        times.filter_map(|nanoseconds| Nanos::of(i64::try_from(nanoseconds).ok()?)).min()
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -104,19 +128,27 @@ struct MessageDigest<'a> {
     digest: Text<'a>,
 }
 
-/// Reads an envelope or a bundle.
+/// Reads an envelope or a bundle. Where what was signed has no time of its own, it was when a log took it in.
 fn decode(text: &str, given: &Given<'_>) -> Result<Found, Reject> {
     let document: Document<'_> = json(text, Code::SchemaViolation)?;
-    if let Some(Obj(envelope)) = document.dsse_envelope {
-        return statement(&envelope.payload_type, &envelope.payload, &envelope.signatures.0, given);
+    let logged = document.verification_material.0.logged();
+    let found = document.found(given)?;
+    Ok(Found { time: found.time.or(logged), ..found })
+}
+
+impl Document<'_> {
+    fn found(&self, given: &Given<'_>) -> Result<Found, Reject> {
+        if let Some(Obj(envelope)) = &self.dsse_envelope {
+            return statement(&envelope.payload_type, &envelope.payload, &envelope.signatures.0, given);
+        }
+        if let Some(Obj(signed)) = &self.message_signature {
+            return blob_signed(signed, given);
+        }
+        if self.payload.0.is_none() {
+            return Err(Reject::new(Code::SchemaViolation, "payload is missing or no string"));
+        }
+        statement(&self.payload_type, &self.payload, &self.signatures.0, given)
     }
-    if let Some(Obj(signed)) = document.message_signature {
-        return blob_signed(&signed, given);
-    }
-    if document.payload.0.is_none() {
-        return Err(Reject::new(Code::SchemaViolation, "payload is missing or no string"));
-    }
-    statement(&document.payload_type, &document.payload, &document.signatures.0, given)
 }
 
 fn statement(

@@ -936,6 +936,40 @@ fn where_a_task_or_a_page_of_a_commit_comes_from_is_no_repository_of_the_source(
     assert_eq!(built("https://cloudbuild.googleapis.com/GoogleHostedWorker@v0.2", "{}", &page), own);
 }
 
+#[test]
+fn a_bundle_was_made_when_a_log_took_it_in_unless_it_says_so_itself() {
+    let time = |material: &str, metadata: &str| {
+        let statement = format!(
+            r#"{{"predicateType":"https://slsa.dev/provenance/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],
+            "predicate":{{"runDetails":{{"metadata":{metadata}}}}}}}"#,
+            &DIGEST[7..]
+        );
+        let bundle = format!(
+            r#"{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{material},
+            "dsseEnvelope":{{"payloadType":"application/vnd.in-toto+json","payload":"{}"}}}}"#,
+            base64(&statement)
+        );
+        let decoded = run(&message(bundle.as_bytes()), &Limits::default()).expect("read");
+        decoded.time.map(|(time, source)| format!("{time} {source:?}"))
+    };
+    let entries = |times: &[&str]| {
+        let entries: Vec<_> = times.iter().map(|time| format!(r#"{{"integratedTime":{time}}}"#)).collect();
+        format!(r#"{{"tlogEntries":[{}]}}"#, entries.join(","))
+    };
+    let new_year = Some("2026-01-01T00:00:00Z Payload".to_owned());
+    assert_eq!(time(&entries(&[r#""1767225600""#]), "{}"), new_year);
+    assert_eq!(time(&entries(&["1767225600"]), "{}"), new_year);
+    assert_eq!(time(&entries(&["1767225900", r#""1767225600""#, "0"]), "{}"), new_year, "the first log");
+    let own = time(&entries(&["1767225600"]), r#"{"finishedOn":"2025-12-31T23:59:00Z"}"#);
+    assert_eq!(own.as_deref(), Some("2025-12-31T23:59:00Z Payload"));
+    for hostile in ["-1", "0", r#""0""#, "1e300", r#""18446744073709551615""#, "10000000000", r#""x""#, "null", "[]"] {
+        assert_eq!(time(&entries(&[hostile]), "{}"), None, "{hostile}");
+    }
+    for other in ["null", "[]", "7", r#"{"tlogEntries":{}}"#, r#"{"tlogEntries":[7,null,{}]}"#] {
+        assert_eq!(time(other, "{}"), None, "{other}");
+    }
+}
+
 /// A name that no client of a registry could pull joins nothing: else all files of all builds are versions of one image.
 #[test]
 fn subjects_that_are_no_images_are_in_no_repository() {
