@@ -115,6 +115,16 @@ impl DataDirectory {
 }
 
 impl Clocks {
+    /// The moment of what happened.
+    pub(crate) fn at(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
+    /// The moment of what was known.
+    pub(crate) fn as_of(&self) -> Option<&str> {
+        self.as_of.as_deref()
+    }
+
     pub(crate) fn query(&self) -> [(&'static str, Option<&str>); 2] {
         [("at", self.at.as_deref()), ("asOf", self.as_of.as_deref())]
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 mod directory;
+pub mod environment;
 mod history;
 pub mod read;
 mod replays;
@@ -60,6 +61,8 @@ pub const CONSISTENCY: &str = "consistency.json";
 pub const README: &str = "README.md";
 /// Answers of each artifact: the part of their names after the artifact.
 pub const ANSWERS: [&str; 5] = ["artifact", "lineage", "trace", VERDICTS, CHANGES];
+/// The answer of what runs in an environment.
+pub const ENVIRONMENT: &str = "answers/environment.json";
 /// The answer with the verdicts on an artifact.
 pub const VERDICTS: &str = "verdicts";
 /// The answer with what changed since each of its parents.
@@ -92,6 +95,9 @@ pub struct Manifest {
     pub as_of_time: String,
     /// Digests of the artifacts asked for, sorted.
     pub artifacts: Vec<String>,
+    /// The environment asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<environment::Of>,
     /// Whether the bodies of attestations are in the pack.
     pub include_attestations: bool,
     /// Whether `manifest.dsse.json` signs this.

@@ -69,10 +69,15 @@ impl FromRequestParts<App> for Read {
     }
 }
 
+/// Both clocks of a question.
+pub(crate) fn moment_of(params: &Params, now: Nanos) -> Result<Moment, Problem> {
+    Ok(Moment { at: params.time("at", now)?, as_of: as_of(params, now)? })
+}
+
 impl Read {
     fn parse(tenant: TenantId, path: &str, params: Params, headers: &HeaderMap, now: Nanos) -> Result<Read, Problem> {
         let question = question(&tenant, path, &params);
-        let mut moment = Moment { at: params.time("at", now)?, as_of: as_of(&params, now)? };
+        let mut moment = moment_of(&params, now)?;
         let token = page_token(&params, &question)?;
         if let Some(index) = token.as_ref().and_then(|token| token.as_of) {
             moment.as_of = Some(AsOf::Index(index));

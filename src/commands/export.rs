@@ -1,4 +1,4 @@
-//! `pedigraph export`: an evidence pack of artifacts.
+//! `pedigraph export`: an evidence pack of artifacts, or of what runs in an environment.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom};
@@ -9,12 +9,12 @@ use clap::Args;
 use pedigraph_ledger::Reader;
 use pedigraph_projector::{AsOf, Moment, Views};
 use pedigraph_proto::{Nanos, TenantId};
-use pedigraph_query_api::pack::read;
 use pedigraph_query_api::pack::write::{self, Limits, Question};
+use pedigraph_query_api::pack::{environment, read};
 use pedigraph_query_api::problem::Problem;
 use serde_json::{Value, json};
 
-use crate::arguments::{LogLocation, log_id, no_tenant};
+use crate::arguments::{Clocks, LogLocation, log_id, no_tenant};
 use crate::config::Config;
 use crate::data_dir::existing_ledger;
 use crate::files::Draft;
@@ -29,8 +29,16 @@ const CACHE_BYTES: u64 = 256 << 20;
 #[derive(Args, Debug)]
 pub(crate) struct Export {
     /// Digests of artifacts, or references that lead to one (repository:tag).
-    #[arg(required = true, value_name = "DIGEST")]
+    #[arg(required_unless_present = "env", value_name = "DIGEST")]
     artifacts: Vec<String>,
+    /// What runs in an environment, with the entry of each deployment.
+    #[arg(long, value_name = "ENVIRONMENT")]
+    env: Option<String>,
+    /// Of the environment: where the pack before ended; `verify` tells it.
+    #[arg(long, value_name = "TOKEN", requires = "env")]
+    page_token: Option<String>,
+    #[command(flatten)]
+    clocks: Clocks,
     /// The file to write; replaced in one step if it is there.
     #[arg(short, long, value_name = "FILE", default_value = "evidence-pack.zip")]
     output: PathBuf,
@@ -69,7 +77,12 @@ impl Export {
 
     fn of_server(&self, since: Option<u64>, file: &mut File) -> anyhow::Result<(String, u64)> {
         let server = self.location.server();
+        let environment = self.env.as_ref().map(|name| {
+            let (at, as_of) = (self.clocks.at(), self.clocks.as_of());
+            json!({"name": name, "at": at, "asOf": as_of, "pageToken": self.page_token})
+        });
         let question = json!({
+            "environment": environment,
             "artifactDigests": self.artifacts, "includeAttestations": !self.no_attestations,
             "sign": !self.no_sign, "since": since,
         });
@@ -106,11 +119,33 @@ impl Export {
         let newest = Moment { at: None, as_of: Some(AsOf::Index(checkpoint.size.saturating_sub(1))) };
         let question =
             Question { artifacts: self.artifacts.clone(), include_attestations: !self.no_attestations, since };
-        let scope = views.at(&tenant, newest)?.asked_at(Nanos(now_ns()));
-        let plan = write::plan(&reader, &log, &scope, checkpoint, &question, &Limits::default()).map_err(failed)?;
+        let now = Nanos(now_ns());
+        let at = |moment| Ok(views.at(&tenant, moment)?.asked_at(now));
+        let scope = at(newest)?;
+        let environment = self.environment()?.map(|asked| asked.scoped(checkpoint.size.saturating_sub(1), at));
+        let environment = environment.transpose().map_err(failed)?;
+        let limits = Limits::default();
+        let plan = write::plan(&reader, &log, &scope, checkpoint, &question, environment.as_ref(), &limits);
+        let plan = plan.map_err(failed)?;
         let written = plan.write(signer.as_ref(), file).map_err(failed)?;
         views.close()?;
         Ok((written.digest, written.bytes))
+    }
+}
+
+impl Export {
+    /// The environment that is asked for; the times were read with the arguments.
+    fn environment(&self) -> anyhow::Result<Option<environment::Asked>> {
+        let Some(name) = self.env.clone() else { return Ok(None) };
+        let time = |text: &str| Nanos::parse(text).with_context(|| format!("{text} is no time"));
+        let at = self.clocks.at().map(time).transpose()?;
+        let as_of = self.clocks.as_of().map(|text| match text.parse() {
+            Ok(index) => Ok(AsOf::Index(index)),
+            Err(_) => time(text).map(AsOf::Time),
+        });
+        let moment = Moment { at, as_of: as_of.transpose()? };
+        let (page_token, services_max) = (self.page_token.clone(), environment::SERVICES_MAX);
+        Ok(Some(environment::Asked { name, moment, page_token, services_max }))
     }
 }
 

@@ -12,14 +12,18 @@ use pedigraph_projector::{AsOf, Moment};
 use pedigraph_proto::message::Refused;
 use pedigraph_proto::{Nanos, TenantId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::api::body;
 use crate::api::stream::{Place, stream_of};
 use crate::app::App;
+use crate::pack::environment;
 use crate::pack::write::{Error, Plan, Question, Written, checkpoint_of, plan};
+use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::rates::Class;
+use crate::read::moment_of;
 use crate::route::Routes;
 use crate::tenant::Tenant;
 use crate::tenant::log_of;
@@ -38,13 +42,47 @@ pub fn routes() -> Routes {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Asked {
+    #[serde(default)]
     pub(crate) artifact_digests: Vec<String>,
+    #[serde(default)]
+    pub(crate) environment: Option<AskedEnvironment>,
     #[serde(default = "yes")]
     pub(crate) include_attestations: bool,
     #[serde(default = "yes")]
     pub(crate) sign: bool,
     #[serde(default)]
     pub(crate) since: Option<u64>,
+}
+
+/// What runs in an environment, at a moment of both clocks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AskedEnvironment {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) at: Option<String>,
+    /// A time, or an index, as a text or a number.
+    #[serde(default)]
+    pub(crate) as_of: Option<Value>,
+    #[serde(default)]
+    pub(crate) page_token: Option<String>,
+    #[serde(default)]
+    pub(crate) page_size: Option<usize>,
+}
+
+impl AskedEnvironment {
+    /// The times are read as those of a query.
+    fn parse(self, now: Nanos) -> Result<environment::Asked, Problem> {
+        let as_of = self.as_of.map(|as_of| as_of.as_str().map_or_else(|| as_of.to_string(), str::to_owned));
+        let named = [("at", self.at), ("asOf", as_of)].into_iter();
+        let params = Params(named.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect());
+        Ok(environment::Asked {
+            name: self.name,
+            moment: moment_of(&params, now)?,
+            page_token: self.page_token.filter(|token| !token.is_empty()),
+            services_max: self.page_size.unwrap_or(environment::SERVICES_MAX),
+        })
+    }
 }
 
 fn yes() -> bool {
@@ -112,8 +150,8 @@ async fn question(app: &App, tenant: &TenantId, headers: &HeaderMap, body: Body)
         Problem::new(Code::BadRequest, format!("the body must be like {example}: {error}"))
     };
     let asked: Asked = serde_json::from_slice(&held.bytes).map_err(unreadable)?;
-    if asked.artifact_digests.is_empty() {
-        return Err(Problem::parameter("artifactDigests", "at least one digest"));
+    if asked.artifact_digests.is_empty() && asked.environment.is_none() {
+        return Err(Problem::parameter("artifactDigests", "at least one digest, or else an environment"));
     }
     Ok(asked)
 }
@@ -137,12 +175,14 @@ async fn planned(app: &App, tenant: &TenantId, asked: Asked) -> Result<Plan, Pro
     // The plan says so when they are still behind.
     let _in_time = views.wait_deltas(tenant, newest, app.limits().min_index_wait).await;
     let (of, limits, now) = (tenant.clone(), app.limits().export, Nanos(app.now()));
+    let Asked { artifact_digests, environment, include_attestations, sign: _, since } = asked;
+    let environment = environment.map(|environment| environment.parse(now)).transpose()?;
     app.blocking_of(Some(tenant), app.limits().of_export(), move |meter| {
-        let newest = Moment { at: None, as_of: Some(AsOf::Index(newest)) };
-        let scope = views.at(&of, newest)?.asked_at(now).within(meter.clone());
-        let Asked { artifact_digests, include_attestations, sign: _, since } = asked;
+        let at = |moment| Ok(views.at(&of, moment)?.asked_at(now).within(meter.clone()));
+        let scope = at(Moment { at: None, as_of: Some(AsOf::Index(newest)) })?;
+        let environment = environment.map(|environment| environment.scoped(newest, at)).transpose()?;
         let question = Question { artifacts: artifact_digests, include_attestations, since };
-        Ok(plan(&ledger, &log, &scope, checkpoint, &question, &limits)?)
+        Ok(plan(&ledger, &log, &scope, checkpoint, &question, environment.as_ref(), &limits)?)
     })
     .await
 }

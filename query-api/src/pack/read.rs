@@ -22,10 +22,10 @@ use zip::read::{ArchiveOffset, Config};
 
 use super::directory;
 use super::{
-    ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHANGES, CHECKPOINT, CONSISTENCY, Consistency, Envelope, FILES_MAX,
-    FORMAT, FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE, README,
-    SIGNATURE, Statement, UNPACKED_BYTES_MAX, VERDICTS, VERSION, VKEY, Why, answer_name, copy_hashed, is_attestation,
-    links_in, name_fits, pem, pre_authentication, proofs_in, replays,
+    ANSWER_BYTES_MAX, ANSWERS, ARTIFACTS_MAX, CHANGES, CHECKPOINT, CONSISTENCY, Consistency, ENVIRONMENT, Envelope,
+    FILES_MAX, FORMAT, FileRow, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PACK_BYTES_MAX, PAYLOAD_TYPE,
+    README, SIGNATURE, Statement, UNPACKED_BYTES_MAX, VERDICTS, VERSION, VKEY, Why, answer_name, copy_hashed,
+    is_attestation, links_in, name_fits, pem, pre_authentication, proofs_in, replays,
 };
 
 /// Largest other file beside the documents, bytes.
@@ -565,21 +565,13 @@ impl<R: Read + Seek> Pack<R> {
                 })?;
             }
         }
-        let answers = manifest.files.iter().filter(|file| file.name.starts_with("answers/")).count();
+        self.check_environment(manifest, &mut proofs, done)?;
+        let answers = manifest.files.iter().filter(|file| file.name.starts_with("answers/"));
+        let answers = answers.filter(|file| file.name != ENVIRONMENT).count();
         if answers + without.len() != manifest.artifacts.len() * ANSWERS.len() {
             return Err(fault(MANIFEST, "lists answers about artifacts that it does not name"));
         }
-        for (index, hash) in &proofs {
-            let found = entries.get(index).map(|leaf| leaf.hash.clone());
-            if found.as_ref() != Some(hash) {
-                let what = "an answer names a proof that is not in the pack".to_owned();
-                return Err(Fault { what, file: None, index: Some(*index), expected: Some(hash.clone()), found }.into());
-            }
-        }
-        if let Some(index) = links.iter().find(|index| !entries.contains_key(index)) {
-            let what = "an answer links to evidence that is not in the pack".to_owned();
-            return Err(Fault { what, index: Some(*index), ..Fault::default() }.into());
-        }
+        check_named(&proofs, &links, entries)?;
         self.listed(manifest, README, SMALL_BYTES_MAX)?;
         done.check(format!(
             "{answers} answers about {} artifacts name only entries that are in the pack",
@@ -589,6 +581,46 @@ impl<R: Read + Seek> Pack<R> {
         if !without.is_empty() {
             let what = "answers about verdicts and changes that the pack does not have";
             done.unchecked.push(format!("{} {what}: nothing is proved of them", without.len()));
+        }
+        Ok(())
+    }
+
+    /// What runs in the environment that the manifest names, at its moment, by entries that were known then.
+    fn check_environment(
+        &mut self,
+        manifest: &Manifest,
+        proofs: &mut BTreeMap<u64, String>,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let Some(of) = &manifest.environment else { return Ok(()) };
+        let value: Value = self.listed_json(manifest, ENVIRONMENT, ANSWER_BYTES_MAX as u64)?;
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        let as_of = value.get("asOf").and_then(Value::as_u64);
+        if text("environment") != Some(&of.name) || text("at") != of.at.as_deref() || as_of != Some(of.as_of) {
+            return Err(fault(ENVIRONMENT, "is the answer to another question"));
+        }
+        let mut own = BTreeMap::new();
+        let differs = |index| fault(ENVIRONMENT, format!("gives entry {index} another hash than elsewhere"));
+        proofs_in(&value, &mut own).map_err(differs)?;
+        if of.as_of > manifest.as_of || own.last_key_value().is_some_and(|(index, _)| *index > of.as_of) {
+            return Err(fault(ENVIRONMENT, "is of another moment than the entries that it names"));
+        }
+        let services = value.get("services").and_then(Value::as_array).map(Vec::len);
+        let services = services.ok_or_else(|| fault(ENVIRONMENT, "has no services"))?;
+        for (index, hash) in own {
+            if proofs.insert(index, hash.clone()).is_some_and(|before| before != hash) {
+                return Err(differs(index));
+            }
+        }
+        done.check(format!("what ran of {services} services of {} names only entries that are in the pack", of.name));
+        if let Some(token) = text("nextPageToken") {
+            let at_least = value.get("servicesLeftOutAtLeast").and_then(Value::as_bool).unwrap_or_default();
+            let at_least = if at_least { "at least " } else { "" };
+            let left_out = value.get("servicesLeftOut").and_then(Value::as_u64).unwrap_or_default();
+            done.unchecked.push(format!(
+                "{at_least}{left_out} more services of {}, which the pack leaves out: it goes on with the page token {token}",
+                of.name
+            ));
         }
         Ok(())
     }
@@ -655,6 +687,26 @@ impl<R: Read + Seek> Pack<R> {
     }
 }
 
+/// Whatever answers name is in the pack.
+fn check_named(
+    proofs: &BTreeMap<u64, String>,
+    links: &BTreeSet<u64>,
+    entries: &BTreeMap<u64, Leaf>,
+) -> Result<(), Error> {
+    for (index, hash) in proofs {
+        let found = entries.get(index).map(|leaf| leaf.hash.clone());
+        if found.as_ref() != Some(hash) {
+            let what = "an answer names a proof that is not in the pack".to_owned();
+            return Err(Fault { what, file: None, index: Some(*index), expected: Some(hash.clone()), found }.into());
+        }
+    }
+    if let Some(index) = links.iter().find(|index| !entries.contains_key(index)) {
+        let what = "an answer links to evidence that is not in the pack".to_owned();
+        return Err(Fault { what, index: Some(*index), ..Fault::default() }.into());
+    }
+    Ok(())
+}
+
 /// The pack's own first key where no other is given: trust on first use, which is said.
 fn trust_of(check: &Check<'_>, own: &Own, done: &mut Done) -> Trust {
     let listed = check.trust.policy.as_ref().is_some_and(|policy| !policy.logs().is_empty());
@@ -715,6 +767,7 @@ fn kind_of(file: &FileRow, manifest: &Manifest) -> Option<Kind> {
         Some(("entries", index)) => number(index).map(Kind::Entry),
         Some(("documents", index)) => number(index).map(Kind::Document),
         Some(("proofs", proof)) => number(proof.strip_suffix(".tlog-proof")?).map(|_| Kind::Other),
+        Some(("answers", _)) if file.name == ENVIRONMENT => manifest.environment.is_some().then_some(Kind::Other),
         Some(("answers", _)) => {
             let ours = |digest: &String| ANSWERS.iter().any(|answer| answer_name(digest, answer) == file.name);
             manifest.artifacts.iter().any(ours).then_some(Kind::Other)

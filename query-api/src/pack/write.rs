@@ -17,12 +17,13 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::environment::Scoped;
 use super::history::{changes_of, verdicts_of};
 use super::{
-    ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, Envelope, EnvelopeSignature, FORMAT, FileRow, Head, KEY_PEM,
-    KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PART_BYTES, PAYLOAD_TYPE, README, SIGNATURE, Statement, VERSION,
-    VKEY, Why, Withheld, answer_name, copy_hashed, is_attestation, key_name, links_in, name_fits, pem,
-    pre_authentication, proofs_in,
+    ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, ENVIRONMENT, Envelope, EnvelopeSignature, FORMAT, FileRow,
+    Head, KEY_PEM, KEYS, MANIFEST, MANIFEST_BYTES_MAX, Manifest, PART_BYTES, PAYLOAD_TYPE, README, SIGNATURE,
+    Statement, VERSION, VKEY, Why, Withheld, answer_name, copy_hashed, is_attestation, key_name, links_in, name_fits,
+    pem, pre_authentication, proofs_in,
 };
 use crate::answer::entry::consistency_of;
 use crate::answer::error as answer;
@@ -156,7 +157,7 @@ pub fn checkpoint_of(ledger: &Reader, log: &LogId) -> Result<Checkpoint, Error> 
     ledger.checkpoint(log).filter(|checkpoint| checkpoint.size > 0).ok_or(Error::NoCheckpoint)
 }
 
-/// Works out what a pack holds. `scope` is as of the last entry under the checkpoint.
+/// Works out what a pack holds. `scope` is as of the last entry under the checkpoint, `environment` of that or earlier.
 ///
 /// # Errors
 /// [`Error::TooLarge`] before anything is written; [`Error::Answer`] of the questions that are asked.
@@ -166,13 +167,15 @@ pub fn plan(
     scope: &Scope,
     checkpoint: Checkpoint,
     question: &Question,
+    environment: Option<&Scoped>,
     limits: &Limits,
 ) -> Result<Plan, Error> {
     check_count("artifacts", question.artifacts.len(), limits.artifacts_max)?;
-    if scope.as_of() != checkpoint.size.checked_sub(1) || !scope.shows_all_deltas() {
+    let asks_of_deltas = !question.artifacts.is_empty();
+    if scope.as_of() != checkpoint.size.checked_sub(1) || (asks_of_deltas && !scope.shows_all_deltas()) {
         return Err(Error::Behind);
     }
-    let Answers { artifacts, files, proofs, links } = Answers::ask(scope, question)?;
+    let Answers { artifacts, files, proofs, links } = Answers::ask(scope, question, environment, limits)?;
     let mut indexes: BTreeSet<u64> = proofs.into_keys().chain(links).collect();
     check_count("entries", indexes.len(), limits.entries_max)?;
     for name in artifacts.values().flatten() {
@@ -192,6 +195,7 @@ pub fn plan(
         as_of,
         as_of_time: Nanos(leaf(ledger, log, as_of)?.1.recorded_at).to_string(),
         artifacts: artifacts.into_keys().collect(),
+        environment: environment.map(Scoped::of),
         include_attestations: question.include_attestations,
         signed: false,
         files: Vec::new(),
@@ -239,10 +243,18 @@ struct Answers {
 }
 
 impl Answers {
-    fn ask(scope: &Scope, question: &Question) -> Result<Answers, Error> {
+    fn ask(
+        scope: &Scope,
+        question: &Question,
+        environment: Option<&Scoped>,
+        limits: &Limits,
+    ) -> Result<Answers, Error> {
         let (proofs, links) = (BTreeMap::new(), BTreeSet::new());
         let mut answers = Answers { artifacts: BTreeMap::new(), files: Vec::new(), proofs, links };
         let mut left = ANSWERS_BYTES_MAX;
+        if let Some(environment) = environment {
+            answers.add(ENVIRONMENT.to_owned(), &environment.answer(limits)?, &mut left)?;
+        }
         for reference in &question.artifacts {
             let lineage = lineage_of(scope, reference, DEPTH_DEFAULT, Direction::Both, Shown::ALL)?;
             let digest = lineage.artifact.digest.clone();

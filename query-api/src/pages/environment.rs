@@ -18,7 +18,7 @@ use crate::pages::frame::{
     place_chip, proof, quoted, rest_of, table, text, time,
 };
 use crate::pages::names::wrapped;
-use crate::pages::{service, timeline};
+use crate::pages::{evidence_pack, service, timeline};
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Read};
 use crate::route::Routes;
@@ -126,6 +126,7 @@ fn content(
         }
         (timeline::control(&environment.environment, reached, read))
         (compare_links(&environment.environment, read))
+        (evidence_pack::environment_button(&environment.environment, read))
         (live("running", read, &table("What runs", "By service", &columns, &rows)))
         @if let Some(next) = next { p { a href=(next) rel="next" { "More services" } } }
         (live("changes", read, &timeline::changes(&environment.environment, changes, read)))

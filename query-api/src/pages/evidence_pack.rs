@@ -5,14 +5,17 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
+use pedigraph_projector::AsOf;
 use pedigraph_proto::Nanos;
+use serde_json::Value;
 
 use crate::access::scope::{Access, TokenScope};
-use crate::api::exports::{Asked, exported};
+use crate::api::exports::{Asked, AskedEnvironment, exported};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::form;
 use crate::pages::frame::{command, notice, time};
+use crate::params::Params;
 use crate::problem::{Code, Problem};
 use crate::rates::Class;
 use crate::read::Read;
@@ -52,17 +55,45 @@ pub fn button(digests: &[&str], read: &Read) -> Markup {
     }
 }
 
+/// The button for what runs in an environment at the moment of the page.
+pub fn environment_button(environment: &str, read: &Read) -> Markup {
+    let as_of = read.moment.as_of.map(|as_of| match as_of {
+        AsOf::Index(index) => index.to_string(),
+        AsOf::Time(time) => time.to_string(),
+    });
+    let fields = [("environment", Some(environment.to_owned())), ("at", read.moment.at.map(|at| at.to_string()))];
+    html! {
+        @if read.may_export {
+            form .tools action="/evidence-packs" method="post" aria-label="Evidence pack" {
+                @for (name, value) in fields.into_iter().chain([("asOf", as_of)]) {
+                    @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
+                }
+                button type="submit" { "Export as pack" }
+                span .soft { "What runs here by now or at this moment, with the entry and the proof of each deployment, in one file" }
+            }
+        }
+    }
+}
+
+/// The environment that a form names.
+fn environment_in(fields: &Params) -> Option<AskedEnvironment> {
+    let of = |name: &str| fields.get(name).map(str::to_owned);
+    let as_of = of("asOf").map(Value::String);
+    Some(AskedEnvironment { name: of("environment")?, at: of("at"), as_of, ..AskedEnvironment::default() })
+}
+
 async fn make(State(app): State<App>, Tenant(tenant): Tenant, body: Body) -> Result<Response, Problem> {
-    let form = form::values(body, FORM_BYTES_MAX).await?;
-    let named = form.0.into_iter().filter(|(name, value)| name == FIELD && !value.is_empty());
-    let artifact_digests: Vec<String> = named.map(|(_, digest)| digest).collect();
-    if artifact_digests.is_empty() {
-        return Err(Problem::parameter(FIELD, "the digest of an artifact, at least one"));
+    let fields = form::values(body, FORM_BYTES_MAX).await?;
+    let named = fields.0.iter().filter(|(name, value)| name == FIELD && !value.is_empty());
+    let artifact_digests: Vec<String> = named.map(|(_, digest)| digest.clone()).collect();
+    let environment = environment_in(&fields);
+    if artifact_digests.is_empty() && environment.is_none() {
+        return Err(Problem::parameter(FIELD, "the digest of an artifact, at least one, or an environment"));
     }
     // A node without the ledger's key makes one that the checkpoint proves all the same.
     let sign = app.config.signer.is_some();
-    let exported =
-        exported(&app, &tenant, Asked { artifact_digests, include_attestations: true, sign, since: None }).await?;
+    let asked = Asked { artifact_digests, environment, include_attestations: true, sign, since: None };
+    let exported = exported(&app, &tenant, asked).await?;
     Ok(Redirect::to(&format!("/evidence-packs/{}", encoded(&exported.bundle_digest))).into_response())
 }
 

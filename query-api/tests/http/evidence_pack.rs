@@ -64,6 +64,13 @@ async fn the_button_leads_to_a_pack_that_can_be_fetched() {
         assert_eq!((pack.status.as_u16(), pack.header("content-type")), (200, Some("application/zip")));
         assert!(page.contains(&format!("({} bytes)", pack.bytes.len())), "{page}");
     }
+    let page = check_page(&client.get("/environments/prod?at=2026-01-04T00:00:00Z").await);
+    for part in ["name=\"environment\" value=\"prod\"", "name=\"at\" value=\"2026-01-04T00:00:00Z\"", "Export as pack"]
+    {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    let made = press(&client, "environment=prod&at=2026-01-04T00%3A00%3A00Z", &[]).await;
+    assert_eq!(made.status, 303, "{}", made.text());
     let twice = [digest("1"), digest("2")].map(|digest| format!("artifact={digest}")).join("&");
     assert_eq!(press(&client, &twice, &[]).await.status, 303);
     for (body, status) in [("", 400), ("artifact=", 400), ("%ff", 400), ("artifact=sha256:none", 404)] {

@@ -141,6 +141,108 @@ async fn nothing_is_exported_before_a_checkpoint_and_nothing_signed_without_a_ke
     assert_eq!(ask(&world.client()).await, (503, "SIGNING_UNAVAILABLE".into()));
 }
 
+/// Services of an environment, one of them deployed again later.
+fn fleet(services: usize) -> World {
+    let world = World::new();
+    let deployed = |n: usize, day: &str| {
+        let service = format!("s{n}");
+        crate::world::deployed(&format!("2026-01-{day}T00:00:{n:02}Z"), "prod", &service, day)
+    };
+    let mut events: Vec<_> = (0..services).map(|n| deployed(n, "01")).collect();
+    events.push(deployed(0, "02"));
+    world.append(&events);
+    world.publish_checkpoint();
+    world
+}
+
+#[tokio::test]
+async fn what_runs_in_an_environment_is_proved_by_its_pack() {
+    let world = fleet(5);
+    let client = Client(router(config(&world)));
+    let pack = exported(&client, json!({"environment": {"name": "prod"}})).await;
+    assert_eq!(pack, exported(&client, json!({"environment": {"name": "prod"}})).await);
+    let files = unzip(&pack);
+    let answer = json_of(&files, "answers/environment.json");
+    let mut now = client.get("/api/v1/environments/prod").await.json();
+    now["asOf"] = 5.into();
+    assert_eq!(answer, now);
+    let entries: Vec<&str> = files.iter().filter_map(|(name, _)| name.strip_prefix("entries/")).collect();
+    assert_eq!(entries, ["1", "2", "3", "4", "5"], "the first deployment of s0 proves nothing that is shown");
+    let said = verify(Cursor::new(&pack), &check(&world, false)).expect("a good pack");
+    let runs = "what ran of 5 services of prod names only entries that are in the pack";
+    assert!(said.checks.iter().any(|check| check == runs), "{:?}", said.checks);
+    assert_eq!((said.entries, said.documents, said.artifacts.len()), (5, 5, 0));
+    for moment in [json!({"name": "prod", "at": "2026-01-01T12:00:00Z"}), json!({"name": "prod", "asOf": 4})] {
+        let files = unzip(&exported(&client, json!({"environment": moment})).await);
+        let answer = json_of(&files, "answers/environment.json");
+        assert_eq!(answer["services"][0]["running"][0]["proof"]["index"], 0, "{moment}: {answer}");
+    }
+    let both = exported(&client, json!({"environment": {"name": "prod"}, "artifactDigests": [], "sign": false})).await;
+    assert!(verify(Cursor::new(&both), &check(&world, true)).is_ok());
+    for (question, problem) in [
+        (json!({"environment": {"name": "nowhere"}}), (404, "ENVIRONMENT_NOT_FOUND".to_owned())),
+        (json!({"environment": {"name": "prod", "at": "soon"}}), (400, "BAD_REQUEST".to_owned())),
+        (json!({"environment": {"name": "prod", "pageToken": "x"}}), (400, "BAD_REQUEST".to_owned())),
+        (json!({}), (400, "BAD_REQUEST".to_owned())),
+    ] {
+        let answer = client.post("/api/v1/lineage/export", &[], question.to_string()).await;
+        assert_eq!(answer.problem().0, problem.0, "{question}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_pack_of_an_environment_that_is_cut_says_what_it_leaves_out_and_where_it_goes_on() {
+    let world = fleet(7);
+    let mut config = config(&world);
+    config.limits.export.entries_max = 3;
+    let client = Client(router(config));
+    let (mut asked, mut services, mut left) = (json!({"name": "prod", "asOf": 7}), Vec::new(), Vec::new());
+    loop {
+        let pack = exported(&client, json!({"environment": asked})).await;
+        let answer = json_of(&unzip(&pack), "answers/environment.json");
+        let said = verify(Cursor::new(&pack), &check(&world, false)).expect("a good pack");
+        let shown = answer["services"].as_array().expect("a list");
+        services.extend(shown.iter().map(|service| service["service"].as_str().expect("a name").to_owned()));
+        let told = said.unchecked.iter().any(|text| text.contains("which the pack leaves out"));
+        assert_eq!(told, answer.get("nextPageToken").is_some(), "{:?}", said.unchecked);
+        let Some(token) = answer["nextPageToken"].as_str() else { break };
+        left.push(answer["servicesLeftOut"].as_u64().expect("a count"));
+        asked["pageToken"] = token.into();
+    }
+    assert_eq!(services, ["s0", "s1", "s2", "s3", "s4", "s5", "s6"], "each once");
+    assert!(left.len() > 1 && left.windows(2).all(|pair| pair[0] > pair[1]), "{left:?}");
+    assert_eq!(left[0] as usize, 7 - 3);
+}
+
+#[tokio::test]
+async fn an_environment_pack_that_says_something_else_is_refused() {
+    let world = fleet(2);
+    let client = Client(router(config(&world)));
+    let good = unzip(&exported(&client, json!({"environment": {"name": "prod"}, "sign": false})).await);
+    let refused = |from: &str, to: &str, name: &str| {
+        let mut files = good.clone();
+        let (_, bytes) = files.iter_mut().find(|(other, _)| other == name).expect("the file");
+        let text = String::from_utf8(bytes.clone()).expect("a text");
+        assert!(text.contains(from), "{from} in {text}");
+        *bytes = text.replacen(from, to, 1).into_bytes();
+        if name != "manifest.json" {
+            recompute(&mut files, name);
+        }
+        verify(Cursor::new(rezip(&files)), &check(&world, true)).expect_err("another answer")
+    };
+    let answer = "answers/environment.json";
+    for (from, to, name, why) in [
+        ("\"prod\"", "\"test\"", answer, "another question"),
+        ("\"asOf\":2", "\"asOf\":1", answer, "another question"),
+        ("\"services\":", "\"other\":", answer, "no services"),
+        ("\"index\":1", "\"index\":0", answer, "not in the pack"),
+        ("\"environment\": {", "\"ignored\": {", "manifest.json", "none of the files"),
+    ] {
+        let error = format!("{:?}", refused(from, to, name));
+        assert!(error.contains(why), "{from}: {error}");
+    }
+}
+
 fn change(random: &mut Rng, sample: &[u8]) -> Vec<u8> {
     let mut bytes = sample.to_vec();
     for _ in 0..=random.usize(..3) {
