@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 mod directory;
 pub mod environment;
+pub mod error;
 mod history;
 pub mod read;
 mod replays;

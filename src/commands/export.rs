@@ -9,6 +9,7 @@ use clap::Args;
 use pedigraph_ledger::Reader;
 use pedigraph_projector::{AsOf, Moment, Views};
 use pedigraph_proto::{Nanos, TenantId};
+use pedigraph_query_api::pack::error::Error;
 use pedigraph_query_api::pack::write::{self, Limits, Question};
 use pedigraph_query_api::pack::{environment, read};
 use pedigraph_query_api::problem::Problem;
@@ -162,8 +163,8 @@ fn size_of(file: &Path) -> anyhow::Result<u64> {
     size.ok_or_else(|| Failure::error(Exit::Usage, format!("{} is not a checkpoint", file.display())))
 }
 
-fn failed(error: write::Error) -> anyhow::Error {
-    if let write::Error::Failed(why) = error {
+fn failed(error: Error) -> anyhow::Error {
+    if let Error::Failed(why) = error {
         return anyhow::anyhow!("the pack cannot be written: {why}");
     }
     let problem = Problem::from(error);

@@ -8,7 +8,7 @@ use pedigraph_projector::{AsOf, Moment, Scope};
 use pedigraph_proto::Nanos;
 use serde::{Deserialize, Serialize};
 
-use super::write::{Error, Limits};
+use super::error::Error;
 use super::{ANSWER_BYTES_MAX, proofs_in};
 use crate::answer::environment::environment_of;
 use crate::answer::error as answer;
@@ -110,12 +110,12 @@ impl Scoped {
     }
 
     /// The answer, with as many services as fit.
-    pub(super) fn answer(&self, limits: &Limits) -> Result<InEnvironment, Error> {
+    pub(super) fn answer(&self, entries_max: usize) -> Result<InEnvironment, Error> {
         let mut services_max = self.asked.services_max.clamp(1, SERVICES_MAX);
         loop {
             let (environment, next) = self.page(self.after.as_deref(), services_max)?;
             let services = environment.services.len();
-            if self.fits(&environment, limits)? || services <= 1 {
+            if self.fits(&environment, entries_max)? || services <= 1 {
                 return self.told(environment, next);
             }
             services_max = services / 2;
@@ -126,7 +126,7 @@ impl Scoped {
         Ok(environment_of(&self.scope, &self.asked.name, false, after, limit)?)
     }
 
-    fn fits(&self, environment: &Environment, limits: &Limits) -> Result<bool, Error> {
+    fn fits(&self, environment: &Environment, entries_max: usize) -> Result<bool, Error> {
         let bytes = match to_json(environment, ANSWER_BYTES_MAX / 2) {
             Ok(bytes) => bytes,
             Err(json::Error::TooLarge(_)) => return Ok(false),
@@ -136,7 +136,7 @@ impl Scoped {
         let mut proofs = BTreeMap::new();
         let twice = |index| Error::Failed(format!("an answer gives entry {index} different hashes"));
         proofs_in(&value, &mut proofs).map_err(twice)?;
-        Ok(proofs.len() <= limits.entries_max)
+        Ok(proofs.len() <= entries_max)
     }
 
     fn told(&self, environment: Environment, next: Option<Vec<u8>>) -> Result<InEnvironment, Error> {

@@ -18,6 +18,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::environment::Scoped;
+use super::error::Error;
 use super::history::{changes_of, verdicts_of};
 use super::{
     ANSWER_BYTES_MAX, ANSWERS, CHECKPOINT, CONSISTENCY, ENVIRONMENT, Envelope, EnvelopeSignature, FORMAT, FileRow,
@@ -63,57 +64,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits { artifacts_max: 100, entries_max: 10_000, bytes_max: 1 << 30 }
-    }
-}
-
-/// Why no pack was made.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// One of the questions that are asked has no answer.
-    #[error(transparent)]
-    Answer(#[from] answer::Error),
-    /// The pack would be above a limit.
-    #[error("{detail}")]
-    TooLarge {
-        /// Which, and what to ask for instead.
-        detail: String,
-        /// It.
-        limit: u64,
-        /// What it limits.
-        of: &'static str,
-    },
-    /// The views are not as far as the checkpoint.
-    #[error("the views do not show every entry under the checkpoint yet; try again")]
-    Behind,
-    /// Nothing is signed yet.
-    #[error("the log has no checkpoint yet; try again")]
-    NoCheckpoint,
-    /// The signer of the ledger's key did not answer.
-    #[error("the signer of the ledger's key did not answer: {0}")]
-    Signer(String),
-    /// The ledger or the disk failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<pedigraph_ledger::Error> for Error {
-    fn from(error: pedigraph_ledger::Error) -> Error {
-        if let pedigraph_ledger::Error::Signer(why) = error {
-            return Error::Signer(why);
-        }
-        Error::Failed(error.to_string())
-    }
-}
-
-impl From<std::io::Error> for Error {
-    fn from(error: std::io::Error) -> Error {
-        Error::Failed(error.to_string())
-    }
-}
-
-impl From<zip::result::ZipError> for Error {
-    fn from(error: zip::result::ZipError) -> Error {
-        Error::Failed(error.to_string())
     }
 }
 
@@ -253,7 +203,7 @@ impl Answers {
         let mut answers = Answers { artifacts: BTreeMap::new(), files: Vec::new(), proofs, links };
         let mut left = ANSWERS_BYTES_MAX;
         if let Some(environment) = environment {
-            answers.add(ENVIRONMENT.to_owned(), &environment.answer(limits)?, &mut left)?;
+            answers.add(ENVIRONMENT.to_owned(), &environment.answer(limits.entries_max)?, &mut left)?;
         }
         for reference in &question.artifacts {
             let lineage = lineage_of(scope, reference, DEPTH_DEFAULT, Direction::Both, Shown::ALL)?;

@@ -211,7 +211,7 @@ async fn a_pack_of_an_environment_that_is_cut_says_what_it_leaves_out_and_where_
     }
     assert_eq!(services, ["s0", "s1", "s2", "s3", "s4", "s5", "s6"], "each once");
     assert!(left.len() > 1 && left.windows(2).all(|pair| pair[0] > pair[1]), "{left:?}");
-    assert_eq!(left[0] as usize, 7 - 3);
+    assert_eq!(left[0], 7 - 3);
 }
 
 #[tokio::test]
