@@ -60,6 +60,8 @@ pub(crate) struct Standings<'a> {
     subjects: Rc<Subjects<'a>>,
     sayings: &'a Sayings,
     cases: Kept<String, Rc<Case<'a>>>,
+    /// Every name of a vulnerability, before the entry and with it.
+    called: Kept<String, Rc<[BTreeSet<String>; 2]>>,
     /// By artifact and by names that several CVEs have.
     shared: Kept<(String, BTreeSet<String>), Standing>,
 }
@@ -69,8 +71,8 @@ impl<'a> Standings<'a> {
         sayings.go_on(&after.tenant, index);
         let (graph_before, graph) = (Graph::new(before), Graph::new(after));
         let subjects = Rc::new(Subjects::new(after));
-        let (cases, shared) = (Kept::default(), Kept::default());
-        Standings { before, after, graph_before, graph, index, subjects, sayings, cases, shared }
+        let (cases, called, shared) = (Kept::default(), Kept::default(), Kept::default());
+        Standings { before, after, graph_before, graph, index, subjects, sayings, cases, called, shared }
     }
 
     fn case(&self, name: &str) -> Result<Rc<Case<'a>>, Error> {
@@ -120,19 +122,26 @@ impl<'a> Standings<'a> {
 
     /// Every name that a vulnerability has, also those that two share.
     pub(crate) fn joined(&self, name: &str) -> Result<BTreeSet<String>, Error> {
-        self.after.joined_names(name)
+        Ok(self.called(name)?[1].clone())
     }
 
     /// The same, with those that it had before the entry: an advisory may take back that two names are one.
     pub(crate) fn joined_before_or_after(&self, name: &str) -> Result<BTreeSet<String>, Error> {
-        let mut names = self.before.joined_names(name)?;
-        names.append(&mut self.after.joined_names(name)?);
-        Ok(names)
+        let called = self.called(name)?;
+        let [before, after] = &*called;
+        Ok(before.union(after).cloned().collect())
     }
 
     /// Whether a vulnerability has other names since the entry.
     pub(crate) fn is_called_otherwise(&self, name: &str) -> Result<bool, Error> {
-        Ok(self.before.joined_names(name)? != self.after.joined_names(name)?)
+        let called = self.called(name)?;
+        let [before, after] = &*called;
+        Ok(before != after)
+    }
+
+    fn called(&self, name: &str) -> Result<Rc<[BTreeSet<String>; 2]>, Error> {
+        let read = || Ok(Rc::new([self.before.joined_names(name)?, self.after.joined_names(name)?]));
+        once_of(CASES_KEPT_MAX, &self.called, name, read)
     }
 
     /// Whether a statement or scan of an entry joins a name to another one.
@@ -298,7 +307,9 @@ impl<'a> Standings<'a> {
     ) -> Result<(BTreeSet<String>, Option<From>), Error> {
         let mut concerned = self.case(name)?.candidates()?;
         // What was said under a name that it lost concerned them up to now.
-        if !self.before.joined_names(name)?.is_subset(&self.after.joined_names(name)?) {
+        let called = self.called(name)?;
+        let [before, after] = &*called;
+        if !before.is_subset(after) {
             concerned.add(Case::of(self.before, name)?.candidates()?);
         }
         self.reached(concerned, from, limit)

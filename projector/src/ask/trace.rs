@@ -13,7 +13,7 @@ use super::identity::{Graph, Profile, kind_word};
 use super::refs::Place;
 use super::scope::Scope;
 use crate::error::Error;
-use crate::facts::lineage::rows::EvidenceKind;
+use crate::facts::lineage::rows::{Claim, EvidenceKind};
 
 impl Graph<'_> {
     /// The trace of an artifact, or of what runs somewhere.
@@ -59,8 +59,10 @@ impl Graph<'_> {
         hops.push(newest("tests", self.items(profile, &[EvidenceKind::Tests])?.0, "no tests", reason));
         let claims = self.claims(profile)?;
         let reason = format!("send artifact-packaged {{artifactDigest: {digest}, run}} or SLSA provenance");
-        hops.push(origin("run", self.run_item(&claims)?, "no run is known", reason));
-        hops.push(self.commit_hop(profile, &claims)?);
+        let contradicting = contradicting(self.scope, &claims)?;
+        let run = origin("run", self.run_item(&claims)?, "no run is known", reason);
+        hops.push(several("runs", run, &contradicting, |claim| claim.run.id.clone()));
+        hops.push(self.commit_hop(profile, &claims, &contradicting)?);
         if kind_word(profile.line.kind) == "container_image" {
             hops.push(self.base_hop(profile)?);
         }
@@ -81,18 +83,30 @@ impl Graph<'_> {
     }
 
     /// Two builds may not name two commits: one of them is wrong, and it is not ours to choose.
-    fn commit_hop(&self, profile: &Profile, claims: &[Claimed]) -> Result<Hop, Error> {
+    fn commit_hop(&self, profile: &Profile, claims: &[Claimed], contradicting: &[&Claimed]) -> Result<Hop, Error> {
         let digest = &profile.digest;
         let reason = format!("send artifact-packaged {{artifactDigest: {digest}, commit}} or SLSA provenance");
         let hop = origin("commit", self.commit_item(claims)?, "no commit is known", reason);
-        let contradicting = contradicting(self.scope, claims)?;
-        if contradicting.is_empty() {
+        let named = |claim: &Claim| match claim.repository.as_str() {
+            "" => claim.commit.clone(),
+            repository => format!("{} of {repository}", claim.commit),
+        };
+        let hop = several("commits", hop, contradicting, named);
+        if hop.status != "found" {
             return Ok(hop);
         }
-        let named: BTreeSet<String> =
-            contradicting.iter().map(|claim| format!("{} ({})", claim.value.commit, claim.value.said_by)).collect();
-        let named: Vec<String> = named.into_iter().collect();
-        Ok(conflict(hop, format!("several commits are named: {}", named.join(", "))))
+        let is_other = |claim: &&Claimed| {
+            let (commit, shown) = (&claim.value.commit, hop.id.as_deref().unwrap_or_default());
+            says_what_was_built(claim) && !commit.starts_with(shown) && !shown.starts_with(commit.as_str())
+        };
+        let others: BTreeSet<String> = claims
+            .iter()
+            .filter(is_other)
+            .map(|claim| format!("{} ({})", named(&claim.value), claim.value.said_by))
+            .collect();
+        let reason =
+            (!others.is_empty()).then(|| format!("also named: {}", others.into_iter().collect::<Vec<_>>().join(", ")));
+        Ok(Hop { reason, ..hop })
     }
 
     fn base_hop(&self, profile: &Profile) -> Result<Hop, Error> {
@@ -178,33 +192,66 @@ impl Graph<'_> {
     }
 }
 
-/// What a claim says of the source: the platform that it is for, the repository, the commit.
-type Said<'c> = (&'c str, String, &'c str);
+/// What a claim says of the source.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Said<'c> {
+    /// The platform that it is for.
+    platform: &'c str,
+    repository: String,
+    commit: &'c str,
+    /// A provenance says it.
+    is_provenance: bool,
+}
 
-/// Claims that cannot all be true: different commits of one repository, or of one that is not said, for one platform. A
-/// shortened commit is the same; what only went into a build or what a run says in passing contradicts nothing.
+/// Claims that cannot all be true: different commits for one platform, of one repository, of one that is not said, or of
+/// two provenances (decision 025). A shortened commit is the same; what only went into a build or what a run says in
+/// passing contradicts nothing.
 fn contradicting<'c>(scope: &Scope, claims: &'c [Claimed]) -> Result<Vec<&'c Claimed>, Error> {
     let counts =
         |claim: &&Claimed| claim.value.said_by != "run" && !claim.is_material() && !claim.value.commit.is_empty();
-    let said_by = |claim: &'c Claimed| -> Said<'c> {
-        (&claim.platform, source_key(&claim.value.repository), &claim.value.commit)
+    let said_by = |claim: &'c Claimed| Said {
+        platform: &claim.platform,
+        repository: source_key(&claim.value.repository),
+        commit: &claim.value.commit,
+        is_provenance: claim.value.said_by == "provenance",
     };
     // However often it is said again, each is held against the others once.
     let said: BTreeSet<Said<'_>> = claims.iter().filter(counts).map(said_by).collect();
     let mut contradicted = BTreeSet::new();
     for one in &said {
         scope.spend(said.len() as u64)?;
-        if said.iter().any(|other| contradict(one, other)) {
+        if said.iter().any(|other| one.contradicts(other)) {
             contradicted.insert(one.clone());
         }
     }
     Ok(claims.iter().filter(counts).filter(|claim| contradicted.contains(&said_by(claim))).collect())
 }
 
-fn contradict((a_platform, a_source, a_commit): &Said<'_>, (b_platform, b_source, b_commit): &Said<'_>) -> bool {
-    let same_source = a_source == b_source || a_source.is_empty() || b_source.is_empty();
-    let same_commit = a_commit.starts_with(b_commit) || b_commit.starts_with(a_commit);
-    a_platform == b_platform && same_source && !same_commit
+impl Said<'_> {
+    fn contradicts(&self, other: &Said<'_>) -> bool {
+        let one_source = self.repository == other.repository
+            || self.repository.is_empty()
+            || other.repository.is_empty()
+            || (self.is_provenance && other.is_provenance);
+        let one_commit = self.commit.starts_with(other.commit) || other.commit.starts_with(self.commit);
+        self.platform == other.platform && one_source && !one_commit
+    }
+}
+
+/// It names the commit that was built, and does not merely label what was.
+fn says_what_was_built(claim: &Claimed) -> bool {
+    matches!(claim.value.said_by.as_str(), "packaged" | "provenance") && !claim.value.commit.is_empty()
+}
+
+/// A hop of which claims that contradict each other name several.
+fn several(what: &str, hop: Hop, claims: &[&Claimed], named: impl Fn(&Claim) -> String) -> Hop {
+    let said = claims.iter().map(|claim| (named(&claim.value), &claim.value.said_by));
+    let named: BTreeMap<String, &String> = said.filter(|(named, _)| !named.is_empty()).collect();
+    if named.len() < 2 {
+        return hop;
+    }
+    let named: Vec<String> = named.iter().map(|(named, said_by)| format!("{named} ({said_by})")).collect();
+    conflict(hop, format!("several {what} are named: {}", named.join(", ")))
 }
 
 /// A repository however its address is written.

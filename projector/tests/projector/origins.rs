@@ -106,6 +106,48 @@ fn labels_of_the_base_are_the_bases() {
 }
 
 #[test]
+fn two_builds_of_one_digest_that_name_two_sources_are_a_conflict() {
+    let (own, other) = ("0f1e2d3c".repeat(5), "9a8b7c6d".repeat(5));
+    let built = |name: &str, minute: i64, repository: &str, commit: &str, run: &str| {
+        provenance(name, minute, |event| {
+            event.repository = repository.to_owned();
+            event.commit = commit.to_owned();
+            event.invocation = run.to_owned();
+        })
+    };
+    let book = Book::of(&[
+        built("app", 1, "https://git.example/shop", &own, "run-1"),
+        built("app", 9, "https://git.example/other/shop", &other, "run-2"),
+        // Built again from the same commit, and a mirror of it.
+        built("again", 1, "https://git.example/shop", &own, "run-3"),
+        built("again", 9, "https://mirror.example/shop", &own, "run-4"),
+        packaged("own", 1, |event| {
+            event.repository = "https://git.example/shop".to_owned();
+            event.commit = own.clone();
+        }),
+        built("own", 9, "https://git.example/other/shop", &other, "run-5"),
+        // A label may be the base's.
+        built("labelled", 1, "https://git.example/shop", &own, "run-6"),
+        image("labelled", 9, |event| {
+            event.repository = "https://git.example/distribution".to_owned();
+            event.commit = other.clone();
+        }),
+    ]);
+    let scope = book.scope();
+    let status = |name: &str| ["run", "commit"].map(|kind| hop(&scope, &digest(name), kind).status);
+    assert_eq!(status("app"), ["conflict", "conflict"]);
+    assert_eq!(status("again"), ["found", "found"]);
+    assert_eq!(status("own"), ["found", "found"], "a provenance may be that of a repository of pipelines");
+    let reason = |name: &str| hop(&scope, &digest(name), "commit").reason.unwrap_or_default();
+    assert_eq!(reason("own"), format!("also named: {own} of https://git.example/shop (packaged)"));
+    assert_eq!(status("labelled"), ["found", "found"]);
+    for named in [&own, &other, "https://git.example/shop", "https://git.example/other/shop"] {
+        assert!(reason("app").contains(named), "{}", reason("app"));
+    }
+    assert_eq!((reason("again"), reason("labelled")), (String::new(), String::new()));
+}
+
+#[test]
 fn the_same_number_of_two_jobs_is_two_runs() {
     let finished = |source: &str, name: &str, minute: i64| {
         let event = RunFinished {

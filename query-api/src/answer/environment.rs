@@ -56,9 +56,7 @@ pub fn service_of(scope: &Scope, environment: &str, service: &str, spells: usize
     if let Some(here) = scope.service_here(environment, service, spells)? {
         return Ok(here);
     }
-    environment_of(scope, environment, false, None, 1)?;
-    let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
-    Err(Error::missing(Missing::Reference, detail))
+    Err(nothing_deployed(scope, environment, service))
 }
 
 /// What runs of a service in each environment that has it, and the key of the next page.
@@ -85,9 +83,7 @@ pub fn last_known_good_of(scope: &Scope, environment: &str, service: &str) -> Re
     if let Some(good) = scope.last_known_good(environment, service)? {
         return Ok(good);
     }
-    environment_of(scope, environment, false, None, 1)?;
-    let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
-    Err(Error::missing(Missing::Reference, detail))
+    Err(nothing_deployed(scope, environment, service))
 }
 
 /// The same in each environment in which it runs, and the key of the next page.
@@ -99,6 +95,15 @@ pub fn last_known_good_anywhere(
 ) -> Result<Page<LastKnownGood>, Error> {
     let known = scope.last_known_good_anywhere(service, after, limit)?;
     known.ok_or_else(|| never_deployed(service))
+}
+
+/// Which of both is not there.
+fn nothing_deployed(scope: &Scope, environment: &str, service: &str) -> Error {
+    if let Err(error) = environment_of(scope, environment, false, None, 1) {
+        return error;
+    }
+    let detail = format!("nothing was deployed as {} in {}", quoted(service), quoted(environment));
+    Error::missing(Missing::Reference, detail)
 }
 
 fn never_deployed(service: &str) -> Error {

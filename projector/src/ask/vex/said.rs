@@ -398,8 +398,9 @@ impl<'a> Case<'a> {
         let mut advisories = Vec::new();
         for name in self.said.names() {
             let of = said_of(&self.scope.tenant, name, target::ADVISORY, package).text(name);
+            let under = self.table(SAID).text(name).byte(target::ADVISORY);
             let any = match self.few(name, target::ADVISORY)? {
-                Some(few) => few.iter().any(|key| of.goes_on(&self.table(SAID).text(name).byte(target::ADVISORY), key)),
+                Some(few) => few.iter().any(|key| of.goes_on(&under, key)),
                 None => self.scope.next_key(&of, &of.prefix_end(), Clocks::Known)?.is_some(),
             };
             if !any {
