@@ -15,8 +15,8 @@ pub mod store;
 pub use ask::{
     Affecting, AsOf, Because, CANDIDATES_MAX, COMPARED_MAX, Compared, ComparedCounts, ComparedService, Disagreements,
     EXPLANATION_MAX, EnvironmentDiff, EnvironmentDiffPage, EnvironmentPage, EnvironmentSide, Found, ImpactQuestion,
-    LANES_PER_SERVICE_MAX, LaneGood, LanePast, LastKnownGood, Moment, PassedOver, RUNNING_MAX, Ran, SOUGHT_MAX,
-    SPELLS_MAX, Scope, ServiceHere, Spell, Standing, WhyNot, answers,
+    LANES_PER_SERVICE_MAX, LaneGood, LanePast, LastKnownGood, Moment, PassedOver, RUNNING_MAX, Ran, RemovedNothing,
+    SOUGHT_MAX, SPELLS_MAX, Scope, ServiceHere, Spell, Standing, WhyNot, answers,
 };
 pub use error::Error;
 pub use run::{ChangesOf, CommitContext, Folded, Options, Views, fold_into, fold_into_memory, rebuild};

@@ -155,7 +155,24 @@ fn told(body: &Value) -> Vec<String> {
         lines.push("more: older ones are not shown; ask for an earlier moment with --at".to_owned());
     }
     lines.extend(lanes_cut(body));
+    lines.extend(list(body, "removedNothing").map(removed_nothing));
+    if let Some(cut) = body["removedNothingCut"].as_u64() {
+        lines.push(format!("more: {cut} other removals ended nothing"));
+    }
     lines
+}
+
+/// A removal that ended nothing, since it named a place where nothing ran.
+fn removed_nothing(removal: &Value) -> String {
+    let named = ["cluster", "namespace"].map(|name| match removal[name].as_str() {
+        Some(place) => format!("{name} {place}"),
+        None => format!("no {name}"),
+    });
+    let (at, entry, place) = (field(removal, "/at"), field(removal, "/proof/index"), named.join(" and "));
+    format!(
+        "the removal at {at} (entry {entry}) ended nothing: it names {place}, where nothing was ever deployed; \
+         send it again with those of the deployment"
+    )
 }
 
 fn lanes_cut(of: &Value) -> Option<String> {
@@ -189,6 +206,17 @@ fn passed_over(lane: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removal_that_ended_nothing_says_what_to_send() {
+        let body = json!({
+            "running": [{"artifactRef": "r.io/cart:1", "weight": 100}],
+            "removedNothing": [{"namespace": "shop", "at": "2026-01-02T00:00:00Z", "proof": {"index": 7}}],
+        });
+        let line = "the removal at 2026-01-02T00:00:00Z (entry 7) ended nothing: it names no cluster and namespace shop, \
+                    where nothing was ever deployed; send it again with those of the deployment";
+        assert_eq!(told(&body), [line]);
+    }
 
     #[test]
     fn what_is_no_row_of_a_table_is_told_beneath_it() {

@@ -71,7 +71,7 @@ pub use self::reach::{MATCHES_MAX, SETS_MAX};
 pub use self::refs::{CANDIDATES_MAX, SHORT_COMMIT_MIN, SHORT_DIGEST_MIN};
 pub use self::sboms::{DISAGREEMENTS_MAX, Disagreements, SBOMS_COMPARED_MAX};
 pub use self::scope::{AsOf, Moment, Scope};
-pub use self::service::{LANES_TOLD_MAX, LanePast, SPELLS_MAX, ServiceHere, Spell};
+pub use self::service::{LANES_TOLD_MAX, LanePast, RemovedNothing, SPELLS_MAX, ServiceHere, Spell};
 pub use self::services::EnvironmentPage;
 pub use self::shown::{EXPLANATION_MAX, LANES_PER_SERVICE_MAX, RUNNING_MAX};
 pub use self::tags::TAGS_MAX;

@@ -1,6 +1,7 @@
 //! A service: in which environments it runs, and of one of them lane by lane what ran there before, newest first
 //! (SPEC §6).
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use pedigraph_proto::Nanos;
@@ -8,11 +9,11 @@ use serde::Serialize;
 
 use super::answers::{Page, Proof, ServiceIn, ServiceState, is_false, is_zero};
 use super::past::Past;
-use super::scope::Scope;
+use super::scope::{Clocks, Scope};
 use super::shown::{LANES_PER_SERVICE_MAX, LISTED_BYTES_MAX, cut_to_bytes};
 use super::timeline::Move;
 use crate::error::Error;
-use crate::facts::deployments::rows::{LANES, Lane};
+use crate::facts::deployments::rows::{Effect, Keys as _, LANE_ROWS, LANES, Lane, LaneFact};
 
 /// Lanes (cluster, namespace) of a service of which the past is told.
 pub const LANES_TOLD_MAX: usize = 20;
@@ -34,6 +35,32 @@ pub struct ServiceHere {
     /// Not all lanes were counted: there are more.
     #[serde(skip_serializing_if = "is_false")]
     pub lanes_at_least: bool,
+    /// Removals of what never ran: they named another cluster or namespace than any deployment, or none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_nothing: Vec<RemovedNothing>,
+    /// Such as are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub removed_nothing_cut: u64,
+}
+
+/// The newest removal in a cluster and namespace where nothing was ever deployed by the service's name. It ends nothing
+/// elsewhere: two clusters that both call an environment `prod` are two (SPEC §2).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedNothing {
+    /// Cluster, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Namespace, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// When.
+    pub at: Nanos,
+    /// By whom, when said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Entry that proves it.
+    pub proof: Proof,
 }
 
 /// What ran in one lane.
@@ -115,13 +142,24 @@ impl Scope {
     /// this name. It costs what its own lanes cost, and the rows of the changes that are told.
     pub fn service_here(&self, environment: &str, service: &str, spells: usize) -> Result<Option<ServiceHere>, Error> {
         let Some(state) = self.listed_service(environment, service)? else { return Ok(None) };
-        let mut told = self.tell_lanes(environment, service, |lane| self.lane_past(lane, spells.min(SPELLS_MAX)))?;
+        let removed = RefCell::new(Vec::new());
+        let mut told = self.tell_lanes(environment, service, |lane| {
+            let past = self.lane_past(lane, spells.min(SPELLS_MAX))?;
+            if past.is_none() {
+                removed.borrow_mut().extend(self.removed_nothing(lane)?);
+            }
+            Ok(past)
+        })?;
         let mut left = LISTED_BYTES_MAX;
         for past in &mut told.lanes {
             past.cut |= cut_to_bytes(&mut past.spells, &mut left, Spell::texts) > 0;
         }
         let service = ServiceIn { environment: environment.to_owned(), state };
-        Ok(Some(ServiceHere { service, lanes: told.lanes, lanes_cut: told.cut, lanes_at_least: told.at_least }))
+        let ToldLanes { lanes, cut: lanes_cut, at_least: lanes_at_least } = told;
+        let mut removed_nothing = removed.into_inner();
+        let removed_nothing_cut = removed_nothing.len().saturating_sub(LANES_TOLD_MAX) as u64;
+        removed_nothing.truncate(LANES_TOLD_MAX);
+        Ok(Some(ServiceHere { service, lanes, lanes_cut, lanes_at_least, removed_nothing, removed_nothing_cut }))
     }
 
     /// What is told of the first lanes of a service, in the order of their keys.
@@ -216,9 +254,29 @@ impl Scope {
             }
             until = Some(change.stamp.time);
         }
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let (cluster, namespace) = (text(&lane.cluster), text(&lane.namespace));
+        let (cluster, namespace) = (said(&lane.cluster), said(&lane.namespace));
         let before = before(&spells).cloned();
         Ok((!spells.is_empty()).then_some(LanePast { cluster, namespace, before, spells, cut }))
     }
+
+    /// The newest removal in a lane in which nothing ever ran.
+    fn removed_nothing(&self, lane: &Lane) -> Result<Option<RemovedNothing>, Error> {
+        let group = self.table(LANE_ROWS).lane(lane);
+        let newest = self.keyed::<LaneFact>(&group, &group.clone().until(self.at), true, Clocks::Both, 1)?.pop();
+        let Some((_, row)) = newest.filter(|(_, row)| row.value.effect() == Effect::Remove) else { return Ok(None) };
+        if !self.newest_moves(lane, 1, |_| true)?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RemovedNothing {
+            cluster: said(&lane.cluster),
+            namespace: said(&lane.namespace),
+            at: Nanos(row.stamp.time),
+            actor: said(&row.value.actor),
+            proof: self.proof(row.stamp.index)?,
+        }))
+    }
+}
+
+fn said(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }

@@ -118,6 +118,44 @@ fn what_ran_before_is_the_newest_other_one() {
 }
 
 #[test]
+fn a_removal_of_what_never_ran_in_a_cluster_ends_nothing_and_is_told() {
+    let deployed = |minute: i64, cluster: &str| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: "r.io/cart:1".into(),
+            cluster: cluster.into(),
+            ..ServiceDeployed::default()
+        };
+        Sent { time: BEGIN + minute * 60 * SECOND, id: format!("{minute} {cluster}"), events: vec![event.into()] }
+    };
+    let removed = |minute: i64, cluster: &str| {
+        let event = ServiceRemoved {
+            environment: "prod".into(),
+            service: "cart".into(),
+            cluster: cluster.into(),
+            ..ServiceRemoved::default()
+        };
+        Sent { time: BEGIN + minute * 60 * SECOND, id: format!("{minute} -{cluster}"), events: vec![event.into()] }
+    };
+    let told = |sent: &[Sent]| {
+        let mut world = World::new();
+        world.append(sent);
+        let here =
+            scope(&world.views(), None, None).service_here("prod", "cart", 10).expect("readable").expect("known");
+        let nothing =
+            here.removed_nothing.iter().map(|removal| (removal.cluster.clone(), removal.at, removal.proof.index));
+        (here.service.state.running.len(), nothing.collect::<Vec<_>>())
+    };
+    let at = |minute: i64| Nanos(BEGIN + minute * 60 * SECOND);
+    assert_eq!(told(&[deployed(1, "eu"), removed(2, ""), removed(3, "")]), (1, vec![(None, at(3), 2)]));
+    assert_eq!(told(&[removed(3, ""), deployed(1, "eu"), removed(2, "")]), (1, vec![(None, at(3), 0)]));
+    assert_eq!(told(&[deployed(1, "eu"), deployed(1, "us"), removed(2, "eu")]), (1, vec![]));
+    // Something ran there once.
+    assert_eq!(told(&[deployed(1, "eu"), deployed(1, ""), removed(2, ""), removed(3, "")]), (1, vec![]));
+}
+
+#[test]
 fn a_canary_that_comes_to_run_alone_runs_since_it_was_one() {
     let deployed = |minute: i64, tag: &str, weight: u32| {
         let event = ServiceDeployed {

@@ -6,7 +6,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use pedigraph_projector::answers::Running;
-use pedigraph_projector::{Because, LaneGood, LanePast, PassedOver, Ran, SOUGHT_MAX, ServiceHere, Spell, WhyNot};
+use pedigraph_projector::{
+    Because, LaneGood, LanePast, PassedOver, Ran, RemovedNothing, SOUGHT_MAX, ServiceHere, Spell, WhyNot,
+};
 use pedigraph_proto::ArtifactRef;
 
 use crate::access::scope::{Access, TokenScope};
@@ -66,10 +68,24 @@ fn parts(here: &ServiceHere, lanes: &[LaneGood], place: &str, read: &Read) -> Ma
         @if rows.is_empty() && !here.service.state.running_at_least { p { "Nothing runs there: it was removed." } }
         @else { (table("What runs", "Each with its share of the traffic", &columns, &rows)) }
         @if let Some(rest) = rest_of(&here.service.state, rows.len()) { p { (rest) "." } }
+        @for removal in &here.removed_nothing { (removed_nothing(removal)) }
+        @if here.removed_nothing_cut > 0 { p { (here.removed_nothing_cut) " more removals ended nothing." } }
         (evidence_pack::button(&digests(here), read))
         @for lane in lanes { (good(lane, lanes.len() > 1, place, read)) }
         @for lane in &here.lanes { (past(lane, here, read)) }
         @if here.lanes_cut > 0 { p { "The past of " @if here.lanes_at_least { "at least " } (here.lanes_cut) " more clusters or namespaces is not shown." } }
+    }
+}
+
+/// A removal that ended nothing, since it named a place where nothing ran.
+fn removed_nothing(removal: &RemovedNothing) -> Markup {
+    let place = place_named(removal.cluster.as_deref(), removal.namespace.as_deref());
+    html! {
+        p .warn {
+            "A removal " (time(removal.at)) @if let Some(actor) = &removal.actor { " by " (text(actor)) }
+            " ended nothing: nothing was ever deployed in " (place) ", see " (proof(&removal.proof))
+            ". To end what runs elsewhere, send it again with the cluster and namespace of the deployment."
+        }
     }
 }
 

@@ -81,8 +81,14 @@ async fn each_cluster_has_a_past_of_its_own() {
         };
         sent(&format!("2026-01-{day:02}T00:00:00Z"), event)
     };
+    let nowhere = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
     world.append(&[in_cluster(1, "north", "1"), in_cluster(2, "south", "2"), in_cluster(3, "south", "3")]);
-    let page = check_page(&world.client().get("/environments/prod/services/cart").await);
+    world.append(&[sent("2026-01-04T00:00:00Z", nowhere)]);
+    let client = world.client();
+    let page = check_page(&client.get("/environments/prod/services/cart").await);
+    assert!(page.contains("ended nothing: nothing was ever deployed in no named cluster"), "{page}");
+    let body = client.get("/api/v1/environments/prod/services/cart").await.json();
+    assert_eq!(body["removedNothing"][0]["at"], "2026-01-04T00:00:00Z", "{body}");
     assert!(page.contains("Last known good in south") && page.contains("Last known good in north"), "{page}");
     assert_eq!(page.matches("There is none: nothing else ran alone").count(), 1, "{page}");
     assert!(page.contains("In north, newest first") && page.contains("In south, newest first"), "{page}");
