@@ -29,7 +29,7 @@ pub(super) static DECODERS: [Decoder; 1] = [Decoder {
     media_types: &["application/vnd.in-toto+json"],
     tells: &["_type"],
     matches: is_statement,
-    ..Decoder::new("in-toto", 7, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
+    ..Decoder::new("in-toto", 8, Decode::Text(|text, given| decode(text, &Envelope::default(), given)))
 }];
 
 /// Most subjects of one statement that are named as images or packages.

@@ -237,19 +237,19 @@ impl Provenance<'_> {
             return (name.into_owned(), commit.unwrap_or_default());
         }
         let sources = materials.iter().filter(|material| !DEFINITIONS.contains(&material.name.as_str()));
-        let definition = self.definition().map(|definition| definition.uri.as_str());
+        let definition = self.definition();
         let (defining, sources): (Vec<_>, Vec<_>) = sources
-            .filter_map(|material| Some((material.uri.as_str(), revision(material)?)))
-            .partition(|(uri, _)| definition.is_some_and(|definition| definition == *uri));
+            .filter_map(|material| revision(material))
+            .partition(|revision| definition.is_some_and(|definition| is_of(definition, revision)));
         // Where nothing else went into it, the task is kept beside what it builds.
-        let all = if sources.is_empty() { defining } else { sources };
-        only(all.into_iter().map(|(_, revision)| revision)).unwrap_or_default()
+        only(if sources.is_empty() { defining } else { sources }.into_iter()).unwrap_or_default()
     }
 
     /// Where the definition of a build comes from that is not its source: Tekton's `configSource` is that of the task or
     /// pipeline, which a catalog may have.
     fn definition(&self) -> Option<&Resource<'_>> {
-        let is_tekton = self.build_type().as_str().starts_with("tekton.dev/");
+        let build_type = self.build_type().as_str();
+        let is_tekton = build_type.strip_prefix("https://").unwrap_or(build_type).starts_with("tekton.dev/");
         is_tekton.then_some(&self.invocation.0.config_source.0)
     }
 
@@ -316,6 +316,13 @@ fn revision_in(name: &str, material: &Resource<'_>) -> Option<String> {
     same.then(|| commit(material)).flatten()
 }
 
+/// Whether a revision is that from which a build's definition comes: Tekton writes one repository with and without the
+/// commit behind it. Another commit of the same repository is not.
+fn is_of(definition: &Resource<'_>, (name, built): &(String, String)) -> bool {
+    repository(definition.uri.as_str()).eq_ignore_ascii_case(name)
+        && commit(definition).is_none_or(|defined| defined == *built)
+}
+
 /// Whether a SHA-1 beside this URI is a commit's and not a file's.
 fn is_checkout(uri: &str) -> bool {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
@@ -332,17 +339,17 @@ pub(super) fn is_file(path: &str) -> bool {
     FILES.iter().any(|ending| path.ends_with(ending))
 }
 
-/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`, and so is Cloud Build's
-/// `https://host/a/b/commit/<hash>`.
+/// `git+https://host/a/b@refs/heads/main` is the repository `https://host/a/b`, and so are pages of a commit: Cloud
+/// Build's `https://host/a/b/commit/<hash>`, GitLab's `https://host/a/b/-/commit/<hash>` and `…/-/tree/<hash>`.
 fn repository(uri: &str) -> Cow<'_, str> {
     let uri = uri.strip_prefix("git+").unwrap_or(uri);
     let path = uri.find("://").map_or(0, |scheme| scheme + 3);
     let authority_end = uri[path..].find('/').map_or(uri.len(), |slash| path + slash);
     let end = uri[authority_end..].find(['@', '#', '?']).map_or(uri.len(), |mark| authority_end + mark);
-    let name = match uri[..end].rsplit_once("/commit/") {
-        Some((name, hash)) if is_commit(hash) => name,
-        Some(_) | None => &uri[..end],
-    };
+    let name = &uri[..end];
+    let page =
+        ["/commit/", "/tree/"].iter().find_map(|page| name.rsplit_once(page).filter(|(_, hash)| is_commit(hash)));
+    let name = page.map_or(name, |(name, _)| name.strip_suffix("/-").unwrap_or(name));
     Cow::Borrowed(name.strip_suffix(".git").unwrap_or(name))
 }
 

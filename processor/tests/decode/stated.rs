@@ -930,10 +930,29 @@ fn where_a_task_or_a_page_of_a_commit_comes_from_is_no_repository_of_the_source(
     assert_eq!(built(tekton, &invocation, &format!("{catalog},{shop}")), own, "the pipeline's is no source");
     let beside = format!(r#"{{"configSource":{shop}}}"#);
     assert_eq!(built(tekton, &beside, &shop), own, "a task that is kept beside what it builds");
+    for chains in ["https://tekton.dev/attestations/chains@v2", "https://tekton.dev/attestations/chains/pipelinerun@v2"]
+    {
+        assert_eq!(built(chains, &invocation, &format!("{catalog},{shop}")), own, "{chains}");
+    }
+    let at = |repository: &str, commit: &str| {
+        let uri = format!("git+https://github.com/{repository}.git@{}", hex(commit, 40));
+        format!(r#"{{"uri":"{uri}","digest":{{"sha1":"{}"}}}}"#, hex(commit, 40))
+    };
+    let pinned = at("tektoncd/catalog", "c4");
+    assert_eq!(built(tekton, &invocation, &format!("{pinned},{shop}")), own, "the same place, with its commit");
+    let older = format!(r#"{{"configSource":{}}}"#, git("acme/shop", "0b"));
+    let both = format!("{},{}", at("acme/shop", "0b"), at("acme/shop", "a1"));
+    assert_eq!(built(tekton, &older, &both), own, "another commit of the repository that has the task");
     assert_eq!(built("https://example.com/build", &format!(r#"{{"configSource":{shop}}}"#), &catalog), own);
     let page =
         format!(r#"{{"uri":"https://github.com/acme/shop/commit/{0}","digest":{{"sha1":"{0}"}}}}"#, hex("a1", 40));
     assert_eq!(built("https://cloudbuild.googleapis.com/GoogleHostedWorker@v0.2", "{}", &page), own);
+    for page in ["commit", "tree"] {
+        let uri = format!("https://gitlab.com/acme/tills/shop/-/{page}/{}", hex("a1", 40));
+        let page = format!(r#"{{"uri":"{uri}","digest":{{"sha1":"{}"}}}}"#, hex("a1", 40));
+        let own = ["https://gitlab.com/acme/tills/shop".to_owned(), hex("a1", 40)];
+        assert_eq!(built("https://example.com/build", "{}", &page), own);
+    }
 }
 
 #[test]
