@@ -1,19 +1,21 @@
 //! OCI image index, manifest and configuration, and Docker's types of the same (image-spec 1.1).
 
+use std::collections::BTreeSet;
+
 use pedigraph_proto::event::{DigestKind, HistoryEntry, ImageObserved, PlatformManifest};
 use pedigraph_proto::message::{Code, Reject};
 use pedigraph_proto::wire::Fact;
-use pedigraph_proto::{Digest, Nanos, image};
+use pedigraph_proto::{ArtifactRef, Digest, Nanos, Purl, image};
 use serde::Deserialize;
 use sha2::Digest as _;
 
 use super::budget::Budget;
 use super::detect::Shape;
-use super::facts::{Aliases, ITEMS_MAX, canonical_digest, canonical_ref, outside, pieces};
+use super::facts::{Aliases, ITEMS_MAX, NAME_BYTES_MAX, canonical_digest, canonical_ref, outside, pieces};
 use super::lengths::Fit as _;
 use super::read::{Flag, List, Obj, Pairs, Text, Whole, clip_to, json};
 use super::table::{Decode, Decoder};
-use super::{Found, Given};
+use super::{Found, Given, image_name};
 
 pub(super) static DECODERS: [Decoder; 3] = [
     Decoder {
@@ -22,7 +24,7 @@ pub(super) static DECODERS: [Decoder; 3] = [
         matches: |shape| looks_like(shape, &INDEX_TYPES, shape.all(&["schemaVersion", "manifests"])),
         ..Decoder::new(
             "oci-index",
-            3,
+            4,
             Decode::Text(|text, given| named(text, given, |digest| index(&read(text)?, digest, given.budget))),
         )
     },
@@ -77,6 +79,11 @@ fn named(text: &str, given: &Given<'_>, decode: impl FnOnce(String) -> Result<Fo
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
     json(text, Code::SchemaViolation)
 }
+
+/// Annotations of an entry of an index that may hold a whole name of it: containerd's, and OCI's, which is a bare tag
+/// where the layout is of one repository.
+const NAMES: [&str; 2] = ["io.containerd.image.name", REF_NAME];
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Longest line of a build history that is kept, bytes: 512 of them must fit into a fact.
 const HISTORY_LINE_BYTES_MAX: usize = 1_024;
@@ -217,9 +224,9 @@ fn index(index: &Index<'_>, digest: String, budget: &Budget) -> Result<Found, Re
     }
     let manifests: Vec<_> = index.manifests.0.iter().filter_map(|Obj(entry)| platform_manifest(entry)).collect();
     let attestations = index.manifests.0.iter().filter_map(|Obj(entry)| attestation_of(entry));
-    let attestations: Vec<Fact> = attestations
-        .map(|attestation| budget.take(&attestation).map(|()| Fact::now(attestation)))
-        .collect::<Result<_, _>>()?;
+    let names = index.manifests.0.iter().flat_map(|Obj(entry)| names_of(entry));
+    let beside: Vec<Fact> =
+        attestations.chain(names).map(|said| budget.take(&said).map(|()| Fact::now(said))).collect::<Result<_, _>>()?;
     head.tags = layout_tag(index).into_iter().collect();
     let time = Nanos::parse(&head.created);
     let mut facts: Vec<Fact> = Vec::new();
@@ -233,14 +240,14 @@ fn index(index: &Index<'_>, digest: String, budget: &Budget) -> Result<Found, Re
     if facts.is_empty() {
         facts.push(Fact::now(head));
     }
-    facts.extend(attestations);
+    facts.extend(beside);
     Ok(Found { facts: facts.into(), time })
 }
 
 /// The tag of an OCI layout: its `index.json` tags its entries by annotation, and tags itself when it has one.
 fn layout_tag(index: &Index<'_>) -> Option<String> {
     let names = index.manifests.0.iter().map(|Obj(entry)| &entry.annotations);
-    let tags = names.map(|names| names.get("org.opencontainers.image.ref.name")).filter(|name| !name.is_empty());
+    let tags = names.map(|names| names.get(REF_NAME)).filter(|name| !name.is_empty());
     match tags.collect::<Vec<_>>().as_slice() {
         [only] if image::is_version_tag(only) => Some(clip_to(only, 256).to_owned()),
         _ => None,
@@ -283,6 +290,40 @@ fn attestation_of(entry: &Descriptor<'_>) -> Option<ImageObserved> {
         artifact_type: clip_to(entry.kind(), 256).to_owned(),
         ..ImageObserved::default()
     })
+}
+
+/// What an entry of an index is called by whole names, as the `index.json` of an OCI layout has them: containerd and
+/// BuildKit write them beside the bare tag, Skopeo, Podman and Crane in place of it. A bare tag names no repository.
+fn names_of(entry: &Descriptor<'_>) -> impl Iterator<Item = ImageObserved> {
+    let is = |types: &[&str]| types.iter().any(|known| known.eq_ignore_ascii_case(entry.media_type.as_str()));
+    let kind = match entry.kind() {
+        kind if !kind.is_empty() && !image::is_evidence_type(kind) => Some(DigestKind::Package),
+        _ if is(&INDEX_TYPES) => Some(DigestKind::Index),
+        _ if is(&MANIFEST_TYPES) => Some(DigestKind::Manifest),
+        _ => None,
+    };
+    let named = joining(entry.digest.as_str()).zip(kind);
+    let names = named.map(|(digest, kind)| {
+        let texts = NAMES.map(|annotation| entry.annotations.get(annotation));
+        let names: BTreeSet<String> = texts.iter().filter_map(|text| whole_name(text, &digest)).collect();
+        names.into_iter().map(move |name| ImageObserved {
+            digest: digest.to_string(),
+            digest_kind: kind.into(),
+            artifact_ref: name,
+            artifact_type: clip_to(entry.kind(), 256).to_owned(),
+            platform: entry.platform.0.normal(),
+            ..ImageObserved::default()
+        })
+    });
+    names.into_iter().flatten()
+}
+
+/// A name with registry, repository and tag. One with a digest beside the tag is of that digest alone.
+fn whole_name(text: &str, digest: &Digest) -> Option<String> {
+    let named = ArtifactRef::parse(text).filter(|_| text.len() <= NAME_BYTES_MAX)?;
+    let is_its_own = named.digest.as_ref().is_none_or(|other| other == digest);
+    let is_whole = !named.tag.is_empty() && Purl::parse(text).is_none() && image_name::is_pullable(text, &named);
+    (is_its_own && is_whole).then(|| ArtifactRef { digest: None, ..named }.to_string())
 }
 
 /// A digest that can join things.

@@ -311,7 +311,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LaxList<T> {
 pub(super) struct Pairs<'a, const STRICT: bool = true>(pub(super) Vec<(Cow<'a, str>, Text<'a>)>);
 
 /// What the names of labels and annotations begin with that are read.
-const READ_LABELS: [&str; 2] = ["org.opencontainers.image.", "vnd.docker.reference."];
+const READ_LABELS: [&str; 3] = ["org.opencontainers.image.", "vnd.docker.reference.", "io.containerd.image.name"];
 
 impl<const STRICT: bool> Pairs<'_, STRICT> {
     /// A member's string; empty when it is absent.

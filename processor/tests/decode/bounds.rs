@@ -219,9 +219,9 @@ fn events() -> Vec<(&'static str, String)> {
 fn images() -> Vec<(&'static str, String)> {
     let digest = digest();
     let entry = format!(
-        r#"{{"digest":"sha256:{digest}","platform":{{"os":"linux","architecture":"a{NUMBER}"}},
+        r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","platform":{{"os":"linux","architecture":"a{NUMBER}"}},
         "annotations":{{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"sha256:{digest}",
-        "org.opencontainers.image.ref.name":"t{NUMBER}"}}}}"#
+        "io.containerd.image.name":"r.example/pay:t{NUMBER}","org.opencontainers.image.ref.name":"t{NUMBER}"}}}}"#
     );
     let annotations =
         r#""annotations":{"org.opencontainers.image.revision":"c","org.opencontainers.image.base.name":"alpine:3"}"#;

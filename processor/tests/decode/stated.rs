@@ -887,6 +887,44 @@ fn what_a_registry_keeps_beside_images_says_what_it_is_and_of_what() {
 }
 
 #[test]
+fn whole_names_in_the_index_of_a_layout_are_those_of_its_images() {
+    let named = |kind: &str, annotations: &str| {
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.{kind}.v1+json",
+            "digest":"{OTHER}","size":1,"annotations":{{{annotations}}}}}]}}"#
+        );
+        let found = named(&facts(&message(index.as_bytes())), "ImageObserved");
+        assert_eq!(text(&found[0], "artifactRef"), "", "the layout's index itself has no name");
+        let names = found[1..].iter().map(|image| {
+            assert_eq!([text(image, "digest"), text(image, "digestKind")], [OTHER, kind]);
+            text(image, "artifactRef").to_owned()
+        });
+        names.collect::<Vec<_>>()
+    };
+    let (name, tag) = ("io.containerd.image.name", "org.opencontainers.image.ref.name");
+    // As BuildKit and containerd write it, and as Skopeo and Podman do.
+    let built =
+        format!(r#""{name}":"docker.io/library/shop:1.0","{tag}":"1.0","org.opencontainers.image.created":"x""#);
+    assert_eq!(named("index", &built), ["docker.io/library/shop:1.0"]);
+    assert_eq!(named("manifest", &format!(r#""{tag}":"localhost/shop:1.0""#)), ["localhost/shop:1.0"]);
+    let both = format!(r#""{name}":"r.example:5000/a/shop:1","{tag}":"r.example:5000/a/shop:1""#);
+    assert_eq!(named("manifest", &both), ["r.example:5000/a/shop:1"]);
+    let pinned = format!(r#""{tag}":"r.example/shop:1@{OTHER}""#);
+    assert_eq!(named("manifest", &pinned), ["r.example/shop:1"]);
+    let none: [String; 0] = [];
+    for other in [
+        format!(r#""{tag}":"1.0""#),
+        format!(r#""{tag}":"shop:1.0""#),
+        format!(r#""{tag}":"r.example/shop""#),
+        format!(r#""{tag}":"r.example/shop:1@{DIGEST}""#),
+        r#""org.opencontainers.image.base.name":"docker.io/library/alpine:3""#.to_owned(),
+    ] {
+        assert_eq!(named("manifest", &other), none, "{other}");
+    }
+    assert_eq!(named("config", &built), none, "a configuration is no image");
+}
+
+#[test]
 fn subjects_that_are_called_like_images_are_named_by_their_repository() {
     let named = |name: &str| {
         let statement = format!(
