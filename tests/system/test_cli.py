@@ -1,6 +1,8 @@
 """The command line: data on stdout, talk on stderr, exit codes that scripts can rely on (SPEC 8)."""
 
 import datetime
+import gzip
+import hashlib
 import http.server
 import json
 import shutil
@@ -86,6 +88,73 @@ def test_publish_many(told, tmp_path):
     assert {row["status"] for row in rows} == {"accepted"}
     (tmp_path / "empty").mkdir()
     assert b"no files in" in fails(3, "publish", tmp_path / "empty", url=told.url).stderr
+
+
+def layout(path, ref):
+    """An OCI image layout as BuildKit writes one, with an attestation; the digest of the image that `ref` names."""
+    (path / "blobs/sha256").mkdir(parents=True)
+    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def put(kind, content, **more):
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        of = hashlib.sha256(body).hexdigest()
+        (path / "blobs/sha256" / of).write_bytes(body)
+        return {"mediaType": f"application/vnd.{kind}", "digest": f"sha256:{of}", "size": len(body), **more}
+
+    def manifest(config, layers, **more):
+        return put("oci.image.manifest.v1+json", {"schemaVersion": 2, "config": config, "layers": layers}, **more)
+
+    def config(os, diff_id):
+        return put("oci.image.config.v1+json", {"os": os, "architecture": os, "rootfs": {"diff_ids": [diff_id]}})
+
+    layer = put("oci.image.layer.v1.tar+gzip", gzip.compress(ref.encode(), mtime=0))
+    image = manifest(config("linux", digest(0xC13)), [layer], platform={"os": "linux", "architecture": "amd64"})
+    statement = {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "predicateType": "https://slsa.dev/provenance/v0.2",
+        "subject": [{"name": "pkg:docker/layout@1?platform=linux%2Famd64", "digest": {"sha256": image["digest"][7:]}}],
+        "predicate": {"builder": {"id": "https://ci.example/layout"}, "buildType": "https://mobyproject.org/buildkit@v1"},
+    }
+    provenance = put("in-toto+json", statement)
+    about = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image["digest"]}
+    nowhere = {"os": "unknown", "architecture": "unknown"}
+    beside = manifest(config("unknown", provenance["digest"]), [provenance], platform=nowhere, annotations=about)
+    named = {"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": ref.split(":")[-1]}
+    index = put("oci.image.index.v1+json", {"schemaVersion": 2, "manifests": [image, beside]}, annotations=named)
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [index]}))
+    return index["digest"], image["digest"]
+
+
+def test_publish_a_layout(told, tmp_path):
+    """What is in it is sent and not the file systems; it is found by its name. Files beside it are sent as any."""
+    path, subject = tmp_path / "layout", digest(0xC14)
+    index, image = layout(path, "registry.example/layout:1.0")
+    (path / "manifest.json").write_text('[{"Config":"blobs/sha256/00","RepoTags":["registry.example/layout:1.0"],"Layers":[]}]')
+    (path / "sbom.json").write_text(json.dumps({**CYCLONEDX, "serialNumber": "urn:uuid:00000000-0000-4000-8000-00000000c140"}))
+    done = run("publish", tmp_path, "--subject", subject, "--wait", "-o", "json", url=told.url)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = json.loads(done.stdout)["results"]
+    assert [row["file"].removeprefix(f"{path}/")[:5] for row in rows] == ["index", *["blobs"] * 5, "sbom."]
+    assert {row["status"] for row in rows} == {"accepted"}
+    assert done.stderr.decode().strip() == f"{path}: not sent: 1 layer, since file systems are not read"
+    found = told.json("/api/v1/resolve?q=registry.example/layout:1.0")["candidates"]
+    assert [candidate["digest"] for candidate in found] == [index]
+    built = told.entries(subject=image)
+    assert {entry["format"] for entry in built} >= {"oci-manifest", "in-toto"}
+    assert told.entries(subject=subject), "the file beside it is of the subject that was given"
+
+
+def test_publish_a_damaged_layout(nodes, tmp_path):
+    node, path = nodes(), tmp_path / "layout"
+    _, image = layout(path, "registry.example/damaged:1.0")
+    (path / "blobs/sha256" / image[7:]).write_text('{"schemaVersion":2')
+    done = fails(1, "publish", path, "-o", "json", url=node.url)
+    rows = {row["file"].split("/")[-1]: row for row in json.loads(done.stdout)["results"]}
+    assert rows[image[7:]]["status"] == "unsent" and "damaged or cut off" in rows[image[7:]]["detail"]
+    assert {row["status"] for row in rows.values()} == {"accepted", "unsent"}
+    assert "1 of 5 missing or damaged, and not sent" in done.stderr.decode()
+    (path / "index.json").unlink()
+    assert b"without index.json" in fails(3, "publish", path, url=node.url).stderr
 
 
 def test_publish_from_stdin(told):

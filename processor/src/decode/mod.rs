@@ -120,6 +120,12 @@ pub fn formats() -> impl Iterator<Item = &'static str> {
     table::all().map(|decoder| decoder.name)
 }
 
+/// A media type of documents that are read, as it is written here; `None` for one that names none.
+pub fn known_media_type(media_type: &str) -> Option<&'static str> {
+    let known = table::all().flat_map(|decoder| decoder.media_types);
+    known.copied().find(|known| known.eq_ignore_ascii_case(media_type))
+}
+
 /// Decodes one message. `body` is its bytes without compression (see [`unpack`]; what is spooled goes through
 /// [`decode_stream`]); `sha256` is their digest.
 pub fn decode(message: &Message, body: &Bytes, sha256: &[u8; 32], limits: &Limits) -> Result<Decoded, Box<Rejected>> {

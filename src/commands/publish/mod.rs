@@ -1,26 +1,35 @@
 //! `pedigraph publish`: files, directories or stdin to a server.
 
+mod layout;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use pedigraph_proto::Digest;
 use serde_json::{Value, json};
 
 use crate::arguments::Client;
 use crate::client::{Answer, Server};
-use crate::output::{Exit, Failure, answer, progress_bar};
+use crate::output::{Exit, Failure, answer, progress_bar, say};
+use layout::{Document, Layout};
 
 /// Documents above this go to the streaming endpoint, bytes.
 const EVENT_BYTES_MAX: u64 = 15 << 20;
 
+/// What the row of a file says that was not sent.
+const UNSENT: &str = "unsent";
+
 /// `pedigraph publish`
 #[derive(Args, Debug)]
 pub(crate) struct Publish {
-    /// Files, directories (every file below, hidden directories left out), or - for stdin.
+    /// Files, directories (every file below, hidden directories left out), or - for stdin. Of an OCI image layout its
+    /// indexes, manifests, configurations and attestations are sent, and no file systems.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// The artifact that a document is about, where it does not say so itself (sha256:…).
+    /// The artifact that a document is about, where it does not say so itself (sha256:…). What is in an OCI image
+    /// layout does.
     #[arg(long)]
     subject: Option<String>,
     /// Force a format instead of detecting it.
@@ -39,11 +48,11 @@ pub(crate) struct Publish {
 impl Publish {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let server = self.client.server();
-        let files = self.files()?;
-        let bar = progress_bar(files.len() as u64, "files");
+        let found = self.found()?;
+        let bar = progress_bar(found.items.len() as u64, "files");
         let mut rows = Vec::new();
-        for file in &files {
-            rows.extend(self.send(&server, file)?);
+        for item in &found.items {
+            rows.extend(self.send(&server, item)?);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -56,42 +65,58 @@ impl Publish {
             ("REASON", "/detail"),
         ];
         answer(self.client.output, &json!({ "results": rows }), &rows, &columns);
-        // A duplicate of what was rejected is not taken either.
-        let rejected = rows.iter().filter(|row| row["status"] == "rejected" || row["code"].is_string()).count();
-        if rejected > 0 {
-            let hint = "see `pedigraph rejects show INDEX`; their bytes are kept";
-            return Err(Failure::error(Exit::Error, format!("{rejected} of {} rejected; {hint}", rows.len())));
-        }
-        Ok(())
+        found.left.iter().for_each(|left| say(left));
+        judge(&rows)
     }
 
-    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
+    fn found(&self) -> anyhow::Result<Found> {
+        let mut found = Found::default();
         for path in &self.paths {
             match path.is_dir() {
-                true => files.extend(files_below(path)?),
-                false => files.push(path.clone()),
+                true => found.add_below(path)?,
+                false => found.items.push(Item::File(path.clone())),
             }
         }
-        if files.is_empty() {
+        if found.items.is_empty() {
             let named: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
             return Err(Failure::error(Exit::NotFound, format!("nothing to send: no files in {}", named.join(", "))));
         }
-        Ok(files)
+        Ok(found)
     }
 
-    fn send(&self, server: &Server, file: &Path) -> anyhow::Result<Vec<Value>> {
-        let content_type = self.content_type.as_deref().unwrap_or_else(|| media_type(file));
+    fn send(&self, server: &Server, item: &Item) -> anyhow::Result<Vec<Value>> {
+        match item {
+            Item::File(file) => {
+                let content_type = self.content_type.as_deref().unwrap_or_else(|| media_type(file));
+                self.post(server, file, content_type, self.subject.as_deref(), self.format.as_deref())
+            }
+            Item::Document(Document { path, media_type, subject }) => {
+                self.post(server, path, media_type, subject.as_ref().map(Digest::as_str), None)
+            }
+            Item::Unfit(file, why) => {
+                Ok(vec![json!({ "file": file.display().to_string(), "status": UNSENT, "detail": why })])
+            }
+        }
+    }
+
+    fn post(
+        &self,
+        server: &Server,
+        file: &Path,
+        content_type: &str,
+        subject: Option<&str>,
+        format: Option<&str>,
+    ) -> anyhow::Result<Vec<Value>> {
         let mut path = String::from("/api/v1/events");
         let mut headers = vec![("content-type", content_type)];
-        if let Some(subject) = &self.subject {
+        if let Some(subject) = subject {
             headers.push(("pedigraph-subject", subject));
         }
         let mut query = vec![];
         if self.wait {
             query.push("wait=visible".to_owned());
         }
-        if let Some(format) = &self.format {
+        if let Some(format) = format {
             query.push(format!("format={format}"));
         }
         let answer = if file == Path::new("-") {
@@ -111,21 +136,73 @@ impl Publish {
     }
 }
 
-/// In the order of their paths. Links to directories are not followed: they may lead back.
-fn files_below(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+/// What is done with one file.
+enum Item {
+    File(PathBuf),
+    Document(Document),
+    /// It is not what its name says, for a reason.
+    Unfit(PathBuf, String),
+}
+
+/// What directories hold.
+#[derive(Default)]
+struct Found {
+    items: Vec<Item>,
+    /// What is left alone, for people.
+    left: Vec<String>,
+}
+
+impl Found {
+    /// What layouts hold, then other files in the order of their paths.
+    fn add_below(&mut self, dir: &Path) -> anyhow::Result<()> {
+        let (files, layouts) = files_below(dir)?;
+        for layout in layouts {
+            let Layout { documents, unfit, left } = Layout::read(&layout)?;
+            self.items.extend(documents.into_iter().map(Item::Document));
+            self.items.extend(unfit.into_iter().map(|(file, why)| Item::Unfit(file, why)));
+            self.left.extend(Some(left).filter(|left| !left.is_empty()));
+        }
+        self.items.extend(files.into_iter().map(Item::File));
+        Ok(())
+    }
+}
+
+/// An error where anything was not taken.
+fn judge(rows: &[Value]) -> anyhow::Result<()> {
+    // A duplicate of what was rejected is not taken either.
+    let rejected = rows.iter().filter(|row| row["status"] == "rejected" || row["code"].is_string()).count();
+    let unsent = rows.iter().filter(|row| row["status"] == UNSENT).count();
+    let said = [
+        (rejected, "rejected; see `pedigraph rejects show INDEX`; their bytes are kept"),
+        (unsent, "missing or damaged, and not sent; copy the layout again"),
+    ];
+    let said = said.into_iter().filter(|(count, _)| *count > 0);
+    let said: Vec<_> = said.map(|(count, what)| format!("{count} of {} {what}", rows.len())).collect();
+    if said.is_empty() { Ok(()) } else { Err(Failure::error(Exit::Error, said.join("; "))) }
+}
+
+/// Files, and directories that are OCI image layouts, in the order of their paths. Links to directories are not
+/// followed: they may lead back.
+fn files_below(dir: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut files, mut layouts, mut dirs) = (Vec::new(), Vec::new(), vec![dir.to_owned()]);
     while let Some(dir) = dirs.pop() {
+        let is_layout = layout::is_layout(&dir)?;
         for entry in std::fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
             let entry = entry?;
+            if is_layout && layout::is_part(&entry.path()) {
+                continue;
+            }
             if entry.path().is_file() {
                 files.push(entry.path());
             } else if entry.file_type()?.is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b".") {
                 dirs.push(entry.path());
             }
         }
+        layouts.extend(is_layout.then_some(dir));
     }
     files.sort();
-    Ok(files)
+    layouts.sort();
+    Ok((files, layouts))
 }
 
 fn with_query(path: &str, query: &[String]) -> String {
