@@ -88,6 +88,10 @@ def test_publish_many(told, tmp_path):
     assert {row["status"] for row in rows} == {"accepted"}
     (tmp_path / "empty").mkdir()
     assert b"no files in" in fails(3, "publish", tmp_path / "empty", url=told.url).stderr
+    (tmp_path / "v.json").write_text(json.dumps(deployed("cli-many", "registry.example/cli:1", "cli-many", id_="many v")))
+    assert b"cannot read" in fails(1, "publish", tmp_path / "v.json", tmp_path / "none.json", url=told.url).stderr
+    (row,) = json.loads(ok("publish", tmp_path / "v.json", "-o", "json", url=told.url))["results"]
+    assert row["status"] == "accepted", "nothing is sent before all is there"
 
 
 def layout(path, ref):

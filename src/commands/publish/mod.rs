@@ -74,7 +74,13 @@ impl Publish {
         for path in &self.paths {
             match path.is_dir() {
                 true => found.add_below(path)?,
-                false => found.items.push(Item::File(path.clone())),
+                false => {
+                    // Nothing is sent before all is there.
+                    if path != Path::new("-") {
+                        path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+                    }
+                    found.items.push(Item::File(path.clone()));
+                }
             }
         }
         if found.items.is_empty() {
