@@ -175,7 +175,10 @@ enum How {
         again: bool,
     },
     Share,
-    Remove,
+    /// `alone`: of what ran alone, or beside canaries. Else there were canaries only.
+    Remove {
+        alone: bool,
+    },
 }
 
 /// What happened before a moment, beyond the rows at hand.
@@ -221,8 +224,9 @@ impl State {
 
     fn remove(&mut self, row: &Row) -> Option<Move> {
         let old = std::mem::take(self);
+        let alone = old.stable.is_some();
         let from = old.stable.or(old.canaries.into_iter().next())?;
-        Some(row.moves(Some(from.artifact), None, How::Remove))
+        Some(row.moves(Some(from.artifact), None, How::Remove { alone }))
     }
 
     fn full(&mut self, row: &Row, artifact: Rc<Artifact>) -> Option<Move> {
@@ -325,7 +329,7 @@ impl Move {
     pub(crate) fn since(&self) -> Stamp {
         match self.how {
             How::Full { since, .. } => since,
-            How::Share | How::Remove => self.stamp,
+            How::Share | How::Remove { .. } => self.stamp,
         }
     }
 
@@ -336,7 +340,11 @@ impl Move {
 
     /// Does what ran alone no longer run alone?
     pub(crate) fn is_end_of_spell(&self) -> bool {
-        self.is_full() || self.how == How::Remove
+        self.is_full() || self.how == How::Remove { alone: true }
+    }
+
+    fn is_removal(&self) -> bool {
+        matches!(self.how, How::Remove { .. })
     }
 
     /// Was a canary taken back by it, and what is stable stayed?
@@ -344,14 +352,14 @@ impl Move {
         match self.how {
             How::Full { again, .. } => again,
             How::Share => self.fact.effect() == Effect::End,
-            How::Remove => false,
+            How::Remove { .. } => false,
         }
     }
 
     /// The kind of change, as SPEC §6 has it.
     pub(crate) fn kind(&self, history: &dyn History) -> Result<&'static str, Error> {
         let (How::Full { marked, since, .. }, Some(to)) = (self.how, &self.to) else {
-            return Ok(if self.how == How::Remove { "remove" } else { "canary" });
+            return Ok(if self.is_removal() { "remove" } else { "canary" });
         };
         if marked {
             return Ok("rollback");

@@ -204,3 +204,32 @@ fn a_canary_that_is_taken_back_begins_no_spell() {
     let before = scope.last_known("prod", "cart", 1).expect("readable");
     assert_eq!(before[0].artifact_ref, "r.io/cart:0", "and not what runs now");
 }
+
+#[test]
+fn the_removal_of_canaries_alone_ends_no_spell() {
+    let deployed = |minute: i64, tag: &str, weight: u32| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: format!("r.io/cart:{tag}"),
+            weight,
+            ..ServiceDeployed::default()
+        };
+        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
+    };
+    let removed = |minute: i64| {
+        let event = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
+        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
+    };
+    let mut world = World::new();
+    world.append(&[deployed(1, "1", 0), deployed(2, "2", 0), removed(3)]);
+    for minute in (4..10).step_by(2) {
+        world.append(&[deployed(minute, "3", 10), removed(minute + 1)]);
+    }
+    let scope = scope(&world.views(), None, None);
+    let here = scope.service_here("prod", "cart", 1).expect("readable").expect("known");
+    let spells = here.lanes[0].spells.iter().map(|spell| spell.artifact_ref.as_str());
+    assert_eq!((spells.collect::<Vec<_>>(), here.lanes[0].cut), (vec!["r.io/cart:2"], true));
+    let before = scope.last_known("prod", "cart", 2).expect("readable");
+    assert_eq!(before.iter().map(|known| known.artifact_ref.as_str()).collect::<Vec<_>>(), ["r.io/cart:1"]);
+}
