@@ -173,7 +173,7 @@ impl Store for FjallStore {
         let mut open = self.open.write();
         opening::close(open.take(), &self.dir, anew)?;
         let opened = opening::open_unlocked(&self.dir, || open_once(&self.dir, self.cache_bytes))?;
-        *open = Some(opened.map_err(|reason| fault("open", reason))?);
+        *open = Some(opened.map_err(|refused| fault("open", refused.reason()))?);
         Ok(())
     }
 }
@@ -181,7 +181,7 @@ impl Store for FjallStore {
 fn open_once(dir: &Path, cache_bytes: u64) -> Result<Open, Refused> {
     let refused = |error: fjall::Error| match matches!(error, fjall::Error::Locked) {
         true => Refused::Locked,
-        false => Refused::Damaged(error.to_string()),
+        false => Refused::of(&error, None),
     };
     let table_bytes = (cache_bytes / CACHE_BYTES_PER_TABLE_BYTE).clamp(TABLE_BYTES_MIN, TABLE_BYTES_MAX);
     let tables_bytes = table_bytes.saturating_mul(FULL_IN_MEMORY_MAX as u64 + 2);

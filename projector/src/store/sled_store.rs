@@ -117,7 +117,7 @@ impl Store for SledStore {
         let mut db = self.db.write();
         opening::close(db.take(), &self.dir, anew)?;
         let opened = opening::open_unlocked(&self.dir, || open_once(&self.dir, self.cache_bytes))?;
-        *db = Some(opened.map_err(|reason| fault("open", reason))?);
+        *db = Some(opened.map_err(|refused| fault("open", refused.reason()))?);
         Ok(())
     }
 }
@@ -129,10 +129,12 @@ fn open_once(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Refused> {
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None)
         .mode(sled::Mode::HighThroughput);
-    config.open().map_err(|error| match error.to_string() {
+    config.open().map_err(|error| match &error {
         // sled has no error of its own for this.
-        reason if reason.contains("could not acquire lock") => Refused::Locked,
-        reason => Refused::Damaged(reason),
+        _ if error.to_string().contains("could not acquire lock") => Refused::Locked,
+        // Which it does not tell as the cause.
+        sled::Error::Io(cause) => Refused::of(&error, Some(cause)),
+        _ => Refused::of(&error, None),
     })
 }
 

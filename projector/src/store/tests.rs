@@ -1,9 +1,11 @@
 //! Every store against a map, with scans in both directions; and what stores on disk do when they are opened again.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use proptest::prelude::*;
 
+use super::opening::Refused;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -137,6 +139,51 @@ fn a_reopened_store_has_its_rows_and_a_damaged_one_is_set_aside() {
         assert!(renewed, "{kind}");
         assert!(store.scan(b"", &[0xff; 5], false, 1).expect("scan").is_empty());
         assert!(dir.path().join("s.corrupt-1").exists());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_may_not_be_written_is_not_set_aside() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    for kind in KINDS {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("s");
+        let (store, _) = kind.open(&path, 1 << 20).expect("opens");
+        store.insert(b"k", b"v").expect("inserts");
+        store.sync().expect("sync");
+        drop(store);
+        let modes = |mode: u32| {
+            for place in [&path, dir.path()] {
+                std::fs::set_permissions(place, std::fs::Permissions::from_mode(mode)).expect("permissions");
+            }
+        };
+        modes(0o500);
+        // The superuser may write all the same.
+        let refused = std::fs::write(dir.path().join("probe"), b"").is_err();
+        let opened = kind.open(&path, 1 << 20).map(|(_, renewed)| renewed);
+        modes(0o700);
+        assert!(!dir.path().join("s.corrupt-1").exists(), "{kind}");
+        match opened {
+            Ok(renewed) => assert!(!renewed && !refused, "{kind}"),
+            Err(error) => assert!(error.to_string().contains("nothing in it was changed"), "{error}"),
+        }
+        let (store, renewed) = kind.open(&path, 1 << 20).expect("opens");
+        assert!(!renewed && store.get(b"k").expect("reads").is_some(), "{kind}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_damage() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
+        let (error, cause) = (std::io::Error::other("opening"), std::io::Error::from(kind));
+        assert!(matches!(Refused::of(&error, Some(&cause)), Refused::Failed(_)), "{kind}");
+        assert!(matches!(Refused::of(&fjall::Error::Io(cause), None), Refused::Failed(_)), "{kind}");
+    }
+    assert!(matches!(Refused::of(&std::io::Error::from_raw_os_error(24), None), Refused::Failed(_)));
+    for kind in [ErrorKind::UnexpectedEof, ErrorKind::InvalidData, ErrorKind::NotFound] {
+        assert!(matches!(Refused::of(&std::io::Error::from(kind), None), Refused::Damaged(_)), "{kind}");
     }
 }
 
