@@ -8,7 +8,7 @@ use crate::commands::{
     restore, service, token, topics, trace, verdict, verify,
 };
 use crate::node;
-use crate::output::put;
+use crate::output::{put, put_bytes};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 not allowed, 5 verification failed, 6 stale, 7 unreachable,
@@ -120,7 +120,9 @@ impl Cli {
             Command::Rejects(rejects) => rejects.run(),
             Command::Config(command) => command.run(),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "pedigraph", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "pedigraph", &mut script);
+                put_bytes(&script);
                 Ok(())
             }
             Command::Version => {

@@ -2,8 +2,9 @@
 #![expect(clippy::print_stderr, reason = "the one module that prints")]
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -104,21 +105,44 @@ pub(crate) fn put(text: &str) {
     put_as_it_is(&shown_lines(text));
 }
 
-/// Data for programs, on stdout. A closed pipe ends the printing, not the program with a panic.
+/// Data for programs, on stdout.
 fn put_as_it_is(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
 }
 
 /// Bytes, on stdout, as they are.
 pub(crate) fn put_bytes(bytes: &[u8]) {
-    let mut out = std::io::stdout().lock();
-    let _closed_pipe = out.write_all(bytes).and_then(|()| out.flush());
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// Why something was not written to stdout.
+static NOT_WRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// A closed pipe ends the printing: its reader has what it wanted. Any other fault is one of the command.
+fn written(result: io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _first = NOT_WRITTEN.set(error);
+    }
+}
+
+/// An error where what was printed did not all reach stdout, as on a full disk.
+pub(crate) fn all_written() -> anyhow::Result<()> {
+    match NOT_WRITTEN.get() {
+        None => Ok(()),
+        Some(error) => {
+            let text = format!("cannot write to stdout: {error}; what was to be printed is lost or cut");
+            Err(Failure::error(Exit::Error, text))
+        }
+    }
 }
 
 /// A progress bar where stderr is a terminal; nothing elsewhere.
 pub(crate) fn progress_bar(total: u64, unit: &str) -> indicatif::ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() {
         return indicatif::ProgressBar::hidden();
     }
     let bar = indicatif::ProgressBar::new(total);
@@ -167,7 +191,7 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Columns of the terminal that stdout is; `None`: it is none, or does not say.
 pub(crate) fn terminal_columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 

@@ -1,7 +1,6 @@
 //! `pedigraph rejects …`: look at what was rejected, drive it again.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::publish::results;
 use crate::arguments::Client;
 use crate::client::Server;
-use crate::output::{Exit, Failure, answer, printable, say};
+use crate::output::{Exit, Failure, answer, printable, put_bytes, say};
 
 /// HTTP status of bytes that are no longer kept.
 const GONE: u16 = 410;
@@ -45,7 +44,8 @@ impl Rejects {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Rejects::List { from, client } => {
-                let body = rejects(&client.server(), from)?;
+                let server = client.server();
+                let body = rejects(&server, from)?;
                 let rows = body["entries"].as_array().cloned().unwrap_or_default();
                 let columns = [
                     ("INDEX", "/index"),
@@ -56,12 +56,12 @@ impl Rejects {
                     ("REASON", "/reason"),
                 ];
                 answer(client.output, &body, &rows, &columns);
-                Ok(())
+                server.up_to_date()
             }
             Rejects::Show { index, client } => {
                 let server = client.server();
                 let answer = server.fetch(&format!("/api/v1/entries/{index}/body"), &[])?.ok(&server.base)?;
-                std::io::stdout().write_all(&answer.body)?;
+                put_bytes(&answer.body);
                 Ok(())
             }
             Rejects::Replay { index, client } => replay(&client, index),
@@ -84,7 +84,9 @@ fn replay(client: &Client, index: Option<u64>) -> anyhow::Result<()> {
     let columns =
         [("REJECT", "/file"), ("STATUS", "/status"), ("INDEX", "/index"), ("CODE", "/code"), ("REASON", "/detail")];
     answer(client.output, &json!({ "results": rows }), &rows, &columns);
-    still_rejected(&rows)
+    still_rejected(&rows)?;
+    // Of a list that is an older state some may be missing.
+    server.up_to_date()
 }
 
 fn replay_one(server: &Server, index: u64) -> anyhow::Result<Vec<Value>> {

@@ -5,12 +5,15 @@ import gzip
 import hashlib
 import http.server
 import json
+import pathlib
 import shutil
+import subprocess
 import threading
 
 import pytest
 
 from pedigraph import (
+    BINARY,
     CLOUDEVENT,
     NDJSON,
     deployed,
@@ -585,3 +588,25 @@ def test_an_export_that_breaks_off(tmp_path):
         server.shutdown()
     assert b"broke off" in done.stderr and b"try again" in done.stderr
     assert not list(tmp_path.iterdir()), "half a pack is none"
+
+
+def test_what_cannot_be_written_is_an_error_and_a_closed_pipe_is_none(told, tmp_path):
+    """A script must not take an empty file for an answer, nor `token new` print a token into nothing."""
+    tokens = tmp_path / "tokens.toml"
+    commands = [
+        ["env", "cli-env", "-o", "json", "--url", told.url],
+        ["env", "cli-env", "--url", told.url],
+        ["log", "vkey", "--url", told.url],
+        ["token", "new", "--tokens", tokens, "--name", "a", "--scope", "admin"],
+        ["completions", "bash"],
+    ]
+    for command in commands:
+        with pathlib.Path("/dev/full").open("wb") as full:
+            done = subprocess.run([BINARY, *command], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+        assert done.returncode == 1, (command, done.stderr)
+        assert b"cannot write to stdout: No space left" in done.stderr, (command, done.stderr)
+    for command in commands[:3]:
+        piped = subprocess.Popen([BINARY, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        piped.stdout.close()
+        said = piped.stderr.read()
+        assert (piped.wait(60), said) == (0, b""), command
