@@ -200,7 +200,13 @@ impl Problem {
     /// Whether it says that the views know nothing of something, which they may learn from entries that they do not
     /// show yet.
     pub fn says_missing(&self) -> bool {
-        let codes = [Code::LineageNotFound, Code::ArtifactNotFound, Code::ReferenceNotFound, Code::EnvironmentNotFound];
+        let codes = [
+            Code::LineageNotFound,
+            Code::ArtifactNotFound,
+            Code::ReferenceNotFound,
+            Code::EnvironmentNotFound,
+            Code::VerdictNotFound,
+        ];
         codes.contains(&self.code)
     }
 
@@ -355,5 +361,22 @@ mod tests {
             "parameter": "maxDepth",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn every_code_is_documented() {
+        let documented = include_str!("../../docs/reject-codes.md");
+        for code in Code::ALL {
+            let row = format!("| `{}` | {} | {} |", code.as_str(), code.status(), code.title());
+            assert!(documented.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn what_views_do_not_know_may_be_in_entries_that_they_do_not_show() {
+        use Missing::{Artifact, Body, Entry, Environment, Lineage, Reference, Verdict};
+        let waits = |what: Missing| Problem::new(code_of(what), "").says_missing();
+        assert!([Artifact, Environment, Lineage, Reference, Verdict].into_iter().all(waits));
+        assert!(![Body, Entry].into_iter().any(waits), "the ledger has these");
     }
 }
