@@ -498,6 +498,11 @@ def test_an_older_checkpoint_and_a_rotated_key_are_followed(world, tmp_path):
     newest = ok("log", "vkey", "--data", data).strip()
     assert newest != world.vkey
     ok("verify", pack, "--vkey", newest)
+    # A key is not followed back to one that it replaced, and the message says which one to give.
+    chain = tmp_path / "keys"
+    chain.write_text(ok("log", "vkey", "--chain", "--data", data))
+    assert f"--vkey {world.vkey}" in refused(world.pack, "--vkey", newest, "--keys", chain)
+    assert f"it is signed by {world.vkey}: where the log's key was rotated since" in refused(world.pack, "--vkey", newest)
     files = unzip(pack)
     files["consistency.json"] = files["consistency.json"].replace(b'"from"', b'"from" ')
     refused(rezip(tmp_path / "changed.zip", files))
@@ -513,7 +518,7 @@ def test_what_is_refused_before_work_is_done(world, nodes, tmp_path):
     node = nodes("data")
     ask = lambda **body: node.post(body, path="/api/v1/lineage/export")
     problem(ask(artifactDigests=[]), 400, "INVALID_PARAMETER")
-    problem(ask(), 400, "BAD_REQUEST")
+    problem(ask(), 400, "INVALID_PARAMETER")
     problem(node.post(b"[", path="/api/v1/lineage/export"), 400, "BAD_REQUEST")
     problem(node.post(b" " * 70_000, path="/api/v1/lineage/export"), 413, "TOO_LARGE")
     problem(ask(artifactDigests=[digest(1)]), 404, "LINEAGE_NOT_FOUND")

@@ -349,7 +349,7 @@ impl<R: Read + Seek> Pack<R> {
         trust: &Trust,
         done: &mut Done,
     ) -> Result<Trusted, Error> {
-        let refused = |error: pedigraph_ledger::Error| fault(CHECKPOINT, error.to_string());
+        let refused = |error: pedigraph_ledger::Error| fault(CHECKPOINT, format!("{error}{}", other_key(own, trust)));
         let by = following(trust, || own.chain(), |trust| trust.checkpoint(&own.checkpoint)).map_err(refused)?;
         if by.origin != manifest.origin
             || by.size != manifest.checkpoint.size
@@ -684,6 +684,30 @@ impl<R: Read + Seek> Pack<R> {
             return Err(fault(CONSISTENCY, "does not lead from its older root to the checkpoint's"));
         }
         Ok((proof.from, from_root))
+    }
+}
+
+/// What to do where a key is given that did not sign the checkpoint, and the pack's own did. A key is not followed back
+/// to the one that it replaced: that one may have been stolen since.
+fn other_key(own: &Own, trust: &Trust) -> String {
+    let by_own = Trust { vkey: Some(own.vkey.clone()), policy: None, chain: Some(own.chain.clone()) };
+    let Some(given) = &trust.vkey else { return String::new() };
+    if by_own.checkpoint(&own.checkpoint).is_err() {
+        return String::new();
+    }
+    let chain = trust.chain.as_deref().unwrap_or_default();
+    let later = key_successors(chain, &own.vkey).unwrap_or_default();
+    match later.iter().skip(1).any(|key| key == given) {
+        true => format!(
+            "; the pack is older than the given key, which replaced the one that signed it: where you trust what that \
+             signed then, check with --vkey {}",
+            own.vkey
+        ),
+        false => format!(
+            "; it is signed by {}: where the log's key was rotated since, and `pedigraph log vkey --chain` shows that \
+             key, check with --vkey and that one",
+            own.vkey
+        ),
     }
 }
 
