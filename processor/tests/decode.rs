@@ -1827,3 +1827,9 @@ fn long_strings_and_lists_still_fit_into_facts() {
     let bom = format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{component},{{"name":"b"}}]}}"#);
     run(&message(bom.as_bytes()), &Limits::default()).expect("accepted");
 }
+
+#[test]
+fn a_list_says_how_to_send_what_is_in_it() {
+    let rejected = run(&message(b"[{}]"), &Limits::default()).expect_err("a list").reject;
+    assert!(rejected.reason.contains("application/cloudevents-batch+json"), "{}", rejected.reason);
+}

@@ -122,10 +122,7 @@ impl Env {
         let mut query = vec![("includeRemoved", self.include_removed.then_some("true"))];
         query.extend(self.clocks.query());
         let path = format!("/api/v1/environments/{}", escape(name));
-        let mut body = server.get(&path, &query)?;
-        if body.get("nextPageToken").is_some() {
-            body = server.list(&path, &query, &["services"], None)?;
-        }
+        let body = server.list(&path, &query, &["services"], self.limit.rows())?;
         let mut columns = vec![
             ("SERVICE", "/service"),
             ("ARTIFACT", "/artifactRef"),
@@ -149,6 +146,7 @@ impl Env {
             let (name, count) = (field(cut, "/service"), field(cut, "/canariesCut"));
             say(&format!("more: {count} deployments of canaries of {name} are not shown"));
         }
+        self.limit.say_if_cut(&body);
         Ok(())
     }
 }

@@ -147,6 +147,11 @@ impl<'a> Shape<'a> {
     fn unknown(&self) -> Reject {
         match self.foreign() {
             Some(what) => unsupported(what),
+            None if self.kind == Kind::List => {
+                let reason = "a list: send events in it as application/cloudevents-batch+json, and other documents one by \
+                              one, as lines of application/x-ndjson";
+                Reject::new(Code::UnsupportedFormat, reason)
+            }
             None => Reject::new(Code::UnsupportedFormat, "JSON, but none of the supported formats"),
         }
     }
@@ -155,7 +160,7 @@ impl<'a> Shape<'a> {
     fn foreign(&self) -> Option<&'static str> {
         let schema = self.value("$schema");
         let context = self.value("@context");
-        let known: [(bool, &str); 14] = [
+        let known: [(bool, &str); 13] = [
             (context.contains("spdx.org"), "SPDX 3"),
             (self.has("runs") && (schema.contains("sarif") || self.has("version")), "SARIF"),
             (self.all(&["results", "experimental_config"]), "an osv-scanner report"),
@@ -169,7 +174,6 @@ impl<'a> Shape<'a> {
             (self.has("repository") && self.has("sender"), "a GitHub webhook"),
             (self.all(&["alerts", "receiver"]), "an Alertmanager webhook"),
             (self.all(&["involvedObject", "reportingController"]), "a Flux event"),
-            (self.kind == Kind::List, "a list"),
         ];
         known.into_iter().find(|(matches, _)| *matches).map(|(_, what)| what)
     }
