@@ -1,6 +1,7 @@
 //! What the write half shows of itself: metrics, readiness, where each source stands.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use pedigraph_processor::Processor;
 use pedigraph_processor::counters::COMMIT_BUCKETS_US;
@@ -10,6 +11,9 @@ use pedigraph_query_api::{About, Check, SourceLag, SourceState};
 
 /// Lost partitions that one line of `/readyz` names.
 const NAMED_MAX: usize = 5;
+
+/// How far the clock may be behind recorded times before that is told: a leap, and not what clocks are set by all day.
+const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
 
 /// Lines of `/readyz`. What keeps a source or the signing of checkpoints does not keep anybody from sending.
 pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<String>) -> Vec<Check> {
@@ -21,6 +25,7 @@ pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<
     let detail = format!("{} MiB free, {} MiB are kept in reserve", free >> 20, reserve_bytes >> 20);
     let ok = processor.intake().refuses() != Some(Refused::NoRoom);
     checks.push(check("disk-space", About::Intake, ok, detail));
+    checks.push(clock_check(processor.counters().clock_behind()));
     checks.push(check("checkpoints", About::Besides, no_room.is_none(), no_room.unwrap_or_default()));
     for (n, source) in processor.kafka_sources().into_iter().enumerate() {
         checks.push(positions_check(n, &source));
@@ -29,6 +34,20 @@ pub(crate) fn checks(processor: &Processor, reserve_bytes: u64, no_room: Option<
         checks.push(check(&format!("kafka-{n}"), About::Besides, ok, detail));
     }
     checks
+}
+
+/// That the clock is not behind what was recorded by it.
+fn clock_check(behind: Duration) -> Check {
+    let ok = behind <= CLOCK_BEHIND_MAX;
+    let detail = match ok {
+        true => String::new(),
+        false => format!(
+            "this machine's clock is {} s behind the newest recorded time, which stands still until then: set the clock \
+             right; if it is, it was ahead: see \"The clock was ahead\" in deploy/runbook.md",
+            behind.as_secs()
+        ),
+    };
+    Check { name: "clock".to_owned(), about: About::Besides, ok, detail }
 }
 
 /// That what follows on the position of each partition still is there.
@@ -205,4 +224,16 @@ fn seconds(microseconds: u64) -> String {
 /// The two lines before a metric's values.
 pub(crate) fn header(text: &mut String, name: &str, kind: &str, help: &str) {
     let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_far_behind_is_told() {
+        assert!(clock_check(Duration::from_secs(60)).ok);
+        let check = clock_check(Duration::from_secs(40 * 86_400));
+        assert!(!check.ok && check.detail.contains("3456000 s behind"), "{}", check.detail);
+    }
 }

@@ -1,9 +1,11 @@
 //! What happened, as plain atomics: the root shows them, this crate knows no metrics system.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pedigraph_proto::message::Status;
+
+use crate::clock::now_ns;
 
 /// Upper bounds of the commit histogram's buckets, microseconds; the last bucket has none.
 pub const COMMIT_BUCKETS_US: [u64; 10] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000];
@@ -29,6 +31,8 @@ pub struct Counters {
     secrets: AtomicU64,
     pub(crate) id_rows_read: AtomicU64,
     pub(crate) disk_free_bytes: AtomicU64,
+    /// When the newest commit was recorded.
+    pub(crate) recorded_ns: AtomicI64,
     pub(crate) queue_messages: AtomicU64,
     pub(crate) queue_bytes: AtomicU64,
 }
@@ -114,6 +118,13 @@ impl Counters {
         self.disk_free_bytes.load(Ordering::Relaxed)
     }
 
+    /// How far this machine's clock is behind the newest recorded time: recorded times never go back, so that they stand
+    /// still until the clock is there.
+    pub fn clock_behind(&self) -> Duration {
+        let behind = self.recorded_ns.load(Ordering::Relaxed).saturating_sub(now_ns());
+        Duration::from_nanos(u64::try_from(behind).unwrap_or_default())
+    }
+
     /// Messages between intake and durability.
     pub fn queue_messages(&self) -> u64 {
         self.queue_messages.load(Ordering::Relaxed)
@@ -172,5 +183,21 @@ impl Counters {
             Status::Conflict => &self.conflict,
             Status::Rejected => &self.rejected,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_is_behind_what_was_recorded() {
+        let counters = Counters::default();
+        assert_eq!(counters.clock_behind(), Duration::ZERO, "nothing is recorded");
+        counters.recorded_ns.store(now_ns() + 3_600_000_000_000, Ordering::Relaxed);
+        let behind = counters.clock_behind().as_secs();
+        assert!((3_000..=3_600).contains(&behind), "{behind}");
+        counters.recorded_ns.store(i64::MAX, Ordering::Relaxed);
+        assert!(counters.clock_behind() > Duration::ZERO);
     }
 }

@@ -160,6 +160,7 @@ pub fn start(writer: Writer, config: Config) -> Result<Processor, Error> {
     let known = known_ids::KnownIds::open(&config.dir.join("known"), &reader)?;
     let positions = Arc::new(Positions::new(writer.positions().clone()));
     let counters = Arc::new(Counters::default());
+    counters.recorded_ns.store(writer.next_time(i64::MIN), Ordering::Relaxed);
     let queue = Arc::new(Queue::new(config.queue.clone(), Arc::clone(&counters)));
     let fatal = Fatal(Arc::new(watch::channel(None).0));
     let disk = Disk {

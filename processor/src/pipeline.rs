@@ -255,6 +255,7 @@ impl Shell {
         let span = tracing::info_span!("batch", messages = Empty, entries = Empty, duplicates = Empty, index = Empty);
         let entered = span.enter();
         let time_ns = self.ledger.next_time(now_ns());
+        self.counters.recorded_ns.store(time_ns, Ordering::Relaxed);
         let mut decided = self.decide(units, time_ns)?;
         decided.record(&span);
         if let Some((log, first)) = decided.first() {
