@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::output::{Exit, Failure, field, printable};
+use crate::output::{Exit, Failure, field, printable, say};
 use crate::telemetry::caller_context;
 
 /// Answers larger than this are refused, bytes (the server's own limit is 16 MiB).
@@ -20,6 +20,10 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// Bytes that are received at once.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Status of a server that takes no more of a client, or of anybody, for now.
+const TOO_MANY: u16 = 429;
+/// Longest time that is waited until a server takes one request.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Rows of one page of a list that is read to its end.
 const PAGE_ROWS: usize = 1_000;
 /// Header of an answer that comes from views which are being folded anew.
@@ -39,6 +43,8 @@ pub(crate) struct Server {
 /// Status and body of an answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// When to come back, as the server says.
+    pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -96,13 +102,32 @@ impl Server {
 
     /// GET of any body.
     pub(crate) fn fetch(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Answer> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        for (name, value) in query {
-            if let Some(value) = value {
-                request = request.query(name, value);
+        self.patiently(|| {
+            let mut request = self.agent.get(format!("{}{path}", self.base));
+            for (name, value) in query {
+                if let Some(value) = value {
+                    request = request.query(name, value);
+                }
             }
+            self.read(self.authorized(request).call())
+        })
+    }
+
+    /// Asks again when a server says that it takes no more for now and when to come back.
+    pub(crate) fn patiently(&self, ask: impl Fn() -> anyhow::Result<Answer>) -> anyhow::Result<Answer> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let answer = ask()?;
+            let Some(wait) = answer.retry_after.filter(|_| answer.status == TOO_MANY) else { return Ok(answer) };
+            if waited.saturating_add(wait) > PATIENCE {
+                return Ok(answer);
+            }
+            if waited.is_zero() {
+                say(&format!("{} takes no more for now: waiting, as it says", self.base));
+            }
+            rest(wait);
+            waited += wait;
         }
-        self.read(self.authorized(request).call())
     }
 
     /// POST of a body.
@@ -164,14 +189,21 @@ impl Server {
         if response.headers().contains_key(REBUILDING) {
             self.rebuilding.set(true);
         }
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = retry_after.map(|seconds: u64| Duration::from_secs(seconds.max(1)));
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        Ok(Answer { status, body: body.map_err(|error| self.broke_off(error))? })
+        Ok(Answer { status, retry_after, body: body.map_err(|error| self.broke_off(error))? })
     }
 
     fn broke_off(&self, error: ureq::Error) -> anyhow::Error {
         let text = format!("the answer of {} broke off: {}; try again", self.base, reason(&error));
         Failure::error(Exit::Unreachable, text)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the server says how long nothing can happen")]
+fn rest(time: Duration) {
+    std::thread::sleep(time);
 }
 
 fn longest(answer: &Value, lists: &[&str]) -> usize {

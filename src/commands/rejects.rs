@@ -100,7 +100,7 @@ fn replay_all(server: &Server) -> anyhow::Result<Vec<Value>> {
     let indexes = all["entries"].as_array().into_iter().flatten().filter_map(|row| row["index"].as_u64());
     let mut rows = Vec::new();
     for index in indexes {
-        let answer = server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8])?;
+        let answer = server.patiently(|| server.post(&format!("/api/v1/rejects/{index}/replay"), &[], &[] as &[u8]))?;
         if answer.status == GONE {
             say(&format!("entry {index} cannot be replayed: its bytes were erased"));
             continue;

@@ -559,7 +559,10 @@ def test_ndjson_of_a_thousand(told):
     body = b"\n".join(json.dumps(deployed(f"thousand-{n}", "r.example/app:1", "cli-thousand")).encode() for n in range(1000))
     answer = told.post(body, NDJSON, wait="visible")
     assert answer.status_code == 201, answer.text[:200]
-    assert len(json.loads(ok("env", "cli-thousand", "-o", "json", url=told.url))["services"]) == 1000
+    whole = ok("env", "cli-thousand", "--all", "-o", "json", url=told.url)
+    assert len(json.loads(whole)["services"]) == 1000
+    cut = run("env", "cli-thousand", "-o", "json", url=told.url)
+    assert len(json.loads(cut.stdout)["services"]) == 100 and b"only 100 rows are shown" in cut.stderr
     problem(told.get("/api/v1/environments/never"), 404)
 
 
@@ -610,3 +613,49 @@ def test_what_cannot_be_written_is_an_error_and_a_closed_pipe_is_none(told, tmp_
         piped.stdout.close()
         said = piped.stderr.read()
         assert (piped.wait(60), said) == (0, b""), command
+
+
+def test_what_was_taken_before_a_directory_is_broken_off_is_told(tmp_path):
+    """Receipts of what was recorded, where it stopped, and a wait when the server says when to come back."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            asked.append(self.path)
+            index = len(asked) - 1
+            told = [
+                (201, {"status": "accepted", "index": 0, "eventId": "a", "leafHash": digest(1)}, {}),
+                (429, {"code": "RATE_LIMITED", "detail": "too many", "status": 429}, {"retry-after": "1"}),
+                (201, {"status": "accepted", "index": 1, "eventId": "b", "leafHash": digest(2)}, {}),
+                (507, {"code": "INSUFFICIENT_STORAGE", "detail": "no room", "status": 507}, {}),
+            ]
+            status, body, headers = told[index]
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {"content-length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    for name in "abcd":
+        (tmp_path / f"{name}.json").write_text(json.dumps(CYCLONEDX))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        done = run("publish", tmp_path, "-o", "json", url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert [row["index"] for row in json.loads(done.stdout)["results"]] == [0, 1], done.stdout
+    assert done.returncode == 1 and len(asked) == 4, done.stderr
+    said = done.stderr.decode()
+    assert "takes no more for now" in said and "2 of 4 files were sent before" in said and "c.json" in said, said
+
+
+def test_a_key_that_was_cut_is_an_error_of_usage(told, tmp_path):
+    key = ok("log", "vkey", url=told.url).decode().strip()
+    ok("export", digest(0xC11), "-o", tmp_path / "pack.zip", url=told.url)
+    ok("verify", tmp_path / "pack.zip", "--vkey", key)
+    done = fails(2, "verify", tmp_path / "pack.zip", "--vkey", key[:-4])
+    assert b"pedigraph log vkey" in done.stderr

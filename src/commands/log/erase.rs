@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use pedigraph_proto::TenantId;
+use pedigraph_proto::message::Receipt;
 use serde_json::{Value, json};
 
 use crate::arguments::{LogLocation, no_tenant};
@@ -48,38 +49,44 @@ pub(crate) struct Erase {
 impl Erase {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let said_by = match &self.location.data {
-            Some(data) => self.in_directory(&Stopped { data: data.clone(), config: self.config.clone() })?,
+            Some(data) => self.in_directory(&Stopped { data: data.clone(), config: self.config.clone() })?.len(),
             None => self.on_server()?,
         };
-        if said_by.is_empty() {
+        if said_by == 0 {
             say("nothing to erase: these bytes are gone already");
         }
-        said_by.iter().for_each(|index| put(&format!("erased, which entry {index} says")));
         Ok(())
     }
 
     /// Indexes of the entries that say so.
-    fn in_directory(&self, ledger: &Stopped) -> anyhow::Result<Vec<u64>> {
+    fn in_directory(&self, ledger: &Stopped) -> anyhow::Result<Vec<Receipt>> {
         let (_, signer) = ledger.ledger()?;
         let tenant = TenantId::new(&self.location.tenant).ok_or_else(|| no_tenant(&self.location.tenant))?;
         let receipts = ledger.record(signer, |processor, _| {
             Ok(processor.erase_blocking(&tenant, &self.indexes, &self.reason, &self.actor)?)
         })?;
-        Ok(receipts.iter().map(|receipt| receipt.index).collect())
+        receipts.iter().for_each(|receipt| tell(receipt.index));
+        Ok(receipts)
     }
 
-    /// One request for each; those before one that fails are erased.
-    fn on_server(&self) -> anyhow::Result<Vec<u64>> {
+    /// One request for each, and how many entries say that something was erased; those before one that fails are
+    /// erased, and told.
+    fn on_server(&self) -> anyhow::Result<usize> {
         let server = self.location.server();
         let body = json!({ "reason": self.reason, "actor": self.actor }).to_string();
-        let mut said_by = Vec::new();
+        let mut said_by = 0;
         for index in &self.indexes {
             let path = format!("/api/v1/entries/{index}/erase");
             let answer = server.post(&path, &[("content-type", "application/json")], body.as_bytes())?;
             let answer: Value = serde_json::from_slice(&answer.ok(&self.location.url)?.body)?;
             let receipts = answer["receipts"].as_array().context("the server's answer has no receipts")?;
-            said_by.extend(receipts.iter().filter_map(|receipt| receipt["index"].as_u64()));
+            let said = receipts.iter().filter_map(|receipt| receipt["index"].as_u64());
+            said_by += said.inspect(|index| tell(*index)).count();
         }
         Ok(said_by)
     }
+}
+
+fn tell(index: u64) {
+    put(&format!("erased, which entry {index} says"));
 }

@@ -50,9 +50,17 @@ impl Publish {
         let server = self.client.server();
         let found = self.found()?;
         let bar = progress_bar(found.items.len() as u64, "files");
-        let mut rows = Vec::new();
-        for item in &found.items {
-            rows.extend(self.send(&server, item)?);
+        let (mut rows, mut stopped) = (Vec::new(), None);
+        for (before, item) in found.items.iter().enumerate() {
+            match self.send(&server, item) {
+                Ok(receipts) => rows.extend(receipts),
+                // Of nothing that was sent nothing is to be said.
+                Err(error) if before == 0 => return Err(error),
+                Err(error) => {
+                    stopped = Some((before, item, error));
+                    break;
+                }
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -66,7 +74,10 @@ impl Publish {
         ];
         answer(self.client.output, &json!({ "results": rows }), &rows, &columns);
         found.left.iter().for_each(|left| say(left));
-        judge(&rows)
+        let Some((before, item, error)) = stopped else { return judge(&rows) };
+        let hint = "the receipts of those are above; send all again: what was taken is a duplicate then";
+        let text = format!("{error:#}; {before} of {} files were sent before {}", found.items.len(), item.name());
+        Err(Failure::error(Exit::of(&error), format!("{text}; {hint}")))
     }
 
     fn found(&self) -> anyhow::Result<Found> {
@@ -130,13 +141,13 @@ impl Publish {
             std::io::stdin().read_to_end(&mut body).context("cannot read stdin")?;
             let lines = content_type == "application/json" && looks_like_lines(&body);
             headers[0].1 = if lines { "application/x-ndjson" } else { content_type };
-            server.post(&with_query(&path, &query), &headers, body.as_slice())?
+            server.patiently(|| server.post(&with_query(&path, &query), &headers, body.as_slice()))?
         } else {
-            let opened = std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-            if opened.metadata()?.len() > EVENT_BYTES_MAX {
+            let open = || std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()));
+            if open()?.metadata()?.len() > EVENT_BYTES_MAX {
                 "/api/v1/documents".clone_into(&mut path);
             }
-            server.post(&with_query(&path, &query), &headers, opened)?
+            server.patiently(|| server.post(&with_query(&path, &query), &headers, open()?))?
         };
         results(answer, &server.base, &file.display().to_string())
     }
@@ -148,6 +159,13 @@ enum Item {
     Document(Document),
     /// It is not what its name says, for a reason.
     Unfit(PathBuf, String),
+}
+
+impl Item {
+    fn name(&self) -> String {
+        let (Item::File(path) | Item::Document(Document { path, .. }) | Item::Unfit(path, _)) = self;
+        path.display().to_string()
+    }
 }
 
 /// What directories hold.
@@ -261,7 +279,7 @@ mod tests {
     #[test]
     fn each_row_says_why_it_was_rejected() {
         let of = |status: u16, body: Value| {
-            let answer = Answer { status, body: body.to_string().into_bytes() };
+            let answer = Answer { status, retry_after: None, body: body.to_string().into_bytes() };
             results(answer, "http://localhost", "one.json").expect("rows").remove(0)
         };
         let alone = of(422, json!({ "index": 4, "code": "SCHEMA_VIOLATION", "detail": "no type" }));
