@@ -51,6 +51,14 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address to listen on: no name is looked up, but for the one that is always the same.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let by_name = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let hint = || "write an address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for every address".to_owned();
+    by_name.as_deref().unwrap_or(text).parse().map_err(|_| hint())
+}
+
 /// A token as it was read from a file, with its line end. It is not refused here: what is refused is printed.
 #[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
 fn token(text: &str) -> Result<String, Infallible> {
@@ -168,10 +176,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "PEDIGRAPH_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// Address of API and pages; port 0 picks one [default: 127.0.0.1:8080].
-    #[arg(long, env = "PEDIGRAPH_LISTEN")]
+    #[arg(long, env = "PEDIGRAPH_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Address of a listener of its own for /livez, /readyz and /metrics, which no client can fill [default: none].
-    #[arg(long, env = "PEDIGRAPH_PROBE_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "PEDIGRAPH_PROBE_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) probe_listen: Option<SocketAddr>,
     /// File of static tokens (`pedigraph token new` makes it): every request needs one, and any address may be listened
     /// on; none: loopback only, and every local request has all scopes.
@@ -248,5 +256,14 @@ mod tests {
         }
         assert_eq!(url(" https://pedigraph.example/base\n").as_deref(), Ok("https://pedigraph.example/base"));
         assert_eq!(token("abc\r\n").as_deref(), Ok("abc"));
+    }
+
+    #[test]
+    fn an_address_to_listen_on_has_an_address_and_a_port() {
+        assert_eq!(address("localhost:8080"), Ok(SocketAddr::from(([127, 0, 0, 1], 8080))));
+        assert!(address("[::1]:0").is_ok_and(|address| address.is_ipv6()));
+        for wrong in ["", "8080", ":8080", "localhost", "example.org:80", "http://127.0.0.1:8080"] {
+            assert!(address(wrong).is_err_and(|said| said.contains("127.0.0.1:8080")), "{wrong:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod stats;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use pedigraph_ledger::{LogId, Reader};
 
 use self::erase::Erase;
 use self::read::{FromLog, entries};
@@ -75,7 +76,9 @@ impl Log {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self {
             Log::Vkey { chain: false, from } => {
-                from.text("vkey", |reader, log| Ok(Some(format!("{}\n", reader.vkey(log)))))
+                // Of a log that is not there a key would be made up.
+                let is_there = |reader: &Reader, log: &LogId| reader.head(log).size > 0 || log.as_str() == "default";
+                from.text("vkey", |reader, log| Ok(is_there(reader, log).then(|| format!("{}\n", reader.vkey(log)))))
             }
             Log::Vkey { chain: true, from } => from.text("keys", |reader, _| Ok(Some(reader.key_chain()))),
             Log::Erase(erase) => erase.run(),

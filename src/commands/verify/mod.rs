@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use pedigraph_ledger::{Error, Fault, Hash, PROOF_BYTES_MAX, TilesCheck, Trust, Verified, follow_keys};
+use pedigraph_ledger::{Error, Fault, Hash, PROOF_BYTES_MAX, TilesCheck, Trust, Verified, follow_keys, public_key};
 use pedigraph_query_api::pack::read::Check;
 use serde_json::{Value, json};
 
@@ -282,7 +282,12 @@ fn need_key(trust: &Trust) -> anyhow::Result<()> {
 
 fn key_text(given: &str) -> anyhow::Result<String> {
     let key = if Path::new(given).is_file() { read_text(Path::new(given))? } else { given.to_owned() };
-    Ok(key.trim().to_owned())
+    let key = key.trim();
+    if public_key(key).is_none() {
+        let hint = "give the whole line that `pedigraph log vkey` prints, or a file with it";
+        return Err(Failure::error(Exit::Usage, format!("--vkey is no verifier key: {hint}")));
+    }
+    Ok(key.to_owned())
 }
 
 fn read_text(file: &Path) -> anyhow::Result<String> {

@@ -40,12 +40,18 @@ fn print(verified: &Verified, output: Format) {
     verified.unchecked.iter().for_each(|what| put(&format!("not checked: {what}")));
     put(&format!(
         "verified: {} of {}, as of entry {}: {} entries, {} documents",
-        verified.artifacts.join(", "),
+        subjects(verified).join(", "),
         verified.origin,
         verified.as_of,
         verified.entries,
         verified.documents
     ));
+}
+
+/// What the pack is about.
+fn subjects(verified: &Verified) -> Vec<String> {
+    let environment = verified.environment.iter().map(|of| format!("what ran in {}", of.name));
+    verified.artifacts.iter().cloned().chain(environment).collect()
 }
 
 fn print_fault(fault: &Fault, output: Format) {
