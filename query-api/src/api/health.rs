@@ -97,11 +97,14 @@ fn views_check(app: &App) -> Check {
     let check = |ok: bool, detail: String| Check { name: "views".to_owned(), about: About::Answers, ok, detail };
     let Some(views) = app.config.views.get() else { return check(!app.config.expect_views, "not open".into()) };
     let visible = |log: &LogId| TenantId::new(log.as_str()).map_or(0, |tenant| views.visible(&tenant));
+    // A fault may keep them from ever being folded anew.
+    if let Some(fault) = views.fault() {
+        let anew = app.at_start.any_rebuilding(visible).map(|state| format!(", while they are folded anew ({state})"));
+        let anew = anew.unwrap_or_default();
+        return check(false, format!("{fault}; it is tried again{anew}, and answers are old until then"));
+    }
     if let Some(state) = app.at_start.any_rebuilding(visible) {
         return check(false, format!("folded anew: {state} entries; answers may be old until then"));
-    }
-    if let Some(fault) = views.fault() {
-        return check(false, format!("{fault}; it is tried again, and answers are old until then"));
     }
     let lag_ms = views.lag_ms_max(app.now());
     check(lag_ms <= app.limits().ready_lag_ms_max, format!("{lag_ms} ms behind"))

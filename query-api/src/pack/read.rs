@@ -66,6 +66,9 @@ pub struct Verified {
     pub as_of: u64,
     /// The artifacts.
     pub artifacts: Vec<String>,
+    /// The environment, where the pack has what ran in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<super::environment::Of>,
     /// Files in the pack.
     pub files: usize,
     /// Entries that were proved.
@@ -160,6 +163,7 @@ pub fn verify<R: Read + Seek>(from: R, check: &Check<'_>) -> Result<Verified, Er
         root: signed_by.root.to_string(),
         as_of: manifest.as_of,
         artifacts: manifest.artifacts,
+        environment: manifest.environment,
         files: pack.archive.len(),
         entries: entries.len(),
         documents,
