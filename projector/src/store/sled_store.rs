@@ -129,12 +129,14 @@ fn open_once(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Refused> {
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None)
         .mode(sled::Mode::HighThroughput);
-    config.open().map_err(|error| match &error {
+    config.open().map_err(|error| {
         // sled has no error of its own for this.
-        _ if error.to_string().contains("could not acquire lock") => Refused::Locked,
+        if error.to_string().contains("could not acquire lock") {
+            return Refused::Locked;
+        }
         // Which it does not tell as the cause.
-        sled::Error::Io(cause) => Refused::of(&error, Some(cause)),
-        _ => Refused::of(&error, None),
+        let cause = if let sled::Error::Io(cause) = &error { Some(cause) } else { None };
+        Refused::of(&error, cause)
     })
 }
 
