@@ -82,22 +82,30 @@ fn check_lane(
     }
 }
 
+fn sent(minute: i64, event: impl Into<pedigraph_proto::Event>) -> Sent {
+    let event = event.into();
+    Sent { time: BEGIN + minute * 60 * SECOND, id: format!("{minute} {}", event.kebab()), events: vec![event] }
+}
+
+/// The cart in prod, with a weight of 0 alone.
+fn deployed(minute: i64, tag: &str, weight: u32) -> Sent {
+    let event = ServiceDeployed {
+        environment: "prod".into(),
+        service: "cart".into(),
+        artifact_ref: format!("r.io/cart:{tag}"),
+        weight,
+        ..ServiceDeployed::default()
+    };
+    sent(minute, event)
+}
+
+fn removed(minute: i64) -> Sent {
+    let event = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
+    sent(minute, event)
+}
+
 #[test]
 fn what_ran_before_is_the_newest_other_one() {
-    let at = |minute: i64| BEGIN + minute * 60 * SECOND;
-    let deployed = |minute: i64, tag: &str| {
-        let event = ServiceDeployed {
-            environment: "prod".into(),
-            service: "cart".into(),
-            artifact_ref: format!("r.io/cart:{tag}"),
-            ..ServiceDeployed::default()
-        };
-        Sent { time: at(minute), id: format!("{minute} {tag}"), events: vec![event.into()] }
-    };
-    let removed = |minute: i64| {
-        let event = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
-        Sent { time: at(minute), id: format!("{minute} removed"), events: vec![event.into()] }
-    };
     let told = |sent: &[Sent]| {
         let mut world = World::new();
         world.append(sent);
@@ -110,10 +118,13 @@ fn what_ran_before_is_the_newest_other_one() {
         })
     };
     let was = |tag: &str, since: i64, until: i64| Some((tag.to_owned(), since, Some(until)));
-    assert_eq!(told(&[deployed(1, "1")]), None);
-    assert_eq!(told(&[deployed(1, "1"), deployed(2, "1"), deployed(3, "2"), deployed(4, "2")]), was("1", 1, 3));
-    assert_eq!(told(&[deployed(1, "1"), deployed(2, "2"), removed(3)]), was("2", 2, 3));
-    let again = [deployed(1, "1"), deployed(2, "2"), removed(3), deployed(5, "2")];
+    assert_eq!(told(&[deployed(1, "1", 0)]), None);
+    assert_eq!(
+        told(&[deployed(1, "1", 0), deployed(2, "1", 0), deployed(3, "2", 0), deployed(4, "2", 0)]),
+        was("1", 1, 3)
+    );
+    assert_eq!(told(&[deployed(1, "1", 0), deployed(2, "2", 0), removed(3)]), was("2", 2, 3));
+    let again = [deployed(1, "1", 0), deployed(2, "2", 0), removed(3), deployed(5, "2", 0)];
     assert_eq!(told(&again), was("1", 1, 2), "it ran before itself, and that is nothing to go back to");
 }
 
@@ -157,16 +168,6 @@ fn a_removal_of_what_never_ran_in_a_cluster_ends_nothing_and_is_told() {
 
 #[test]
 fn a_canary_that_comes_to_run_alone_runs_since_it_was_one() {
-    let deployed = |minute: i64, tag: &str, weight: u32| {
-        let event = ServiceDeployed {
-            environment: "prod".into(),
-            service: "cart".into(),
-            artifact_ref: format!("r.io/cart:{tag}"),
-            weight,
-            ..ServiceDeployed::default()
-        };
-        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
-    };
     let since = |minute: i64| Nanos(BEGIN + minute * 60 * SECOND);
     let mut world = World::new();
     world.append(&[deployed(1, "1", 0), deployed(2, "2", 10), deployed(3, "2", 0)]);
@@ -183,16 +184,6 @@ fn a_canary_that_comes_to_run_alone_runs_since_it_was_one() {
 
 #[test]
 fn a_canary_that_is_taken_back_begins_no_spell() {
-    let deployed = |minute: i64, tag: &str, weight: u32| {
-        let event = ServiceDeployed {
-            environment: "prod".into(),
-            service: "cart".into(),
-            artifact_ref: format!("r.io/cart:{tag}"),
-            weight,
-            ..ServiceDeployed::default()
-        };
-        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
-    };
     let mut world = World::new();
     world.append(&[deployed(1, "0", 0), deployed(2, "1", 0), deployed(3, "2", 10), deployed(4, "1", 0)]);
     let scope = scope(&world.views(), None, None);
@@ -207,20 +198,6 @@ fn a_canary_that_is_taken_back_begins_no_spell() {
 
 #[test]
 fn the_removal_of_canaries_alone_ends_no_spell() {
-    let deployed = |minute: i64, tag: &str, weight: u32| {
-        let event = ServiceDeployed {
-            environment: "prod".into(),
-            service: "cart".into(),
-            artifact_ref: format!("r.io/cart:{tag}"),
-            weight,
-            ..ServiceDeployed::default()
-        };
-        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
-    };
-    let removed = |minute: i64| {
-        let event = ServiceRemoved { environment: "prod".into(), service: "cart".into(), ..ServiceRemoved::default() };
-        Sent { time: BEGIN + minute * 60 * SECOND, id: minute.to_string(), events: vec![event.into()] }
-    };
     let mut world = World::new();
     world.append(&[deployed(1, "1", 0), deployed(2, "2", 0), removed(3)]);
     for minute in (4..10).step_by(2) {

@@ -220,7 +220,14 @@ impl Verify {
         let url = self.target.as_deref().is_some_and(|target| target.starts_with("http"));
         match error.downcast_ref::<Error>() {
             Some(Error::Refused(_) | Error::Corrupt(_)) => {
-                Failure::error(Exit::VerificationFailed, format!("verification failed: {error}"))
+                // A key is not followed back to one that it replaced.
+                let hint = match self.proof {
+                    Some(_) => {
+                        "; where the log's key was rotated since, give the key of that time (`log vkey --chain`)"
+                    }
+                    None => "",
+                };
+                Failure::error(Exit::VerificationFailed, format!("verification failed: {error}{hint}"))
             }
             Some(Error::Io(why)) if url && why.kind() == ErrorKind::PermissionDenied => {
                 let hint = "give a token with ledger:read of the log's tenant: --token or PEDIGRAPH_TOKEN";
