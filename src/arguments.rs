@@ -223,7 +223,7 @@ pub(crate) struct Serve {
     /// Milliseconds that one answer of a witness may take [default: 2000].
     #[arg(long, env = "PEDIGRAPH_WITNESS_TIMEOUT_MS")]
     pub(crate) witness_timeout_ms: Option<u64>,
-    /// TOML file with these and further settings (see `pedigraph config show`).
+    /// TOML file with these and further settings (docs/configuration.md has all).
     #[arg(long, env = "PEDIGRAPH_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -68,8 +68,8 @@ pub fn environment_button(environment: &str, read: &Read) -> Markup {
                 @for (name, value) in fields.into_iter().chain([("asOf", as_of)]) {
                     @if let Some(value) = value { input type="hidden" name=(name) value=(value); }
                 }
-                button type="submit" { "Export as pack" }
-                span .soft { "What runs here by now or at this moment, with the entry and the proof of each deployment, in one file" }
+                button type="submit" { "Make an evidence pack" }
+                span .soft { "What runs here at this moment, with the entry and the proof of each deployment, in one file" }
             }
         }
     }

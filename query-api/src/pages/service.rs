@@ -79,11 +79,13 @@ fn parts(here: &ServiceHere, lanes: &[LaneGood], place: &str, read: &Read) -> Ma
 
 /// A removal that ended nothing, since it named a place where nothing ran.
 fn removed_nothing(removal: &RemovedNothing) -> Markup {
-    let place = place_named(removal.cluster.as_deref(), removal.namespace.as_deref());
+    let place = place_of(removal.cluster.as_deref(), removal.namespace.as_deref());
     html! {
         p .warn {
-            "A removal " (time(removal.at)) @if let Some(actor) = &removal.actor { " by " (text(actor)) }
-            " ended nothing: nothing was ever deployed in " (place) ", see " (proof(&removal.proof))
+            "A removal " (time(removal.at)) @if let Some(actor) = &removal.actor { " by " (text(actor)) } " ended nothing: "
+            @if place.is_empty() { "it names no cluster or namespace, and each deployment does" }
+            @else { "nothing was ever deployed in " (place) }
+            " " (proof(&removal.proof))
             ". To end what runs elsewhere, send it again with the cluster and namespace of the deployment."
         }
     }

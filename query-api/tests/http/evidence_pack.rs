@@ -65,7 +65,8 @@ async fn the_button_leads_to_a_pack_that_can_be_fetched() {
         assert!(page.contains(&format!("({} bytes)", pack.bytes.len())), "{page}");
     }
     let page = check_page(&client.get("/environments/prod?at=2026-01-04T00:00:00Z").await);
-    for part in ["name=\"environment\" value=\"prod\"", "name=\"at\" value=\"2026-01-04T00:00:00Z\"", "Export as pack"]
+    for part in
+        ["name=\"environment\" value=\"prod\"", "name=\"at\" value=\"2026-01-04T00:00:00Z\"", "Make an evidence pack"]
     {
         assert!(page.contains(part), "{part} in {page}");
     }

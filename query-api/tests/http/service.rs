@@ -86,7 +86,7 @@ async fn each_cluster_has_a_past_of_its_own() {
     world.append(&[sent("2026-01-04T00:00:00Z", nowhere)]);
     let client = world.client();
     let page = check_page(&client.get("/environments/prod/services/cart").await);
-    assert!(page.contains("ended nothing: nothing was ever deployed in no named cluster"), "{page}");
+    assert!(page.contains("ended nothing: it names no cluster or namespace, and each deployment does"), "{page}");
     let body = client.get("/api/v1/environments/prod/services/cart").await.json();
     assert_eq!(body["removedNothing"][0]["at"], "2026-01-04T00:00:00Z", "{body}");
     assert!(page.contains("Last known good in south") && page.contains("Last known good in north"), "{page}");
