@@ -516,9 +516,15 @@ pub struct Change {
     /// What ran before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Its digest, once that is known: a tag may name another one today.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_digest: Option<String>,
     /// What runs from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// Its digest, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_digest: Option<String>,
     /// `deploy`, `promote`, `rollback`, `rollforward`, `remove`, `freeze`, `unfreeze`, `canary`, `drift`.
     pub kind: String,
     /// Why, when said.

@@ -270,8 +270,10 @@ impl Scope {
         Ok(Change {
             at: mark.stamp.time,
             service: lane.service.clone(),
-            from: from.map(|artifact| artifact.reference.clone()),
-            to: to.map(|artifact| artifact.reference.clone()),
+            from: from.as_ref().map(|artifact| artifact.reference.clone()),
+            from_digest: from.and_then(|artifact| artifact.digest.clone()),
+            to: to.as_ref().map(|artifact| artifact.reference.clone()),
+            to_digest: to.and_then(|artifact| artifact.digest.clone()),
             kind: kind.to_owned(),
             reason: (!reason.is_empty()).then_some(reason),
             proof: self.proof(mark.stamp.index)?,

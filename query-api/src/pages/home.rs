@@ -9,7 +9,7 @@ use crate::answer::entry::{EntryRow, entry_row};
 use crate::answer::freshness::{Freshness, freshness_of};
 use crate::app::App;
 use crate::pages::environment::environments_table;
-use crate::pages::frame::{Frame, artifact_link, command, live, page, short, status, table, text, time};
+use crate::pages::frame::{Frame, artifact_link, at_moment, command, live, page, short, status, table, text, time};
 use crate::problem::Problem;
 use crate::read::Read;
 use crate::route::Routes;
@@ -77,12 +77,12 @@ fn lists(environments: Option<&Page<EnvironmentSummary>>, recent: &[EntryRow], r
         @if recent.is_empty() { (first_event()) } @else {
             @if let Some(environments) = environments {
                 (environments_table(&environments.rows, read))
-                @if environments.next.is_some() { p { a href="/environments" { "All environments" } } }
+                @if environments.next.is_some() { p { a href=(at_moment("/environments", read)) { "All environments" } } }
             } @else {
                 p .warn { "More runs than this page can count; search for an environment or a service by its name." }
             }
             (table("Newest entries", "What came in last, newest first", &["Entry", "What", "Status", "About", "When"], &recent.iter().map(|entry| row(entry, read)).collect::<Vec<_>>()))
-            p { a href="/entries" { "All entries" } }
+            p { a href=(at_moment("/entries", read)) { "All entries" } }
         }
     }
 }

@@ -7,15 +7,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use pedigraph_projector::answers::{Change, Page, Running};
 use pedigraph_projector::{Error, Scope};
-use pedigraph_proto::{Digest, Nanos};
+use pedigraph_proto::Nanos;
 
 use crate::access::scope::{Access, TokenScope};
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, artifact_link, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof,
-    running_link, search_link, short, table, text, time,
+    Frame, as_of_known, at_moment, environment_link, how_to_send, live, moment_query, next_page, page, proof,
+    running_link, table, text, time,
 };
+use crate::pages::timeline::side;
 use crate::problem::Problem;
 use crate::read::{PAGE_SIZE_DEFAULT, Read};
 use crate::route::Routes;
@@ -74,7 +75,8 @@ impl Asked {
             (None, Ok(Some(_))) => Asked::Odd("Name the environment, too."),
             (Some(_), Ok(None)) => Asked::Odd("Say the moment, too: when the alert began."),
             (Some(name), Ok(Some(at))) => {
-                Asked::Then(format!("/environments/{}?at={}", encoded(name), encoded(&at.to_string())))
+                let address = format!("/environments/{}?at={}", encoded(name), encoded(&at.to_string()));
+                Asked::Then(as_of_known(&address, read))
             }
         }
     }
@@ -194,6 +196,7 @@ fn form(asked: &Asked, read: &Read) -> Markup {
         form .fields action="/on-call" method="get" aria-label="What ran at a moment" {
             label { "What was running in" input name="environment" type="text" value=(get("environment")) placeholder="prod" maxlength="1024"; }
             label .wide { "at the moment of the alert" input name="moment" type="text" value=(get("moment")) placeholder="2026-08-14T12:47Z or 20m" maxlength="64"; }
+            @if let Some(known) = read.params.get("asOf") { input type="hidden" name="asOf" value=(known); }
             button type="submit" { "Show what ran" }
         }
         @if let Asked::Odd(why) = asked { p .bad role="alert" { (why) } }
@@ -215,7 +218,7 @@ fn change_table(recent: &Recent, read: &Read) -> Markup {
         @if !recent.left_out.is_empty() {
             p .warn {
                 "Not looked at, since one question may not cost more: " @for name in &recent.left_out { (environment_link(name, read)) " " }
-                a href="/on-call?pageSize=5" { "Look at five environments at a time" }
+                a href=(at_moment("/on-call?pageSize=5", read)) { "Look at five environments at a time" }
             }
         }
     }
@@ -228,21 +231,10 @@ fn change_row(changed: &Changed, read: &Read) -> Markup {
         td { (environment_link(&changed.environment, read)) }
         th scope="row" { (change.service) }
         td { span .chip { (change.kind) } }
-        td { (side(change.from.as_deref(), read)) }
-        td { (side(change.to.as_deref(), read)) }
+        td { (side(change.from.as_deref(), change.from_digest.as_deref(), read)) }
+        td { (side(change.to.as_deref(), change.to_digest.as_deref(), read)) }
         td { @if let Some(reason) = &change.reason { (text(reason)) } }
         td { (proof(&change.proof)) }
-    }
-}
-
-/// What ran before or after: a digest has a page, a tag that nobody resolved is searched for.
-fn side(of: Option<&str>, read: &Read) -> Markup {
-    html! {
-        @match of {
-            None => {},
-            Some(digest) if digest.parse::<Digest>().is_ok() => (artifact_link(digest, &short(digest), read)),
-            Some(name) => (search_link(name, read)),
-        }
     }
 }
 

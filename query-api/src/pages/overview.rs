@@ -13,7 +13,8 @@ use crate::answer::environment::environment_of;
 use crate::app::App;
 use crate::link::encoded;
 use crate::pages::frame::{
-    Frame, at_moment, environment_link, further, how_to_send, moment_options, next_page, page, quoted, rest_of,
+    Frame, at_moment, environment_link, further, how_to_send, moment_fields, moment_options, next_page, page, quoted,
+    rest_of,
 };
 use crate::pages::overview::known::{Known, Thing};
 use crate::pages::overview::panels::panels;
@@ -150,6 +151,7 @@ fn form(read: &Read) -> Markup {
     html! {
         form .fields action="/overview" method="get" aria-label="Another environment" {
             label { "Environment" input name="environment" type="text" value=(read.params.get("environment").unwrap_or_default()) placeholder="all of production" maxlength="1024"; }
+            (moment_fields(read))
             button type="submit" { "Show" }
             @if read.params.get("environment").is_some() { a href=(at_moment("/overview", read)) { "All of production" } }
         }

@@ -5,7 +5,7 @@ use pedigraph_projector::answers::{Change, Page};
 use pedigraph_proto::Nanos;
 
 use crate::link::encoded;
-use crate::pages::frame::{as_of_known, at_moment, proof, search_link, table, text, time};
+use crate::pages::frame::{as_of_known, at_moment, proof, running_link, table, text, time};
 use crate::read::{PAGE_SIZE_MAX, Read};
 
 /// Units of the line that marks stand on.
@@ -26,8 +26,8 @@ pub fn control(name: &str, changes: &[Change], read: &Read) -> Markup {
             @if let Some(known) = known { input type="hidden" name="asOf" value=(known); }
             button type="submit" { "Show" }
             @if read.moment.at.is_some() { a href=(now) { "Back to now" } }
-            @if let Some(change) = changes.get(1) {
-                a href=(then(name, change, read)) { "Before the newest change" }
+            @if let [newest, _, ..] = changes {
+                a href=(moment(name, before(newest.at), read)) { "Before the newest change" }
             }
         }
         (marks(changes))
@@ -59,24 +59,34 @@ pub fn changes(name: &str, page: &Page<Change>, read: &Read) -> Markup {
 
 /// The environment as it was at a change.
 fn then(name: &str, change: &Change, read: &Read) -> String {
-    as_of_known(&format!("/environments/{}?at={}", encoded(name), encoded(&change.at.to_string())), read)
+    moment(name, change.at, read)
+}
+
+fn moment(name: &str, at: Nanos, read: &Read) -> String {
+    as_of_known(&format!("/environments/{}?at={}", encoded(name), encoded(&at.to_string())), read)
+}
+
+/// Right before a moment, of which there may be several changes.
+fn before(at: Nanos) -> Nanos {
+    Nanos(at.0.saturating_sub(1))
+}
+
+/// What a side of a change is called and where it leads: to what ran, whatever its tag names today.
+pub fn side(reference: Option<&str>, digest: Option<&str>, read: &Read) -> Markup {
+    html! { @if let Some(reference) = reference { (running_link(digest, reference, read)) } }
 }
 
 fn row(name: &str, change: &Change, read: &Read) -> Markup {
-    let side = |side: Option<&str>| {
-        html! {
-            @if let Some(side) = side { (search_link(side, read)) }
-        }
-    };
-    let pair = change.from.as_deref().zip(change.to.as_deref()).filter(|(from, to)| from != to);
+    let Change { from, from_digest, to, to_digest, .. } = change;
+    let pair = from_digest.as_ref().or(from.as_ref()).zip(to_digest.as_ref().or(to.as_ref()));
     html! {
         td { (time(change.at)) }
         th scope="row" { (change.service) }
         td { span .chip { (change.kind) } }
-        td { (side(change.from.as_deref())) }
+        td { (side(from.as_deref(), from_digest.as_deref(), read)) }
         td {
-            (side(change.to.as_deref()))
-            @if let Some((from, to)) = pair {
+            (side(to.as_deref(), to_digest.as_deref(), read))
+            @if let Some((from, to)) = pair.filter(|(from, to)| from != to) {
                 @let address = format!("/compare?a={}&b={}", encoded(from), encoded(to));
                 br; a href=(at_moment(&address, read)) { "Compare both" }
             }

@@ -362,6 +362,8 @@ async fn pages_show_a_part_of_many_and_long_environments() {
     assert_eq!(home.status, 200);
     assert!(home.bytes.len() < 100_000, "{} bytes", home.bytes.len());
     assert!(home.text().contains("All environments") && home.text().contains("60000 bytes"));
+    let then = client.get("/?asOf=24").await.text();
+    assert!(then.contains("href=\"/environments?asOf=24\""), "the same moment: {then}");
     let first = client.get("/environments?pageSize=20").await.text();
     assert!(first.contains("/environments/site-19") && !first.contains("/environments/site-21"), "{first}");
     let (_, link) = first.split_once("href=\"/environments?").expect("a next page");

@@ -68,6 +68,32 @@ async fn the_last_known_good_is_named_by_its_digest() {
 }
 
 #[tokio::test]
+async fn a_change_of_a_tag_that_stays_leads_to_what_ran() {
+    let world = World::new();
+    let latest = |day: u32, tag: &str| {
+        let event = ServiceDeployed {
+            environment: "prod".into(),
+            service: "cart".into(),
+            artifact_ref: "example.org/cart:latest".into(),
+            artifact_digest: digest(tag),
+            ..ServiceDeployed::default()
+        };
+        sent(&format!("2026-01-{day:02}T00:00:00Z"), event)
+    };
+    world.append(&[latest(1, "1"), latest(2, "2"), latest(3, "3")]);
+    let client = world.client();
+    let changes = client.get("/api/v1/environments/prod/changes").await.json();
+    let newest = &changes["changes"][0];
+    assert_eq!((&newest["fromDigest"], &newest["toDigest"]), (&digest("2").into(), &digest("3").into()), "{changes}");
+    let page = check_page(&client.get("/environments/prod").await);
+    let (old, new) = (digest("1").replace(':', "%3A"), digest("2").replace(':', "%3A"));
+    let compare =
+        [format!("/compare?a={old}&amp;b={new}"), format!("/compare?a={}&amp;b={}", digest("1"), digest("2"))];
+    assert!(compare.iter().any(|address| page.contains(address)), "{page}");
+    assert!(!page.contains("/search?q=example.org"), "a tag may name another artifact today: {page}");
+}
+
+#[tokio::test]
 async fn each_cluster_has_a_past_of_its_own() {
     let world = World::new();
     let in_cluster = |day: u32, cluster: &str, tag: &str| {
