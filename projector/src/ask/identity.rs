@@ -157,6 +157,17 @@ impl<'a> Graph<'a> {
         Ok(profile)
     }
 
+    /// Whether an artifact is there: whether [`Graph::profile`] finds it, by a seek for each digest of it.
+    pub(super) fn is_there(&self, digest: &str) -> Result<bool, Error> {
+        let named = |digest: &str| self.scope.newest_summary::<Named>(&self.key(table::NAMES).text(digest));
+        for digest in &self.group(digest)?.digests {
+            if named(digest)?.is_some_and(|named| self.scope.at.is_none_or(|at| named.first.0 <= at.0)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What an artifact is called, where that is known; never its bare digest.
     pub(super) fn name_of(&self, digest: &str) -> Result<Option<String>, Error> {
         let profile = self.profile(digest)?;

@@ -321,10 +321,14 @@ impl Page<'_> {
         Ok(rows)
     }
 
-    /// Which of these artifacts run nowhere and are of a class.
+    /// Which of these artifacts run nowhere and are of a class. What they hold does not change with `at`, but before
+    /// anything of one had happened it was not there (SPEC §3.1).
     fn idle(&self, digests: &[String], class: Class) -> Result<Vec<Holder>, Error> {
         let mut rows = Vec::new();
         for digest in digests {
+            if self.reach.scope.at.is_some() && !self.reach.graph.is_there(digest)? {
+                continue;
+            }
             if !self.reach.is_running(digest)? && self.reach.class(digest)? == class {
                 rows.push((None, digest.clone()));
             }

@@ -209,6 +209,21 @@ impl Known<'_> {
         described
     }
 
+    /// Whether anything had named an artifact by the moment asked for.
+    fn is_there(&self, artifact: &str) -> bool {
+        let is_it = |text: &str| self.canonical(text) == artifact;
+        self.events.iter().filter(|(time, _)| self.at.is_none_or(|at| *time <= at)).any(|(_, said)| match said {
+            Said::Sbom { artifact, document, .. } if artifact.is_empty() => is_it(document),
+            Said::Sbom { artifact, .. } => is_it(artifact),
+            Said::Link { artifact, document } => is_it(artifact) || is_it(document),
+            Said::Deployed { digest, .. } => digest.as_deref().is_some_and(is_it),
+            Said::Removed { .. } => false,
+            Said::Tagged { digest, .. } => is_it(digest),
+            Said::Index { index, manifests } => is_it(index) || manifests.iter().any(|manifest| is_it(manifest)),
+            Said::Same { n } => is_it(&digest(*n)),
+        })
+    }
+
     fn held(&self, artifact: &str, asked: &BTreeSet<String>) -> Vec<String> {
         let contents = self.contents(artifact).unwrap_or_default();
         contents.intersection(asked).cloned().collect()
@@ -234,7 +249,8 @@ impl Known<'_> {
             }
         }
         if environment.is_none() {
-            let idle = self.described().into_iter().filter(|artifact| !runs.contains(artifact));
+            let described = self.described().into_iter();
+            let idle = described.filter(|artifact| !runs.contains(artifact) && self.is_there(artifact));
             let idle = idle.map(|artifact| (artifact.clone(), self.held(&artifact, asked)));
             lists[1] = idle.filter(|(_, held)| !held.is_empty()).collect();
         }
